@@ -1,0 +1,13 @@
+"""Single-object image localization: one image in, one class label and one box out.
+
+Importing the package registers its Keras classes, after which `keras.saving.load_model` opens
+every model that it has saved.
+"""
+
+from loc_keras import boxes, losses, metrics
+from loc_keras.errors import LocKerasError
+from loc_keras.models.assembly import build_localizer
+
+__version__ = "0.1.0"
+
+__all__ = ["LocKerasError", "boxes", "build_localizer", "losses", "metrics"]

@@ -1,0 +1,1 @@
+"""Data: readers, the synthetic digits task, augmentation and the input pipelines."""

@@ -1,0 +1,40 @@
+"""What a data source hands to training: three splits and what is known about them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import tensorflow as tf
+
+
+@dataclass(frozen=True, eq=False)
+class LocalizationData:
+    """Three splits as `tf.data` pipelines of `(images, targets)`.
+
+    Images are uint8 (B, H, W, C), raw pixels 0..255; targets are `{"softmax": int32 (B,),
+    "bbox": float32 (B, 4)}` with boxes (x1, y1, x2, y2) in fractions of the image side.
+
+    Attributes:
+        train: Builds the endless training stream; its argument is the global step (batch) to
+            start at, and the stream from there on equals the full one after that many steps.
+        val: Every validation image once, in order, the last batch perhaps smaller; None where
+            the source gives no validation images.
+        test: Likewise for the test images.
+        sizes: Images in `"train"`, `"val"` and `"test"`.
+        class_names: Name of each class, by index.
+        image_shape: (height, width, channels) of every image.
+        steps_per_epoch: Batches in one epoch of the training stream.
+        fingerprint: SHA-256, in hex, of the labelled data and of how it is split.
+        skipped: Rows left out by the reader, as (file, row number, reason).
+        notes: Sentences about choices the user should know of.
+    """
+
+    train: Callable[[int], tf.data.Dataset]
+    val: tf.data.Dataset | None
+    test: tf.data.Dataset | None
+    sizes: dict[str, int]
+    class_names: list[str]
+    image_shape: tuple[int, int, int]
+    steps_per_epoch: int
+    fingerprint: str
+    skipped: list[tuple[str, int, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)

@@ -1,0 +1,120 @@
+"""Input pipelines: from a stream of indices to batches of images and targets."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from loc_keras.data import streams
+from loc_keras.data.memory import fits_in_memory
+
+Targets = dict[str, tf.Tensor]
+BatchFn = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, Targets]]
+AugmentFn = Callable[[tf.Tensor, Targets, tf.Tensor], tuple[tf.Tensor, Targets]]
+CACHE_MODES = ("auto", "memory", "none")
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """The images of one split, whatever they are made from.
+
+    Attributes:
+        size: Number of images.
+        columns: Uniform random numbers that making one image takes.
+        fetch: Turns a dataset of `{"index", "draws"}` batches into one of
+            `(images, targets, draws)`, where `draws` lost its first `columns`.
+    """
+
+    size: int
+    columns: int
+    fetch: Callable[[tf.data.Dataset], tf.data.Dataset]
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """A batch function `apply(images, targets, draws)` and the draws one image takes."""
+
+    columns: int
+    apply: AugmentFn
+
+
+def batched_set(size: int, columns: int, function: BatchFn) -> ImageSet:
+    """An image set whose batches are made at once from indices and draws."""
+
+    def fetch(stream: tf.data.Dataset) -> tf.data.Dataset:
+        def make(rows: dict[str, tf.Tensor]) -> tuple[tf.Tensor, Targets, tf.Tensor]:
+            images, targets = function(rows["index"], rows["draws"][:, :columns])
+            return images, targets, rows["draws"][:, columns:]
+
+        return stream.map(make, num_parallel_calls=tf.data.AUTOTUNE)
+
+    return ImageSet(size, columns, fetch)
+
+
+def train_dataset(
+    images: ImageSet,
+    start_step: int = 0,
+    *,
+    batch_size: int,
+    seed: int,
+    augmentation: Augmentation | None = None,
+) -> tf.data.Dataset:
+    """Endless shuffled training stream of `(images, targets)`; see `streams.train_stream`."""
+    extra = augmentation.columns if augmentation else 0
+    stream = streams.train_stream(
+        images.size, batch_size, seed, columns=images.columns + extra, start_step=start_step
+    )
+    batches = images.fetch(stream)
+    if augmentation is None:
+        batches = batches.map(_drop_draws)
+    else:
+        batches = batches.map(augmentation.apply, num_parallel_calls=tf.data.AUTOTUNE)
+    return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def eval_dataset(
+    images: ImageSet,
+    *,
+    batch_size: int,
+    seed: int,
+    split: int,
+    image_shape: tuple[int, int, int],
+    cache: str = "auto",
+) -> tf.data.Dataset:
+    """Every image once, in order, the same in each pass.
+
+    Args:
+        images: The split.
+        batch_size: Images in every batch but the last.
+        seed: Seed of the random numbers that making the images takes.
+        split: `streams.VALIDATION` or `streams.TEST`.
+        image_shape: (height, width, channels), to judge the size of a cache.
+        cache: `"auto"` keeps the images in memory after the first pass where they fit,
+            `"memory"` does in any case, `"none"` makes them anew in each pass.
+
+    Returns:
+        Dataset of known cardinality of `(images, targets)`.
+    """
+    stream = streams.eval_stream(images.size, batch_size, seed, split, columns=images.columns)
+    batches = images.fetch(stream).map(_drop_draws)
+    cardinality = -(-images.size // batch_size)
+    batches = batches.apply(tf.data.experimental.assert_cardinality(cardinality))
+    if use_cache(cache, images.size * math.prod(image_shape)):
+        batches = batches.cache()
+    return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def side_pair(size: int | tuple[int, int]) -> tuple[int, int]:
+    """Gives one side, or (height, width), as (height, width)."""
+    return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+
+
+def use_cache(cache: str, num_bytes: int) -> bool:
+    """Whether to hold this many bytes in memory under a cache mode of `CACHE_MODES`."""
+    return cache == "memory" or (cache == "auto" and fits_in_memory(num_bytes))
+
+
+def _drop_draws(images: tf.Tensor, targets: Targets, draws: tf.Tensor) -> tuple[tf.Tensor, Targets]:
+    del draws
+    return images, targets

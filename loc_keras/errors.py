@@ -1,0 +1,25 @@
+"""The errors that users read: each message is one sentence that says what to mend."""
+
+
+class LocKerasError(Exception):
+    """Base of every error caused by what a user gave: doors print its message, not a trace."""
+
+
+class ConfigError(LocKerasError):
+    """A config file, a `--set` override or a combination of settings is wrong."""
+
+
+class DataError(LocKerasError):
+    """A data source is missing, malformed or cannot serve the task."""
+
+
+class ModelError(LocKerasError):
+    """A model cannot be built from, loaded from, or applied to what was given."""
+
+
+class TrainingError(LocKerasError):
+    """Training had to stop, for example on a loss that is not finite."""
+
+
+class ExportError(LocKerasError):
+    """A trained model could not be written for serving, or its copy disagrees with it."""

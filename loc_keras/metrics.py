@@ -1,0 +1,294 @@
+"""Streaming metrics of localization: thin Keras shells over pure functions of one batch.
+
+Every metric is a weighted mean over images, so batches of any sizes give what one pass gives. The
+state is float32. A weight of 0 leaves its image out altogether, no weights are weights of 1, and
+where the weights sum to 0 the result is 0.
+
+Metrics of the `bbox` output alone take boxes. The joint metrics take the dicts that the model
+takes and gives: targets `{"softmax": (N,) integer labels, "bbox": (N, 4)}` and predictions
+`{"softmax": (N, K) probabilities, "bbox": (N, 4)}`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from loc_keras import boxes
+from loc_keras.boxes import Tensor
+from loc_keras.errors import ConfigError, DataError
+from loc_keras.losses import class_index
+
+_PACKAGE = "loc_keras"
+_CLASS, _BBOX = "softmax", "bbox"
+
+
+def hits_iou(boxes_true: Tensor, boxes_pred: Tensor, threshold: float) -> Tensor:
+    """Whether the IoU of paired boxes is at least `threshold`: (..., 4) -> bool (...)."""
+    return boxes.iou(boxes_true, boxes_pred) >= threshold
+
+
+def hits_top_k(labels: Tensor, probabilities: Tensor, k: int) -> Tensor:
+    """Whether the true class is among the k most probable ones.
+
+    Of classes with equal probability the one with the smaller index comes first, as for argmax,
+    so a constant prediction is right for k classes only. A true class that is NaN, or a label
+    outside 0..K - 1, is never a hit.
+
+    Args:
+        labels: (N,) or (N, 1), any numeric dtype.
+        probabilities: (N, K), or any scores that rise with them.
+        k: At least 1; more than K counts as K.
+
+    Returns:
+        bool (N,).
+
+    Raises:
+        DataError: The shapes do not match.
+    """
+    probabilities = ops.convert_to_tensor(probabilities)
+    labels = ops.expand_dims(class_index(labels, probabilities), axis=-1)
+    num_classes = probabilities.shape[-1]
+    index = ops.arange(num_classes, dtype="int32")
+    is_label = ops.equal(index, labels)
+    own = ops.where(is_label, probabilities, ops.zeros_like(probabilities))
+    own = ops.sum(own, axis=-1, keepdims=True)
+    # Counted this way round, a comparison with NaN never helps the true class.
+    behind = (probabilities < own) | ((probabilities == own) & (index >= labels))
+    ahead = ops.sum(ops.cast(ops.logical_not(behind), "int32"), axis=-1)
+    return ops.logical_and(ahead < min(k, num_classes), ops.any(is_label, axis=-1))
+
+
+class WeightedMean(keras.metrics.Metric):
+    """Mean of one number per image under sample weights; the base of every metric here.
+
+    Args:
+        name: Name of the metric.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name, dtype="float32")
+        self.total = self.add_variable((), "zeros", dtype="float32", name="total")
+        self.weight = self.add_variable((), "zeros", dtype="float32", name="weight")
+
+    def accumulate(self, values: Tensor, sample_weight: Tensor | None) -> None:
+        """Add one batch: a value per image, and as many weights, one weight, or None."""
+        values = ops.reshape(ops.cast(values, "float32"), (-1,))
+        if sample_weight is None:
+            weights = ops.ones_like(values)
+        else:
+            weights = ops.reshape(ops.cast(sample_weight, "float32"), (-1,))
+            weights = ops.broadcast_to(weights, ops.shape(values))
+        # 0 x NaN is NaN; an image without weight must not count, whatever its prediction is.
+        weighted = ops.where(weights == 0, ops.zeros_like(values), values * weights)
+        self.total.assign_add(ops.sum(weighted))
+        self.weight.assign_add(ops.sum(weights))
+
+    def result(self) -> Tensor:
+        """Return the mean so far, a float32 scalar; 0 before the first weight."""
+        return ops.divide_no_nan(self.total, self.weight)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return every argument, for saving."""
+        return {"name": self.name}
+
+
+@keras.saving.register_keras_serializable(package=_PACKAGE)
+class MeanIoU(WeightedMean):
+    """Mean intersection over union of paired boxes, in [0, 1].
+
+    Args:
+        name: Name of the metric.
+    """
+
+    def __init__(self, name: str = "iou") -> None:
+        super().__init__(name=name)
+
+    def update_state(
+        self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
+    ) -> None:
+        """Add a batch of boxes (N, 4) with weights (N,) or None."""
+        self.accumulate(boxes.iou(y_true, y_pred), sample_weight)
+
+
+@keras.saving.register_keras_serializable(package=_PACKAGE)
+class IoUAccuracy(WeightedMean):
+    """Share of boxes with an IoU of at least `threshold`.
+
+    Args:
+        threshold: Least IoU of a hit, in (0, 1].
+        name: Name of the metric; by default `acc` and the threshold in percent, such as `acc50`.
+
+    Raises:
+        ConfigError: The threshold is outside (0, 1].
+    """
+
+    def __init__(self, threshold: float = 0.5, name: str | None = None) -> None:
+        self.threshold = _iou_threshold(threshold)
+        super().__init__(name=name or f"acc{100 * self.threshold:g}")
+
+    def update_state(
+        self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
+    ) -> None:
+        """Add a batch of boxes (N, 4) with weights (N,) or None."""
+        self.accumulate(hits_iou(y_true, y_pred, self.threshold), sample_weight)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return every argument, for saving."""
+        return {**super().get_config(), "threshold": self.threshold}
+
+
+class LocalizationMetric(WeightedMean):
+    """Base of the joint metrics: a subclass scores each image from its class and its box.
+
+    Args:
+        name: Name of the metric.
+    """
+
+    def update_state(
+        self,
+        y_true: Mapping[str, Tensor],
+        y_pred: Mapping[str, Tensor],
+        sample_weight: Tensor | Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """Add a batch.
+
+        Args:
+            y_true: `{"softmax": (N,) or (N, 1) labels, "bbox": (N, 4)}`.
+            y_pred: `{"softmax": (N, K) probabilities, "bbox": (N, 4)}`.
+            sample_weight: None, weights (N,), or a dict with one for each output, of which the
+                weight of `bbox` counts.
+
+        Raises:
+            DataError: The weights are a dict without `bbox`, or shapes do not match.
+        """
+        if isinstance(sample_weight, Mapping):
+            if _BBOX not in sample_weight:
+                raise DataError(
+                    f"The sample weights of {self.name} need the key {_BBOX!r}, but have only "
+                    f"{sorted(sample_weight)}; add it, or give one array for all outputs."
+                )
+            sample_weight = sample_weight[_BBOX]
+        self.accumulate(self.score(y_true, y_pred), sample_weight)
+
+    def score(self, y_true: Mapping[str, Tensor], y_pred: Mapping[str, Tensor]) -> Tensor:
+        """Return a number in [0, 1] for each image, (N,)."""
+        raise NotImplementedError
+
+
+@keras.saving.register_keras_serializable(package=_PACKAGE)
+class TopKLocalization(LocalizationMetric):
+    """Share of images with the true class among the k most probable and a box that hits.
+
+    Top-1 and Top-5 localization of Russakovsky et al. (2015), as an accuracy; an image has one box
+    here, shared by its classes. Ties are broken as `hits_top_k` says.
+
+    Args:
+        k: Number of classes that count, at least 1; more than there are counts as all.
+        threshold: Least IoU of a hit, in (0, 1].
+        name: Name of the metric; by default `top1_loc` for k = 1.
+
+    Raises:
+        ConfigError: k or the threshold is out of range.
+    """
+
+    def __init__(self, k: int = 1, threshold: float = 0.5, name: str | None = None) -> None:
+        if k < 1:
+            raise ConfigError(f"k must be 1 or more, the number of classes that count, but is {k}.")
+        self.k = int(k)
+        self.threshold = _iou_threshold(threshold)
+        super().__init__(name=name or f"top{k}_loc")
+
+    def score(self, y_true: Mapping[str, Tensor], y_pred: Mapping[str, Tensor]) -> Tensor:
+        """Return whether class and box are right, bool (N,)."""
+        box_hits = hits_iou(y_true[_BBOX], y_pred[_BBOX], self.threshold)
+        class_hits = hits_top_k(y_true[_CLASS], y_pred[_CLASS], self.k)
+        # Flat, so that a leading shape of (N, 1) cannot broadcast against (N,).
+        return ops.logical_and(ops.reshape(box_hits, (-1,)), class_hits)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return every argument, for saving."""
+        return {**super().get_config(), "k": self.k, "threshold": self.threshold}
+
+
+@keras.saving.register_keras_serializable(package=_PACKAGE)
+class GTKnownLocalization(LocalizationMetric):
+    """Share of images whose box hits when the true class is given: the box alone counts.
+
+    Args:
+        threshold: Least IoU of a hit, in (0, 1].
+        name: Name of the metric.
+
+    Raises:
+        ConfigError: The threshold is out of range.
+    """
+
+    def __init__(self, threshold: float = 0.5, name: str = "gt_known_loc") -> None:
+        self.threshold = _iou_threshold(threshold)
+        super().__init__(name=name)
+
+    def score(self, y_true: Mapping[str, Tensor], y_pred: Mapping[str, Tensor]) -> Tensor:
+        """Return whether the box is right, bool (N,)."""
+        return hits_iou(y_true[_BBOX], y_pred[_BBOX], self.threshold)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return every argument, for saving."""
+        return {**super().get_config(), "threshold": self.threshold}
+
+
+@keras.saving.register_keras_serializable(package=_PACKAGE)
+class MaxBoxAccV2(LocalizationMetric):
+    """Mean over IoU thresholds of the share of boxes that hit (Choe et al. 2020).
+
+    The paper also takes the best threshold of a score map; a model that gives one box has none.
+
+    Args:
+        thresholds: Least IoU of a hit, each in (0, 1].
+        name: Name of the metric.
+
+    Raises:
+        ConfigError: There is no threshold, or one is out of range.
+    """
+
+    def __init__(
+        self, thresholds: Sequence[float] = (0.3, 0.5, 0.7), name: str = "max_box_acc_v2"
+    ) -> None:
+        if len(thresholds) == 0:
+            raise ConfigError(f"{name} needs at least one IoU threshold, but thresholds is empty.")
+        self.thresholds = tuple(_iou_threshold(threshold) for threshold in thresholds)
+        super().__init__(name=name)
+
+    def score(self, y_true: Mapping[str, Tensor], y_pred: Mapping[str, Tensor]) -> Tensor:
+        """Return the share of thresholds that each box reaches, (N,)."""
+        overlap = ops.expand_dims(boxes.iou(y_true[_BBOX], y_pred[_BBOX]), axis=-1)
+        thresholds = ops.convert_to_tensor(self.thresholds, dtype=overlap.dtype)
+        return ops.mean(ops.cast(overlap >= thresholds, "float32"), axis=-1)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return every argument, for saving."""
+        return {**super().get_config(), "thresholds": list(self.thresholds)}
+
+
+def bbox_metrics() -> list[keras.metrics.Metric]:
+    """Return new metrics of the `bbox` output: iou, acc50, acc75 and acc90."""
+    return [MeanIoU(), IoUAccuracy(0.5), IoUAccuracy(0.75), IoUAccuracy(0.9)]
+
+
+def joint_metrics(num_classes: int) -> list[LocalizationMetric]:
+    """Return new joint metrics: top1_loc, top5_loc, gt_known_loc and max_box_acc_v2.
+
+    With fewer than 5 classes, top5_loc counts all of them and so equals gt_known_loc.
+    """
+    return [
+        TopKLocalization(1),
+        TopKLocalization(min(5, num_classes), name="top5_loc"),
+        GTKnownLocalization(),
+        MaxBoxAccV2(),
+    ]
+
+
+def _iou_threshold(threshold: float) -> float:
+    if not 0 < threshold <= 1:
+        raise ConfigError(f"An IoU threshold must be above 0 and at most 1, but is {threshold}.")
+    return float(threshold)

@@ -1,0 +1,83 @@
+"""The whole localizer: normalisation, body, class head and box head in one functional model."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import layers
+
+from loc_keras.errors import ModelError
+from loc_keras.models.backbone import STAGE_SIZES, resnet_maps
+from loc_keras.models.box_heads import BOX_HEADS
+from loc_keras.models.class_heads import CLASS_HEADS
+
+Tensor = Any  # A Keras tensor; Keras has no public static type for it.
+
+SMALLEST_SIDE = 16
+"""Images with a shorter side vanish in the body's strides."""
+
+
+def build_localizer(
+    *,
+    image_shape: tuple[int, int, int],
+    num_classes: int,
+    backbone: str = "resnet18",
+    width: int = 64,
+    stem: str = "imagenet",
+    bbox_head: str = "distribution",
+    class_head: str = "region",
+    dropout: float = 0.0,
+    pixel_mean: Sequence[float] | None = None,
+    pixel_variance: Sequence[float] | None = None,
+    name: str = "localizer",
+) -> keras.Model:
+    """Builds a model that answers `{"softmax": (N, K), "bbox": (N, 4)}`, both float32.
+
+    Args:
+        image_shape: (height, width, channels) of the images it takes, raw pixels 0..255.
+        num_classes: number of classes K, at least 1.
+        backbone: name of the body, a key of `backbone.STAGE_SIZES`.
+        width: channels of the body's first stage; 64 is the classic one.
+        stem: "imagenet" or "small", see `backbone.resnet_maps`.
+        bbox_head: a key of `box_heads.BOX_HEADS`.
+        class_head: a key of `class_heads.CLASS_HEADS`.
+        dropout: fraction of pooled features that is dropped before the class layer.
+        pixel_mean: mean of each channel, 0..255; None: 0.
+        pixel_variance: variance of each channel, in squared pixel values; None: 255 squared.
+        name: name of the Keras model.
+
+    Returns:
+        A functional `keras.Model`. Box corners are fractions of the image side in [0, 1] with
+        x1 <= x2 and y1 <= y2 by construction.
+
+    Raises:
+        ModelError: if the image is too small for the body or there is no class.
+    """
+    height, width_px, channels = image_shape
+    if min(height, width_px) < SMALLEST_SIDE:
+        raise ModelError(
+            f"image size {height} x {width_px} px is too small for the body: each side must have "
+            f"at least {SMALLEST_SIDE} px; raise data.image_size."
+        )
+    if num_classes < 1:
+        raise ModelError("the data has no class: at least one is needed.")
+    images = keras.Input(image_shape, name="images", dtype="float32")
+    x = layers.Normalization(
+        mean=list(pixel_mean or [0.0] * channels),
+        variance=list(pixel_variance or [255.0**2] * channels),
+        name="normalization",
+        dtype="float32",
+    )(images)
+    stem_map, maps = resnet_maps(x, stage_sizes=STAGE_SIZES[backbone], width=width, stem=stem)
+    bbox = BOX_HEADS[bbox_head](maps, (height, width_px))
+    features = CLASS_HEADS[class_head](stem_map, maps, bbox)
+    softmax = _class_probabilities(features, num_classes, dropout)
+    return keras.Model(images, {"softmax": softmax, "bbox": bbox}, name=name)
+
+
+def _class_probabilities(features: Tensor, num_classes: int, dropout: float) -> Tensor:
+    """Probabilities (N, K) in float32 from features (N, F)."""
+    if dropout:
+        features = layers.Dropout(dropout, name="softmax_dropout")(features)
+    logits = layers.Dense(num_classes, name="softmax_logits", dtype="float32")(features)
+    return layers.Softmax(name="softmax", dtype="float32")(logits)

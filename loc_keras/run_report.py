@@ -1,0 +1,128 @@
+"""What a run writes into its folder and prints, put together from the rooms below the doors."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from rich.console import Console
+
+from loc_keras.data.localization_data import LocalizationData
+from loc_keras.report.run_pictures import (
+    gallery_choice,
+    save_run_architecture,
+    save_run_curves,
+    save_split_gallery,
+)
+from loc_keras.report.table import print_metrics
+from loc_keras.training.fit import FitResult
+from loc_keras.training.measure import Answers, collect_answers, figures
+from loc_keras.training.precision import device_summary
+from loc_keras.training.run_folder import environment, write_json
+
+Measured = dict[str, dict[str, float | int]]
+SHOWN_SKIPPED = 5
+
+
+def print_data(console: Console, data: LocalizationData) -> None:
+    """Prints the sizes of the splits, the classes, and what was left out."""
+    sizes = ", ".join(f"{count:,} {split}" for split, count in data.sizes.items())
+    height, width, channels = data.image_shape
+    console.print(
+        f"data: {sizes} images of {height} x {width} x {channels}, "
+        f"{len(data.class_names)} classes"
+    )
+    for note in data.notes:
+        console.print(f"note: {note}", highlight=False)
+    if data.skipped:
+        console.print(f"left out: {len(data.skipped)} rows, all listed in skipped.json")
+        for file, row, reason in data.skipped[:SHOWN_SKIPPED]:
+            console.print(f"  {file} row {row}: {reason}", highlight=False)
+
+
+def write_start(folder: Path, config_text: str, policy: str, data: LocalizationData) -> None:
+    """Writes what is known before training: config, environment, classes, rows left out."""
+    (folder / "plots").mkdir()
+    (folder / "config.yaml").write_text(config_text)
+    (folder / "classes.txt").write_text("".join(f"{name}\n" for name in data.class_names))
+    facts = environment(
+        device_summary(),
+        precision=policy,
+        data_fingerprint=data.fingerprint,
+        images=data.sizes,
+    )
+    write_json(folder / "environment.json", facts)
+    if data.skipped:
+        rows = [{"file": str(f), "row": row, "reason": why} for f, row, why in data.skipped]
+        write_json(folder / "skipped.json", {"skipped": rows})
+
+
+def finish_run(folder: Path, best: keras.Model, data: LocalizationData, name: str) -> Measured:
+    """Measures the best model on validation and test images, and draws the run's pictures."""
+    measured: Measured = {}
+    for split, dataset in (("val", data.val), ("test", data.test)):
+        if dataset is None:
+            continue
+        answers = collect_answers(best, dataset)
+        measured[split] = figures(answers)
+        _draw_gallery(folder, split, dataset, answers, data.class_names)
+    write_json(folder / "metrics.json", measured)
+    save_run_curves(folder, name)
+    save_run_architecture(best, folder)
+    return measured
+
+
+def print_end(
+    console: Console,
+    folder: Path,
+    measured: Measured,
+    result: FitResult,
+    exported: Path | None,
+    seconds: float,
+) -> None:
+    """Prints the figures and where everything lies."""
+    console.print()
+    print_metrics(console, measured)
+    best = "" if result.best_epoch is None else f" (epoch {result.best_epoch + 1})"
+    rows: Mapping[str, Any] = {
+        f"best model{best}": result.best_path,
+        "last model": result.last_path,
+        "figures": folder / "metrics.json",
+        "pictures": folder / "plots",
+        "TensorBoard": f"tensorboard --logdir {folder / 'tensorboard'}",
+        "SavedModel": exported or "not exported (export.enabled is false)",
+    }
+    for label, value in rows.items():
+        console.print(f"{label + ':':26s}{value}", highlight=False, soft_wrap=True)
+    console.print(f"finished in {seconds / 60:.1f} min", highlight=False)
+
+
+def _draw_gallery(
+    folder: Path, split: str, dataset: tf.data.Dataset, answers: Answers, class_names: list[str]
+) -> None:
+    chosen = gallery_choice(answers.ious)
+    save_split_gallery(
+        folder,
+        split,
+        _images_at(dataset, chosen),
+        {"softmax": answers.labels[chosen], "bbox": answers.boxes[chosen]},
+        {"softmax": answers.probabilities[chosen], "bbox": answers.boxes_pred[chosen]},
+        answers.ious,
+        class_names,
+    )
+
+
+def _images_at(dataset: tf.data.Dataset, indices: np.ndarray) -> np.ndarray:
+    """The images (M, H, W, C) at some places of a data set, in the order of `indices`."""
+    found: dict[int, np.ndarray] = {}
+    wanted = set(indices.tolist())
+    start = 0
+    for images, _ in dataset:
+        here = [index for index in wanted if start <= index < start + len(images)]
+        found |= {index: images[index - start].numpy() for index in here}
+        start += len(images)
+        if len(found) == len(wanted):
+            break
+    return np.stack([found[index] for index in indices.tolist()])

@@ -1,0 +1,83 @@
+"""Writes a localizer as a SavedModel in the layout that TF Serving watches: NAME/VERSION/."""
+
+import contextlib
+import io
+import shutil
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from loc_keras.errors import ExportError
+
+TOLERANCE = 1e-5
+"""Largest difference that is allowed between an output of the model and of its copy."""
+
+
+def export_saved_model(localizer: keras.Model, base: Path, probe: np.ndarray) -> Path:
+    """Writes the next version of a served model and proves that it answers like the live one.
+
+    The copy is written aside, checked and only then renamed to its version number, so a server
+    that watches the folder never sees a half-written version; no version is ever overwritten.
+
+    Args:
+        localizer: the model; its outputs are named `softmax` and `bbox`.
+        base: folder of the served model; versions are its numbered subfolders.
+        probe: images (N, H, W, C), raw pixels, on which both must agree.
+
+    Returns:
+        The folder of the new version. Its `serving_default` signature takes `images`
+        (N, H, W, C) float32, raw pixels, and gives `softmax` and `bbox`.
+
+    Raises:
+        ExportError: if the folder cannot be written or the copy answers differently.
+    """
+    version = next_version(base)
+    aside = base / f".{version}.writing"
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(aside, ignore_errors=True)
+        # Keras prints a page about the artifact, of which a user of ours needs nothing.
+        with contextlib.redirect_stdout(io.StringIO()):
+            localizer.export(aside, format="tf_saved_model", verbose=False)
+        check_copy(localizer, aside, probe)
+        final = base / str(version)
+        aside.rename(final)
+    except OSError as error:
+        raise ExportError(
+            f"the SavedModel cannot be written to {base} ({error.strerror or error}); "
+            "set export.dir to a folder that can be written."
+        ) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return final
+
+
+def next_version(base: Path) -> int:
+    """One more than the highest version in the folder; 1 where there is none."""
+    if not base.is_dir():
+        return 1
+    return 1 + max((int(child.name) for child in base.iterdir() if child.name.isdecimal()), default=0)
+
+
+def check_copy(localizer: keras.Model, folder: Path, probe: np.ndarray) -> None:
+    """Compares a SavedModel with the live model on some images.
+
+    Raises:
+        ExportError: naming the output and the difference, if one exceeds `TOLERANCE`.
+    """
+    images = probe.astype(np.float32)
+    live = localizer(images, training=False)
+    served = tf.saved_model.load(str(folder)).signatures["serving_default"](tf.constant(images))
+    if set(served) != set(live):
+        raise ExportError(f"the SavedModel names its outputs {sorted(served)}, not {sorted(live)}.")
+    for name, value in live.items():
+        difference = float(
+            np.max(np.abs(keras.ops.convert_to_numpy(value) - served[name].numpy()), initial=0.0)
+        )
+        if not difference <= TOLERANCE:
+            raise ExportError(
+                f"the SavedModel's output {name} differs from the live model's by {difference:.2g}, "
+                f"more than {TOLERANCE:g}; nothing was exported."
+            )

@@ -1,0 +1,193 @@
+"""Fitting: compile, callbacks and the loop, from plain values."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from loc_keras.training.callbacks import (
+    Checkpoints,
+    EpochFigures,
+    FiniteLossGuard,
+    HistoryFile,
+    WithinEpochValidation,
+    write_rows,
+)
+from loc_keras.training.measure import collect_answers, figures
+from loc_keras.training.model import (
+    TrainingModel,
+    compile_localizer,
+    training_model,
+    with_training_targets,
+)
+from loc_keras.training.optimizer import learning_rate_schedule, make_optimizer
+from loc_keras.training.tensorboard import step_scalars
+
+
+@dataclass(frozen=True)
+class FitPlan:
+    """How long and how to train.
+
+    Attributes:
+        epochs: number of epochs.
+        steps_per_epoch: steps in each.
+        batch_size: images a step, for the count of images per second.
+        learning_rate: highest learning rate.
+        optimizer: "adamw" or "adam".
+        weight_decay: its strength.
+        schedule: "cosine" or "constant".
+        warmup_epochs: epochs of linear rise.
+        gradient_clip_norm: largest norm of the gradient, or None.
+        ema: momentum of the weights' moving average, or None.
+        jit_compile: whether XLA compiles the step.
+        monitor: figure that chooses the best checkpoint.
+        early_stopping_patience: epochs without a better monitor before stopping, or None.
+        validate_every_steps: steps between validations within an epoch, or None.
+    """
+
+    epochs: int
+    steps_per_epoch: int
+    batch_size: int
+    learning_rate: float
+    optimizer: str = "adamw"
+    weight_decay: float = 0.0
+    schedule: str = "cosine"
+    warmup_epochs: float = 0.0
+    gradient_clip_norm: float | None = None
+    ema: float | None = None
+    jit_compile: bool = False
+    monitor: str = "val_score"
+    early_stopping_patience: int | None = None
+    validate_every_steps: int | None = None
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What fitting left behind: where the models lie and how the run went."""
+
+    best_path: Path
+    last_path: Path
+    best_epoch: int | None
+    best_value: float | None
+    history: list[dict[str, Any]]
+
+
+def compiled_training_model(
+    localizer: keras.Model, plan: FitPlan, losses: Mapping[str, Any]
+) -> TrainingModel:
+    """Wraps and compiles a localizer for a plan; `losses` as in `compile_localizer`."""
+    rate = learning_rate_schedule(
+        peak=plan.learning_rate,
+        schedule=plan.schedule,
+        warmup_steps=round(plan.warmup_epochs * plan.steps_per_epoch),
+        total_steps=plan.epochs * plan.steps_per_epoch,
+    )
+    optimizer = make_optimizer(
+        plan.optimizer,
+        learning_rate=rate,
+        weight_decay=plan.weight_decay,
+        clip_norm=plan.gradient_clip_norm,
+        ema=plan.ema,
+    )
+    model = training_model(localizer)
+    compile_localizer(model, optimizer=optimizer, jit_compile=plan.jit_compile, **losses)
+    return model
+
+
+def fit_localizer(
+    localizer: keras.Model,
+    *,
+    train: tf.data.Dataset,
+    val: tf.data.Dataset,
+    plan: FitPlan,
+    losses: Mapping[str, Any],
+    folder: Path,
+    extra_callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> FitResult:
+    """Trains a localizer and leaves its checkpoints, history and logs in the run folder.
+
+    Args:
+        localizer: the model; its weights are changed in place.
+        train: endless batches of (images, targets).
+        val: finite batches of the same.
+        plan: how long and how.
+        losses: arguments of `compile_localizer` that choose and weigh the losses.
+        folder: the run folder; gets best.keras, last.keras, history.csv and tensorboard/.
+        extra_callbacks: come after ours, so that they see all figures in the logs.
+
+    Raises:
+        TrainingError: if a step's loss is not finite.
+    """
+    model = compiled_training_model(localizer, plan, losses)
+    checkpoints = Checkpoints(localizer, folder, plan.monitor)
+    history = HistoryFile(folder / "history.csv")
+    callbacks = [
+        EpochFigures(plan.batch_size),
+        FiniteLossGuard(checkpoints.newest),
+        *_within_epoch(localizer, val, plan, checkpoints, folder),
+        checkpoints,
+        history,
+        keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=True),
+        *extra_callbacks,
+        *_early_stopping(plan),
+    ]
+    if plan.ema is not None:
+        # First in the list, so that all others see the averaged weights at an epoch's end.
+        callbacks.insert(0, keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
+    names = list(model.output)
+    model.fit(
+        _with_targets(train, names),
+        validation_data=_with_targets(val, names),
+        epochs=plan.epochs,
+        steps_per_epoch=plan.steps_per_epoch,
+        callbacks=callbacks,
+        shuffle=False,
+    )
+    return FitResult(
+        best_path=checkpoints.best_path,
+        last_path=checkpoints.last_path,
+        best_epoch=checkpoints.best_epoch,
+        best_value=checkpoints.best,
+        history=history.rows,
+    )
+
+
+def _with_targets(dataset: tf.data.Dataset, names: Sequence[str]) -> tf.data.Dataset:
+    return dataset.map(lambda images, targets: (images, with_training_targets(targets, names)))
+
+
+def _within_epoch(
+    localizer: keras.Model,
+    val: tf.data.Dataset,
+    plan: FitPlan,
+    checkpoints: Checkpoints,
+    folder: Path,
+) -> list[keras.callbacks.Callback]:
+    """Validation between the ends of epochs: rows in history_steps.csv, scalars, checkpoints."""
+    if plan.validate_every_steps is None:
+        return []
+    rows: list[dict[str, Any]] = []
+    write_scalars = step_scalars(folder / "tensorboard")
+
+    def report(step: int, epoch: int, found: Mapping[str, float]) -> None:
+        rows.append({"step": step, "epoch": epoch + 1, **found})
+        write_rows(folder / "history_steps.csv", rows)
+        write_scalars(step, found)
+        checkpoints.offer(found, epoch)
+
+    measure: Callable[[], Mapping[str, float]] = lambda: figures(collect_answers(localizer, val))  # noqa: E731
+    return [WithinEpochValidation(plan.validate_every_steps, measure, report)]
+
+
+def _early_stopping(plan: FitPlan) -> list[keras.callbacks.Callback]:
+    if plan.early_stopping_patience is None:
+        return []
+    mode = "min" if plan.monitor.endswith("loss") else "max"
+    return [
+        keras.callbacks.EarlyStopping(
+            plan.monitor, patience=plan.early_stopping_patience, mode=mode, verbose=1
+        )
+    ]

@@ -1,0 +1,65 @@
+"""What a localizer answers over a data set, and how good the answers are."""
+
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from loc_keras.boxes import iou
+from loc_keras.metrics import bbox_metrics, joint_metrics
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Truth and prediction of every image of a data set, in its order.
+
+    Attributes:
+        labels: true classes, int32 (N,).
+        boxes: true boxes, float32 (N, 4), fractions.
+        probabilities: predicted, float32 (N, K).
+        boxes_pred: predicted boxes, float32 (N, 4), fractions.
+        ious: IoU of each pair of boxes, float32 (N,).
+    """
+
+    labels: np.ndarray
+    boxes: np.ndarray
+    probabilities: np.ndarray
+    boxes_pred: np.ndarray
+    ious: np.ndarray
+
+
+def collect_answers(localizer: keras.Model, dataset: tf.data.Dataset) -> Answers:
+    """Runs the localizer over a finite data set of (images, targets) batches."""
+    answer = tf.function(lambda images: localizer(images, training=False), reduce_retracing=True)
+    parts: list[tuple[np.ndarray, ...]] = []
+    for images, targets in dataset:
+        outputs = answer(images)
+        row = (targets["softmax"], targets["bbox"], outputs["softmax"], outputs["bbox"])
+        parts.append(tuple(keras.ops.convert_to_numpy(value) for value in row))
+    labels, boxes, probabilities, boxes_pred = (
+        np.concatenate(column) for column in zip(*parts, strict=True)
+    )
+    ious = keras.ops.convert_to_numpy(iou(boxes, boxes_pred))
+    return Answers(labels.astype(np.int32), boxes, probabilities, boxes_pred, ious)
+
+
+def figures(answers: Answers) -> dict[str, float | int]:
+    """Class accuracy, box measures and joint measures of a set of answers, and its size.
+
+    Returns:
+        `images` and, each in [0, 1], `softmax_accuracy, bbox_iou, bbox_acc50, bbox_acc75,
+        bbox_acc90, top1_loc, top5_loc, gt_known_loc, max_box_acc_v2`.
+    """
+    accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
+    accuracy.update_state(answers.labels, answers.probabilities)
+    results = {"images": len(answers.labels), "softmax_accuracy": float(accuracy.result())}
+    for metric in bbox_metrics():
+        metric.update_state(answers.boxes, answers.boxes_pred)
+        results[f"bbox_{metric.name}"] = float(metric.result())
+    truth = {"softmax": answers.labels, "bbox": answers.boxes}
+    said = {"softmax": answers.probabilities, "bbox": answers.boxes_pred}
+    for metric in joint_metrics(answers.probabilities.shape[-1]):
+        metric.update_state(truth, said)
+        results[metric.name] = float(metric.result())
+    return results

@@ -1,0 +1,91 @@
+"""The oldest sanity check: a model that cannot learn one batch by heart has a fault."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from loc_keras.training.callbacks import FiniteLossGuard
+from loc_keras.training.measure import collect_answers, figures
+from loc_keras.training.model import (
+    compile_localizer,
+    training_model,
+    with_training_targets,
+)
+from loc_keras.training.optimizer import make_optimizer
+
+NEAR_ZERO = 0.05
+"""Both losses must end below this: class cross entropy, and 1 minus the mean IoU."""
+
+
+@dataclass(frozen=True)
+class OverfitResult:
+    """What one batch came to.
+
+    Attributes:
+        steps: steps on the batch.
+        class_loss: cross entropy of the batch at the end, in inference mode.
+        box_loss: 1 minus the mean IoU at the end, in inference mode.
+        accuracy: class accuracy at the end.
+        first_loss: sum of the weighted losses before the first step, in inference mode.
+    """
+
+    steps: int
+    class_loss: float
+    box_loss: float
+    accuracy: float
+    first_loss: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether both losses came near zero; not-a-number never passes."""
+        return self.class_loss <= NEAR_ZERO and self.box_loss <= NEAR_ZERO
+
+
+def overfit_batch(
+    localizer: keras.Model,
+    batch: tuple[tf.Tensor, Mapping[str, tf.Tensor]],
+    *,
+    steps: int,
+    learning_rate: float,
+    losses: Mapping[str, Any],
+) -> OverfitResult:
+    """Trains on one batch alone, at a constant rate, without label smoothing or decay.
+
+    Args:
+        localizer: a fresh model; its weights are changed.
+        batch: images and targets.
+        steps: how often the batch is learned.
+        learning_rate: rate of Adam.
+        losses: arguments of `compile_localizer`.
+
+    Raises:
+        TrainingError: if a step's loss is not finite.
+    """
+    model = training_model(localizer)
+    # Smoothed targets and weight decay keep a loss above zero on purpose.
+    optimizer = make_optimizer("adam", learning_rate=learning_rate)
+    compile_localizer(model, optimizer=optimizer, **{**losses, "label_smoothing": 0.0})
+    names = list(model.output)
+    images, targets = batch
+    one = tf.data.Dataset.from_tensors((images, with_training_targets(targets, names))).cache()
+    before = model.evaluate(one, verbose=0, return_dict=True)
+    model.fit(
+        one.repeat(),
+        steps_per_epoch=steps,
+        epochs=1,
+        callbacks=[FiniteLossGuard(lambda: None)],
+        shuffle=False,
+    )
+    answers = collect_answers(localizer, one)
+    found = figures(answers)
+    cross_entropy = keras.losses.SparseCategoricalCrossentropy()
+    return OverfitResult(
+        steps=steps,
+        class_loss=float(cross_entropy(answers.labels, answers.probabilities)),
+        box_loss=1.0 - float(found["bbox_iou"]),
+        accuracy=float(found["softmax_accuracy"]),
+        first_loss=float(before["loss"]),
+    )

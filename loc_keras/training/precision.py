@@ -1,0 +1,86 @@
+"""Which numbers and which compiler a device gets, decided before the first operation runs."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+BFLOAT16_CAPABILITY = (8, 0)
+"""NVIDIA GPUs compute in bfloat16 on tensor cores from this compute capability (Ampere) on."""
+
+FLOAT16_CAPABILITY = (7, 0)
+"""NVIDIA GPUs compute in float16 on tensor cores from this compute capability (Volta) on."""
+
+
+def grow_gpu_memory() -> None:
+    """Lets each GPU take memory as it is needed; must come before the first operation."""
+    for gpu in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, True)
+
+
+def set_precision(precision: str) -> str:
+    """Sets Keras's global dtype policy and gives its name.
+
+    Args:
+        precision: "auto", "float32", "mixed_float16" or "mixed_bfloat16"; "auto" looks at the
+            first GPU and takes float32 where there is none.
+    """
+    policy = pick_precision(gpu_capabilities()) if precision == "auto" else precision
+    keras.mixed_precision.set_global_policy(policy)
+    return policy
+
+
+def pick_precision(capabilities: list[tuple[int, int]]) -> str:
+    """Names the fastest safe policy for GPUs of these compute capabilities.
+
+    Without a GPU it is float32. The weakest GPU decides, since all of them run the same step.
+    bfloat16 goes before float16 because its range needs no loss scaling.
+    """
+    if not capabilities:
+        return "float32"
+    weakest = min(capabilities)
+    if weakest >= BFLOAT16_CAPABILITY:
+        return "mixed_bfloat16"
+    return "mixed_float16" if weakest >= FLOAT16_CAPABILITY else "float32"
+
+
+def gpu_capabilities() -> list[tuple[int, int]]:
+    """Compute capability (major, minor) of each visible GPU; (0, 0) where it is not known."""
+    details = [
+        tf.config.experimental.get_device_details(gpu)
+        for gpu in tf.config.list_physical_devices("GPU")
+    ]
+    return [detail.get("compute_capability", (0, 0)) for detail in details]
+
+
+def use_xla(xla: str) -> bool:
+    """Tells whether the step is compiled by XLA: "on", "off" or "auto".
+
+    Auto is off: on the CPU XLA was measured to slow the step down (`docs/experiments.md`), and on
+    GPUs nothing has been measured yet that would justify its compile time.
+    """
+    return xla == "on"
+
+
+def make_deterministic(seed: int, deterministic: bool) -> None:
+    """Seeds Python, NumPy, Keras and TensorFlow, and asks for ops that repeat to the bit."""
+    keras.utils.set_random_seed(seed)
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
+
+
+def device_summary() -> dict[str, Any]:
+    """What the run computes on: GPUs with their names, and CPU threads."""
+    gpus = tf.config.list_physical_devices("GPU")
+    names = [
+        tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus
+    ]
+    return {"gpus": names, "cpu_cores": available_cores()}
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    import os
+
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else (os.cpu_count() or 1)

@@ -1,0 +1,99 @@
+"""What TensorBoard shows beyond Keras's own scalars and graph: pictures and hyper-parameters."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorboard.plugins.hparams import api as hparams
+
+DrawPanel = Callable[[np.ndarray, Mapping[str, np.ndarray], Mapping[str, np.ndarray]], np.ndarray]
+"""Draws images (N, H, W, C) with their targets and outputs as one uint8 picture (h, w, 3)."""
+
+
+class ImagePanel(keras.callbacks.Callback):
+    """Writes one picture an epoch: the same validation images with true and predicted boxes.
+
+    Args:
+        localizer: the model to ask.
+        folder: TensorBoard's log folder of the run.
+        images: uint8 (N, H, W, C), the same at each epoch.
+        targets: their `softmax` labels (N,) and `bbox` boxes (N, 4).
+        draw: makes the picture.
+    """
+
+    def __init__(
+        self,
+        localizer: keras.Model,
+        folder: Path,
+        images: np.ndarray,
+        targets: Mapping[str, np.ndarray],
+        draw: DrawPanel,
+    ) -> None:
+        """Stores the images and opens the log; see the class."""
+        super().__init__()
+        self.localizer = localizer
+        self.images = images
+        self.targets = targets
+        self.draw = draw
+        self.writer = tf.summary.create_file_writer(str(folder / "images"))
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Draws and writes the picture."""
+        outputs = self.localizer(self.images, training=False)
+        said = {name: keras.ops.convert_to_numpy(value) for name, value in outputs.items()}
+        picture = self.draw(self.images, self.targets, said)
+        with self.writer.as_default():
+            tf.summary.image("validation", picture[np.newaxis], step=epoch)
+        self.writer.flush()
+
+
+class HyperParameters(keras.callbacks.Callback):
+    """Writes the settings of the run and, at its end, the figures that they led to.
+
+    Args:
+        folder: TensorBoard's log folder of the run.
+        settings: flat names and plain values.
+        name: shown as the name of the trial.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any], name: str) -> None:
+        """Stores what to write; see the class."""
+        super().__init__()
+        self.settings = {key: _plain(value) for key, value in settings.items()}
+        self.name = name
+        self.writer = tf.summary.create_file_writer(str(folder / "hparams"))
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Writes the settings."""
+        with self.writer.as_default():
+            hparams.hparams(self.settings, trial_id=self.name)
+        self.writer.flush()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Writes the epoch's validation figures beside the settings."""
+        with self.writer.as_default():
+            for name, value in (logs or {}).items():
+                if name.startswith("val_"):
+                    tf.summary.scalar(f"hparams/{name}", value, step=epoch)
+        self.writer.flush()
+
+
+def step_scalars(folder: Path) -> Callable[[int, Mapping[str, float]], None]:
+    """Gives a function that writes figures of a step within an epoch as scalars."""
+    writer = tf.summary.create_file_writer(str(folder / "within_epoch"))
+
+    def write(step: int, figures: Mapping[str, float]) -> None:
+        with writer.as_default():
+            for name, value in figures.items():
+                tf.summary.scalar(f"step_{name}", value, step=step)
+        writer.flush()
+
+    return write
+
+
+def _plain(value: Any) -> bool | int | float | str:
+    """Keeps what TensorBoard's table can hold and writes all else as text."""
+    return value if isinstance(value, bool | int | float | str) else str(value)

@@ -1,0 +1,57 @@
+"""What every test gets: quiet logs, no window, its own temporary folder, a clean dtype policy."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# Before the first import of TensorFlow and Matplotlib; a value set by the caller wins.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+DATA_VARIABLE = "LOC_KERAS_DATA"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _temporary_files_are_cleaned_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Sends `tempfile`, here and in child processes, to a folder of this test process alone.
+
+    Two test processes at once never share a folder, and pytest removes old ones.
+    """
+    folder = str(tmp_path_factory.mktemp("tempfile"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", folder)
+        patch.setattr(tempfile, "tempdir", folder)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _dtype_policy_is_reset() -> Iterator[None]:
+    """Puts Keras's global dtype policy and float type back to float32 after each test.
+
+    A test that leaves mixed precision on would change what later tests measure. Keras is looked
+    up, not imported, so that tests that do not need it stay fast.
+    """
+    yield
+    keras = sys.modules.get("keras")
+    if keras is not None:
+        keras.config.set_floatx("float32")
+        keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture(scope="session")
+def optional_data() -> Path:
+    """The folder of larger data sets named by `LOC_KERAS_DATA`; skips the test where it is unset.
+
+    A folder that is named but missing is a mistake, not a reason to skip, so it fails.
+    """
+    named = os.environ.get(DATA_VARIABLE)
+    if not named:
+        pytest.skip(f"needs larger data: set {DATA_VARIABLE} to the folder that holds it")
+    folder = Path(named).expanduser()
+    if not folder.is_dir():
+        pytest.fail(f"{DATA_VARIABLE} names {str(folder)!r}, which is not a folder")
+    return folder

@@ -1,0 +1,283 @@
+"""CSV data sets: fields, errors by message, decoding, splits."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from loc_keras.data.csv_data import build_csv_data
+from loc_keras.data.csv_reader import read_csv
+from loc_keras.errors import DataError
+
+
+def make_image(path, size=(20, 10), value=0, mode="L"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, value).save(path)
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Writes a CSV file beside images 0.png .. 4.png of 20 x 10 px and returns its path."""
+    for i in range(5):
+        make_image(tmp_path / f"{i}.png")
+
+    def write(*rows, name="data.csv"):
+        (tmp_path / name).write_text("\n".join(rows) + "\n", encoding="utf-8")
+        return tmp_path / name
+
+    return write
+
+
+def test_published_layout(table):
+    records = read_csv(table("0.png,1,0.1,0.2,0.3,0.4", "", "2.png,0,0,0,1,1"))
+    assert [path.rsplit("/", 1)[-1] for path in records.paths] == ["0.png", "2.png"]
+    assert records.labels.tolist() == [1, 0]
+    assert records.labels.dtype == np.int32
+    np.testing.assert_array_equal(
+        records.boxes, np.array([[0.1, 0.2, 0.3, 0.4], [0, 0, 1, 1]], np.float32)
+    )
+    assert records.boxes.dtype == np.float32
+    assert records.rows.tolist() == [1, 3]
+    assert records.class_names == ["0", "1"]
+    assert records.skipped == []
+
+
+def test_header_delimiter_columns_and_pixels(table):
+    path = table(
+        "\ufeffclass;note;x1;x2;y1;y2;file",
+        "cat;anything;2;12;1;9;0.png",
+        'dog;"with; delimiter";0;20;0;10;1.png',
+    )
+    records = read_csv(
+        path,
+        header=True,
+        delimiter=";",
+        columns=("label", "note", "x1", "x2", "y1", "y2", "file"),
+        units="pixel",
+    )
+    # Divided by the 20 x 10 px of the images, by hand.
+    np.testing.assert_allclose(records.boxes, [[0.1, 0.1, 0.6, 0.9], [0, 0, 1, 1]])
+    assert records.class_names == ["cat", "dog"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "given", "names", "indices"),
+    [
+        (("2", "0"), None, ["0", "1", "2"], [2, 0]),
+        (("3", "11"), None, ["3", "11"], [0, 1]),
+        (("b", "a"), None, ["a", "b"], [1, 0]),
+        (("b", "a"), ("b", "a", "c"), ["b", "a", "c"], [0, 1]),
+        (("2", "0"), ("zero", "one", "two"), ["zero", "one", "two"], [2, 0]),
+        (("02", "0"), None, ["0", "1", "2"], [2, 0]),
+    ],
+)
+def test_class_indices(table, labels, given, names, indices):
+    path = table(f"0.png,{labels[0]},0,0,1,1", f"1.png,{labels[1]},0,0,1,1")
+    records = read_csv(path, class_names=given)
+    assert records.class_names == names
+    assert records.labels.tolist() == indices
+
+
+FAULTS = [
+    ("9.png,0,0,0,1,1", r"row 2 image .*9.png does not exist"),
+    ("0.png,0,0,0,1", "row 2 has 5 columns, expected 6: file,label,x1,y1,x2,y2"),
+    ("0.png,0,0,oops,1,1", "row 2 column y1: 'oops' is not a number"),
+    ("0.png,0,0,nan,1,1", "row 2 column y1: 'nan' is not a finite number"),
+    ("0.png,0,0.5,0,0.4,1", "row 2 column x2: 0.4 is not greater than x1 0.5"),
+    ("0.png,0,0,0.3,1,0.3", "row 2 column y2: 0.3 is not greater than y1 0.3"),
+    ("0.png,0,0,0,1.5,1", r"row 2 column x2: 1.5 is outside 0..1; are the boxes in pixels"),
+    ("0.png,0,-0.01,0,1,1", r"row 2 column x1: -0.01 is outside 0..1"),
+    (",0,0,0,1,1", "row 2 column file is empty"),
+    ("0.png,,0,0,1,1", "row 2 column label is empty"),
+]
+
+
+@pytest.mark.parametrize(("row", "message"), FAULTS)
+def test_faults_name_file_row_and_column(table, row, message):
+    path = table("0.png,0,0,0,1,1", row, "1.png,0,0,0,1,1")
+    with pytest.raises(DataError, match=message) as fault:
+        read_csv(path)
+    assert str(fault.value).startswith(f"{path}: 1 of 3 rows cannot be used: ")
+    records = read_csv(path, on_error="skip")
+    assert records.rows.tolist() == [1, 3]
+    (skipped,) = records.skipped
+    assert skipped[:2] == (str(path), 2)
+    assert f"row 2 {skipped[2]}" in str(fault.value)
+
+
+def test_many_faults_are_counted_and_the_first_shown(table):
+    path = table("0.png,0,0,0,1,1", *["9.png,0,0,0,1,1"] * 7)
+    with pytest.raises(DataError, match=r"7 of 8 rows .* row 6 .*; and 2 more; mend them"):
+        read_csv(path)
+
+
+def test_other_faults(table, tmp_path):
+    with pytest.raises(DataError, match=r"none.csv does not exist"):
+        read_csv(tmp_path / "none.csv")
+    with pytest.raises(DataError, match="has no rows"):
+        read_csv(table(""))
+    with pytest.raises(DataError, match="1 of 1 rows cannot be used"):
+        read_csv(table("9.png,0,0,0,1,1"), on_error="skip")
+    with pytest.raises(DataError, match=r"row 1 column x1: 'x1' is not a number.*has a header"):
+        read_csv(table("file,label,x1,y1,x2,y2", "0.png,0,0,0,1,1"))
+    with pytest.raises(DataError, match="row 1 column label: 'cow' is not one of the 2 classes"):
+        read_csv(table("0.png,cow,0,0,1,1"), class_names=("cat", "dog"))
+    with pytest.raises(DataError, match=r"column x2: 21 is outside 0..20"):
+        read_csv(table("0.png,0,0,0,21,10"), units="pixel")
+    (tmp_path / "5.png").write_text("no picture")
+    with pytest.raises(DataError, match=r"5.png cannot be read as an image"):
+        read_csv(table("5.png,0,0,0,2,2"), units="pixel")
+    (tmp_path / "latin.csv").write_bytes(b"0.png,caf\xe9,0,0,1,1\n")
+    with pytest.raises(DataError, match="is not UTF-8 text"):
+        read_csv(tmp_path / "latin.csv")
+
+
+def test_rounding_past_the_edge_is_clipped(table):
+    records = read_csv(table("0.png,0,-0.0001,0,1.0001,1"))
+    assert records.boxes.tolist() == [[0, 0, 1, 1]]
+
+
+# The data source
+
+
+def make_set(root, counts, sizes=((20, 10),), modes=("L",)):
+    """Folders in the published layout; the gray value of image i of a split is 10 + i."""
+    names = {"train": "training", "val": "validation", "test": "test"}
+    for split, count in counts.items():
+        rows = []
+        for i in range(count):
+            file = f"{i:03d}.png"
+            mode = modes[i % len(modes)]
+            value = 10 + i if mode == "L" else (10 + i,) * len(mode)
+            make_image(root / f"{names[split]}_images" / file, sizes[i % len(sizes)], value, mode)
+            rows.append(f"{file},{i % 2},0.25,0.2,0.75,0.8")
+        (root / f"{names[split]}_data.csv").write_text("\n".join(rows) + "\n")
+    return root
+
+
+def collect(dataset):
+    batches = list(dataset.as_numpy_iterator())
+    images = np.concatenate([images for images, _ in batches])
+    return images, {
+        key: np.concatenate([targets[key] for _, targets in batches]) for key in batches[0][1]
+    }
+
+
+@pytest.mark.parametrize("cache", ["auto", "none"])
+def test_files_come_as_they_are(tmp_path, cache):
+    make_set(tmp_path, {"train": 8, "val": 5, "test": 3})
+    data = build_csv_data(tmp_path, batch_size=2, cache=cache)
+    assert data.sizes == {"train": 8, "val": 5, "test": 3}
+    assert data.image_shape == (10, 20, 1)
+    assert data.class_names == ["0", "1"]
+    assert data.steps_per_epoch == 4
+    images, targets = collect(data.val)
+    assert images[:, 0, 0, 0].tolist() == [10, 11, 12, 13, 14]
+    assert targets["softmax"].tolist() == [0, 1, 0, 1, 0]
+    np.testing.assert_allclose(targets["bbox"], [[0.25, 0.2, 0.75, 0.8]] * 5)
+    shown, _ = collect(data.train(0).take(4))
+    assert sorted(shown[:, 0, 0, 0].tolist()) == list(range(10, 18))
+
+
+def test_cache_changes_nothing(tmp_path):
+    make_set(tmp_path, {"train": 12}, sizes=((20, 10), (9, 17)))
+    options = {"batch_size": 4, "image_size": 16, "resize": "letterbox", "val_fraction": 0.25}
+    augment = {"flip": True, "translate": 0.2, "rotation": 20.0, "brightness": 0.2}
+    one, other = (
+        build_csv_data(tmp_path, cache=cache, augment=augment, test_fraction=0.0, **options)
+        for cache in ("memory", "none")
+    )
+    assert one.fingerprint == other.fingerprint
+    for first, second in ((one.train(1).take(3), other.train(1).take(3)), (one.val, other.val)):
+        a, b = collect(first), collect(second)
+        np.testing.assert_array_equal(a[0], b[0])
+        np.testing.assert_array_equal(a[1]["bbox"], b[1]["bbox"])
+
+
+def test_missing_splits_are_cut_off_the_training_rows(tmp_path):
+    make_set(tmp_path, {"train": 40})
+    data = build_csv_data(tmp_path, batch_size=4, val_fraction=0.2, test_fraction=0.1)
+    assert data.sizes == {"train": 28, "val": 8, "test": 4}
+    assert data.notes == ["Images for val and test were cut off the training file."]
+    shown = [
+        set(collect(part)[0][:, 0, 0, 0].tolist())
+        for part in (data.train(0).take(7), data.val, data.test)
+    ]
+    assert set.union(*shown) == set(range(10, 50))
+    assert sum(len(part) for part in shown) == 40
+    without = build_csv_data(tmp_path, batch_size=4, val_fraction=0.0, test_fraction=0.0)
+    assert without.val is None
+    assert without.sizes["train"] == 40
+
+
+def test_channels_follow_the_first_image_or_the_option(tmp_path):
+    make_set(tmp_path, {"train": 6}, modes=("RGB", "L", "RGBA", "LA"))
+    options = {"batch_size": 6, "val_fraction": 0.0, "test_fraction": 0.0}
+    colour = build_csv_data(tmp_path, **options)
+    gray = build_csv_data(tmp_path, channels=1, **options)
+    for data, channels in ((colour, 3), (gray, 1)):
+        assert data.image_shape == (10, 20, channels)
+        images, _ = next(data.train(0).as_numpy_iterator())
+        # Gray pictures saved in four modes: each channel, and the luminance, keep the value.
+        assert sorted(images[:, 5, 5, -1].tolist()) == [10, 11, 12, 13, 14, 15]
+
+
+def test_images_of_several_sizes_need_an_image_size(tmp_path):
+    make_set(tmp_path, {"train": 4}, sizes=((20, 10), (30, 10)))
+    options = {"batch_size": 2, "val_fraction": 0.0, "test_fraction": 0.0}
+    with pytest.raises(DataError, match=r"row 2 .*30 x 10 px and the first one is 20 x 10"):
+        build_csv_data(tmp_path, **options)
+    data = build_csv_data(tmp_path, image_size=(8, 12), **options)
+    assert data.image_shape == (8, 12, 1)
+
+
+@pytest.mark.parametrize("cache", ["memory", "none"])
+def test_broken_images_are_named_or_skipped(tmp_path, cache):
+    make_set(tmp_path, {"train": 6, "val": 2})
+    (tmp_path / "training_images" / "003.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    options = {"batch_size": 2, "cache": cache}
+    with pytest.raises(DataError, match=r"1 of 6 rows .* row 4 image .*003.png cannot be decoded"):
+        build_csv_data(tmp_path, **options)
+    data = build_csv_data(tmp_path, on_error="skip", **options)
+    assert data.sizes["train"] == 5
+    ((file, row, reason),) = data.skipped
+    assert file.endswith("training_data.csv")
+    assert row == 4
+    assert "cannot be decoded" in reason
+    shown, _ = collect(data.train(0).take(2))
+    assert 13 not in shown
+
+
+def test_images_may_lie_beside_the_csv_file(tmp_path):
+    make_set(tmp_path, {"train": 4})
+    for image in (tmp_path / "training_images").iterdir():
+        image.rename(tmp_path / image.name)
+    options = {"batch_size": 2, "val_fraction": 0.0, "test_fraction": 0.0}
+    assert build_csv_data(tmp_path, **options).sizes["train"] == 4
+
+
+def test_own_names_of_files_and_limit(tmp_path):
+    make_set(tmp_path, {"train": 6})
+    (tmp_path / "training_data.csv").rename(tmp_path / "boxes.csv")
+    splits = {"train": {"csv": "boxes.csv", "images": "training_images"}}
+    options = {"batch_size": 2, "val_fraction": 0.0, "test_fraction": 0.0, "splits": splits}
+    data = build_csv_data(tmp_path, limit=3, **options)
+    assert data.sizes["train"] == 3
+
+
+def test_source_faults(tmp_path):
+    with pytest.raises(DataError, match=r"none does not exist"):
+        build_csv_data(tmp_path / "none", batch_size=2)
+    with pytest.raises(DataError, match=r"training_data.csv does not exist"):
+        build_csv_data(tmp_path, batch_size=2)
+    with pytest.raises(DataError, match="can change only the digits source"):
+        build_csv_data(tmp_path, batch_size=2, augment={"digit_scale": 0.1})
+
+
+def test_fingerprint_follows_the_data(tmp_path):
+    make_set(tmp_path, {"train": 6, "val": 2})
+    options = {"batch_size": 2, "test_fraction": 0.0}
+    before = build_csv_data(tmp_path, **options).fingerprint
+    assert before == build_csv_data(tmp_path, **options).fingerprint
+    table = tmp_path / "training_data.csv"
+    table.write_text(table.read_text().replace("0.25", "0.26", 1))
+    assert before != build_csv_data(tmp_path, **options).fingerprint

@@ -1,0 +1,270 @@
+"""The rooms of the package stand on floors, and imports point downward only.
+
+The proof reads the source of every module, so it cannot go stale: a new module without a floor
+fails, and so does an import inside a function or behind `TYPE_CHECKING`.
+"""
+
+import ast
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+PACKAGE = "loc_keras"
+ROOT = Path(__file__).resolve().parents[1] / PACKAGE
+MAX_LINES = 300
+
+
+@dataclass(frozen=True)
+class Room:
+    """Modules that belong together: they stand on one floor and may import each other."""
+
+    floor: int
+    modules: frozenset[str]
+
+
+def _room(floor: int, *modules: str) -> Room:
+    return Room(floor, frozenset(modules))
+
+
+# A module is named by its first part below the package: `data` stands for all of `data/`.
+DOORS = _room(
+    5,
+    *("train", "evaluate", "predict", "export", "check", "convert", "digits"),
+    # What doors share stands beside them: it may know the config, and nothing below may use it.
+    *("command_line", "from_config", "run_report"),
+)
+ROOMS = (
+    DOORS,
+    _room(4, "serving"),
+    _room(4, "report"),
+    _room(4, "trust"),
+    _room(4, "localizer"),
+    _room(3, "training"),
+    _room(2, "models"),
+    _room(2, "data"),
+    _room(1, "boxes", "losses", "metrics"),
+    _room(0, "config", "config_data", "config_faults", "config_io", "errors"),
+)
+ROOM_OF = {module: room for room in ROOMS for module in room.modules}
+
+# The configuration object is known to the doors; everything below takes plain keyword values.
+CONFIG = frozenset({"config", "config_data", "config_faults", "config_io"})
+MAY_IMPORT_CONFIG = DOORS.modules | CONFIG
+
+# What runs on every Keras backend must not name one; keras_cv imports TensorFlow by itself.
+BACKENDS = frozenset({"tensorflow", "keras_cv", "torch", "jax"})
+FRAMEWORKS = BACKENDS | {"keras", "tensorboard"}
+BANNED_PACKAGES = {
+    **dict.fromkeys(("boxes", "losses", "metrics", "models"), BACKENDS),
+    **dict.fromkeys(CONFIG | {"errors"}, FRAMEWORKS),
+}
+
+
+def imported_names(source: str, module: str, *, is_package: bool = False) -> list[tuple[int, str]]:
+    """Absolute dotted names that a module's source imports, each with its line.
+
+    `from a import b` gives `a.b`, since `b` may be a module. `module` is the dotted name of the
+    source itself, against which relative imports are resolved.
+    """
+    parents = module.split(".") if is_package else module.split(".")[:-1]
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = parents[: len(parents) - node.level + 1] if node.level else []
+            base = [*base, *(node.module or "").split(".")] if node.module else base
+            found += [(node.lineno, ".".join([*base, alias.name])) for alias in node.names]
+        elif isinstance(node, ast.Call) and _is_dynamic_import(node):
+            found.append((node.lineno, node.args[0].value))
+    return found
+
+
+def _is_dynamic_import(call: ast.Call) -> bool:
+    """Whether this is `import_module("...")` or `__import__("...")` with a constant name."""
+    name = getattr(call.func, "attr", getattr(call.func, "id", None))
+    if name not in {"import_module", "__import__"} or not call.args:
+        return False
+    return isinstance(call.args[0], ast.Constant) and isinstance(call.args[0].value, str)
+
+
+def breaches(source: str, module: str, *, is_package: bool = False) -> list[str]:
+    """Sentences, one for each import in `source` that breaks the order of the floors."""
+    importer = module.split(".")[1]
+    if importer not in ROOM_OF:
+        return [f"{module} has no floor: give {importer!r} one in ROOMS"]
+    found = []
+    for line, name in imported_names(source, module, is_package=is_package):
+        reason = _breach(importer, name)
+        if reason:
+            found.append(f"{module}, line {line}, imports {name}: {reason}")
+    return found
+
+
+def _breach(importer: str, name: str) -> str | None:
+    """Why `importer` may not import the dotted `name`; None where it may."""
+    package, *parts = name.split(".")
+    if package != PACKAGE:
+        banned = BANNED_PACKAGES.get(importer, frozenset())
+        return f"{importer} must do without {package}" if package in banned else None
+    if not parts or parts[0] not in ROOM_OF:
+        return f"import from the module that defines it; {name} is the shop window or has no floor"
+    imported = parts[0]
+    if imported in CONFIG and importer not in MAY_IMPORT_CONFIG:
+        return "only the doors know the configuration; take plain keyword values"
+    own, other = ROOM_OF[importer], ROOM_OF[imported]
+    if own is other or own.floor > other.floor:
+        return None
+    return f"{importer} is on floor {own.floor}, {imported} on floor {other.floor}"
+
+
+def window_breaches(source: str) -> list[str]:
+    """What `loc_keras/__init__.py` holds beyond a list of the names that the package offers.
+
+    Allowed are a docstring, imports from below the doors, and dunder names set to literals.
+    """
+    found = []
+    for node in ast.parse(source).body:
+        is_docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        if not (is_docstring or isinstance(node, ast.ImportFrom | ast.Import) or _is_dunder(node)):
+            found.append(f"line {node.lineno} does more than list what the package offers")
+    for line, name in imported_names(source, PACKAGE, is_package=True):
+        package, *parts = name.split(".")
+        room = ROOM_OF.get(parts[0]) if parts else None
+        if package != PACKAGE or room is None or room is DOORS:
+            found.append(f"line {line} imports {name}, which is not a room below the doors")
+    return found
+
+
+def _is_dunder(node: ast.stmt) -> bool:
+    """Whether the statement sets one name such as `__all__` to a literal."""
+    if not (isinstance(node, ast.Assign) and len(node.targets) == 1):
+        return False
+    name = getattr(node.targets[0], "id", "")
+    try:
+        ast.literal_eval(node.value)
+    except ValueError:
+        return False
+    return name.startswith("__") and name.endswith("__")
+
+
+def _dotted(path: Path) -> str:
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+SOURCES = sorted(ROOT.rglob("*.py"))
+WINDOW = ROOT / "__init__.py"
+
+
+def _name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def test_sources_are_found() -> None:
+    # Guards the parametrised tests below: over an empty list they would pass unseen.
+    assert {"errors.py", "config.py"} <= {_name(path) for path in SOURCES}
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if path != WINDOW], ids=_name)
+def test_imports_point_downward(path: Path) -> None:
+    source = path.read_text(encoding="utf-8")
+    assert breaches(source, _dotted(path), is_package=path.name == "__init__.py") == []
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=_name)
+def test_file_is_short_enough_to_read(path: Path) -> None:
+    lines = len(path.read_text(encoding="utf-8").splitlines())
+    assert lines <= MAX_LINES, f"{_name(path)} has {lines} lines: split it by subject"
+
+
+def test_window_only_lists_names() -> None:
+    assert window_breaches(WINDOW.read_text(encoding="utf-8")) == []
+
+
+# The checker itself, on small made-up sources.
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("loc_keras.train", "from loc_keras.config_io import load\nfrom . import training, report"),
+        ("loc_keras.report.gallery", "from loc_keras import boxes\nfrom .colours import RED"),
+        ("loc_keras.losses", "import keras\nfrom loc_keras.boxes import iou"),
+        ("loc_keras.data.csv", "import tensorflow as tf\nfrom ..errors import DataError"),
+        (
+            "loc_keras.config_io",
+            "from ruamel.yaml import YAML\nfrom .config import Config",
+        ),
+        ("loc_keras.models.heads", "from keras import ops\nfrom loc_keras.models.body import body"),
+        # A name that only begins like the package is another package.
+        ("loc_keras.boxes", "import loc_keras_extras.train"),
+    ],
+)
+def test_checker_accepts(module: str, source: str) -> None:
+    assert breaches(source, module) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "reason"),
+    [
+        ("loc_keras.boxes", "from loc_keras.models import build", "boxes is on floor 1"),
+        ("loc_keras.boxes", "import loc_keras.training.fit as fit", "training on floor 3"),
+        ("loc_keras.data.csv", "from loc_keras.models.heads import x", "data is on floor 2"),
+        ("loc_keras.models.body", "from loc_keras.data import records", "models is on floor 2"),
+        ("loc_keras.models.body", "from .. import data", "models is on floor 2"),
+        ("loc_keras.models.body", "from ..data.csv import read", "models is on floor 2"),
+        ("loc_keras.serving.bundle", "from loc_keras.report import html", "report on floor 4"),
+        ("loc_keras.training.fit", "from loc_keras.train import main", "train on floor 5"),
+        ("loc_keras.training.fit", "from loc_keras.config import Config", "only the doors"),
+        ("loc_keras.errors", "from loc_keras.config import Config", "only the doors"),
+        ("loc_keras.losses", "import tensorflow as tf", "do without tensorflow"),
+        ("loc_keras.models.body", "from tensorflow.keras import layers", "without tensorflow"),
+        ("loc_keras.config", "import keras", "do without keras"),
+        ("loc_keras.errors", "def f():\n    import tensorflow", "do without tensorflow"),
+        ("loc_keras.metrics", "import importlib\nimportlib.import_module('torch')", "torch"),
+        (
+            "loc_keras.boxes",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .data import records",
+            "data on floor 2",
+        ),
+        ("loc_keras.boxes", "import loc_keras", "shop window"),
+        ("loc_keras.train", "from loc_keras import Localizer", "shop window"),
+        ("loc_keras.utils", "", "'utils' one in ROOMS"),
+        ("loc_keras.train", "from loc_keras.helpers import x", "has no floor"),
+    ],
+)
+def test_checker_refuses(module: str, source: str, reason: str) -> None:
+    (breach,) = breaches(source, module)
+    assert reason in breach
+    assert breach.startswith(module)
+
+
+def test_checker_resolves_relative_imports_of_a_package() -> None:
+    # In data/__init__.py one dot is `loc_keras.data`; in data/csv.py as well.
+    assert imported_names("from . import csv", "loc_keras.data", is_package=True) == [
+        (1, "loc_keras.data.csv")
+    ]
+    assert imported_names("from . import csv", "loc_keras.data.voc") == [(1, "loc_keras.data.csv")]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "print('hello')",
+        "VERSION = '1'",
+        "__all__ = sorted(globals())",
+        "import tensorflow",
+        "from loc_keras.train import main",
+        "from .nowhere import x",
+        "def helper(): ...",
+    ],
+)
+def test_window_refuses(source: str) -> None:
+    assert len(window_breaches(source)) == 1
+
+
+def test_window_accepts_a_list_of_names() -> None:
+    source = '"""What it is."""\nfrom .boxes import iou\n__all__ = ["iou"]\n__version__ = "0.1.0"'
+    assert window_breaches(source) == []
