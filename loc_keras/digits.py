@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from loc_keras.command_line import INTERRUPTED, USER_ERROR
 from loc_keras.errors import LocKerasError
 
 
@@ -46,14 +47,17 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns 0, or 2 for an error that the user can mend."""
+    """Runs the command; returns 0, 2 for an error that the user can mend, or 130 after Ctrl-C."""
     options = build_parser().parse_args(argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         return _write(options)
     except LocKerasError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return USER_ERROR
+    except KeyboardInterrupt:
+        print("stopped; nothing was written.", file=sys.stderr)
+        return INTERRUPTED
 
 
 def _write(options: argparse.Namespace) -> int:

@@ -15,7 +15,7 @@ from loc_keras.errors import DataError, ModelError
 from loc_keras.from_config import data_from
 from loc_keras.report.table import print_metrics
 from loc_keras.run_report import print_data
-from loc_keras.training.measure import collect_answers, figures
+from loc_keras.training.measure import answer_function, collect_answers, figures
 from loc_keras.training.run_folder import write_json
 
 
@@ -48,7 +48,7 @@ def _evaluate(args: argparse.Namespace, console: Console) -> int:
         raise DataError(f"{config.data.source.path} has no {args.split} images to measure on.")
     localizer = keras.saving.load_model(model_path)
     _check_fit(localizer, data.image_shape, len(data.class_names))
-    found = {args.split: figures(collect_answers(localizer, dataset))}
+    found = {args.split: figures(collect_answers(answer_function(localizer), dataset))}
     print_metrics(console, found)
     if args.out:
         write_json(args.out, found)

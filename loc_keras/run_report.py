@@ -18,7 +18,7 @@ from loc_keras.report.run_pictures import (
 )
 from loc_keras.report.table import print_metrics
 from loc_keras.training.fit import FitResult
-from loc_keras.training.measure import Answers, collect_answers, figures
+from loc_keras.training.measure import Answers, answer_function, collect_answers, figures
 from loc_keras.training.precision import device_summary
 from loc_keras.training.run_folder import environment, write_json
 
@@ -62,10 +62,11 @@ def write_start(folder: Path, config_text: str, policy: str, data: LocalizationD
 def finish_run(folder: Path, best: keras.Model, data: LocalizationData, name: str) -> Measured:
     """Measures the best model on validation and test images, and draws the run's pictures."""
     measured: Measured = {}
+    answer = answer_function(best)
     for split, dataset in (("val", data.val), ("test", data.test)):
         if dataset is None:
             continue
-        answers = collect_answers(best, dataset)
+        answers = collect_answers(answer, dataset)
         measured[split] = figures(answers)
         _draw_gallery(folder, split, dataset, answers, data.class_names)
     write_json(folder / "metrics.json", measured)

@@ -97,8 +97,6 @@ def _set_up(config: Config) -> str:
 def _fit(
     config: Config, data: LocalizationData, localizer: keras.Model, folder: Path
 ) -> FitResult:
-    images, targets = next(iter(data.val.unbatch().batch(PANEL_IMAGES)))
-    truth = {name: value.numpy() for name, value in targets.items()}
     board = folder / "tensorboard"
     draw = partial(panel_picture, class_names=data.class_names)
     return fit_localizer(
@@ -109,7 +107,7 @@ def _fit(
         losses=losses_from(config),
         folder=folder,
         extra_callbacks=[
-            ImagePanel(localizer, board, images.numpy(), truth, draw),
+            ImagePanel(localizer, board, data.val, PANEL_IMAGES, draw),
             HyperParameters(board, flat_settings(config.model_dump()), folder.name),
         ],
     )

@@ -155,6 +155,20 @@ def test_shear_shifts_each_row():
     np.testing.assert_array_equal(sheared[12:16], rows[12:16])
 
 
+def test_resampled_values_round_to_the_nearest():
+    picture = np.zeros((1, 1, 8, 1), np.uint8)
+    picture[0, 0, :, 0] = 10, 20, 21, 21, 21, 21, 21, 21
+    one = tf.ones([1], tf.float64)
+    linear = linear_map(0 * one, one, one, 0 * one)
+    centre = tf.constant([4, 0.5], tf.float64)
+    for shift, expected in ((0.3, [17, 21]), (0.7, [13, 20])):
+        # A picture moved right by a fraction mixes each pixel with its left neighbour.
+        target = centre + tf.constant([shift, 0], tf.float64)
+        moved = warp(picture, linear, centre, target, (1, 8)).numpy()[0, 0, :, 0]
+        # 0.7 * 20 + 0.3 * 10 = 17 and 0.7 * 21 + 0.3 * 20 = 20.7; then 13 and 20.3.
+        assert moved[1:3].tolist() == expected
+
+
 def test_noise_lies_behind_the_digit(digits):
     images, _, boxes = render(digits, DigitTask(background="noise"))
     outside = []

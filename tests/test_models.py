@@ -8,7 +8,7 @@ from keras import ops
 import loc_keras
 from loc_keras.errors import ModelError
 from loc_keras.models.backbone import resnet_maps
-from loc_keras.models.box_heads import BOX_HEADS, SIDES_LAYER
+from loc_keras.models.box_heads import BOX_HEADS, SIDES_LAYER, distribution_head
 from loc_keras.models.box_layers import (
     AttendedProfiles,
     LinearResample1D,
@@ -23,6 +23,12 @@ from loc_keras.models.region_crop import RegionCrop
 def small(**changes):
     settings = {"image_shape": (40, 48, 1), "num_classes": 3, "width": 4, **changes}
     return loc_keras.build_localizer(**settings)
+
+
+def answers(model, images):
+    """The outputs without `predict`, whose tracing would take most of this file's time."""
+    outputs = model(np.asarray(images, np.float32), training=False)
+    return {name: ops.convert_to_numpy(value) for name, value in outputs.items()}
 
 
 def trainable(model):
@@ -85,7 +91,7 @@ def test_outputs_are_named_float32_and_in_order(policy, bbox_head, class_head):
     keras.mixed_precision.set_global_policy(policy)
     model = small(bbox_head=bbox_head, class_head=class_head)
     images = np.random.default_rng(0).integers(0, 256, (5, 40, 48, 1)).astype(np.uint8)
-    answer = model.predict(images, verbose=0)
+    answer = answers(model, images)
     assert set(answer) == {"softmax", "bbox"}
     assert answer["softmax"].shape == (5, 3)
     assert answer["bbox"].shape == (5, 4)
@@ -102,9 +108,9 @@ def test_box_is_valid_even_with_absurd_weights(bbox_head):
     model = small(bbox_head=bbox_head)
     generator = np.random.default_rng(1)
     for weight in model.trainable_weights:
-        weight.assign(generator.normal(0, 30, weight.shape))
+        weight.assign(generator.normal(0, 3, weight.shape))
     images = generator.integers(0, 256, (16, 40, 48, 1))
-    boxes = model.predict(images, verbose=0)["bbox"]
+    boxes = answers(model, images)["bbox"]
     assert np.all(np.isfinite(boxes))
     assert np.all((boxes >= 0) & (boxes <= 1))
     assert np.all(boxes[:, :2] <= boxes[:, 2:])
@@ -115,10 +121,10 @@ def test_box_is_valid_even_with_absurd_weights(bbox_head):
 def test_saved_model_answers_like_the_live_one(tmp_path, bbox_head, class_head):
     model = small(bbox_head=bbox_head, class_head=class_head, dropout=0.2, pixel_mean=[30.0])
     images = np.random.default_rng(2).integers(0, 256, (4, 40, 48, 1))
-    before = model.predict(images, verbose=0)
+    before = answers(model, images)
     model.save(tmp_path / "model.keras")
     opened = keras.saving.load_model(tmp_path / "model.keras")
-    after = opened.predict(images, verbose=0)
+    after = answers(opened, images)
     for name in ("softmax", "bbox"):
         np.testing.assert_array_equal(before[name], after[name])
 
@@ -128,6 +134,16 @@ def test_normalisation_stands_inside_the_model():
     inner = keras.Model(model.input, model.get_layer("normalization").output)
     # (110 - 100) / sqrt(25) = 2.
     np.testing.assert_allclose(inner(np.full((1, 40, 48, 1), 110)), 2.0, rtol=1e-6)
+
+
+def test_predict_takes_any_numeric_dtype():
+    model = small(bbox_head="gap_mlp", class_head="pooled")
+    images = np.random.default_rng(9).integers(0, 256, (3, 40, 48, 1))
+    direct = answers(model, images)
+    for dtype in (np.uint8, np.int64, np.float64):
+        predicted = model.predict(images.astype(dtype), verbose=0)
+        for name in ("softmax", "bbox"):
+            np.testing.assert_allclose(predicted[name], direct[name], atol=1e-6)
 
 
 def test_batch_answers_like_single_images():
@@ -148,20 +164,26 @@ def test_distribution_head_gives_logits_for_each_side():
 
 
 def test_distribution_head_follows_a_shift():
-    """Away from the border, moving the image by whole strides moves what the head reads along."""
-    model = loc_keras.build_localizer(image_shape=(128, 128, 1), num_classes=2, width=4)
-    generator = np.random.default_rng(4)
-    # Without attention's pull (its logits are constant with zero weights) profiles are means.
-    attention = model.get_layer("bbox_attention")
+    """One step of the coarsest map, away from the border, moves the logits as far in bins."""
+    keras.utils.set_random_seed(4)
+    # Maps as a body would give them for 256 px: at strides 8 and 16.
+    maps = [keras.Input((32, 32, 6)), keras.Input((16, 16, 8))]
+    box = distribution_head(maps, (256, 128))
+    head = keras.Model(maps, box)
+    # Attention with zero weights is even, so that profiles are plain means.
+    attention = head.get_layer("bbox_attention")
     attention.set_weights([np.zeros_like(weight) for weight in attention.get_weights()])
-    inner = keras.Model(model.input, model.get_layer(SIDES_LAYER).output)
-    patch = generator.integers(1, 256, (20, 20, 1))
-    images = np.zeros((2, 128, 128, 1))
-    images[0, 48:68, 32:52] = images[1, 48:68, 64:84] = patch
-    logits = ops.convert_to_numpy(inner(images, training=False))
-    # 32 px (the stride of the last map) are 32 of the 129 bins.
-    np.testing.assert_allclose(logits[0, 0, 24:60], logits[1, 0, 56:92], atol=1e-3)
-    assert np.ptp(logits[0, 0, 24:60]) > 1e-2
+    sides = keras.Model(maps, head.get_layer(SIDES_LAYER).output)
+    generator = np.random.default_rng(4)
+    fine, coarse = np.zeros((2, 32, 32, 6)), np.zeros((2, 16, 16, 8))
+    fine[0, 10:14, 12:16] = generator.normal(0, 9, (4, 4, 6))
+    coarse[0, 5:7, 6:8] = generator.normal(0, 9, (2, 2, 8))
+    fine[1], coarse[1] = np.roll(fine[0], 2, axis=1), np.roll(coarse[0], 1, axis=1)
+    logits = ops.convert_to_numpy(sides([fine, coarse], training=False))
+    # 1 of 16 cells is 8 of the 128 steps between the 129 bins. x1 and x2 follow, y1 and y2 stay.
+    np.testing.assert_allclose(logits[0, 0::2, 30:80], logits[1, 0::2, 38:88], atol=1e-3)
+    np.testing.assert_allclose(logits[0, 1::2], logits[1, 1::2], atol=1e-3)
+    assert np.ptp(logits[0, 0, 30:80]) > 0.1
 
 
 def test_side_integral_is_the_expectation():

@@ -212,8 +212,7 @@ def _image_set(
 
 
 def _memory_set(pixels: np.ndarray, labels: np.ndarray, boxes: np.ndarray) -> ImageSet:
-    # Tensors made here are handed to the pipeline as inputs, not copied into its graph.
-    held = tf.constant(pixels), tf.constant(labels), tf.constant(boxes)
+    held = _held(pixels, labels, boxes)
 
     def fetch(index: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Tensor, Targets]:
         del draws
@@ -224,7 +223,7 @@ def _memory_set(pixels: np.ndarray, labels: np.ndarray, boxes: np.ndarray) -> Im
 
 
 def _file_set(records: CsvRecords, form: ImageFormat) -> ImageSet:
-    held = tf.constant(records.paths), tf.constant(records.labels), tf.constant(records.boxes)
+    held = _held(records.paths, records.labels, records.boxes)
 
     def fetch(index: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Tensor, Targets]:
         del draws
@@ -234,6 +233,12 @@ def _file_set(records: CsvRecords, form: ImageFormat) -> ImageSet:
         return images, {"softmax": label, "bbox": tf.ensure_shape(boxes, [*index.shape, 4])}
 
     return batched_set(len(records.labels), 0, fetch)
+
+
+def _held(*columns: np.ndarray) -> tuple[tf.Tensor, ...]:
+    """Tensors that a pipeline takes as inputs, so that they are not copied into its graph."""
+    with tf.device("CPU:0"):
+        return tuple(tf.constant(column) for column in columns)
 
 
 def _fingerprint(records: dict[str, CsvRecords], form: ImageFormat) -> str:

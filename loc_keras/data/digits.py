@@ -64,9 +64,10 @@ class DigitRenderer:
         """
         self.task = task
         self.deformation = deformation if deformation and deformation.active else None
-        self._digits = tf.constant(digits, tf.uint8)
-        self._labels = tf.constant(labels, tf.int32)
-        self._places = None if places is None else tf.constant(places, tf.int32)
+        with tf.device("CPU:0"):  # Input pipelines run there; GPU memory is for the model.
+            self._digits = tf.constant(digits, tf.uint8)
+            self._labels = tf.constant(labels, tf.int32)
+            self._places = None if places is None else tf.constant(places, tf.int32)
         self._count = len(digits)
         if task.clutter_count + task.distractors and self._count < 2:
             raise DataError("digits: clutter and distractors need at least 2 digits in each split.")

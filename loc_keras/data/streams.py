@@ -72,9 +72,10 @@ def eval_stream(
     Returns:
         Elements as `train_stream`, of known cardinality.
     """
-    draws = _uniform(size, columns, _epoch_key(seed, split, tf.zeros([], tf.int64)))
-    rows = {"index": tf.range(size, dtype=tf.int64), "draws": draws}
-    return tf.data.Dataset.from_tensor_slices(rows).batch(batch_size)
+    with tf.device("CPU:0"):  # As in `train_stream`, where the pipeline draws them.
+        draws = _uniform(size, columns, _epoch_key(seed, split, tf.zeros([], tf.int64)))
+        rows = {"index": tf.range(size, dtype=tf.int64), "draws": draws}
+        return tf.data.Dataset.from_tensor_slices(rows).batch(batch_size)
 
 
 def _slots(size: int, batch_size: int) -> int:

@@ -24,12 +24,17 @@ def pooled_head(stem: Tensor, maps: Sequence[Tensor], box: Tensor) -> Tensor:
 def region_head(stem: Tensor, maps: Sequence[Tensor], box: Tensor) -> Tensor:
     """Looks at what lies under the predicted box, and at the whole image as well.
 
-    The stem's map, the finest there is, is cropped to the box, so that the object has the same
-    place and size whatever it has in the image; two residual blocks read the crop. The class of
-    a small object is then learned from its shape alone, not anew for each place on the canvas.
+    The maps of the stem and of the first stage, the finest there are, are cropped to the box, so
+    that the object has the same place and size whatever it has in the image; two residual blocks
+    read the crop. The class of a small object is then learned from its shape alone, not anew for
+    each place on the canvas.
     """
     width = stem.shape[-1]
-    region = RegionCrop(REGION_GRID, REGION_MARGIN, name="softmax_region")([stem, box])
+    crops = [
+        RegionCrop(REGION_GRID, REGION_MARGIN, name=f"softmax_region{level}")([features, box])
+        for level, features in enumerate((stem, maps[0]))
+    ]
+    region = layers.Concatenate(name="softmax_regions")(crops)
     region = conv_norm(region, 2 * width, 3, 1, "softmax_region_conv", "softmax_region_bn")
     region = layers.ReLU(name="softmax_region_relu")(region)
     region = basic_block(region, 2 * width, 1, "softmax_block1")

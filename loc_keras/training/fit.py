@@ -1,6 +1,6 @@
 """Fitting: compile, callbacks and the loop, from plain values."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from loc_keras.training.callbacks import (
     WithinEpochValidation,
     write_rows,
 )
-from loc_keras.training.measure import collect_answers, figures
+from loc_keras.training.measure import answer_function, collect_answers, figures
 from loc_keras.training.model import (
     TrainingModel,
     compile_localizer,
@@ -178,7 +178,11 @@ def _within_epoch(
         write_scalars(step, found)
         checkpoints.offer(found, epoch)
 
-    measure: Callable[[], Mapping[str, float]] = lambda: figures(collect_answers(localizer, val))  # noqa: E731
+    answer = answer_function(localizer)
+
+    def measure() -> Mapping[str, float]:
+        return figures(collect_answers(answer, val))
+
     return [WithinEpochValidation(plan.validate_every_steps, measure, report)]
 
 

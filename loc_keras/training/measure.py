@@ -1,5 +1,6 @@
 """What a localizer answers over a data set, and how good the answers are."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import keras
@@ -29,9 +30,17 @@ class Answers:
     ious: np.ndarray
 
 
-def collect_answers(localizer: keras.Model, dataset: tf.data.Dataset) -> Answers:
-    """Runs the localizer over a finite data set of (images, targets) batches."""
-    answer = tf.function(lambda images: localizer(images, training=False), reduce_retracing=True)
+Answer = Callable[[tf.Tensor], dict[str, tf.Tensor]]
+"""Gives the outputs of a localizer for images."""
+
+
+def answer_function(localizer: keras.Model) -> Answer:
+    """A compiled call of the localizer in inference mode; make it once, since tracing costs."""
+    return tf.function(lambda images: localizer(images, training=False), reduce_retracing=True)
+
+
+def collect_answers(answer: Answer, dataset: tf.data.Dataset) -> Answers:
+    """Asks for every image of a finite data set of (images, targets) batches."""
     parts: list[tuple[np.ndarray, ...]] = []
     for images, targets in dataset:
         outputs = answer(images)

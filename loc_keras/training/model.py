@@ -89,7 +89,8 @@ def compile_localizer(
         optimizer=optimizer,
         loss=losses,
         loss_weights=weights,
-        metrics=metrics,
+        # Weighted, so that an image of weight 0 counts in no measure either.
+        weighted_metrics=metrics,
         jit_compile=jit_compile,
     )
 

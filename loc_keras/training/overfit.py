@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from loc_keras.training.callbacks import FiniteLossGuard
-from loc_keras.training.measure import collect_answers, figures
+from loc_keras.training.measure import answer_function, collect_answers, figures
 from loc_keras.training.model import (
     compile_localizer,
     training_model,
@@ -79,7 +79,7 @@ def overfit_batch(
         callbacks=[FiniteLossGuard(lambda: None)],
         shuffle=False,
     )
-    answers = collect_answers(localizer, one)
+    answers = collect_answers(answer_function(localizer), one)
     found = figures(answers)
     cross_entropy = keras.losses.SparseCategoricalCrossentropy()
     return OverfitResult(

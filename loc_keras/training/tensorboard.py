@@ -19,8 +19,8 @@ class ImagePanel(keras.callbacks.Callback):
     Args:
         localizer: the model to ask.
         folder: TensorBoard's log folder of the run.
-        images: uint8 (N, H, W, C), the same at each epoch.
-        targets: their `softmax` labels (N,) and `bbox` boxes (N, 4).
+        dataset: validation batches (images, targets); the first `count` images are shown.
+        count: number of images.
         draw: makes the picture.
     """
 
@@ -28,23 +28,29 @@ class ImagePanel(keras.callbacks.Callback):
         self,
         localizer: keras.Model,
         folder: Path,
-        images: np.ndarray,
-        targets: Mapping[str, np.ndarray],
+        dataset: tf.data.Dataset,
+        count: int,
         draw: DrawPanel,
     ) -> None:
-        """Stores the images and opens the log; see the class."""
+        """Stores what to show and opens the log; see the class."""
         super().__init__()
         self.localizer = localizer
-        self.images = images
-        self.targets = targets
+        self.dataset = dataset
+        self.count = count
         self.draw = draw
+        self._shown: tuple[np.ndarray, dict[str, np.ndarray]] | None = None
         self.writer = tf.summary.create_file_writer(str(folder / "images"))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Draws and writes the picture."""
-        outputs = self.localizer(self.images, training=False)
+        if self._shown is None:
+            # Read only now: the epoch's validation has filled the data set's cache, which a
+            # partial reading before it would have spoiled.
+            self._shown = first_images(self.dataset, self.count)
+        images, truth = self._shown
+        outputs = self.localizer(images, training=False)
         said = {name: keras.ops.convert_to_numpy(value) for name, value in outputs.items()}
-        picture = self.draw(self.images, self.targets, said)
+        picture = self.draw(images, truth, said)
         with self.writer.as_default():
             tf.summary.image("validation", picture[np.newaxis], step=epoch)
         self.writer.flush()
@@ -79,6 +85,14 @@ class HyperParameters(keras.callbacks.Callback):
                 if name.startswith("val_"):
                     tf.summary.scalar(f"hparams/{name}", value, step=epoch)
         self.writer.flush()
+
+
+def first_images(
+    dataset: tf.data.Dataset, count: int
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """The first images of a data set and their targets, as arrays; fewer where it has fewer."""
+    images, targets = next(iter(dataset.unbatch().batch(count)))
+    return images.numpy(), {name: value.numpy() for name, value in targets.items()}
 
 
 def step_scalars(folder: Path) -> Callable[[int, Mapping[str, float]], None]:
