@@ -9,11 +9,11 @@ USER_ERROR = 2
 INTERRUPTED = 130
 
 
-def run_command(command: Callable[[], int]) -> int:
+def run_command(command: Callable[[], int], *, when_interrupted: str = "stopped.") -> int:
     """Runs a command and gives its exit code.
 
-    A `LocKerasError` becomes its message on stderr and code 2, Ctrl-C becomes one line and code
-    130; anything else is a fault of ours and keeps its trace.
+    A `LocKerasError` becomes its message on stderr and code 2, Ctrl-C becomes the sentence
+    `when_interrupted` and code 130; anything else is a fault of ours and keeps its trace.
     """
     try:
         return command()
@@ -21,5 +21,5 @@ def run_command(command: Callable[[], int]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
-        print("stopped; checkpoints that were saved stay in the run folder.", file=sys.stderr)
+        print(when_interrupted, file=sys.stderr)
         return INTERRUPTED

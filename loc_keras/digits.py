@@ -1,13 +1,21 @@
 """Writes the synthetic digits data set to disk: `python -m loc_keras.digits --out DIR`."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from loc_keras.command_line import INTERRUPTED, USER_ERROR
-from loc_keras.errors import LocKerasError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from loc_keras.command_line import run_command
+from loc_keras.data.csv_data import PUBLISHED_FILES
+from loc_keras.data.digit_files import refuse_used_folder, write_digits
+from loc_keras.data.digit_sources import load_digits
+from loc_keras.data.digit_task import DigitTask
+from loc_keras.data.digits_data import digit_splits
+from loc_keras.errors import DataError
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -49,29 +57,10 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns 0, 2 for an error that the user can mend, or 130 after Ctrl-C."""
     options = build_parser().parse_args(argv)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    try:
-        return _write(options)
-    except LocKerasError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return USER_ERROR
-    except KeyboardInterrupt:
-        print("stopped; nothing was written.", file=sys.stderr)
-        return INTERRUPTED
+    return run_command(partial(_write, options), when_interrupted="stopped; nothing was written.")
 
 
 def _write(options: argparse.Namespace) -> int:
-    # Here and not above, so that `--help` does not wait for TensorFlow.
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    from loc_keras.data.csv_data import PUBLISHED_FILES
-    from loc_keras.data.digit_files import refuse_used_folder, write_digits
-    from loc_keras.data.digit_sources import load_digits
-    from loc_keras.data.digit_task import DigitTask
-    from loc_keras.data.digits_data import digit_splits
-    from loc_keras.errors import DataError
-
     if options.limit is not None and options.limit < 1:
         raise DataError(f"--limit must be 1 or more, got {options.limit}.")
     task = DigitTask(

@@ -57,7 +57,7 @@ def _evaluate(args: argparse.Namespace, console: Console) -> int:
 
 def _check_fit(localizer: keras.Model, image_shape: tuple[int, ...], num_classes: int) -> None:
     """Refuses data that the model was not made for."""
-    takes, gives = localizer.input_shape[1:], localizer.output_shape["softmax"][-1]
+    takes, gives = localizer.input_shape[1:], localizer.output["softmax"].shape[-1]
     if tuple(takes) != tuple(image_shape):
         raise ModelError(
             f"the model takes images of {takes}, the data has {image_shape} (height, width, "

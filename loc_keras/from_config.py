@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from loc_keras.config import Config
 from loc_keras.data.localization_data import LocalizationData
@@ -22,14 +23,14 @@ def data_from(config: Config) -> LocalizationData:
     """Builds the data source that the config names.
 
     Raises:
-        DataError: if the source is wrong or leaves nothing to validate on.
+        DataError: if the source is wrong.
     """
     data = config.data
     source = data.source
     own = getattr(source, source.format).model_dump()
     if source.format != "digits":
         own["on_error"] = data.on_error
-    built = BUILDERS[source.format](
+    return BUILDERS[source.format](
         source.path,
         batch_size=config.train.batch_size,
         seed=config.train.seed,
@@ -42,11 +43,17 @@ def data_from(config: Config) -> LocalizationData:
         cache=data.cache,
         **own,
     )
-    if built.val is None:
-        raise DataError(
-            f"{source.path} leaves no image for validation; raise data.split.val above 0."
-        )
-    return built
+
+
+def validation_set(data: LocalizationData) -> tf.data.Dataset:
+    """The validation images, without which no checkpoint can be chosen.
+
+    Raises:
+        DataError: if the source leaves none.
+    """
+    if data.val is None:
+        raise DataError("no image is left for validation; raise data.split.val above 0.")
+    return data.val
 
 
 def localizer_from(config: Config, data: LocalizationData) -> keras.Model:

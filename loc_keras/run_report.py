@@ -19,6 +19,7 @@ from loc_keras.report.run_pictures import (
 from loc_keras.report.table import print_metrics
 from loc_keras.training.fit import FitResult
 from loc_keras.training.measure import Answers, answer_function, collect_answers, figures
+from loc_keras.training.overfit import NEAR_ZERO, OverfitResult
 from loc_keras.training.precision import device_summary
 from loc_keras.training.run_folder import environment, write_json
 
@@ -31,8 +32,7 @@ def print_data(console: Console, data: LocalizationData) -> None:
     sizes = ", ".join(f"{count:,} {split}" for split, count in data.sizes.items())
     height, width, channels = data.image_shape
     console.print(
-        f"data: {sizes} images of {height} x {width} x {channels}, "
-        f"{len(data.class_names)} classes"
+        f"data: {sizes} images of {height} x {width} x {channels}, {len(data.class_names)} classes"
     )
     for note in data.notes:
         console.print(f"note: {note}", highlight=False)
@@ -98,6 +98,22 @@ def print_end(
     for label, value in rows.items():
         console.print(f"{label + ':':26s}{value}", highlight=False, soft_wrap=True)
     console.print(f"finished in {seconds / 60:.1f} min", highlight=False)
+
+
+def print_overfit(console: Console, found: OverfitResult, images: int) -> None:
+    """Prints what became of the one batch, and says whether it was learned by heart."""
+    verdict = (
+        f"learned by heart (both at most {NEAR_ZERO:g})"
+        if found.passed
+        else f"NOT learned by heart: both must be at most {NEAR_ZERO:g}; try more steps, then "
+        "suspect the labels, the learning rate or the losses"
+    )
+    console.print(
+        f"one batch of {images} images, {found.steps} steps: loss before {found.first_loss:.3f}; "
+        f"after, class loss {found.class_loss:.4f} (accuracy {found.accuracy:.1%}) and box loss "
+        f"{found.box_loss:.4f}; {verdict}",
+        highlight=False,
+    )
 
 
 def _draw_gallery(

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import keras
+import tensorflow as tf
 from rich.console import Console
 
 from loc_keras import run_report
@@ -22,13 +23,19 @@ from loc_keras.from_config import (
     localizer_from,
     losses_from,
     plan_from,
+    validation_set,
 )
 from loc_keras.report.run_pictures import panel_picture
 from loc_keras.serving.saved_model import export_saved_model
 from loc_keras.training import precision, run_folder
 from loc_keras.training.fit import FitResult, fit_localizer
-from loc_keras.training.overfit import NEAR_ZERO, overfit_batch
-from loc_keras.training.tensorboard import HyperParameters, ImagePanel
+from loc_keras.training.overfit import overfit_batch
+from loc_keras.training.tensorboard import (
+    HyperParameters,
+    ImagePanel,
+    InferenceGraph,
+    first_images,
+)
 
 PANEL_IMAGES = 8
 
@@ -54,7 +61,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     if args.overfit_batch is not None and args.overfit_batch < 1:
         parser.error("--overfit-batch needs a number of steps of at least 1")
-    return run_command(partial(_train, args, Console()))
+    return run_command(
+        partial(_train, args, Console()),
+        when_interrupted="stopped; checkpoints that were saved stay in the run folder.",
+    )
 
 
 def _train(args: argparse.Namespace, console: Console) -> int:
@@ -62,6 +72,7 @@ def _train(args: argparse.Namespace, console: Console) -> int:
     config = load_config(args.config, args.set)
     policy = _set_up(config)
     data = data_from(config)
+    val = validation_set(data)
     run_report.print_data(console, data)
     localizer = localizer_from(config, data)
     if args.overfit_batch:
@@ -73,16 +84,14 @@ def _train(args: argparse.Namespace, console: Console) -> int:
     )
     run_report.write_start(folder, dump_config(config), policy, data)
     console.print(f"run folder {folder}; {policy}, {localizer.count_params():,} parameters")
-    result = _fit(config, data, localizer, folder)
+    result = _fit(config, data, val, localizer, folder)
     best = keras.saving.load_model(result.best_path)
     measured = run_report.finish_run(folder, best, data, str(config.name))
     exported = None
     if config.export.enabled:
-        probe = next(iter(data.val))[0].numpy()[:8]
+        probe, _ = first_images(val, PANEL_IMAGES)
         exported = export_saved_model(best, export_base(config), probe)
-    run_report.print_end(
-        console, folder, measured, result, exported, time.perf_counter() - started
-    )
+    run_report.print_end(console, folder, measured, result, exported, time.perf_counter() - started)
     return 0
 
 
@@ -95,19 +104,24 @@ def _set_up(config: Config) -> str:
 
 
 def _fit(
-    config: Config, data: LocalizationData, localizer: keras.Model, folder: Path
+    config: Config,
+    data: LocalizationData,
+    val: tf.data.Dataset,
+    localizer: keras.Model,
+    folder: Path,
 ) -> FitResult:
     board = folder / "tensorboard"
     draw = partial(panel_picture, class_names=data.class_names)
     return fit_localizer(
         localizer,
         train=data.train(0),
-        val=data.val,
+        val=val,
         plan=plan_from(config, data),
         losses=losses_from(config),
         folder=folder,
         extra_callbacks=[
-            ImagePanel(localizer, board, data.val, PANEL_IMAGES, draw),
+            InferenceGraph(localizer, board),
+            ImagePanel(localizer, board, val, PANEL_IMAGES, draw),
             HyperParameters(board, flat_settings(config.model_dump()), folder.name),
         ],
     )
@@ -124,17 +138,7 @@ def _overfit(
         learning_rate=config.train.learning_rate,
         losses=losses_from(config),
     )
-    console.print(
-        f"one batch of {len(batch[0])} images, {found.steps} steps: loss before "
-        f"{found.first_loss:.3f}; after, class loss {found.class_loss:.4f} (accuracy "
-        f"{found.accuracy:.1%}) and box loss {found.box_loss:.4f}; "
-        + (
-            f"learned by heart (both at most {NEAR_ZERO:g})"
-            if found.passed
-            else f"NOT learned by heart: both must be at most {NEAR_ZERO:g}; try more steps, "
-            "then suspect the labels, the learning rate or the losses"
-        )
-    )
+    run_report.print_overfit(console, found, len(batch[0]))
     return 0 if found.passed else 1
 
 

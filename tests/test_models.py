@@ -203,9 +203,7 @@ def test_interpolation_matrix_agrees_with_numpy():
     centres = (np.arange(7) + 0.5) / 7
     for at, points in (("centres", (np.arange(12) + 0.5) / 12), ("edges", np.arange(12) / 11)):
         matrix = interpolation_matrix(12, 7, at)
-        np.testing.assert_allclose(
-            matrix @ values, np.interp(points, centres, values), atol=1e-6
-        )
+        np.testing.assert_allclose(matrix @ values, np.interp(points, centres, values), atol=1e-6)
     layer = LinearResample1D(12)(np.tile(values[None, :, None], (2, 1, 3)).astype(np.float32))
     assert layer.shape == (2, 12, 3)
     with pytest.raises(ValueError, match="centres"):

@@ -81,9 +81,7 @@ def _side_logits(profiles: Sequence[Tensor], bins: int, name: str, channels: int
     x = layers.Add(name=f"{name}_sum")(parts)
     x = layers.BatchNormalization(epsilon=1e-5, momentum=0.9, name=f"{name}_bn")(x)
     x = layers.ReLU(name=f"{name}_relu")(x)
-    x = layers.Conv1D(
-        2 * channels, 5, padding="same", activation="relu", name=f"{name}_conv1"
-    )(x)
+    x = layers.Conv1D(2 * channels, 5, padding="same", activation="relu", name=f"{name}_conv1")(x)
     # Each cell speaks for several bins: their values stand in its channels, side by side.
     steps = max(1, -(-(bins - 1) // cells))
     x = layers.Conv1D(steps * 8, 3, padding="same", name=f"{name}_conv2")(x)

@@ -58,7 +58,9 @@ def next_version(base: Path) -> int:
     """One more than the highest version in the folder; 1 where there is none."""
     if not base.is_dir():
         return 1
-    return 1 + max((int(child.name) for child in base.iterdir() if child.name.isdecimal()), default=0)
+    return 1 + max(
+        (int(child.name) for child in base.iterdir() if child.name.isdecimal()), default=0
+    )
 
 
 def check_copy(localizer: keras.Model, folder: Path, probe: np.ndarray) -> None:
@@ -78,6 +80,6 @@ def check_copy(localizer: keras.Model, folder: Path, probe: np.ndarray) -> None:
         )
         if not difference <= TOLERANCE:
             raise ExportError(
-                f"the SavedModel's output {name} differs from the live model's by {difference:.2g}, "
-                f"more than {TOLERANCE:g}; nothing was exported."
+                f"the SavedModel's output {name} differs from the live model's by "
+                f"{difference:.2g}, more than {TOLERANCE:g}; nothing was exported."
             )

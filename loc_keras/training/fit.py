@@ -24,6 +24,7 @@ from loc_keras.training.model import (
     with_training_targets,
 )
 from loc_keras.training.optimizer import learning_rate_schedule, make_optimizer
+from loc_keras.training.progress import progress_style
 from loc_keras.training.tensorboard import step_scalars
 
 
@@ -130,7 +131,7 @@ def fit_localizer(
         *_within_epoch(localizer, val, plan, checkpoints, folder),
         checkpoints,
         history,
-        keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=True),
+        keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=False),
         *extra_callbacks,
         *_early_stopping(plan),
     ]
@@ -145,6 +146,7 @@ def fit_localizer(
         steps_per_epoch=plan.steps_per_epoch,
         callbacks=callbacks,
         shuffle=False,
+        verbose=progress_style(),
     )
     return FitResult(
         best_path=checkpoints.best_path,

@@ -95,9 +95,7 @@ def compile_localizer(
     )
 
 
-def with_training_targets(
-    targets: Mapping[str, Tensor], names: Sequence[str]
-) -> dict[str, Tensor]:
+def with_training_targets(targets: Mapping[str, Tensor], names: Sequence[str]) -> dict[str, Tensor]:
     """Gives every output in `names` its target: the extra output learns from the box as well."""
     source = {SIDES_OUTPUT: "bbox"}
     return {name: targets[source.get(name, name)] for name in names}

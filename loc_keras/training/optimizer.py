@@ -1,8 +1,10 @@
 """The optimizer and the course of its learning rate."""
 
+from typing import TypeAlias
+
 import keras
 
-Schedule = float | keras.optimizers.schedules.LearningRateSchedule
+Schedule: TypeAlias = float | keras.optimizers.schedules.LearningRateSchedule
 
 NO_DECAY = ("bias", "gamma", "beta")
 """Variables that weight decay leaves alone: offsets and scales do not overfit, and pulling

@@ -15,6 +15,7 @@ from loc_keras.training.model import (
     with_training_targets,
 )
 from loc_keras.training.optimizer import make_optimizer
+from loc_keras.training.progress import progress_style
 
 NEAR_ZERO = 0.05
 """Both losses must end below this: class cross entropy, and 1 minus the mean IoU."""
@@ -78,6 +79,7 @@ def overfit_batch(
         epochs=1,
         callbacks=[FiniteLossGuard(lambda: None)],
         shuffle=False,
+        verbose=progress_style(),
     )
     answers = collect_answers(answer_function(localizer), one)
     found = figures(answers)

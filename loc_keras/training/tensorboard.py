@@ -56,6 +56,31 @@ class ImagePanel(keras.callbacks.Callback):
         self.writer.flush()
 
 
+class InferenceGraph(keras.callbacks.Callback):
+    """Writes the localizer's graph, from raw pixels to both outputs, once before training.
+
+    Keras's own callback writes none for a subclass of `keras.Model`.
+
+    Args:
+        localizer: the model to trace.
+        folder: TensorBoard's log folder of the run.
+    """
+
+    def __init__(self, localizer: keras.Model, folder: Path) -> None:
+        """Stores what to trace; see the class."""
+        super().__init__()
+        self.localizer = localizer
+        self.folder = folder
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Traces and writes the graph."""
+        images = tf.TensorSpec((None, *self.localizer.input_shape[1:]), tf.float32)
+        traced = tf.function(lambda x: self.localizer(x, training=False))
+        graph = traced.get_concrete_function(images).graph
+        with tf.summary.create_file_writer(str(self.folder / "graph")).as_default():
+            tf.summary.graph(graph)
+
+
 class HyperParameters(keras.callbacks.Callback):
     """Writes the settings of the run and, at its end, the figures that they led to.
 
@@ -87,9 +112,7 @@ class HyperParameters(keras.callbacks.Callback):
         self.writer.flush()
 
 
-def first_images(
-    dataset: tf.data.Dataset, count: int
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def first_images(dataset: tf.data.Dataset, count: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """The first images of a data set and their targets, as arrays; fewer where it has fewer."""
     images, targets = next(iter(dataset.unbatch().batch(count)))
     return images.numpy(), {name: value.numpy() for name, value in targets.items()}

