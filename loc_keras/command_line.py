@@ -1,5 +1,6 @@
 """What all commands share: how a user's mistake is told, and how a command ends."""
 
+import argparse
 import sys
 from collections.abc import Callable
 
@@ -7,6 +8,17 @@ from loc_keras.errors import LocKerasError
 
 USER_ERROR = 2
 INTERRUPTED = 130
+
+
+def add_set(parser: argparse.ArgumentParser) -> None:
+    """Adds `--set SECTION.KEY=VALUE`, which changes settings of the config."""
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="change one setting, for example data.source.path; may be repeated",
+    )
 
 
 def run_command(command: Callable[[], int], *, when_interrupted: str = "stopped.") -> int:

@@ -58,18 +58,13 @@ class LossConfig(Section):
         default=0.0, ge=0, lt=1, description="Share of the class target spread evenly, 0..<1."
     )
     smooth_l1_weight: Weight = Field(
-        default=0.0, description="Weight of smooth L1 on the corners, >= 0; 0: off."
+        default=0.0,
+        description="Weight of smooth L1 on the corners within the box loss, so times "
+        "bbox_weight, >= 0; 0: off.",
     )
     distribution_weight: Weight = Field(
         default=1.0, description="Weight of the distribution focal loss, >= 0; distribution head."
     )
-
-    @model_validator(mode="after")
-    def _something_to_learn(self) -> "LossConfig":
-        weights = (self.bbox_weight, self.softmax_weight, self.smooth_l1_weight)
-        if not any((*weights, self.distribution_weight)):
-            raise ValueError("all weights are 0, so there is nothing to learn; raise one")
-        return self
 
 
 class TrainConfig(Section):
@@ -79,7 +74,8 @@ class TrainConfig(Section):
     batch_size: Count = Field(default=128, description="Images per step, >= 1.")
     learning_rate: float = Field(default=1e-3, gt=0, description="Highest learning rate, > 0.")
     optimizer: Literal["adamw", "adam"] = Field(
-        default="adamw", description="Weight decay apart from the gradient, or as part of it."
+        default="adamw",
+        description="adamw: weight decay apart from the gradient; adam: as part of it.",
     )
     weight_decay: Weight = Field(default=1e-4, description="Strength of weight decay, >= 0.")
     schedule: Literal["cosine", "constant"] = Field(
@@ -105,7 +101,7 @@ class TrainConfig(Section):
         default=False, description="Same numbers at each run on the same machine, at lower speed."
     )
     xla: Literal["auto", "on", "off"] = Field(
-        default="auto", description="Compile the step with XLA; auto: by device."
+        default="auto", description="Compile the step with XLA; auto: off, as measured."
     )
     gpu_memory_growth: bool = Field(
         default=True, description="Take GPU memory as needed instead of all of it at the start."
@@ -169,6 +165,18 @@ class Config(Section):
         if name in (".", "..") or (name and not {"/", "\\", "\0"}.isdisjoint(name)):
             raise ValueError("must be usable as a folder's name, without slashes")
         return name
+
+    @model_validator(mode="after")
+    def _something_to_learn(self) -> "Config":
+        weights = [self.loss.bbox_weight, self.loss.softmax_weight]
+        if self.model.bbox_head == "distribution":
+            weights.append(self.loss.distribution_weight)
+        if not any(weights):
+            raise ValueError(
+                "all weights under loss that this model uses are 0, so there is nothing to learn; "
+                "raise loss.bbox_weight or loss.softmax_weight"
+            )
+        return self
 
     @model_validator(mode="after")
     def _digit_augment_has_digits(self) -> "Config":

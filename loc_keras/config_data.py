@@ -222,7 +222,9 @@ class DataConfig(Section):
         description="Model input in px, one side or [height, width], each 8..4096; null: the "
         "source's own size.",
     )
-    channels: Literal[1, 3] = Field(default=1, description="1 for grey images, 3 for RGB.")
+    channels: Literal[1, 3] | None = Field(
+        default=None, description="1 for grey, 3 for RGB; null: as the source is."
+    )
     resize: Literal["stretch", "letterbox"] = Field(
         default="stretch", description="Fill the input, or keep the aspect ratio and pad."
     )

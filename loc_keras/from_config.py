@@ -1,5 +1,6 @@
 """From a config to the plain values that the rooms below the doors take."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,13 @@ from loc_keras.data.moments import pixel_moments
 from loc_keras.data.sources import BUILDERS
 from loc_keras.errors import DataError
 from loc_keras.models.assembly import build_localizer
+from loc_keras.report.run_pictures import panel_picture
 from loc_keras.training.fit import FitPlan
 from loc_keras.training.precision import use_xla
+from loc_keras.training.tensorboard import HyperParameters, ImagePanel, InferenceGraph
+
+PANEL_IMAGES = 8
+"""Validation images that TensorBoard shows each epoch."""
 
 MOMENT_IMAGES = 4096
 """Training images from which the pixels' mean and deviation are measured, at the least."""
@@ -105,6 +111,19 @@ def losses_from(config: Config) -> dict[str, Any]:
 def export_base(config: Config) -> Path:
     """The folder whose numbered subfolders are this model's versions."""
     return Path(config.export.dir) / str(config.name)
+
+
+def board_from(
+    config: Config, data: LocalizationData, localizer: keras.Model, folder: Path
+) -> list[keras.callbacks.Callback]:
+    """What TensorBoard shows of a run beside its scalars: graph, pictures, settings."""
+    board = folder / "tensorboard"
+    draw = partial(panel_picture, class_names=data.class_names)
+    return [
+        InferenceGraph(localizer, board),
+        ImagePanel(localizer, board, validation_set(data), PANEL_IMAGES, draw),
+        HyperParameters(board, flat_settings(config.model_dump()), folder.name),
+    ]
 
 
 def flat_settings(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from rich.console import Console
 
+from loc_keras.atomic_file import write_text
 from loc_keras.data.localization_data import LocalizationData
 from loc_keras.report.run_pictures import (
     gallery_choice,
@@ -25,6 +26,7 @@ from loc_keras.training.run_folder import environment, write_json
 
 Measured = dict[str, dict[str, float | int]]
 SHOWN_SKIPPED = 5
+CLASSES_FILE = "classes.txt"
 
 
 def print_data(console: Console, data: LocalizationData) -> None:
@@ -45,8 +47,8 @@ def print_data(console: Console, data: LocalizationData) -> None:
 def write_start(folder: Path, config_text: str, policy: str, data: LocalizationData) -> None:
     """Writes what is known before training: config, environment, classes, rows left out."""
     (folder / "plots").mkdir()
-    (folder / "config.yaml").write_text(config_text)
-    (folder / "classes.txt").write_text("".join(f"{name}\n" for name in data.class_names))
+    write_text(folder / "config.yaml", config_text)
+    write_text(folder / CLASSES_FILE, "".join(f"{name}\n" for name in data.class_names))
     facts = environment(
         device_summary(),
         precision=policy,
@@ -61,17 +63,20 @@ def write_start(folder: Path, config_text: str, policy: str, data: LocalizationD
 
 def finish_run(folder: Path, best: keras.Model, data: LocalizationData, name: str) -> Measured:
     """Measures the best model on validation and test images, and draws the run's pictures."""
-    measured: Measured = {}
     answer = answer_function(best)
-    for split, dataset in (("val", data.val), ("test", data.test)):
-        if dataset is None:
-            continue
-        answers = collect_answers(answer, dataset)
-        measured[split] = figures(answers)
-        _draw_gallery(folder, split, dataset, answers, data.class_names)
+    splits = {"val": data.val, "test": data.test}
+    answers = {
+        split: collect_answers(answer, dataset)
+        for split, dataset in splits.items()
+        if dataset is not None
+    }
+    measured: Measured = {split: figures(found) for split, found in answers.items()}
+    # Written before anything is drawn: a picture that fails must not cost the figures.
     write_json(folder / "metrics.json", measured)
     save_run_curves(folder, name)
     save_run_architecture(best, folder)
+    for split, found in answers.items():
+        _draw_gallery(folder, split, splits[split], found, data.class_names)
     return measured
 
 
@@ -86,14 +91,13 @@ def print_end(
     """Prints the figures and where everything lies."""
     console.print()
     print_metrics(console, measured)
-    best = "" if result.best_epoch is None else f" (epoch {result.best_epoch + 1})"
     rows: Mapping[str, Any] = {
-        f"best model{best}": result.best_path,
+        f"best model (epoch {result.best_epoch + 1})": result.best_path,
         "last model": result.last_path,
         "figures": folder / "metrics.json",
         "pictures": folder / "plots",
         "TensorBoard": f"tensorboard --logdir {folder / 'tensorboard'}",
-        "SavedModel": exported or "not exported (export.enabled is false)",
+        "SavedModel": exported or "not exported",
     }
     for label, value in rows.items():
         console.print(f"{label + ':':26s}{value}", highlight=False, soft_wrap=True)

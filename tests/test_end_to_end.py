@@ -42,7 +42,8 @@ data:
   split: {{val: 0.2}}
 augment: {{digit_rotation: 10}}
 model: {{backbone: {{width: 4, stem: small}}}}
-train: {{epochs: 2, batch_size: 16, learning_rate: 0.004, warmup_epochs: 0.5, seed: 3}}
+train: {{epochs: 2, batch_size: 16, learning_rate: 0.004, warmup_epochs: 0.5,
+  seed: 3, precision: float32}}
 export: {{dir: "{folder / "saved_models"}"}}
 run: {{dir: "{folder / "runs"}"}}
 """)
@@ -95,7 +96,7 @@ def test_metrics_are_complete_and_of_the_best_model(finished, workplace):
 def test_environment_says_how_to_repeat_the_run(finished, workplace):
     facts = json.loads((finished / "environment.json").read_text())
     assert facts["packages"]["keras"] == keras.__version__
-    assert facts["precision"] == "float32" or facts["device"]["gpus"]
+    assert facts["precision"] == "float32"
     assert len(facts["data_fingerprint"]) == 64
     assert facts["images"] == {"train": 120, "val": 30, "test": 50}
     resolved = load_config(finished / "config.yaml")
@@ -132,19 +133,6 @@ def test_tensorboard_has_scalars_graph_pictures_and_settings(finished):
     assert any(tag.startswith("_hparams_/") for tag in tags["hparams"])
 
 
-def test_same_seed_gives_the_same_history(workplace, finished):
-    again = workplace / "again"
-    arguments = ["--config", str(finished / "config.yaml"), "--run-dir", str(again)]
-    assert train.main([*arguments, "--set", "export.enabled=false"]) == 0
-    rows = []
-    for folder in (finished, again):
-        with (folder / "history.csv").open() as file:
-            rows.append(list(csv.DictReader(file)))
-    for first, second in zip(*rows, strict=True):
-        for name in set(first) - {"images_per_second"}:
-            assert float(first[name]) == pytest.approx(float(second[name]), rel=1e-3, abs=1e-3)
-
-
 def test_published_layout_trains_without_conversion(workplace, capsys):
     folder = workplace / "published"
     npz = str(workplace / "digits.npz")
@@ -159,7 +147,7 @@ def test_published_layout_trains_without_conversion(workplace, capsys):
         ]
     )
     assert code == 0
-    assert "50" in capsys.readouterr().out
+    assert "96 train, 24 val, 50 test images of 48 x 48 x 1" in capsys.readouterr().out
     (run,) = (workplace / "runs" / "tiny").iterdir()
     assert json.loads((run / "metrics.json").read_text())["test"]["images"] == 50
 
@@ -206,3 +194,16 @@ def test_evaluating_with_data_that_does_not_fit_is_refused(workplace, finished, 
     assert "data.image_size" in capsys.readouterr().err
     assert evaluate.main(["--run", str(workplace)]) == 2
     assert "no best.keras" in capsys.readouterr().err
+    damaged = workplace / "damaged"
+    damaged.mkdir()
+    (damaged / "best.keras").write_bytes((finished / "best.keras").read_bytes()[:1000])
+    (damaged / "config.yaml").write_text((finished / "config.yaml").read_text())
+    assert evaluate.main(["--run", str(damaged)]) == 2
+    assert "damaged" in capsys.readouterr().err
+
+
+def test_evaluating_on_other_splits_is_said(workplace, finished, capsys):
+    assert evaluate.main(["--run", str(finished)]) == 0
+    assert "not the splits" not in capsys.readouterr().out
+    assert evaluate.main(["--run", str(finished), "--set", "train.seed=4"]) == 0
+    assert "not the splits" in capsys.readouterr().out

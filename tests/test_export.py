@@ -70,7 +70,20 @@ def test_a_copy_that_differs_is_refused(tmp_path, localizer, images):
         saved_model.check_copy(localizer, folder, images)
 
 
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_half_precision_is_exported_within_its_own_rounding(tmp_path, images, policy):
+    keras.mixed_precision.set_global_policy(policy)
+    model = loc_keras.build_localizer(image_shape=(32, 32, 1), num_classes=3, width=4)
+    assert saved_model.lowest_dtype(model) == policy.removeprefix("mixed_")
+    folder = saved_model.export_saved_model(model, tmp_path / "name", images)
+    assert [path.name for path in (tmp_path / "name").iterdir()] == [folder.name] == ["1"]
+
+
 def test_a_place_that_cannot_be_written_is_told(tmp_path, localizer, images):
     (tmp_path / "file").touch()
     with pytest.raises(ExportError, match=r"cannot be written.*export\.dir"):
         saved_model.export_saved_model(localizer, tmp_path / "file", images)
+    with pytest.raises(ExportError, match=r"cannot be written.*export\.enabled"):
+        saved_model.prove_writable(tmp_path / "file" / "name")
+    saved_model.prove_writable(tmp_path / "new" / "name")
+    assert list((tmp_path / "new" / "name").iterdir()) == []

@@ -44,7 +44,7 @@ ROOMS = (
     _room(2, "models"),
     _room(2, "data"),
     _room(1, "boxes", "losses", "metrics"),
-    _room(0, "config", "config_data", "config_faults", "config_io", "errors"),
+    _room(0, "atomic_file", "config", "config_data", "config_faults", "config_io", "errors"),
 )
 ROOM_OF = {module: room for room in ROOMS for module in room.modules}
 

@@ -2,14 +2,15 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
-from loc_keras.data import image_files, streams
-from loc_keras.data.augment import augmentation_from, split_augment_options
+from loc_keras.data import image_files
+from loc_keras.data.augment import split_augment_options
 from loc_keras.data.csv_reader import CsvRecords, Skipped, read_csv, row_faults_error
 from loc_keras.data.csv_rows import NEEDED_COLUMNS
 from loc_keras.data.image_files import ImageFormat
@@ -18,13 +19,12 @@ from loc_keras.data.pipeline import (
     ImageSet,
     Targets,
     batched_set,
-    eval_dataset,
     side_pair,
-    train_dataset,
     use_cache,
 )
 from loc_keras.data.resize import ResizeRule
-from loc_keras.data.splits import stratified_split
+from loc_keras.data.split_pipelines import localization_data
+from loc_keras.data.splits import empty_part, stratified_split
 from loc_keras.errors import DataError
 
 PUBLISHED_FILES: dict[str, dict[str, str]] = {
@@ -63,19 +63,20 @@ def build_csv_data(
         batch_size: Images in a batch.
         seed: Seed of the split, the order and the augmentation.
         val_fraction: Part of the training rows kept for validation where there is no
-            validation file.
+            validation file; above 0, it must come to one image at least.
         test_fraction: Likewise for testing.
         limit: Most images in each split, or None for all.
         image_size: Side, or (height, width), of every image; None demands that all files have
             one size and keeps it.
-        channels: 1 or 3; None takes that of the first training image.
+        channels: 1 or 3; None takes that of the first training image that can be decoded.
         resize: `"stretch"` or `"letterbox"`.
         augment: Knobs of `augment.ImageAugment` by name; those left out are zero.
         cache: `"auto"` holds decoded images in memory where they take at most a quarter of
             what is free, `"memory"` in any case, `"none"` decodes in every epoch.
         on_error: `"stop"` at rows and files that cannot be used, or `"skip"` them.
         splits: `{"train" | "val" | "test": {"csv": file, "images": folder}}`, relative to
-            `path`; None is `PUBLISHED_FILES`.
+            `path`; None is `PUBLISHED_FILES`. Validation and test files may be missing under
+            their published names, but not under others.
         header: As in `csv_reader.read_csv`, like the remaining arguments.
         delimiter: See `csv_reader.read_csv`.
         columns: See `csv_reader.read_csv`.
@@ -101,32 +102,26 @@ def build_csv_data(
     )
     records = _read_splits(Path(path), splits or PUBLISHED_FILES, read, class_names)
     skipped = [row for part in records.values() for row in part.skipped]
+    # Before rows are shuffled, so that the first image is the first one of the file.
+    form = _image_format(records["train"], image_size, channels, resize)
     records, notes = _fill_splits(records, val_fraction, test_fraction, seed)
     records = {
         name: part.take(np.arange(len(part.labels))[:limit]) for name, part in records.items()
     }
-    form = _image_format(records["train"], image_size, channels, resize)
     sets: dict[str, ImageSet] = {}
     for name, part in records.items():
         if len(part.labels):
             sets[name], records[name] = _image_set(part, form, cache, on_error, skipped)
-    evaluate = partial(
-        eval_dataset, batch_size=batch_size, seed=seed, image_shape=form.shape, cache="none"
-    )
-    return LocalizationData(
-        train=partial(
-            train_dataset,
-            sets["train"],
-            batch_size=batch_size,
-            seed=seed,
-            augmentation=augmentation_from(image_knobs),
-        ),
-        val=evaluate(sets["val"], split=streams.VALIDATION) if "val" in sets else None,
-        test=evaluate(sets["test"], split=streams.TEST) if "test" in sets else None,
+    return localization_data(
+        sets,
+        batch_size=batch_size,
+        seed=seed,
+        image_shape=form.shape,
+        image_knobs=image_knobs,
+        # The decoded images are cached where they are decoded, for all splits alike.
+        cache="none",
         sizes={name: len(part.labels) for name, part in records.items()},
         class_names=records["train"].class_names,
-        image_shape=form.shape,
-        steps_per_epoch=streams.steps_per_epoch(sets["train"].size, batch_size),
         fingerprint=_fingerprint(records, form),
         skipped=skipped,
         notes=notes,
@@ -146,13 +141,25 @@ def _read_splits(
     names = class_names
     for split in ("train", "val", "test"):
         entry = files.get(split)
-        if entry is None or (split != "train" and not (root / entry["csv"]).is_file()):
+        if entry is None or (split != "train" and _left_out(root, split, entry["csv"])):
             continue
         records[split] = read(
             root / entry["csv"], image_folder=root / entry["images"], class_names=names
         )
         names = records[split].class_names
     return records
+
+
+def _left_out(root: Path, split: str, name: str) -> bool:
+    """Whether a split has no file; one that was named on purpose must be there."""
+    if (root / name).is_file():
+        return False
+    if name != PUBLISHED_FILES[split]["csv"]:
+        raise DataError(
+            f"CSV file {root / name} does not exist: mend data.source.csv.splits.{split}.csv, or "
+            "leave it out to cut the split off the training file."
+        )
+    return True
 
 
 def _fill_splits(
@@ -166,8 +173,19 @@ def _fill_splits(
     train = records["train"]
     parts = stratified_split(train.labels, fractions, seed, min_per_class=0)
     cut = {name: train.take(index) for name, index in parts.items()}
-    names = " and ".join(name for name, part in fractions.items() if part)
-    return {**records, **cut}, [f"Images for {names} were cut off the training file."]
+    emptied = {
+        name: empty_part(name, fraction, len(train.labels))
+        for name, fraction in fractions.items()
+        if fraction > 0 and not len(parts[name])
+    }
+    # Without validation no model can be chosen; without a test split only a figure is missing.
+    if "val" in emptied:
+        raise DataError(emptied["val"])
+    notes = list(emptied.values())
+    names = " and ".join(name for name in fractions if len(parts[name]))
+    if names:
+        notes.insert(0, f"Images for {names} were cut off the training file.")
+    return {**records, **cut}, notes
 
 
 def _image_format(
@@ -176,16 +194,24 @@ def _image_format(
     channels: int | None,
     rule: ResizeRule,
 ) -> ImageFormat:
-    try:
-        height, width, found = image_files.first_shape(train.paths[0])
-    except (tf.errors.OpError, ValueError) as error:
-        raise DataError(
-            f"{train.source}: image {train.paths[0]} of row {train.rows[0]} cannot be decoded as "
-            "JPEG, PNG, BMP or GIF."
-        ) from error
+    """The format asked for; what is left open is that of the first image that can be decoded."""
+    if image_size is not None and channels is not None:
+        return ImageFormat(side_pair(image_size), channels, rule)
+    height, width, found = _first_shape(train)
     if image_size is None:
         return ImageFormat((height, width), channels or found, None)
-    return ImageFormat(side_pair(image_size), channels or found, rule)
+    return ImageFormat(side_pair(image_size), found, rule)
+
+
+def _first_shape(train: CsvRecords) -> tuple[int, int, int]:
+    # Broken images before it are reported or skipped with all others when the files are read.
+    for path in train.paths:
+        with suppress(tf.errors.OpError, ValueError):
+            return image_files.first_shape(path)
+    raise DataError(
+        f"{train.source}: image {train.paths[0]} of row {train.rows[0]} cannot be decoded as "
+        "JPEG, PNG, BMP or GIF."
+    )
 
 
 def _image_set(

@@ -13,6 +13,7 @@ from loc_keras.data.csv_rows import (
     RawRow,
     RowError,
     class_index,
+    class_indices,
     fraction_box,
     infer_class_names,
     parse_row,
@@ -81,8 +82,9 @@ def read_csv(
         columns: Meaning of the columns in order; others than those needed are not read.
         units: `"fraction"` of the image side, or `"pixel"` (continuous edges: a box over
             pixels 0..63 is 0..64).
-        class_names: Names of the classes in the order of their indices; None takes whole
-            numbers as indices where they start at 0, and else sorts the labels found.
+        class_names: Names of the classes in the order of their indices, which labels may give
+            instead if no name is a number; None takes whole numbers as indices where they
+            start at 0 (see `csv_rows.infer_class_names`), and else sorts the labels found.
         on_error: `"stop"` raises at rows that cannot be used, `"skip"` leaves them out.
 
     Returns:
@@ -99,7 +101,7 @@ def read_csv(
         raise DataError(f"{path} has no rows: expected one row per image, {','.join(columns)}.")
     folder = _image_folder(path, image_folder, rows)
     names = list(class_names) if class_names else infer_class_names({row.label for row in rows})
-    index_of = {name: index for index, name in enumerate(names)}
+    index_of = class_indices(names)
     kept: list[tuple[str, int, tuple[float, ...], int]] = []
     for row in rows:
         image = folder / row.file

@@ -1,12 +1,17 @@
 """One row of a CSV data set: its fields, checked one by one."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 TOLERANCE = 1e-3
 """How far a box side may lie outside 0..1 (rounding in the file) before the row is refused."""
 
 NEEDED_COLUMNS = ("file", "label", "x1", "y1", "x2", "y2")
+
+# Whole numbers beyond both are identifiers (as in a data base), not class indices.
+_MOST_INDEX_CLASSES = 10_000
+_MOST_INDICES_PER_LABEL = 10
 
 
 class RowError(Exception):
@@ -83,30 +88,44 @@ def fraction_box(
 def infer_class_names(labels: set[str]) -> list[str]:
     """Names of the classes: whole numbers in numeric order, else alphabetic order.
 
-    Whole numbers that are all in 0..K-1, K the largest plus one, name every number up to the
-    largest, so that a number is its own class index even where some do not occur.
+    Whole numbers from 0 name every number up to the largest, so that a number is its own class
+    index even where some do not occur. Where the largest is above 10,000 and above 10 times the
+    number of labels, they name only themselves, as numbers that do not start at 0 do.
     """
     if labels and all(_is_index(label) for label in labels):
         numbers = {int(label) for label in labels}
-        if min(numbers) == 0:
-            return [str(number) for number in range(max(numbers) + 1)]
+        largest = max(numbers)
+        dense = largest <= max(_MOST_INDEX_CLASSES, _MOST_INDICES_PER_LABEL * len(numbers))
+        if min(numbers) == 0 and dense:
+            return [str(number) for number in range(largest + 1)]
         return [str(number) for number in sorted(numbers)]
     return sorted(labels)
 
 
+def class_indices(names: Sequence[str]) -> dict[str, int]:
+    """Class index of each label: of the names and, where none of them is a number, of 0..K-1."""
+    named = {name: index for index, name in enumerate(names)}
+    if any(map(_is_index, names)):
+        return named
+    return {str(index): index for index in range(len(names))} | named
+
+
 def class_index(label: str, index_of: dict[str, int]) -> int:
-    """Class index of a label: its place among the names, or the number itself.
+    """Looks a label up, whole numbers with or without leading zeros.
+
+    Args:
+        label: As written in the row.
+        index_of: From `class_indices`.
 
     Raises:
-        RowError: If it is neither.
+        RowError: If it belongs to no class.
     """
     if label in index_of:
         return index_of[label]
     if _is_index(label) and str(int(label)) in index_of:
         return index_of[str(int(label))]
-    if _is_index(label) and int(label) < len(index_of):
-        return int(label)
-    raise RowError(f"column label: {label!r} is not one of the {len(index_of)} classes")
+    count = len(set(index_of.values()))
+    raise RowError(f"column label: {label!r} is not one of the {count} classes")
 
 
 def _is_index(label: str) -> bool:

@@ -27,14 +27,15 @@ def write_digits(
     seed: int,
     progress: Callable[[str, int], None] = lambda split, images: None,
 ) -> dict[str, int]:
-    """Writes all splits, or nothing: the folder appears when it is complete.
+    """Writes all splits, or nothing: the files appear when all are complete.
 
     Each split gets a CSV file of `file,label,x1,y1,x2,y2` rows without header, boxes as
     fractions of the image side with as many digits as give the same float32 back, and a folder
     of PNG files; the names are those of `csv_data.PUBLISHED_FILES`.
 
     Args:
-        out: Folder to make; it may exist if it is empty.
+        out: Folder to make; one that exists must be empty and is filled, so that it may be
+            the working folder.
         splits: `{"train", "val", "test"}`; empty ones are left out.
         task: What the pictures look like.
         seed: Seed of places, sizes and backgrounds.
@@ -47,6 +48,7 @@ def write_digits(
         DataError: If the folder is not empty or cannot be written.
     """
     refuse_used_folder(out)
+    out = Path(os.path.abspath(out))  # A name of its own also for "." and "..".
     partial = out.with_name(f".{out.name}.partial-{os.getpid()}")
     counts = {}
     try:
@@ -54,9 +56,7 @@ def write_digits(
             if len(split.labels):
                 _write_split(partial, name, split, task, seed, progress)
                 counts[name] = len(split.labels)
-        if out.is_dir():
-            out.rmdir()
-        partial.rename(out)
+        _publish(partial, out)
     except OSError as error:
         raise DataError(f"the digits cannot be written to {out}: {error}.") from error
     finally:
@@ -68,6 +68,16 @@ def refuse_used_folder(out: Path) -> None:
     """Raises DataError where `out` is a file or a folder with anything in it."""
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise DataError(f"{out} is not empty: give a new folder, or empty this one first.")
+
+
+def _publish(partial: Path, out: Path) -> None:
+    """Gives the complete files their place."""
+    if not out.is_dir():
+        partial.rename(out)
+        return
+    # To replace the folder would leave whoever works in it in a deleted one.
+    for entry in partial.iterdir():
+        entry.rename(out / entry.name)
 
 
 def _write_split(

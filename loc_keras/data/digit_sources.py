@@ -1,11 +1,11 @@
 """Where labelled 28 x 28 digits come from: a package, a download or a file."""
 
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 
 from loc_keras.errors import DataError
 
@@ -96,11 +96,19 @@ def _load_archive(path: Path) -> DigitSource:
     if not path.is_file():
         raise DataError(f"digits file {path} does not exist: give the path of an .npz file.")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, NpzFile):
+            raise ValueError("it holds a single array without a key")
+        with archive:
             keys = _layout(path, archive.files)
             arrays = [archive[key] if key in archive.files else None for key in keys]
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise DataError(f"digits file {path} cannot be read as an .npz archive: {error}") from error
+    except DataError:
+        raise
+    except Exception as error:  # Damaged files make zipfile, zlib and NumPy raise many kinds.
+        raise DataError(
+            f"digits file {path} cannot be read as an .npz archive: {error}; write it with "
+            "numpy.savez."
+        ) from error
     return _checked(str(path), *arrays)
 
 

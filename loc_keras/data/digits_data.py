@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from loc_keras.data import streams
-from loc_keras.data.augment import augmentation_from, split_augment_options
+from loc_keras.data.augment import split_augment_options
 from loc_keras.data.digit_sources import DIGIT_SIDE, NUM_CLASSES, DigitSource, load_digits
 from loc_keras.data.digit_task import DigitDeformation, DigitTask
 from loc_keras.data.digits import DigitRenderer
@@ -19,11 +18,10 @@ from loc_keras.data.pipeline import (
     ImageSet,
     Targets,
     batched_set,
-    eval_dataset,
     side_pair,
-    train_dataset,
 )
 from loc_keras.data.resize import ResizeRule, resize_boxes, resize_images
+from loc_keras.data.split_pipelines import localization_data
 from loc_keras.data.splits import stratified_split
 
 
@@ -100,23 +98,15 @@ def build_digits_data(
         for name, split in splits.items()
         if len(split.labels)
     }
-    evaluate = partial(
-        eval_dataset, batch_size=batch_size, seed=seed, image_shape=shape, cache=cache
-    )
-    return LocalizationData(
-        train=partial(
-            train_dataset,
-            sets["train"],
-            batch_size=batch_size,
-            seed=seed,
-            augmentation=augmentation_from(image_knobs),
-        ),
-        val=evaluate(sets["val"], split=streams.VALIDATION) if "val" in sets else None,
-        test=evaluate(sets["test"], split=streams.TEST) if "test" in sets else None,
+    return localization_data(
+        sets,
+        batch_size=batch_size,
+        seed=seed,
+        image_shape=shape,
+        image_knobs=image_knobs,
+        cache=cache,
         sizes={name: len(split.labels) for name, split in splits.items()},
         class_names=[str(digit) for digit in range(NUM_CLASSES)],
-        image_shape=shape,
-        steps_per_epoch=streams.steps_per_epoch(sets["train"].size, batch_size),
         fingerprint=_fingerprint(splits, task, seed),
         notes=notes,
     )

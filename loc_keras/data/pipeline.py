@@ -12,7 +12,6 @@ from loc_keras.data.memory import fits_in_memory
 Targets = dict[str, tf.Tensor]
 BatchFn = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, Targets]]
 AugmentFn = Callable[[tf.Tensor, Targets, tf.Tensor], tuple[tf.Tensor, Targets]]
-CACHE_MODES = ("auto", "memory", "none")
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ def side_pair(size: int | tuple[int, int]) -> tuple[int, int]:
 
 
 def use_cache(cache: str, num_bytes: int) -> bool:
-    """Whether to hold this many bytes in memory under a cache mode of `CACHE_MODES`."""
+    """Whether to hold this many bytes in memory under `cache` as in `eval_dataset`."""
     return cache == "memory" or (cache == "auto" and fits_in_memory(num_bytes))
 
 

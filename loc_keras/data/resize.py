@@ -9,7 +9,6 @@ from typing import Literal
 import tensorflow as tf
 
 ResizeRule = Literal["stretch", "letterbox"]
-RESIZE_RULES = ("stretch", "letterbox")
 
 
 def resize_images(images: tf.Tensor, target: tuple[int, int], rule: ResizeRule) -> tf.Tensor:

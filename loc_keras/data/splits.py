@@ -1,8 +1,12 @@
 """Seeded stratified splits: disjoint index sets with every class in proportion."""
 
+import math
+
 import numpy as np
 
 from loc_keras.errors import DataError
+
+_LEAST_TO_CUT = 2  # One image for the part and one that is left for training.
 
 
 def stratified_split(
@@ -50,6 +54,17 @@ def stratified_split(
     _check_classes(classes, counts, left, max(min_per_class, 1), "train")
     ordered = {"train": list(remaining.values()), **parts}
     return {name: rng.permutation(_join(pieces)) for name, pieces in ordered.items()}
+
+
+def empty_part(name: str, fraction: float, total: int) -> str:
+    """Says that a fraction above 0 of `total` items came to none, and how to get one."""
+    use = {"val": "validation", "test": "testing"}.get(name, name)
+    fault = f"data.split.{name} {fraction:g} of {total} images leaves none for {use}; "
+    if total < _LEAST_TO_CUT:
+        return fault + "give more images."
+    digits = len(str(total)) + 1
+    one = math.ceil(10**digits / total) / 10**digits
+    return fault + f"raise it ({one:g} gives one image), or give more images."
 
 
 def _apportion(counts: np.ndarray, fraction: float) -> np.ndarray:

@@ -18,6 +18,10 @@ Tensor = Any  # A Keras tensor; Keras has no public static type for it.
 SIDES_LAYER = "bbox_sides"
 """Name of the layer whose output holds the logits of the four sides, float32 (N, 4, bins)."""
 
+HEAD_DTYPE = "float32"
+"""Heads compute in float32 under every policy: half precision cannot tell neighbouring pixels of a
+large image apart (bfloat16 has 1/256 between 1/2 and 1)."""
+
 MOST_BINS = 128
 """A side is never divided into more steps than this."""
 
@@ -28,18 +32,18 @@ def gap_mlp_head(maps: Sequence[Tensor], image_size: tuple[int, int]) -> Tensor:
     Global average pooling forgets where a feature was, so it learns position slowly.
     """
     del image_size
-    x = layers.GlobalAveragePooling2D(name="bbox_pool")(maps[-1])
+    x = layers.GlobalAveragePooling2D(name="bbox_pool", dtype=HEAD_DTYPE)(maps[-1])
     for units in (128, 64, 32):
-        x = layers.Dense(units, activation="relu", name=f"bbox_dense{units}")(x)
+        x = layers.Dense(units, activation="relu", name=f"bbox_dense{units}", dtype=HEAD_DTYPE)(x)
     return _box_from_points(x)
 
 
 def spatial_head(maps: Sequence[Tensor], image_size: tuple[int, int]) -> Tensor:
     """Keeps the last feature map: 1x1 convolution to 64 channels, flattened, 128 units."""
     del image_size
-    x = layers.Conv2D(64, 1, activation="relu", name="bbox_reduce")(maps[-1])
-    x = layers.Flatten(name="bbox_flatten")(x)
-    x = layers.Dense(128, activation="relu", name="bbox_dense128")(x)
+    x = layers.Conv2D(64, 1, activation="relu", name="bbox_reduce", dtype=HEAD_DTYPE)(maps[-1])
+    x = layers.Flatten(name="bbox_flatten", dtype=HEAD_DTYPE)(x)
+    x = layers.Dense(128, activation="relu", name="bbox_dense128", dtype=HEAD_DTYPE)(x)
     return _box_from_points(x)
 
 
@@ -51,9 +55,9 @@ def distribution_head(maps: Sequence[Tensor], image_size: tuple[int, int]) -> Te
     Convolutions move with the object, so one learned edge serves every place in the image.
     The integral over bins follows Li et al. 2020 ("Generalized Focal Loss").
     """
-    attention = layers.Conv2D(1, 1, name="bbox_attention", dtype="float32")(maps[-1])
+    attention = layers.Conv2D(1, 1, name="bbox_attention", dtype=HEAD_DTYPE)(maps[-1])
     profiles = [
-        AttendedProfiles(name=f"bbox_profiles{stage + 1}")([features, attention])
+        AttendedProfiles(name=f"bbox_profiles{stage + 1}", dtype=HEAD_DTYPE)([features, attention])
         for stage, features in enumerate(maps)
     ]
     height, width = image_size
@@ -61,12 +65,12 @@ def distribution_head(maps: Sequence[Tensor], image_size: tuple[int, int]) -> Te
     along_x = _side_logits([x for x, _ in profiles], bins, "bbox_x")
     along_y = _side_logits([y for _, y in profiles], bins, "bbox_y")
     # (N, bins, 2) for x1, x2 and for y1, y2 to (N, bins, 4) as x1, y1, x2, y2.
-    sides = layers.Concatenate(name="bbox_axes")([along_x, along_y])
-    sides = layers.Reshape((bins, 2, 2), name="bbox_pairs", dtype="float32")(sides)
-    sides = layers.Permute((3, 2, 1), name="bbox_order", dtype="float32")(sides)
-    sides = layers.Reshape((4, bins), name=SIDES_LAYER, dtype="float32")(sides)
-    points = SideIntegral(name="bbox_integral", dtype="float32")(sides)
-    return OrderedBox(name="bbox", dtype="float32")(points)
+    sides = layers.Concatenate(name="bbox_axes", dtype=HEAD_DTYPE)([along_x, along_y])
+    sides = layers.Reshape((bins, 2, 2), name="bbox_pairs", dtype=HEAD_DTYPE)(sides)
+    sides = layers.Permute((3, 2, 1), name="bbox_order", dtype=HEAD_DTYPE)(sides)
+    sides = layers.Reshape((4, bins), name=SIDES_LAYER, dtype=HEAD_DTYPE)(sides)
+    points = SideIntegral(name="bbox_integral", dtype=HEAD_DTYPE)(sides)
+    return OrderedBox(name="bbox", dtype=HEAD_DTYPE)(points)
 
 
 def _side_logits(profiles: Sequence[Tensor], bins: int, name: str, channels: int = 32) -> Tensor:
@@ -74,26 +78,32 @@ def _side_logits(profiles: Sequence[Tensor], bins: int, name: str, channels: int
     cells = profiles[0].shape[1]
     parts = []
     for stage, profile in enumerate(profiles, start=1):
-        part = layers.Dense(channels, use_bias=False, name=f"{name}_lateral{stage}")(profile)
+        part = layers.Dense(
+            channels, use_bias=False, name=f"{name}_lateral{stage}", dtype=HEAD_DTYPE
+        )(profile)
         if part.shape[1] != cells:
-            part = LinearResample1D(cells, name=f"{name}_up{stage}")(part)
+            part = LinearResample1D(cells, name=f"{name}_up{stage}", dtype=HEAD_DTYPE)(part)
         parts.append(part)
-    x = layers.Add(name=f"{name}_sum")(parts)
-    x = layers.BatchNormalization(epsilon=1e-5, momentum=0.9, name=f"{name}_bn")(x)
-    x = layers.ReLU(name=f"{name}_relu")(x)
-    x = layers.Conv1D(2 * channels, 5, padding="same", activation="relu", name=f"{name}_conv1")(x)
+    x = layers.Add(name=f"{name}_sum", dtype=HEAD_DTYPE)(parts)
+    x = layers.BatchNormalization(epsilon=1e-5, momentum=0.9, name=f"{name}_bn", dtype=HEAD_DTYPE)(
+        x
+    )
+    x = layers.ReLU(name=f"{name}_relu", dtype=HEAD_DTYPE)(x)
+    x = layers.Conv1D(
+        2 * channels, 5, padding="same", activation="relu", name=f"{name}_conv1", dtype=HEAD_DTYPE
+    )(x)
     # Each cell speaks for several bins: their values stand in its channels, side by side.
     steps = max(1, -(-(bins - 1) // cells))
-    x = layers.Conv1D(steps * 8, 3, padding="same", name=f"{name}_conv2")(x)
-    x = layers.Reshape((cells * steps, 8), name=f"{name}_unfold")(x)
-    x = LinearResample1D(bins, at="edges", name=f"{name}_bins")(x)
-    x = layers.ReLU(name=f"{name}_bins_relu")(x)
-    return layers.Conv1D(2, 5, padding="same", name=f"{name}_logits")(x)
+    x = layers.Conv1D(steps * 8, 3, padding="same", name=f"{name}_conv2", dtype=HEAD_DTYPE)(x)
+    x = layers.Reshape((cells * steps, 8), name=f"{name}_unfold", dtype=HEAD_DTYPE)(x)
+    x = LinearResample1D(bins, at="edges", name=f"{name}_bins", dtype=HEAD_DTYPE)(x)
+    x = layers.ReLU(name=f"{name}_bins_relu", dtype=HEAD_DTYPE)(x)
+    return layers.Conv1D(2, 5, padding="same", name=f"{name}_logits", dtype=HEAD_DTYPE)(x)
 
 
 def _box_from_points(features: Tensor) -> Tensor:
-    points = layers.Dense(4, activation="sigmoid", name="bbox_points", dtype="float32")(features)
-    return OrderedBox(name="bbox", dtype="float32")(points)
+    points = layers.Dense(4, activation="sigmoid", name="bbox_points", dtype=HEAD_DTYPE)(features)
+    return OrderedBox(name="bbox", dtype=HEAD_DTYPE)(points)
 
 
 BOX_HEADS: MappingProxyType[str, Callable[[Sequence[Tensor], tuple[int, int]], Tensor]] = (

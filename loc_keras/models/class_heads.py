@@ -18,7 +18,7 @@ REGION_MARGIN = 0.1
 def pooled_head(stem: Tensor, maps: Sequence[Tensor], box: Tensor) -> Tensor:
     """The classic: global average pooling of the last map, (N, channels)."""
     del stem, box
-    return layers.GlobalAveragePooling2D(name="softmax_pool")(maps[-1])
+    return layers.GlobalAveragePooling2D(name="softmax_pool", dtype="float32")(maps[-1])
 
 
 def region_head(stem: Tensor, maps: Sequence[Tensor], box: Tensor) -> Tensor:
@@ -27,7 +27,7 @@ def region_head(stem: Tensor, maps: Sequence[Tensor], box: Tensor) -> Tensor:
     The maps of the stem and of the first stage, the finest there are, are cropped to the box, so
     that the object has the same place and size whatever it has in the image; two residual blocks
     read the crop. The class of a small object is then learned from its shape alone, not anew for
-    each place on the canvas.
+    each place on the canvas. The blocks are of the body's kind and compute in its dtype.
     """
     width = stem.shape[-1]
     crops = [
@@ -40,8 +40,8 @@ def region_head(stem: Tensor, maps: Sequence[Tensor], box: Tensor) -> Tensor:
     region = basic_block(region, 2 * width, 1, "softmax_block1")
     region = basic_block(region, 4 * width, 2, "softmax_block2")
     region = layers.Flatten(name="softmax_flatten")(region)
-    whole = layers.GlobalAveragePooling2D(name="softmax_pool")(maps[-1])
-    return layers.Concatenate(name="softmax_features")([region, whole])
+    whole = layers.GlobalAveragePooling2D(name="softmax_pool", dtype="float32")(maps[-1])
+    return layers.Concatenate(name="softmax_features", dtype="float32")([region, whole])
 
 
 CLASS_HEADS: MappingProxyType[str, Callable[[Tensor, Sequence[Tensor], Tensor], Tensor]] = (

@@ -29,7 +29,8 @@ class RegionCrop(layers.Layer):
 
     def __init__(self, grid: int, margin: float = 0.0, **kwargs: Any) -> None:
         """Stores the geometry; see the class."""
-        super().__init__(**kwargs)
+        # Autocast would round the boxes to half precision before they arrive here.
+        super().__init__(autocast=False, **kwargs)
         self.grid = grid
         self.margin = margin
 

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from loc_keras.atomic_file import written_aside
 from loc_keras.report.style import PAPER
 
 
@@ -54,10 +55,6 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # A reader (TensorBoard, a browser, a copy job) must never meet half a picture.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        FigureCanvasAgg(figure).print_png(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with written_aside(path) as aside:
+        FigureCanvasAgg(figure).print_png(aside)
     return path

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import shutil
+import tempfile
 from pathlib import Path
 
 import keras
@@ -11,8 +12,9 @@ import tensorflow as tf
 
 from loc_keras.errors import ExportError
 
-TOLERANCE = 1e-5
-"""Largest difference that is allowed between an output of the model and of its copy."""
+TOLERANCES = {"float32": 1e-5, "float16": 1e-2, "bfloat16": 5e-2}
+"""Largest difference that is allowed between an output of the model and of its copy, by the dtype
+of the body: graphs of one model may be fused, and so rounded, differently."""
 
 
 def export_saved_model(localizer: keras.Model, base: Path, probe: np.ndarray) -> Path:
@@ -33,25 +35,43 @@ def export_saved_model(localizer: keras.Model, base: Path, probe: np.ndarray) ->
     Raises:
         ExportError: if the folder cannot be written or the copy answers differently.
     """
-    version = next_version(base)
-    aside = base / f".{version}.writing"
+    aside = None
     try:
         base.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(aside, ignore_errors=True)
+        # A folder of its own, so that two exports at once do not touch each other's files.
+        aside = Path(tempfile.mkdtemp(dir=base, prefix=".writing-"))
         # Keras prints a page about the artifact, of which a user of ours needs nothing.
         with contextlib.redirect_stdout(io.StringIO()):
-            localizer.export(aside, format="tf_saved_model", verbose=False)
-        check_copy(localizer, aside, probe)
-        final = base / str(version)
-        aside.rename(final)
-    except OSError as error:
+            localizer.export(aside / "model", format="tf_saved_model", verbose=False)
+        check_copy(localizer, aside / "model", probe)
+        final = base / str(next_version(base))
+        (aside / "model").rename(final)
+    except (OSError, tf.errors.OpError) as error:
+        reason = getattr(error, "strerror", None) or getattr(error, "message", None) or error
         raise ExportError(
-            f"the SavedModel cannot be written to {base} ({error.strerror or error}); "
+            f"the SavedModel cannot be written to {base} ({reason}); "
             "set export.dir to a folder that can be written."
         ) from error
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        if aside is not None:
+            shutil.rmtree(aside, ignore_errors=True)
     return final
+
+
+def prove_writable(base: Path) -> None:
+    """Makes the folder of the served model and tries to write to it.
+
+    Raises:
+        ExportError: if that cannot be done.
+    """
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryDirectory(dir=base, prefix=".writing-").cleanup()
+    except OSError as error:
+        raise ExportError(
+            f"the SavedModel cannot be written to {base} ({error.strerror or error}); "
+            "set export.dir to a folder that can be written, or export.enabled to false."
+        ) from error
 
 
 def next_version(base: Path) -> int:
@@ -67,10 +87,11 @@ def check_copy(localizer: keras.Model, folder: Path, probe: np.ndarray) -> None:
     """Compares a SavedModel with the live model on some images.
 
     Raises:
-        ExportError: naming the output and the difference, if one exceeds `TOLERANCE`.
+        ExportError: naming the output and the difference, if one exceeds `TOLERANCES`.
     """
     images = probe.astype(np.float32)
-    live = localizer(images, training=False)
+    live = tf.function(lambda x: localizer(x, training=False))(tf.constant(images))
+    tolerance = TOLERANCES[lowest_dtype(localizer)]
     served = tf.saved_model.load(str(folder)).signatures["serving_default"](tf.constant(images))
     if set(served) != set(live):
         raise ExportError(f"the SavedModel names its outputs {sorted(served)}, not {sorted(live)}.")
@@ -78,8 +99,14 @@ def check_copy(localizer: keras.Model, folder: Path, probe: np.ndarray) -> None:
         difference = float(
             np.max(np.abs(keras.ops.convert_to_numpy(value) - served[name].numpy()), initial=0.0)
         )
-        if not difference <= TOLERANCE:
+        if not difference <= tolerance:
             raise ExportError(
                 f"the SavedModel's output {name} differs from the live model's by "
-                f"{difference:.2g}, more than {TOLERANCE:g}; nothing was exported."
+                f"{difference:.2g}, more than {tolerance:g}; nothing was exported."
             )
+
+
+def lowest_dtype(localizer: keras.Model) -> str:
+    """The least precise dtype that a layer of the model computes in."""
+    used = {layer.compute_dtype for layer in localizer.layers}
+    return max((dtype for dtype in used if dtype in TOLERANCES), key=TOLERANCES.__getitem__)

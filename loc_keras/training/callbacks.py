@@ -5,7 +5,6 @@ Their order in the list matters: `EpochFigures` adds figures to the logs that la
 
 import csv
 import math
-import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from loc_keras.atomic_file import written_aside
 from loc_keras.errors import TrainingError
 
 Logs = dict[str, Any] | None
@@ -22,8 +22,8 @@ Logs = dict[str, Any] | None
 class EpochFigures(keras.callbacks.Callback):
     """Adds `learning_rate`, `images_per_second` and `val_score` to the logs of each epoch.
 
-    `images_per_second` counts from the end of an epoch's first step to the end of its last, so
-    that neither tracing nor validation blurs it. `val_score` is the class accuracy times the mean
+    `images_per_second` counts the time of steps alone, from the second of each epoch on, so that
+    neither tracing nor validation blurs it. `val_score` is the class accuracy times the mean
     IoU of the validation images: one figure that only a model good at both has high.
     """
 
@@ -31,18 +31,23 @@ class EpochFigures(keras.callbacks.Callback):
         """Takes the number of images in each step."""
         super().__init__()
         self.batch_size = batch_size
-        self._first = self._last = 0.0
         self._steps = 0
+        self._seconds = 0.0
+        self._step_began = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Starts to count anew."""
         self._steps = 0
+        self._seconds = 0.0
+
+    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
+        """Notes when the step began."""
+        self._step_began = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        """Notes the time of the first and of the latest step."""
-        self._last = time.perf_counter()
-        if self._steps == 0:
-            self._first = self._last
+        """Adds the time of the step; the first of an epoch may hold the tracing."""
+        if self._steps > 0:
+            self._seconds += time.perf_counter() - self._step_began
         self._steps += 1
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
@@ -52,9 +57,8 @@ class EpochFigures(keras.callbacks.Callback):
         logs["learning_rate"] = float(
             keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
         )
-        if self._steps > 1 and self._last > self._first:
-            images = (self._steps - 1) * self.batch_size
-            logs["images_per_second"] = images / (self._last - self._first)
+        if self._seconds > 0:
+            logs["images_per_second"] = (self._steps - 1) * self.batch_size / self._seconds
         score = joint_score(logs)
         if score is not None:
             logs["val_score"] = score
@@ -144,7 +148,9 @@ class Checkpoints(keras.callbacks.Callback):
         return self.last_path if self.last_path.exists() else None
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        """Saves what this epoch earned."""
+        """Saves what this epoch earned; weights that give no finite loss are not worth a file."""
+        if not np.isfinite((logs or {}).get("val_loss", 0.0)):
+            return
         save_model(self.localizer, self.last_path)
         self.offer(logs or {}, epoch)
 
@@ -163,9 +169,8 @@ class Checkpoints(keras.callbacks.Callback):
 
 def save_model(model: keras.Model, path: Path) -> None:
     """Saves a model as a `.keras` file that is either whole or absent."""
-    aside = path.with_name(f".{path.stem}.writing.keras")
-    model.save(aside)
-    os.replace(aside, path)
+    with written_aside(path) as aside:
+        model.save(aside)
 
 
 class HistoryFile(keras.callbacks.Callback):
@@ -191,12 +196,10 @@ class HistoryFile(keras.callbacks.Callback):
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
     """Writes rows as CSV with the union of their columns in order of appearance, atomically."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    aside = path.with_name(f".{path.name}.writing")
-    with aside.open("w", newline="") as file:
+    with written_aside(path) as aside, aside.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
-    os.replace(aside, path)
 
 
 class WithinEpochValidation(keras.callbacks.Callback):

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from loc_keras.errors import TrainingError
 from loc_keras.training.callbacks import (
     Checkpoints,
     EpochFigures,
@@ -71,8 +72,7 @@ class FitResult:
 
     best_path: Path
     last_path: Path
-    best_epoch: int | None
-    best_value: float | None
+    best_epoch: int
     history: list[dict[str, Any]]
 
 
@@ -120,7 +120,7 @@ def fit_localizer(
         extra_callbacks: come after ours, so that they see all figures in the logs.
 
     Raises:
-        TrainingError: if a step's loss is not finite.
+        TrainingError: if a step's loss is not finite, or the monitor never was.
     """
     model = compiled_training_model(localizer, plan, losses)
     checkpoints = Checkpoints(localizer, folder, plan.monitor)
@@ -148,11 +148,15 @@ def fit_localizer(
         shuffle=False,
         verbose=progress_style(),
     )
+    if checkpoints.best_epoch is None:
+        raise TrainingError(
+            f"{plan.monitor} was a number in no epoch, so there is no best model; "
+            f"{folder / 'history.csv'} shows what happened. Lower train.learning_rate."
+        )
     return FitResult(
         best_path=checkpoints.best_path,
         last_path=checkpoints.last_path,
         best_epoch=checkpoints.best_epoch,
-        best_value=checkpoints.best,
         history=history.rows,
     )
 
@@ -168,7 +172,11 @@ def _within_epoch(
     checkpoints: Checkpoints,
     folder: Path,
 ) -> list[keras.callbacks.Callback]:
-    """Validation between the ends of epochs: rows in history_steps.csv, scalars, checkpoints."""
+    """Validation between the ends of epochs: rows in history_steps.csv, scalars, checkpoints.
+
+    It measures the weights as they stand and no losses: with a moving average or with `val_loss`
+    as the monitor, the best model is chosen at the ends of epochs alone.
+    """
     if plan.validate_every_steps is None:
         return []
     rows: list[dict[str, Any]] = []
@@ -178,7 +186,8 @@ def _within_epoch(
         rows.append({"step": step, "epoch": epoch + 1, **found})
         write_rows(folder / "history_steps.csv", rows)
         write_scalars(step, found)
-        checkpoints.offer(found, epoch)
+        if plan.ema is None:
+            checkpoints.offer(found, epoch)
 
     answer = answer_function(localizer)
 

@@ -1,6 +1,6 @@
 """The optimizer and the course of its learning rate."""
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import keras
 
@@ -37,6 +37,28 @@ def learning_rate_schedule(
     )
 
 
+class AdamWithL2(keras.optimizers.Adam):
+    """Adam (Kingma and Ba 2015) whose weight decay is part of the gradient, as in PyTorch's Adam.
+
+    Keras's own `weight_decay` acts apart from the gradient in Adam too, which makes it AdamW.
+    """
+
+    def __init__(self, *args: Any, l2: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.l2 = l2
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Adds the decay to the gradient, then steps as Adam does."""
+        decay = keras.ops.cast(self.l2, variable.dtype) * variable
+        super().update_step(
+            keras.ops.cast(gradient, variable.dtype) + decay, variable, learning_rate
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Gives the arguments that rebuild the optimizer."""
+        return {**super().get_config(), "l2": self.l2}
+
+
 def make_optimizer(
     name: str,
     *,
@@ -50,18 +72,18 @@ def make_optimizer(
     Args:
         name: "adamw" or "adam".
         learning_rate: a rate or a schedule.
-        weight_decay: strength per step, scaled by the learning rate; biases and scales are exempt.
+        weight_decay: for "adamw" apart from the gradient and scaled by the learning rate, with
+            biases and scales exempt; for "adam" added to the gradient of every variable.
         clip_norm: largest norm of the whole gradient; None for no limit.
         ema: momentum of the moving average of the weights; None for none.
     """
-    kinds = {"adamw": keras.optimizers.AdamW, "adam": keras.optimizers.Adam}
-    optimizer = kinds[name](
-        learning_rate,
-        weight_decay=weight_decay or None,
-        global_clipnorm=clip_norm,
-        use_ema=ema is not None,
-        ema_momentum=ema if ema is not None else 0.99,
-    )
-    if weight_decay:
-        optimizer.exclude_from_weight_decay(var_names=list(NO_DECAY))
+    common: dict[str, Any] = {
+        "global_clipnorm": clip_norm,
+        "use_ema": ema is not None,
+        "ema_momentum": ema if ema is not None else 0.99,
+    }
+    if name == "adam":
+        return AdamWithL2(learning_rate, l2=weight_decay, **common)
+    optimizer = keras.optimizers.AdamW(learning_rate, weight_decay=weight_decay, **common)
+    optimizer.exclude_from_weight_decay(var_names=list(NO_DECAY))
     return optimizer

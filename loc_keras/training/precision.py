@@ -1,5 +1,7 @@
 """Which numbers and which compiler a device gets, decided before the first operation runs."""
 
+import contextlib
+import os
 from typing import Any
 
 import keras
@@ -13,9 +15,13 @@ FLOAT16_CAPABILITY = (7, 0)
 
 
 def grow_gpu_memory() -> None:
-    """Lets each GPU take memory as it is needed; must come before the first operation."""
+    """Lets each GPU take memory as it is needed; has to come before the first operation.
+
+    In a process that has computed already, such as a notebook, the setting stays as it is.
+    """
     for gpu in tf.config.list_physical_devices("GPU"):
-        tf.config.experimental.set_memory_growth(gpu, True)
+        with contextlib.suppress(RuntimeError):
+            tf.config.experimental.set_memory_growth(gpu, True)
 
 
 def set_precision(precision: str) -> str:
@@ -80,7 +86,5 @@ def device_summary() -> dict[str, Any]:
 
 def available_cores() -> int:
     """Cores that this process may use."""
-    import os
-
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else (os.cpu_count() or 1)

@@ -1,7 +1,6 @@
 """The folder that holds everything about a run, and the environment that is written there."""
 
 import json
-import os
 import platform
 import sys
 from collections.abc import Mapping
@@ -10,13 +9,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from loc_keras.atomic_file import write_text
 from loc_keras.errors import TrainingError
 
 PACKAGES = ("tensorflow", "keras", "keras-cv", "tensorboard", "numpy", "matplotlib")
 """Packages whose versions are written down."""
-
-FINISHED_MARK = "metrics.json"
-"""A run folder that holds this file belongs to a finished run."""
 
 
 def new_run_folder(root: Path, name: str, now: datetime | None = None) -> Path:
@@ -43,26 +40,32 @@ def given_run_folder(folder: Path) -> Path:
     Raises:
         TrainingError: if it holds something, so that no earlier run is ever overwritten.
     """
+    refuse_used_folder(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        occupied = any(folder.iterdir())
     except OSError as error:
         raise TrainingError(
             f"the run folder {folder} cannot be made ({error.strerror}); choose another --run-dir."
         ) from error
-    if occupied:
+    return folder
+
+
+def refuse_used_folder(folder: Path) -> None:
+    """Refuses a run folder that holds something; one that is not there yet passes.
+
+    Raises:
+        TrainingError: if it is a file or not empty.
+    """
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise TrainingError(
             f"the run folder {folder} is not empty, and a run never overwrites another; "
-            "choose a new --run-dir or remove that folder."
+            "choose a new --run-dir or remove that one."
         )
-    return folder
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Writes JSON that is either whole or absent."""
-    aside = path.with_name(f".{path.name}.writing")
-    aside.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(aside, path)
+    write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def environment(device: Mapping[str, Any], **facts: Any) -> dict[str, Any]:
