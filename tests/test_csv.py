@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from loc_keras.data.csv_data import build_csv_data
+from loc_keras import config_data
+from loc_keras.data.csv_data import PUBLISHED_FILES, build_csv_data
 from loc_keras.data.csv_reader import read_csv
+from loc_keras.data.csv_rows import NEEDED_COLUMNS, infer_class_names
+from loc_keras.data.digit_sources import DIGIT_SIDE
 from loc_keras.errors import DataError
 
 
@@ -68,6 +71,10 @@ def test_header_delimiter_columns_and_pixels(table):
         (("b", "a"), ("b", "a", "c"), ["b", "a", "c"], [0, 1]),
         (("2", "0"), ("zero", "one", "two"), ["zero", "one", "two"], [2, 0]),
         (("02", "0"), None, ["0", "1", "2"], [2, 0]),
+        (("02", "1"), ("zero", "one", "two"), ["zero", "one", "two"], [2, 1]),
+        # Identifiers: as indices they would make a billion classes.
+        (("1000000000", "0"), None, ["0", "1000000000"], [1, 0]),
+        (("10001", "0"), None, ["0", "10001"], [1, 0]),
     ],
 )
 def test_class_indices(table, labels, given, names, indices):
@@ -75,6 +82,25 @@ def test_class_indices(table, labels, given, names, indices):
     records = read_csv(path, class_names=given)
     assert records.class_names == names
     assert records.labels.tolist() == indices
+
+
+def test_whole_numbers_up_to_ten_thousand_are_indices(table):
+    records = read_csv(table("0.png,10000,0,0,1,1", "1.png,0,0,0,1,1"))
+    assert len(records.class_names) == 10_001
+    assert records.labels.tolist() == [10_000, 0]
+
+
+def test_many_labels_may_be_indices_beyond_ten_thousand():
+    # 0, 10, 20 .. 20,000: the largest is not above ten times the 2,001 labels.
+    names = infer_class_names({str(10 * i) for i in range(2001)})
+    assert len(names) == 20_001
+
+
+@pytest.mark.parametrize("names", [("1", "3", "5"), ("cat", "7", "dog")])
+def test_a_number_is_no_index_where_names_are_numbers(table, names):
+    path = table("0.png,2,0,0,1,1")
+    with pytest.raises(DataError, match="column label: '2' is not one of the 3 classes"):
+        read_csv(path, class_names=names)
 
 
 FAULTS = [
@@ -121,6 +147,8 @@ def test_other_faults(table, tmp_path):
         read_csv(table("file,label,x1,y1,x2,y2", "0.png,0,0,0,1,1"))
     with pytest.raises(DataError, match="row 1 column label: 'cow' is not one of the 2 classes"):
         read_csv(table("0.png,cow,0,0,1,1"), class_names=("cat", "dog"))
+    with pytest.raises(DataError, match="row 1 column label: '2' is not one of the 2 classes"):
+        read_csv(table("0.png,2,0,0,1,1"), class_names=("cat", "dog"))
     with pytest.raises(DataError, match=r"column x2: 21 is outside 0..20"):
         read_csv(table("0.png,0,0,0,21,10"), units="pixel")
     (tmp_path / "5.png").write_text("no picture")
@@ -137,6 +165,13 @@ def test_rounding_past_the_edge_is_clipped(table):
 
 
 # The data source
+
+
+def test_the_config_repeats_the_names_of_the_readers():
+    # Neither may import the other: the config is read without TensorFlow.
+    assert config_data._CSV_FILES == PUBLISHED_FILES
+    assert config_data._CSV_COLUMNS == NEEDED_COLUMNS
+    assert config_data._DIGIT_SIDE_PX == DIGIT_SIDE
 
 
 def make_set(root, counts, sizes=((20, 10),), modes=("L",)):
@@ -209,6 +244,30 @@ def test_missing_splits_are_cut_off_the_training_rows(tmp_path):
     assert without.sizes["train"] == 40
 
 
+def test_a_validation_part_without_images_is_refused(tmp_path):
+    make_set(tmp_path, {"train": 12})
+    # 0.04 of 12 is 0.48 image; one of 12 is 0.08333, so 0.084 is enough.
+    with pytest.raises(DataError) as fault:
+        build_csv_data(tmp_path, batch_size=2, val_fraction=0.04)
+    assert str(fault.value) == (
+        "data.split.val 0.04 of 12 images leaves none for validation; raise it (0.084 gives one "
+        "image), or give more images."
+    )
+    data = build_csv_data(tmp_path, batch_size=2, val_fraction=0.084, test_fraction=0.0)
+    assert data.sizes["val"] == 1
+
+
+def test_a_test_part_without_images_is_noted(tmp_path):
+    make_set(tmp_path, {"train": 12})
+    data = build_csv_data(tmp_path, batch_size=2, val_fraction=0.25, test_fraction=0.04)
+    assert data.test is None
+    assert data.notes == [
+        "Images for val were cut off the training file.",
+        "data.split.test 0.04 of 12 images leaves none for testing; raise it (0.084 gives one "
+        "image), or give more images.",
+    ]
+
+
 def test_channels_follow_the_first_image_or_the_option(tmp_path):
     make_set(tmp_path, {"train": 6}, modes=("RGB", "L", "RGBA", "LA"))
     options = {"batch_size": 6, "val_fraction": 0.0, "test_fraction": 0.0}
@@ -247,6 +306,43 @@ def test_broken_images_are_named_or_skipped(tmp_path, cache):
     assert 13 not in shown
 
 
+def test_a_broken_first_image_can_be_skipped(tmp_path):
+    make_set(tmp_path, {"train": 6, "val": 2})
+    options = {"batch_size": 2, "test_fraction": 0.0}
+    for broken in ("000", "003"):
+        (tmp_path / "training_images" / f"{broken}.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"2 of 6 rows .* row 1 image .*; row 4 image .*003.png"):
+        build_csv_data(tmp_path, **options)
+    data = build_csv_data(tmp_path, on_error="skip", **options)
+    # The size of the second image, the first one that can be read.
+    assert data.image_shape == (10, 20, 1)
+    assert data.sizes["train"] == 4
+    assert [row for file, row, _ in data.skipped if "training" in file] == [1, 4]
+
+
+def test_the_first_image_of_the_file_decides_whatever_the_seed(tmp_path):
+    make_set(tmp_path, {"train": 9}, sizes=((20, 10), (9, 9), (9, 9)), modes=("L", "RGB", "RGB"))
+    options = {"batch_size": 2, "val_fraction": 0.4, "test_fraction": 0.0, "image_size": 8}
+    for seed in range(4):
+        assert build_csv_data(tmp_path, seed=seed, **options).image_shape == (8, 8, 1)
+
+
+def test_no_image_is_probed_for_what_is_given(tmp_path, monkeypatch):
+    make_set(tmp_path, {"train": 4})
+    monkeypatch.setattr("loc_keras.data.image_files.first_shape", None)
+    options = {"batch_size": 2, "val_fraction": 0.0, "test_fraction": 0.0}
+    data = build_csv_data(tmp_path, image_size=8, channels=3, **options)
+    assert data.image_shape == (8, 8, 3)
+
+
+def test_images_that_are_all_broken(tmp_path):
+    make_set(tmp_path, {"train": 3})
+    for image in (tmp_path / "training_images").iterdir():
+        image.write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"image .*000.png of row 1 cannot be decoded as JPEG"):
+        build_csv_data(tmp_path, batch_size=2, on_error="skip")
+
+
 def test_images_may_lie_beside_the_csv_file(tmp_path):
     make_set(tmp_path, {"train": 4})
     for image in (tmp_path / "training_images").iterdir():
@@ -262,6 +358,28 @@ def test_own_names_of_files_and_limit(tmp_path):
     options = {"batch_size": 2, "val_fraction": 0.0, "test_fraction": 0.0, "splits": splits}
     data = build_csv_data(tmp_path, limit=3, **options)
     assert data.sizes["train"] == 3
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_a_file_named_on_purpose_must_be_there(tmp_path, split):
+    make_set(tmp_path, {"train": 6})
+    named = {split: {**PUBLISHED_FILES[split], "csv": "valdiation.csv"}}
+    with pytest.raises(DataError) as fault:
+        build_csv_data(tmp_path, batch_size=2, splits={**PUBLISHED_FILES, **named})
+    assert str(fault.value) == (
+        f"CSV file {tmp_path}/valdiation.csv does not exist: mend data.source.csv.splits.{split}"
+        ".csv, or leave it out to cut the split off the training file."
+    )
+
+
+def test_a_label_that_training_lacks_is_named(tmp_path):
+    make_set(tmp_path, {"train": 3, "val": 2})
+    for name, labels in (("training", "135"), ("validation", "12")):
+        rows = [f"{i:03d}.png,{label},0,0,1,1" for i, label in enumerate(labels)]
+        (tmp_path / f"{name}_data.csv").write_text("\n".join(rows))
+    # Not the third class, which is called 5.
+    with pytest.raises(DataError, match=r"validation_data.csv: 1 of 2 rows .* row 2 column label"):
+        build_csv_data(tmp_path, batch_size=2, test_fraction=0.0)
 
 
 def test_source_faults(tmp_path):

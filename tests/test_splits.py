@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from loc_keras.data.splits import stratified_split
+from loc_keras.data.splits import empty_part, stratified_split
 from loc_keras.errors import DataError
 
 # Three classes of 50, 30 and 20 items.
@@ -48,6 +48,22 @@ def test_a_class_that_is_too_small_is_named():
         stratified_split(labels, {"val": 0.05}, seed=0)
     parts = stratified_split(labels, {"val": 0.05}, seed=0, min_per_class=0)
     assert np.bincount(labels[parts["train"]])[7] == 4
+
+
+@pytest.mark.parametrize(("total", "least"), [(2, 0.5), (7, 0.15), (12, 0.084), (999, 0.0011)])
+def test_the_sentence_about_an_empty_part_says_what_gives_one(total, least):
+    # One of 2, 7, 12, 999 is 0.5, 0.1429, 0.0833, 0.001001, rounded up to the next place.
+    sentence = empty_part("val", 0.0001, total)
+    assert f"data.split.val 0.0001 of {total} images leaves none for validation" in sentence
+    assert f"({least} gives one image)" in sentence
+    parts = stratified_split(np.zeros(total), {"val": least}, seed=0, min_per_class=0)
+    assert len(parts["val"]) == 1
+
+
+def test_one_image_cannot_be_cut():
+    assert empty_part("test", 0.3, 1) == (
+        "data.split.test 0.3 of 1 images leaves none for testing; give more images."
+    )
 
 
 @pytest.mark.parametrize("fractions", [{"val": 1.0}, {"val": -0.1}, {"val": 0.5, "test": 0.5}])
