@@ -55,3 +55,14 @@ def optional_data() -> Path:
     if not folder.is_dir():
         pytest.fail(f"{DATA_VARIABLE} names {str(folder)!r}, which is not a folder")
     return folder
+
+
+@pytest.fixture
+def short_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gives `resnet18` two stages of one block, for tests that are about something else.
+
+    Most of the time of a test that fits or exports a model is the tracing of its layers.
+    """
+    from loc_keras.models import assembly
+
+    monkeypatch.setattr(assembly, "STAGE_SIZES", {"resnet18": (1, 1)})

@@ -133,6 +133,7 @@ def test_tensorboard_has_scalars_graph_pictures_and_settings(finished):
     assert any(tag.startswith("_hparams_/") for tag in tags["hparams"])
 
 
+@pytest.mark.usefixtures("short_body")
 def test_published_layout_trains_without_conversion(workplace, capsys):
     folder = workplace / "published"
     npz = str(workplace / "digits.npz")
@@ -152,6 +153,7 @@ def test_published_layout_trains_without_conversion(workplace, capsys):
     assert json.loads((run / "metrics.json").read_text())["test"]["images"] == 50
 
 
+@pytest.mark.usefixtures("short_body")
 def test_overfit_batch_says_what_it_found_and_writes_nothing(workplace, capsys):
     config = ["--config", str(workplace / "tiny.yaml")]
     before = sorted(workplace.rglob("*"))

@@ -21,6 +21,8 @@ from loc_keras.training.overfit import overfit_batch
 
 IMAGE_SHAPE = (32, 32, 1)
 
+pytestmark = pytest.mark.usefixtures("short_body")
+
 
 @pytest.fixture(autouse=True)
 def _weights_start_alike():
@@ -329,8 +331,10 @@ def test_given_run_folder_must_be_empty(tmp_path):
     with pytest.raises(TrainingError, match=r"not empty.*new --run-dir"):
         run_folder.given_run_folder(tmp_path / "a" / "b")
     (tmp_path / "file").touch()
-    with pytest.raises(TrainingError, match="cannot be made"):
+    with pytest.raises(TrainingError, match="not empty"):
         run_folder.given_run_folder(tmp_path / "file")
+    with pytest.raises(TrainingError, match="cannot be made"):
+        run_folder.given_run_folder(tmp_path / "file" / "below")
 
 
 def test_environment_names_versions():
