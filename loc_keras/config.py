@@ -177,17 +177,3 @@ class Config(Section):
                 "raise loss.bbox_weight or loss.softmax_weight"
             )
         return self
-
-    @model_validator(mode="after")
-    def _digit_augment_has_digits(self) -> "Config":
-        used = [
-            f"augment.{key}"
-            for key, amount in self.augment
-            if key.startswith("digit_") and amount > 0
-        ]
-        if used and self.data.source.format != "digits":
-            raise ValueError(
-                f"{', '.join(used)} can change only the digits source, but data.source.format is "
-                f"'{self.data.source.format}'; set them to 0, or use the keys without digit_"
-            )
-        return self

@@ -400,11 +400,6 @@ def test_out_of_range(load: Load, text: str, expected: str) -> None:
             "train: {epochs: 2, warmup_epochs: 3}",
             "train: warmup_epochs (3) must not exceed epochs (2).",
         ),
-        (
-            "data: {source: {format: csv, path: d}}\naugment: {digit_shear: 0.1, digit_scale: .2}",
-            "augment.digit_scale, augment.digit_shear can change only the digits source, but "
-            "data.source.format is 'csv'; set them to 0, or use the keys without digit_.",
-        ),
     ],
 )
 def test_rules_between_keys(load: Load, text: str, expected: str) -> None:

@@ -387,8 +387,14 @@ def test_source_faults(tmp_path):
         build_csv_data(tmp_path / "none", batch_size=2)
     with pytest.raises(DataError, match=r"training_data.csv does not exist"):
         build_csv_data(tmp_path, batch_size=2)
-    with pytest.raises(DataError, match="can change only the digits source"):
-        build_csv_data(tmp_path, batch_size=2, augment={"digit_scale": 0.1})
+
+
+def test_augmentation_of_digits_is_left_out_and_said(tmp_path):
+    make_set(tmp_path, {"train": 6, "val": 2})
+    options = {"batch_size": 2, "test_fraction": 0.0}
+    data = build_csv_data(tmp_path, augment={"digit_scale": 0.1}, **options)
+    assert "augment.digit_*" in data.notes[-1]
+    assert not build_csv_data(tmp_path, augment={"digit_scale": 0.0}, **options).notes
 
 
 def test_fingerprint_follows_the_data(tmp_path):

@@ -90,8 +90,6 @@ def build_csv_data(
         DataError: If a file, a row or an option is wrong.
     """
     digit_knobs, image_knobs = split_augment_options(augment or {})
-    if any(digit_knobs.values()):
-        raise DataError("augment.digit_* can change only the digits source, not csv files.")
     read = partial(
         read_csv,
         header=header,
@@ -105,6 +103,8 @@ def build_csv_data(
     # Before rows are shuffled, so that the first image is the first one of the file.
     form = _image_format(records["train"], image_size, channels, resize)
     records, notes = _fill_splits(records, val_fraction, test_fraction, seed)
+    if any(digit_knobs.values()):
+        notes = [*notes, "augment.digit_* bends the digits source alone and is not used here."]
     records = {
         name: part.take(np.arange(len(part.labels))[:limit]) for name, part in records.items()
     }

@@ -35,15 +35,16 @@ Answer = Callable[[tf.Tensor], dict[str, tf.Tensor]]
 
 
 def answer_function(localizer: keras.Model) -> Answer:
-    """A compiled call of the localizer in inference mode; make it once, since tracing costs."""
-    return tf.function(lambda images: localizer(images, training=False), reduce_retracing=True)
+    """A compiled call of the localizer in inference mode, traced once for batches of any size."""
+    images = tf.TensorSpec((None, *localizer.input_shape[1:]), tf.float32)
+    return tf.function(lambda x: localizer(x, training=False), input_signature=[images])
 
 
 def collect_answers(answer: Answer, dataset: tf.data.Dataset) -> Answers:
     """Asks for every image of a finite data set of (images, targets) batches."""
     parts: list[tuple[np.ndarray, ...]] = []
     for images, targets in dataset:
-        outputs = answer(images)
+        outputs = answer(tf.cast(images, tf.float32))
         row = (targets["softmax"], targets["bbox"], outputs["softmax"], outputs["bbox"])
         parts.append(tuple(keras.ops.convert_to_numpy(value) for value in row))
     labels, boxes, probabilities, boxes_pred = (
