@@ -31,7 +31,11 @@ CLASSES_FILE = "classes.txt"
 
 def print_data(console: Console, data: LocalizationData) -> None:
     """Prints the sizes of the splits, the classes, and what was left out."""
-    sizes = ", ".join(f"{count:,} {split}" for split, count in data.sizes.items())
+    sizes = ", ".join(
+        f"{data.sizes[split]:,} {split}"
+        for split in ("train", "val", "test")
+        if split in data.sizes
+    )
     height, width, channels = data.image_shape
     console.print(
         f"data: {sizes} images of {height} x {width} x {channels}, {len(data.class_names)} classes"

@@ -405,3 +405,12 @@ def test_fingerprint_follows_the_data(tmp_path):
     table = tmp_path / "training_data.csv"
     table.write_text(table.read_text().replace("0.25", "0.26", 1))
     assert before != build_csv_data(tmp_path, **options).fingerprint
+
+
+def test_images_in_several_rows_are_noted(tmp_path):
+    make_set(tmp_path, {"train": 6, "val": 2})
+    table = tmp_path / "training_data.csv"
+    rows = table.read_text().splitlines()
+    table.write_text("\n".join([*rows, rows[0], rows[0]]) + "\n")
+    data = build_csv_data(tmp_path, batch_size=2, test_fraction=0.0)
+    assert data.notes[-1].startswith("2 rows name an image that an earlier row names too")

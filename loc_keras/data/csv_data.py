@@ -108,6 +108,7 @@ def build_csv_data(
     records = {
         name: part.take(np.arange(len(part.labels))[:limit]) for name, part in records.items()
     }
+    notes += _several_boxes(records)
     sets: dict[str, ImageSet] = {}
     for name, part in records.items():
         if len(part.labels):
@@ -126,6 +127,19 @@ def build_csv_data(
         skipped=skipped,
         notes=notes,
     )
+
+
+def _several_boxes(records: Mapping[str, CsvRecords]) -> list[str]:
+    """A note where images stand in several rows, since a localizer answers with one box."""
+    paths = np.concatenate([part.paths for part in records.values()])
+    repeated = len(paths) - len(np.unique(paths))
+    if not repeated:
+        return []
+    return [
+        f"{repeated} rows name an image that an earlier row names too: each row counts as an image "
+        "of its own, and one image may stand in several splits; keep one row an image for figures "
+        "to trust."
+    ]
 
 
 def _read_splits(
