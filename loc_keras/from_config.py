@@ -89,6 +89,7 @@ def plan_from(config: Config, data: LocalizationData) -> FitPlan:
         epochs=train.epochs,
         steps_per_epoch=train.steps_per_epoch or data.steps_per_epoch,
         batch_size=train.batch_size,
+        val_images=data.sizes["val"],
         learning_rate=train.learning_rate,
         optimizer=train.optimizer,
         weight_decay=train.weight_decay,

@@ -88,9 +88,14 @@ def test_metrics_are_complete_and_of_the_best_model(finished, workplace):
     assert evaluate.main(["--run", str(finished), "--out", str(out)]) == 0
     assert json.loads(out.read_text())["test"] == pytest.approx(metrics["test"], abs=1e-5)
     with (finished / "history.csv").open() as file:
-        scores = [float(row["val_score"]) for row in csv.DictReader(file)]
-    best = metrics["val"]["softmax_accuracy"] * metrics["val"]["bbox_iou"]
-    assert best == pytest.approx(max(scores), abs=1e-5)
+        rows = list(csv.DictReader(file))
+    # Of the two epochs the newer one, unless the other was better by more than the standard error
+    # of its accuracy over 30 images.
+    first, second = (float(row["val_score"]) for row in rows)
+    share = (float(rows[0]["val_softmax_accuracy"]) * 30 + 1) / 32
+    chosen = rows[0 if first - second > (share * (1 - share) / 30) ** 0.5 else 1]
+    for name in ("softmax_accuracy", "bbox_iou", "top1_loc"):
+        assert metrics["val"][name] == pytest.approx(float(chosen[f"val_{name}"]), abs=1e-5)
 
 
 def test_environment_says_how_to_repeat_the_run(finished, workplace):

@@ -53,8 +53,8 @@ def squares(count, seed=0, batch=8):
 
 
 def plan(**changes):
-    settings = {"epochs": 2, "steps_per_epoch": 3, "batch_size": 8, "learning_rate": 1e-3}
-    return FitPlan(**{**settings, **changes})
+    settings = {"epochs": 2, "steps_per_epoch": 3, "batch_size": 8, "val_images": 8}
+    return FitPlan(**{**settings, "learning_rate": 1e-3, **changes})
 
 
 def test_training_model_shares_its_layers_and_adds_the_distribution():
@@ -106,20 +106,39 @@ def test_fit_reports_every_measure_for_validation(tmp_path):
     assert float(steps[-1]["val_bbox_iou"]) == pytest.approx(last["val_bbox_iou"], abs=1e-5)
 
 
-def test_best_checkpoint_is_the_best_epoch(tmp_path):
-    saver = callbacks.Checkpoints(tiny(), tmp_path, "val_score")
-    for epoch, value in enumerate([0.2, 0.5, 0.4, float("nan"), 0.5]):
+def test_best_checkpoint_is_the_newest_within_a_standard_error(tmp_path):
+    saver = callbacks.Checkpoints(tiny(), tmp_path, "val_score", val_images=100)
+    # .90 of 100 right is (90 + 1) / 102 = .8922 after Laplace, with a standard error of
+    # sqrt(.8922 * .1078 / 100) = .031: .78 is within it of .80, .76 is not.
+    scores = [0.5, 0.8, 0.78, 0.76, float("nan")]
+    for epoch, value in enumerate(scores):
         saver.localizer.get_layer("softmax_logits").bias.assign([float(epoch)] * 3)
-        saver.on_epoch_end(epoch, {"val_score": value})
-    assert (saver.best_epoch, saver.best) == (1, 0.5)
-    for path, epoch in ((saver.best_path, 1), (saver.last_path, 4)):
+        logs = {"val_score": value, "val_softmax_accuracy": 0.9, "val_loss": 1.0}
+        saver.on_epoch_end(epoch, logs)
+    assert saver.best_epoch == 2
+    for path, epoch in ((saver.best_path, 2), (saver.last_path, 4)):
         bias = keras.saving.load_model(path).get_layer("softmax_logits").bias
         np.testing.assert_array_equal(bias, [epoch] * 3)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["best.keras", "last.keras"]
 
 
+def test_slow_decline_does_not_drag_the_best_checkpoint_along(tmp_path):
+    saver = callbacks.Checkpoints(tiny(), tmp_path, "val_score", val_images=100)
+    for epoch, value in enumerate([0.80, 0.78, 0.76, 0.74, 0.72]):
+        saver.offer({"val_score": value, "val_softmax_accuracy": 0.9}, epoch)
+    assert saver.best_epoch == 1
+
+
+def test_standard_error_by_hand():
+    logs = {"val_softmax_accuracy": 1.0, "val_top1_loc": 0.5}
+    # All 98 right: 99 / 100 after Laplace; half of 98 right: 50 / 100.
+    assert callbacks.standard_error("val_score", logs, 98) == pytest.approx((0.0099 / 98) ** 0.5)
+    assert callbacks.standard_error("val_top1_loc", logs, 98) == pytest.approx((0.25 / 98) ** 0.5)
+    assert callbacks.standard_error("val_loss", logs, 98) == 0
+
+
 def test_best_checkpoint_of_a_loss_is_the_smallest(tmp_path):
-    saver = callbacks.Checkpoints(tiny(), tmp_path, "val_loss")
+    saver = callbacks.Checkpoints(tiny(), tmp_path, "val_loss", val_images=8)
     for epoch, value in enumerate([2.0, 1.0, 1.5]):
         saver.on_epoch_end(epoch, {"val_loss": value})
     assert saver.best_epoch == 1
@@ -310,7 +329,7 @@ def test_masked_images_count_in_no_measure():
 
 
 def test_weights_without_a_finite_loss_are_not_saved(tmp_path):
-    saver = callbacks.Checkpoints(tiny(), tmp_path, "val_score")
+    saver = callbacks.Checkpoints(tiny(), tmp_path, "val_score", val_images=8)
     saver.on_epoch_end(0, {"val_score": 0.5, "val_loss": 1.0})
     kept = (tmp_path / "last.keras").read_bytes()
     saver.on_epoch_end(1, {"val_score": float("nan"), "val_loss": float("nan")})

@@ -37,6 +37,7 @@ class FitPlan:
         epochs: number of epochs.
         steps_per_epoch: steps in each.
         batch_size: images a step, for the count of images per second.
+        val_images: number of validation images, for the standard error of their figures.
         learning_rate: highest learning rate.
         optimizer: "adamw" or "adam".
         weight_decay: its strength.
@@ -53,6 +54,7 @@ class FitPlan:
     epochs: int
     steps_per_epoch: int
     batch_size: int
+    val_images: int
     learning_rate: float
     optimizer: str = "adamw"
     weight_decay: float = 0.0
@@ -123,7 +125,7 @@ def fit_localizer(
         TrainingError: if a step's loss is not finite, or the monitor never was.
     """
     model = compiled_training_model(localizer, plan, losses)
-    checkpoints = Checkpoints(localizer, folder, plan.monitor)
+    checkpoints = Checkpoints(localizer, folder, plan.monitor, plan.val_images)
     history = HistoryFile(folder / "history.csv")
     callbacks = [
         EpochFigures(plan.batch_size),
