@@ -45,7 +45,7 @@ PANELS = (
     Panel(
         "Box loss",
         "loss",
-        (Line("bbox_loss", "box"), Line("bbox_distribution_loss", "distribution")),
+        (Line("bbox_loss", "box"), Line("bbox_distribution_loss", "sides")),
     ),
     Panel("Class accuracy", "percent", (Line("softmax_accuracy", ""),)),
     Panel("Mean IoU", "fraction", (Line("bbox_iou", ""),)),
