@@ -9,6 +9,7 @@ takes and gives: targets `{"softmax": (N,) integer labels, "bbox": (N, 4)}` and 
 `{"softmax": (N, K) probabilities, "bbox": (N, 4)}`.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -139,7 +140,7 @@ class IoUAccuracy(WeightedMean):
         return {**super().get_config(), "threshold": self.threshold}
 
 
-class LocalizationMetric(WeightedMean):
+class LocalizationMetric(WeightedMean, ABC):
     """Base of the joint metrics: a subclass scores each image from its class and its box.
 
     Args:
@@ -172,9 +173,9 @@ class LocalizationMetric(WeightedMean):
             sample_weight = sample_weight[_BBOX]
         self.accumulate(self.score(y_true, y_pred), sample_weight)
 
+    @abstractmethod
     def score(self, y_true: Mapping[str, Tensor], y_pred: Mapping[str, Tensor]) -> Tensor:
         """Return a number in [0, 1] for each image, (N,)."""
-        raise NotImplementedError
 
 
 @keras.saving.register_keras_serializable(package=_PACKAGE)
