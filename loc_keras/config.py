@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from loc_keras.config_data import AugmentConfig, Count, DataConfig, Section, Share, Text, Weight
+from loc_keras.config_base import Count, Section, Share, Text, Weight
+from loc_keras.config_data import AugmentConfig, DataConfig
 
 
 class BackboneConfig(Section):

@@ -8,7 +8,7 @@ from typing import Any, get_args
 from pydantic_core import ErrorDetails
 
 from loc_keras.config import Config
-from loc_keras.config_data import Section
+from loc_keras.config_base import Section
 
 KeyPath = tuple[int | str, ...]
 
@@ -74,11 +74,19 @@ def section_at(path: KeyPath) -> type[Section] | None:
     section: type[Section] = Config
     for key in path:
         field = section.model_fields.get(str(key))
-        kind = None if field is None else field.annotation
-        if not (isinstance(kind, type) and issubclass(kind, Section)):
+        kind = None if field is None else _section_in(field.annotation)
+        if kind is None:
             return None
         section = kind
     return section
+
+
+def _section_in(annotation: Any) -> type[Section] | None:
+    """The section that a key holds, also where the key may be null instead."""
+    for kind in (annotation, *get_args(annotation)):
+        if isinstance(kind, type) and issubclass(kind, Section):
+            return kind
+    return None
 
 
 def key_name(path: Iterable[int | str]) -> str:

@@ -44,12 +44,19 @@ ROOMS = (
     _room(2, "models"),
     _room(2, "data"),
     _room(1, "boxes", "losses", "metrics"),
-    _room(0, "atomic_file", "config", "config_data", "config_faults", "config_io", "errors"),
+    _room(
+        0,
+        *("atomic_file", "config", "config_augment", "config_base", "config_data", "config_faults"),
+        *("config_formats", "config_io", "config_source", "errors"),
+    ),
 )
 ROOM_OF = {module: room for room in ROOMS for module in room.modules}
 
 # The configuration object is known to the doors; everything below takes plain keyword values.
-CONFIG = frozenset({"config", "config_data", "config_faults", "config_io"})
+CONFIG = frozenset(
+    {"config", "config_augment", "config_base", "config_data", "config_faults"}
+    | {"config_formats", "config_io", "config_source"}
+)
 MAY_IMPORT_CONFIG = DOORS.modules | CONFIG
 
 # What runs on every Keras backend must not name one; keras_cv imports TensorFlow by itself.

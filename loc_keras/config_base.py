@@ -1,0 +1,56 @@
+"""What all sections of the config are made of: checked kinds of values, and their base class."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
+
+_PAIR = 2
+
+
+def height_width(value: Any) -> Any:
+    """Turn one side into (height, width); a pair passes as a tuple."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return (value, value)
+    if value is None or (isinstance(value, (list, tuple)) and len(value) == _PAIR):
+        return value
+    raise ValueError("must be one side in px, or [height, width]")
+
+
+def smallest_largest(value: Any) -> Any:
+    """Take a pair of numbers as a tuple."""
+    if isinstance(value, (list, tuple)) and len(value) == _PAIR:
+        return tuple(value)
+    raise ValueError("must be [smallest, largest]")
+
+
+Text = Annotated[str, Field(min_length=1)]
+Texts = Annotated[tuple[Text, ...], Strict(False)]
+SidePx = Annotated[int, Field(ge=8, le=4096)]
+HeightWidth = Annotated[tuple[SidePx, SidePx], Strict(False)]
+Factor = Annotated[float, Field(ge=0.2, le=10)]
+Half = Annotated[float, Field(ge=0, le=0.5)]
+Degrees = Annotated[float, Field(ge=0, le=45)]
+Unit = Annotated[float, Field(ge=0, le=1)]
+Share = Annotated[float, Field(ge=0, le=0.9)]
+Weight = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A part of the config: frozen, strict about types, without unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_default(cls, value: Any) -> Any:
+        # A section whose keys are all commented out reads as null.
+        return {} if value is None else value
+
+
+def unique(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Refuse names that stand twice."""
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"names {', '.join(twice)} more than once")
+    return names

@@ -1,0 +1,168 @@
+"""Files wherever they lie: local ones through the system, `scheme://` ones through TensorFlow.
+
+Names that annotation files give are joined here, so that none leads out of the data folder.
+"""
+
+import os
+import posixpath
+from pathlib import Path
+from typing import IO
+
+import tensorflow as tf
+
+from loc_keras.errors import DataError
+
+LARGEST_TEXT = 2**30
+"""Bytes of the largest annotation file that is read; a larger one is not an annotation file."""
+
+
+class OutsideError(ValueError):
+    """A name leads out of the data folder; the message says how."""
+
+
+def is_remote(path: str) -> bool:
+    """Whether TensorFlow's filesystems must open it, as `gs://bucket/file`."""
+    return "://" in path
+
+
+def join(folder: str, *names: str) -> str:
+    """Joins names to a folder, local or remote, without judging them."""
+    return posixpath.join(folder, *names) if is_remote(folder) else os.path.join(folder, *names)
+
+
+def join_inside(folder: str, name: str, *, root: str | None = None) -> str:
+    """Joins a name from an annotation file to its folder.
+
+    Args:
+        folder: Folder that the name is relative to.
+        name: As written; backslashes count as slashes, as Windows tools write them.
+        root: Folder that the result must stay in; None is `folder`.
+
+    Returns:
+        The joined path, normalised.
+
+    Raises:
+        OutsideError: If the name is empty, absolute, or leads out of `root`, by `..` or by a
+            link. Which links the root itself lies behind does not matter.
+    """
+    clean = name.replace("\\", "/")
+    if not clean.strip() or "\0" in clean:
+        raise OutsideError(f"{name!r} names no file")
+    if clean.startswith("/") or is_remote(clean) or clean[1:3] == ":/":
+        raise OutsideError(f"{name!r} is absolute; names must be relative to the data folder")
+    root = folder if root is None else root
+    if is_remote(folder):
+        scheme, _, rest = folder.partition("://")
+        joined = posixpath.normpath(posixpath.join(rest, clean))
+        limit = posixpath.normpath(root.partition("://")[2])
+        if not (joined + "/").startswith(limit.rstrip("/") + "/"):
+            raise OutsideError(f"{name!r} leads out of the data folder {root}")
+        return f"{scheme}://{joined}"
+    joined = os.path.normpath(os.path.join(folder, clean))
+    limit = os.path.normpath(root)
+    if limit != os.curdir and joined != limit and not joined.startswith(limit.rstrip("/") + "/"):
+        raise OutsideError(f"{name!r} leads out of the data folder {root}")
+    if limit == os.curdir and (joined == os.pardir or joined.startswith("../")):
+        raise OutsideError(f"{name!r} leads out of the data folder {root}")
+    real, real_root = os.path.realpath(joined), os.path.realpath(root)
+    if os.path.commonpath([real, real_root]) != real_root:
+        raise OutsideError(f"{name!r} is a link that leads out of the data folder {root}")
+    return joined
+
+
+def is_file(path: str) -> bool:
+    """Whether a file is there."""
+    if is_remote(path):
+        return bool(tf.io.gfile.exists(path)) and not tf.io.gfile.isdir(path)
+    return os.path.isfile(path)
+
+
+def is_folder(path: str) -> bool:
+    """Whether a folder is there."""
+    return bool(tf.io.gfile.isdir(path)) if is_remote(path) else os.path.isdir(path)
+
+
+def file_size(path: str) -> int:
+    """Bytes of a file."""
+    return int(tf.io.gfile.stat(path).length) if is_remote(path) else os.path.getsize(path)
+
+
+def listed(folder: str) -> list[str]:
+    """Names in a folder, sorted, without hidden ones; an absent folder has none."""
+    if not is_folder(folder):
+        return []
+    names = tf.io.gfile.listdir(folder) if is_remote(folder) else os.listdir(folder)
+    return sorted(name.rstrip("/") for name in names if not name.startswith("."))
+
+
+def walk(folder: str) -> list[str]:
+    """Paths of all files below a folder, sorted, without hidden ones; links are not followed."""
+    walker = tf.io.gfile.walk(folder) if is_remote(folder) else os.walk(folder)
+    found = []
+    for parent, folders, names in walker:
+        if not is_remote(folder):  # gfile's walk does not look at changes of the list.
+            folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [join(parent, name) for name in names if not name.startswith(".")]
+    return sorted(found)
+
+
+def matching(folder: str, pattern: str) -> list[str]:
+    """Sorted paths below a folder that match a pattern of `*`, `?` and `[...]`."""
+    if is_remote(folder):
+        return sorted(tf.io.gfile.glob(join(folder, pattern)))
+    return sorted(str(path) for path in Path(folder).glob(pattern))
+
+
+def open_binary(path: str) -> IO[bytes]:
+    """Opens a file to read bytes from.
+
+    Raises:
+        OSError: If that fails, as for local files (remote faults are turned into it on reading).
+    """
+    if is_remote(path):
+        return tf.io.gfile.GFile(path, "rb")  # type: ignore[no-any-return]
+    return open(path, "rb")
+
+
+def read_bytes(path: str, offset: int = 0, length: int = -1) -> bytes:
+    """Reads a file or a range of it.
+
+    Raises:
+        OSError: If the file is missing or cannot be read.
+    """
+    try:
+        with open_binary(path) as file:
+            if offset:
+                file.seek(offset)
+            return file.read(length) if length >= 0 else file.read()
+    except tf.errors.OpError as error:
+        raise OSError(error.message) from error
+
+
+def read_text(path: str, *, what: str = "annotation file") -> str:
+    """Reads an annotation file: UTF-8 with or without a byte order mark, or UTF-16 with one.
+
+    Args:
+        path: The file.
+        what: What it is, for the message.
+
+    Raises:
+        DataError: If it is missing, too large, or of another encoding.
+    """
+    if not is_file(path):
+        raise DataError(f"{what} {path} does not exist.")
+    if file_size(path) > LARGEST_TEXT:
+        raise DataError(f"{what} {path} is larger than {LARGEST_TEXT >> 20} MiB; is it one?")
+    try:
+        content = read_bytes(path)
+    except OSError as error:
+        raise DataError(f"{what} {path} cannot be read: {error}.") from error
+    marked = content[:2] in (b"\xff\xfe", b"\xfe\xff")
+    try:
+        return content.decode("utf-16" if marked else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        at = content.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"{what} {path} is not UTF-8 text: line {at} has the byte "
+            f"0x{content[error.start]:02x}; save it as UTF-8."
+        ) from error

@@ -1,0 +1,146 @@
+"""From a data set's folder to the records of its three splits."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from loc_keras.data.annotations import Annotations, Fault, ImageRef, Split
+from loc_keras.data.duplicates import identical_groups, merged_groups, near_groups
+from loc_keras.data.records import Records
+from loc_keras.data.resolve import DatasetRecords, ResolveRules, resolve
+from loc_keras.data.splits import empty_part, grouped_split
+from loc_keras.errors import DataError
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class SplitRule:
+    """What is cut off the training records where the data set has no such split.
+
+    Attributes:
+        val: Fraction for validation, in [0, 1).
+        test: Fraction for testing, in [0, 1).
+        together: `"identical"` keeps images of the same bytes on one side, `"near"` also those
+            that look nearly alike, `"none"` no two.
+    """
+
+    val: float = 0.05
+    test: float = 0.05
+    together: Literal["identical", "near", "none"] = "identical"
+
+
+def load_records(
+    annotations: Annotations,
+    rules: ResolveRules,
+    split: SplitRule,
+    *,
+    seed: int = 0,
+    on_error: str = "stop",
+) -> DatasetRecords:
+    """Resolves annotations and cuts the missing splits off the training records.
+
+    Args:
+        annotations: As read.
+        rules: How to understand them.
+        split: What to cut off.
+        seed: Of the cut.
+        on_error: `"stop"` refuses data with errors, `"skip"` leaves them out.
+
+    Raises:
+        DataError: If there are errors and `on_error` is `"stop"`, or no record is left for
+            training or validation.
+    """
+    found = resolve(annotations, rules)
+    if found.errors and on_error == "stop":
+        raise faults_error(found.errors)
+    if "train" not in found.splits:
+        raise DataError(_nothing_left(found.faults))
+    return fill_splits(found, split, seed)
+
+
+def fill_splits(found: DatasetRecords, split: SplitRule, seed: int) -> DatasetRecords:
+    """Cuts the splits that the data set lacks off its training records."""
+    wanted: dict[Split, float] = {"val": split.val, "test": split.test}
+    fractions = {name: part for name, part in wanted.items() if name not in found.splits}
+    if not any(fractions.values()):
+        return found
+    train = found.splits["train"]
+    parts = grouped_split(train.labels, _groups(train, split.together), dict(fractions), seed)
+    emptied = {
+        name: empty_part(name, fraction, len(train))
+        for name, fraction in fractions.items()
+        if fraction > 0 and not len(parts[name])
+    }
+    # Without validation no model can be chosen; without a test split only a figure is missing.
+    if "val" in emptied:
+        raise DataError(emptied["val"])
+    if not len(parts["train"]):
+        raise DataError(
+            "all images belong together (data.split.together), so that none is left for training; "
+            "name the splits in the data, or set data.split.together to none."
+        )
+    names = " and ".join(name for name in fractions if len(parts[name]))
+    notes = [f"Images for {names} were cut off the training images."] if names else []
+    cut: dict[Split, Records] = {
+        name: train.take(parts[name]) for name in ("train", *fractions) if len(parts[name])
+    }
+    return replace(
+        found,
+        splits={**found.splits, **cut},
+        notes=[*notes, *emptied.values(), *found.notes],
+    )
+
+
+def faults_error(faults: Sequence[Fault]) -> DataError:
+    """One message about what cannot be used, the first few of each file."""
+    by_file = Counter(fault.file for fault in faults)
+    sentences = []
+    for file, count in list(by_file.items())[:_SHOWN]:
+        mine = [fault for fault in faults if fault.file == file]
+        shown = "; ".join(_told(fault) for fault in mine[:_SHOWN])
+        more = f"; and {count - _SHOWN} more" if count > _SHOWN else ""
+        sentences.append(f"{file}: {shown}{more}")
+    rest = len(by_file) - _SHOWN
+    more_files = f"; and {rest} more files" if rest > 0 else ""
+    header = any(fault.kind == "number" and fault.row == 1 for fault in faults)
+    hint = "set data.source.csv.header if row 1 names the columns, " if header else ""
+    noun = "object" if len(faults) == 1 else "objects"
+    return DataError(
+        f"{len(faults)} {noun} cannot be used: {'; '.join(sentences)}{more_files}; mend them "
+        f"(python -m loc_keras.check lists all and can), {hint}or set data.on_error to skip to "
+        "leave them out."
+    )
+
+
+def image_refs(records: Records) -> list[ImageRef]:
+    """Where the image of each record lies."""
+    columns = zip(
+        records.paths.tolist(), records.offsets.tolist(), records.lengths.tolist(), strict=True
+    )
+    return [ImageRef(*column) for column in columns]
+
+
+def _groups(train: Records, together: str) -> np.ndarray:
+    refs = image_refs(train)
+    named = [group or None for group in train.groups.tolist()]
+    columns: list[Sequence[object]] = [refs, named]
+    if together != "none":
+        columns.append(identical_groups(refs).tolist())
+    if together == "near":
+        columns.append(near_groups(refs).tolist())
+    return merged_groups(*columns)
+
+
+def _told(fault: Fault) -> str:
+    return f"row {fault.row} {fault.reason}" if fault.row else fault.reason
+
+
+def _nothing_left(faults: Sequence[Fault]) -> str:
+    kinds: Mapping[str, int] = Counter(fault.kind for fault in faults)
+    listed = ", ".join(f"{count} of kind {kind}" for kind, count in kinds.items())
+    first = f"; the first is {faults[0].file}: {_told(faults[0])}" if faults else ""
+    return f"no object is left for training: left out were {listed or 'none'}{first}."

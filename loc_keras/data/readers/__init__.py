@@ -1,0 +1,1 @@
+"""Readers of annotation formats: each turns a folder's files into `annotations.Annotations`."""

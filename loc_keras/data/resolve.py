@@ -1,0 +1,234 @@
+"""From annotations as written to records that can be trained on, with a reason for each loss."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from loc_keras.data.annotations import Annotated, Annotations, Fault, ImageRef, Split
+from loc_keras.data.box_rules import Box, BoxFault, usable_box
+from loc_keras.data.class_names import class_index, class_indices, infer_class_names
+from loc_keras.data.image_header import Header, HeaderError, read_headers
+from loc_keras.data.orientation import turn_boxes, turn_boxes_back
+from loc_keras.data.records import UPRIGHT, Records
+from loc_keras.data.several import SeveralPolicy, Usable, choose
+
+POLICY_KINDS = frozenset({"several", "no_object", "crowd", "duplicate_row"})
+"""Kinds of faults that are no errors: what a localizer leaves out by rule."""
+
+_FIRST_SWAPPED = 5  # EXIF orientations from here on exchange width and height.
+
+
+@dataclass(frozen=True, eq=False)
+class DatasetRecords:
+    """The records of a data set and what was left out of it.
+
+    Attributes:
+        splits: Records of each split that has any.
+        class_names: Name of each class, by index.
+        faults: What was left out.
+        notes: Sentences about choices the user should know of.
+    """
+
+    splits: dict[Split, Records]
+    class_names: list[str]
+    faults: list[Fault] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def errors(self) -> list[Fault]:
+        """Faults that are mistakes in the data, not choices of a policy."""
+        return [fault for fault in self.faults if fault.kind not in POLICY_KINDS]
+
+
+@dataclass(frozen=True)
+class ResolveRules:
+    """How annotations are understood.
+
+    Attributes:
+        several: Policy for images with several objects.
+        crop_margin: For `several="crop"`, the most context on each side in sides of the box.
+        inclusive_pixels: Whether the last pixel belongs to the box; None as the format says.
+        exif: `"apply"` turns pictures upright, `"ignore"` takes them as stored.
+        boxes_on: `"stored"` or `"upright"`: the picture on which boxes were drawn.
+        class_names: Names of the classes by index, or None for those of the data.
+    """
+
+    several: SeveralPolicy = "skip"
+    crop_margin: float = 1.0
+    inclusive_pixels: bool | None = None
+    exif: str = "apply"
+    boxes_on: str = "stored"
+    class_names: Sequence[str] | None = None
+
+
+def resolve(annotations: Annotations, rules: ResolveRules) -> DatasetRecords:
+    """Checks every object and gathers the usable ones.
+
+    Only the headers of the images are read.
+
+    Args:
+        annotations: The data set as written.
+        rules: How to understand it.
+
+    Returns:
+        Records by split, in the order of the annotation files. Objects whose label the training
+        split lacks are faults, unless the classes are given.
+    """
+    names = _class_names(annotations, rules)
+    index_of = class_indices(names)
+    headers = _headers(annotations)
+    inclusive = rules.inclusive_pixels
+    if inclusive is None:
+        inclusive = annotations.units == "pixel" and not annotations.exact
+    faults = list(annotations.faults)
+    splits: dict[Split, Records] = {}
+    for split, objects in annotations.objects.items():
+        distinct = _without_repeats(objects, faults)
+        usable = []
+        for one in distinct:
+            try:
+                usable.append(
+                    _usable(one, headers[one.image], annotations.units, inclusive, rules, index_of)
+                )
+            except _UnusableError as error:
+                faults.append(Fault(one.file, one.row, str(error), error.kind))
+        kept = _apply_policy(distinct, usable, rules, faults)
+        if kept:
+            splits[split] = _records(kept, names)
+    order = {file: place for place, file in enumerate(dict.fromkeys(f.file for f in faults))}
+    faults.sort(key=lambda fault: (order[fault.file], fault.row))
+    return DatasetRecords(splits, names, faults, _notes(faults, splits, rules))
+
+
+class _UnusableError(Exception):
+    def __init__(self, reason: str, kind: str) -> None:
+        super().__init__(reason)
+        self.kind = kind
+
+
+def _class_names(annotations: Annotations, rules: ResolveRules) -> list[str]:
+    given = rules.class_names or annotations.class_names
+    if given:
+        return list(given)
+    train = annotations.objects.get("train", [])
+    return infer_class_names({one.label for one in train})
+
+
+def _headers(annotations: Annotations) -> dict[ImageRef, Header | HeaderError]:
+    refs = list(dict.fromkeys(one.image for _, one in annotations.all_objects()))
+    return dict(zip(refs, read_headers(refs), strict=True))
+
+
+def _without_repeats(objects: Sequence[Annotated], faults: list[Fault]) -> list[Annotated]:
+    """Drops objects that are written twice in all that matters."""
+    seen: dict[tuple[ImageRef, str, Box], Annotated] = {}
+    for one in objects:
+        first = seen.setdefault((one.image, one.label, one.box), one)
+        if first is not one:
+            reason = f"repeats row {first.row} of {first.file}"
+            faults.append(Fault(one.file, one.row, reason, "duplicate_row"))
+    return list(seen.values())
+
+
+def _usable(
+    one: Annotated,
+    header: Header | HeaderError,
+    units: str,
+    inclusive: bool,
+    rules: ResolveRules,
+    index_of: dict[str, int],
+) -> Usable:
+    label = class_index(one.label, index_of)
+    if label is None:
+        count = len(set(index_of.values()))
+        raise _UnusableError(
+            f"column label: {one.label!r} is not one of the {count} classes", "label"
+        )
+    if isinstance(header, HeaderError):
+        raise _UnusableError(str(header), header.kind)
+    stored = (header.width, header.height)
+    upright = stored[::-1] if header.orientation >= _FIRST_SWAPPED else stored
+    drawn_on = upright if rules.boxes_on == "upright" else stored
+    x1, y1, x2, y2 = one.box
+    written = (x1, y1, x2 + 1, y2 + 1) if inclusive else one.box
+    try:
+        box = usable_box(written, drawn_on if units == "pixel" else None)
+    except BoxFault as fault:
+        raise _UnusableError(str(fault), fault.kind) from None
+    if rules.exif == "ignore":
+        if rules.boxes_on == "upright":
+            box = _moved(turn_boxes_back, box, header.orientation)
+        return Usable(one, label, box, stored, UPRIGHT)
+    if rules.boxes_on == "stored":
+        box = _moved(turn_boxes, box, header.orientation)
+    return Usable(one, label, box, upright, header.orientation)
+
+
+def _moved(move: Callable[[np.ndarray, int], np.ndarray], box: Box, orientation: int) -> Box:
+    if orientation == UPRIGHT:
+        return box
+    x1, y1, x2, y2 = move(np.array([box]), orientation)[0].tolist()
+    return x1, y1, x2, y2
+
+
+def _apply_policy(
+    objects: Sequence[Annotated], usable: Sequence[Usable], rules: ResolveRules, faults: list[Fault]
+) -> list[Usable]:
+    counts = Counter(one.image for one in objects)
+    by_image: dict[ImageRef, list[Usable]] = defaultdict(list)
+    for candidate in usable:
+        by_image[candidate.source.image].append(candidate)
+    kept: list[Usable] = []
+    for image, candidates in by_image.items():
+        chosen, left_out = choose(candidates, counts[image], rules.several, rules.crop_margin)
+        kept += chosen
+        faults += left_out
+    return kept
+
+
+def _records(kept: Sequence[Usable], names: list[str]) -> Records:
+    sources = [one.source for one in kept]
+    return Records(
+        paths=_text([one.image.path for one in sources]),
+        offsets=np.array([one.image.offset for one in sources], np.int64),
+        lengths=np.array([one.image.length for one in sources], np.int64),
+        orientations=np.array([one.orientation for one in kept], np.uint8),
+        windows=np.array([one.window for one in kept], np.int32),
+        sizes=np.array([one.size[::-1] for one in kept], np.int32),
+        labels=np.array([one.label for one in kept], np.int32),
+        boxes=np.array([one.box for one in kept], np.float32),
+        names=_text([one.name for one in sources]),
+        files=_text([one.file for one in sources]),
+        rows=np.array([one.row for one in sources], np.int64),
+        groups=_text([one.group for one in sources]),
+        class_names=names,
+    )
+
+
+def _text(values: Sequence[str]) -> np.ndarray:
+    # As objects: a fixed-width array would cost the longest name's width for every row.
+    column = np.empty(len(values), object)
+    column[:] = values
+    return column
+
+
+def _notes(faults: Sequence[Fault], splits: dict[Split, Records], rules: ResolveRules) -> list[str]:
+    counts = Counter(fault.kind for fault in faults)
+    notes = []
+    if counts["several"]:
+        notes.append(
+            f"{counts['several']} objects in images with several were left out "
+            f"(data.source.several: {rules.several})."
+        )
+    cropped = sum(int(part.windows.any(axis=1).sum()) for part in splits.values())
+    if cropped:
+        notes.append(f"{cropped} pictures are cut out of images with several objects.")
+    if counts["no_object"]:
+        notes.append(f"{counts['no_object']} images without an object were left out.")
+    if counts["crowd"]:
+        notes.append(f"{counts['crowd']} crowds (iscrowd) were left out.")
+    if counts["duplicate_row"]:
+        notes.append(f"{counts['duplicate_row']} objects that are written twice count once.")
+    return notes
