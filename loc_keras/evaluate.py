@@ -83,7 +83,7 @@ def _check_fit(
         raise ModelError(
             f"the model knows the classes {', '.join(learned or [str(gives)])}, but the data has "
             f"{', '.join(class_names)}; name them alike and in that order, for example by "
-            "data.source.csv.class_names."
+            "data.source.class_names."
         )
 
 

@@ -11,12 +11,13 @@ import tensorflow as tf
 from loc_keras import digits as door
 from loc_keras.data import streams
 from loc_keras.data.affine import linear_map, warp
-from loc_keras.data.csv_reader import read_csv
 from loc_keras.data.digit_files import write_digits
 from loc_keras.data.digit_sources import load_digits
 from loc_keras.data.digit_task import DigitDeformation, DigitTask
 from loc_keras.data.digits import INK_THRESHOLD, DigitRenderer
 from loc_keras.data.digits_data import build_digits_data, digit_splits
+from loc_keras.data.readers.csv_file import PUBLISHED_FILES, read_csv
+from loc_keras.data.resolve import ResolveRules, resolve
 from loc_keras.errors import DataError
 
 COUNT = 40
@@ -433,11 +434,9 @@ def test_files_read_back_bit_for_bit(tmp_path, digits):
         background="clutter",
         clutter=2,
     )
-    for csv_name, folder, dataset in (
-        ("validation_data.csv", "validation_images", data.val),
-        ("test_data.csv", "test_images", data.test),
-    ):
-        records = read_csv(tmp_path / "out" / csv_name, image_folder=tmp_path / "out" / folder)
+    found = resolve(read_csv(str(tmp_path / "out"), splits=PUBLISHED_FILES), ResolveRules())
+    for split, dataset in (("val", data.val), ("test", data.test)):
+        records = found.splits[split]
         batches = list(dataset.as_numpy_iterator())
         pictures = np.concatenate([images for images, _ in batches])
         boxes = np.concatenate([targets["bbox"] for _, targets in batches])

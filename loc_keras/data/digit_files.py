@@ -10,10 +10,10 @@ import numpy as np
 import tensorflow as tf
 
 from loc_keras.data import streams
-from loc_keras.data.csv_data import PUBLISHED_FILES
 from loc_keras.data.digit_task import DigitTask
 from loc_keras.data.digits import DigitRenderer
 from loc_keras.data.digits_data import DigitSplit
+from loc_keras.data.readers.csv_file import PUBLISHED_FILES
 from loc_keras.errors import DataError
 
 _BATCH = 128
@@ -31,7 +31,7 @@ def write_digits(
 
     Each split gets a CSV file of `file,label,x1,y1,x2,y2` rows without header, boxes as
     fractions of the image side with as many digits as give the same float32 back, and a folder
-    of PNG files; the names are those of `csv_data.PUBLISHED_FILES`.
+    of PNG files; the names are those of `csv_file.PUBLISHED_FILES`.
 
     Args:
         out: Folder to make; one that exists must be empty and is filled, so that it may be

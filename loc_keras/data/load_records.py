@@ -40,6 +40,7 @@ def load_records(
     *,
     seed: int = 0,
     on_error: str = "stop",
+    refused: Sequence[Fault] = (),
 ) -> DatasetRecords:
     """Resolves annotations and cuts the missing splits off the training records.
 
@@ -49,12 +50,14 @@ def load_records(
         split: What to cut off.
         seed: Of the cut.
         on_error: `"stop"` refuses data with errors, `"skip"` leaves them out.
+        refused: Errors that a check found and that the rules for one object cannot see, such as
+            the same image in two splits; the rows they name are left out too.
 
     Raises:
         DataError: If there are errors and `on_error` is `"stop"`, or no record is left for
             training or validation.
     """
-    found = resolve(annotations, rules)
+    found = _without(resolve(annotations, rules), refused)
     if found.errors and on_error == "stop":
         raise faults_error(found.errors)
     if "train" not in found.splits:
@@ -93,6 +96,22 @@ def fill_splits(found: DatasetRecords, split: SplitRule, seed: int) -> DatasetRe
         splits={**found.splits, **cut},
         notes=[*notes, *emptied.values(), *found.notes],
     )
+
+
+def _without(found: DatasetRecords, refused: Sequence[Fault]) -> DatasetRecords:
+    """Leaves out the rows that some faults name, unless they are left out already."""
+    known = {(fault.file, fault.row) for fault in found.errors}
+    added = [fault for fault in refused if (fault.file, fault.row) not in known]
+    if not added:
+        return found
+    rows = {(fault.file, fault.row) for fault in added}
+    splits: dict[Split, Records] = {}
+    for name, part in found.splits.items():
+        places = zip(part.files.tolist(), part.rows.tolist(), strict=True)
+        kept = np.array([place not in rows for place in places], bool)
+        if kept.any():
+            splits[name] = part.take(np.flatnonzero(kept))
+    return replace(found, splits=splits, faults=[*found.faults, *added])
 
 
 def faults_error(faults: Sequence[Fault]) -> DataError:

@@ -147,7 +147,7 @@ def _usable(
             f"column label: {one.label!r} is not one of the {count} classes", "label"
         )
     if isinstance(header, HeaderError):
-        raise _UnusableError(str(header), header.kind)
+        raise _UnusableError(f"image {one.image.path} {header}", header.kind)
     stored = (header.width, header.height)
     upright = stored[::-1] if header.orientation >= _FIRST_SWAPPED else stored
     drawn_on = upright if rules.boxes_on == "upright" else stored
@@ -166,10 +166,10 @@ def _usable(
     return Usable(one, label, box, upright, header.orientation)
 
 
-def _moved(move: Callable[[np.ndarray, int], np.ndarray], box: Box, orientation: int) -> Box:
+def _moved(move: Callable[[np.ndarray, np.ndarray], np.ndarray], box: Box, orientation: int) -> Box:
     if orientation == UPRIGHT:
         return box
-    x1, y1, x2, y2 = move(np.array([box]), orientation)[0].tolist()
+    x1, y1, x2, y2 = move(np.array([box]), np.array([orientation]))[0].tolist()
     return x1, y1, x2, y2
 
 

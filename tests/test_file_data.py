@@ -1,14 +1,18 @@
-"""CSV data sets: fields, errors by message, decoding, splits."""
+"""Data sources of image files: decoding, one format, cut splits, faults by message."""
+
+from typing import get_args
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from loc_keras import config_data
-from loc_keras.data.csv_data import PUBLISHED_FILES, build_csv_data
-from loc_keras.data.csv_reader import read_csv
-from loc_keras.data.csv_rows import NEEDED_COLUMNS, infer_class_names
+from loc_keras import config_formats, config_source
 from loc_keras.data.digit_sources import DIGIT_SIDE
+from loc_keras.data.file_data import build_file_data
+from loc_keras.data.load_records import SplitRule, load_records
+from loc_keras.data.readers.csv_file import PUBLISHED_FILES
+from loc_keras.data.readers.registry import READERS, read_annotations
+from loc_keras.data.resolve import ResolveRules
 from loc_keras.errors import DataError
 
 
@@ -17,161 +21,26 @@ def make_image(path, size=(20, 10), value=0, mode="L"):
     Image.new(mode, size, value).save(path)
 
 
-@pytest.fixture
-def table(tmp_path):
-    """Writes a CSV file beside images 0.png .. 4.png of 20 x 10 px and returns its path."""
-    for i in range(5):
-        make_image(tmp_path / f"{i}.png")
-
-    def write(*rows, name="data.csv"):
-        (tmp_path / name).write_text("\n".join(rows) + "\n", encoding="utf-8")
-        return tmp_path / name
-
-    return write
-
-
-def test_published_layout(table):
-    records = read_csv(table("0.png,1,0.1,0.2,0.3,0.4", "", "2.png,0,0,0,1,1"))
-    assert [path.rsplit("/", 1)[-1] for path in records.paths] == ["0.png", "2.png"]
-    assert records.labels.tolist() == [1, 0]
-    assert records.labels.dtype == np.int32
-    np.testing.assert_array_equal(
-        records.boxes, np.array([[0.1, 0.2, 0.3, 0.4], [0, 0, 1, 1]], np.float32)
+def build(
+    root, *, val_fraction=0.05, test_fraction=0.05, seed=0, on_error="stop", splits=None, **options
+):
+    """Reads a folder in the published CSV layout and builds its pipelines."""
+    found = load_records(
+        read_annotations("csv", str(root), splits=splits or PUBLISHED_FILES),
+        ResolveRules(),
+        SplitRule(val_fraction, test_fraction),
+        seed=seed,
+        on_error=on_error,
     )
-    assert records.boxes.dtype == np.float32
-    assert records.rows.tolist() == [1, 3]
-    assert records.class_names == ["0", "1"]
-    assert records.skipped == []
-
-
-def test_header_delimiter_columns_and_pixels(table):
-    path = table(
-        "\ufeffclass;note;x1;x2;y1;y2;file",
-        "cat;anything;2;12;1;9;0.png",
-        'dog;"with; delimiter";0;20;0;10;1.png',
-    )
-    records = read_csv(
-        path,
-        header=True,
-        delimiter=";",
-        columns=("label", "note", "x1", "x2", "y1", "y2", "file"),
-        units="pixel",
-    )
-    # Divided by the 20 x 10 px of the images, by hand.
-    np.testing.assert_allclose(records.boxes, [[0.1, 0.1, 0.6, 0.9], [0, 0, 1, 1]])
-    assert records.class_names == ["cat", "dog"]
-
-
-@pytest.mark.parametrize(
-    ("labels", "given", "names", "indices"),
-    [
-        (("2", "0"), None, ["0", "1", "2"], [2, 0]),
-        (("3", "11"), None, ["3", "11"], [0, 1]),
-        (("b", "a"), None, ["a", "b"], [1, 0]),
-        (("b", "a"), ("b", "a", "c"), ["b", "a", "c"], [0, 1]),
-        (("2", "0"), ("zero", "one", "two"), ["zero", "one", "two"], [2, 0]),
-        (("02", "0"), None, ["0", "1", "2"], [2, 0]),
-        (("02", "1"), ("zero", "one", "two"), ["zero", "one", "two"], [2, 1]),
-        # Identifiers: as indices they would make a billion classes.
-        (("1000000000", "0"), None, ["0", "1000000000"], [1, 0]),
-        (("10001", "0"), None, ["0", "10001"], [1, 0]),
-    ],
-)
-def test_class_indices(table, labels, given, names, indices):
-    path = table(f"0.png,{labels[0]},0,0,1,1", f"1.png,{labels[1]},0,0,1,1")
-    records = read_csv(path, class_names=given)
-    assert records.class_names == names
-    assert records.labels.tolist() == indices
-
-
-def test_whole_numbers_up_to_ten_thousand_are_indices(table):
-    records = read_csv(table("0.png,10000,0,0,1,1", "1.png,0,0,0,1,1"))
-    assert len(records.class_names) == 10_001
-    assert records.labels.tolist() == [10_000, 0]
-
-
-def test_many_labels_may_be_indices_beyond_ten_thousand():
-    # 0, 10, 20 .. 20,000: the largest is not above ten times the 2,001 labels.
-    names = infer_class_names({str(10 * i) for i in range(2001)})
-    assert len(names) == 20_001
-
-
-@pytest.mark.parametrize("names", [("1", "3", "5"), ("cat", "7", "dog")])
-def test_a_number_is_no_index_where_names_are_numbers(table, names):
-    path = table("0.png,2,0,0,1,1")
-    with pytest.raises(DataError, match="column label: '2' is not one of the 3 classes"):
-        read_csv(path, class_names=names)
-
-
-FAULTS = [
-    ("9.png,0,0,0,1,1", r"row 2 image .*9.png does not exist"),
-    ("0.png,0,0,0,1", "row 2 has 5 columns, expected 6: file,label,x1,y1,x2,y2"),
-    ("0.png,0,0,oops,1,1", "row 2 column y1: 'oops' is not a number"),
-    ("0.png,0,0,nan,1,1", "row 2 column y1: 'nan' is not a finite number"),
-    ("0.png,0,0.5,0,0.4,1", "row 2 column x2: 0.4 is not greater than x1 0.5"),
-    ("0.png,0,0,0.3,1,0.3", "row 2 column y2: 0.3 is not greater than y1 0.3"),
-    ("0.png,0,0,0,1.5,1", r"row 2 column x2: 1.5 is outside 0..1; are the boxes in pixels"),
-    ("0.png,0,-0.01,0,1,1", r"row 2 column x1: -0.01 is outside 0..1"),
-    (",0,0,0,1,1", "row 2 column file is empty"),
-    ("0.png,,0,0,1,1", "row 2 column label is empty"),
-]
-
-
-@pytest.mark.parametrize(("row", "message"), FAULTS)
-def test_faults_name_file_row_and_column(table, row, message):
-    path = table("0.png,0,0,0,1,1", row, "1.png,0,0,0,1,1")
-    with pytest.raises(DataError, match=message) as fault:
-        read_csv(path)
-    assert str(fault.value).startswith(f"{path}: 1 of 3 rows cannot be used: ")
-    records = read_csv(path, on_error="skip")
-    assert records.rows.tolist() == [1, 3]
-    (skipped,) = records.skipped
-    assert skipped[:2] == (str(path), 2)
-    assert f"row 2 {skipped[2]}" in str(fault.value)
-
-
-def test_many_faults_are_counted_and_the_first_shown(table):
-    path = table("0.png,0,0,0,1,1", *["9.png,0,0,0,1,1"] * 7)
-    with pytest.raises(DataError, match=r"7 of 8 rows .* row 6 .*; and 2 more; mend them"):
-        read_csv(path)
-
-
-def test_other_faults(table, tmp_path):
-    with pytest.raises(DataError, match=r"none.csv does not exist"):
-        read_csv(tmp_path / "none.csv")
-    with pytest.raises(DataError, match="has no rows"):
-        read_csv(table(""))
-    with pytest.raises(DataError, match="1 of 1 rows cannot be used"):
-        read_csv(table("9.png,0,0,0,1,1"), on_error="skip")
-    with pytest.raises(DataError, match=r"row 1 column x1: 'x1' is not a number.*has a header"):
-        read_csv(table("file,label,x1,y1,x2,y2", "0.png,0,0,0,1,1"))
-    with pytest.raises(DataError, match="row 1 column label: 'cow' is not one of the 2 classes"):
-        read_csv(table("0.png,cow,0,0,1,1"), class_names=("cat", "dog"))
-    with pytest.raises(DataError, match="row 1 column label: '2' is not one of the 2 classes"):
-        read_csv(table("0.png,2,0,0,1,1"), class_names=("cat", "dog"))
-    with pytest.raises(DataError, match=r"column x2: 21 is outside 0..20"):
-        read_csv(table("0.png,0,0,0,21,10"), units="pixel")
-    (tmp_path / "5.png").write_text("no picture")
-    with pytest.raises(DataError, match=r"5.png cannot be read as an image"):
-        read_csv(table("5.png,0,0,0,2,2"), units="pixel")
-    (tmp_path / "latin.csv").write_bytes(b"0.png,caf\xe9,0,0,1,1\n")
-    with pytest.raises(DataError, match="is not UTF-8 text"):
-        read_csv(tmp_path / "latin.csv")
-
-
-def test_rounding_past_the_edge_is_clipped(table):
-    records = read_csv(table("0.png,0,-0.0001,0,1.0001,1"))
-    assert records.boxes.tolist() == [[0, 0, 1, 1]]
-
-
-# The data source
+    return build_file_data(found, seed=seed, on_error=on_error, **options)
 
 
 def test_the_config_repeats_the_names_of_the_readers():
     # Neither may import the other: the config is read without TensorFlow.
-    assert config_data._CSV_FILES == PUBLISHED_FILES
-    assert config_data._CSV_COLUMNS == NEEDED_COLUMNS
-    assert config_data._DIGIT_SIDE_PX == DIGIT_SIDE
+    assert config_formats.CSV_FILES == PUBLISHED_FILES
+    assert config_source.DIGIT_SIDE_PX == DIGIT_SIDE
+    formats = config_source.SourceConfig.model_fields["format"].annotation
+    assert set(get_args(formats)) == {"digits", *READERS}
 
 
 def make_set(root, counts, sizes=((20, 10),), modes=("L",)):
@@ -200,7 +69,7 @@ def collect(dataset):
 @pytest.mark.parametrize("cache", ["auto", "none"])
 def test_files_come_as_they_are(tmp_path, cache):
     make_set(tmp_path, {"train": 8, "val": 5, "test": 3})
-    data = build_csv_data(tmp_path, batch_size=2, cache=cache)
+    data = build(tmp_path, batch_size=2, cache=cache)
     assert data.sizes == {"train": 8, "val": 5, "test": 3}
     assert data.image_shape == (10, 20, 1)
     assert data.class_names == ["0", "1"]
@@ -218,7 +87,7 @@ def test_cache_changes_nothing(tmp_path):
     options = {"batch_size": 4, "image_size": 16, "resize": "letterbox", "val_fraction": 0.25}
     augment = {"flip": True, "translate": 0.2, "rotation": 20.0, "brightness": 0.2}
     one, other = (
-        build_csv_data(tmp_path, cache=cache, augment=augment, test_fraction=0.0, **options)
+        build(tmp_path, cache=cache, augment=augment, test_fraction=0.0, **options)
         for cache in ("memory", "none")
     )
     assert one.fingerprint == other.fingerprint
@@ -230,16 +99,16 @@ def test_cache_changes_nothing(tmp_path):
 
 def test_missing_splits_are_cut_off_the_training_rows(tmp_path):
     make_set(tmp_path, {"train": 40})
-    data = build_csv_data(tmp_path, batch_size=4, val_fraction=0.2, test_fraction=0.1)
+    data = build(tmp_path, batch_size=4, val_fraction=0.2, test_fraction=0.1)
     assert data.sizes == {"train": 28, "val": 8, "test": 4}
-    assert data.notes == ["Images for val and test were cut off the training file."]
+    assert data.notes == ["Images for val and test were cut off the training images."]
     shown = [
         set(collect(part)[0][:, 0, 0, 0].tolist())
         for part in (data.train(0).take(7), data.val, data.test)
     ]
     assert set.union(*shown) == set(range(10, 50))
     assert sum(len(part) for part in shown) == 40
-    without = build_csv_data(tmp_path, batch_size=4, val_fraction=0.0, test_fraction=0.0)
+    without = build(tmp_path, batch_size=4, val_fraction=0.0, test_fraction=0.0)
     assert without.val is None
     assert without.sizes["train"] == 40
 
@@ -248,21 +117,21 @@ def test_a_validation_part_without_images_is_refused(tmp_path):
     make_set(tmp_path, {"train": 12})
     # 0.04 of 12 is 0.48 image; one of 12 is 0.08333, so 0.084 is enough.
     with pytest.raises(DataError) as fault:
-        build_csv_data(tmp_path, batch_size=2, val_fraction=0.04)
+        build(tmp_path, batch_size=2, val_fraction=0.04)
     assert str(fault.value) == (
         "data.split.val 0.04 of 12 images leaves none for validation; raise it (0.084 gives one "
         "image), or give more images."
     )
-    data = build_csv_data(tmp_path, batch_size=2, val_fraction=0.084, test_fraction=0.0)
+    data = build(tmp_path, batch_size=2, val_fraction=0.084, test_fraction=0.0)
     assert data.sizes["val"] == 1
 
 
 def test_a_test_part_without_images_is_noted(tmp_path):
     make_set(tmp_path, {"train": 12})
-    data = build_csv_data(tmp_path, batch_size=2, val_fraction=0.25, test_fraction=0.04)
+    data = build(tmp_path, batch_size=2, val_fraction=0.25, test_fraction=0.04)
     assert data.test is None
     assert data.notes == [
-        "Images for val were cut off the training file.",
+        "Images for val were cut off the training images.",
         "data.split.test 0.04 of 12 images leaves none for testing; raise it (0.084 gives one "
         "image), or give more images.",
     ]
@@ -271,8 +140,8 @@ def test_a_test_part_without_images_is_noted(tmp_path):
 def test_channels_follow_the_first_image_or_the_option(tmp_path):
     make_set(tmp_path, {"train": 6}, modes=("RGB", "L", "RGBA", "LA"))
     options = {"batch_size": 6, "val_fraction": 0.0, "test_fraction": 0.0}
-    colour = build_csv_data(tmp_path, **options)
-    gray = build_csv_data(tmp_path, channels=1, **options)
+    colour = build(tmp_path, **options)
+    gray = build(tmp_path, channels=1, **options)
     for data, channels in ((colour, 3), (gray, 1)):
         assert data.image_shape == (10, 20, channels)
         images, _ = next(data.train(0).as_numpy_iterator())
@@ -284,8 +153,8 @@ def test_images_of_several_sizes_need_an_image_size(tmp_path):
     make_set(tmp_path, {"train": 4}, sizes=((20, 10), (30, 10)))
     options = {"batch_size": 2, "val_fraction": 0.0, "test_fraction": 0.0}
     with pytest.raises(DataError, match=r"row 2 .*30 x 10 px and the first one is 20 x 10"):
-        build_csv_data(tmp_path, **options)
-    data = build_csv_data(tmp_path, image_size=(8, 12), **options)
+        build(tmp_path, **options)
+    data = build(tmp_path, image_size=(8, 12), **options)
     assert data.image_shape == (8, 12, 1)
 
 
@@ -295,8 +164,8 @@ def test_broken_images_are_named_or_skipped(tmp_path, cache):
     (tmp_path / "training_images" / "003.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
     options = {"batch_size": 2, "cache": cache}
     with pytest.raises(DataError, match=r"1 of 6 rows .* row 4 image .*003.png cannot be decoded"):
-        build_csv_data(tmp_path, **options)
-    data = build_csv_data(tmp_path, on_error="skip", **options)
+        build(tmp_path, **options)
+    data = build(tmp_path, on_error="skip", **options)
     assert data.sizes["train"] == 5
     ((file, row, reason),) = data.skipped
     assert file.endswith("training_data.csv")
@@ -312,8 +181,8 @@ def test_a_broken_first_image_can_be_skipped(tmp_path):
     for broken in ("000", "003"):
         (tmp_path / "training_images" / f"{broken}.png").write_bytes(b"")
     with pytest.raises(DataError, match=r"2 of 6 rows .* row 1 image .*; row 4 image .*003.png"):
-        build_csv_data(tmp_path, **options)
-    data = build_csv_data(tmp_path, on_error="skip", **options)
+        build(tmp_path, **options)
+    data = build(tmp_path, on_error="skip", **options)
     # The size of the second image, the first one that can be read.
     assert data.image_shape == (10, 20, 1)
     assert data.sizes["train"] == 4
@@ -324,14 +193,14 @@ def test_the_first_image_of_the_file_decides_whatever_the_seed(tmp_path):
     make_set(tmp_path, {"train": 9}, sizes=((20, 10), (9, 9), (9, 9)), modes=("L", "RGB", "RGB"))
     options = {"batch_size": 2, "val_fraction": 0.4, "test_fraction": 0.0, "image_size": 8}
     for seed in range(4):
-        assert build_csv_data(tmp_path, seed=seed, **options).image_shape == (8, 8, 1)
+        assert build(tmp_path, seed=seed, **options).image_shape == (8, 8, 1)
 
 
 def test_no_image_is_probed_for_what_is_given(tmp_path, monkeypatch):
     make_set(tmp_path, {"train": 4})
     monkeypatch.setattr("loc_keras.data.image_files.first_shape", None)
     options = {"batch_size": 2, "val_fraction": 0.0, "test_fraction": 0.0}
-    data = build_csv_data(tmp_path, image_size=8, channels=3, **options)
+    data = build(tmp_path, image_size=8, channels=3, **options)
     assert data.image_shape == (8, 8, 3)
 
 
@@ -340,7 +209,7 @@ def test_images_that_are_all_broken(tmp_path):
     for image in (tmp_path / "training_images").iterdir():
         image.write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"image .*000.png of row 1 cannot be decoded as JPEG"):
-        build_csv_data(tmp_path, batch_size=2, on_error="skip")
+        build(tmp_path, batch_size=2, on_error="skip")
 
 
 def test_images_may_lie_beside_the_csv_file(tmp_path):
@@ -348,7 +217,7 @@ def test_images_may_lie_beside_the_csv_file(tmp_path):
     for image in (tmp_path / "training_images").iterdir():
         image.rename(tmp_path / image.name)
     options = {"batch_size": 2, "val_fraction": 0.0, "test_fraction": 0.0}
-    assert build_csv_data(tmp_path, **options).sizes["train"] == 4
+    assert build(tmp_path, **options).sizes["train"] == 4
 
 
 def test_own_names_of_files_and_limit(tmp_path):
@@ -356,7 +225,7 @@ def test_own_names_of_files_and_limit(tmp_path):
     (tmp_path / "training_data.csv").rename(tmp_path / "boxes.csv")
     splits = {"train": {"csv": "boxes.csv", "images": "training_images"}}
     options = {"batch_size": 2, "val_fraction": 0.0, "test_fraction": 0.0, "splits": splits}
-    data = build_csv_data(tmp_path, limit=3, **options)
+    data = build(tmp_path, limit=3, **options)
     assert data.sizes["train"] == 3
 
 
@@ -365,7 +234,7 @@ def test_a_file_named_on_purpose_must_be_there(tmp_path, split):
     make_set(tmp_path, {"train": 6})
     named = {split: {**PUBLISHED_FILES[split], "csv": "valdiation.csv"}}
     with pytest.raises(DataError) as fault:
-        build_csv_data(tmp_path, batch_size=2, splits={**PUBLISHED_FILES, **named})
+        build(tmp_path, batch_size=2, splits={**PUBLISHED_FILES, **named})
     assert str(fault.value) == (
         f"CSV file {tmp_path}/valdiation.csv does not exist: mend data.source.csv.splits.{split}"
         ".csv, or leave it out to cut the split off the training file."
@@ -379,32 +248,32 @@ def test_a_label_that_training_lacks_is_named(tmp_path):
         (tmp_path / f"{name}_data.csv").write_text("\n".join(rows))
     # Not the third class, which is called 5.
     with pytest.raises(DataError, match=r"validation_data.csv: 1 of 2 rows .* row 2 column label"):
-        build_csv_data(tmp_path, batch_size=2, test_fraction=0.0)
+        build(tmp_path, batch_size=2, test_fraction=0.0)
 
 
 def test_source_faults(tmp_path):
     with pytest.raises(DataError, match=r"none does not exist"):
-        build_csv_data(tmp_path / "none", batch_size=2)
+        build(tmp_path / "none", batch_size=2)
     with pytest.raises(DataError, match=r"training_data.csv does not exist"):
-        build_csv_data(tmp_path, batch_size=2)
+        build(tmp_path, batch_size=2)
 
 
 def test_augmentation_of_digits_is_left_out_and_said(tmp_path):
     make_set(tmp_path, {"train": 6, "val": 2})
     options = {"batch_size": 2, "test_fraction": 0.0}
-    data = build_csv_data(tmp_path, augment={"digit_scale": 0.1}, **options)
+    data = build(tmp_path, augment={"digit_scale": 0.1}, **options)
     assert "augment.digit_*" in data.notes[-1]
-    assert not build_csv_data(tmp_path, augment={"digit_scale": 0.0}, **options).notes
+    assert not build(tmp_path, augment={"digit_scale": 0.0}, **options).notes
 
 
 def test_fingerprint_follows_the_data(tmp_path):
     make_set(tmp_path, {"train": 6, "val": 2})
     options = {"batch_size": 2, "test_fraction": 0.0}
-    before = build_csv_data(tmp_path, **options).fingerprint
-    assert before == build_csv_data(tmp_path, **options).fingerprint
+    before = build(tmp_path, **options).fingerprint
+    assert before == build(tmp_path, **options).fingerprint
     table = tmp_path / "training_data.csv"
     table.write_text(table.read_text().replace("0.25", "0.26", 1))
-    assert before != build_csv_data(tmp_path, **options).fingerprint
+    assert before != build(tmp_path, **options).fingerprint
 
 
 def test_images_in_several_rows_are_noted(tmp_path):
@@ -412,5 +281,5 @@ def test_images_in_several_rows_are_noted(tmp_path):
     table = tmp_path / "training_data.csv"
     rows = table.read_text().splitlines()
     table.write_text("\n".join([*rows, rows[0], rows[0]]) + "\n")
-    data = build_csv_data(tmp_path, batch_size=2, test_fraction=0.0)
+    data = build(tmp_path, batch_size=2, test_fraction=0.0)
     assert data.notes[-1].startswith("2 rows name an image that an earlier row names too")

@@ -1,0 +1,161 @@
+"""Records of image files as a data source: one format for all pictures, pixels kept, pipelines."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from loc_keras.data.annotations import WHOLE_FILE, Fault, Split
+from loc_keras.data.augment import split_augment_options
+from loc_keras.data.files import file_size
+from loc_keras.data.image_format import ImageFormat
+from loc_keras.data.image_header import HeaderError, read_header
+from loc_keras.data.load_records import faults_error, image_refs
+from loc_keras.data.localization_data import LocalizationData
+from loc_keras.data.pipeline import ImageSet, side_pair
+from loc_keras.data.pixel_store import open_pixels
+from loc_keras.data.records import COLUMNS, Records
+from loc_keras.data.resize import ResizeRule
+from loc_keras.data.resolve import DatasetRecords
+from loc_keras.data.split_pipelines import localization_data
+from loc_keras.errors import DataError
+
+_GRAY, _COLOUR = 1, 3
+_GRAY_MODES = frozenset(
+    {"1", "L", "LA", "La", "I", "F"}
+)  # Pillow's; those of 16 bits are "I;16..".
+
+
+def build_file_data(
+    found: DatasetRecords,
+    *,
+    batch_size: int,
+    seed: int = 0,
+    limit: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    channels: int | None = None,
+    resize: ResizeRule = "stretch",
+    augment: Mapping[str, float] | None = None,
+    cache: str = "auto",
+    cache_dir: str = "cache",
+    on_error: str = "stop",
+) -> LocalizationData:
+    """Builds the pipelines of a data set whose records are known.
+
+    Args:
+        found: Records of each split; `"train"` must have some.
+        batch_size: Images in a batch.
+        seed: Seed of the order and the augmentation.
+        limit: Most images in each split, or None for all.
+        image_size: Side, or (height, width), of every image; None demands that all pictures
+            have one size and keeps it.
+        channels: 1 or 3; None takes that of the first training image.
+        resize: `"stretch"` or `"letterbox"`.
+        augment: Knobs of `augment.ImageAugment` by name; those left out are off.
+        cache: `"auto"` holds decoded images in memory where they take at most a quarter of
+            what is free, `"memory"` in any case, `"disk"` in files under `cache_dir`, `"none"`
+            decodes in every epoch.
+        cache_dir: Folder for `"disk"`.
+        on_error: `"stop"` at images that cannot be decoded, or `"skip"` them.
+
+    Returns:
+        The three splits; validation and test are None where there are no records for them.
+
+    Raises:
+        DataError: If an image or an option is wrong.
+    """
+    digit_knobs, image_knobs = split_augment_options(augment or {})
+    notes = list(found.notes)
+    if any(digit_knobs.values()):
+        notes.append("augment.digit_* bends the digits source alone and is not used here.")
+    form = _image_format(found.splits["train"], image_size, channels, resize)
+    faults = list(found.faults)
+    sets: dict[str, ImageSet] = {}
+    sizes: dict[str, int] = {}
+    digest = hashlib.sha256(repr(form).encode())
+    for split, records in found.splits.items():
+        part = records.take(np.arange(len(records))[:limit])
+        key = _fingerprint(part, form)
+        opened = open_pixels(part, form, cache=cache, cache_dir=cache_dir, key=key)
+        _count_broken(part, split, opened.reasons, on_error, faults)
+        sets[split] = opened.images
+        sizes[split] = opened.images.size
+        digest.update(f"{split} {key}".encode())
+    return localization_data(
+        sets,
+        batch_size=batch_size,
+        seed=seed,
+        image_shape=form.shape,
+        image_knobs=image_knobs,
+        # The decoded images are kept where they are decoded, for all splits alike.
+        cache="none",
+        sizes={"train": 0, "val": 0, "test": 0} | sizes,
+        class_names=found.class_names,
+        fingerprint=digest.hexdigest(),
+        skipped=[(fault.file, fault.row, fault.reason) for fault in faults],
+        notes=notes,
+    )
+
+
+def _image_format(
+    train: Records,
+    image_size: int | tuple[int, int] | None,
+    channels: int | None,
+    rule: ResizeRule,
+) -> ImageFormat:
+    """The format asked for; what is left open is that of the first training image in its file."""
+    if channels is None:
+        channels = _channels_of(train)
+    if image_size is not None:
+        return ImageFormat(side_pair(image_size), channels, rule)
+    height, width = (int(side) for side in train.sizes[_first(train)])
+    return ImageFormat((height, width), channels, None)
+
+
+def _first(train: Records) -> int:
+    """The record that comes first in the annotation files, whatever the seed of the split."""
+    return min(range(len(train)), key=lambda place: (train.files[place], train.rows[place]))
+
+
+def _channels_of(train: Records) -> int:
+    ref = image_refs(train)[_first(train)]
+    try:
+        mode = read_header(ref).mode
+    except HeaderError as fault:
+        raise DataError(f"image {ref.path} {fault}.") from fault
+    return _GRAY if mode in _GRAY_MODES or mode.startswith("I;16") else _COLOUR
+
+
+def _count_broken(
+    records: Records,
+    split: Split,
+    reasons: Mapping[int, str],
+    on_error: str,
+    faults: list[Fault],
+) -> None:
+    """Adds images that cannot be decoded to the faults, or refuses them."""
+    broken = [records.fault(index, why, "decode") for index, why in reasons.items()]
+    if broken and on_error == "stop":
+        raise faults_error(broken)
+    if len(broken) == len(records):
+        raise DataError(f"no image of the {split} split can be decoded; {_first_told(broken)}.")
+    faults += broken
+
+
+def _first_told(broken: Sequence[Fault]) -> str:
+    return f"the first is {broken[0].file} row {broken[0].row}: {broken[0].reason}"
+
+
+def _fingerprint(records: Records, form: ImageFormat) -> str:
+    """SHA-256, in hex, of the records and the sizes of their files."""
+    digest = hashlib.sha256(repr(form).encode())
+    lengths = [
+        file_size(path) if length == WHOLE_FILE else length
+        for path, length in zip(records.paths.tolist(), records.lengths.tolist(), strict=True)
+    ]
+    digest.update(repr((records.names.tolist(), lengths, records.class_names)).encode())
+    for name in COLUMNS:
+        column = getattr(records, name)
+        if column.dtype != object:
+            digest.update(np.ascontiguousarray(column).tobytes())
+    return digest.hexdigest()
