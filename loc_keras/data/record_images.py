@@ -1,0 +1,174 @@
+"""The picture of a record: its bytes decoded, turned upright, cut, and resized.
+
+One function makes it, in whichever way the pixels are kept (`pixel_store`) or shown.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from loc_keras.data import files
+from loc_keras.data.annotations import WHOLE_FILE
+from loc_keras.data.decode import decode_bytes
+from loc_keras.data.image_format import ImageFormat
+from loc_keras.data.image_ratio import jpeg_ratio
+from loc_keras.data.orientation import is_transposed, turn_image
+from loc_keras.data.records import UPRIGHT, Records
+from loc_keras.data.resize import resize_boxes, resize_images
+
+Row = Mapping[str, tf.Tensor]
+
+_OFFSET, _LENGTH, _ORIENTATION, _WINDOW = "offset", "length", "orientation", "window"
+
+
+def load(
+    path: tf.Tensor,
+    offset: tf.Tensor,
+    length: tf.Tensor,
+    orientation: tf.Tensor,
+    window: tf.Tensor,
+    box: tf.Tensor,
+    form: ImageFormat,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Makes the picture of one record in the common format, and its box.
+
+    Args:
+        path: string scalar, a local or remote file.
+        offset: int64 scalar, first byte of the image.
+        length: int64 scalar, its bytes, `WHOLE_FILE` for all that the file holds.
+        orientation: integer scalar, EXIF orientation 1..8 to undo.
+        window: int32 (4,), (left, top, right, bottom) in px of the turned picture to cut out; all
+            zero for the whole.
+        box: float32 (4,), (x1, y1, x2, y2) in fractions of the cut picture.
+        form: The common format.
+
+    Returns:
+        uint8 (height, width, channels) and float32 (4,), fractions of that picture.
+
+    Raises:
+        tensorflow.errors.OpError: When run, if the file cannot be read or decoded, the window
+            leads out of the picture, or the picture has another size while `form.rule` is None.
+    """
+    row = {
+        "path": path,
+        _OFFSET: offset,
+        _LENGTH: length,
+        _ORIENTATION: orientation,
+        _WINDOW: window,
+    }
+    pixels, size = _pixels(row, form)
+    if form.rule is None:
+        return pixels, box
+    return pixels, resize_boxes(box, size, form.size, form.rule)
+
+
+def load_pixels(row: Row, form: ImageFormat) -> tf.Tensor:
+    """The picture of `load` alone.
+
+    Args:
+        row: One element of what `record_rows` holds; the keys that it lacks, stand for an image
+            that is a whole file, upright and uncut.
+        form: The common format.
+
+    Returns:
+        uint8 (height, width, channels).
+    """
+    return _pixels(row, form)[0]
+
+
+def record_rows(records: Records) -> dict[str, np.ndarray]:
+    """What making the pictures takes, by columns of N rows.
+
+    A column in which no record asks for anything is left out, so that no time is spent on it.
+    """
+    rows: dict[str, Any] = {"path": records.paths.astype(str)}
+    if (records.lengths != WHOLE_FILE).any() or records.offsets.any():
+        rows |= {_OFFSET: records.offsets, _LENGTH: records.lengths}
+    if (records.orientations != UPRIGHT).any():
+        rows[_ORIENTATION] = records.orientations.astype(np.int32)
+    if records.windows.any():
+        rows[_WINDOW] = records.windows
+    return rows
+
+
+def record_boxes(records: Records, form: ImageFormat) -> np.ndarray:
+    """Boxes float32 (N, 4) in fractions of the resized pictures, from the known sizes."""
+    if form.rule is None or not len(records):
+        return np.asarray(records.boxes, np.float32)
+    with tf.device("CPU:0"):
+        moved = resize_boxes(
+            tf.constant(records.boxes, tf.float32),
+            tf.constant(records.sizes, tf.int32),
+            form.size,
+            form.rule,
+        )
+    return np.asarray(moved)
+
+
+def _pixels(row: Row, form: ImageFormat) -> tuple[tf.Tensor, tf.Tensor]:
+    """The picture in the common format, and its size before it was resized."""
+    content = _content(row)
+    if form.rule is None:
+        picture = _cut(_turned(decode_bytes(content, form.channels), row), row)
+        return _sized(picture, form), tf.constant(form.size)
+    declared, ratio = jpeg_ratio(content, form, _is_transposed(row))
+    ratio = tf.where(_is_windowed(row), 1, ratio)  # Windows are in pixels of the whole picture.
+    picture = _cut(_turned(decode_bytes(content, form.channels, ratio), row), row)
+    size = tf.where(ratio > 1, declared, tf.shape(picture)[:2])
+    return resize_images(picture, form.size, form.rule, size=size, ratio=ratio), size
+
+
+def _turned(picture: tf.Tensor, row: Row) -> tf.Tensor:
+    return turn_image(picture, row[_ORIENTATION]) if _ORIENTATION in row else picture
+
+
+def _is_transposed(row: Row) -> tf.Tensor | bool:
+    return is_transposed(row[_ORIENTATION]) if _ORIENTATION in row else False
+
+
+def _is_windowed(row: Row) -> tf.Tensor | bool:
+    return tf.reduce_any(row[_WINDOW] != 0) if _WINDOW in row else False
+
+
+def _content(row: Row) -> tf.Tensor:
+    if _LENGTH not in row:
+        return tf.io.read_file(row["path"])
+    whole = tf.equal(row[_LENGTH], WHOLE_FILE) & tf.equal(row[_OFFSET], 0)
+    content = tf.cond(
+        whole,
+        lambda: tf.io.read_file(row["path"]),
+        lambda: tf.numpy_function(
+            _read_range, [row["path"], row[_OFFSET], row[_LENGTH]], tf.string, stateful=False
+        ),
+    )
+    return tf.ensure_shape(content, [])
+
+
+def _read_range(path: bytes, offset: int, length: int) -> bytes:
+    try:
+        return files.read_bytes(path.decode(), int(offset), int(length))
+    except OSError:  # Decoding nothing fails with less noise than an error from here.
+        return b""
+
+
+def _cut(picture: tf.Tensor, row: Row) -> tf.Tensor:
+    if _WINDOW not in row:
+        return picture
+    left, top, right, bottom = tf.unstack(tf.cast(row[_WINDOW], tf.int32))
+    size = tf.stack([bottom - top, right - left, tf.shape(picture)[-1]])
+    cut = tf.cond(
+        _is_windowed(row),
+        lambda: tf.slice(picture, tf.stack([top, left, 0]), size),
+        lambda: picture,
+    )
+    return tf.ensure_shape(cut, [None, None, picture.shape[-1]])
+
+
+def _sized(picture: tf.Tensor, form: ImageFormat) -> tf.Tensor:
+    expected = tf.debugging.assert_equal(
+        tf.shape(picture)[:2], tf.constant(form.size), "the picture has another size"
+    )
+    with tf.control_dependencies([expected]):
+        return tf.ensure_shape(tf.identity(picture), form.shape)

@@ -1,0 +1,47 @@
+"""CSV files in the published layout: `file,label,x1,y1,x2,y2` without header, and image folders."""
+
+import csv
+import io
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+
+from loc_keras.atomic_file import write_text
+from loc_keras.data.annotations import Split
+from loc_keras.data.readers.csv_file import PUBLISHED_FILES
+from loc_keras.data.writers.job import Job, write_images
+from loc_keras.data.writers.names import record_stems
+
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
+
+
+def write_csv(job: Job) -> dict[Split, int]:
+    """Writes one CSV file and one image folder for each split; returns the images of each.
+
+    Labels are class names; boxes are fractions of the image side with as many digits as give
+    the same float32 back.
+    """
+    counts: dict[Split, int] = {}
+    stems = record_stems(job.splits)
+    for split, records in job.splits.items():
+        files = PUBLISHED_FILES[split]
+        names = write_images(job, split, job.folder / files["images"], stems[split], FORMATS)
+        text = io.StringIO(newline="")
+        writer = csv.writer(text, lineterminator="\n")
+        for name, label, box in zip(names, records.labels, records.boxes, strict=True):
+            if name:
+                writer.writerow([name, job.class_names[label], *map(_shortest, box)])
+        write_text(job.folder / files["csv"], text.getvalue())
+        counts[split] = sum(map(bool, names))
+    return counts
+
+
+def csv_source(class_names: Sequence[str], splits: Collection[Split]) -> dict[str, Any]:
+    """Settings that read the folder again, as keys of the config's `data.source`."""
+    return {"format": "csv", "class_names": list(class_names)}
+
+
+def _shortest(value: np.float32) -> str:
+    """The shortest decimal that reads back as the same float32."""
+    return np.format_float_positional(np.float32(value), unique=True, trim="0")
