@@ -12,7 +12,8 @@ import tensorflow as tf
 from loc_keras.config import Config
 from loc_keras.data.annotations import Annotations
 from loc_keras.data.check.catalogue import count_by_kind, kind_of
-from loc_keras.data.check.run import CheckResult, as_faults, quick_check
+from loc_keras.data.check.lost import refused_objects
+from loc_keras.data.check.run import CheckResult, quick_check
 from loc_keras.data.class_names import read_class_names
 from loc_keras.data.digits_data import build_digits_data
 from loc_keras.data.file_data import build_file_data
@@ -73,7 +74,7 @@ def records_from(config: Config, annotations: Annotations | None = None) -> Data
         SplitRule(data.split.val, data.split.test, data.split.together),
         seed=config.train.seed,
         on_error=data.on_error,
-        refused=as_faults(checked.findings),
+        refused=refused_objects(checked),
     )
     return replace(found, notes=[*found.notes, *_warnings_note(checked)])
 

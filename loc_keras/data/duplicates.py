@@ -11,13 +11,10 @@ from PIL import Image
 
 from loc_keras.data.annotations import WHOLE_FILE, ImageRef
 from loc_keras.data.files import file_size, read_bytes
-
-NEAR_BITS = 4
-"""Bits of 64 in which the difference hashes of near duplicates may differ, at most."""
+from loc_keras.data.looks import Colours, near_pairs
 
 _THREADS = 8
 _HASH_SIDE = 8
-_HASH_PARTS = 5  # More than NEAR_BITS, so that near hashes agree in one part at least.
 
 
 def identical_groups(refs: Sequence[ImageRef]) -> np.ndarray:
@@ -44,8 +41,7 @@ def identical_groups(refs: Sequence[ImageRef]) -> np.ndarray:
 def near_groups(refs: Sequence[ImageRef]) -> np.ndarray:
     """Numbers images so that those that look nearly alike share a number.
 
-    Likeness is that of 64-bit difference hashes (N. Krawetz, "Kind of like that", 2013: signs of
-    the horizontal differences of a 9 x 8 px grey copy) in all but `NEAR_BITS` bits, and it is
+    Likeness is that of 64-bit difference hashes, confirmed by the colours (`looks`), and it is
     passed on: what is like a like image is in the group too.
 
     Args:
@@ -58,7 +54,9 @@ def near_groups(refs: Sequence[ImageRef]) -> np.ndarray:
     with ThreadPoolExecutor(_THREADS) as pool:
         hashes = list(pool.map(difference_hash, distinct))
     parent = list(range(len(distinct)))
-    for one, other in _near_pairs(hashes):
+    colours = Colours()
+    pairs = near_pairs(hashes, lambda a, b: colours.alike(distinct[a], distinct[b]))
+    for one, other in pairs:
         parent[_root(parent, other)] = _root(parent, one)
     root_of = {ref: _root(parent, place) for place, ref in enumerate(distinct)}
     return _first_of([root_of[ref] for ref in refs])
@@ -87,7 +85,8 @@ def merged_groups(*columns: Iterable[Hashable]) -> np.ndarray:
 def difference_hash(ref: ImageRef) -> int | None:
     """64-bit difference hash of an image, or None where it cannot be decoded or is flat.
 
-    A flat picture has no differences, and would be like every other flat one.
+    It holds the signs of the horizontal differences of a 9 x 8 px grey copy (N. Krawetz, "Kind of
+    like that", 2013). A flat picture has no differences, and would be like every other flat one.
     """
     try:
         with Image.open(BytesIO(read_bytes(*ref))) as image:
@@ -95,33 +94,13 @@ def difference_hash(ref: ImageRef) -> int | None:
             grey = image.convert("L").resize(
                 (_HASH_SIDE + 1, _HASH_SIDE), Image.Resampling.BILINEAR
             )
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except Exception:  # Pillow raises whatever a damaged file leads its parsers into.
         return None
     pixels = np.asarray(grey, np.int16)
     bits = pixels[:, 1:] > pixels[:, :-1]
     if not bits.any():
         return None
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
-
-
-def _near_pairs(hashes: Sequence[int | None]) -> Iterable[tuple[int, int]]:
-    """Pairs of near hashes, found among those that agree in one of five parts of their bits."""
-    edges = np.linspace(0, _HASH_SIDE**2, _HASH_PARTS + 1).astype(int)
-    for start, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-        buckets: dict[int, list[int]] = defaultdict(list)
-        for place, value in enumerate(hashes):
-            if value is not None:
-                buckets[(value >> start) & ((1 << (end - start)) - 1)].append(place)
-        for places in buckets.values():
-            yield from _near_within(places, hashes)
-
-
-def _near_within(places: Sequence[int], hashes: Sequence[int | None]) -> Iterable[tuple[int, int]]:
-    values = np.array([hashes[place] for place in places], np.uint64)
-    for row in range(len(places) - 1):
-        distance = np.bitwise_count(values[row + 1 :] ^ values[row])
-        for offset in np.flatnonzero(distance <= NEAR_BITS).tolist():
-            yield places[row], places[row + 1 + offset]
 
 
 def _root(parent: list[int], place: int) -> int:

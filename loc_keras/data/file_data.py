@@ -1,19 +1,20 @@
 """Records of image files as a data source: one format for all pictures, pixels kept, pipelines."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 
 import numpy as np
 
-from loc_keras.data.annotations import WHOLE_FILE, Fault, Split
+from loc_keras.data.annotations import WHOLE_FILE, Fault, ImageRef, Split
 from loc_keras.data.augment import split_augment_options
 from loc_keras.data.files import file_size
 from loc_keras.data.image_format import ImageFormat
 from loc_keras.data.image_header import HeaderError, read_header
 from loc_keras.data.load_records import faults_error, image_refs
 from loc_keras.data.localization_data import LocalizationData
-from loc_keras.data.pipeline import ImageSet, side_pair
-from loc_keras.data.pixel_store import open_pixels
+from loc_keras.data.pipeline import ImageSet, side_pair, use_cache
+from loc_keras.data.pixel_store import Keep, image_set, store_pixels
 from loc_keras.data.records import COLUMNS, Records
 from loc_keras.data.resize import ResizeRule
 from loc_keras.data.resolve import DatasetRecords
@@ -68,19 +69,20 @@ def build_file_data(
     notes = list(found.notes)
     if any(digit_knobs.values()):
         notes.append("augment.digit_* bends the digits source alone and is not used here.")
-    form = _image_format(found.splits["train"], image_size, channels, resize)
+    first = found.first or found.splits["train"]
+    form = _image_format(first, image_size, channels, resize)
     faults = list(found.faults)
     sets: dict[str, ImageSet] = {}
     sizes: dict[str, int] = {}
     digest = hashlib.sha256(repr(form).encode())
     for split, records in found.splits.items():
         part = records.take(np.arange(len(records))[:limit])
-        key = _fingerprint(part, form)
-        opened = open_pixels(part, form, cache=cache, cache_dir=cache_dir, key=key)
-        _count_broken(part, split, opened.reasons, on_error, faults)
-        sets[split] = opened.images
-        sizes[split] = opened.images.size
-        digest.update(f"{split} {key}".encode())
+        store = store_pixels(part, form, keep=_keep(cache, part, form), folder=cache_dir)
+        _judge_broken(store.faults, split, len(part), on_error)
+        faults += store.faults
+        sets[split] = image_set(store)
+        sizes[split] = len(store.records)
+        digest.update(f"{split} {_fingerprint(store.records, form)}".encode())
     return localization_data(
         sets,
         batch_size=batch_size,
@@ -98,27 +100,21 @@ def build_file_data(
 
 
 def _image_format(
-    train: Records,
+    first: Records,
     image_size: int | tuple[int, int] | None,
     channels: int | None,
     rule: ResizeRule,
 ) -> ImageFormat:
     """The format asked for; what is left open is that of the first training image in its file."""
     if channels is None:
-        channels = _channels_of(train)
+        channels = _channels_of(image_refs(first)[0])
     if image_size is not None:
         return ImageFormat(side_pair(image_size), channels, rule)
-    height, width = (int(side) for side in train.sizes[_first(train)])
+    height, width = (int(side) for side in first.sizes[0])
     return ImageFormat((height, width), channels, None)
 
 
-def _first(train: Records) -> int:
-    """The record that comes first in the annotation files, whatever the seed of the split."""
-    return min(range(len(train)), key=lambda place: (train.files[place], train.rows[place]))
-
-
-def _channels_of(train: Records) -> int:
-    ref = image_refs(train)[_first(train)]
+def _channels_of(ref: ImageRef) -> int:
     try:
         mode = read_header(ref).mode
     except HeaderError as fault:
@@ -126,24 +122,20 @@ def _channels_of(train: Records) -> int:
     return _GRAY if mode in _GRAY_MODES or mode.startswith("I;16") else _COLOUR
 
 
-def _count_broken(
-    records: Records,
-    split: Split,
-    reasons: Mapping[int, str],
-    on_error: str,
-    faults: list[Fault],
-) -> None:
-    """Adds images that cannot be decoded to the faults, or refuses them."""
-    broken = [records.fault(index, why, "decode") for index, why in reasons.items()]
+def _keep(cache: str, records: Records, form: ImageFormat) -> Keep:
+    """Where the pixels of a split are kept."""
+    if cache == "disk":
+        return "disk"
+    return "memory" if use_cache(cache, len(records) * math.prod(form.shape)) else "none"
+
+
+def _judge_broken(broken: list[Fault], split: Split, total: int, on_error: str) -> None:
+    """Refuses images that cannot be decoded, or a split of which nothing else is left."""
     if broken and on_error == "stop":
         raise faults_error(broken)
-    if len(broken) == len(records):
-        raise DataError(f"no image of the {split} split can be decoded; {_first_told(broken)}.")
-    faults += broken
-
-
-def _first_told(broken: Sequence[Fault]) -> str:
-    return f"the first is {broken[0].file} row {broken[0].row}: {broken[0].reason}"
+    if len(broken) == total:
+        first = f"{broken[0].file} row {broken[0].row} {broken[0].reason}"
+        raise DataError(f"no image of the {split} split can be decoded; the first is {first}.")
 
 
 def _fingerprint(records: Records, form: ImageFormat) -> str:

@@ -5,6 +5,9 @@ Names that annotation files give are joined here, so that none leads out of the 
 
 import os
 import posixpath
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import IO
 
@@ -64,22 +67,41 @@ def join_inside(folder: str, name: str, *, root: str | None = None) -> str:
         raise OutsideError(f"{name!r} leads out of the data folder {root}")
     if limit == os.curdir and (joined == os.pardir or joined.startswith("../")):
         raise OutsideError(f"{name!r} leads out of the data folder {root}")
-    real, real_root = os.path.realpath(joined), os.path.realpath(root)
-    if os.path.commonpath([real, real_root]) != real_root:
+    if not _stays_inside(joined, root):
         raise OutsideError(f"{name!r} is a link that leads out of the data folder {root}")
     return joined
+
+
+def _stays_inside(path: str, root: str) -> bool:
+    """Whether a path, with all links followed, is in the folder."""
+    parent, name = os.path.split(path)
+    real = os.path.join(_real_folder(parent), name)
+    if os.path.islink(real):
+        real = os.path.realpath(real)
+    real_root = _real_folder(root)
+    return os.path.commonpath([real, real_root]) == real_root
+
+
+@lru_cache(maxsize=4096)
+def _real_folder(folder: str) -> str:
+    # A data set has few folders and many names in each; asking the system for every one is slow.
+    return os.path.realpath(folder)
 
 
 def is_file(path: str) -> bool:
     """Whether a file is there."""
     if is_remote(path):
-        return bool(tf.io.gfile.exists(path)) and not tf.io.gfile.isdir(path)
+        with _told_as_data_error(path):
+            return bool(tf.io.gfile.exists(path)) and not tf.io.gfile.isdir(path)
     return os.path.isfile(path)
 
 
 def is_folder(path: str) -> bool:
     """Whether a folder is there."""
-    return bool(tf.io.gfile.isdir(path)) if is_remote(path) else os.path.isdir(path)
+    if is_remote(path):
+        with _told_as_data_error(path):
+            return bool(tf.io.gfile.isdir(path))
+    return os.path.isdir(path)
 
 
 def file_size(path: str) -> int:
@@ -91,7 +113,8 @@ def listed(folder: str) -> list[str]:
     """Names in a folder, sorted, without hidden ones; an absent folder has none."""
     if not is_folder(folder):
         return []
-    names = tf.io.gfile.listdir(folder) if is_remote(folder) else os.listdir(folder)
+    with _told_as_data_error(folder):
+        names = tf.io.gfile.listdir(folder) if is_remote(folder) else os.listdir(folder)
     return sorted(name.rstrip("/") for name in names if not name.startswith("."))
 
 
@@ -113,6 +136,16 @@ def matching(folder: str, pattern: str) -> list[str]:
     return sorted(str(path) for path in Path(folder).glob(pattern))
 
 
+@contextmanager
+def _told_as_data_error(path: str) -> Iterator[None]:
+    """Turns what a filesystem raises, such as for an unknown scheme, into a sentence."""
+    try:
+        yield
+    except (tf.errors.OpError, OSError) as error:
+        reason = getattr(error, "message", None) or getattr(error, "strerror", None) or str(error)
+        raise DataError(f"{path} cannot be opened: {reason}.") from error
+
+
 def open_binary(path: str) -> IO[bytes]:
     """Opens a file to read bytes from.
 
@@ -120,7 +153,7 @@ def open_binary(path: str) -> IO[bytes]:
         OSError: If that fails, as for local files (remote faults are turned into it on reading).
     """
     if is_remote(path):
-        return tf.io.gfile.GFile(path, "rb")  # type: ignore[no-any-return]
+        return tf.io.gfile.GFile(path, "rb")
     return open(path, "rb")
 
 

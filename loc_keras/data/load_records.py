@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from loc_keras.data.annotations import Annotations, Fault, ImageRef, Split
+from loc_keras.data.annotations import SPLITS, Annotations, Fault, ImageRef, Split
 from loc_keras.data.duplicates import identical_groups, merged_groups, near_groups
 from loc_keras.data.records import Records
 from loc_keras.data.resolve import DatasetRecords, ResolveRules, resolve
@@ -67,12 +67,12 @@ def load_records(
 
 def fill_splits(found: DatasetRecords, split: SplitRule, seed: int) -> DatasetRecords:
     """Cuts the splits that the data set lacks off its training records."""
-    wanted: dict[Split, float] = {"val": split.val, "test": split.test}
+    wanted: dict[str, float] = {"val": split.val, "test": split.test}
     fractions = {name: part for name, part in wanted.items() if name not in found.splits}
     if not any(fractions.values()):
         return found
     train = found.splits["train"]
-    parts = grouped_split(train.labels, _groups(train, split.together), dict(fractions), seed)
+    parts = grouped_split(train.labels, _groups(train, split.together), fractions, seed)
     emptied = {
         name: empty_part(name, fraction, len(train))
         for name, fraction in fractions.items()
@@ -88,9 +88,7 @@ def fill_splits(found: DatasetRecords, split: SplitRule, seed: int) -> DatasetRe
         )
     names = " and ".join(name for name in fractions if len(parts[name]))
     notes = [f"Images for {names} were cut off the training images."] if names else []
-    cut: dict[Split, Records] = {
-        name: train.take(parts[name]) for name in ("train", *fractions) if len(parts[name])
-    }
+    cut = {split: train.take(parts[split]) for split in SPLITS if len(parts.get(split, ()))}
     return replace(
         found,
         splits={**found.splits, **cut},

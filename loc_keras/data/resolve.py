@@ -27,12 +27,15 @@ class DatasetRecords:
     Attributes:
         splits: Records of each split that has any.
         class_names: Name of each class, by index.
+        first: The first training record of the files, before any split; it decides what the
+            config leaves open, such as the size of the pictures. None where there is none.
         faults: What was left out.
         notes: Sentences about choices the user should know of.
     """
 
     splits: dict[Split, Records]
     class_names: list[str]
+    first: Records | None = None
     faults: list[Fault] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -99,7 +102,8 @@ def resolve(annotations: Annotations, rules: ResolveRules) -> DatasetRecords:
             splits[split] = _records(kept, names)
     order = {file: place for place, file in enumerate(dict.fromkeys(f.file for f in faults))}
     faults.sort(key=lambda fault: (order[fault.file], fault.row))
-    return DatasetRecords(splits, names, faults, _notes(faults, splits, rules))
+    first = splits["train"].take(np.arange(1)) if "train" in splits else None
+    return DatasetRecords(splits, names, first, faults, _notes(faults, splits, rules))
 
 
 class _UnusableError(Exception):

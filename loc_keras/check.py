@@ -1,0 +1,147 @@
+"""`python -m loc_keras.check --config FILE`: finds what is wrong with a data set, and mends it."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from loc_keras.command_line import add_set, run_command
+from loc_keras.config import Config
+from loc_keras.config_io import dump_config, load_config
+from loc_keras.data.annotations import Annotations
+from loc_keras.data.check.fix import refuse_fix_folder, summary, write_fix
+from loc_keras.data.check.fix_plan import FixPlan, plan_fix
+from loc_keras.data.check.run import CheckResult, check_data, quick_check
+from loc_keras.from_config import annotations_from, data_from, rules_from
+from loc_keras.report.data_page import FINDINGS_FILE, write_report
+from loc_keras.report.data_preview import save_preview
+from loc_keras.report.data_table import print_findings
+
+FOUND_ERRORS = 1
+MOST_PREVIEWED = 400
+PREVIEW_FILE = "preview.png"
+FIXED_CONFIG = "loc_keras.yaml"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parses the command line and checks; gives the exit code: 0 clean, 1 errors, 2 misuse."""
+    parser = argparse.ArgumentParser(prog="python -m loc_keras.check", description=__doc__)
+    parser.add_argument("--config", type=Path, required=True, help="config file (YAML)")
+    add_set(parser)
+    parser.add_argument("--quick", action="store_true", help="do not decode images")
+    parser.add_argument("--report", type=Path, metavar="DIR", help="write a page and all findings")
+    parser.add_argument("--fix", type=Path, metavar="DIR", help="write a mended copy to a new DIR")
+    parser.add_argument(
+        "--preview",
+        type=int,
+        metavar="N",
+        help=f"draw N augmented training samples to {PREVIEW_FILE}, beside the report",
+    )
+    args = parser.parse_args(arguments)
+    if args.preview is not None and not 1 <= args.preview <= MOST_PREVIEWED:
+        parser.error(f"--preview needs a number from 1 to {MOST_PREVIEWED}")
+    if args.fix is not None and args.quick:
+        parser.error("--fix needs to decode every image, so it does not go with --quick")
+    return run_command(
+        partial(_check, args, Console(markup=False, highlight=False)),
+        when_interrupted="stopped; no copy was written.",
+    )
+
+
+def _check(args: argparse.Namespace, console: Console) -> int:
+    config = load_config(args.config, args.set)
+    code = 0
+    if config.data.source.format == "digits":
+        _refuse_fix_of_digits(args)
+        console.print("The digits are synthetic: drawn, not read, so there is nothing to check.")
+    else:
+        code = _check_files(args, config, console)
+    if args.preview is not None:
+        _preview(args, config, console)
+    return code
+
+
+def _check_files(args: argparse.Namespace, config: Config, console: Console) -> int:
+    source = config.data.source
+    # What can fail at the end is tried before thousands of images are decoded.
+    if args.fix is not None:
+        refuse_fix_folder(args.fix, os.path.expanduser(source.path))
+    annotations = annotations_from(config)
+    result = _checked(annotations, config, quick=args.quick)
+    print_findings(console, result.findings)
+    if args.report is not None:
+        words = f"{source.format} at {source.path}"
+        page = write_report(args.report, result, title=str(config.name), source=words)
+        console.print(
+            f"report: {page}; all findings: {args.report / FINDINGS_FILE}", soft_wrap=True
+        )
+    if args.fix is not None:
+        _fix(args.fix, config, result, console)
+    return FOUND_ERRORS if result.counts["error"] else 0
+
+
+def _checked(annotations: Annotations, config: Config, *, quick: bool) -> CheckResult:
+    rules = rules_from(config)
+    images = len({one.image for _, one in annotations.all_objects()})
+    check = quick_check if quick else check_data
+    with _bar("reading headers" if quick else "decoding images", images) as advance:
+        return check(annotations, rules, progress=advance)
+
+
+def _fix(folder: Path, config: Config, result: CheckResult, console: Console) -> None:
+    plan = plan_fix(result)
+    text = dump_config(_config_of_copy(config, folder, plan))
+    with _bar("writing images", len({(one.split, one.image) for one in plan.kept})) as advance:
+        changes = write_fix(
+            folder, plan, result, config_text=text, config_name=FIXED_CONFIG, progress=advance
+        )
+    config_path = folder / FIXED_CONFIG
+    console.print(f"mended copy: {folder}; train on it with --config {config_path}", soft_wrap=True)
+    for line in summary(changes, plan.kept).splitlines():
+        console.print(f"  {line}")
+
+
+def _config_of_copy(config: Config, folder: Path, plan: FixPlan) -> Config:
+    """The config with the copy for its source; what was mended is no longer asked for."""
+    source = type(config.data.source)(
+        format="csv",
+        path=str(folder.absolute()),
+        several=config.data.source.several,
+        crop_margin=config.data.source.crop_margin,
+        class_names=tuple(plan.class_names),
+    )
+    data = config.data.model_copy(update={"source": source})
+    return config.model_copy(update={"data": data})
+
+
+def _preview(args: argparse.Namespace, config: Config, console: Console) -> None:
+    # What is wrong with the data was told above and does not hinder a look at the rest.
+    lenient = config.data.model_copy(update={"on_error": "skip"})
+    data = data_from(config.model_copy(update={"data": lenient}))
+    path = (args.report or Path()) / PREVIEW_FILE
+    title = f"{args.preview} training samples of {config.name} as they are augmented"
+    save_preview(path, data.train(0), args.preview, data.class_names, title=title)
+    console.print(f"preview: {path}")
+
+
+def _refuse_fix_of_digits(args: argparse.Namespace) -> None:
+    if args.fix is not None or (args.report is not None and args.preview is None):
+        print("note: there is no data set on disk to report on or to mend.", file=sys.stderr)
+
+
+@contextmanager
+def _bar(words: str, total: int) -> Iterator[Callable[[int], None]]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(words, total=total)
+        yield lambda count: progress.advance(task, count)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

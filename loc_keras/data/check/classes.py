@@ -1,0 +1,138 @@
+"""Findings about classes: labels that fit none, look misspelt, or are seldom."""
+
+import difflib
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+
+from loc_keras.data.annotations import Split
+from loc_keras.data.check.catalogue import Finding
+from loc_keras.data.check.objects import CheckedObject
+from loc_keras.data.class_names import class_index, class_indices, infer_class_names
+
+IMBALANCE = 10
+FEWEST = 5
+_ALIKE = 0.85
+_MUCH_RARER = 10
+_RARE = 5
+_LEAST_LETTERS = 4
+_MOST_NAMES = 2000
+"""Names among which misspelt ones are sought: the search compares pairs."""
+
+
+def class_findings(
+    objects: Sequence[CheckedObject], class_names: Sequence[str] | None, splits: Sequence[Split]
+) -> list[Finding]:
+    """What is wrong with labels and the size of classes.
+
+    Args:
+        objects: All objects.
+        class_names: The classes that may occur, or None for those of the training split.
+        splits: Splits that the data set gives and that hold objects.
+    """
+    counts = Counter(thing.one.label for thing in objects)
+    names = known_classes(objects, class_names)
+    index_of = class_indices(names)
+    indices = {label: class_index(label, index_of) for label in counts}
+    unknown = {label: _hint(label, names) for label in counts if indices[label] is None}
+    where = "listed" if class_names else "a class of the training split"
+    known = {label: count for label, count in counts.items() if label not in unknown}
+    # A list of classes was written on purpose; labels that were not may be slips.
+    spelling = {} if class_names else misspelt(known)
+    found = []
+    for thing in objects:
+        name, label = thing.one.name, thing.one.label
+        if label in unknown:
+            words = f"class {label!r} of {name} is not {where}{unknown[label]}"
+            found.append(_finding(thing, "class_unknown", words))
+        elif label in spelling:
+            other = spelling[label]
+            words = (
+                f"class {label!r} ({counts[label]}) of {name} looks like {other!r} "
+                f"({counts[other]})"
+            )
+            found.append(_finding(thing, "class_spelling", words))
+    return found + _balance(objects, names, indices, splits)
+
+
+def known_classes(objects: Sequence[CheckedObject], class_names: Sequence[str] | None) -> list[str]:
+    """Classes by index: those given, or else those that training infers."""
+    if class_names:
+        return list(class_names)
+    return infer_class_names({thing.one.label for thing in objects if thing.split == "train"})
+
+
+def same_word(name: str) -> str:
+    """A label without what does not tell classes apart: case, spaces, underscores, hyphens."""
+    return "".join(name.casefold().replace("_", " ").replace("-", " ").split())
+
+
+def misspelt(counts: Mapping[str, int]) -> dict[str, str]:
+    """Labels that look like another one, each with that other one.
+
+    Those that differ in case or spaces alone always do, from the more frequent one; others where
+    they are rare beside it (at most 5, and ten times fewer) and differ in a letter or so.
+
+    Args:
+        counts: Objects of each label.
+    """
+    found: dict[str, str] = {}
+    by_word: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(counts, key=lambda name: (-counts[name], name)):
+        by_word[same_word(name)].append(name)
+    for names in by_word.values():
+        found |= dict.fromkeys(names[1:], names[0])
+    heads = [names[0] for names in by_word.values()]
+    if len(heads) > _MOST_NAMES:
+        return found
+    for rare in heads:
+        if counts[rare] > _RARE or len(rare) < _LEAST_LETTERS or any(map(str.isdigit, rare)):
+            continue
+        frequent = [name for name in heads if counts[name] >= _MUCH_RARER * counts[rare]]
+        close = difflib.get_close_matches(rare, frequent, n=1, cutoff=_ALIKE)
+        if close:
+            found[rare] = close[0]
+    return found
+
+
+def _hint(name: str, names: Sequence[str]) -> str:
+    for known in names:
+        if same_word(known) == same_word(name):
+            return f"; is it {known!r}?"
+    close = difflib.get_close_matches(name, names[:_MOST_NAMES], n=1, cutoff=0.6)
+    return f"; is it {close[0]!r}?" if close else ""
+
+
+def _balance(
+    objects: Sequence[CheckedObject],
+    names: Sequence[str],
+    indices: Mapping[str, int | None],
+    splits: Sequence[Split],
+) -> list[Finding]:
+    counts = {split: [0] * len(names) for split in splits}
+    for thing in objects:
+        index = indices[thing.one.label]
+        if index is not None and thing.split in counts:
+            counts[thing.split][index] += 1
+    found = []
+    train = [(count, name) for count, name in zip(counts.get("train", []), names, strict=False)]
+    present = [pair for pair in train if pair[0]]
+    if len(present) > 1:
+        (high, most), (low, least) = max(present), min(present)
+        if high > IMBALANCE * low:
+            words = f"class {most!r} has {high} objects in train, {least!r} has {low}"
+            found.append(Finding("class_imbalance", "", 0, words))
+    for index, name in enumerate(names):
+        total = sum(count[index] for count in counts.values())
+        empty = [split for split in splits if not counts[split][index]]
+        if total < FEWEST:
+            words = f"class {name!r} has {total} objects in all"
+            found.append(Finding("class_rare", "", 0, words))
+        elif empty:
+            words = f"class {name!r} has no object in {' and '.join(empty)}"
+            found.append(Finding("class_absent", "", 0, words))
+    return found
+
+
+def _finding(thing: CheckedObject, kind: str, words: str) -> Finding:
+    one = thing.one
+    return Finding(kind, one.file, one.row, words, one.image, thing.box)

@@ -1,0 +1,171 @@
+"""Findings about images that stand in the data set twice, and what their labels say."""
+
+from collections import defaultdict
+from collections.abc import Hashable, Mapping, Sequence
+from typing import NamedTuple
+
+from loc_keras.data.annotations import ImageRef
+from loc_keras.data.check.catalogue import Finding, FractionBox
+from loc_keras.data.check.images import ImageFacts
+from loc_keras.data.check.objects import CheckedObject
+from loc_keras.data.duplicates import identical_groups
+from loc_keras.data.looks import Colours, near_pairs
+from loc_keras.errors import DataError
+
+_SAME_BOX = 0.5
+
+
+class _Entry(NamedTuple):
+    """An image with all its objects."""
+
+    image: ImageRef
+    objects: list[CheckedObject]
+
+
+def entries_of(objects: Sequence[CheckedObject]) -> list[_Entry]:
+    """Images in the order of their first object."""
+    by_image: dict[ImageRef, list[CheckedObject]] = defaultdict(list)
+    for thing in objects:
+        by_image[thing.one.image].append(thing)
+    return [_Entry(image, things) for image, things in by_image.items()]
+
+
+def identical_images(images: Mapping[ImageRef, ImageFacts]) -> dict[ImageRef, int]:
+    """Numbers images so that those of the same bytes share a number; not those with trouble.
+
+    Raises:
+        DataError: If a file has gone since it was looked at.
+    """
+    readable = [image for image, facts in images.items() if not facts.trouble]
+    try:
+        return dict(zip(readable, identical_groups(readable).tolist(), strict=True))
+    except OSError as error:
+        raise DataError(
+            f"{error.filename} could be read at first and cannot be now "
+            f"({error.strerror or error}): check again when nothing changes the data."
+        ) from error
+
+
+def duplicate_findings(
+    objects: Sequence[CheckedObject],
+    images: Mapping[ImageRef, ImageFacts],
+    identical: Mapping[ImageRef, int],
+    *,
+    near: bool,
+) -> list[Finding]:
+    """What is wrong about images that occur twice.
+
+    Args:
+        objects: All objects.
+        images: What is known of each image.
+        identical: From `identical_images`.
+        near: Whether to seek almost identical pictures, too.
+    """
+    entries = entries_of(objects)
+    by_image = {entry.image: entry for entry in entries}
+    found = []
+    for entry in entries:
+        found += _same_file(entry)
+    first_of: dict[int, ImageRef] = {}
+    for image, entry in by_image.items():
+        if image in identical:
+            first = first_of.setdefault(identical[image], image)
+            if first != image:
+                found += _same_bytes(by_image[first], entry)
+    if near:
+        rest = [by_image[image] for image in first_of.values()]
+        looks = [images[entry.image].look for entry in rest]
+        colours = Colours()
+        pairs = near_pairs(looks, lambda a, b: colours.alike(rest[a].image, rest[b].image))
+        for first_at, second_at in pairs:
+            found.append(_alike(rest[first_at], rest[second_at]))
+    return found
+
+
+def _same_file(entry: _Entry) -> list[Finding]:
+    """One file named in two splits, or twice for the same object."""
+    found = []
+    first = entry.objects[0]
+    seen: set[Hashable] = set()
+    crossed: set[str] = {first.split}
+    for thing in entry.objects:
+        key = (thing.split, thing.one.label, thing.one.box)
+        if thing.split not in crossed:
+            crossed.add(thing.split)
+            words = f"{thing.one.name} stands in {thing.split} and in {_place(first)}"
+            found.append(_finding("duplicate_across_splits", thing, words))
+        elif key in seen:
+            words = f"the same box and class of {thing.one.name} stand in an earlier row, too"
+            found.append(_finding("duplicate_row", thing, words))
+        seen.add(key)
+    return found
+
+
+def _same_bytes(first: _Entry, later: _Entry) -> list[Finding]:
+    one, other = first.objects[0], later.objects[0]
+    crossing = {thing.split for thing in first.objects} != {thing.split for thing in later.objects}
+    kind = "duplicate_across_splits" if crossing else "duplicate_image"
+    words = f"{other.one.name} in {other.split} is identical with {_place(one)}"
+    found = [_finding(kind, other, words, one)]
+    labels, later_labels = _labels(first), _labels(later)
+    if labels != later_labels:
+        words = (
+            f"{other.one.name} is called {_listed(later_labels)}, and the identical "
+            f"{_place(one)} is called {_listed(labels)}"
+        )
+        found.append(_finding("duplicate_conflict", other, words, one))
+    elif _boxes_differ(first, later):
+        words = f"the boxes of {other.one.name} and of the identical {_place(one)} overlap little"
+        found.append(_finding("duplicate_boxes_differ", other, words, one))
+    return found
+
+
+def _alike(first: _Entry, later: _Entry) -> Finding:
+    one, other = first.objects[0], later.objects[0]
+    crossing = {thing.split for thing in first.objects} != {thing.split for thing in later.objects}
+    kind = "near_duplicate_across_splits" if crossing else "near_duplicate"
+    words = f"{other.one.name} in {other.split} looks like {_place(one)}"
+    return _finding(kind, other, words, one)
+
+
+def _boxes_differ(first: _Entry, later: _Entry) -> bool:
+    """Whether some box of the one has no like in the other."""
+    if len(first.objects) != len(later.objects):
+        return True
+    boxes = [thing.box for thing in first.objects if thing.box is not None]
+    others = [thing.box for thing in later.objects if thing.box is not None]
+    return any(
+        max((_overlap(box, other) for other in others), default=1.0) < _SAME_BOX for box in boxes
+    )
+
+
+def _overlap(a: FractionBox, b: FractionBox) -> float:
+    """IoU of two boxes; 0 where one has no area."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    if not (width > 0 and height > 0):
+        return 0.0
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (a, b)]
+    return width * height / (sum(areas) - width * height)
+
+
+def _labels(entry: _Entry) -> set[str]:
+    return {thing.one.label for thing in entry.objects}
+
+
+def _listed(labels: set[str]) -> str:
+    return " and ".join(repr(label) for label in sorted(labels)[:3])
+
+
+def _place(thing: CheckedObject) -> str:
+    one = thing.one
+    file = "/".join(one.file.split("/")[-2:])
+    return f"{one.name} in {thing.split} ({file}, row {one.row})"
+
+
+def _finding(
+    kind: str, thing: CheckedObject, words: str, twin: CheckedObject | None = None
+) -> Finding:
+    one = thing.one
+    finding = Finding(kind, one.file, one.row, words, one.image, thing.box)
+    return finding if twin is None else finding._replace(twin=twin.one.image, twin_box=twin.box)

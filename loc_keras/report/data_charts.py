@@ -1,0 +1,249 @@
+"""Charts of a data set: classes, sizes, shapes and places of boxes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from loc_keras.report.saving import new_figure
+from loc_keras.report.style import (
+    BLUE,
+    FAINT,
+    FONT,
+    GREEN,
+    INK,
+    LABEL_SIZE,
+    MUTED,
+    SMALL_SIZE,
+    VERMILLION,
+)
+from loc_keras.report.text import text_width
+
+DPI = 144.0
+SPLIT_COLOURS = {"train": BLUE, "val": VERMILLION, "test": GREEN}
+MOST_CLASSES = 40
+GRID = 100
+
+Boxes = npt.NDArray[np.float32]
+
+_SEQUENCE = LinearSegmentedColormap.from_list("paper to blue", ["#FFFFFF", BLUE, "#00263D"])
+_POINTS = 72.0
+_BAR = 0.2  # Inches a class.
+_BINS = 30
+_KEY_ROOM, _NO_KEY = 0.4, 0.06  # Inches above a chart.
+_LONGEST_NAME = 26
+_WORDS: dict[str, Any] = {"family": FONT, "color": INK}
+
+
+def class_chart(counts: Mapping[str, Sequence[int]], names: Sequence[str]) -> Figure:
+    """Objects of each class, as bars stacked by split, the most frequent above.
+
+    Args:
+        counts: For each split the objects of each class.
+        names: Names of the classes; beyond 40, those between the largest and smallest are left
+            out.
+    """
+    totals = np.sum([list(count) for count in counts.values()], axis=0)
+    order = np.argsort(-totals, kind="stable")
+    if len(order) > MOST_CLASSES:
+        half = MOST_CLASSES // 2
+        order = np.concatenate([order[:half], order[-half:]])
+    labels = [clean(names[index], _LONGEST_NAME) for index in order]
+    left = max(text_width(label, SMALL_SIZE) for label in labels) / _POINTS + 0.2
+    head = _KEY_ROOM if len(counts) > 1 else _NO_KEY
+    width, height = 6.4, head + 0.32 + _BAR * len(order)
+    figure = new_figure(width, height, DPI)
+    axes = figure.add_axes(
+        (left / width, 0.3 / height, (width - left - 0.7) / width, (height - head - 0.32) / height)
+    )
+    start = np.zeros(len(order))
+    for split, count in counts.items():
+        values = np.asarray(count)[order]
+        colour = SPLIT_COLOURS.get(split, MUTED)
+        axes.barh(range(len(order)), values, 0.72, start, color=colour, label=split)
+        start = start + values
+    for place, total in enumerate(start):
+        words = f" {int(total):,}"
+        axes.text(total, place, words, va="center_baseline", size=SMALL_SIZE, **_WORDS)
+    axes.set_yticks(range(len(order)), labels)
+    axes.set_ylim(len(order) - 0.4, -0.6)
+    _dress(axes, "x")
+    axes.tick_params(axis="y", length=0)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+    _key(figure, axes, left / width, height)
+    return figure
+
+
+def shape_charts(boxes: Mapping[str, Boxes], aspects: Mapping[str, npt.ArrayLike]) -> Figure:
+    """Histograms of the boxes' width, height, area and aspect ratio, as shares of each split.
+
+    Args:
+        boxes: For each split (N, 4), (x1, y1, x2, y2) in fractions.
+        aspects: For each split the boxes' width over height in px.
+    """
+    sides = {split: one[:, 2:] - one[:, :2] for split, one in boxes.items()}
+    quantities: list[tuple[str, dict[str, npt.NDArray[np.floating]]]] = [
+        ("width / image width", {split: side[:, 0] for split, side in sides.items()}),
+        ("height / image height", {split: side[:, 1] for split, side in sides.items()}),
+        ("area / image area", {split: side.prod(axis=1) for split, side in sides.items()}),
+        ("width / height", {split: np.asarray(one) for split, one in aspects.items()}),
+    ]
+    head = _KEY_ROOM if len(boxes) > 1 else _NO_KEY
+    width, height = 8.6, 2.1 + head
+    figure = new_figure(width, height, DPI)
+    for number, (title, values) in enumerate(quantities):
+        axes = figure.add_axes((0.055 + number * 0.245, 0.35 / height, 0.185, 1.4 / height))
+        last = number == len(quantities) - 1
+        _histogram(axes, values, logarithmic=last)
+        axes.set_title(title, loc="left", size=LABEL_SIZE, pad=6, **_WORDS)
+        if number == 0:
+            _key(figure, axes, 0.055, height)
+    return figure
+
+
+def place_charts(boxes: Boxes) -> Figure:
+    """Where boxes are: the density of their centres, and how often each point is covered.
+
+    Args:
+        boxes: (N, 4), (x1, y1, x2, y2) in fractions, within the image; N at least 1.
+    """
+    figure = new_figure(8.6, 3.9, DPI)
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    bins = int(np.clip(np.sqrt(len(boxes)) * 1.5, 10, 40))
+    density, _, _ = np.histogram2d(centres[:, 1], centres[:, 0], bins=bins, range=((0, 1), (0, 1)))
+    _map(figure, 0.05, density, "centres of boxes", "{:.0f}", 0.5)
+    _map(figure, 0.55, coverage(boxes), "share of boxes that cover a point", "{:.0%}", 1.0)
+    return figure
+
+
+def coverage(boxes: Boxes, grid: int = GRID) -> npt.NDArray[np.float64]:
+    """Share of boxes that cover each cell of a grid.
+
+    Args:
+        boxes: (N, 4), (x1, y1, x2, y2) in fractions, within the image; N at least 1.
+        grid: Cells along a side.
+
+    Returns:
+        float64 (grid, grid) in [0, 1]; a box covers the cells whose middle it contains.
+    """
+    # A cell (i + .5) / grid lies within [x1, x2) for i from ceil(x1 grid - .5) on.
+    corners = np.clip(np.ceil(boxes * grid - 0.5), 0, grid).astype(np.int64)
+    x1, y1, x2, y2 = corners.T
+    steps = np.zeros((grid + 1, grid + 1))
+    for rows, columns, sign in ((y1, x1, 1), (y2, x1, -1), (y1, x2, -1), (y2, x2, 1)):
+        np.add.at(steps, (rows, columns), sign)
+    return steps.cumsum(0).cumsum(1)[:grid, :grid] / len(boxes)
+
+
+def clean(text: str, longest: int = 200) -> str:
+    """One line of printable text: other characters are written as Python escapes them."""
+    shown = "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text
+    )
+    return shown if len(shown) <= longest else shown[: longest - 1] + "…"
+
+
+def _histogram(
+    axes: Axes, values: Mapping[str, npt.NDArray[np.floating]], *, logarithmic: bool
+) -> None:
+    if logarithmic:
+        pooled = np.concatenate([one for one in values.values()])
+        # Without the few slivers whose ratio would squeeze all others into the middle.
+        reach = float(np.clip(np.quantile(np.maximum(pooled, 1 / pooled), 0.995), 1.5, 20))
+        edges = np.geomspace(1 / reach, reach, _BINS + 1)
+        axes.set_xscale("log")
+    else:
+        edges = np.linspace(0, 1, _BINS + 1)
+    for split, one in values.items():
+        if not len(one):
+            continue
+        share = np.histogram(one, edges)[0] / len(one)
+        colour = SPLIT_COLOURS.get(split, MUTED)
+        filled = split == "train"
+        axes.stairs(
+            share, edges, fill=filled, color=colour, alpha=0.45 if filled else 1.0, label=split,
+            linewidth=1.4,
+        )  # fmt: skip
+    axes.set_xlim(edges[0], edges[-1])
+    if logarithmic:
+        some = (0.1, 0.3, 1, 3, 10) if reach > 5 else (0.25, 0.5, 1, 2, 4)
+        ticks = [tick for tick in some if edges[0] <= tick <= edges[-1]]
+        axes.set_xticks(ticks, [f"{tick:g}".removeprefix("0") for tick in ticks])
+        axes.minorticks_off()
+    else:
+        axes.set_xticks([0, 0.5, 1], ["0", ".5", "1"])
+    _dress(axes, "y")
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=3))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
+
+
+def _map(
+    figure: Figure,
+    left: float,
+    values: npt.NDArray[np.float64],
+    title: str,
+    form: str,
+    power: float,
+) -> None:
+    axes = figure.add_axes((left, 0.08, 0.36, 0.8))
+    high = float(values.max()) or 1.0
+    picture = axes.imshow(
+        values,
+        extent=(0, 1, 1, 0),
+        cmap=_SEQUENCE,
+        # The square root shows places where few are beside the one where most are.
+        norm=PowerNorm(power, 0.0, high),
+        interpolation="nearest",
+    )
+    axes.set_title(title, loc="left", size=LABEL_SIZE, pad=6, **_WORDS)
+    _dress(axes, None)
+    axes.set_xticks([0, 0.5, 1], ["0", ".5", "1"])
+    axes.set_yticks([0, 0.5, 1], ["0", ".5", "1"])
+    for side in axes.spines.values():
+        side.set_visible(True)
+        side.set_color(FAINT)
+    bar = figure.colorbar(picture, cax=figure.add_axes((left + 0.372, 0.08, 0.012, 0.8)))
+    bar.outline.set_visible(False)
+    bar.ax.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=form == "{:.0f}"))
+    bar.ax.yaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: form.format(value).replace("%", " %"))
+    )
+    bar.ax.tick_params(labelsize=SMALL_SIZE, labelfontfamily=FONT, colors=MUTED, labelcolor=INK)
+
+
+def _dress(axes: Axes, grid: str | None) -> None:
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(MUTED)
+    if grid:
+        axes.grid(axis=grid, color=FAINT, linewidth=0.7)  # type: ignore[arg-type]
+    axes.set_axisbelow(True)
+    axes.tick_params(
+        labelsize=SMALL_SIZE, labelfontfamily=FONT, colors=MUTED, labelcolor=INK, length=3
+    )
+
+
+def _key(figure: Figure, axes: Axes, left: float, height: float) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    if len(labels) < 2:
+        return
+    figure.legend(
+        handles,
+        labels,
+        loc="upper left",
+        bbox_to_anchor=(left, 1 - 0.06 / height),
+        ncols=len(labels),
+        frameon=False,
+        borderpad=0,
+        borderaxespad=0,
+        handlelength=1.4,
+        prop={"family": FONT, "size": LABEL_SIZE},
+        labelcolor=INK,
+    )

@@ -1,0 +1,225 @@
+"""The report of a data set: one HTML page without network, and all findings as JSON."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from loc_keras.atomic_file import write_text
+from loc_keras.data.check.catalogue import Finding, count_by_kind, kind_of
+from loc_keras.data.check.floor import Floor, best_floor, median_floor, single_boxes
+from loc_keras.data.check.run import CheckResult
+from loc_keras.data.class_names import class_index, class_indices
+from loc_keras.report import data_html as html
+from loc_keras.report.data_charts import MOST_CLASSES, class_chart
+from loc_keras.report.data_galleries import fault_figures, sample_figures
+from loc_keras.report.data_shapes import box_charts
+from loc_keras.report.data_table import place, totals
+from loc_keras.report.data_thumbs import figure_uri
+
+PAGE_FILE = "report.html"
+FINDINGS_FILE = "findings.json"
+MOST_ROWS = 200
+"""Rows of the list of one kind on the page; the JSON has all."""
+
+
+def write_report(folder: Path, result: CheckResult, *, title: str, source: str) -> Path:
+    """Writes the page and the JSON.
+
+    Args:
+        folder: Made where it is missing.
+        result: What the check found.
+        title: Name of the data set.
+        source: Where it lies, in words.
+
+    Returns:
+        The page.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / FINDINGS_FILE, findings_json(result))
+    write_text(folder / PAGE_FILE, data_page(result, title=title, source=source))
+    return folder / PAGE_FILE
+
+
+def findings_json(result: CheckResult) -> str:
+    """All findings with what was counted."""
+    content = {
+        "counts": result.counts,
+        "kinds": count_by_kind(result.findings),
+        "decoded": result.decoded,
+        "findings": [_plain(finding) for finding in result.findings],
+    }
+    # A lone surrogate, from a file name that is no UTF-8, cannot be written as it is.
+    return json.dumps(content, indent=1, ensure_ascii=True, allow_nan=False) + "\n"
+
+
+def data_page(result: CheckResult, *, title: str, source: str) -> str:
+    """The page; arguments as in `write_report`."""
+    how = "every image was decoded" if result.decoded else "headers were read, no image was decoded"
+    body = [
+        f"<h1>{html.safe(title)}</h1>",
+        f'<p class="quiet">{html.safe(source)} · {how}</p>',
+        _cards(result),
+        "<h2>Findings</h2>",
+        _summary(result.findings),
+        "<h2>Data</h2>",
+        *_counts(result),
+        "<h2>Boxes</h2>",
+        *_boxes(result),
+        "<h2>Samples</h2>",
+        "<p>Evenly spaced over the objects of each split.</p>",
+        html.gallery(sample_figures(result)),
+    ]
+    root = common_folder(result.findings)
+    if result.findings:
+        body.append("<h2>Findings in full</h2>")
+    if root:
+        body.append(f"<p>File names count from {html.safe(root)}.</p>")
+    for kind in count_by_kind(result.findings):
+        body += _kind(kind, [one for one in result.findings if one.kind == kind], result, root)
+    return html.page(f"Data check: {title}", body)
+
+
+def _cards(result: CheckResult) -> str:
+    counts = result.counts
+    cards = [
+        html.card(len(result.images), "images"),
+        html.card(len(result.objects), "objects"),
+        html.card(len(result.class_names), "classes"),
+        html.card(counts["error"], "errors", kind="error" if counts["error"] else ""),
+        html.card(counts["warning"], "warnings"),
+        html.card(counts["note"], "notes"),
+    ]
+    return '<div class="cards">' + "".join(cards) + "</div>"
+
+
+def _summary(findings: Sequence[Finding]) -> str:
+    if not findings:
+        return f"<p>{html.safe(totals(findings))}</p>"
+    rows = []
+    for kind, count in count_by_kind(list(findings)).items():
+        about = kind_of(kind)
+        link = f'<a href="#{html.safe(kind)}">{html.safe(about.title)}</a>'
+        rows.append((html.chip(about.severity), f"{count:,}", link, html.safe(about.mend)))
+    return html.table(("severity", "number", "found", "what to do"), rows, numeric=(1,))
+
+
+def _counts(result: CheckResult) -> list[str]:
+    images = {split: set[Any]() for split in result.splits}
+    index_of = class_indices(result.class_names)
+    counts: dict[str, list[int]] = {split: [0] * len(result.class_names) for split in result.splits}
+    objects = dict.fromkeys(result.splits, 0)
+    for thing in result.objects:
+        images[thing.split].add(thing.one.image)
+        objects[thing.split] += 1
+        index = class_index(thing.one.label, index_of)
+        if index is not None:
+            counts[thing.split][index] += 1
+    rows = [
+        (
+            split,
+            f"{len(images[split]):,}",
+            f"{objects[split]:,}",
+            str(sum(map(bool, counts[split]))),
+        )
+        for split in result.splits
+    ]
+    parts = [html.table(("split", "images", "objects", "classes"), rows, numeric=(1, 2, 3))]
+    if result.splits and result.class_names:
+        parts += [
+            "<h3>Objects of each class</h3>",
+            html.chart(
+                figure_uri(class_chart(counts, result.class_names)),
+                "bars: objects of each class in each split",
+            ),
+        ]
+    if len(result.class_names) > MOST_CLASSES:
+        half = MOST_CLASSES // 2
+        parts.append(
+            f'<p class="quiet">The {half} largest and the {half} smallest of '
+            f"{len(result.class_names):,} classes.</p>"
+        )
+    return parts
+
+
+def _boxes(result: CheckResult) -> list[str]:
+    boxes = single_boxes(result.objects, result.rules.several)
+    parts = box_charts(result)
+    median, best = median_floor(boxes), best_floor(boxes)
+    if median is None or best is None:
+        return parts
+    return [
+        *parts,
+        "<h3>The floor that constant boxes reach</h3>",
+        "<p>Mean IoU, and share of boxes with an IoU above .5, of one box that is the same for "
+        "all images. A localizer that does not score clearly more has not learned where the "
+        "object is.</p>",
+        _floors({"median box of train": median, "best of 625 boxes on train": best}),
+    ]
+
+
+def _floors(floors: dict[str, Floor]) -> str:
+    splits = list(next(iter(floors.values())).mean_iou)
+    heads = ["constant box", "x1, y1, x2, y2"]
+    heads += [f"{what}, {split}" for split in splits for what in ("mean IoU", "IoU > .5")]
+    rows = []
+    for name, floor in floors.items():
+        cells = [html.safe(name), ", ".join(f"{side:.3f}" for side in floor.box)]
+        for split in splits:
+            cells += [f"{floor.mean_iou[split]:.3f}", f"{100 * floor.share[split]:.1f} %"]
+        rows.append(cells)
+    return html.table(heads, rows, numeric=range(2, len(heads)))
+
+
+def common_folder(findings: Sequence[Finding]) -> str:
+    """The deepest folder that holds all files of findings; `""` where they share none."""
+    folders = {finding.file.rpartition("/")[0] for finding in findings if finding.file}
+    try:
+        return os.path.commonpath(folders) if folders else ""
+    except ValueError:  # Absolute and relative paths have nothing in common.
+        return ""
+
+
+def _kind(kind: str, findings: Sequence[Finding], result: CheckResult, root: str) -> list[str]:
+    about = kind_of(kind)
+    shown = findings[:MOST_ROWS]
+    rows = [
+        (
+            html.safe(one.file.removeprefix(root).lstrip("/")),
+            str(one.row or ""),
+            html.safe(one.message, 600),
+        )
+        for one in shown
+    ]
+    more = len(findings) - len(shown)
+    parts = [
+        f'<h3 id="{html.safe(kind)}">{html.chip(about.severity)} {html.safe(about.title)} '
+        f"({len(findings):,})</h3>",
+        f"<p>{html.safe(about.mend[0].upper() + about.mend[1:])}.</p>",
+    ]
+    figures, pictured = fault_figures(findings, boxes_on=result.rules.boxes_on)
+    if figures:
+        parts.append(html.gallery(figures))
+    if len(findings) > pictured > 0:
+        parts.append(f'<p class="quiet">{pictured} of {len(findings):,} in pictures.</p>')
+    parts.append(
+        f"<details{' open' if len(findings) <= 5 else ''}><summary>List</summary>"
+        + html.table(("file", "row", "finding"), rows, numeric=(1,))
+        + (f"<p>And {more:,} more in {FINDINGS_FILE}.</p>" if more else "")
+        + "</details>"
+    )
+    return parts
+
+
+def _plain(finding: Finding) -> dict[str, Any]:
+    return {
+        "severity": finding.severity,
+        "kind": finding.kind,
+        "file": finding.file,
+        "row": finding.row,
+        "place": place(finding),
+        "message": finding.message,
+        "mend": finding.mend,
+        "image": finding.image.path if finding.image else None,
+    }

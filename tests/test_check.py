@@ -1,0 +1,496 @@
+"""The data check: every planted fault is found once, at its file and row; a clean set has none.
+
+The planted files are made by PIL or byte by byte; what is expected is written down by hand.
+"""
+
+import csv
+import json
+import struct
+import sys
+import zlib
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from loc_keras.data.annotations import Annotated, Annotations, Fault, ImageRef, Split
+from loc_keras.data.check.boxes import box_findings
+from loc_keras.data.check.catalogue import CATALOGUE, count_by_kind, kind_of
+from loc_keras.data.check.classes import class_findings, misspelt
+from loc_keras.data.check.coverage import orphan_findings
+from loc_keras.data.check.floor import best_floor, median_floor, single_boxes
+from loc_keras.data.check.images import inspect_images
+from loc_keras.data.check.objects import CheckedObject
+from loc_keras.data.check.run import CheckResult, check_data, quick_check
+from loc_keras.data.looks import near_pairs
+from loc_keras.data.readers.csv_file import read_csv
+from loc_keras.data.resolve import ResolveRules, resolve
+from loc_keras.report.data_thumbs import thumb_of
+
+Row = Sequence[object]
+
+SIZE = (60, 40)
+COLUMNS = ("file", "label", "x1", "y1", "x2", "y2", "width", "height")
+SPLITS = {
+    "train": {"csv": "train.csv", "images": "images"},
+    "test": {"csv": "test.csv", "images": "images"},
+}
+
+
+def picture(seed: int, size: tuple[int, int] = SIZE) -> Image.Image:
+    """A coarse pattern that no other seed shares: near duplicates would be found otherwise."""
+    cells = np.random.default_rng(seed).integers(0, 256, (6, 9, 3), dtype=np.uint8)
+    return Image.fromarray(cells).resize(size, Image.Resampling.NEAREST)
+
+
+def encoded(image: Image.Image, form: str, **options: object) -> bytes:
+    buffer = BytesIO()
+    image.save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def turned_jpeg(seed: int, orientation: int) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return encoded(picture(seed), "JPEG", exif=exif)
+
+
+def huge_png() -> bytes:
+    """A PNG file of some bytes that declares 100,000 x 100,000 px."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        checksum = struct.pack(">I", zlib.crc32(kind + content))
+        return struct.pack(">I", len(content)) + kind + content + checksum
+
+    header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IEND", b"")
+
+
+def write_set(root: Path, images: dict[str, bytes], rows: dict[str, list[Row]]) -> Path:
+    (root / "images").mkdir(parents=True)
+    for name, content in images.items():
+        (root / "images" / name).write_bytes(content)
+    for name, lines in rows.items():
+        with (root / name).open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows(lines)
+    return root
+
+
+def read_set(root: Path) -> Annotations:
+    return read_csv(str(root), splits=SPLITS, columns=COLUMNS, units="pixel")
+
+
+def good(name: str, label: str) -> Row:
+    return (name, label, 10, 10, 40, 30, *SIZE)
+
+
+def clean_set(root: Path) -> Path:
+    images = {f"{label}{n}.png": encoded(picture(ord(label) + 1000 * n), "PNG")
+              for label in "cd" for n in range(10)}  # fmt: skip
+    rows = {
+        split: [good(f"{label}{n}.png", {"c": "cat", "d": "dog"}[label])
+                for label in "cd" for n in numbers]
+        for split, numbers in (("train.csv", range(6)), ("test.csv", range(6, 10)))
+    }  # fmt: skip
+    return write_set(root, images, rows)
+
+
+def planted_set(root: Path) -> tuple[Path, list[tuple[str, str, int]]]:
+    """A data set with every fault, and the (kind, file, row) to be found."""
+    images: dict[str, bytes] = {}
+    train: list[Row] = []
+    expected: list[tuple[str, str, int]] = []
+
+    def plant(kinds: str, row: Row, content: bytes | None = None) -> None:
+        train.append(row)
+        if content is not None:
+            images[str(row[0])] = content
+        expected.extend((kind, "train.csv", len(train)) for kind in kinds.split())
+
+    for label, name in (("cat", "c"), ("dog", "d")):
+        for n in range(6):
+            plant("", good(f"{name}{n}.png", label), encoded(picture(n + 10 * ord(name)), "PNG"))
+    jpeg = encoded(picture(100), "JPEG")
+    png = encoded(picture(101), "PNG")
+    plant("missing_image", good("missing.png", "cat"))
+    plant("empty", good("empty.png", "cat"), b"")
+    plant("not_image", good("words.jpg", "cat"), b"these are words, no picture")
+    plant("truncated", good("cut.jpg", "cat"), jpeg[: len(jpeg) // 2])
+    plant("truncated", good("cut tail.png", "cat"), png[:-6])
+    plant("truncated_header", good("header.png", "cat"), png[:12])
+    plant("too_large", good("huge.png", "cat"), huge_png())
+    plant("wrong_ending", good("really a jpeg.png", "cat"), encoded(picture(102), "JPEG"))
+    deep = Image.fromarray((np.asarray(picture(103).convert("L")).astype(np.uint16) << 8) + 7)
+    plant("mode_16bit", good("deep.png", "cat"), encoded(deep, "PNG"))
+    plant("mode_cmyk", good("cmyk.jpg", "cat"), encoded(picture(104).convert("CMYK"), "JPEG"))
+    plant("mode_palette", good("few.png", "cat"), encoded(picture(105).quantize(8), "PNG"))
+    plant(
+        "mode_alpha", good("see-through.png", "cat"), encoded(picture(106).convert("RGBA"), "PNG")
+    )
+    frames = encoded(picture(107), "GIF", save_all=True, append_images=[picture(108)])
+    plant("animated", good("moves.gif", "cat"), frames)
+    plant("exif_turned", good("turned.jpg", "dog"), turned_jpeg(109, 6))
+    upright = ("conflict.jpg", "dog", 10, 10, 30, 40, SIZE[1], SIZE[0])
+    plant("exif_turned exif_conflict", upright, turned_jpeg(110, 6))
+    plant(
+        "size_mismatch",
+        ("scaled.png", "dog", 10, 10, 80, 60, 120, 80),
+        encoded(picture(111), "PNG"),
+    )
+
+    def box(kind: str, *sides: object) -> None:
+        seed = 120 + len(train)
+        plant(kind, (f"box{seed}.png", "dog", *sides, *SIZE), encoded(picture(seed), "PNG"))
+
+    box("not_finite", 10, "nan", 40, 30)
+    box("inverted", 40, 10, 10, 30)
+    box("zero_area", 10, 20, 40, 20)
+    box("outside_image", 10, 10, 90, 30)
+    box("box_overhang", 10, 10, 60.5, 30)
+    box("box_tiny", 10, 10, 13, 30)
+    box("box_full_frame", 0, 0, 60, 40)
+    plant("class_spelling", good("capital.png", "Cat"), encoded(picture(130), "PNG"))
+    plant("duplicate_image", good("copy of c0.png", "cat"), images["c0.png"])
+    plant("duplicate_image duplicate_conflict", good("copy of c1.png", "dog"), images["c1.png"])
+    far = ("copy of c2.png", "cat", 45, 31, 59, 39, *SIZE)
+    plant("duplicate_image duplicate_boxes_differ", far, images["c2.png"])
+    similar = Image.open(BytesIO(images["c3.png"]))
+    plant("near_duplicate", good("like c3.jpg", "cat"), encoded(similar, "JPEG", quality=92))
+    plant("several_boxes", good("two.png", "cat"), encoded(picture(131), "PNG"))
+    plant("", ("two.png", "cat", 41, 31, 59, 39, *SIZE))
+    plant("duplicate_row", good("c4.png", "cat"))
+    plant("outside", good("../../elsewhere.png", "cat"))
+    plant("columns", ("c5.png", "cat", 1, 2))
+    plant("number", ("c5.png", "cat", "left", 10, 40, 30, *SIZE))
+    images["orphan.png"] = encoded(picture(132), "PNG")
+    expected.append(("orphan_image", "images/orphan.png", 0))
+    test = [good(f"t{n}.png", label) for n, label in enumerate(("cat", "dog") * 2)]
+    images |= {f"t{n}.png": encoded(picture(200 + n), "PNG") for n in range(4)}
+    test += [good("copy of d0.png", "dog"), good("bird.png", "bird")]
+    images |= {"copy of d0.png": images["d0.png"], "bird.png": encoded(picture(210), "PNG")}
+    expected += [("duplicate_across_splits", "test.csv", 5), ("class_unknown", "test.csv", 6)]
+    # Of the data set as a whole: "Cat" makes a class of one, and deep.png is the grey one.
+    expected += [(kind, "", 0) for kind in ("class_imbalance", "class_rare", "mixed_channels")]
+    write_set(root, images, {"train.csv": train, "test.csv": test})
+    return root, expected
+
+
+def places(result: CheckResult, root: Path) -> list[tuple[str, str, int]]:
+    return sorted((one.kind, one.file.removeprefix(f"{root}/"), one.row) for one in result.findings)
+
+
+def test_every_planted_fault_is_found_once_at_its_place(tmp_path: Path) -> None:
+    root, expected = planted_set(tmp_path / "set")
+    result = check_data(read_set(root), ResolveRules())
+    assert places(result, root) == sorted(expected)
+
+
+def test_quick_check_finds_all_that_needs_no_pixels(tmp_path: Path) -> None:
+    root, expected = planted_set(tmp_path / "set")
+    result = quick_check(read_set(root), ResolveRules())
+    # Only pixels tell that a file is cut behind its header, or that two pictures look alike.
+    pixels = ("truncated", "near_duplicate")
+    assert places(result, root) == sorted(one for one in expected if one[0] not in pixels)
+    assert not result.decoded
+
+
+def test_clean_set_has_no_finding(tmp_path: Path) -> None:
+    annotations = read_set(clean_set(tmp_path / "set"))
+    assert check_data(annotations, ResolveRules()).findings == []
+    assert quick_check(annotations, ResolveRules()).findings == []
+
+
+def test_what_training_refuses_is_an_error_of_the_check(tmp_path: Path) -> None:
+    root, _ = planted_set(tmp_path / "set")
+    annotations = read_set(root)
+    refused = {(one.file, one.row) for one in resolve(annotations, ResolveRules()).errors}
+    found = check_data(annotations, ResolveRules()).findings
+    errors = {(one.file, one.row) for one in found if one.severity == "error"}
+    assert refused and refused <= errors
+
+
+def test_every_kind_tells_how_to_mend_it() -> None:
+    for name, kind in CATALOGUE.items():
+        assert kind.severity in ("error", "warning", "note"), name
+        assert kind.title and kind.mend and not kind.mend.endswith("."), name
+    assert kind_of("a kind that a new reader made up").severity == "error"
+
+
+def test_reader_faults_come_through_unchanged() -> None:
+    fault = Fault("a.xml", 3, "names no object", "no_object")
+    result = quick_check(Annotations({"train": []}, "pixel", [fault]), ResolveRules())
+    (finding,) = result.findings
+    assert finding[:4] == ("no_object", "a.xml", 3, "names no object")
+
+
+def thing(
+    box: tuple[float, float, float, float],
+    *,
+    label: str = "cat",
+    size: tuple[int, int] = (100, 100),
+    split: Split = "train",
+    name: str = "a.png",
+    row: int = 1,
+) -> CheckedObject:
+    one = Annotated(ImageRef(name), name, label, box, "a.csv", row)
+    return CheckedObject(split, one, size, box, "fraction")
+
+
+@pytest.mark.parametrize(
+    ("box", "kinds"),
+    [
+        ((0.1, 0.1, 0.5, 0.5), []),
+        ((0.0, 0.1, 1.0, 0.5), []),
+        ((0.1, 0.1, 1.0005, 0.5), ["box_overhang"]),
+        ((0.1, 0.1, 1.002, 0.5), ["outside_image"]),  # beyond 1e-3
+        ((0.1, 0.1, 1 + 1e-9, 0.5), []),  # rounding
+        ((0.5, 0.1, 0.1, 0.5), ["inverted"]),
+        ((0.5, 0.1, 0.5, 0.5), ["zero_area"]),
+        ((0.1, float("inf"), 0.5, 0.5), ["not_finite"]),
+        ((0.1, 0.1, 0.135, 0.5), ["box_tiny"]),  # 3.5 px of 100
+        ((0.1, 0.1, 0.141, 0.5), []),  # 4.1 px
+    ],
+)
+def test_box_findings(box: tuple[float, float, float, float], kinds: list[str]) -> None:
+    assert [one.kind for one in box_findings([thing(box)])] == kinds
+
+
+def test_small_share_of_a_large_image_is_tiny() -> None:
+    # 5 x 5 px of 200 x 200 are 0.0625 % of the area, below 0.1 %.
+    found = box_findings([thing((0.5, 0.5, 0.525, 0.525), size=(200, 200))])
+    assert [one.kind for one in found] == ["box_tiny"]
+
+
+def test_full_frames_are_odd_only_where_they_are_few() -> None:
+    full, part = thing((0.0, 0.0, 1.0, 1.0)), thing((0.2, 0.2, 0.7, 0.7))
+    assert [one.kind for one in box_findings([full, part, part])] == ["box_full_frame"]
+    assert box_findings([full, full, part]) == []
+
+
+def test_misspelt_labels() -> None:
+    counts = {"bicycle": 80, "bicycel": 2, "Bicycle ": 9, "cat": 50, "car": 40, "bus": 3}
+    # By hand: a slip beside a frequent name, and one that case and a space part from it; cat and
+    # car are both frequent, bus resembles none.
+    assert misspelt(counts) == {"bicycel": "bicycle", "Bicycle ": "bicycle"}
+
+
+def test_numbers_are_not_misspelt() -> None:
+    assert misspelt({"1001": 90, "1002": 2, "sign12": 90, "sign13": 3}) == {}
+
+
+def test_unlisted_class_has_a_hint() -> None:
+    objects = [thing((0.1, 0.1, 0.5, 0.5), label=label, row=row)
+               for row, label in enumerate(["cat"] * 6 + ["Cat", "zebra"])]  # fmt: skip
+    found = [
+        one for one in class_findings(objects, ["cat"], ["train"]) if one.kind == "class_unknown"
+    ]
+    assert [one.row for one in found] == [6, 7]
+    assert "is it 'cat'?" in found[0].message and "is it" not in found[1].message
+
+
+def test_balance_of_classes() -> None:
+    objects = [thing((0.1, 0.1, 0.5, 0.5), label=label) for label in ["a"] * 66 + ["b"] * 6]
+    objects += [thing((0.1, 0.1, 0.5, 0.5), label="a", split="test")]
+    found = class_findings(objects, ["a", "b", "c"], ["train", "test"])
+    # 66 is more than ten times 6; b has none in test; c has none at all.
+    assert [(one.kind, one.message.split("'")[1]) for one in found] == [
+        ("class_imbalance", "a"),
+        ("class_absent", "b"),
+        ("class_rare", "c"),
+    ]
+
+
+def test_orphans_that_a_fault_names_are_not_told_twice(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png", "c d.png", "notes.txt", "e.png"):
+        (tmp_path / name).touch()
+    faults = [
+        Fault(str(tmp_path / "a.xml"), 0, "names no object", "no_object"),
+        Fault("list.csv", 4, "names no object in 'c d.png'", "no_object"),
+    ]
+    named = Annotated(ImageRef(str(tmp_path / "b.png")), "b.png", "x", (0, 0, 1, 1), "f", 1)
+    annotations = Annotations({"train": [named]}, "pixel", faults, folders=[str(tmp_path)])
+    assert [one.file for one in orphan_findings(annotations)] == [str(tmp_path / "e.png")]
+
+
+@given(st.lists(st.integers(0, 2**64 - 1), max_size=12), st.integers(0, 2**64 - 1))
+def test_near_pairs_are_those_of_all_against_all(looks: list[int], flips: int) -> None:
+    # Some that are near: the first with up to six bits turned.
+    looks = [*looks, *(looks[0] ^ (flips & mask) for mask in (0b1111, 0b111111) if looks)]
+    told = near_pairs(looks)
+    enough = [6 <= look.bit_count() <= 58 for look in looks]
+    expected = []
+    for later in range(len(looks)):
+        for earlier in range(later):
+            near = bin(looks[later] ^ looks[earlier]).count("1") <= 4
+            if near and enough[later] and enough[earlier]:
+                expected.append((earlier, later))
+                break
+    assert told == expected
+
+
+def test_floor_of_constant_boxes() -> None:
+    objects = [
+        thing(box, name=f"{number}.png", split=split)
+        for number, (split, box) in enumerate(
+            [
+                ("train", (0.0, 0.0, 0.4, 0.4)),
+                ("train", (0.2, 0.2, 0.6, 0.6)),
+                ("train", (0.4, 0.4, 0.8, 0.8)),
+                ("test", (0.2, 0.2, 0.6, 0.4)),
+            ]
+        )
+    ]
+    boxes = single_boxes(objects, "skip")
+    floor = median_floor(boxes)
+    assert floor is not None
+    # By hand: the median is the middle box; with the two others it shares .04 of .28, and of the
+    # test box it has all of .08 in .16, so its IoU is exactly .5, which is not above .5.
+    assert floor.box == pytest.approx((0.2, 0.2, 0.6, 0.6))
+    assert floor.mean_iou["train"] == pytest.approx((1 + 2 * 0.04 / 0.28) / 3)
+    assert floor.mean_iou["test"] == pytest.approx(0.5)
+    assert floor.share["train"] == pytest.approx(1 / 3)
+    best = best_floor(boxes)
+    assert best is not None and best.mean_iou["train"] >= floor.mean_iou["train"] - 1e-6
+
+
+def test_image_with_several_boxes_counts_by_policy() -> None:
+    objects = [thing((0.0, 0.0, 0.2, 0.2)), thing((0.1, 0.1, 0.9, 0.9))]
+    assert single_boxes(objects, "skip") == {}
+    assert single_boxes(objects, "first")["train"].tolist() == [pytest.approx([0, 0, 0.2, 0.2])]
+    assert single_boxes(objects, "largest")["train"].tolist() == [
+        pytest.approx([0.1, 0.1, 0.9, 0.9])
+    ]
+
+
+def config_file(root: Path, *, more: str = "") -> Path:
+    columns = ", ".join(COLUMNS)
+    splits = ", ".join(
+        f"{split}: {{csv: {entry['csv']}, images: {entry['images']}}}"
+        for split, entry in SPLITS.items()
+    )
+    text = (
+        f"data:\n  image_size: 32\n  source:\n    format: csv\n    path: {json.dumps(str(root))}\n"
+        f"    csv: {{units: pixel, columns: [{columns}], splits: {{{splits}}}}}\n{more}"
+    )
+    path = root.parent / "check me.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_door_says_clean_and_exits_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from loc_keras.check import main
+
+    config = config_file(clean_set(tmp_path / "set"))
+    assert main(["--config", str(config)]) == 0
+    assert "clean" in capsys.readouterr().out
+    assert main(["--config", str(config), "--quick"]) == 0
+
+
+def test_door_lists_kinds_and_exits_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from loc_keras.check import main
+
+    root, expected = planted_set(tmp_path / "set")
+    assert main(["--config", str(config_file(root)), "--report", str(tmp_path / "report")]) == 1
+    out = " ".join(capsys.readouterr().out.split())
+    kinds = {kind for kind, _, _ in expected}
+    assert all(f"{kind_of(kind).severity}: {kind_of(kind).title}" in out for kind in kinds)
+    found = json.loads((tmp_path / "report" / "findings.json").read_text(encoding="utf-8"))
+    told = sorted(
+        (one["kind"], one["file"].removeprefix(f"{root}/"), one["row"]) for one in found["findings"]
+    )
+    assert told == sorted(expected)
+    assert sum(found["kinds"].values()) == sum(found["counts"].values()) == len(expected)
+
+
+@pytest.mark.slow
+def test_faulty_data_can_be_previewed(tmp_path: Path) -> None:
+    from loc_keras.check import main
+
+    root, _ = planted_set(tmp_path / "set")
+    config = config_file(root, more="augment: {flip: true}\n")
+    arguments = ["--config", str(config), "--quick", "--preview", "6"]
+    assert main([*arguments, "--report", str(tmp_path / "out")]) == 1
+    with Image.open(tmp_path / "out" / "preview.png") as page:
+        page.load()
+
+
+def test_door_refuses_misuse(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from loc_keras.check import main
+
+    assert main(["--config", str(tmp_path / "none.yaml")]) == 2
+    config = config_file(clean_set(tmp_path / "set"))
+    gone = ["--config", str(config), "--set", f"data.source.path={tmp_path / 'gone'}"]
+    assert main(gone) == 2
+    assert "does not exist" in capsys.readouterr().err
+    for more in (["--preview", "0"], ["--quick", "--fix", str(tmp_path / "new")]):
+        with pytest.raises(SystemExit) as stop:
+            main(["--config", str(config), *more])
+        assert stop.value.code == 2
+
+
+def test_digits_have_nothing_to_check_but_can_be_previewed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from loc_keras.check import main
+
+    digits = np.random.default_rng(0).integers(0, 256, (300, 28, 28), dtype=np.uint8)
+    labels = np.arange(300) % 10
+    np.savez(tmp_path / "few.npz", x_train=digits, y_train=labels, x_test=digits, y_test=labels)
+    text = f"data: {{source: {{path: {json.dumps(str(tmp_path / 'few.npz'))}}}}}\n"
+    (tmp_path / "digits.yaml").write_text(text, encoding="utf-8")
+    config = ["--config", str(tmp_path / "digits.yaml")]
+    assert main([*config, "--preview", "5", "--report", str(tmp_path / "out")]) == 0
+    assert "synthetic" in capsys.readouterr().out
+    with Image.open(tmp_path / "out" / "preview.png") as page:
+        page.load()
+        assert min(page.size) > 100
+
+
+def test_counts_put_errors_first() -> None:
+    from loc_keras.data.check.catalogue import Finding
+
+    kinds = ["box_tiny", "box_tiny", "inverted", "several_boxes"]
+    found = count_by_kind([Finding(kind, "f", 1, "") for kind in kinds])
+    assert list(found.items()) == [("inverted", 1), ("box_tiny", 2), ("several_boxes", 1)]
+
+
+@pytest.mark.slow
+def test_no_damage_to_an_image_stops_the_check(tmp_path: Path) -> None:
+    # Bytes changed at random, half of them in the header; every fifth file is also cut.
+    rng = np.random.default_rng(0)
+    forms = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
+    seeds = [encoded(picture(1), form) for form in forms] + [turned_jpeg(2, 6)]
+    refs = []
+    for number in range(2000):
+        content = bytearray(seeds[number % len(seeds)])
+        reach = min(len(content), 200) if number % 2 else len(content)
+        for place in rng.integers(0, reach, rng.integers(1, 8)):
+            content[place] = rng.integers(256)
+        end = rng.integers(0, len(content)) if number % 5 == 0 else len(content)
+        path = tmp_path / f"{number}.png"
+        path.write_bytes(bytes(content[:end]))
+        refs.append(ImageRef(str(path)))
+    facts = inspect_images(refs, decode=True, near=True)
+    assert len(facts) == 2000
+    assert {one.trouble for one in facts.values()} - {""} <= set(CATALOGUE)
+    assert sum(not one.trouble for one in facts.values()) > 200
+    for ref in refs:
+        thumb_of(ref, (0.1, 0.1, 0.5, 0.5))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a link")
+def test_name_behind_a_link_that_leads_out_is_not_opened(tmp_path: Path) -> None:
+    secret = tmp_path / "secret.png"
+    secret.write_bytes(encoded(picture(1), "PNG"))
+    root = clean_set(tmp_path / "set")
+    (root / "images" / "link.png").symlink_to(secret)
+    with (root / "train.csv").open("a", encoding="utf-8") as file:
+        file.write("link.png,cat,10,10,40,30,60,40\n")
+    result = check_data(read_set(root), ResolveRules())
+    assert ("outside", "train.csv", 13) in places(result, root)
+    assert all("secret" not in ref.path for ref in result.images)
