@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from loc_keras.config_augment import AugmentConfig
 from loc_keras.config_base import Count, Section, Share, Text, Weight
-from loc_keras.config_data import AugmentConfig, DataConfig
+from loc_keras.config_data import DataConfig
 
 
 class BackboneConfig(Section):

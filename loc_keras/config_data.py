@@ -1,17 +1,14 @@
-"""The section `data` of the config, and `augment`."""
+"""The section `data` of the config."""
 
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from loc_keras.config_base import (
-    Degrees,
-    Half,
     HeightWidth,
     Section,
     Share,
     Text,
-    Unit,
     height_width,
 )
 from loc_keras.config_source import SourceConfig
@@ -74,38 +71,3 @@ class DataConfig(Section):
     def _channels_counted(cls, value: Any) -> Any:
         # Python holds True equal to 1, so a Literal alone would let it pass.
         return str(value).lower() if isinstance(value, bool) else value
-
-
-class AugmentConfig(Section):
-    """Random changes to training images; the box moves along. All are off by default."""
-
-    digit_rotation: Degrees = Field(
-        default=0.0, description="Digits only: turn within the square by up to +- degrees, 0..45."
-    )
-    digit_scale: Half = Field(
-        default=0.0,
-        description="Digits only: resize in the square by up to the factor 1 + this, either way, "
-        "0..0.5.",
-    )
-    digit_shear: Half = Field(
-        default=0.0, description="Digits only: slant by up to +- px sideways per px down, 0..0.5."
-    )
-    digit_aspect: Half = Field(
-        default=0.0,
-        description="Digits only: change width to height by up to the factor 1 + this, either way, "
-        "0..0.5.",
-    )
-    flip: bool = Field(default=False, description="Mirror left and right for half of the images.")
-    translate: Half = Field(
-        default=0.0, description="Shift each axis by up to +- fraction of its side, 0..0.5."
-    )
-    scale: Share = Field(
-        default=0.0, description="Resize by up to the factor 1 + this, either way, 0..0.9."
-    )
-    rotation: Degrees = Field(
-        default=0.0, description="Turn about the centre by up to +- degrees, 0..45."
-    )
-    brightness: Unit = Field(
-        default=0.0, description="Add up to +- fraction of the full pixel range, 0..1."
-    )
-    contrast: Unit = Field(default=0.0, description="Multiply the contrast by 1 +- fraction, 0..1.")

@@ -60,28 +60,41 @@ def class_index(labels: Tensor, probabilities: Tensor) -> Tensor:
     """Return labels as int32 in the leading shape of the probabilities.
 
     Args:
-        labels: (...) or (..., 1), any numeric dtype.
+        labels: (...) or (..., 1) class numbers of any numeric dtype, or (..., K) with a share for
+            each class, of which the largest counts (the first of equal ones).
         probabilities: (..., K).
 
     Raises:
-        DataError: The labels have another shape; one-hot labels, for example.
+        DataError: The labels have another shape.
     """
     labels = ops.convert_to_tensor(labels)
+    if is_shared(labels, probabilities):
+        return ops.cast(ops.argmax(labels, axis=-1), "int32")
     shape, expected = tuple(labels.shape), tuple(probabilities.shape)[:-1]
     if len(shape) == len(expected) + 1 and shape[-1] == 1:
         labels, shape = ops.squeeze(labels, -1), shape[:-1]
     if not boxes.shapes_agree(shape, expected):
         raise DataError(
             f"Labels must be class numbers in the shape {expected}, that of the probabilities "
-            f"without their last axis, but have the shape {shape}; one-hot labels are not taken."
+            f"without their last axis, or shares of the classes in the full shape "
+            f"{tuple(probabilities.shape)}, but have the shape {shape}."
         )
     return ops.cast(labels, "int32")
+
+
+def is_shared(labels: Tensor, probabilities: Tensor) -> bool:
+    """Tell labels (..., K), a share for each class, from class numbers (...) or (..., 1).
+
+    With a single class both look alike and are taken as numbers.
+    """
+    shape, expected = tuple(labels.shape), tuple(probabilities.shape)
+    return expected[-1] != 1 and len(shape) == len(expected) and shape[-1] == expected[-1]
 
 
 def class_cross_entropy(
     labels: Tensor, probabilities: Tensor, *, label_smoothing: float = 0.0
 ) -> Tensor:
-    """Return the cross entropy of integer labels against probabilities, with smoothed labels.
+    """Return the cross entropy of labels against probabilities, with smoothed labels.
 
     Of each target's probability mass, `label_smoothing` is spread evenly over all K classes, the
     labelled one included (Szegedy et al. 2016, section 7).
@@ -91,8 +104,9 @@ def class_cross_entropy(
     elsewhere probabilities are clipped to [1e-7, 1 - 1e-7].
 
     Args:
-        labels: (...) or (..., 1), any numeric dtype. A label outside 0..K - 1 has no class of its
-            own and costs only the smoothed part.
+        labels: (...) or (..., 1) class numbers of any numeric dtype, or (..., K) with a share for
+            each class, which sum to 1. A number outside 0..K - 1 has no class of its own and costs
+            only the smoothed part.
         probabilities: (..., K), floating point.
         label_smoothing: Between 0 (none) and 1 (uniform targets).
 
@@ -103,9 +117,14 @@ def class_cross_entropy(
         DataError: The shapes do not match.
     """
     probabilities = ops.convert_to_tensor(probabilities)
+    labels = ops.convert_to_tensor(labels)
     num_classes = probabilities.shape[-1]
-    hard = ops.one_hot(class_index(labels, probabilities), num_classes, dtype=probabilities.dtype)
-    target = hard * (1 - label_smoothing) + label_smoothing / num_classes
+    if is_shared(labels, probabilities):
+        shares = ops.cast(labels, probabilities.dtype)
+    else:
+        index = class_index(labels, probabilities)
+        shares = ops.one_hot(index, num_classes, dtype=probabilities.dtype)
+    target = shares * (1 - label_smoothing) + label_smoothing / num_classes
     return ops.categorical_crossentropy(target, probabilities)
 
 
@@ -197,9 +216,10 @@ class BoxLoss(keras.losses.Loss):
 
 @keras.saving.register_keras_serializable(package=_PACKAGE)
 class ClassLoss(keras.losses.Loss):
-    """Cross entropy of integer labels against softmax probabilities; see `class_cross_entropy`.
+    """Cross entropy of labels against softmax probabilities; see `class_cross_entropy`.
 
-    Shapes: y_true (N,) or (N, 1) labels, y_pred (N, K) probabilities.
+    Shapes: y_true (N,) or (N, 1) class numbers or (N, K) shares of the classes, y_pred (N, K)
+    probabilities.
 
     Args:
         label_smoothing: Share of the target spread evenly over all classes, in [0, 1].

@@ -1,12 +1,12 @@
 """Streaming metrics of localization: thin Keras shells over pure functions of one batch.
 
-Every metric is a weighted mean over images, so batches of any sizes give what one pass gives. The
-state is float32. A weight of 0 leaves its image out altogether, no weights are weights of 1, and
-where the weights sum to 0 the result is 0.
+Every metric is a weighted mean over images with a float32 state: any batches give what one pass
+gives. A weight of 0 leaves its image out, no weights are weights of 1, and 0 is their empty mean.
 
 Metrics of the `bbox` output alone take boxes. The joint metrics take the dicts that the model
 takes and gives: targets `{"softmax": (N,) integer labels, "bbox": (N, 4)}` and predictions
-`{"softmax": (N, K) probabilities, "bbox": (N, 4)}`.
+`{"softmax": (N, K) probabilities, "bbox": (N, 4)}`. Labels (N, K) are shares of the classes, of
+which the largest is the true class.
 """
 
 from abc import ABC, abstractmethod
@@ -38,7 +38,7 @@ def hits_top_k(labels: Tensor, probabilities: Tensor, k: int) -> Tensor:
     outside 0..K - 1, is never a hit.
 
     Args:
-        labels: (N,) or (N, 1), any numeric dtype.
+        labels: (N,) or (N, 1), any numeric dtype, or shares of the classes (N, K).
         probabilities: (N, K), or any scores that rise with them.
         k: At least 1; more than K counts as K.
 
@@ -156,7 +156,7 @@ class LocalizationMetric(WeightedMean, ABC):
         """Add a batch.
 
         Args:
-            y_true: `{"softmax": (N,) or (N, 1) labels, "bbox": (N, 4)}`.
+            y_true: `{"softmax": (N,), (N, 1) or (N, K) labels, "bbox": (N, 4)}`.
             y_pred: `{"softmax": (N, K) probabilities, "bbox": (N, 4)}`.
             sample_weight: None, weights (N,), or a dict with one for each output, of which the
                 weight of `bbox` counts.
@@ -269,6 +269,11 @@ class MaxBoxAccV2(LocalizationMetric):
     def get_config(self) -> dict[str, Any]:
         """Return every argument, for saving."""
         return {**super().get_config(), "thresholds": list(self.thresholds)}
+
+
+def class_metrics() -> list[keras.metrics.Metric]:
+    """Return new metrics of the `softmax` output: accuracy, of labels as `hits_top_k` takes."""
+    return [keras.metrics.MeanMetricWrapper(hits_top_k, name="accuracy", dtype="float32", k=1)]
 
 
 def bbox_metrics() -> list[keras.metrics.Metric]:

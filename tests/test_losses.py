@@ -132,9 +132,21 @@ def test_class_loss_takes_labels_as_a_column_and_of_any_type(dtype: str) -> None
     np.testing.assert_array_equal(rows, loss(LABELS, PROBABILITIES))
 
 
-def test_class_loss_refuses_one_hot_labels() -> None:
-    with pytest.raises(DataError, match=r"shape \(4,\).*but have the shape \(4, 3\); one-hot"):
-        losses.ClassLoss()(np.eye(3)[LABELS], PROBABILITIES)
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_class_loss_takes_shares_of_classes(smoothing: float) -> None:
+    loss = losses.ClassLoss(smoothing, reduction="none")
+    one_hot = np.eye(3, dtype="float32")[LABELS]
+    np.testing.assert_allclose(loss(one_hot, PROBABILITIES), loss(LABELS, PROBABILITIES), rtol=1e-6)
+    # The loss is linear in the target, so that of a mixture is the mixture of the losses.
+    mixed = 0.7 * one_hot + 0.3 * np.roll(one_hot, 1, axis=1)
+    other = loss((LABELS + 1) % 3, PROBABILITIES)
+    expected = 0.7 * np.array(loss(LABELS, PROBABILITIES)) + 0.3 * np.array(other)
+    np.testing.assert_allclose(loss(mixed, PROBABILITIES), expected, rtol=1e-5)
+
+
+def test_class_loss_refuses_labels_of_another_shape() -> None:
+    with pytest.raises(DataError, match=r"shape \(4,\).*full shape \(4, 3\), but have.*\(4, 2\)"):
+        losses.ClassLoss()(np.eye(3)[LABELS][:, :2], PROBABILITIES)
 
 
 @pytest.mark.parametrize("smoothing", [-0.1, 1.1, math.nan])

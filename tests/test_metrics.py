@@ -276,9 +276,32 @@ def test_nan_and_unknown_labels_are_never_hits(k: int) -> None:
         assert not metrics.hits_top_k(np.array([-1, 3]), twice, k).numpy().any()
 
 
-def test_hits_top_k_refuses_one_hot_labels() -> None:
-    with pytest.raises(DataError, match="one-hot labels are not taken"):
-        metrics.hits_top_k(np.eye(4)[LABELS], PROBABILITIES, 1)
+@pytest.mark.parametrize("k", [1, 2, 3])
+def test_shares_of_classes_stand_for_the_largest(k: int) -> None:
+    shares = 0.6 * np.eye(4)[LABELS] + 0.4 * np.eye(4)[(LABELS + 1) % 4]
+    expected = metrics.hits_top_k(LABELS, PROBABILITIES, k)
+    np.testing.assert_array_equal(metrics.hits_top_k(shares, PROBABILITIES, k), expected)
+
+
+def test_hits_top_k_refuses_labels_of_another_shape() -> None:
+    with pytest.raises(DataError, match=r"but have the shape \(5, 3\)"):
+        metrics.hits_top_k(np.eye(3)[LABELS % 3], PROBABILITIES, 1)
+
+
+def test_class_accuracy_takes_numbers_and_shares() -> None:
+    # The true class is the most probable one in rows 0, 2 and 3, of weight 1, 0 and .5 out of 5.
+    for labels in (LABELS, LABELS[:, None], np.eye(4, dtype="float32")[LABELS]):
+        (accuracy,) = metrics.class_metrics()
+        assert accuracy.name == "accuracy"
+        assert float(accuracy(labels, PROBABILITIES)) == pytest.approx(3 / 5)
+        accuracy.reset_state()
+        assert float(accuracy(labels, PROBABILITIES, WEIGHTS)) == pytest.approx(1.5 / 5)
+
+
+def test_joint_metrics_take_shares_of_classes() -> None:
+    shared = {"softmax": np.eye(4, dtype="float32")[LABELS], "bbox": WHOLE}
+    for plain, soft in zip(metrics.joint_metrics(4), metrics.joint_metrics(4), strict=True):
+        assert float(soft(shared, PRED)) == float(plain(TRUE, PRED))
 
 
 # Arguments.

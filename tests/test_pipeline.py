@@ -10,7 +10,6 @@ from loc_keras.data import memory, pipeline, streams
 from loc_keras.data.digits_data import build_digits_data
 from loc_keras.data.moments import pixel_moments
 from loc_keras.data.resize import letterbox_placement, resize_boxes, resize_images, restore_boxes
-from loc_keras.data.digits_data import build_digits_data
 from loc_keras.errors import DataError
 
 FIELDS = ("index", "draws")

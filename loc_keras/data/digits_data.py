@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -45,7 +46,7 @@ def build_digits_data(
     image_size: int | tuple[int, int] | None = None,
     channels: int | None = None,
     resize: ResizeRule = "stretch",
-    augment: Mapping[str, float] | None = None,
+    augment: Mapping[str, Any] | None = None,
     cache: str = "auto",
     canvas: int = 100,
     scale: tuple[float, float] = (1.0, 1.0),

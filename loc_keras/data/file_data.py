@@ -3,6 +3,7 @@
 import hashlib
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -36,7 +37,7 @@ def build_file_data(
     image_size: int | tuple[int, int] | None = None,
     channels: int | None = None,
     resize: ResizeRule = "stretch",
-    augment: Mapping[str, float] | None = None,
+    augment: Mapping[str, Any] | None = None,
     cache: str = "auto",
     cache_dir: str = "cache",
     on_error: str = "stop",

@@ -18,6 +18,7 @@ def localization_data(
     image_shape: tuple[int, int, int],
     image_knobs: Mapping[str, Any],
     cache: str,
+    class_names: list[str],
     **facts: Any,
 ) -> LocalizationData:
     """Builds the pipelines of a data source.
@@ -29,6 +30,7 @@ def localization_data(
         image_shape: (height, width, channels) of every image.
         image_knobs: Whole-image augmentation of the training images; see `ImageAugment`.
         cache: Whether evaluation images stay in memory: `pipeline.eval_dataset`.
+        class_names: Name of each class, by index.
         **facts: The remaining fields of `LocalizationData`.
 
     Returns:
@@ -43,11 +45,12 @@ def localization_data(
             sets["train"],
             batch_size=batch_size,
             seed=seed,
-            augmentation=augmentation_from(image_knobs),
+            augmentation=augmentation_from(image_knobs, len(class_names)),
         ),
         val=evaluate(sets["val"], split=streams.VALIDATION) if "val" in sets else None,
         test=evaluate(sets["test"], split=streams.TEST) if "test" in sets else None,
         image_shape=image_shape,
+        class_names=class_names,
         steps_per_epoch=streams.steps_per_epoch(sets["train"].size, batch_size),
         **facts,
     )

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from loc_keras.losses import BoxLoss, ClassLoss, DistributionFocalLoss
-from loc_keras.metrics import bbox_metrics, joint_metrics
+from loc_keras.metrics import bbox_metrics, class_metrics, joint_metrics
 from loc_keras.models.box_heads import SIDES_LAYER
 
 Tensor = Any  # A Keras tensor; Keras has no public static type for it.
@@ -76,7 +76,7 @@ def compile_localizer(
     }
     weights = {"softmax": softmax_weight, "bbox": bbox_weight}
     metrics: dict[str, list[keras.metrics.Metric]] = {
-        "softmax": [keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+        "softmax": class_metrics(),
         "bbox": bbox_metrics(),
     }
     if SIDES_OUTPUT in model.output:

@@ -1,0 +1,215 @@
+"""Random geometry: the changes of one image composed into one map, redrawn where needed."""
+
+import math
+
+import tensorflow as tf
+
+from loc_keras.data.affine import linear_map
+from loc_keras.data.augment_boxes import (
+    ellipse_bounds,
+    hull,
+    to_centred,
+    to_fractions,
+    visible_part,
+)
+from loc_keras.data.augment_draws import CANDIDATES, Draws
+from loc_keras.data.augment_options import ImageAugment
+from loc_keras.data.projective import from_affine, matrix, tilt, warp
+
+Size = tuple[int, int]
+
+_ROUNDING = 1e-5
+"""Slack of visible shares: a crop may keep just what is asked for, computed another way."""
+
+
+def move(
+    images: tf.Tensor, boxes: tf.Tensor, draws: Draws, options: ImageAugment
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Moves images and boxes by random maps.
+
+    Of the candidates the first counts that keeps `min_visible` of the moved box's area in the
+    picture; where none does, the image is only mirrored, if at all.
+
+    Args:
+        images: uint8 (B, H, W, C).
+        boxes: float32 (B, 4), fractions.
+        draws: Uniform draws of the names that `draw_names` lists.
+        options: Ranges of the changes.
+
+    Returns:
+        Images and boxes of the same shapes and types; boxes lie in the picture.
+    """
+    if not options.warps:
+        return mirror(images, boxes, draws, options)
+    size = (images.shape[1], images.shape[2])
+    maps, moved = choose_maps(boxes, draws, size, options)
+    images = warp(images, maps, fill=options.fill)
+    return images, moved
+
+
+def mirror(
+    images: tf.Tensor, boxes: tf.Tensor, draws: Draws, options: ImageAugment
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Mirrors images and boxes alone, which needs no resampling; as `move`."""
+    for knob, axis in (("flip", 0), ("flip_vertical", 1)):
+        if not getattr(options, knob):
+            continue
+        mirrored = draws.one(knob) < 0.5
+        # Pictures are (B, y, x, C), boxes (x1, y1, x2, y2).
+        turned = tf.reverse(images, axis=[2 - axis])
+        images = tf.where(mirrored[:, tf.newaxis, tf.newaxis, tf.newaxis], turned, images)
+        sides = tf.unstack(boxes, axis=-1)
+        sides[axis], sides[axis + 2] = 1.0 - sides[axis + 2], 1.0 - sides[axis]
+        boxes = tf.where(mirrored[:, tf.newaxis], tf.stack(sides, axis=-1), boxes)
+    return images, boxes
+
+
+def choose_maps(
+    boxes: tf.Tensor, draws: Draws, size: Size, options: ImageAugment
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The map of each image and its box under it.
+
+    Args:
+        boxes: float32 (B, 4), fractions.
+        draws: Uniform draws.
+        size: Height and width in pixels.
+        options: Ranges of the changes.
+
+    Returns:
+        float64 (B, 3, 3), pixels about the centre, and float32 (B, 4), fractions in 0..1.
+    """
+    centred = to_centred(boxes, size)
+    several = random_maps(centred, draws, size, options)
+    maps = tf.concat([several, _mirror_maps(draws, options)[:, tf.newaxis]], axis=1)
+    share, bounds = visible_part(centred[:, tf.newaxis], maps, size)
+    first = first_good(share[:, :-1] >= options.min_visible - _ROUNDING)
+    maps, bounds = (tf.gather(values, first, batch_dims=1) for values in (maps, bounds))
+    if options.box_from == "ellipse":
+        # Where the picture's edge cuts the box off, the cut bounds the ellipse's box as well.
+        bounds = _intersection(bounds, ellipse_bounds(centred, maps))
+    return maps, to_fractions(bounds, size)
+
+
+def first_good(good: tf.Tensor) -> tf.Tensor:
+    """Index of the first true entry of bool (B, K), int32 (B,); K where there is none."""
+    count = good.shape[1]
+    return tf.reduce_min(tf.where(good, tf.range(count), count), axis=1)
+
+
+def random_maps(centred: tf.Tensor, draws: Draws, size: Size, options: ImageAugment) -> tf.Tensor:
+    """Candidates for the map of each image.
+
+    From first to last: perspective, crop, mirroring, scale with aspect, shear, rotation, shift.
+
+    Args:
+        centred: float64 (B, 4), boxes in pixels from the picture's centre.
+        draws: Uniform draws.
+        size: Height and width in pixels.
+        options: Ranges of the changes.
+
+    Returns:
+        float64 (B, CANDIDATES, 3, 3), pixels about the centre.
+    """
+    sides = tf.constant([size[1], size[0]], tf.float64)
+    linear = _random_linear(draws, options)
+    shift = tf.zeros_like(linear[..., 0])
+    if options.translate:
+        signed = [draws.signed("translate_x"), draws.signed("translate_y")]
+        shift = tf.stack(signed, axis=-1) * (options.translate * sides)
+    seen = centred[:, tf.newaxis]
+    tilted = None
+    if options.perspective:
+        strength = options.perspective / (sides / 2.0)
+        tilted = tilt(
+            draws.signed("perspective_x") * strength[0], draws.signed("perspective_y") * strength[1]
+        )
+        seen = hull(seen, tilted)
+    if options.crop:
+        centre, zoom = random_crop(seen, draws, size, options)
+        linear = linear * zoom[..., tf.newaxis, :]
+        shift = shift - tf.linalg.matvec(linear, centre)
+    maps = from_affine(linear, shift)
+    return maps if tilted is None else maps @ tilted
+
+
+def random_crop(
+    seen: tf.Tensor, draws: Draws, size: Size, options: ImageAugment
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Windows that hold at least `min_visible` of the box.
+
+    Along each axis the window holds at least the root of that share of the box, so both together
+    hold the share. A window too small for it is enlarged.
+
+    Args:
+        seen: float64 (B, 1 or CANDIDATES, 4), boxes in pixels from the picture's centre.
+        draws: Uniform draws.
+        size: Height and width in pixels.
+        options: Ranges of the changes.
+
+    Returns:
+        Centres of the windows in pixels from the picture's centre, and the factors that blow the
+        windows up to the picture; both float64 (B, CANDIDATES, 2), (x, y).
+    """
+    area = 1.0 - options.crop * tf.cast(draws.candidates("crop_area"), tf.float64)
+    stretch = log_uniform(draws.signed("crop_aspect"), options.crop_aspect)
+    centres, zooms = [], []
+    for axis, name, share in ((0, "crop_x", area * stretch), (1, "crop_y", area / stretch)):
+        side = float(size[1 - axis])
+        kept = math.sqrt(options.min_visible)
+        low = tf.clip_by_value(seen[..., axis], -side / 2, side / 2)
+        high = tf.clip_by_value(seen[..., axis + 2], -side / 2, side / 2)
+        needed = kept * (high - low)
+        window = tf.maximum(tf.minimum(tf.sqrt(share), 1.0) * side, needed)
+        first = tf.maximum(low + needed - window, -side / 2)
+        last = tf.minimum(side / 2 - window, high - needed)
+        draw = tf.cast(draws.candidates(name), tf.float64)
+        centres.append(first + (last - first) * draw + window / 2)
+        zooms.append(side / window)
+    return tf.stack(centres, axis=-1), tf.stack(zooms, axis=-1)
+
+
+def log_uniform(signed: tf.Tensor, largest: float) -> tf.Tensor:
+    """Factors from 1 / (1 + largest) to 1 + largest for draws in [-1, 1); float64."""
+    return tf.exp(signed * math.log1p(largest))
+
+
+def _random_linear(draws: Draws, options: ImageAugment) -> tf.Tensor:
+    """Mirroring, scale, aspect, shear and rotation, float64 (B, CANDIDATES, 2, 2)."""
+    shape = [tf.shape(draws.values)[0], CANDIDATES]
+    zero, one = tf.zeros(shape, tf.float64), tf.ones(shape, tf.float64)
+    factor = log_uniform(draws.signed("scale"), options.scale) if options.scale else one
+    # Half of the change of aspect goes to each axis, so that the area stays.
+    stretch = (
+        tf.sqrt(log_uniform(draws.signed("aspect"), options.aspect)) if options.aspect else one
+    )
+    sign_x, sign_y = _mirror_signs(draws, options)
+    angle = draws.signed("rotation") * math.radians(options.rotation) if options.rotation else zero
+    shear_x, shear_y = (
+        (draws.signed(name) * options.shear if options.shear else zero)
+        for name in ("shear_x", "shear_y")
+    )
+    linear = linear_map(angle, one, one, shear_x)
+    if options.shear:
+        linear = linear @ matrix([[one, zero], [shear_y, one]])
+    scales = [factor * stretch * sign_x[:, tf.newaxis], factor / stretch * sign_y[:, tf.newaxis]]
+    return linear * tf.stack(scales, axis=-1)[..., tf.newaxis, :]
+
+
+def _mirror_signs(draws: Draws, options: ImageAugment) -> tuple[tf.Tensor, tf.Tensor]:
+    """-1 where an image is mirrored, else 1, along x and along y; float64 (B,) each."""
+    one = tf.ones([tf.shape(draws.values)[0]], tf.float64)
+    along_x = tf.where(draws.one("flip") < 0.5, -one, one) if options.flip else one
+    if not options.flip_vertical:
+        return along_x, one
+    return along_x, tf.where(draws.one("flip_vertical") < 0.5, -one, one)
+
+
+def _mirror_maps(draws: Draws, options: ImageAugment) -> tf.Tensor:
+    """The maps that only mirror, float64 (B, 3, 3)."""
+    signs = _mirror_signs(draws, options)
+    return tf.linalg.diag(tf.stack([*signs, tf.ones_like(signs[0])], axis=-1))
+
+
+def _intersection(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    low, high = tf.maximum(a[..., :2], b[..., :2]), tf.minimum(a[..., 2:], b[..., 2:])
+    return tf.concat([low, tf.maximum(low, high)], axis=-1)

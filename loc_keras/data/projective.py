@@ -1,0 +1,139 @@
+"""Projective maps of the plane, batched, and the one resampling that applies them.
+
+A map is a float64 3 x 3 matrix for column vectors (x, y, 1), in pixels from the picture's centre
+(x right, y down); an affine one has the last row (0, 0, 1). Maps are float64 for the reason that
+`affine` gives.
+
+Bilinear resampling reads 2 x 2 source pixels, so a map that shrinks a picture below half its size
+skips some of them. The smallest factor of `scale` is 1 / 1.9 and that of `aspect` 1 / 1.22, which
+steps over 2.3 px at most and aliases little; a lower limit on the size is cheaper than a low-pass
+filter on every image.
+"""
+
+import tensorflow as tf
+
+
+def from_affine(linear: tf.Tensor, shift: tf.Tensor) -> tf.Tensor:
+    """Maps float64 (..., 3, 3) that multiply by (..., 2, 2) and add (..., 2)."""
+    top = tf.concat([linear, shift[..., tf.newaxis]], axis=-1)
+    row = tf.constant([[0.0, 0.0, 1.0]], tf.float64)
+    shape = tf.concat([tf.shape(top)[:-2], [1, 3]], axis=0)
+    return tf.concat([top, tf.broadcast_to(row, shape)], axis=-2)
+
+
+def tilt(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    """Maps that divide the point (u, v) by 1 + x u + y v; float64 (...) to (..., 3, 3)."""
+    one, zero = tf.ones_like(x), tf.zeros_like(x)
+    return matrix([[one, zero, zero], [zero, one, zero], [x, y, one]])
+
+
+def matrix(rows: list[list[tf.Tensor]]) -> tf.Tensor:
+    """Stacks entries (...) of the same shape to matrices (..., rows, columns)."""
+    return tf.stack([tf.stack(row, axis=-1) for row in rows], axis=-2)
+
+
+def map_points(points: tf.Tensor, maps: tf.Tensor) -> tf.Tensor:
+    """Moves points float64 (..., P, 2) by maps (..., 3, 3)."""
+    x, y = points[..., 0:1], points[..., 1:2]
+    columns = maps[..., tf.newaxis, :, :]
+    moved = columns[..., 0] * x + columns[..., 1] * y + columns[..., 2]
+    return moved[..., :2] / moved[..., 2:]
+
+
+def invert(maps: tf.Tensor) -> tf.Tensor:
+    """Inverse of float64 (..., 3, 3) in closed form, scaled so that its last entry is 1."""
+    rows = tf.unstack(maps, axis=-2)
+    # The columns of the inverse are the cross products of the rows, over the determinant.
+    crosses = [tf.linalg.cross(rows[1], rows[2]), tf.linalg.cross(rows[2], rows[0])]
+    adjugate = tf.stack([*crosses, tf.linalg.cross(rows[0], rows[1])], axis=-1)
+    return adjugate / adjugate[..., 2:, 2:]
+
+
+def warp(images: tf.Tensor, maps: tf.Tensor, *, fill: str) -> tf.Tensor:
+    """Resamples pictures under maps about their centre, bilinear, to pictures of the same size.
+
+    The identity and maps that move pixels by whole numbers return the very same pixel values.
+
+    Args:
+        images: uint8 (B, H, W, C).
+        maps: float64 (B, 3, 3), invertible.
+        fill: What lies outside; one of `augment_options.FILLS`.
+
+    Returns:
+        uint8 (B, H, W, C).
+    """
+    sampling = tf.cast(_sampling(maps, images.shape[1], images.shape[2]), tf.float32)
+    return _resample(images, sampling, fill)
+
+
+def _sampling(maps: tf.Tensor, height: int, width: int) -> tf.Tensor:
+    """The maps from target to source, float64 (B, 3, 3), on indices of pixels."""
+    x, y = (width - 1) / 2, (height - 1) / 2
+    back = tf.constant([[1, 0, -x], [0, 1, -y], [0, 0, 1]], tf.float64)
+    forth = tf.constant([[1, 0, x], [0, 1, y], [0, 0, 1]], tf.float64)
+    sampling = forth @ invert(maps) @ back
+    return sampling / sampling[..., 2:, 2:]
+
+
+# One loop over the target instead of a dozen intermediate pictures: compiled, this takes a quarter
+# of the time of `ImageProjectiveTransformV3`, which finds its place anew for every channel.
+@tf.function(autograph=False, jit_compile=True, reduce_retracing=False)
+def _resample(images: tf.Tensor, sampling: tf.Tensor, fill: str) -> tf.Tensor:
+    """Reads each target pixel from the source: uint8 (B, H, W, C), float32 (B, 3, 3) to uint8."""
+    height, width, channels = images.shape[1:]
+    target_x = tf.range(width, dtype=tf.float32)[tf.newaxis, tf.newaxis, :]
+    target_y = tf.range(height, dtype=tf.float32)[tf.newaxis, :, tf.newaxis]
+    x, y, scale = (
+        _entry(sampling, row, 0) * target_x
+        + _entry(sampling, row, 1) * target_y
+        + _entry(sampling, row, 2)
+        for row in range(3)
+    )
+    x, y = x / scale, y / scale
+    left, right, part_x = _neighbours(x, width, fill)
+    top, bottom, part_y = _neighbours(y, height, fill)
+    first = tf.reshape(tf.range(tf.shape(images)[0]) * (height * width), [-1, 1, 1])
+    flat = tf.reshape(images, [-1, channels])
+
+    def read(row: tf.Tensor, column: tf.Tensor) -> tf.Tensor:
+        return tf.cast(tf.gather(flat, first + row * width + column), tf.float32)
+
+    upper = _between(read(top, left), read(top, right), part_x)
+    lower = _between(read(bottom, left), read(bottom, right), part_x)
+    values = _between(upper, lower, part_y)
+    if fill in ("black", "mean"):
+        colour = _mean_colour(images) if fill == "mean" else 0.0
+        values = _between(colour, values, _coverage(x, width) * _coverage(y, height))
+    # The values lie in 0..255, so the cast of a value half a step up rounds to the nearest.
+    return tf.cast(values + 0.5, tf.uint8)
+
+
+def _entry(sampling: tf.Tensor, row: int, column: int) -> tf.Tensor:
+    return sampling[:, row, column][:, tf.newaxis, tf.newaxis]
+
+
+def _neighbours(place: tf.Tensor, side: int, fill: str) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Indices of the pixels before and after a place, and the part of the way between them."""
+    last = side - 1.0
+    if fill == "reflect":
+        # Mirrored about the picture's edge, half a pixel beyond the outermost centre.
+        turned = tf.math.floormod(place + 0.5, 2.0 * side)
+        place = tf.minimum(turned, 2.0 * side - turned) - 0.5
+    place = tf.clip_by_value(place, 0.0, last)
+    before = tf.floor(place)
+    index = tf.cast(before, tf.int32)
+    return index, tf.minimum(index + 1, side - 1), place - before
+
+
+def _coverage(place: tf.Tensor, side: int) -> tf.Tensor:
+    """1 on the picture, falling to 0 over one pixel beyond its outermost centres."""
+    return tf.clip_by_value(tf.minimum(place + 1.0, side - place), 0.0, 1.0)
+
+
+def _between(start: tf.Tensor | float, end: tf.Tensor, part: tf.Tensor) -> tf.Tensor:
+    return start + (end - start) * part[..., tf.newaxis]
+
+
+def _mean_colour(images: tf.Tensor) -> tf.Tensor:
+    """Mean colour of each picture, float32 (B, 1, 1, C)."""
+    return tf.reduce_mean(tf.cast(images, tf.float32), axis=[1, 2], keepdims=True)
