@@ -41,11 +41,12 @@ def print_data(console: Console, data: LocalizationData) -> None:
         f"data: {sizes} images of {height} x {width} x {channels}, {len(data.class_names)} classes"
     )
     for note in data.notes:
-        console.print(f"note: {note}", highlight=False)
+        console.print(f"note: {note}", highlight=False, soft_wrap=True)
     if data.skipped:
         console.print(f"left out: {len(data.skipped)} rows, all listed in skipped.json")
         for file, row, reason in data.skipped[:SHOWN_SKIPPED]:
-            console.print(f"  {file} row {row}: {reason}", highlight=False)
+            place = f"{file} row {row}:" if row else f"{file}:"
+            console.print(f"  {place} {reason}", highlight=False, soft_wrap=True)
 
 
 def write_start(folder: Path, config_text: str, policy: str, data: LocalizationData) -> None:

@@ -113,5 +113,5 @@ def test_an_unknown_scheme_is_an_absent_folder_or_a_sentence():
         assert not files.is_folder("nowhere://x")
     except DataError as error:
         assert "nowhere://x cannot be opened" in str(error)
-    with pytest.raises(DataError, match="nowhere://x/a.csv"):
+    with pytest.raises(DataError, match=r"nowhere://x/a\.csv"):
         files.read_text("nowhere://x/a.csv")

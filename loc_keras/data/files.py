@@ -49,7 +49,7 @@ def join_inside(folder: str, name: str, *, root: str | None = None) -> str:
             link. Which links the root itself lies behind does not matter.
     """
     clean = name.replace("\\", "/")
-    if not clean.strip() or "\0" in clean:
+    if not clean.strip() or "\0" in clean or not _encodable(clean):
         raise OutsideError(f"{name!r} names no file")
     if clean.startswith("/") or is_remote(clean) or clean[1:3] == ":/":
         raise OutsideError(f"{name!r} is absolute; names must be relative to the data folder")
@@ -70,6 +70,15 @@ def join_inside(folder: str, name: str, *, root: str | None = None) -> str:
     if not _stays_inside(joined, root):
         raise OutsideError(f"{name!r} is a link that leads out of the data folder {root}")
     return joined
+
+
+def _encodable(name: str) -> bool:
+    """Whether the name can be a file's: text from JSON may hold halves of characters."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _stays_inside(path: str, root: str) -> bool:

@@ -8,14 +8,12 @@ import numpy as np
 
 from loc_keras.data.annotations import Annotated, Annotations, Fault, ImageRef, Split
 from loc_keras.data.box_rules import Box, BoxFault, usable_box
+from loc_keras.data.check.catalogue import kind_of
 from loc_keras.data.class_names import class_index, class_indices, infer_class_names
 from loc_keras.data.image_header import Header, HeaderError, read_headers
 from loc_keras.data.orientation import turn_boxes, turn_boxes_back
 from loc_keras.data.records import UPRIGHT, Records
 from loc_keras.data.several import SeveralPolicy, Usable, choose
-
-POLICY_KINDS = frozenset({"several", "no_object", "crowd", "duplicate_row"})
-"""Kinds of faults that are no errors: what a localizer leaves out by rule."""
 
 _FIRST_SWAPPED = 5  # EXIF orientations from here on exchange width and height.
 
@@ -42,7 +40,7 @@ class DatasetRecords:
     @property
     def errors(self) -> list[Fault]:
         """Faults that are mistakes in the data, not choices of a policy."""
-        return [fault for fault in self.faults if fault.kind not in POLICY_KINDS]
+        return [fault for fault in self.faults if kind_of(fault.kind).severity == "error"]
 
 
 @dataclass(frozen=True)

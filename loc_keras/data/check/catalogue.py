@@ -52,6 +52,24 @@ CATALOGUE: dict[str, Kind] = {
     "no_object": Kind(
         "warning", "image without objects", "label it, or remove it; it is not trained on"
     ),
+    "missing_annotation": Kind(
+        "error", "annotation file is missing", "add the file, or take its name from the list"
+    ),
+    "unreadable_file": Kind("error", "annotation file cannot be read", "grant access"),
+    "reference": Kind(
+        "error", "reference to an entry that is not there", "add the entry, or mend its id"
+    ),
+    "duplicate_id": Kind("error", "id that occurs twice", "give every entry an id of its own"),
+    "declared_size": Kind(
+        "warning", "declared image size is none", "write the size in px; the file's own is used"
+    ),
+    "several": Kind(
+        "note", "object of an image with several", "choose which count by data.source.several"
+    ),
+    "duplicate": Kind(
+        "error", "image that stands elsewhere, too", "keep one, under one class (--fix does)"
+    ),
+    "decode": Kind("error", "image cannot be decoded", "copy the file anew, or remove it"),
     "crowd": Kind("note", "crowd of objects (iscrowd)", "nothing; crowds are not trained on"),
     # Files.
     "missing_image": Kind(

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from loc_keras.data import files
 from loc_keras.data.annotations import Fault
-from loc_keras.data.readers.csv_voc_coco_yolo import label_problem, place, shown
+from loc_keras.data.readers.parsing import label_problem, place, shown
 from loc_keras.errors import DataError
 
 Identity = tuple[bool, int | str]

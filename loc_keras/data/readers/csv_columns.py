@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from loc_keras.data.annotations import Split
 from loc_keras.data.readers.csv_lines import RowError
-from loc_keras.data.readers.csv_voc_coco_yolo import label_problem, number, shown
+from loc_keras.data.readers.parsing import label_problem, number, shown
 from loc_keras.errors import DataError
 
 Box = tuple[float, float, float, float]

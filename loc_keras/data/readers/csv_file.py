@@ -17,7 +17,7 @@ from loc_keras.data.readers.csv_columns import (
     parse_row,
 )
 from loc_keras.data.readers.csv_lines import RowError, read_rows
-from loc_keras.data.readers.csv_voc_coco_yolo import (
+from loc_keras.data.readers.parsing import (
     below,
     config_path,
     folder_of,

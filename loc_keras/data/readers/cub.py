@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from loc_keras.data import files
 from loc_keras.data.annotations import Annotated, Annotations, Fault, ImageRef, Split
-from loc_keras.data.readers.csv_voc_coco_yolo import require_root, shown
+from loc_keras.data.readers.parsing import require_root, shown
 from loc_keras.data.readers.text_tables import (
     RowFault,
     check_columns,

@@ -5,9 +5,9 @@ from typing import Literal
 
 from loc_keras.data import files
 from loc_keras.data.annotations import Annotated, Annotations, Fault, ImageRef, Split
-from loc_keras.data.readers.csv_voc_coco_yolo import require_root, shown
 from loc_keras.data.readers.imagenet_loc_xml import LARGEST_XML, parse_xml
 from loc_keras.data.readers.imagenet_synsets import class_names, read_words
+from loc_keras.data.readers.parsing import require_root, shown
 from loc_keras.data.readers.text_tables import (
     RowFault,
     corners,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from loc_keras.data import files
 from loc_keras.data.annotations import Fault
-from loc_keras.data.readers.csv_voc_coco_yolo import shown
+from loc_keras.data.readers.parsing import shown
 from loc_keras.data.readers.text_tables import RowFault, numbered_lines, parse_rows
 
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from loc_keras.data import files
 from loc_keras.data.annotations import Fault
-from loc_keras.data.readers.csv_voc_coco_yolo import number, place, shown
+from loc_keras.data.readers.parsing import number, place, shown
 from loc_keras.errors import DataError
 
 _Row = TypeVar("_Row")

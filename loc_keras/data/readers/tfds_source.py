@@ -9,7 +9,7 @@ from typing import Any
 from loc_keras.data import files
 from loc_keras.data.annotations import Annotated, Annotations, Fault, ImageRef, Split
 from loc_keras.data.blob import read_blob, write_blob
-from loc_keras.data.readers.csv_voc_coco_yolo import given_splits
+from loc_keras.data.readers.parsing import given_splits
 from loc_keras.data.readers.tfds_examples import ID, check_splits, examples, open_builder, value_at
 from loc_keras.data.readers.tfds_features import Layout, find_layout
 from loc_keras.errors import DataError

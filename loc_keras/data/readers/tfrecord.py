@@ -11,7 +11,7 @@ from loc_keras.data.annotations import (
     ImageRef,
     Split,
 )
-from loc_keras.data.readers.csv_voc_coco_yolo import config_path, given_splits, require_root, shown
+from loc_keras.data.readers.parsing import config_path, given_splits, require_root, shown
 from loc_keras.data.readers.text_tables import RowFault
 from loc_keras.data.readers.tfrecord_example import Example, parse_example
 from loc_keras.data.readers.tfrecord_index import LostError, read_records, scan_shard

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
-from loc_keras.data.readers.csv_voc_coco_yolo import shown
+from loc_keras.data.readers.parsing import shown
 from loc_keras.data.readers.text_tables import RowFault
 
 _BOX_FEATURES = ("xmin", "ymin", "xmax", "ymax")

@@ -6,7 +6,7 @@ from typing import Any
 
 from loc_keras.data import files
 from loc_keras.data.annotations import Annotated, Annotations, Fault, ImageRef, Split
-from loc_keras.data.readers.csv_voc_coco_yolo import (
+from loc_keras.data.readers.parsing import (
     below,
     config_path,
     folder_of,

@@ -3,7 +3,7 @@
 from posixpath import basename, splitext
 
 from loc_keras.data import files
-from loc_keras.data.readers.csv_voc_coco_yolo import is_image_name, place
+from loc_keras.data.readers.parsing import is_image_name, place
 
 
 class ImageFinder:

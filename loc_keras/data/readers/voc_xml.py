@@ -6,7 +6,7 @@ from xml.etree.ElementTree import Element  # The type alone; text is parsed by d
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import ParseError, fromstring
 
-from loc_keras.data.readers.csv_voc_coco_yolo import label_problem, number, shown
+from loc_keras.data.readers.parsing import label_problem, number, shown
 
 LARGEST_XML = 2**20
 """Bytes of the largest annotation that is parsed: some thousand objects."""

@@ -6,7 +6,7 @@ from posixpath import splitext
 
 from loc_keras.data import files
 from loc_keras.data.annotations import Fault
-from loc_keras.data.readers.csv_voc_coco_yolo import below, folder_of, is_image_name, place, shown
+from loc_keras.data.readers.parsing import below, folder_of, is_image_name, place, shown
 from loc_keras.errors import DataError
 
 

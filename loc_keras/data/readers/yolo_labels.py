@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from loc_keras.data.readers.csv_voc_coco_yolo import number, shown
+from loc_keras.data.readers.parsing import number, shown
 
 LARGEST_LABELS = 16 * 2**20
 """Bytes of the largest label file that is read."""

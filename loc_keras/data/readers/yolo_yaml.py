@@ -11,7 +11,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from loc_keras.data import files
 from loc_keras.data.annotations import SPLITS, Split
-from loc_keras.data.readers.csv_voc_coco_yolo import label_problem, shown
+from loc_keras.data.readers.parsing import label_problem, shown
 from loc_keras.errors import DataError
 
 LARGEST_YAML = 2**20
