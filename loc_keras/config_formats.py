@@ -35,11 +35,13 @@ class CsvSplitsConfig(Section):
     train: CsvFilesConfig = Field(
         default=CsvFilesConfig(**CSV_FILES["train"]), description="Files of the training split."
     )
-    val: CsvFilesConfig = Field(
-        default=CsvFilesConfig(**CSV_FILES["val"]), description="Files of the validation split."
+    val: CsvFilesConfig | None = Field(
+        default=CsvFilesConfig(**CSV_FILES["val"]),
+        description="Files of the validation split; null: cut off train.",
     )
-    test: CsvFilesConfig = Field(
-        default=CsvFilesConfig(**CSV_FILES["test"]), description="Files of the test split."
+    test: CsvFilesConfig | None = Field(
+        default=CsvFilesConfig(**CSV_FILES["test"]),
+        description="Files of the test split; null: cut off train.",
     )
 
     @model_validator(mode="before")
@@ -51,7 +53,7 @@ class CsvSplitsConfig(Section):
         return {
             split: {**CSV_FILES.get(split, {}), **files} if isinstance(files, dict) else files
             for split, files in value.items()
-            if files is not None
+            if files is not None or split != "train"
         }
 
 
@@ -154,6 +156,11 @@ class VocSplitsConfig(Section):
 class VocConfig(Section):
     """Pascal VOC: one XML file an image."""
 
+    first_pixel: Literal[0, 1] = Field(
+        default=0,
+        description="Number of the first pixel: 1 in the files of the Pascal VOC challenges, whose "
+        "xmax and ymax name the last pixel of the box; most tools count edges from 0.",
+    )
     splits: VocSplitsConfig = Field(default=VocSplitsConfig(), description="Files of each split.")
 
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 from loc_keras.config import Config
 from loc_keras.data.annotations import Annotations
 from loc_keras.data.check.catalogue import count_by_kind, kind_of
-from loc_keras.data.check.lost import refused_objects
+from loc_keras.data.check.lost import lost_images, refused_objects
 from loc_keras.data.check.run import CheckResult, quick_check
 from loc_keras.data.class_names import read_class_names
 from loc_keras.data.digits_data import build_digits_data
@@ -51,7 +51,13 @@ def annotations_from(config: Config) -> Annotations:
     options = _reader_options(source.format, source.options())
     if source.format == "tfds":
         options["cache_dir"] = config.data.cache_dir
-    return read_annotations(source.format, _root(config), **options)
+    found = read_annotations(source.format, _root(config), **options)
+    if source.inclusive_pixels and found.units == "fraction":
+        raise DataError(
+            "data.source.inclusive_pixels is true, but the boxes are fractions of the image, not "
+            "px; set it to null."
+        )
+    return found
 
 
 def records_from(config: Config, annotations: Annotations | None = None) -> DatasetRecords:
@@ -75,6 +81,7 @@ def records_from(config: Config, annotations: Annotations | None = None) -> Data
         seed=config.train.seed,
         on_error=data.on_error,
         refused=refused_objects(checked),
+        lost=lost_images(checked),
     )
     return replace(found, notes=[*found.notes, *_warnings_note(checked)])
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -75,6 +75,7 @@ sets = st.integers(2, 60).flatmap(
 @given(data=sets, val=st.floats(0, 0.45), test=st.floats(0, 0.45), seed=st.integers(0, 9))
 def test_no_group_is_parted_and_no_item_lost(data, val, test, seed):
     labels, groups = (np.array(column) for column in data)
+    assume(len(set(groups.tolist())) < len(groups))  # Otherwise it is the stratified split.
     parts = grouped_split(labels, groups, {"val": val, "test": test}, seed)
     assert sorted(np.concatenate(list(parts.values())).tolist()) == list(range(len(labels)))
     held = [set(groups[index].tolist()) for index in parts.values()]
@@ -104,3 +105,26 @@ def test_without_groups_it_is_the_stratified_split():
     one = grouped_split(labels, np.arange(50), fractions, 4)
     other = stratified_split(labels, fractions, 4, min_per_class=0)
     assert all((one[name] == other[name]).all() for name in other)
+
+
+@pytest.mark.parametrize(
+    ("classes", "each", "val", "test"),
+    [(500, 9, 0.05, 0.0), (100, 6, 0.05, 0.05), (100, 3, 0.1, 0.1), (100, 14, 0.05, 0.0)],
+)
+def test_one_pair_changes_no_sizes(classes, each, val, test):
+    # Small classes: a rounded quota of each would be nothing, or twice too much.
+    labels = np.repeat(np.arange(classes), each)
+    groups = np.arange(len(labels))
+    groups[1] = groups[0]
+    parts = grouped_split(labels, groups, {"val": val, "test": test}, 0)
+    for name, fraction in (("val", val), ("test", test)):
+        assert abs(len(parts[name]) - round(fraction * len(labels))) <= 1
+        assert np.bincount(labels[parts[name]]).max(initial=0) <= max(1, np.ceil(fraction * each))
+
+
+def test_many_classes_take_little_memory():
+    labels = np.arange(200_000) % 1000
+    groups = np.arange(200_000)
+    groups[::50] = groups[1::50]
+    parts = grouped_split(labels, groups, {"val": 0.1}, 0)
+    assert abs(len(parts["val"]) - 20_000) <= 2

@@ -67,6 +67,15 @@ def test_all_that_a_file_says(read, tmp_path):
     assert found.faults == []
 
 
+def test_pixels_counted_from_one_are_counted_from_zero(tmp_path):
+    # A box over all of a 50 x 30 px picture is 1, 1, 50, 30 in the challenges' files: pixels 0..49
+    # and 0..29, the last one included.
+    write_files(tmp_path, {"a.xml": document(thing(box=(1, 1, 50, 30)), size=""), "a.jpg": b""})
+    found = read_voc(str(tmp_path), splits={"train": {}}, first_pixel=1)
+    assert found.objects["train"][0].box == (0, 0, 49, 29)
+    assert not found.exact
+
+
 @pytest.mark.parametrize(
     ("filename", "files", "name"),
     [

@@ -53,6 +53,8 @@ def test_boxes_in_px_become_fractions():
         ((0, 0, 1.01, 1), None, "outside_image"),
         ((0, 0, 22, 10), (20, 10), "outside_image"),
         ((20.5, 0, 20.9, 10), (20, 10), "outside_image"),
+        # Thinner than the step of float32 at .5, which is 6e-8.
+        ((0.5, 0, 0.5 + 1e-11, 1), None, "zero_area"),
     ],
 )
 def test_boxes_that_cannot_be_used(box, size, kind):
@@ -266,3 +268,34 @@ def test_errors_stop_or_are_left_out(tmp_path):
     assert [fault.row for fault in found.faults] == [13]
     with pytest.raises(DataError, match=r"no object is left for training.*missing_image"):
         load_records(annotations(objects[-1]), ResolveRules(), SplitRule(0.2, 0.2), on_error="skip")
+
+
+def test_a_given_split_is_never_cut_off_the_training_images(tmp_path):
+    train = many(tmp_path, 20)
+    pair = make_image(tmp_path / "pair.png", value=99)
+    held = [annotated(pair, (0, 0, 5, 5), row=1), annotated(pair, (6, 0, 20, 10), row=2)]
+    held = [one._replace(file="test.txt", label="a") for one in held]
+    given = Annotations({"train": train, "test": held}, "pixel")
+    found = load_records(given, ResolveRules(), SplitRule(0.2, 0.2))
+    assert sorted(found.splits) == ["train", "val"]
+    assert any(note.startswith("no object is left for testing") for note in found.notes)
+    given = Annotations({"train": train, "val": held}, "pixel")
+    with pytest.raises(DataError, match=r"no object is left for validation: .* 2 of kind several"):
+        load_records(given, ResolveRules(), SplitRule(0.2, 0.2))
+
+
+def test_a_lost_image_is_dropped_though_its_row_has_another_fault(tmp_path):
+    # Two objects of one record: the second is inverted, the image stands in the test split, too.
+    objects = many(tmp_path, 12)
+    bad = objects[3]._replace(box=(9.0, 0.0, 1.0, 5.0))
+    lost = {("train", objects[3].image): "the identical image stands in test, too"}
+    found = load_records(
+        annotations(*objects, bad),
+        ResolveRules(several="first"),
+        SplitRule(0.2, 0.0),
+        on_error="skip",
+        lost=lost,
+    )
+    rows = np.concatenate([part.rows for part in found.splits.values()])
+    assert 4 not in rows
+    assert sorted(fault.kind for fault in found.faults) == ["duplicate", "inverted"]

@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+
 Box = tuple[float, float, float, float]
 
 TOLERANCE = 1e-3
@@ -59,4 +61,7 @@ def usable_box(box: Box, size: tuple[int, int] | None) -> Box:
     left, top, right, bottom = (min(max(value, 0.0), 1.0) for value in fractions)
     if right <= left or bottom <= top:
         raise BoxFault("box lies outside the image", "outside_image")
+    # Records are float32: what is thinner than its step would have no area there.
+    if np.float32(right) <= np.float32(left) or np.float32(bottom) <= np.float32(top):
+        raise BoxFault("box is too thin to have an area", "zero_area")
     return left, top, right, bottom

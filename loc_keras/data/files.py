@@ -63,9 +63,13 @@ def join_inside(folder: str, name: str, *, root: str | None = None) -> str:
         return f"{scheme}://{joined}"
     joined = os.path.normpath(os.path.join(folder, clean))
     limit = os.path.normpath(root)
-    if limit != os.curdir and joined != limit and not joined.startswith(limit.rstrip("/") + "/"):
+    if (
+        limit != os.curdir
+        and joined != limit
+        and not joined.startswith(limit.rstrip(os.sep) + os.sep)
+    ):
         raise OutsideError(f"{name!r} leads out of the data folder {root}")
-    if limit == os.curdir and (joined == os.pardir or joined.startswith("../")):
+    if limit == os.curdir and (joined == os.pardir or joined.startswith(os.pardir + os.sep)):
         raise OutsideError(f"{name!r} leads out of the data folder {root}")
     if not _stays_inside(joined, root):
         raise OutsideError(f"{name!r} is a link that leads out of the data folder {root}")

@@ -14,6 +14,9 @@ from loc_keras.data.resolve import DatasetRecords, ResolveRules, resolve
 from loc_keras.data.splits import empty_part, grouped_split
 from loc_keras.errors import DataError
 
+WHOLE_IMAGE_KINDS = frozenset({"size_mismatch", "exif_conflict"})
+"""Kinds of errors that concern all objects of an image."""
+
 _SHOWN = 5
 
 
@@ -41,6 +44,7 @@ def load_records(
     seed: int = 0,
     on_error: str = "stop",
     refused: Sequence[Fault] = (),
+    lost: Mapping[tuple[Split, ImageRef], str] | None = None,
 ) -> DatasetRecords:
     """Resolves annotations and cuts the missing splits off the training records.
 
@@ -50,25 +54,34 @@ def load_records(
         split: What to cut off.
         seed: Of the cut.
         on_error: `"stop"` refuses data with errors, `"skip"` leaves them out.
-        refused: Errors that a check found and that the rules for one object cannot see, such as
-            the same image in two splits; the rows they name are left out too.
+        refused: Errors that a check found, of which the rules for one object see only some; those
+            of whole images (`WHOLE_IMAGE_KINDS`) leave their rows out.
+        lost: Images that a check found to stand elsewhere, too, with the reason; left out.
 
     Raises:
         DataError: If there are errors and `on_error` is `"stop"`, or no record is left for
             training or validation.
     """
-    found = _without(resolve(annotations, rules), refused)
+    found = _without(resolve(annotations, rules), refused, lost or {})
     if found.errors and on_error == "stop":
         raise faults_error(found.errors)
+    given = [name for name in SPLITS if name in annotations.objects]
     if "train" not in found.splits:
-        raise DataError(_nothing_left(found.faults))
-    return fill_splits(found, split, seed)
+        raise DataError(_nothing_left("training", found.faults))
+    if "val" in given and "val" not in found.splits:
+        raise DataError(_nothing_left("validation", found.faults))
+    if "test" in given and "test" not in found.splits:
+        # It is not cut off the training images instead: the figures would mean something else.
+        found = replace(found, notes=[*found.notes, _nothing_left("testing", found.faults)])
+    return fill_splits(found, split, seed, given=given)
 
 
-def fill_splits(found: DatasetRecords, split: SplitRule, seed: int) -> DatasetRecords:
-    """Cuts the splits that the data set lacks off its training records."""
+def fill_splits(
+    found: DatasetRecords, split: SplitRule, seed: int, *, given: Sequence[str] = ("train",)
+) -> DatasetRecords:
+    """Cuts the splits that are not given off the training records."""
     wanted: dict[str, float] = {"val": split.val, "test": split.test}
-    fractions = {name: part for name, part in wanted.items() if name not in found.splits}
+    fractions = {name: part for name, part in wanted.items() if name not in given}
     if not any(fractions.values()):
         return found
     train = found.splits["train"]
@@ -96,20 +109,33 @@ def fill_splits(found: DatasetRecords, split: SplitRule, seed: int) -> DatasetRe
     )
 
 
-def _without(found: DatasetRecords, refused: Sequence[Fault]) -> DatasetRecords:
-    """Leaves out the rows that some faults name, unless they are left out already."""
-    known = {(fault.file, fault.row) for fault in found.errors}
-    added = [fault for fault in refused if (fault.file, fault.row) not in known]
-    if not added:
-        return found
-    rows = {(fault.file, fault.row) for fault in added}
+def _without(
+    found: DatasetRecords, refused: Sequence[Fault], lost: Mapping[tuple[Split, ImageRef], str]
+) -> DatasetRecords:
+    """Leaves out records whose image cannot be used, with one fault for each."""
+    of_images = {
+        (fault.file, fault.row): fault for fault in refused if fault.kind in WHOLE_IMAGE_KINDS
+    }
     splits: dict[Split, Records] = {}
+    dropped: list[Fault] = []
     for name, part in found.splits.items():
-        places = zip(part.files.tolist(), part.rows.tolist(), strict=True)
-        kept = np.array([place not in rows for place in places], bool)
-        if kept.any():
-            splits[name] = part.take(np.flatnonzero(kept))
-    return replace(found, splits=splits, faults=[*found.faults, *added])
+        kept = []
+        for index, ref in enumerate(image_refs(part)):
+            fault = of_images.get((str(part.files[index]), int(part.rows[index])))
+            if (name, ref) in lost:
+                reason = f"image {part.names[index]}: {lost[name, ref]}"
+                fault = part.fault(index, reason, "duplicate")
+            if fault is None:
+                kept.append(index)
+            else:
+                dropped.append(fault)
+        if kept:
+            splits[name] = part.take(np.array(kept))
+    told = {(fault.file, fault.row) for fault in [*found.errors, *dropped]}
+    rest = [fault for fault in refused if (fault.file, fault.row) not in told]
+    if not dropped and not rest:
+        return found
+    return replace(found, splits=splits, faults=[*found.faults, *dropped, *rest])
 
 
 def faults_error(faults: Sequence[Fault]) -> DataError:
@@ -156,8 +182,8 @@ def _told(fault: Fault) -> str:
     return f"row {fault.row} {fault.reason}" if fault.row else fault.reason
 
 
-def _nothing_left(faults: Sequence[Fault]) -> str:
+def _nothing_left(use: str, faults: Sequence[Fault]) -> str:
     kinds: Mapping[str, int] = Counter(fault.kind for fault in faults)
     listed = ", ".join(f"{count} of kind {kind}" for kind, count in kinds.items())
     first = f"; the first is {faults[0].file}: {_told(faults[0])}" if faults else ""
-    return f"no object is left for training: left out were {listed or 'none'}{first}."
+    return f"no object is left for {use}: left out were {listed or 'none'}{first}."

@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+import numpy as np
+
 from loc_keras.data.annotations import Annotated, Fault
 from loc_keras.data.box_rules import Box
 
@@ -52,7 +54,8 @@ def choose(
     if count == 1:
         return list(objects), []
     if policy == "crop":
-        return [_cropped(one, objects, margin) for one in objects], []
+        boxes = np.array([one.box for one in objects])
+        return [_cropped(one, place, boxes, margin) for place, one in enumerate(objects)], []
     if policy == "skip":
         kept: list[Usable] = []
     elif policy == "first":
@@ -65,14 +68,13 @@ def choose(
     ]
 
 
-def _cropped(one: Usable, objects: Sequence[Usable], margin: float) -> Usable:
+def _cropped(one: Usable, index: int, boxes: np.ndarray, margin: float) -> Usable:
     """Cuts a window around one object that no object beside it reaches into.
 
     The context on each side is drawn by a rule from the object's place in the list, so that
     objects do not all stand in the middle and the same data give the same windows.
     """
-    index = objects.index(one)
-    sides = _room_beside(one.box, [other.box for other in objects if other is not one], margin)
+    sides = _room_beside(one.box, np.delete(boxes, index, axis=0), margin)
     shares = [_golden_share(4 * index + side + len(one.source.name)) for side in range(4)]
     left, top, right, bottom = (room * share for room, share in zip(sides, shares, strict=True))
     width, height = one.size
@@ -93,24 +95,22 @@ def _cropped(one: Usable, objects: Sequence[Usable], margin: float) -> Usable:
     return one._replace(box=box, size=span, window=window)
 
 
-def _room_beside(box: Box, others: Sequence[Box], margin: float) -> list[float]:
+def _room_beside(box: Box, others: np.ndarray, margin: float) -> list[float]:
     """Free space left, above, right and below, at most `margin` sides of the box.
 
-    Each other box that does not overlap this one limits the side on which it stands farthest.
+    Each other box (of N, as float64 (N, 4)) that does not overlap this one limits the side on
+    which it stands farthest.
     """
     x1, y1, x2, y2 = box
-    room = [
-        min(x1, margin * (x2 - x1)),
-        min(y1, margin * (y2 - y1)),
-        min(1 - x2, margin * (x2 - x1)),
-        min(1 - y2, margin * (y2 - y1)),
-    ]
-    for other in others:
-        gaps = [x1 - other[2], y1 - other[3], other[0] - x2, other[1] - y2]
-        side = max(range(4), key=gaps.__getitem__)
-        if gaps[side] >= 0:
-            room[side] = min(room[side], gaps[side])
-    return room
+    room = np.minimum(
+        [x1, y1, 1 - x2, 1 - y2], margin * np.array([x2 - x1, y2 - y1, x2 - x1, y2 - y1])
+    )
+    gaps = np.stack([x1 - others[:, 2], y1 - others[:, 3], others[:, 0] - x2, others[:, 1] - y2])
+    farthest = gaps.argmax(axis=0)
+    for side in range(4):
+        limits = gaps[side][(farthest == side) & (gaps[side] >= 0)]
+        room[side] = min(room[side], limits.min(initial=np.inf))
+    return [float(space) for space in room]
 
 
 def _golden_share(index: int) -> float:

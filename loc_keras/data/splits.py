@@ -6,6 +6,7 @@ import numpy as np
 
 from loc_keras.errors import DataError
 
+_NO_PART = -1
 _LEAST_TO_CUT = 2  # One image for the part and one that is left for training.
 
 
@@ -60,9 +61,10 @@ def grouped_split(
 ) -> dict[str, np.ndarray]:
     """Cuts parts off a labelled set so that no group stands in two of them.
 
-    Without groups of several items this is `stratified_split`. Otherwise groups go, the largest
-    first and equal ones in a seeded order, to the part that still lacks most items of their
-    classes (after the iterative stratification of Sechidis, Tsoumakas and Vlahavas, 2011).
+    Without groups of several items this is `stratified_split`. Otherwise groups of several go
+    first, the largest before the others and equal ones in a seeded order, each to the part that
+    still lacks most items of its classes (after the iterative stratification of Sechidis,
+    Tsoumakas and Vlahavas, 2011); single items then fill each part class by class.
 
     Args:
         labels: int (N,), class index of each item.
@@ -76,38 +78,64 @@ def grouped_split(
     Raises:
         DataError: If a fraction is out of range.
     """
-    names, inverse, counts = np.unique(groups, return_inverse=True, return_counts=True)
-    if len(names) == len(labels):
+    _, inverse, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    if counts.max(initial=0) <= 1:
         return stratified_split(labels, fractions, seed, min_per_class=0)
     _check_fractions(fractions)
     rng = np.random.default_rng([seed, len(labels)])
     _, classes = np.unique(labels, return_inverse=True)
-    members = np.zeros((len(names), classes.max() + 1))
-    np.add.at(members, (inverse, classes), 1)
-    shares = {"train": 1 - sum(fractions.values()), **fractions}
-    order = rng.permutation(len(names))
-    order = order[np.argsort(-counts[order], kind="stable")]
-    part_of = _assign(members[order], np.array(list(shares.values())))
-    part_of_group = np.empty(len(names), np.int64)
-    part_of_group[order] = part_of
+    names = ["train", *fractions]
+    totals = np.bincount(classes)
+    wanted = np.array([_apportion(totals, fraction) for fraction in fractions.values()])
+    wanted = np.concatenate([(totals - wanted.sum(axis=0))[np.newaxis], wanted]).astype(float)
+    part_of = np.full(len(labels), _NO_PART)
+    for items in _groups_of_several(inverse, counts, rng):
+        held = np.bincount(classes[items], minlength=len(totals))
+        part = _neediest(wanted, held)
+        part_of[items] = part
+        wanted[part] -= held
+    _place_singles(part_of, classes, wanted, rng)
     return {
-        name: rng.permutation(np.flatnonzero(part_of_group[inverse] == part))
-        for part, name in enumerate(shares)
+        name: rng.permutation(np.flatnonzero(part_of == part)) for part, name in enumerate(names)
     }
 
 
-def _assign(members: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Part of each group, given its items by class (G, K) and the parts' shares (P,)."""
-    wanted = shares[:, np.newaxis] * members.sum(axis=0)
-    part_of = np.empty(len(members), np.int64)
-    for group, items in enumerate(members):
-        # What a part lacks in the group's classes, and, between equals, as a whole. A part of
-        # share 0 never lacks anything.
-        lack = np.where(shares > 0, wanted @ items + 1e-6 * wanted.sum(axis=1), -np.inf)
-        part = int(lack.argmax())
-        part_of[group] = part
-        wanted[part] -= items
-    return part_of
+def _groups_of_several(
+    inverse: np.ndarray, counts: np.ndarray, rng: np.random.Generator
+) -> list[np.ndarray]:
+    """Items of each group of several, the largest groups first, equal ones shuffled."""
+    order = rng.permutation(np.flatnonzero(counts > 1))
+    order = order[np.argsort(-counts[order], kind="stable")]
+    by_group = np.split(np.argsort(inverse, kind="stable"), np.cumsum(counts)[:-1])
+    return [by_group[group] for group in order]
+
+
+def _neediest(wanted: np.ndarray, held: np.ndarray) -> int:
+    """The part (of P) that lacks most of a group's items, by class: wanted (P, K), held (K,)."""
+    # Between equals, what a part lacks as a whole. One that wants nothing gets nothing.
+    lack = wanted @ held + 1e-6 * wanted.sum(axis=1)
+    return int(np.where(wanted.max(axis=1) > 0, lack, -np.inf).argmax())
+
+
+def _place_singles(
+    part_of: np.ndarray, classes: np.ndarray, wanted: np.ndarray, rng: np.random.Generator
+) -> None:
+    """Gives every item without a part one: what the cut parts lack by class, then in all."""
+    waiting = [
+        rng.permutation(np.flatnonzero((part_of == _NO_PART) & (classes == c))).tolist()
+        for c in range(wanted.shape[1])
+    ]
+    for part in range(1, len(wanted)):
+        for c, items in enumerate(waiting):
+            for _ in range(min(len(items), max(0, int(wanted[part, c])))):
+                part_of[items.pop()] = part
+                wanted[part, c] -= 1
+        # Groups took more of one class than asked for, or less; the total still fits.
+        for _ in range(max(0, int(wanted[part].sum()))):
+            richest = max(range(len(waiting)), key=lambda c: len(waiting[c]))
+            if waiting[richest]:
+                part_of[waiting[richest].pop()] = part
+    part_of[part_of == _NO_PART] = 0
 
 
 def empty_part(name: str, fraction: float, total: int) -> str:

@@ -22,7 +22,9 @@ from loc_keras.errors import DataError
 _KEY = "data.source.voc.splits"
 
 
-def read_voc(root: str, *, splits: Mapping[str, Mapping[str, Any] | None]) -> Annotations:
+def read_voc(
+    root: str, *, splits: Mapping[str, Mapping[str, Any] | None], first_pixel: int = 0
+) -> Annotations:
     """Reads folders of Pascal VOC annotations.
 
     One XML file an image; `size` and what else tools write may be absent::
@@ -47,6 +49,8 @@ def read_voc(root: str, *, splits: Mapping[str, Mapping[str, Any] | None]) -> An
             the folder itself has none. `list` is a file such as `ImageSets/Main/train.txt`
             whose lines begin with the names (without ending) that belong to the split;
             without it, all do.
+        first_pixel: Number of the first pixel; 1 in the files of the challenges, whose `xmax`
+            and `ymax` name the last pixel of the box.
 
     Returns:
         The objects in the order of the file names or of the list, boxes in px; rows are
@@ -74,7 +78,15 @@ def read_voc(root: str, *, splits: Mapping[str, Mapping[str, Any] | None]) -> An
             where = image_folder or folder_of(path)
             folders[where] = None
             _read_file(root, path, where, finder, objects[split], faults)
-    return Annotations(objects, "pixel", faults, folders=list(folders))
+    if first_pixel:
+        objects = {split: [_from_zero(one) for one in found] for split, found in objects.items()}
+    return Annotations(objects, "pixel", faults, folders=list(folders), exact=not first_pixel)
+
+
+def _from_zero(one: Annotated) -> Annotated:
+    """The object with the first pixel counted as 0, where it was 1."""
+    x1, y1, x2, y2 = one.box
+    return one._replace(box=(x1 - 1, y1 - 1, x2 - 1, y2 - 1))
 
 
 def _xml_files(folder: str, key: str) -> list[str]:
