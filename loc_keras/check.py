@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +19,10 @@ from loc_keras.data.annotations import Annotations
 from loc_keras.data.check.fix import refuse_fix_folder, summary, write_fix
 from loc_keras.data.check.fix_plan import FixPlan, plan_fix
 from loc_keras.data.check.run import CheckResult, check_data, quick_check
-from loc_keras.from_config import annotations_from, data_from, rules_from
+from loc_keras.data.even_sample import even_sample
+from loc_keras.data.writers.csv_files import GROUPED_COLUMNS
+from loc_keras.errors import LocKerasError
+from loc_keras.from_config import annotations_from, data_from, records_from, rules_from
 from loc_keras.report.data_page import FINDINGS_FILE, write_report
 from loc_keras.report.data_preview import save_preview
 from loc_keras.report.data_table import print_findings
@@ -63,7 +67,13 @@ def _check(args: argparse.Namespace, console: Console) -> int:
     else:
         code = _check_files(args, config, console)
     if args.preview is not None:
-        _preview(args, config, console)
+        try:
+            _preview(args, config, console)
+        except LocKerasError as error:
+            if not code:
+                raise
+            # That there are errors is what the caller asked for; they may be why.
+            print(f"no preview could be drawn: {error}", file=sys.stderr)
     return code
 
 
@@ -109,21 +119,32 @@ def _fix(folder: Path, config: Config, result: CheckResult, console: Console) ->
 
 def _config_of_copy(config: Config, folder: Path, plan: FixPlan) -> Config:
     """The config with the copy for its source; what was mended is no longer asked for."""
-    source = type(config.data.source)(
-        format="csv",
-        path=str(folder.absolute()),
-        several=config.data.source.several,
-        crop_margin=config.data.source.crop_margin,
-        class_names=tuple(plan.class_names),
-    )
+    given = {
+        "format": "csv",
+        "path": str(folder.absolute()),
+        "several": config.data.source.several,
+        "crop_margin": config.data.source.crop_margin,
+        "class_names": tuple(plan.class_names),
+    }
+    if plan.grouped:
+        given["csv"] = {"columns": GROUPED_COLUMNS}
+    source = type(config.data.source).model_validate(given)
     data = config.data.model_copy(update={"source": source})
     return config.model_copy(update={"data": data})
 
 
 def _preview(args: argparse.Namespace, config: Config, console: Console) -> None:
-    # What is wrong with the data was told above and does not hinder a look at the rest.
-    lenient = config.data.model_copy(update={"on_error": "skip"})
-    data = data_from(config.model_copy(update={"data": lenient}))
+    # What is wrong with the data was told above and does not hinder a look at the rest; and what
+    # is drawn once is not worth a place on the disk.
+    lenient = config.data.model_copy(update={"on_error": "skip", "cache": "memory"})
+    config = config.model_copy(update={"data": lenient})
+    records = None
+    if config.data.source.format != "digits":
+        records = records_from(config)
+        wanted = max(args.preview, config.train.batch_size)
+        few = even_sample(records.splits["train"], wanted)
+        records = replace(records, splits={"train": few})
+    data = data_from(config, records)
     path = (args.report or Path()) / PREVIEW_FILE
     title = f"{args.preview} training samples of {config.name} as they are augmented"
     save_preview(path, data.train(0), args.preview, data.class_names, title=title)

@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -18,8 +17,9 @@ from loc_keras.command_line import add_set, run_command
 from loc_keras.config import Config
 from loc_keras.config_io import load_config
 from loc_keras.data.annotations import SPLITS, Split
+from loc_keras.data.even_sample import even_sample
 from loc_keras.data.records import Records
-from loc_keras.data.resolve import DatasetRecords
+from loc_keras.data.writers.csv_files import any_group
 from loc_keras.data.writers.dataset import SKIPPED, SOURCES, Conversion, write_dataset
 from loc_keras.data.writers.folder import partial_of, refuse_place
 from loc_keras.data.writers.yaml_text import to_yaml
@@ -30,6 +30,7 @@ CONFIG_FILE = "loc_keras.yaml"
 """File in the converted folder: a config that reads it again."""
 
 _SHARDED = "tfrecord"
+_GROUPING = "csv"
 _TENTH = 10
 _CARRIED = ("image_size", "channels", "resize")
 
@@ -76,12 +77,12 @@ def _convert(options: argparse.Namespace) -> int:
             "the digits are drawn and have no files to convert; write them as CSV and PNG with "
             f"python -m loc_keras.digits --out {options.out}, and convert those."
         )
-    refuse_place(options.out, [source.path])
+    refuse_place(options.out, [os.path.expanduser(source.path)])
     found = records_from(config)
     splits = {
-        split: _thinned(found.splits[split], options.limit)
+        split: even_sample(found.splits[split], options.limit)
         for split in SPLITS
-        if split in found.splits
+        if len(found.splits.get(split, ()))
     }
     with _progress({split: len(records) for split, records in splits.items()}) as advance:
         result = write_dataset(
@@ -92,10 +93,10 @@ def _convert(options: argparse.Namespace) -> int:
             shards=options.shards,
             faults=found.faults,
             stop_at_faults=config.data.on_error == "stop",
-            texts={CONFIG_FILE: _read_again(config, options, found)},
+            texts={CONFIG_FILE: _read_again(config, options, splits, found.class_names)},
             advance=advance,
         )
-    for note in found.notes:
+    for note in [*found.notes, *_lost_groups(options.to, splits)]:
         print(f"note: {note}")
     _report(options.out, result)
     return 0
@@ -113,12 +114,26 @@ def _report(out: Path, result: Conversion) -> None:
     print(f"to read it: --config {out / CONFIG_FILE}")
 
 
-def _read_again(config: Config, options: argparse.Namespace, found: DatasetRecords) -> str:
+def _lost_groups(target: str, splits: Mapping[Split, Records]) -> list[str]:
+    """Says that groups are not written where the format has no place for them."""
+    if target == _GROUPING or not any_group(splits):
+        return []
+    return [
+        f"groups of images (which a split must not part) are lost: {target} has no place for them; "
+        f"--to {_GROUPING} writes them."
+    ]
+
+
+def _read_again(
+    config: Config,
+    options: argparse.Namespace,
+    splits: Mapping[Split, Records],
+    class_names: Sequence[str],
+) -> str:
     """A config whose data are the converted ones, brought to the same input of the model."""
-    splits = [split for split, records in found.splits.items() if len(records)]
     source = {
         "path": os.path.abspath(options.out),
-        **SOURCES[options.to](found.class_names, splits),
+        **SOURCES[options.to](class_names, splits),
     }
     data: dict[str, Any] = {"source": source}
     given = config.data.model_dump()
@@ -127,13 +142,6 @@ def _read_again(config: Config, options: argparse.Namespace, found: DatasetRecor
     data["split"] = given["split"]
     tree = {"name": f"{config.name}_{options.to}", "data": data}
     return "# The data set of this folder; mend data.source.path after moving it.\n" + to_yaml(tree)
-
-
-def _thinned(records: Records, limit: int | None) -> Records:
-    """At most `limit` records, evenly spaced, since files are often sorted by class."""
-    if limit is None or len(records) <= limit:
-        return records
-    return records.take(np.arange(limit) * len(records) // limit)
 
 
 @contextmanager

@@ -7,10 +7,13 @@ import csv
 import json
 import struct
 import sys
+import warnings
 import zlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,8 +28,10 @@ from loc_keras.data.check.classes import class_findings, misspelt
 from loc_keras.data.check.coverage import orphan_findings
 from loc_keras.data.check.floor import best_floor, median_floor, single_boxes
 from loc_keras.data.check.images import inspect_images
+from loc_keras.data.check.lost import lost_images, refused_objects
 from loc_keras.data.check.objects import CheckedObject
 from loc_keras.data.check.run import CheckResult, check_data, quick_check
+from loc_keras.data.image_header import read_header
 from loc_keras.data.looks import near_pairs
 from loc_keras.data.readers.csv_file import read_csv
 from loc_keras.data.resolve import ResolveRules, resolve
@@ -293,6 +298,22 @@ def test_unlisted_class_has_a_hint() -> None:
     assert "is it 'cat'?" in found[0].message and "is it" not in found[1].message
 
 
+def test_search_for_hints_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(
+        "loc_keras.data.check.classes.difflib.get_close_matches",
+        lambda label, *more, **options: asked.append(label) or [],
+    )
+    names = [f"class {n}" for n in range(1000)]
+    # The last one differs in its case alone, which costs no search.
+    labels = [f"unlike {n}" for n in range(400)] + ["CLASS 7"]
+    objects = [thing((0.1, 0.1, 0.5, 0.5), label=label) for label in labels]
+    unknown = [one for one in class_findings(objects, names, []) if one.kind == "class_unknown"]
+    assert len(unknown) == 401
+    assert asked == labels[:100]
+    assert unknown[-1].message.endswith("is it 'class 7'?")
+
+
 def test_balance_of_classes() -> None:
     objects = [thing((0.1, 0.1, 0.5, 0.5), label=label) for label in ["a"] * 66 + ["b"] * 6]
     objects += [thing((0.1, 0.1, 0.5, 0.5), label="a", split="test")]
@@ -419,6 +440,41 @@ def test_faulty_data_can_be_previewed(tmp_path: Path) -> None:
         page.load()
 
 
+def test_preview_decodes_no_more_than_it_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from loc_keras import check
+    from loc_keras.data import file_data
+
+    decoded: list[list[str]] = []
+    store = file_data.store_pixels
+
+    def counted(records: Any, *more: Any, **options: Any) -> Any:
+        decoded.append(records.names.tolist())
+        return store(records, *more, **options)
+
+    monkeypatch.setattr(file_data, "store_pixels", counted)
+    monkeypatch.setattr(check, "save_preview", lambda path, *more, **options: path)
+    config = ["--config", str(config_file(clean_set(tmp_path / "set"))), "--quick"]
+    less = ["--set", "train.batch_size=4", "--set", "data.split.val=0.4"]
+    assert check.main([*config, *less, "--preview", "2"]) == 0
+    # One split, and of its 12 images as many as a batch has.
+    assert [len(names) for names in decoded] == [4]
+    assert check.main([*config, *less, "--preview", "6"]) == 0
+    assert len(decoded[-1]) == 6
+
+
+def test_preview_that_fails_leaves_the_exit_code_of_the_check(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from loc_keras.check import main
+
+    root = clean_set(tmp_path / "set")
+    (root / "train.csv").write_text("c0.png,cat,30,10,10,30,60,40\n", encoding="utf-8")
+    assert main(["--config", str(config_file(root)), "--preview", "2"]) == 1
+    assert "no preview could be drawn: no object is left for training" in capsys.readouterr().err
+
+
 def test_door_refuses_misuse(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from loc_keras.check import main
 
@@ -449,6 +505,115 @@ def test_digits_have_nothing_to_check_but_can_be_previewed(
     with Image.open(tmp_path / "out" / "preview.png") as page:
         page.load()
         assert min(page.size) > 100
+
+
+GROUPED = (*COLUMNS, "group")
+
+
+def grouped_set(root: Path) -> Annotations:
+    """Six images: group "a" in train and test, "b" in train alone, two images without one."""
+    images = {f"{n}.png": encoded(picture(n), "PNG") for n in range(6)}
+    groups = ["a", "b", "b", "", "a", ""]
+    rows = [(*good(f"{n}.png", "cat"), group) for n, group in enumerate(groups)]
+    write_set(root, images, {"train.csv": rows[:4], "test.csv": rows[4:]})
+    return read_csv(str(root), splits=SPLITS, columns=GROUPED, units="pixel")
+
+
+def test_group_in_two_splits_is_an_error_and_the_held_out_part_stays(tmp_path: Path) -> None:
+    result = quick_check(grouped_set(tmp_path / "set"), ResolveRules(class_names=["cat"]))
+    (finding,) = [one for one in result.findings if one.kind == "group_across_splits"]
+    assert finding.severity == "error"
+    assert (finding.file, finding.row) == (str(tmp_path / "set" / "train.csv"), 1)
+    assert "'a'" in finding.message and "stands in test" in finding.message
+    refused = refused_objects(result)
+    assert [(one.file[-9:], one.row, one.kind) for one in refused] == [
+        ("train.csv", 1, "duplicate")
+    ]
+    assert [(split, Path(ref.path).name) for split, ref in lost_images(result)] == [
+        ("train", "0.png")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "conflict"),
+    [
+        (("0", "00"), None, False),
+        (("0", "cat"), ["cat", "dog"], False),  # A number is the index where no name is one.
+        (("0", "dog"), ["cat", "dog"], True),
+        (("x", "y"), ["cat", "dog"], True),  # Unknown both, and yet not the same.
+    ],
+)
+def test_conflict_is_of_classes_not_of_spelling(
+    tmp_path: Path, labels: tuple[str, str], names: list[str] | None, conflict: bool
+) -> None:
+    images = dict.fromkeys(["a.png", "b.png"], encoded(picture(1), "PNG"))
+    rows = [good(name, label) for name, label in zip(images, labels, strict=True)]
+    root = write_set(tmp_path / "set", images, {"train.csv": rows})
+    annotations = read_csv(
+        str(root), splits={"train": SPLITS["train"]}, columns=COLUMNS, units="pixel"
+    )
+    result = quick_check(annotations, ResolveRules(class_names=names))
+    assert ("duplicate_conflict" in {one.kind for one in result.findings}) is conflict
+    assert len(lost_images(result)) == (2 if conflict else 0)
+
+
+def test_each_object_is_refused_once(tmp_path: Path) -> None:
+    picture_of = encoded(picture(1), "PNG")
+    deep = encoded(Image.fromarray(np.ones((40, 60), np.float32)), "TIFF")
+    images = {"a.png": picture_of, "b.png": picture_of, "c.png": encoded(picture(2), "PNG")}
+    images["deep.tif"] = deep
+    rows: dict[str, list[Row]] = {
+        "train.csv": [
+            ("a.png", "cat", 1, 1, 9, 9, 99, 99),  # Another size, and a copy in test.
+            ("c.png", "cat", 9, 9, 1, 1, 99, 99),  # Another size, and inverted.
+            good("deep.tif", "cat"),
+            (*good("deep.tif", "cat")[:5], 31, *SIZE),  # The second object of a bad image.
+            ("c.png", "cat"),
+        ],
+        "test.csv": [good("b.png", "cat")],
+    }
+    result = quick_check(read_set(write_set(tmp_path / "set", images, rows)), ResolveRules())
+    about_a = {one.kind for one in result.findings if one.row == 1 and "train" in one.file}
+    assert "size_mismatch" in about_a
+    refused = [(one.file[-9:], one.row, one.kind) for one in refused_objects(result)]
+    expected = ["columns", "duplicate", "size_mismatch", *["unsupported_mode"] * 2]
+    assert [kind for *_, kind in refused] == expected
+    assert [row for _, row, _ in refused] == [5, 1, 2, 3, 4]
+
+
+def test_every_image_has_facts_and_a_number_of_its_bytes(tmp_path: Path) -> None:
+    names = ["one.png", "gone.png", "copy.png", "words.png", "more.png"]
+    images = dict.fromkeys(["one.png", "copy.png"], encoded(picture(1), "PNG"))
+    images |= {"words.png": b"no picture", "more.png": b"no picture"}
+    rows = {"train.csv": [good(name, "cat") for name in names], "test.csv": [good("t.png", "cat")]}
+    result = quick_check(read_set(write_set(tmp_path / "set", images, rows)), ResolveRules())
+    assert [Path(ref.path).name for ref in result.images] == [*names, "t.png"]
+    assert [facts.header is not None for facts in result.images.values()] == [
+        *(True, False, True, False, False, False)
+    ]
+    # Of what cannot be used each has a number of its own.
+    assert list(result.identical) == list(result.images)
+    assert list(result.identical.values()) == [0, 1, 0, 3, 4, 5]
+
+
+def test_threads_leave_the_filters_of_warnings_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.png").write_bytes(encoded(picture(1), "PNG"))
+    ref = ImageRef(str(tmp_path / "a.png"))
+    before = list(warnings.filters)
+    seen = []
+
+    def watched(one: ImageRef) -> None:
+        seen.append(list(warnings.filters))
+
+    monkeypatch.setattr("loc_keras.data.image_header._read", watched)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(read_header, ref).result()
+    read_header(ref)
+    # A thread that changed them could restore them while another one's change is there.
+    assert seen[0] == before
+    assert seen[1][0][0] == "ignore" and warnings.filters == before
 
 
 def test_counts_put_errors_first() -> None:

@@ -5,6 +5,7 @@ Planted files come from `test_check`; what is expected of each is written down b
 
 import csv
 import hashlib
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from test_check import (
     config_file,
     encoded,
     good,
+    grouped_set,
     picture,
     planted_set,
     read_set,
@@ -23,12 +25,17 @@ from test_check import (
     write_set,
 )
 
+from loc_keras.config_io import load_config
+from loc_keras.data.annotations import Fault
+from loc_keras.data.check.catalogue import CATALOGUE
 from loc_keras.data.check.fix import refuse_fix_folder, write_fix
 from loc_keras.data.check.fix_plan import Change, FixPlan, plan_fix
 from loc_keras.data.check.run import check_data
 from loc_keras.data.readers.csv_file import read_csv
+from loc_keras.data.readers.voc import read_voc
 from loc_keras.data.resolve import ResolveRules
 from loc_keras.errors import DataError
+from loc_keras.from_config import annotations_from
 
 
 def tree_hash(root: Path) -> str:
@@ -142,6 +149,85 @@ def test_turned_picture_keeps_its_box_on_its_object(
         assert image.size == upright.size and image.getexif().get(0x0112, 1) == 1
         again = image.convert("L").point(lambda value: 255 * (value > 127)).getbbox()
     assert again == seen
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+@pytest.mark.parametrize("boxes_on", ["stored", "upright"])
+def test_ignored_orientation_leaves_the_stored_pixels(
+    tmp_path: Path, orientation: int, boxes_on: str
+) -> None:
+    # A white rectangle on black; the config says that the pixels as stored are trained on.
+    pixels = np.zeros((40, 60, 3), np.uint8)
+    pixels[8:16, 16:48] = 255
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = encoded(Image.fromarray(pixels), "JPEG", exif=exif, quality=95, subsampling=0)
+    # Upright by hand: 3 turns by half, 6 stands on its right side, 40 x 60.
+    seen = {1: (16, 8, 48, 16), 3: (12, 24, 44, 32), 6: (24, 16, 32, 48)}[orientation]
+    size = (40, 60) if orientation == 6 and boxes_on == "upright" else (60, 40)
+    box = (16, 8, 48, 16) if boxes_on == "stored" else seen
+    images = {"turned.jpg": content, "other.png": encoded(picture(5), "PNG")}
+    rows = [("turned.jpg", "cat", *box, *size), good("other.png", "cat")]
+    root = write_set(tmp_path / "set", images, {"train.csv": rows, "test.csv": rows[1:]})
+    _, changes = fix(root, tmp_path / "copy", ResolveRules(exif="ignore", boxes_on=boxes_on))
+    name = "turned.jpg" if orientation == 1 else "turned.png"
+    assert rows_of(tmp_path / "copy" / "training_data.csv")[name][1] == pytest.approx(
+        [16 / 60, 8 / 40, 48 / 60, 16 / 40]
+    )
+    with Image.open(tmp_path / "copy" / "training_images" / name) as image:
+        assert image.getexif().get(0x0112, 1) == 1
+        with Image.open(BytesIO(content)) as stored:
+            np.testing.assert_array_equal(np.asarray(image), np.asarray(stored))
+    actions = {one.action for one in changes if one.image == "turned.jpg"}
+    assert actions == (set() if orientation == 1 else {"encoded anew", "renamed"})
+
+
+def test_groups_are_copied_and_read_again(tmp_path: Path) -> None:
+    from loc_keras.check import main
+
+    annotations = grouped_set(tmp_path / "set")
+    config = config_file(tmp_path / "set")
+    text = config.read_text(encoding="utf-8").replace("width, height]", "width, height, group]")
+    config.write_text(text, encoding="utf-8")
+    assert main(["--config", str(config), "--fix", str(tmp_path / "copy")]) == 1
+    with (tmp_path / "copy" / "training_data.csv").open(newline="", encoding="utf-8") as file:
+        # 0.png is of group "a", which stands in test, too.
+        assert [(row[0], row[6]) for row in csv.reader(file)] == [
+            ("1.png", "b"),
+            ("2.png", "b"),
+            ("3.png", ""),
+        ]
+    fixed = load_config(tmp_path / "copy" / "loc_keras.yaml")
+    assert fixed.data.source.csv.columns == ("file", "label", "x1", "y1", "x2", "y2", "group")
+    again = {one.name: one.group for _, one in annotations_from(fixed).all_objects()}
+    given = {one.name: one.group for _, one in annotations.all_objects()}
+    assert again == {name: group for name, group in given.items() if name != "0.png"}
+    assert main(["--config", str(tmp_path / "copy" / "loc_keras.yaml")]) == 0
+
+
+def test_log_names_whatever_a_reader_left_out(tmp_path: Path) -> None:
+    annotations = read_set(clean_set(tmp_path / "set"))
+    kinds = [*CATALOGUE, "a kind that a new reader made up"]
+    faults = [Fault("a.json", row, f"is {kind}", kind) for row, kind in enumerate(kinds, 1)]
+    result = check_data(replace(annotations, faults=faults), ResolveRules())
+    changes = plan_fix(result).changes
+    assert [(one.file, one.row, one.reason) for one in changes] == [one[:3] for one in faults]
+    # Of an absurd declared size only the size is not used.
+    other = {one.reason for one in changes if one.action != "left out"}
+    assert other == {"is declared_size"}
+
+
+def test_annotation_without_a_picture_is_logged_once(tmp_path: Path) -> None:
+    box = "<bndbox><xmin>10</xmin><ymin>10</ymin><xmax>40</xmax><ymax>30</ymax></bndbox>"
+    for name in ("here", "gone"):
+        text = f"<annotation><object><name>cat</name>{box}</object></annotation>"
+        (tmp_path / f"{name}.xml").write_text(text, encoding="utf-8")
+    (tmp_path / "here.png").write_bytes(encoded(picture(1), "PNG"))
+    result = check_data(
+        read_voc(str(tmp_path), splits={"train": {"annotations": "."}}), ResolveRules()
+    )
+    (change,) = plan_fix(result).changes
+    assert (change.file, change.action) == (str(tmp_path / "gone.xml"), "left out")
 
 
 def test_held_out_copy_is_the_one_kept(tmp_path: Path) -> None:

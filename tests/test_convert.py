@@ -207,6 +207,47 @@ def test_source_is_never_written_to(source, tmp_path, capsys):
     assert tree(root) == before
 
 
+def test_source_below_the_home_folder_is_never_written_to(source, tmp_path, capsys, monkeypatch):
+    root, config = source
+    shutil.copytree(root, tmp_path / "set")
+    before = tree(tmp_path / "set")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    out = tmp_path / "set" / "converted"
+    assert run(config, "csv", out, "--set", "data.source.path=~/set") == 2
+    assert "lies in the source" in capsys.readouterr().err
+    assert tree(tmp_path / "set") == before
+
+
+@pytest.mark.parametrize("target", FORMATS)
+def test_groups_are_written_or_told_as_lost(source, tmp_path, target, capsys):
+    root, config = source
+    shutil.copytree(root, tmp_path / "set")
+    table = tmp_path / "set" / "training_data.csv"
+    lines = table.read_text(encoding="utf-8").splitlines()
+    # Pairs of images, the last two without a group.
+    groups = [f"g{k // 2}" if k < 10 else "" for k in range(12)]
+    rows = [f"{line},{group}\n" for line, group in zip(lines, groups, strict=True)]
+    table.write_text("".join(rows), encoding="utf-8")
+    sets = [
+        *("--set", f"data.source.path={tmp_path / 'set'}", "--set"),
+        "data.source.csv.columns=[file, label, x1, y1, x2, y2, group]",
+    ]
+    assert run(config, target, tmp_path / "out", *sets) == 0
+    told = "groups of images (which a split must not part) are lost" in capsys.readouterr().out
+    assert told is (target != "csv")
+    found, _ = read(tmp_path / "out" / "loc_keras.yaml")
+    kept = {
+        name.rpartition(".")[0]: group
+        for records in found.splits.values()
+        for name, group in zip(records.names, records.groups, strict=True)
+    }
+    if target == "csv":
+        assert kept == {f"p_{k}": group for k, group in enumerate(groups)}
+    else:
+        assert set(kept.values()) == {""}
+
+
 def test_interrupt_leaves_what_the_next_call_takes_up(source, tmp_path, capsys, monkeypatch):
     _, config = source
     out = tmp_path / "out"

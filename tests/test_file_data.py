@@ -82,7 +82,8 @@ def test_files_come_as_they_are(tmp_path, cache):
     assert sorted(shown[:, 0, 0, 0].tolist()) == list(range(10, 18))
 
 
-def test_cache_changes_nothing(tmp_path):
+def test_the_cache_changes_neither_order_nor_boxes_nor_even_pictures(tmp_path):
+    # Pictures of one colour: others differ by the second resampling, see test_fused.py.
     make_set(tmp_path, {"train": 12}, sizes=((20, 10), (9, 17)))
     options = {"batch_size": 4, "image_size": 16, "resize": "letterbox", "val_fraction": 0.25}
     augment = {"flip": True, "translate": 0.2, "rotation": 20.0, "brightness": 0.2}

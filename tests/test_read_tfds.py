@@ -190,7 +190,7 @@ def test_named_features(prepared, tmp_path):
         ({"name": "no_such_set"}, "not prepared below .* data.source.tfds.download to true"),
         ({"name": "no_such_set", "download": True}, "could not be prepared"),
         ({"name": "two words"}, "two words"),
-        ({"cache_dir": "gs://bucket/cache"}, "set data.cache to a local folder"),
+        ({"cache_dir": "gs://bucket/cache"}, "set data.cache_dir to a local folder"),
     ],
 )
 def test_mistakes(prepared, tmp_path, no_network, options, message):

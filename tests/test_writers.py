@@ -2,6 +2,7 @@
 
 import os
 import unicodedata
+import warnings
 
 import numpy as np
 import pytest
@@ -388,6 +389,20 @@ def test_empty_folder_is_filled_and_may_be_the_working_one(made, tmp_path, monke
     write_dataset(tmp_path / "b", "coco", splits, CLASSES)
     assert tree(".") == tree(tmp_path / "a")
     assert not (tmp_path / "b.partial").exists()
+
+
+def test_pillow_is_silenced_once_around_the_threads(made, tmp_path, monkeypatch):
+    _, splits = made
+    before, seen_filters = list(warnings.filters), []
+
+    def watched(*arguments):
+        seen_filters.append(warnings.filters[0][0])
+        return read_picture(*arguments)
+
+    monkeypatch.setattr("loc_keras.data.writers.job.read_picture", watched)
+    write_dataset(tmp_path / "out", "csv", splits, CLASSES)
+    assert seen_filters == ["ignore"] * 10
+    assert warnings.filters == before
 
 
 def test_place_in_or_around_the_source_is_refused(tmp_path):

@@ -14,6 +14,8 @@ from loc_keras.data.augment_boxes import (
 )
 from loc_keras.data.augment_draws import CANDIDATES, Draws
 from loc_keras.data.augment_options import ImageAugment
+from loc_keras.data.fused_sources import Sources
+from loc_keras.data.fused_warp import Kind, warp_sources
 from loc_keras.data.projective import from_affine, matrix, tilt, warp
 
 Size = tuple[int, int]
@@ -45,6 +47,33 @@ def move(
     maps, moved = choose_maps(boxes, draws, size, options)
     images = warp(images, maps, fill=options.fill)
     return images, moved
+
+
+def move_sources(
+    sources: Sources,
+    boxes: tf.Tensor,
+    draws: Draws,
+    size: Size,
+    options: ImageAugment,
+    *,
+    barred: bool,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Resizes and moves in one resampling; otherwise as `move`.
+
+    Args:
+        sources: Pictures not resized yet.
+        boxes: float32 (B, 4), fractions of the resized pictures.
+        draws: Uniform draws of the names that `draw_names` lists.
+        size: Height and width of the resized pictures.
+        options: Ranges of the changes, of which one `warps`.
+        barred: Whether the resized pictures may have black bars.
+
+    Returns:
+        uint8 (B, height, width, C) and float32 (B, 4).
+    """
+    maps, moved = choose_maps(boxes, draws, size, options)
+    kind = Kind(size, options.fill, barred, tilted=options.perspective > 0)
+    return warp_sources(sources, maps, kind), moved
 
 
 def mirror(

@@ -1,6 +1,7 @@
 """What an image file says of itself before its pixels: size, orientation, format, mode."""
 
 import io
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -70,6 +71,8 @@ class Header(NamedTuple):
 def read_header(ref: ImageRef) -> Header:
     """Reads the header of one image; its pixels stay undecoded.
 
+    Whoever calls it in several threads silences Pillow around them: `without_image_warnings`.
+
     Args:
         ref: A local or remote file, or a range of its bytes.
 
@@ -79,7 +82,9 @@ def read_header(ref: ImageRef) -> Header:
     Raises:
         HeaderError: If there is no image of a known format, or one of more than `MAX_PIXELS`.
     """
-    with _without_warnings():
+    if threading.current_thread() is not threading.main_thread():
+        return _read(ref)
+    with without_image_warnings():
         return _read(ref)
 
 
@@ -94,7 +99,7 @@ def read_headers(refs: Sequence[ImageRef], threads: int = 8) -> list[Header | He
         For each image its header, or the error that `read_header` would raise.
     """
     parts = [refs[start : start + _CHUNK] for start in range(0, len(refs), _CHUNK)]
-    with _without_warnings(), ThreadPoolExecutor(threads) as pool:
+    with without_image_warnings(), ThreadPoolExecutor(threads) as pool:
         return [found for part in pool.map(_headers_or_errors, parts) for found in part]
 
 
@@ -214,8 +219,12 @@ def _opened(ref: ImageRef) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def _without_warnings() -> Iterator[None]:
-    """Silences Pillow: what large images and broken EXIF data mean is told here."""
+def without_image_warnings() -> Iterator[None]:
+    """Silences Pillow: what large images and broken EXIF data mean is told here.
+
+    Filters of warnings are the process's own. Of threads that each set and restored them, one
+    would restore what another had set, so they are set once, around a pool.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -7,11 +7,15 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from loc_keras.data import streams
+from loc_keras.data.fused_sources import Sources
+from loc_keras.data.image_format import ImageFormat
 from loc_keras.data.memory import fits_in_memory
 
 Targets = dict[str, tf.Tensor]
 BatchFn = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, Targets]]
 AugmentFn = Callable[[tf.Tensor, Targets, tf.Tensor], tuple[tf.Tensor, Targets]]
+SourcesFn = Callable[[Sources, Targets, tf.Tensor, ImageFormat], tuple[tf.Tensor, Targets]]
+Fetch = Callable[[tf.data.Dataset], tf.data.Dataset]
 
 
 @dataclass(frozen=True)
@@ -23,19 +27,37 @@ class ImageSet:
         columns: Uniform random numbers that making one image takes.
         fetch: Turns a dataset of `{"index", "draws"}` batches into one of
             `(images, targets, draws)`, where `draws` lost its first `columns`.
+        unresized: The same before the pictures are resized, where there is a way to have them so.
     """
 
     size: int
     columns: int
-    fetch: Callable[[tf.data.Dataset], tf.data.Dataset]
+    fetch: Fetch
+    unresized: "Unresized | None" = None
+
+
+@dataclass(frozen=True)
+class Unresized:
+    """The images of one split, fetched as `(sources, targets, draws)`, and their common format."""
+
+    form: ImageFormat
+    fetch: Fetch
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """A batch function `apply(images, targets, draws)` and the draws one image takes."""
+    """What changes batches at random.
+
+    Attributes:
+        columns: The draws that one image takes.
+        apply: Batch function `apply(images, targets, draws)`.
+        apply_sources: The same, `apply_sources(sources, targets, draws, form)`, for pictures that
+            are not resized yet; None where nothing is resampled.
+    """
 
     columns: int
     apply: AugmentFn
+    apply_sources: SourcesFn | None = None
 
 
 def batched_set(size: int, columns: int, function: BatchFn) -> ImageSet:
@@ -59,16 +81,23 @@ def train_dataset(
     seed: int,
     augmentation: Augmentation | None = None,
 ) -> tf.data.Dataset:
-    """Endless shuffled training stream of `(images, targets)`; see `streams.train_stream`."""
+    """Endless shuffled training stream of `(images, targets)`; see `streams.train_stream`.
+
+    Where images come unresized and the augmentation resamples them, both are done in one
+    resampling. Their pixels then differ a little from those of images that are kept resized: they
+    are sharper. Boxes and draws are the same.
+    """
     extra = augmentation.columns if augmentation else 0
     stream = streams.train_stream(
         images.size, batch_size, seed, columns=images.columns + extra, start_step=start_step
     )
-    batches = images.fetch(stream)
     if augmentation is None:
-        batches = batches.map(_drop_draws)
+        batches = images.fetch(stream).map(_drop_draws)
+    elif augmentation.apply_sources is not None and images.unresized is not None:
+        move = _moved_to(images.unresized.form, augmentation.apply_sources)
+        batches = images.unresized.fetch(stream).map(move, num_parallel_calls=tf.data.AUTOTUNE)
     else:
-        batches = batches.map(augmentation.apply, num_parallel_calls=tf.data.AUTOTUNE)
+        batches = images.fetch(stream).map(augmentation.apply, num_parallel_calls=tf.data.AUTOTUNE)
     return batches.prefetch(tf.data.AUTOTUNE)
 
 
@@ -112,6 +141,10 @@ def side_pair(size: int | tuple[int, int]) -> tuple[int, int]:
 def use_cache(cache: str, num_bytes: int) -> bool:
     """Whether to hold this many bytes in memory under `cache` as in `eval_dataset`."""
     return cache == "memory" or (cache == "auto" and fits_in_memory(num_bytes))
+
+
+def _moved_to(form: ImageFormat, move: SourcesFn) -> Callable[..., tuple[tf.Tensor, Targets]]:
+    return lambda sources, targets, draws: move(sources, targets, draws, form)
 
 
 def _drop_draws(images: tf.Tensor, targets: Targets, draws: tf.Tensor) -> tuple[tf.Tensor, Targets]:

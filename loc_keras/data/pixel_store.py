@@ -4,18 +4,19 @@ The pixels are the same bits in all three, since one function makes them (`recor
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import tensorflow as tf
 
 from loc_keras.data import record_images
 from loc_keras.data.annotations import Fault
+from loc_keras.data.fused_sources import source_loader, source_spec
 from loc_keras.data.image_faults import image_fault
 from loc_keras.data.image_format import ImageFormat
-from loc_keras.data.pipeline import ImageSet, Targets, batched_set
+from loc_keras.data.pipeline import ImageSet, Targets, Unresized, batched_set
 from loc_keras.data.pixel_file import PixelFile, pixels_key
 from loc_keras.data.records import Records
 
@@ -116,10 +117,11 @@ def _decoded(
     if first >= len(records):
         return
     columns = held(record_images.record_rows(records))
+    loader = record_images.loader(form, frozenset(columns))
 
     def load(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         row = {name: tf.gather(column, index) for name, column in columns.items()}
-        return index, record_images.load_pixels(row, form)
+        return index, loader(row)
 
     indices = tf.data.Dataset.range(first, len(records))
     loaded = indices.map(load, num_parallel_calls=tf.data.AUTOTUNE)
@@ -155,20 +157,33 @@ def _from_file(store: PixelStore) -> ImageSet:
 
 
 def _made_anew(store: PixelStore) -> ImageSet:
-    rows = held(record_images.record_rows(store.records))
+    form, rows = store.form, held(record_images.record_rows(store.records))
+    keys = frozenset(rows)
+    spec = tf.TensorSpec(form.shape, tf.uint8)
+    images = _loading(store, rows, record_images.loader(form, keys), spec)
+    unresized = None
+    if form.rule is not None:
+        load = source_loader(form, keys)
+        sources = _loading(store, rows, load, source_spec(form))
+        unresized = Unresized(form, batched_set(len(store.records), 0, sources).fetch)
+    return replace(batched_set(len(store.records), 0, images), unresized=unresized)
+
+
+def _loading(
+    store: PixelStore, rows: Mapping[str, tf.Tensor], load: Callable[..., Any], spec: Any
+) -> Callable[[tf.Tensor, tf.Tensor], tuple[Any, Targets]]:
+    """A batch function that makes each picture by `load`."""
     columns = held(_targets(store))
 
-    def one(index: tf.Tensor) -> tf.Tensor:
-        row = {name: tf.gather(column, index) for name, column in rows.items()}
-        return record_images.load_pixels(row, store.form)
+    def one(index: tf.Tensor) -> Any:
+        return load({name: tf.gather(column, index) for name, column in rows.items()})
 
-    def fetch(index: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Tensor, Targets]:
+    def fetch(index: tf.Tensor, draws: tf.Tensor) -> tuple[Any, Targets]:
         del draws
-        spec = tf.TensorSpec(store.form.shape, tf.uint8)
-        images = tf.map_fn(one, index, fn_output_signature=spec)
-        return images, {name: tf.gather(column, index) for name, column in columns.items()}
+        made = tf.map_fn(one, index, fn_output_signature=spec)
+        return made, {name: tf.gather(column, index) for name, column in columns.items()}
 
-    return batched_set(len(store.records), 0, fetch)
+    return fetch
 
 
 def held(columns: Mapping[str, np.ndarray | None]) -> dict[str, tf.Tensor]:

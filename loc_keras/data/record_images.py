@@ -3,8 +3,10 @@
 One function makes it, in whichever way the pixels are kept (`pixel_store`) or shown.
 """
 
-from collections.abc import Mapping
-from typing import Any
+import functools
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -20,7 +22,29 @@ from loc_keras.data.resize import resize_boxes, resize_images
 
 Row = Mapping[str, tf.Tensor]
 
+
+class Decoded(NamedTuple):
+    """A picture as it came from the decoder, upright and cut.
+
+    Attributes:
+        picture: uint8 (H, W, C).
+        size: int32 (2,), height and width of the original.
+        ratio: int32 scalar, original pixels along one side of a given one.
+    """
+
+    picture: tf.Tensor
+    size: tf.Tensor
+    ratio: tf.Tensor
+
+
 _OFFSET, _LENGTH, _ORIENTATION, _WINDOW = "offset", "length", "orientation", "window"
+_ROW_SPECS = {
+    "path": tf.TensorSpec([], tf.string),
+    _OFFSET: tf.TensorSpec([], tf.int64),
+    _LENGTH: tf.TensorSpec([], tf.int64),
+    _ORIENTATION: tf.TensorSpec([], tf.int32),
+    _WINDOW: tf.TensorSpec([4], tf.int32),
+}
 
 
 def load(
@@ -78,6 +102,18 @@ def load_pixels(row: Row, form: ImageFormat) -> tf.Tensor:
     return _pixels(row, form)[0]
 
 
+@functools.cache
+def loader(form: ImageFormat, keys: frozenset[str]) -> Callable[[Row], tf.Tensor]:
+    """`load_pixels` for rows of these keys as a function that is traced once in a process."""
+    return traced(partial(load_pixels, form=form), keys)
+
+
+def traced(load: Callable[[Row], Any], keys: frozenset[str]) -> Callable[[Row], Any]:
+    """Makes a graph of a function of a row, so that maps that call it need not trace it anew."""
+    spec = {name: _ROW_SPECS[name] for name in sorted(keys)}
+    return tf.function(load, input_signature=[spec], autograph=False)
+
+
 def record_rows(records: Records) -> dict[str, np.ndarray]:
     """What making the pictures takes, by columns of N rows.
 
@@ -107,16 +143,26 @@ def record_boxes(records: Records, form: ImageFormat) -> np.ndarray:
     return np.asarray(moved)
 
 
-def _pixels(row: Row, form: ImageFormat) -> tuple[tf.Tensor, tf.Tensor]:
-    """The picture in the common format, and its size before it was resized."""
+def decode_picture(row: Row, form: ImageFormat) -> Decoded:
+    """The picture of a record before it is resized: decoded, turned upright, and cut.
+
+    Args:
+        row: As for `load_pixels`.
+        form: The common format, with a rule.
+    """
     content = _content(row)
-    if form.rule is None:
-        picture = _cut(_turned(decode_bytes(content, form.channels), row), row)
-        return _sized(picture, form), tf.constant(form.size)
     declared, ratio = jpeg_ratio(content, form, _is_transposed(row))
     ratio = tf.where(_is_windowed(row), 1, ratio)  # Windows are in pixels of the whole picture.
     picture = _cut(_turned(decode_bytes(content, form.channels, ratio), row), row)
-    size = tf.where(ratio > 1, declared, tf.shape(picture)[:2])
+    return Decoded(picture, tf.where(ratio > 1, declared, tf.shape(picture)[:2]), ratio)
+
+
+def _pixels(row: Row, form: ImageFormat) -> tuple[tf.Tensor, tf.Tensor]:
+    """The picture in the common format, and its size before it was resized."""
+    if form.rule is None:
+        picture = _cut(_turned(decode_bytes(_content(row), form.channels), row), row)
+        return _sized(picture, form), tf.constant(form.size)
+    picture, size, ratio = decode_picture(row, form)
     return resize_images(picture, form.size, form.rule, size=size, ratio=ratio), size
 
 

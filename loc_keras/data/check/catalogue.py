@@ -162,6 +162,11 @@ CATALOGUE: dict[str, Kind] = {
     "duplicate_across_splits": Kind(
         "error", "identical image in two splits", "keep one (--fix keeps the held-out one)"
     ),
+    "group_across_splits": Kind(
+        "error",
+        "group in two splits",
+        "keep it in one (--fix keeps the held-out part), or mend the groups",
+    ),
     "duplicate_conflict": Kind(
         "error", "identical images with different classes", "find out which is right"
     ),

@@ -2,7 +2,7 @@
 
 import difflib
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 from loc_keras.data.annotations import Split
 from loc_keras.data.check.catalogue import Finding
@@ -17,6 +17,9 @@ _RARE = 5
 _LEAST_LETTERS = 4
 _MOST_NAMES = 2000
 """Names among which misspelt ones are sought: the search compares pairs."""
+
+_MOST_HINTS = 100
+"""Unknown labels that are compared with the names: where more are unknown, slips are not why."""
 
 
 def class_findings(
@@ -33,7 +36,7 @@ def class_findings(
     names = known_classes(objects, class_names)
     index_of = class_indices(names)
     indices = {label: class_index(label, index_of) for label in counts}
-    unknown = {label: _hint(label, names) for label in counts if indices[label] is None}
+    unknown = _hints([label for label in counts if indices[label] is None], names)
     where = "listed" if class_names else "a class of the training split"
     known = {label: count for label, count in counts.items() if label not in unknown}
     # A list of classes was written on purpose; labels that were not may be slips.
@@ -59,6 +62,21 @@ def known_classes(objects: Sequence[CheckedObject], class_names: Sequence[str] |
     if class_names:
         return list(class_names)
     return infer_class_names({thing.one.label for thing in objects if thing.split == "train"})
+
+
+def class_meant(names: Sequence[str]) -> Callable[[str], Hashable]:
+    """What tells the classes of two labels apart: the index where it is known, else the label.
+
+    Args:
+        names: Classes by index.
+    """
+    index_of = class_indices(names)
+
+    def meant(label: str) -> Hashable:
+        index = class_index(label, index_of)
+        return label if index is None else index
+
+    return meant
 
 
 def same_word(name: str) -> str:
@@ -94,12 +112,14 @@ def misspelt(counts: Mapping[str, int]) -> dict[str, str]:
     return found
 
 
-def _hint(name: str, names: Sequence[str]) -> str:
-    for known in names:
-        if same_word(known) == same_word(name):
-            return f"; is it {known!r}?"
-    close = difflib.get_close_matches(name, names[:_MOST_NAMES], n=1, cutoff=0.6)
-    return f"; is it {close[0]!r}?" if close else ""
+def _hints(unknown: Sequence[str], names: Sequence[str]) -> dict[str, str]:
+    """For each unknown label the end of a sentence that names the class it may mean, or `""`."""
+    by_word = {same_word(name): name for name in reversed(names)}
+    hints = {label: by_word.get(same_word(label), "") for label in unknown}
+    for label in [label for label in unknown if not hints[label]][:_MOST_HINTS]:
+        close = difflib.get_close_matches(label, names[:_MOST_NAMES], n=1, cutoff=0.6)
+        hints[label] = close[0] if close else ""
+    return {label: name and f"; is it {name!r}?" for label, name in hints.items()}
 
 
 def _balance(

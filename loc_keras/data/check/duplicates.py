@@ -1,11 +1,12 @@
 """Findings about images that stand in the data set twice, and what their labels say."""
 
 from collections import defaultdict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import NamedTuple
 
-from loc_keras.data.annotations import ImageRef
+from loc_keras.data.annotations import ImageRef, Split
 from loc_keras.data.check.catalogue import Finding, FractionBox
+from loc_keras.data.check.classes import class_meant
 from loc_keras.data.check.images import ImageFacts
 from loc_keras.data.check.objects import CheckedObject
 from loc_keras.data.duplicates import identical_groups
@@ -13,6 +14,9 @@ from loc_keras.data.looks import Colours, near_pairs
 from loc_keras.errors import DataError
 
 _SAME_BOX = 0.5
+
+HELD_OUT_FIRST: tuple[Split, ...] = ("test", "val", "train")
+"""Of images in two splits those kept: figures on held-out images stay comparable."""
 
 
 class _Entry(NamedTuple):
@@ -31,19 +35,29 @@ def entries_of(objects: Sequence[CheckedObject]) -> list[_Entry]:
 
 
 def identical_images(images: Mapping[ImageRef, ImageFacts]) -> dict[ImageRef, int]:
-    """Numbers images so that those of the same bytes share a number; not those with trouble.
+    """Numbers all images so that those of the same bytes share a number.
+
+    Args:
+        images: What is known of each image; those with trouble are not read, and so each has a
+            number of its own.
+
+    Returns:
+        For each image the place, among `images`, of the first with the same bytes.
 
     Raises:
         DataError: If a file has gone since it was looked at.
     """
     readable = [image for image, facts in images.items() if not facts.trouble]
+    place = {image: number for number, image in enumerate(images)}
     try:
-        return dict(zip(readable, identical_groups(readable).tolist(), strict=True))
+        firsts = identical_groups(readable).tolist()
     except OSError as error:
         raise DataError(
             f"{error.filename} could be read at first and cannot be now "
             f"({error.strerror or error}): check again when nothing changes the data."
         ) from error
+    same = {image: place[readable[first]] for image, first in zip(readable, firsts, strict=True)}
+    return place | same
 
 
 def duplicate_findings(
@@ -51,6 +65,7 @@ def duplicate_findings(
     images: Mapping[ImageRef, ImageFacts],
     identical: Mapping[ImageRef, int],
     *,
+    class_names: Sequence[str],
     near: bool,
 ) -> list[Finding]:
     """What is wrong about images that occur twice.
@@ -59,19 +74,20 @@ def duplicate_findings(
         objects: All objects.
         images: What is known of each image.
         identical: From `identical_images`.
+        class_names: Classes by index: labels that mean one class are no conflict.
         near: Whether to seek almost identical pictures, too.
     """
     entries = entries_of(objects)
     by_image = {entry.image: entry for entry in entries}
-    found = []
+    meant = class_meant(class_names)
+    found = _same_group(objects)
     for entry in entries:
         found += _same_file(entry)
     first_of: dict[int, ImageRef] = {}
     for image, entry in by_image.items():
-        if image in identical:
-            first = first_of.setdefault(identical[image], image)
-            if first != image:
-                found += _same_bytes(by_image[first], entry)
+        first = first_of.setdefault(identical[image], image)
+        if first != image:
+            found += _same_bytes(by_image[first], entry, meant)
     if near:
         rest = [by_image[image] for image in first_of.values()]
         looks = [images[entry.image].look for entry in rest]
@@ -79,6 +95,26 @@ def duplicate_findings(
         pairs = near_pairs(looks, lambda a, b: colours.alike(rest[a].image, rest[b].image))
         for first_at, second_at in pairs:
             found.append(_alike(rest[first_at], rest[second_at]))
+    return found
+
+
+def _same_group(objects: Sequence[CheckedObject]) -> list[Finding]:
+    """Groups in two splits, told once for each split that is not kept."""
+    groups: dict[str, dict[Split, list[CheckedObject]]] = defaultdict(lambda: defaultdict(list))
+    for thing in objects:
+        if thing.one.group:
+            groups[thing.one.group][thing.split].append(thing)
+    found = []
+    for name, parts in groups.items():
+        keeper, *others = (split for split in HELD_OUT_FIRST if split in parts)
+        for split in others:
+            first, kept = parts[split][0], parts[keeper][0]
+            count = len({thing.one.image for thing in parts[split]})
+            words = (
+                f"group {name!r} has {count} image{'s' * (count > 1)} in {split}, such as "
+                f"{first.one.name}, and stands in {keeper}, too, such as {_place(kept)}"
+            )
+            found.append(_finding("group_across_splits", first, words, kept))
     return found
 
 
@@ -101,14 +137,14 @@ def _same_file(entry: _Entry) -> list[Finding]:
     return found
 
 
-def _same_bytes(first: _Entry, later: _Entry) -> list[Finding]:
+def _same_bytes(first: _Entry, later: _Entry, meant: Callable[[str], Hashable]) -> list[Finding]:
     one, other = first.objects[0], later.objects[0]
     crossing = {thing.split for thing in first.objects} != {thing.split for thing in later.objects}
     kind = "duplicate_across_splits" if crossing else "duplicate_image"
     words = f"{other.one.name} in {other.split} is identical with {_place(one)}"
     found = [_finding(kind, other, words, one)]
     labels, later_labels = _labels(first), _labels(later)
-    if labels != later_labels:
+    if set(map(meant, labels)) != set(map(meant, later_labels)):
         words = (
             f"{other.one.name} is called {_listed(later_labels)}, and the identical "
             f"{_place(one)} is called {_listed(labels)}"

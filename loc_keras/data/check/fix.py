@@ -80,7 +80,7 @@ def write_fix(
         changes = list(plan.changes)
         for split in dict.fromkeys(kept.split for kept in plan.kept):
             part = [kept for kept in plan.kept if kept.split == split]
-            changes += _write_split(aside, split, part, result, progress)
+            changes += _write_split(aside, split, part, plan.grouped, result, progress)
         changes.sort(key=_place_among(changes))
         write_text(aside / CHANGES_FILE, _changes_text(changes))
         write_text(aside / SUMMARY_FILE, summary(changes, plan.kept))
@@ -119,6 +119,7 @@ def _write_split(
     folder: Path,
     split: Split,
     part: Sequence[Kept],
+    grouped: bool,
     result: CheckResult,
     progress: Callable[[int], None] | None,
 ) -> list[Change]:
@@ -130,7 +131,7 @@ def _write_split(
     names: dict[ImageRef, str] = {}
     changes: list[Change] = []
     for image, stem in zip(images, stems, strict=True):
-        content, ending, change = _picture(first[image], result.images[image])
+        content, ending, change = _picture(first[image], result.images[image], result.rules.exif)
         changes += change
         names[image] = stem + ending
         (folder / files["images"] / names[image]).write_bytes(content)
@@ -139,12 +140,13 @@ def _write_split(
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     for one in part:
-        writer.writerow([names[one.image], one.label, *map(_shortest, one.box)])
+        group = [one.group] if grouped else []
+        writer.writerow([names[one.image], one.label, *map(_shortest, one.box), *group])
     write_text(folder / files["csv"], text.getvalue())
     return changes
 
 
-def _picture(kept: Kept, facts: ImageFacts) -> tuple[bytes, str, list[Change]]:
+def _picture(kept: Kept, facts: ImageFacts, exif: str) -> tuple[bytes, str, list[Change]]:
     """Bytes and ending of an image in the copy, and how it differs."""
     if facts.header is None:
         raise DataError(f"{kept.image.path} cannot be read.")
@@ -155,9 +157,16 @@ def _picture(kept: Kept, facts: ImageFacts) -> tuple[bytes, str, list[Change]]:
         known = {ending for endings in ENDINGS.values() for ending in endings}
         changes = []
         if orientation != UPRIGHT:
-            content, form = _turned(content, orientation, form)
-            reason = f"its EXIF orientation was {orientation}; the pixels are encoded anew"
-            changes.append(Change(kept.file, kept.row, kept.name, "turned", reason))
+            if exif == "apply":
+                content, form = _turned(content, orientation, form)
+                reason = f"its EXIF orientation was {orientation}; the pixels are encoded anew"
+                changes.append(Change(kept.file, kept.row, kept.name, "turned", reason))
+            else:
+                # The pixels as stored are what is trained on; no reader of the copy shall turn
+                # them, and none of them is to change.
+                content, form = _turned(content, UPRIGHT, "PNG")
+                reason = f"its EXIF orientation {orientation} is ignored, so the copy has none"
+                changes.append(Change(kept.file, kept.row, kept.name, "encoded anew", reason))
     except (OSError, ValueError, SyntaxError) as error:
         raise DataError(
             f"{kept.image.path} could be read when it was checked and cannot be now: {error}."

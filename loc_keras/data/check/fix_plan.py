@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from loc_keras.data.annotations import ImageRef, Split
+from loc_keras.data.annotations import Fault, ImageRef, Split
 from loc_keras.data.box_rules import BoxFault, usable_box
 from loc_keras.data.check.catalogue import Finding, FractionBox
 from loc_keras.data.check.classes import misspelt, same_word
@@ -17,7 +17,8 @@ from loc_keras.data.check.lost import lost_images
 from loc_keras.data.check.objects import CheckedObject
 from loc_keras.data.check.run import CheckResult
 from loc_keras.data.class_names import class_index, class_indices
-from loc_keras.data.orientation import turn_boxes
+from loc_keras.data.orientation import turn_boxes, turn_boxes_back
+from loc_keras.data.resolve import ResolveRules
 
 LEAST_INSIDE = 0.5
 """Share of its area that a box must have inside the image to be clipped, not dropped."""
@@ -32,8 +33,9 @@ class Change(NamedTuple):
         file: Annotation file of the source.
         row: Line, object or record number in it, from 1; 0 for the file as a whole.
         image: The image as annotated, or its path.
-        action: `"dropped"`, `"left out"`, `"clipped"`, `"swapped"`, `"scaled"`, `"relabelled"`,
-            `"moved"`, `"turned"` or `"renamed"`.
+        action: `"dropped"` for an object, `"left out"` for what could not be read as one,
+            `"ignored"` for a part that the object does not need; `"clipped"`, `"swapped"`,
+            `"scaled"`, `"relabelled"`, `"turned"`, `"encoded anew"` or `"renamed"`.
         reason: Why, as words.
         before: What it was, where that has a short form.
         after: What it became.
@@ -56,9 +58,10 @@ class Kept(NamedTuple):
         image: The image.
         name: As annotated.
         label: Class name.
-        box: (x1, y1, x2, y2) in fractions of the upright picture, float32 and ordered.
+        box: (x1, y1, x2, y2) in fractions of the picture in the copy, float32 and ordered.
         file: Annotation file of the source.
         row: Row in it.
+        group: Images that must not be parted by a split share it; `""` for none.
     """
 
     split: Split
@@ -68,6 +71,7 @@ class Kept(NamedTuple):
     box: FractionBox
     file: str
     row: int
+    group: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,13 +80,18 @@ class FixPlan:
 
     Attributes:
         kept: Objects of the copy.
-        changes: Everything that differs, except files that are turned or renamed on writing.
+        changes: Everything that differs, except files that are changed or renamed on writing.
         class_names: Classes by index.
     """
 
     kept: list[Kept]
     changes: list[Change]
     class_names: list[str]
+
+    @property
+    def grouped(self) -> bool:
+        """Whether any object has a group, so that the copy's rows have a column for it."""
+        return any(one.group for one in self.kept)
 
 
 class _DropError(Exception):
@@ -95,7 +104,7 @@ def plan_fix(result: CheckResult) -> FixPlan:
     Args:
         result: Of a check that decoded every image.
     """
-    changes = [_left_out(one) for one in result.findings if one.kind in LEFT_OUT]
+    changes = [*map(_unread, result.faults), *_orphans(result.findings)]
     names, relabelled = _class_names(result)
     index_of = class_indices(names)
     lost = lost_images(result)
@@ -114,25 +123,31 @@ def plan_fix(result: CheckResult) -> FixPlan:
             if (thing.split, one.image) in lost:
                 raise _DropError(lost[thing.split, one.image])
             label = _mended_label(thing, relabelled, names, index_of, changes)
-            box = _mended_box(thing, facts, result.rules.boxes_on, changes)
-            kept.append(Kept(thing.split, one.image, one.name, label, box, one.file, one.row))
+            box = _mended_box(thing, facts, result.rules, changes)
+            kept.append(
+                Kept(thing.split, one.image, one.name, label, box, one.file, one.row, one.group)
+            )
         except _DropError as drop:
             changes.append(Change(one.file, one.row, one.name, "dropped", str(drop)))
     return FixPlan(kept, changes, names)
 
 
-LEFT_OUT = frozenset(
-    {
-        *("syntax", "columns", "number", "label", "encoding", "outside", "split", "empty_file"),
-        *("missing_file", "missing_row", "no_object", "crowd", "orphan_image"),
-    }
-)
-"""Kinds of findings about what no object of the data set stands for."""
+_PARTS = frozenset({"declared_size"})
+"""Kinds of readers' faults whose object is there all the same."""
 
 
-def _left_out(finding: Finding) -> Change:
-    image = finding.image.path if finding.image else ""
-    return Change(finding.file, finding.row, image, "left out", finding.message)
+def _unread(fault: Fault) -> Change:
+    """What no object of the data set stands for, since the reader could not make one of it."""
+    action = "ignored" if fault.kind in _PARTS else "left out"
+    return Change(fault.file, fault.row, "", action, fault.reason)
+
+
+def _orphans(findings: Sequence[Finding]) -> list[Change]:
+    return [
+        Change(one.file, one.row, one.image.path, "left out", one.message)
+        for one in findings
+        if one.kind == "orphan_image" and one.image
+    ]
 
 
 def _class_names(result: CheckResult) -> tuple[list[str], dict[str, str]]:
@@ -149,8 +164,8 @@ def _class_names(result: CheckResult) -> tuple[list[str], dict[str, str]]:
     by_word = {same_word(name): name for name in reversed(names)}
     return names, {
         label: by_word[same_word(label)]
-        for label in {thing.one.label for thing in result.objects}
-        if label not in names and same_word(label) in by_word
+        for label in {thing.one.label for thing in result.objects} - set(names)
+        if same_word(label) in by_word
     }
 
 
@@ -158,12 +173,12 @@ def _mended_label(
     thing: CheckedObject,
     relabelled: Mapping[str, str],
     names: Sequence[str],
-    index_of: Mapping[str, int],
+    index_of: dict[str, int],
     changes: list[Change],
 ) -> str:
     one = thing.one
     label = relabelled.get(one.label, one.label)
-    index = class_index(label, dict(index_of))
+    index = class_index(label, index_of)
     if index is None:
         raise _DropError(f"{one.label!r} is none of the classes")
     if label != one.label:
@@ -173,9 +188,9 @@ def _mended_label(
 
 
 def _mended_box(
-    thing: CheckedObject, facts: ImageFacts, boxes_on: str, changes: list[Change]
+    thing: CheckedObject, facts: ImageFacts, rules: ResolveRules, changes: list[Change]
 ) -> FractionBox:
-    """The box in fractions of the upright picture, within it."""
+    """The box in fractions of the picture that the rules ask for, within it."""
     one = thing.one
 
     def note(action: str, reason: str, before: FractionBox, after: FractionBox) -> None:
@@ -183,7 +198,7 @@ def _mended_box(
             Change(one.file, one.row, one.name, action, reason, _text(before), _text(after))
         )
 
-    box, boxes_on, scaled = _in_fractions(thing, facts, boxes_on)
+    box, boxes_on, scaled = _in_fractions(thing, facts, rules.boxes_on)
     if scaled:
         note("scaled", scaled, thing.written, box)
     if not all(map(math.isfinite, box)):
@@ -197,10 +212,12 @@ def _mended_box(
         raise _DropError("its box has no area, or most of it outside the image")
     if inside != ordered:
         note("clipped", "its box reached over the edge", ordered, inside)
-    stored = np.array(inside, np.float64)
-    if boxes_on == "stored" and facts.header is not None:
-        stored = turn_boxes(stored, np.array(facts.header.orientation))
-    exact = tuple(float(side) for side in stored.astype(np.float32).clip(0, 1))
+    written = np.array(inside, np.float64)
+    wanted = "upright" if rules.exif == "apply" else "stored"
+    if boxes_on != wanted and facts.header is not None:
+        turn = turn_boxes if wanted == "upright" else turn_boxes_back
+        written = turn(written, np.array(facts.header.orientation))
+    exact = tuple(float(side) for side in written.astype(np.float32).clip(0, 1))
     try:
         # What is written must pass the rules that the copy is read by.
         return usable_box((exact[0], exact[1], exact[2], exact[3]), None)

@@ -2,7 +2,6 @@
 
 import io
 import os
-import warnings
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -13,7 +12,13 @@ from PIL import Image
 from loc_keras.data.annotations import ImageRef
 from loc_keras.data.duplicates import difference_hash
 from loc_keras.data.files import read_bytes
-from loc_keras.data.image_header import FORMATS, Header, HeaderError, read_headers
+from loc_keras.data.image_header import (
+    FORMATS,
+    Header,
+    HeaderError,
+    read_headers,
+    without_image_warnings,
+)
 
 ENDINGS: dict[str, tuple[str, ...]] = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -84,8 +89,7 @@ def inspect_images(
     unique = iter(dict.fromkeys(refs))
     found: dict[ImageRef, ImageFacts] = {}
     workers = min(_MOST_WORKERS, os.cpu_count() or 1)
-    with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
-        warnings.simplefilter("ignore")  # PIL's, about odd files: the findings say it better.
+    with without_image_warnings(), ThreadPoolExecutor(workers) as pool:
         # Windows bound the number of waiting tasks, however many images there are.
         while window := list(islice(unique, _WINDOW)):
             facts = list(map(_facts, read_headers(window)))

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from loc_keras.data.annotations import SPLITS, Annotations, ImageRef, Split
+from loc_keras.data.annotations import SPLITS, Annotations, Fault, ImageRef, Split
 from loc_keras.data.check.boxes import box_findings
 from loc_keras.data.check.catalogue import Finding, Severity, count_by_severity, from_fault
 from loc_keras.data.check.classes import class_findings, known_classes
@@ -25,12 +25,14 @@ class CheckResult:
         findings: Everything found, in the order of files and rows.
         objects: All objects with their boxes.
         images: What is known of each image.
-        identical: Number that images of the same bytes share, for those that can be used.
+        identical: For each image a number that those of the same bytes share; one that cannot be
+            used has its own.
         class_names: Classes by index, as training would have them.
         named: Whether they were given, by the config or the data set.
         splits: Splits that the data set gives.
         decoded: Whether every image was decoded.
         rules: How annotations were understood.
+        faults: What the reader could not read, as it told; findings, too.
     """
 
     findings: list[Finding]
@@ -42,6 +44,7 @@ class CheckResult:
     splits: list[Split]
     decoded: bool
     rules: ResolveRules
+    faults: list[Fault]
 
     @property
     def counts(self) -> dict[Severity, int]:
@@ -103,6 +106,7 @@ def _result(
     splits = [split for split in SPLITS if annotations.objects.get(split)]
     given = rules.class_names or annotations.class_names
     identical = identical_images(images)
+    class_names = known_classes(objects, given)
     boxes = {thing.one.image: thing.box for thing in reversed(objects)}
     of_images = [
         # Whether the box fits shows how a picture was looked at when it was labelled.
@@ -116,18 +120,19 @@ def _result(
         *box_findings(objects),
         *class_findings(objects, given, splits),
         *_several(objects, rules.several),
-        *duplicate_findings(objects, images, identical, near=near),
+        *duplicate_findings(objects, images, identical, class_names=class_names, near=near),
     ]
     return CheckResult(
         in_order(findings),
         objects,
         images,
         identical,
-        known_classes(objects, given),
+        class_names,
         bool(given),
         splits,
         decoded,
         rules,
+        annotations.faults,
     )
 
 

@@ -88,7 +88,7 @@ def _blob_folder(root: str, cache_dir: str | None) -> Path:
     if files.is_remote(folder):
         raise DataError(
             f"images of a TFDS data set are copied to local files, which {folder} is not; set "
-            "data.cache to a local folder."
+            "data.cache_dir to a local folder."
         )
     return Path(folder)
 
@@ -112,7 +112,7 @@ def _split_images(builder: Any, spec: str, layout: Layout, folder: Path) -> dict
     except (OSError, ValueError) as error:
         raise DataError(
             f"the images of the TFDS data set {info.name} cannot be copied to {path}: {error}; "
-            "set data.cache to a folder with space for them."
+            "set data.cache_dir to a folder with space for them."
         ) from error
 
 

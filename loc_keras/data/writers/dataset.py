@@ -1,13 +1,14 @@
 """Writing a whole data set in another format: complete or not there, and taken up when stopped."""
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from loc_keras.atomic_file import write_text
 from loc_keras.data.annotations import SPLITS, Fault, Split
+from loc_keras.data.image_header import without_image_warnings
 from loc_keras.data.records import Records
 from loc_keras.data.writers.coco import coco_source, write_coco
 from loc_keras.data.writers.csv_files import csv_source, write_csv
@@ -28,14 +29,15 @@ WRITERS: dict[str, Callable[[Job], dict[Split, int]]] = {
 }
 """The writer of each format: fills the job's folder and returns the images of each split."""
 
-SOURCES: dict[str, Callable[[Sequence[str], Collection[Split]], dict[str, Any]]] = {
+SOURCES: dict[str, Callable[[Sequence[str], Mapping[Split, Records]], dict[str, Any]]] = {
     "csv": csv_source,
     "voc": voc_source,
     "coco": coco_source,
     "yolo": yolo_source,
     "tfrecord": tfrecord_source,
 }
-"""For each format, from class names and splits to the settings (of `data.source`) that read it."""
+"""For each format, from class names and what was written to the settings (of `data.source`) that
+read it."""
 
 SKIPPED = "skipped.json"
 
@@ -114,7 +116,8 @@ def write_dataset(
     try:
         partial = open_partial(out, identity)
         job = Job(partial, splits, class_names, shards, advance, on_fault)
-        counts = WRITERS[target](job)
+        with without_image_warnings():
+            counts = WRITERS[target](job)
         for split, count in counts.items():
             if not count:
                 raise DataError(f"no image of {split} can be written: {found[-1].reason}.")

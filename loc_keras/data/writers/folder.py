@@ -23,7 +23,7 @@ _MEANING = {
 MANIFEST = "conversion.json"
 """File in a converted folder that says from what and how it was made."""
 
-_LAYOUT = 1
+_LAYOUT = 2
 """Raised when the same settings lead to other files, so that old parts are not mixed with new."""
 
 
