@@ -84,6 +84,7 @@ def _check_files(args: argparse.Namespace, config: Config, console: Console) -> 
         refuse_fix_folder(args.fix, os.path.expanduser(source.path))
     annotations = annotations_from(config)
     result = _checked(annotations, config, quick=args.quick)
+    console.print(_what_was_read(result))
     print_findings(console, result.findings)
     if args.report is not None:
         words = f"{source.format} at {source.path}"
@@ -94,6 +95,15 @@ def _check_files(args: argparse.Namespace, config: Config, console: Console) -> 
     if args.fix is not None:
         _fix(args.fix, config, result, console)
     return FOUND_ERRORS if result.counts["error"] else 0
+
+
+def _what_was_read(result: CheckResult) -> str:
+    """Images and objects of each split: a pattern that misses half of the files shows here."""
+    parts = []
+    for split in result.splits:
+        images = [thing.one.image for thing in result.objects if thing.split == split]
+        parts.append(f"{split} {len(images):,} objects in {len(set(images)):,} images")
+    return f"read: {'; '.join(parts) or 'no object'}; {len(result.class_names):,} classes"
 
 
 def _checked(annotations: Annotations, config: Config, *, quick: bool) -> CheckResult:

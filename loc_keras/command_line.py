@@ -24,13 +24,19 @@ def add_set(parser: argparse.ArgumentParser) -> None:
 def run_command(command: Callable[[], int], *, when_interrupted: str = "stopped.") -> int:
     """Runs a command and gives its exit code.
 
-    A `LocKerasError` becomes its message on stderr and code 2, Ctrl-C becomes the sentence
+    A `LocKerasError`, and a file that the system cannot open or make, become one sentence on stderr
+    and code 2, Ctrl-C becomes the sentence
     `when_interrupted` and code 130; anything else is a fault of ours and keeps its trace.
     """
     try:
         return command()
     except LocKerasError as error:
         print(f"error: {error}", file=sys.stderr)
+        return USER_ERROR
+    except OSError as error:
+        if error.filename is None:  # Not about a file that the user could mend.
+            raise
+        print(f"error: {error.filename}: {error.strerror}.", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
         print(when_interrupted, file=sys.stderr)

@@ -36,7 +36,7 @@ def _evaluate(args: argparse.Namespace, console: Console) -> int:
     localizer = _load(args.run)
     config = load_config(args.config or args.run / "config.yaml", args.set)
     data = data_from(config)
-    print_data(console, data)
+    print_data(console, data, listed=False)
     dataset = getattr(data, args.split)
     if dataset is None:
         raise DataError(f"{config.data.source.path} has no {args.split} images to measure on.")

@@ -29,8 +29,14 @@ SHOWN_SKIPPED = 5
 CLASSES_FILE = "classes.txt"
 
 
-def print_data(console: Console, data: LocalizationData) -> None:
-    """Prints the sizes of the splits, the classes, and what was left out."""
+def print_data(console: Console, data: LocalizationData, *, listed: bool = True) -> None:
+    """Prints the sizes of the splits, the classes, and what was left out.
+
+    Args:
+        console: Where to.
+        data: The data source.
+        listed: Whether what was left out is also written to the run folder.
+    """
     sizes = ", ".join(
         f"{data.sizes[split]:,} {split}"
         for split in ("train", "val", "test")
@@ -43,7 +49,9 @@ def print_data(console: Console, data: LocalizationData) -> None:
     for note in data.notes:
         console.print(f"note: {note}", highlight=False, soft_wrap=True)
     if data.skipped:
-        console.print(f"left out: {len(data.skipped)} rows, all listed in skipped.json")
+        where = "all listed in skipped.json" if listed else "python -m loc_keras.check lists all"
+        noun = "row" if len(data.skipped) == 1 else "rows"
+        console.print(f"left out: {len(data.skipped)} {noun}, {where}")
         for file, row, reason in data.skipped[:SHOWN_SKIPPED]:
             place = f"{file} row {row}:" if row else f"{file}:"
             console.print(f"  {place} {reason}", highlight=False, soft_wrap=True)

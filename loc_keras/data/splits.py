@@ -29,7 +29,8 @@ def stratified_split(
             fraction of 0 gives an empty part.
         seed: Any integer; the same seed gives the same parts.
         min_per_class: Items of every class that each part of a fraction above 0 must hold;
-            train must hold as many, and at least one.
+            train must hold as many, and at least one. With 0 the last item of a class stays in
+            train, so that the parts may come out smaller.
 
     Returns:
         Part name, with `"train"` first, to its int64 indices in a seeded random order.
@@ -46,6 +47,10 @@ def stratified_split(
     parts: dict[str, list[np.ndarray]] = {}
     for name, fraction in fractions.items():
         taken = _apportion(counts, fraction)
+        if not min_per_class:
+            # The last image of a class is needed for training.
+            left = np.array([len(remaining[c]) for c in classes])
+            taken = np.minimum(taken, np.maximum(left - 1, 0))
         if fraction > 0:
             _check_classes(classes, counts, taken, min_per_class, name)
         parts[name] = [remaining[c][:n] for c, n in zip(classes, taken, strict=True)]

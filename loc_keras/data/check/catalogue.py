@@ -70,6 +70,7 @@ CATALOGUE: dict[str, Kind] = {
         "error", "image that stands elsewhere, too", "keep one, under one class (--fix does)"
     ),
     "decode": Kind("error", "image cannot be decoded", "copy the file anew, or remove it"),
+    "undecodable": Kind("error", "image cannot be decoded", "copy the file anew, or remove it"),
     "crowd": Kind("note", "crowd of objects (iscrowd)", "nothing; crowds are not trained on"),
     # Files.
     "missing_image": Kind(

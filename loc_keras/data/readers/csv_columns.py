@@ -138,9 +138,9 @@ def parse_row(fields: Sequence[str], layout: Layout) -> RawRow:
             split is unknown, or the row says that its image shows no object.
     """
     if len(fields) != layout.count:
-        raise RowError(
-            f"has {len(fields)} columns, expected {layout.count}: {layout.names}", "columns"
-        )
+        found = "1 column" if len(fields) == 1 else f"{len(fields)} columns"
+        hint = _delimiter_hint(fields)
+        raise RowError(f"has {found}, expected {layout.count}: {layout.names}{hint}", "columns")
     named = {name: fields[index] for name, index in layout.places.items()}
     box_columns = BOX_COLUMNS[layout.box]
     if not named["file"]:
@@ -153,6 +153,14 @@ def parse_row(fields: Sequence[str], layout: Layout) -> RawRow:
     first, second, third, fourth = (_number(name, named[name]) for name in box_columns)
     box = corners((first, second, third, fourth), layout.box)
     return RawRow(named["file"], label, box, _size(named), named.get("group", ""), _split(named))
+
+
+def _delimiter_hint(fields: Sequence[str]) -> str:
+    """A question where one field holds what looks like another delimiter."""
+    for delimiter, name in ((";", "';'"), ("\t", "a tab"), ("|", "'|'")):
+        if len(fields) == 1 and delimiter in fields[0]:
+            return f"; is data.source.csv.delimiter {name}?"
+    return ""
 
 
 def corners(box: Box, style: str) -> Box:

@@ -92,6 +92,7 @@ def read_picture(records: Records, index: int, formats: Collection[str]) -> Pict
     upright_whole = orientation == header.orientation == UPRIGHT and not any(window)
     if upright_whole and header.format in formats:
         _check_size((header.height, header.width), expected, ref.path)
+        _prove_decodable(content, ref.path)
         channels = Image.getmodebands(header.mode)
         return Picture(content, header.format, expected, channels, copied=True)
     try:
@@ -102,6 +103,15 @@ def read_picture(records: Records, index: int, formats: Collection[str]) -> Pict
         raise PictureError(reason, "undecodable") from error
     _check_size((picture.height, picture.width), expected, ref.path)
     return Picture(_png(picture), "PNG", expected, len(picture.getbands()), copied=False)
+
+
+def _prove_decodable(content: bytes, path: str) -> None:
+    """Refuses bytes that break off: a copy must not hold what its source cannot show."""
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            image.load()
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
+        raise PictureError(f"image {path} cannot be decoded: {error}", "undecodable") from error
 
 
 def ending_of(name: str, form: str) -> str:
