@@ -91,7 +91,7 @@ def _train(args: argparse.Namespace, console: Console) -> int:
     try:
         if config.export.enabled:
             probe, _ = first_images(val, PROBE_IMAGES)
-            exported = export_saved_model(best, export_base(config), probe)
+            exported = export_saved_model(best, export_base(config), probe, data.class_names)
     finally:
         seconds = time.perf_counter() - started
         run_report.print_end(console, folder, measured, result, exported, seconds)

@@ -38,6 +38,13 @@ def images():
     return np.random.default_rng(0).integers(0, 256, (3, 32, 32, 1)).astype(np.uint8)
 
 
+def test_an_export_names_its_classes(tmp_path, localizer, images):
+    base = tmp_path / "name"
+    folder = saved_model.export_saved_model(localizer, base, images, ["egg plant", "pâté"])
+    names = (folder / "assets.extra" / "classes.txt").read_text(encoding="utf-8")
+    assert names == "egg plant\npâté\n"
+
+
 def test_served_model_needs_none_of_our_code(tmp_path, localizer, images):
     folder = saved_model.export_saved_model(localizer, tmp_path / "name", images)
     np.save(tmp_path / "images.npy", images)

@@ -1,11 +1,14 @@
 """Galleries of a data set: samples of each split, and what faults look like."""
 
 import os
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
 
+from loc_keras.data.annotations import ImageRef
 from loc_keras.data.check.catalogue import Finding
+from loc_keras.data.check.objects import CheckedObject
 from loc_keras.data.check.run import CheckResult
 from loc_keras.report.data_html import figure
 from loc_keras.report.data_thumbs import thumb_of
@@ -29,7 +32,7 @@ def sample_figures(result: CheckResult, count: int = SAMPLES) -> list[str]:
     for split in result.splits:
         things = [
             thing
-            for thing in result.objects
+            for thing in _single_objects(result)
             if thing.split == split and not result.images[thing.one.image].trouble
         ]
         each = min(len(things), max(1, count // len(result.splits)))
@@ -41,6 +44,27 @@ def sample_figures(result: CheckResult, count: int = SAMPLES) -> list[str]:
                 name = os.path.basename(thing.one.name)
                 figures.append(figure(thumb, (thing.one.label, f"{split} · {name}")))
     return figures
+
+
+def _single_objects(result: CheckResult) -> list[CheckedObject]:
+    """The object that training sees of each picture; none of those that are left out or cut up."""
+    by_image: dict[tuple[str, ImageRef], list[CheckedObject]] = defaultdict(list)
+    for thing in result.objects:
+        by_image[thing.split, thing.one.image].append(thing)
+    found = []
+    for things in by_image.values():
+        if len(things) == 1 or result.rules.several == "first":
+            found.append(things[0])
+        elif result.rules.several == "largest":
+            found.append(max(things, key=_area))
+    return found
+
+
+def _area(thing: CheckedObject) -> float:
+    if thing.box is None:
+        return 0.0
+    x1, y1, x2, y2 = thing.box
+    return max(0.0, x2 - x1) * max(0.0, y2 - y1)
 
 
 def fault_figures(

@@ -68,7 +68,8 @@ def data_page(result: CheckResult, *, title: str, source: str) -> str:
         "<h2>Boxes</h2>",
         *_boxes(result),
         "<h2>Samples</h2>",
-        "<p>Evenly spaced over the objects of each split.</p>",
+        "<p>Evenly spaced over the pictures of each split that have one object, or whose object "
+        "the setting several chooses.</p>",
         html.gallery(sample_figures(result)),
     ]
     root = common_folder(result.findings)

@@ -4,12 +4,14 @@ import contextlib
 import io
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from loc_keras.atomic_file import write_text
 from loc_keras.errors import ExportError
 
 TOLERANCES = {"float32": 1e-5, "float16": 1e-2, "bfloat16": 5e-2}
@@ -17,7 +19,14 @@ TOLERANCES = {"float32": 1e-5, "float16": 1e-2, "bfloat16": 5e-2}
 of the body: graphs of one model may be fused, and so rounded, differently."""
 
 
-def export_saved_model(localizer: keras.Model, base: Path, probe: np.ndarray) -> Path:
+CLASSES_FILE = "assets.extra/classes.txt"
+"""Where an exported version names its classes, one a line, in label order: TensorFlow keeps the
+folder `assets.extra` for files that come with a model."""
+
+
+def export_saved_model(
+    localizer: keras.Model, base: Path, probe: np.ndarray, class_names: Sequence[str] = ()
+) -> Path:
     """Writes the next version of a served model and proves that it answers like the live one.
 
     The copy is written aside, checked and only then renamed to its version number, so a server
@@ -27,6 +36,7 @@ def export_saved_model(localizer: keras.Model, base: Path, probe: np.ndarray) ->
         localizer: the model; its outputs are named `softmax` and `bbox`.
         base: folder of the served model; versions are its numbered subfolders.
         probe: images (N, H, W, C), raw pixels, on which both must agree.
+        class_names: Names of the classes by index, kept as `CLASSES_FILE`; empty: no such file.
 
     Returns:
         The folder of the new version. Its `serving_default` signature takes `images`
@@ -44,6 +54,10 @@ def export_saved_model(localizer: keras.Model, base: Path, probe: np.ndarray) ->
         with contextlib.redirect_stdout(io.StringIO()):
             localizer.export(aside / "model", format="tf_saved_model", verbose=False)
         check_copy(localizer, aside / "model", probe)
+        if class_names:
+            names = aside / "model" / CLASSES_FILE
+            names.parent.mkdir()
+            write_text(names, "".join(f"{name}\n" for name in class_names))
         final = base / str(next_version(base))
         (aside / "model").rename(final)
     except (OSError, tf.errors.OpError) as error:
