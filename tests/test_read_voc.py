@@ -388,3 +388,9 @@ def test_no_input_breaks_the_reader(tmp_path, change, listed):
 @given(change=HOSTILE, listed=st.booleans())
 def test_no_input_breaks_the_reader_long(tmp_path, change, listed):
     check(tmp_path, change, listed)
+
+
+def test_an_object_without_a_number_counts_for_its_image(read, tmp_path):
+    found = read({"a.xml": document(thing(), thing("dog", (1, 2, "x", 4))), "a.jpg": b""})
+    assert len(found.objects["train"]) == len(found.faults) == 1
+    assert {ref.path: n for ref, n in found.unread.items()} == {str(tmp_path / "a.jpg"): 1}

@@ -299,3 +299,12 @@ def test_a_lost_image_is_dropped_though_its_row_has_another_fault(tmp_path):
     rows = np.concatenate([part.rows for part in found.splits.values()])
     assert 4 not in rows
     assert sorted(fault.kind for fault in found.faults) == ["duplicate", "inverted"]
+
+
+def test_an_object_that_cannot_be_parsed_still_counts_as_one_of_its_image(tmp_path):
+    path = make_image(tmp_path / "a.png")
+    one = annotated(path, (0, 0, 5, 5))
+    found = resolve(annotations(one, unread={one.image: 1}), ResolveRules())
+    assert found.splits == {}
+    assert [fault.kind for fault in found.faults] == ["several"]
+    assert "train" in resolve(annotations(one), ResolveRules()).splits

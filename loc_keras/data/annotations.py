@@ -5,7 +5,7 @@ or outside the image, and images may be missing. `records.resolve` decides what 
 `check` tells the user what is wrong, both from the same objects.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -88,6 +88,8 @@ class Annotations:
             there which no annotation names is an orphan.
         exact: Whether boxes are continuous edges (a box over the pixels 0..63 is 0..64); False
             where the last pixel belongs to the box and the format itself says so.
+        unread: Objects of an image, by their number, that could not be parsed; an image with one
+            such and a good one still shows two. CSV rows that cannot be parsed are not known here.
     """
 
     objects: dict[Split, list[Annotated]]
@@ -96,6 +98,7 @@ class Annotations:
     class_names: list[str] | None = None
     folders: Sequence[str] = ()
     exact: bool = True
+    unread: Mapping[ImageRef, int] = field(default_factory=dict)
 
     def all_objects(self) -> Iterator[tuple[Split, Annotated]]:
         """Every object with its split."""

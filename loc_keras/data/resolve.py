@@ -1,7 +1,7 @@
 """From annotations as written to records that can be trained on, with a reason for each loss."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -95,7 +95,7 @@ def resolve(annotations: Annotations, rules: ResolveRules) -> DatasetRecords:
                 )
             except _UnusableError as error:
                 faults.append(Fault(one.file, one.row, str(error), error.kind))
-        kept = _apply_policy(distinct, usable, rules, faults)
+        kept = _apply_policy(distinct, usable, annotations.unread, rules, faults)
         if kept:
             splits[split] = _records(kept, names)
     order = {file: place for place, file in enumerate(dict.fromkeys(f.file for f in faults))}
@@ -176,9 +176,14 @@ def _moved(move: Callable[[np.ndarray, np.ndarray], np.ndarray], box: Box, orien
 
 
 def _apply_policy(
-    objects: Sequence[Annotated], usable: Sequence[Usable], rules: ResolveRules, faults: list[Fault]
+    objects: Sequence[Annotated],
+    usable: Sequence[Usable],
+    unread: Mapping[ImageRef, int],
+    rules: ResolveRules,
+    faults: list[Fault],
 ) -> list[Usable]:
     counts = Counter(one.image for one in objects)
+    counts.update({image: unread[image] for image in counts if image in unread})
     by_image: dict[ImageRef, list[Usable]] = defaultdict(list)
     for candidate in usable:
         by_image[candidate.source.image].append(candidate)

@@ -47,6 +47,7 @@ def read_coco(root: str, *, splits: Mapping[str, Mapping[str, str] | None]) -> A
     require_root(root)
     objects: dict[Split, list[Annotated]] = {}
     faults: list[Fault] = []
+    unread: dict[ImageRef, int] = {}
     folders: dict[str, None] = {}
     class_names: dict[str, None] = {}
     for split, entry in given_splits(splits, _KEY):
@@ -61,11 +62,16 @@ def read_coco(root: str, *, splits: Mapping[str, Mapping[str, str] | None]) -> A
         if images is not None:
             folder = config_path(root, images, f"{_KEY}.{split}.images")
         lists = read_lists(path, folder, root, faults)
-        objects[split] = _objects(path, lists, faults)
+        objects[split] = _objects(path, lists, faults, unread)
         folders[folder] = None
         class_names |= dict.fromkeys(lists.categories[one] for one in sorted(lists.categories))
     return Annotations(
-        objects, "pixel", faults, class_names=list(class_names), folders=list(folders)
+        objects,
+        "pixel",
+        faults,
+        class_names=list(class_names),
+        folders=list(folders),
+        unread=unread,
     )
 
 
@@ -75,7 +81,9 @@ class _ObjectError(Exception):
         self.kind = kind
 
 
-def _objects(path: str, lists: CocoLists, faults: list[Fault]) -> list[Annotated]:
+def _objects(
+    path: str, lists: CocoLists, faults: list[Fault], unread: dict[ImageRef, int]
+) -> list[Annotated]:
     """The usable annotations of a file."""
     found: list[Annotated] = []
     ids: set[Identity] = set()
@@ -85,11 +93,19 @@ def _objects(path: str, lists: CocoLists, faults: list[Fault]) -> list[Annotated
             found.append(_object(path, row, entry, lists, ids, shows_something))
         except _ObjectError as fault:
             faults.append(Fault(path, row, f"of annotations: {fault}", fault.kind))
+            image_id = _image_id(entry)
+            if image_id in lists.images and fault.kind != "duplicate_id":
+                ref = ImageRef(lists.images[image_id].path)
+                unread[ref] = unread.get(ref, 0) + 1
     for one, image in lists.images.items():
         if one not in shows_something:
             reason = f"of images: {shown(image.name)} has no annotation"
             faults.append(Fault(path, image.row, reason, "no_object"))
     return found
+
+
+def _image_id(entry: Any) -> Identity | None:
+    return identity(entry.get("image_id")) if isinstance(entry, dict) else None
 
 
 def _object(

@@ -63,6 +63,7 @@ def read_voc(
     finder = ImageFinder(root)
     objects: dict[Split, list[Annotated]] = {}
     faults: list[Fault] = []
+    unread: dict[ImageRef, int] = {}
     folders: dict[str, None] = {}
     for split, entry in given_splits(splits, _KEY):
         key = f"{_KEY}.{split}"
@@ -77,10 +78,12 @@ def read_voc(
         for path in paths:
             where = image_folder or folder_of(path)
             folders[where] = None
-            _read_file(root, path, where, finder, objects[split], faults)
+            _read_file(root, path, where, finder, objects[split], faults, unread)
     if first_pixel:
         objects = {split: [_from_zero(one) for one in found] for split, found in objects.items()}
-    return Annotations(objects, "pixel", faults, folders=list(folders), exact=not first_pixel)
+    return Annotations(
+        objects, "pixel", faults, folders=list(folders), exact=not first_pixel, unread=unread
+    )
 
 
 def _from_zero(one: Annotated) -> Annotated:
@@ -131,6 +134,7 @@ def _read_file(
     finder: ImageFinder,
     objects: list[Annotated],
     faults: list[Fault],
+    unread: dict[ImageRef, int],
 ) -> None:
     """Adds the objects of one XML file, and what is wrong in it."""
     voc = _parsed(root, path)
@@ -150,6 +154,8 @@ def _read_file(
     except FileNotFoundError as fault:
         faults.append(Fault(path, 0, str(fault), "missing_image"))
         return
+    if voc.faults:
+        unread[ImageRef(image)] = len(voc.faults)
     objects += [
         Annotated(ImageRef(image), name, one.label, one.box, path, one.row, voc.size)
         for one in voc.objects

@@ -56,6 +56,7 @@ def read_yolo(root: str, *, yaml: str = "data.yaml") -> Annotations:
     config = read_yolo_config(path)
     bases = base_folders(root, path, config.base)
     faults: list[Fault] = []
+    unread: dict[ImageRef, int] = {}
     folders: dict[str, None] = {}
     objects: dict[Split, list[Annotated]] = {}
     in_folders: list[str] = []
@@ -65,11 +66,16 @@ def read_yolo(root: str, *, yaml: str = "data.yaml") -> Annotations:
         folders |= dict.fromkeys(found)
         in_folders += images if len(found) == len(entries) else []
         objects[split] = [
-            one for image in images for one in _objects(image, root, config, labels, faults)
+            one for image in images for one in _objects(image, root, config, labels, faults, unread)
         ]
     faults += labels.without_images(in_folders)
     return Annotations(
-        objects, "fraction", faults, class_names=config.class_names, folders=list(folders)
+        objects,
+        "fraction",
+        faults,
+        class_names=config.class_names,
+        folders=list(folders),
+        unread=unread,
     )
 
 
@@ -111,7 +117,12 @@ class _LabelFiles:
 
 
 def _objects(
-    image: str, root: str, config: YoloConfig, labels: _LabelFiles, faults: list[Fault]
+    image: str,
+    root: str,
+    config: YoloConfig,
+    labels: _LabelFiles,
+    faults: list[Fault],
+    unread: dict[ImageRef, int],
 ) -> Iterator[Annotated]:
     """The objects of one image; adds what is wrong with its label file."""
     path = labels.find(image)
@@ -125,6 +136,8 @@ def _objects(
         return
     found, wrong = parse_labels(text, len(config.class_names), keypoints=config.has_keypoints)
     faults += [Fault(path, row, reason, kind) for row, reason, kind in wrong]
+    if wrong:
+        unread[ImageRef(image)] = len(wrong)
     if not found and not wrong:
         faults.append(Fault(path, 0, "names no object", "no_object"))
     name = below(root, image)
