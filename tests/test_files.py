@@ -115,3 +115,9 @@ def test_an_unknown_scheme_is_an_absent_folder_or_a_sentence():
         assert "nowhere://x cannot be opened" in str(error)
     with pytest.raises(DataError, match=r"nowhere://x/a\.csv"):
         files.read_text("nowhere://x/a.csv")
+
+
+@pytest.mark.parametrize("pattern", ["/etc/*", "../*.csv", "a/../../*", "gs://other/*", ""])
+def test_patterns_that_lead_out_or_are_none(tmp_path, pattern):
+    with pytest.raises(OutsideError):
+        files.matching(str(tmp_path), pattern)

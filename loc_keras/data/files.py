@@ -143,10 +143,23 @@ def walk(folder: str) -> list[str]:
 
 
 def matching(folder: str, pattern: str) -> list[str]:
-    """Sorted paths below a folder that match a pattern of `*`, `?` and `[...]`."""
+    """Sorted paths of files below a folder that match a pattern of `*`, `?` and `[...]`.
+
+    Raises:
+        OutsideError: If the pattern is absolute, leads out of the folder, or is none.
+        DataError: If a remote folder cannot be listed.
+    """
+    if is_remote(pattern) or pattern.startswith("/") or ".." in pattern.split("/"):
+        raise OutsideError(f"{pattern!r} leads out of {folder}; patterns must be relative to it")
     if is_remote(folder):
-        return sorted(tf.io.gfile.glob(join(folder, pattern)))
-    return sorted(str(path) for path in Path(folder).glob(pattern))
+        with _told_as_data_error(folder):
+            found = list(tf.io.gfile.glob(join(folder, pattern)))
+    else:
+        try:
+            found = [str(path) for path in Path(folder).glob(pattern)]
+        except (ValueError, NotImplementedError) as error:  # As pathlib says that it is malformed.
+            raise OutsideError(f"{pattern!r} is no pattern: {error}") from error
+    return sorted(path for path in found if is_file(path))
 
 
 @contextmanager

@@ -4,8 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from posixpath import basename, dirname, splitext
 
-import tensorflow as tf
-
 from loc_keras.data import files
 from loc_keras.data.annotations import Annotated, Annotations, Fault, ImageRef, Split, Units
 from loc_keras.data.readers.csv_columns import (
@@ -164,9 +162,9 @@ def _csv_files(root: str, split: str, name: str) -> list[str]:
         return [path]
     if any(sign in name for sign in "*?["):
         try:
-            found = [one for one in files.matching(root, name) if files.is_file(one)]
-        except (ValueError, OSError, NotImplementedError, tf.errors.OpError):
-            found = []
+            found = files.matching(root, name)
+        except files.OutsideError as error:
+            raise DataError(f"{key}: {error}.") from error
         if found:
             return [config_path(root, below(root, one), key) for one in found]
         raise DataError(f"no CSV file below {root} matches {shown(name)}: mend {key}.")

@@ -73,14 +73,10 @@ def _shards(root: str, splits: Mapping[str, str | None]) -> dict[Split, list[str
     found: dict[Split, list[str]] = {}
     owner: dict[str, Split] = {}
     for split, pattern in given_splits(splits, "data.source.tfrecord.splits"):
-        if ".." in str(pattern).split("/"):
-            raise DataError(f"pattern {pattern!r} of split {split} leads out of {root}.")
         try:
-            paths = [path for path in files.matching(root, str(pattern)) if files.is_file(path)]
-        except (ValueError, NotImplementedError) as error:
-            raise DataError(
-                f"pattern {pattern!r} of split {split} must be relative to {root}: {error}."
-            ) from error
+            paths = files.matching(root, str(pattern))
+        except files.OutsideError as error:
+            raise DataError(f"data.source.tfrecord.splits.{split}: {error}.") from error
         if not paths:
             raise DataError(f"pattern {pattern!r} of split {split} matches no file below {root}.")
         for path in paths:
