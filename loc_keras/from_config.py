@@ -17,7 +17,8 @@ from loc_keras.data.check.run import CheckResult, quick_check
 from loc_keras.data.class_names import read_class_names
 from loc_keras.data.digits_data import build_digits_data
 from loc_keras.data.file_data import build_file_data
-from loc_keras.data.load_records import SplitRule, load_records
+from loc_keras.data.image_header import HeaderError
+from loc_keras.data.load_records import Checked, SplitRule, load_records
 from loc_keras.data.localization_data import LocalizationData
 from loc_keras.data.moments import pixel_moments
 from loc_keras.data.readers.registry import read_annotations
@@ -73,17 +74,24 @@ def records_from(config: Config, annotations: Annotations | None = None) -> Data
     data = config.data
     rules = rules_from(config)
     annotations = annotations or annotations_from(config)
-    checked = quick_check(annotations, rules)
+    result = quick_check(annotations, rules)
     found = load_records(
         annotations,
         rules,
         SplitRule(data.split.val, data.split.test, data.split.together),
         seed=config.train.seed,
         on_error=data.on_error,
-        refused=refused_objects(checked),
-        lost=lost_images(checked),
+        checked=Checked(
+            refused=refused_objects(result),
+            lost=lost_images(result),
+            headers={
+                image: facts.header or HeaderError(facts.reason, facts.trouble)
+                for image, facts in result.images.items()
+            },
+            identical=result.identical,
+        ),
     )
-    return replace(found, notes=[*found.notes, *_warnings_note(checked)])
+    return replace(found, notes=[*found.notes, *_warnings_note(result)])
 
 
 def _warnings_note(checked: CheckResult) -> list[str]:

@@ -6,13 +6,14 @@ from PIL import Image
 
 from loc_keras.data.annotations import Annotated, Annotations, Fault, ImageRef
 from loc_keras.data.box_rules import BoxFault, usable_box
+from loc_keras.data.check.run import quick_check
 from loc_keras.data.class_names import (
     class_index,
     class_indices,
     infer_class_names,
     read_class_names,
 )
-from loc_keras.data.load_records import SplitRule, load_records
+from loc_keras.data.load_records import Checked, SplitRule, load_records
 from loc_keras.data.resolve import ResolveRules, resolve
 from loc_keras.errors import DataError
 
@@ -294,7 +295,7 @@ def test_a_lost_image_is_dropped_though_its_row_has_another_fault(tmp_path):
         ResolveRules(several="first"),
         SplitRule(0.2, 0.0),
         on_error="skip",
-        lost=lost,
+        checked=Checked(lost=lost),
     )
     rows = np.concatenate([part.rows for part in found.splits.values()])
     assert 4 not in rows
@@ -308,3 +309,18 @@ def test_an_object_that_cannot_be_parsed_still_counts_as_one_of_its_image(tmp_pa
     assert found.splits == {}
     assert [fault.kind for fault in found.faults] == ["several"]
     assert "train" in resolve(annotations(one), ResolveRules()).splits
+
+
+def test_what_a_check_read_is_not_read_again(tmp_path, monkeypatch):
+    given = annotations(*many(tmp_path, 30, same=9))
+    split = SplitRule(0.3, 0.2)
+    expected = load_records(given, ResolveRules(), split)
+    result = quick_check(given, ResolveRules())
+    headers = {image: facts.header for image, facts in result.images.items()}
+    # Reading anything now would fail.
+    monkeypatch.setattr("loc_keras.data.resolve.read_headers", None)
+    monkeypatch.setattr("loc_keras.data.load_records.identical_groups", None)
+    known = Checked(headers=headers, identical=result.identical)
+    found = load_records(given, ResolveRules(), split, checked=known)
+    for name, part in expected.splits.items():
+        assert found.splits[name].rows.tolist() == part.rows.tolist()

@@ -2,17 +2,37 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 
 from loc_keras.data.annotations import SPLITS, Annotations, Fault, ImageRef, Split
 from loc_keras.data.duplicates import identical_groups, merged_groups, near_groups
+from loc_keras.data.image_header import Header, HeaderError
 from loc_keras.data.records import Records
 from loc_keras.data.resolve import DatasetRecords, ResolveRules, resolve
 from loc_keras.data.splits import empty_part, grouped_split
 from loc_keras.errors import DataError
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a check found out, so that it is not read again.
+
+    Attributes:
+        refused: Errors, of which the rules for one object see only some; those of whole images
+            (`WHOLE_IMAGE_KINDS`) leave their rows out.
+        lost: Images that stand elsewhere, too, with the reason; they are left out.
+        headers: Header of every image, or why it has none; None: not read yet.
+        identical: A number for every image, shared by those of the same bytes; None: likewise.
+    """
+
+    refused: Sequence[Fault] = ()
+    lost: Mapping[tuple[Split, ImageRef], str] = field(default_factory=dict)
+    headers: Mapping[ImageRef, Header | HeaderError] | None = None
+    identical: Mapping[ImageRef, int] | None = None
+
 
 WHOLE_IMAGE_KINDS = frozenset({"size_mismatch", "exif_conflict"})
 """Kinds of errors that concern all objects of an image."""
@@ -43,8 +63,7 @@ def load_records(
     *,
     seed: int = 0,
     on_error: str = "stop",
-    refused: Sequence[Fault] = (),
-    lost: Mapping[tuple[Split, ImageRef], str] | None = None,
+    checked: Checked | None = None,
 ) -> DatasetRecords:
     """Resolves annotations and cuts the missing splits off the training records.
 
@@ -54,15 +73,14 @@ def load_records(
         split: What to cut off.
         seed: Of the cut.
         on_error: `"stop"` refuses data with errors, `"skip"` leaves them out.
-        refused: Errors that a check found, of which the rules for one object see only some; those
-            of whole images (`WHOLE_IMAGE_KINDS`) leave their rows out.
-        lost: Images that a check found to stand elsewhere, too, with the reason; left out.
+        checked: What a check has found out already; None to read everything here.
 
     Raises:
         DataError: If there are errors and `on_error` is `"stop"`, or no record is left for
             training or validation.
     """
-    found = _without(resolve(annotations, rules), refused, lost or {})
+    checked = checked or Checked()
+    found = _without(resolve(annotations, rules, checked.headers), checked.refused, checked.lost)
     if found.errors and on_error == "stop":
         raise faults_error(found.errors)
     given = [name for name in SPLITS if name in annotations.objects]
@@ -73,11 +91,15 @@ def load_records(
     if "test" in given and "test" not in found.splits:
         # It is not cut off the training images instead: the figures would mean something else.
         found = replace(found, notes=[*found.notes, _nothing_left("testing", found.faults)])
-    return fill_splits(found, split, seed, given=given)
+    return _fill_splits(found, split, seed, given, checked.identical)
 
 
-def fill_splits(
-    found: DatasetRecords, split: SplitRule, seed: int, *, given: Sequence[str] = ("train",)
+def _fill_splits(
+    found: DatasetRecords,
+    split: SplitRule,
+    seed: int,
+    given: Sequence[str],
+    identical: Mapping[ImageRef, int] | None,
 ) -> DatasetRecords:
     """Cuts the splits that are not given off the training records."""
     wanted: dict[str, float] = {"val": split.val, "test": split.test}
@@ -85,7 +107,7 @@ def fill_splits(
     if not any(fractions.values()):
         return found
     train = found.splits["train"]
-    parts = grouped_split(train.labels, _groups(train, split.together), fractions, seed)
+    parts = grouped_split(train.labels, _groups(train, split.together, identical), fractions, seed)
     emptied = {
         name: empty_part(name, fraction, len(train))
         for name, fraction in fractions.items()
@@ -167,12 +189,14 @@ def image_refs(records: Records) -> list[ImageRef]:
     return [ImageRef(*column) for column in columns]
 
 
-def _groups(train: Records, together: str) -> np.ndarray:
+def _groups(train: Records, together: str, identical: Mapping[ImageRef, int] | None) -> np.ndarray:
     refs = image_refs(train)
     named = [group or None for group in train.groups.tolist()]
     columns: list[Sequence[object]] = [refs, named]
     if together != "none":
-        columns.append(identical_groups(refs).tolist())
+        if identical is None:
+            identical = dict(zip(refs, identical_groups(refs).tolist(), strict=True))
+        columns.append([identical[ref] for ref in refs])
     if together == "near":
         columns.append(near_groups(refs).tolist())
     return merged_groups(*columns)

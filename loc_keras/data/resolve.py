@@ -64,7 +64,11 @@ class ResolveRules:
     class_names: Sequence[str] | None = None
 
 
-def resolve(annotations: Annotations, rules: ResolveRules) -> DatasetRecords:
+def resolve(
+    annotations: Annotations,
+    rules: ResolveRules,
+    headers: Mapping[ImageRef, Header | HeaderError] | None = None,
+) -> DatasetRecords:
     """Checks every object and gathers the usable ones.
 
     Only the headers of the images are read.
@@ -72,6 +76,7 @@ def resolve(annotations: Annotations, rules: ResolveRules) -> DatasetRecords:
     Args:
         annotations: The data set as written.
         rules: How to understand it.
+        headers: Of every image, where they have been read already.
 
     Returns:
         Records by split, in the order of the annotation files. Objects whose label the training
@@ -79,7 +84,7 @@ def resolve(annotations: Annotations, rules: ResolveRules) -> DatasetRecords:
     """
     names = _class_names(annotations, rules)
     index_of = class_indices(names)
-    headers = _headers(annotations)
+    headers = _headers(annotations) if headers is None else headers
     inclusive = rules.inclusive_pixels
     if inclusive is None:
         inclusive = annotations.units == "pixel" and not annotations.exact
