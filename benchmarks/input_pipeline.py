@@ -25,10 +25,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks.input_images import KINDS, Kind, write_images
 from benchmarks.input_others import keras_cv_stream, pillow_loader
+from benchmarks.table import table_of
 from loc_keras.data.augment import augmentation_from
 from loc_keras.data.image_format import ImageFormat
 from loc_keras.data.pipeline import train_dataset
@@ -71,7 +71,7 @@ def main() -> None:
     if args.json:
         sys.stdout.write(text + "\n")
     else:
-        Console().print(_table(rows))
+        Console().print(table_of(rows))
 
 
 def rate_rows(folder: Path, kinds: list[str], seconds: float, rounds: int) -> list[dict[str, Any]]:
@@ -178,15 +178,6 @@ def _resident() -> int:
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) * 1024
     raise OSError("the system does not tell the memory of a process in /proc/self/status")
-
-
-def _table(rows: list[dict[str, Any]]) -> Table:
-    table = Table()
-    for name in rows[0]:
-        table.add_column(name, justify="right")
-    for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
-    return table
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 from rich.console import Console
-from rich.table import Table
 
+from benchmarks.table import table_of
 from loc_keras.data.digits_data import build_digits_data
 from loc_keras.models.assembly import build_localizer
 from loc_keras.training.model import compile_localizer, training_model, with_training_targets
@@ -42,8 +42,8 @@ def main() -> None:
     steps = step_rates(data.train(0), args.widths, args.seconds)
     pipeline = pipeline_cost(data.train(0), args.widths[0], args.seconds)
     console = Console()
-    console.print(_table("training step, 100 px, batch 128", steps))
-    console.print(_table(f"input pipeline, width {args.widths[0]}, float32", pipeline))
+    console.print(table_of(steps, "training step, 100 px, batch 128"))
+    console.print(table_of(pipeline, f"input pipeline, width {args.widths[0]}, float32"))
     if args.out:
         args.out.write_text(json.dumps({"steps": steps, "pipeline": pipeline}, indent=2))
 
@@ -121,15 +121,6 @@ def _rate(step: Any, dataset: tf.data.Dataset, seconds: float) -> float:
 def _wait(logs: Any) -> None:
     """Reads a value, so that a device that works on its own has finished the step."""
     float(logs["loss"])
-
-
-def _table(title: str, rows: list[dict[str, Any]]) -> Table:
-    table = Table(title=title)
-    for name in rows[0]:
-        table.add_column(name, justify="right")
-    for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
-    return table
 
 
 if __name__ == "__main__":

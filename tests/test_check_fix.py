@@ -112,6 +112,15 @@ def test_boxes_and_names_of_the_copy(tmp_path: Path) -> None:
     assert copied.read_bytes() == (root / "images" / "c0.png").read_bytes()
 
 
+def turned_rectangle(orientation: int) -> bytes:
+    """A JPEG of 60 x 40 px, white over 16, 8, 48, 16 and else black, with an EXIF orientation."""
+    pixels = np.zeros((40, 60, 3), np.uint8)
+    pixels[8:16, 16:48] = 255
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return encoded(Image.fromarray(pixels), "JPEG", exif=exif, quality=95, subsampling=0)
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("boxes_on", ["stored", "upright"])
 def test_turned_picture_keeps_its_box_on_its_object(
@@ -120,11 +129,7 @@ def test_turned_picture_keeps_its_box_on_its_object(
     # A white rectangle on black, stored turned; PIL's own exif_transpose says where it is seen.
     from PIL import ImageOps
 
-    pixels = np.zeros((40, 60, 3), np.uint8)
-    pixels[8:16, 16:48] = 255
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    content = encoded(Image.fromarray(pixels), "JPEG", exif=exif, quality=95, subsampling=0)
+    content = turned_rectangle(orientation)
     upright = ImageOps.exif_transpose(Image.open(BytesIO(content)))
     seen = upright.convert("L").point(lambda value: 255 * (value > 127)).getbbox()
     box = (16, 8, 48, 16) if boxes_on == "stored" else seen
@@ -157,11 +162,7 @@ def test_ignored_orientation_leaves_the_stored_pixels(
     tmp_path: Path, orientation: int, boxes_on: str
 ) -> None:
     # A white rectangle on black; the config says that the pixels as stored are trained on.
-    pixels = np.zeros((40, 60, 3), np.uint8)
-    pixels[8:16, 16:48] = 255
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    content = encoded(Image.fromarray(pixels), "JPEG", exif=exif, quality=95, subsampling=0)
+    content = turned_rectangle(orientation)
     # Upright by hand: 3 turns by half, 6 stands on its right side, 40 x 60.
     seen = {1: (16, 8, 48, 16), 3: (12, 24, 44, 32), 6: (24, 16, 32, 48)}[orientation]
     size = (40, 60) if orientation == 6 and boxes_on == "upright" else (60, 40)
