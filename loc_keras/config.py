@@ -4,48 +4,15 @@ Sections are frozen pydantic models that refuse unknown keys and do not convert 
 no integer and `1` is no boolean. `loc_keras.config_io` reads, overrides and writes them.
 """
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from loc_keras.config_augment import AugmentConfig
-from loc_keras.config_base import Count, Section, Share, Text, Weight
+from loc_keras.config_base import Section, Text, Weight
 from loc_keras.config_data import DataConfig
-
-
-class BackboneConfig(Section):
-    """The body that turns an image into feature maps."""
-
-    name: Literal["resnet18"] = Field(default="resnet18", description="Architecture.")
-    width: int = Field(
-        default=64, ge=4, le=256, description="Channels of the first stage, 4..256; 64: classic."
-    )
-    stem: Literal["imagenet", "small"] = Field(
-        default="imagenet",
-        description="First layers: the classic ones that reduce 4 times, or ones for small images.",
-    )
-    weights: Literal["none"] = Field(
-        default="none", description="Where weights start from; none: random."
-    )
-
-
-class ModelConfig(Section):
-    """The network: one body, one head for the class and one for the box."""
-
-    backbone: BackboneConfig = Field(default=BackboneConfig(), description="The shared body.")
-    bbox_head: Literal["gap_mlp", "spatial", "distribution"] = Field(
-        default="distribution",
-        description="How the box is read: from pooled features, from the feature map, or as a "
-        "distribution over positions of each side.",
-    )
-    class_head: Literal["pooled", "region"] = Field(
-        default="region",
-        description="How the class is read: from pooled features of the whole image, or also from "
-        "what lies under the predicted box.",
-    )
-    dropout: Share = Field(
-        default=0.0, description="Fraction of features dropped before the class layer, 0..0.9."
-    )
+from loc_keras.config_model import ModelConfig
+from loc_keras.config_train import TrainConfig
 
 
 class LossConfig(Section):
@@ -67,71 +34,6 @@ class LossConfig(Section):
     distribution_weight: Weight = Field(
         default=1.0, description="Weight of the distribution focal loss, >= 0; distribution head."
     )
-
-
-class TrainConfig(Section):
-    """How the model is fitted."""
-
-    epochs: Count = Field(default=20, description="Passes over the training images, >= 1.")
-    batch_size: Count = Field(default=128, description="Images per step, >= 1.")
-    learning_rate: float = Field(default=1e-3, gt=0, description="Highest learning rate, > 0.")
-    optimizer: Literal["adamw", "adam"] = Field(
-        default="adamw",
-        description="adamw: weight decay apart from the gradient; adam: as part of it.",
-    )
-    weight_decay: Weight = Field(default=1e-4, description="Strength of weight decay, >= 0.")
-    schedule: Literal["cosine", "constant"] = Field(
-        default="cosine", description="Course of the learning rate after the warm-up."
-    )
-    warmup_epochs: float = Field(
-        default=0.5, ge=0, description="Epochs of linear rise to learning_rate, 0..epochs."
-    )
-    gradient_clip_norm: Annotated[float, Field(gt=0)] | None = Field(
-        default=None, description="Largest norm of the whole gradient, > 0; null: no limit."
-    )
-    ema: Annotated[float, Field(gt=0, lt=1)] | None = Field(
-        default=None,
-        description="Momentum per step of the moving average of the weights, >0..<1; null: off.",
-    )
-    seed: int = Field(
-        default=0, ge=0, lt=2**32, description="Start of every random draw, 0..4294967295."
-    )
-    precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = Field(
-        default="auto", description="Number format of the body; auto: by device."
-    )
-    deterministic: bool = Field(
-        default=False, description="Same numbers at each run on the same machine, at lower speed."
-    )
-    xla: Literal["auto", "on", "off"] = Field(
-        default="auto", description="Compile the step with XLA; auto: off, as measured."
-    )
-    gpu_memory_growth: bool = Field(
-        default=True, description="Take GPU memory as needed instead of all of it at the start."
-    )
-    early_stopping_patience: Count | None = Field(
-        default=None, description="Epochs without a better monitor before stopping; null: never."
-    )
-    validate_every_steps: Count | None = Field(
-        default=None, description="Steps between validations within an epoch; null: at its end."
-    )
-    steps_per_epoch: Count | None = Field(
-        default=None, description="Steps that count as an epoch; null: one pass over the images."
-    )
-    monitor: Literal[
-        "val_top1_loc", "val_bbox_iou", "val_softmax_accuracy", "val_loss", "val_score"
-    ] = Field(
-        default="val_score",
-        description="Figure that chooses the best checkpoint: the newest epoch within one standard "
-        "error of the best. val_score: class accuracy times mean IoU.",
-    )
-
-    @model_validator(mode="after")
-    def _warmup_ends(self) -> "TrainConfig":
-        if self.warmup_epochs > self.epochs:
-            raise ValueError(
-                f"warmup_epochs ({self.warmup_epochs:g}) must not exceed epochs ({self.epochs})"
-            )
-        return self
 
 
 class ExportConfig(Section):

@@ -1,0 +1,28 @@
+"""How raw pixels are normalised before the body sees them, and what fixes that."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Normalisation of raw pixels 0..255: (pixel - mean) / deviation, channel by channel.
+
+    Weights were trained with one of these, which must come with them: other pixels would be a
+    different picture to the same network.
+
+    Attributes:
+        mean: of each channel in the order that the body takes them, 0..255.
+        deviation: likewise, above 0.
+        reverse_channels: whether the body takes blue, green, red; means are in that order then.
+    """
+
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+    reverse_channels: bool = False
+
+
+IMAGENET = Preprocessing(
+    mean=(0.485 * 255, 0.456 * 255, 0.406 * 255),
+    deviation=(0.229 * 255, 0.224 * 255, 0.225 * 255),
+)
+"""Of the torchvision and timm weights: mean and deviation of ImageNet's RGB pixels, 0..255."""
