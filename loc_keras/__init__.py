@@ -4,6 +4,7 @@ Importing the package registers its Keras classes, after which `keras.saving.loa
 every model that it has saved.
 """
 
+import loc_keras.onednn  # noqa: F401  (before anything that imports TensorFlow)
 from loc_keras import boxes, losses, metrics
 from loc_keras.errors import LocKerasError
 from loc_keras.models.assembly import build_localizer

@@ -6,6 +6,29 @@ from pydantic import Field, model_validator
 
 from loc_keras.config_base import Count, Section, Weight
 
+Portion = Annotated[float, Field(gt=0, le=1)]
+
+
+class FineTuneConfig(Section):
+    """How a body that starts from trained weights is trained on; the defaults change nothing."""
+
+    freeze_epochs: int = Field(
+        default=0, ge=0, description="First epochs in which only the heads learn, 0..epochs."
+    )
+    body_rate: Portion = Field(
+        default=1.0,
+        description="Learning rate of the body's last stage as a share of learning_rate, >0..1.",
+    )
+    layer_decay: Portion = Field(
+        default=1.0,
+        description="Factor on the rate from each stage of the body to the one before it, >0..1.",
+    )
+    batch_norm: Literal["train", "frozen"] = Field(
+        default="train",
+        description="Whether the body's batch normalisation adapts to the new images or stays as "
+        "it came; frozen is for batches below 16.",
+    )
+
 
 class TrainConfig(Section):
     """How the model is fitted."""
@@ -35,7 +58,9 @@ class TrainConfig(Section):
         default=0, ge=0, lt=2**32, description="Start of every random draw, 0..4294967295."
     )
     precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = Field(
-        default="auto", description="Number format of the body; auto: by device."
+        default="auto",
+        description="Number format of the body; auto: bfloat16 or float16 where the device has "
+        "units for it that pay, else float32.",
     )
     deterministic: bool = Field(
         default=False, description="Same numbers at each run on the same machine, at lower speed."
@@ -62,6 +87,19 @@ class TrainConfig(Section):
         description="Figure that chooses the best checkpoint: the newest epoch within one standard "
         "error of the best. val_score: class accuracy times mean IoU.",
     )
+
+    fine_tune: FineTuneConfig = Field(
+        default=FineTuneConfig(), description="Training on from weights that know something."
+    )
+
+    @model_validator(mode="after")
+    def _freeze_ends(self) -> "TrainConfig":
+        if self.fine_tune.freeze_epochs > self.epochs:
+            raise ValueError(
+                f"fine_tune.freeze_epochs ({self.fine_tune.freeze_epochs}) must not exceed epochs "
+                f"({self.epochs})"
+            )
+        return self
 
     @model_validator(mode="after")
     def _warmup_ends(self) -> "TrainConfig":

@@ -27,6 +27,7 @@ from loc_keras.errors import DataError
 from loc_keras.models.assembly import build_localizer
 from loc_keras.report.run_pictures import panel_picture
 from loc_keras.training.fit import FitPlan
+from loc_keras.training.phases import FineTune
 from loc_keras.training.precision import use_xla
 from loc_keras.training.tensorboard import HyperParameters, ImagePanel, InferenceGraph
 
@@ -229,6 +230,7 @@ def plan_from(config: Config, data: LocalizationData) -> FitPlan:
         monitor=train.monitor,
         early_stopping_patience=train.early_stopping_patience,
         validate_every_steps=train.validate_every_steps,
+        fine_tune=FineTune(**train.fine_tune.model_dump()),
     )
 
 

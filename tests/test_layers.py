@@ -48,6 +48,7 @@ ROOMS = (
         0,
         *("atomic_file", "config", "config_augment", "config_base", "config_data", "config_faults"),
         *("config_formats", "config_io", "config_model", "config_source", "config_train", "errors"),
+        "onednn",
     ),
 )
 ROOM_OF = {module: room for room in ROOMS for module in room.modules}

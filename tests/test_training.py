@@ -75,7 +75,7 @@ def test_extra_output_learns_from_the_box():
 def test_fit_reports_every_measure_for_validation(tmp_path):
     result = fit_localizer(
         tiny("distribution", "region"),
-        train=squares(24).repeat(),
+        train=lambda step: squares(24).repeat(),
         val=squares(11, seed=1),
         plan=plan(validate_every_steps=2, warmup_epochs=0.5),
         losses={"bbox": "giou", "distribution_weight": 0.5},
@@ -152,7 +152,7 @@ def test_not_a_number_stops_the_run_and_names_the_checkpoint(tmp_path):
     with pytest.raises(TrainingError) as caught:
         fit_localizer(
             localizer,
-            train=train,
+            train=lambda step: train,
             val=squares(8),
             plan=plan(epochs=3),
             losses={},
@@ -169,7 +169,7 @@ def test_not_a_number_stops_the_run_and_names_the_checkpoint(tmp_path):
 def test_early_stopping_stops(tmp_path):
     result = fit_localizer(
         tiny(),
-        train=squares(24).repeat(),
+        train=lambda step: squares(24).repeat(),
         val=squares(8),
         # At such a rate the weights stay as they are, and no box comes near IoU .9: the monitor is
         # 0 in the first epoch and in the two that are waited for.
@@ -185,7 +185,7 @@ def test_early_stopping_stops(tmp_path):
 def test_moving_average_is_what_is_validated_and_saved(tmp_path):
     result = fit_localizer(
         tiny(),
-        train=squares(24).repeat(),
+        train=lambda step: squares(24).repeat(),
         val=squares(11, seed=1),
         plan=plan(ema=0.9, learning_rate=1e-2),
         losses={},

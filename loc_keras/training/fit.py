@@ -1,7 +1,7 @@
 """Fitting: compile, callbacks and the loop, from plain values."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,13 @@ from loc_keras.training.model import (
     with_training_targets,
 )
 from loc_keras.training.optimizer import learning_rate_schedule, make_optimizer
+from loc_keras.training.phases import (
+    FineTune,
+    Phase,
+    rate_factors,
+    set_trainable,
+    training_phases,
+)
 from loc_keras.training.progress import progress_style
 from loc_keras.training.tensorboard import step_scalars
 
@@ -49,6 +56,7 @@ class FitPlan:
         monitor: figure that chooses the best checkpoint.
         early_stopping_patience: epochs without a better monitor before stopping, or None.
         validate_every_steps: steps between validations within an epoch, or None.
+        fine_tune: how a body that starts from trained weights is trained on.
     """
 
     epochs: int
@@ -66,6 +74,7 @@ class FitPlan:
     monitor: str = "val_score"
     early_stopping_patience: int | None = None
     validate_every_steps: int | None = None
+    fine_tune: FineTune = field(default_factory=FineTune)
 
 
 @dataclass(frozen=True)
@@ -79,14 +88,25 @@ class FitResult:
 
 
 def compiled_training_model(
-    localizer: keras.Model, plan: FitPlan, losses: Mapping[str, Any]
+    localizer: keras.Model, plan: FitPlan, losses: Mapping[str, Any], phase: Phase | None = None
 ) -> TrainingModel:
-    """Wraps and compiles a localizer for a plan; `losses` as in `compile_localizer`."""
+    """Wraps and compiles a localizer for a phase of a plan.
+
+    Args:
+        localizer: the model; which of its layers are trainable is set here.
+        plan: how to train.
+        losses: as in `compile_localizer`.
+        phase: the part of the plan; None for a plan with one phase.
+    """
+    phase = phase or Phase(0, plan.epochs, body_learns=True)
+    tune = plan.fine_tune
+    set_trainable(localizer, body_learns=phase.body_learns, batch_norm=tune.batch_norm)
     rate = learning_rate_schedule(
         peak=plan.learning_rate,
-        schedule=plan.schedule,
-        warmup_steps=round(plan.warmup_epochs * plan.steps_per_epoch),
-        total_steps=plan.epochs * plan.steps_per_epoch,
+        # The heads' own phase ends at full speed: what they learn in it is but a start.
+        schedule=plan.schedule if phase.body_learns else "constant",
+        warmup_steps=round(min(plan.warmup_epochs, phase.epochs) * plan.steps_per_epoch),
+        total_steps=phase.epochs * plan.steps_per_epoch,
     )
     optimizer = make_optimizer(
         plan.optimizer,
@@ -94,6 +114,9 @@ def compiled_training_model(
         weight_decay=plan.weight_decay,
         clip_norm=plan.gradient_clip_norm,
         ema=plan.ema,
+        rate_factors=rate_factors(
+            localizer, body_rate=tune.body_rate, layer_decay=tune.layer_decay
+        ),
     )
     model = training_model(localizer)
     compile_localizer(model, optimizer=optimizer, jit_compile=plan.jit_compile, **losses)
@@ -103,7 +126,7 @@ def compiled_training_model(
 def fit_localizer(
     localizer: keras.Model,
     *,
-    train: tf.data.Dataset,
+    train: Callable[[int], tf.data.Dataset],
     val: tf.data.Dataset,
     plan: FitPlan,
     losses: Mapping[str, Any],
@@ -114,7 +137,7 @@ def fit_localizer(
 
     Args:
         localizer: the model; its weights are changed in place.
-        train: endless batches of (images, targets).
+        train: gives endless batches of (images, targets) from a global step on.
         val: finite batches of the same.
         plan: how long and how.
         losses: arguments of `compile_localizer` that choose and weigh the losses.
@@ -124,7 +147,6 @@ def fit_localizer(
     Raises:
         TrainingError: if a step's loss is not finite, or the monitor never was.
     """
-    model = compiled_training_model(localizer, plan, losses)
     checkpoints = Checkpoints(localizer, folder, plan.monitor, plan.val_images)
     history = HistoryFile(folder / "history.csv")
     callbacks = [
@@ -135,21 +157,20 @@ def fit_localizer(
         history,
         keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=False),
         *extra_callbacks,
-        *_early_stopping(plan),
     ]
-    if plan.ema is not None:
-        # First in the list, so that all others see the averaged weights at an epoch's end.
-        callbacks.insert(0, keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
-    names = list(model.output)
-    model.fit(
-        _with_targets(train, names),
-        validation_data=_with_targets(val, names),
-        epochs=plan.epochs,
-        steps_per_epoch=plan.steps_per_epoch,
-        callbacks=callbacks,
-        shuffle=False,
-        verbose=progress_style(),
-    )
+    for phase in training_phases(plan.epochs, plan.fine_tune.freeze_epochs):
+        model = compiled_training_model(localizer, plan, losses, phase)
+        names = list(model.output)
+        model.fit(
+            _with_targets(train(phase.first * plan.steps_per_epoch), names),
+            validation_data=_with_targets(val, names),
+            initial_epoch=phase.first,
+            epochs=phase.end,
+            steps_per_epoch=plan.steps_per_epoch,
+            callbacks=[*_averaging(plan), *callbacks, *_early_stopping(plan, phase)],
+            shuffle=False,
+            verbose=progress_style(),
+        )
     if checkpoints.best_epoch is None:
         raise TrainingError(
             f"{plan.monitor} was a number in no epoch, so there is no best model; "
@@ -199,8 +220,16 @@ def _within_epoch(
     return [WithinEpochValidation(plan.validate_every_steps, measure, report)]
 
 
-def _early_stopping(plan: FitPlan) -> list[keras.callbacks.Callback]:
-    if plan.early_stopping_patience is None:
+def _averaging(plan: FitPlan) -> list[keras.callbacks.Callback]:
+    """First in the list, so that all others see the averaged weights at an epoch's end."""
+    if plan.ema is None:
+        return []
+    return [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)]
+
+
+def _early_stopping(plan: FitPlan, phase: Phase) -> list[keras.callbacks.Callback]:
+    """Stops when all learns; while the body rests, the heads have nothing to lose by waiting."""
+    if plan.early_stopping_patience is None or not phase.body_learns:
         return []
     mode = "min" if plan.monitor.endswith("loss") else "max"
     return [

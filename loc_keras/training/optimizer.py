@@ -1,5 +1,7 @@
 """The optimizer and the course of its learning rate."""
 
+import re
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import keras
@@ -59,6 +61,62 @@ class AdamWithL2(keras.optimizers.Adam):
         return {**super().get_config(), "l2": self.l2}
 
 
+class AdamWithDecay(keras.optimizers.Adam):
+    """Adam whose weight decay acts apart from the gradient, at the rate of the variable's step.
+
+    It is AdamW (Loshchilov and Hutter 2019, algorithm 2), but for Keras's own, which decays every
+    variable at the optimizer's one rate and so cannot follow rates that differ by layer.
+    """
+
+    def __init__(self, *args: Any, decay: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.decay = decay
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Shrinks the variable unless it is exempt, then steps as Adam does."""
+        known = self._trainable_variables[self._get_variable_index(variable)]
+        if self.decay and not re.search("|".join(NO_DECAY), known.name):
+            shrunk = keras.ops.cast(learning_rate * self.decay, variable.dtype) * variable
+            self.assign_sub(variable, shrunk)
+        super().update_step(gradient, variable, learning_rate)
+
+    def get_config(self) -> dict[str, Any]:
+        """Gives the arguments that rebuild the optimizer."""
+        return {**super().get_config(), "decay": self.decay}
+
+
+class LayerwiseRates(keras.optimizers.Optimizer):
+    """Scales the learning rate of single variables; stands before an optimizer as its base.
+
+    Args:
+        rate_factors: factor of a variable's rate by its path; others keep 1.
+    """
+
+    def __init__(
+        self, *args: Any, rate_factors: Mapping[str, float] | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.rate_factors = dict(rate_factors or {})
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Steps at the variable's own rate."""
+        known = self._trainable_variables[self._get_variable_index(variable)]
+        factor = self.rate_factors.get(known.path, 1.0)
+        super().update_step(gradient, variable, learning_rate * factor)
+
+    def get_config(self) -> dict[str, Any]:
+        """Gives the arguments that rebuild the optimizer."""
+        return {**super().get_config(), "rate_factors": self.rate_factors}
+
+
+class LayerwiseAdamW(LayerwiseRates, AdamWithDecay):
+    """AdamW with rates by variable."""
+
+
+class LayerwiseAdam(LayerwiseRates, AdamWithL2):
+    """Adam with weight decay in the gradient and rates by variable."""
+
+
 def make_optimizer(
     name: str,
     *,
@@ -66,6 +124,7 @@ def make_optimizer(
     weight_decay: float = 0.0,
     clip_norm: float | None = None,
     ema: float | None = None,
+    rate_factors: Mapping[str, float] | None = None,
 ) -> keras.optimizers.Optimizer:
     """Makes AdamW (Loshchilov and Hutter 2019) or Adam (Kingma and Ba 2015).
 
@@ -76,12 +135,18 @@ def make_optimizer(
             biases and scales exempt; for "adam" added to the gradient of every variable.
         clip_norm: largest norm of the whole gradient; None for no limit.
         ema: momentum of the moving average of the weights; None for none.
+        rate_factors: factors on the rate, and on AdamW's decay, of variables by their path.
     """
     common: dict[str, Any] = {
         "global_clipnorm": clip_norm,
         "use_ema": ema is not None,
         "ema_momentum": ema if ema is not None else 0.99,
     }
+    if rate_factors:
+        common["rate_factors"] = rate_factors
+        if name == "adam":
+            return LayerwiseAdam(learning_rate, l2=weight_decay, **common)
+        return LayerwiseAdamW(learning_rate, decay=weight_decay, **common)
     if name == "adam":
         return AdamWithL2(learning_rate, l2=weight_decay, **common)
     optimizer = keras.optimizers.AdamW(learning_rate, weight_decay=weight_decay, **common)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -14,6 +15,12 @@ FLOAT16_CAPABILITY = (7, 0)
 """NVIDIA GPUs compute in float16 on tensor cores from this compute capability (Volta) on."""
 
 
+BFLOAT16_FLAGS = frozenset({"amx_bf16", "avx512_bf16"})
+"""What Linux calls the units of x86 processors that multiply in bfloat16."""
+
+CPU_INFO = Path("/proc/cpuinfo")
+
+
 def grow_gpu_memory() -> None:
     """Lets each GPU take memory as it is needed; has to come before the first operation.
 
@@ -24,14 +31,22 @@ def grow_gpu_memory() -> None:
             tf.config.experimental.set_memory_growth(gpu, True)
 
 
-def set_precision(precision: str) -> str:
+def set_precision(precision: str, *, wide: bool = False) -> str:
     """Sets Keras's global dtype policy and gives its name.
 
     Args:
         precision: "auto", "float32", "mixed_float16" or "mixed_bfloat16"; "auto" looks at the
-            first GPU and takes float32 where there is none.
+            first GPU or, where there is none, at the processor.
+        wide: whether the body has so many channels that a processor's bfloat16 units pay.
     """
-    policy = pick_precision(gpu_capabilities()) if precision == "auto" else precision
+    policy = precision
+    if precision == "auto":
+        capabilities = gpu_capabilities()
+        policy = (
+            pick_precision(capabilities)
+            if capabilities
+            else pick_cpu_precision(cpu_flags(), wide=wide)
+        )
     keras.mixed_precision.set_global_policy(policy)
     return policy
 
@@ -48,6 +63,25 @@ def pick_precision(capabilities: list[tuple[int, int]]) -> str:
     if weakest >= BFLOAT16_CAPABILITY:
         return "mixed_bfloat16"
     return "mixed_float16" if weakest >= FLOAT16_CAPABILITY else "float32"
+
+
+def pick_cpu_precision(flags: frozenset[str], *, wide: bool) -> str:
+    """Names the fastest safe policy for a processor with these feature flags.
+
+    bfloat16 without units for it is several times slower than float32, and with them it gains
+    nothing on narrow bodies (both in `docs/experiments.md`).
+    """
+    return "mixed_bfloat16" if wide and flags & BFLOAT16_FLAGS else "float32"
+
+
+def cpu_flags() -> frozenset[str]:
+    """Feature flags of the processor as Linux names them; none on other systems."""
+    try:
+        text = CPU_INFO.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return frozenset()
+    lines = (line for line in text.splitlines() if line.startswith("flags"))
+    return frozenset(next(lines, "").partition(":")[2].split())
 
 
 def gpu_capabilities() -> list[tuple[int, int]]:

@@ -71,9 +71,13 @@ class InferenceGraph(keras.callbacks.Callback):
         super().__init__()
         self.localizer = localizer
         self.folder = folder
+        self._written = False
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Traces and writes the graph."""
+        """Traces and writes the graph, in the first phase of a training alone."""
+        if self._written:
+            return
+        self._written = True
         images = tf.TensorSpec((None, *self.localizer.input_shape[1:]), tf.float32)
         traced = tf.function(lambda x: self.localizer(x, training=False))
         graph = traced.get_concrete_function(images).graph
