@@ -1,0 +1,134 @@
+"""Does a pretrained body pay? Few photographs, from random weights and from those of another run.
+
+    python -m benchmarks.transfer --body RUN --data NAME=CONFIG=FOLDER ... --out DIR
+
+trains every combination of data set, number of photographs, first weights and seed for the same
+number of steps and writes one line of figures each to DIR/runs.jsonl; what stands there already is
+not trained again. `--folds 5` measures all photographs by cross-validation instead, in
+DIR/folds.jsonl. Both end with a table; `--plot FILE.png` draws the curves.
+"""
+
+import argparse
+import json
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from benchmarks.table import table_of
+from benchmarks.transfer_plot import save_curves
+from benchmarks.transfer_runs import ALL, Arm, Trainer, few, folds
+from loc_keras.config import Config
+from loc_keras.config_io import load_config
+from loc_keras.from_config import records_from
+from loc_keras.training.phases import FineTune
+
+SHOWN = ("softmax_accuracy", "bbox_iou", "gt_known_loc", "top1_loc")
+EPOCHS = 4  # Only to divide the steps: the body rests in the first quarter.
+TUNE = FineTune(freeze_epochs=1, body_rate=0.3, layer_decay=0.7)
+ARMS = (Arm("random", False, FineTune()), Arm("pretrained", True, TUNE))
+
+
+def main() -> None:
+    args = _arguments()
+    console = Console()
+    args.out.mkdir(parents=True, exist_ok=True)
+    file = args.out / ("folds.jsonl" if args.folds else "runs.jsonl")
+    rows = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    done = {_key(row) for row in rows}
+    for name, config, folder in (text.split("=") for text in args.data):
+        work = _fold_runs if args.folds else _grid_runs
+        for row in work(args, name, config, folder, done):
+            rows.append(row)
+            with file.open("a") as out:
+                out.write(json.dumps(row) + "\n")
+            console.print({key: row[key] for key in ("set", "arm", "photographs", "seed", *SHOWN)})
+    console.print(table_of(summary(rows, "fold" if args.folds else "seed")))
+    if args.plot:
+        save_curves(rows, args.plot)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--body", type=Path, required=True, help="run with the pretrained body")
+    parser.add_argument("--data", nargs="+", required=True, metavar="NAME=CONFIG=FOLDER")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--photographs", nargs="+", type=int, default=[10, 30, 100, ALL])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--arms", nargs="+", default=[arm.name for arm in ARMS])
+    parser.add_argument("--steps", type=int, default=320)
+    parser.add_argument("--folds", type=int, default=0)
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
+    parser.add_argument("--plot", type=Path)
+    return parser.parse_args()
+
+
+def _config(args: argparse.Namespace, config: str, folder: str, *more: str) -> Config:
+    settings = [
+        f"data.source.path={folder}",
+        "data.split.val=0.0",
+        "data.channels=3",
+        f"model.backbone.weights={args.body}",
+        f"train.epochs={EPOCHS}",
+        "train.warmup_epochs=0.25",
+        "train.steps_per_epoch=1",
+        "train.precision=float32",
+    ]
+    return load_config(Path(config), [*settings, *args.set, *more])
+
+
+def _grid_runs(
+    args: argparse.Namespace, name: str, path: str, folder: str, done: set[tuple[Any, ...]]
+) -> Iterator[dict[str, Any]]:
+    trainer = None
+    for seed in args.seeds:
+        config = _config(args, path, folder, f"train.seed={seed}")
+        found = records_from(config)
+        trainer = trainer or Trainer(config, found, args.steps)
+        for count in args.photographs:
+            for arm in (arm for arm in ARMS if arm.name in args.arms):
+                row = {"set": name, "arm": arm.name, "photographs": count, "seed": seed}
+                if _key(row) not in done:
+                    yield {**row, **trainer.run(arm, few(found, count, seed), seed)}
+
+
+def _fold_runs(
+    args: argparse.Namespace, name: str, path: str, folder: str, done: set[tuple[Any, ...]]
+) -> Iterator[dict[str, Any]]:
+    trainer = None
+    for seed in args.seeds:
+        config = _config(args, path, folder, f"train.seed={seed}", "data.split.test=0.0")
+        found = records_from(config)
+        for fold, part in enumerate(folds(found, args.folds, seed)):
+            trainer = trainer or Trainer(config, part, args.steps)
+            for arm in (arm for arm in ARMS if arm.name in args.arms):
+                row = {"set": name, "arm": arm.name, "photographs": ALL, "seed": seed, "fold": fold}
+                if _key(row) not in done:
+                    yield {**row, **trainer.run(arm, part, seed)}
+
+
+def _key(row: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(row.get(name) for name in ("set", "arm", "photographs", "seed", "fold"))
+
+
+def summary(rows: list[dict[str, Any]], over: str) -> list[dict[str, Any]]:
+    """Mean and range over seeds, or over folds weighted by their images, in the rows' order."""
+    cells: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        cells.setdefault((row["set"], row["photographs"], row["arm"]), []).append(row)
+    lines = []
+    for (name, count, arm), mine in cells.items():
+        line = {"set": name, "photographs": count or f"all ({mine[0]['train']})", "start": arm}
+        line |= {"test images": sum(row["images"] for row in mine), over + "s": len(mine)}
+        lines.append(line | {key: _spread([row[key] for row in mine]) for key in SHOWN})
+    return lines
+
+
+def _spread(values: list[float]) -> str:
+    return f"{statistics.mean(values):.3f} ({min(values):.3f} to {max(values):.3f})"
+
+
+if __name__ == "__main__":
+    main()
