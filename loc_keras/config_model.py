@@ -4,13 +4,15 @@ from typing import Literal
 
 from pydantic import Field
 
-from loc_keras.config_base import Section, Share
+from loc_keras.config_base import Section, Share, Text
 
 
 class BackboneConfig(Section):
     """The body that turns an image into feature maps."""
 
-    name: Literal["resnet18"] = Field(default="resnet18", description="Architecture.")
+    name: Literal["resnet18", "resnet34", "resnet50"] = Field(
+        default="resnet18", description="Architecture."
+    )
     width: int = Field(
         default=64, ge=4, le=256, description="Channels of the first stage, 4..256; 64: classic."
     )
@@ -18,8 +20,15 @@ class BackboneConfig(Section):
         default="imagenet",
         description="First layers: the classic ones that reduce 4 times, or ones for small images.",
     )
-    weights: Literal["none"] = Field(
-        default="none", description="Where weights start from; none: random."
+    weights: Text = Field(
+        default="none",
+        description="Where weights start from; none: random; imagenet: KerasHub's; or a path: a "
+        ".safetensors file, a run folder, a .keras file, a KerasHub preset folder.",
+    )
+    stochastic_depth: Share = Field(
+        default=0.0,
+        description="Probability that the last residual block is skipped in training, 0..0.9; less "
+        "for each earlier one.",
     )
 
 

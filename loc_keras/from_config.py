@@ -25,11 +25,17 @@ from loc_keras.data.readers.registry import read_annotations
 from loc_keras.data.resolve import DatasetRecords, ResolveRules
 from loc_keras.errors import DataError
 from loc_keras.models.assembly import build_localizer
+from loc_keras.models.initial_weights import InitialWeights, initial_weights
 from loc_keras.report.run_pictures import panel_picture
 from loc_keras.training.fit import FitPlan
 from loc_keras.training.phases import FineTune
 from loc_keras.training.precision import use_xla
-from loc_keras.training.tensorboard import HyperParameters, ImagePanel, InferenceGraph
+from loc_keras.training.tensorboard import (
+    HyperParameters,
+    ImagePanel,
+    InferenceGraph,
+    flat_settings,
+)
 
 PANEL_IMAGES = 8
 """Validation images that TensorBoard shows each epoch."""
@@ -191,24 +197,60 @@ def validation_set(data: LocalizationData) -> tf.data.Dataset:
     return data.val
 
 
-def localizer_from(config: Config, data: LocalizationData) -> keras.Model:
-    """Builds the model, with the mean and deviation of the training images inside."""
-    batch = config.train.batch_size
-    steps = min(data.steps_per_epoch, max(1, -(-MOMENT_IMAGES // batch)))
-    mean, variance = pixel_moments(data.train(0), steps)
+def weights_from(config: Config, data: LocalizationData) -> InitialWeights:
+    """Finds the weights that the body starts from.
+
+    Raises:
+        ModelError: If they are not there, broken, or made for another body.
+    """
     backbone = config.model.backbone
-    return build_localizer(
+    return initial_weights(
+        backbone.name,
+        width=backbone.width,
+        stem=backbone.stem,
+        weights=backbone.weights,
+        channels=data.image_shape[2],
+    )
+
+
+def localizer_from(
+    config: Config, data: LocalizationData, weights: InitialWeights | None = None
+) -> keras.Model:
+    """Builds the model, with the mean and deviation inside that its first weights were trained on.
+
+    Where these are random, the mean and deviation are those of the training images.
+
+    Args:
+        config: The config.
+        data: The data it is to be trained on.
+        weights: What `weights_from` gives, where it is there already.
+    """
+    weights = weights or weights_from(config, data)
+    pixels = weights.preprocessing
+    mean, variance = (pixels.mean, pixels.variance) if pixels else _measured_moments(config, data)
+    backbone = config.model.backbone
+    localizer = build_localizer(
         image_shape=data.image_shape,
         num_classes=len(data.class_names),
         backbone=backbone.name,
         width=backbone.width,
         stem=backbone.stem,
+        stochastic_depth=backbone.stochastic_depth,
         bbox_head=config.model.bbox_head,
         class_head=config.model.class_head,
         dropout=config.model.dropout,
-        pixel_mean=[float(value) for value in mean],
-        pixel_variance=[float(value) for value in variance],
+        pixel_mean=mean,
+        pixel_variance=variance,
     )
+    weights.load(localizer)
+    return localizer
+
+
+def _measured_moments(config: Config, data: LocalizationData) -> tuple[list[float], list[float]]:
+    batch = config.train.batch_size
+    steps = min(data.steps_per_epoch, max(1, -(-MOMENT_IMAGES // batch)))
+    mean, variance = pixel_moments(data.train(0), steps)
+    return [float(value) for value in mean], [float(value) for value in variance]
 
 
 def plan_from(config: Config, data: LocalizationData) -> FitPlan:
@@ -255,14 +297,3 @@ def board_from(
         ImagePanel(localizer, board, validation_set(data), PANEL_IMAGES, draw),
         HyperParameters(board, flat_settings(config.model_dump()), folder.name),
     ]
-
-
-def flat_settings(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flattens nested settings to dotted names."""
-    flat: dict[str, Any] = {}
-    for key, value in section.items():
-        if isinstance(value, dict):
-            flat |= flat_settings(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from loc_keras.atomic_file import write_text
 from loc_keras.data.localization_data import LocalizationData
+from loc_keras.models.origin import WeightsOrigin
 from loc_keras.report.run_pictures import (
     gallery_choice,
     save_run_architecture,
@@ -55,6 +56,14 @@ def print_data(console: Console, data: LocalizationData, *, listed: bool = True)
         for file, row, reason in data.skipped[:SHOWN_SKIPPED]:
             place = f"{file} row {row}:" if row else f"{file}:"
             console.print(f"  {place} {reason}", highlight=False, soft_wrap=True)
+
+
+def print_weights(console: Console, origin: WeightsOrigin) -> None:
+    """Prints where the body's first weights come from, unless they are random."""
+    if origin.weights != "none":
+        console.print(
+            f"weights: {origin.source}, licence {origin.licence}", highlight=False, soft_wrap=True
+        )
 
 
 def write_start(folder: Path, config_text: str, policy: str, data: LocalizationData) -> None:

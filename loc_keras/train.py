@@ -23,6 +23,7 @@ from loc_keras.from_config import (
     losses_from,
     plan_from,
     validation_set,
+    weights_from,
 )
 from loc_keras.serving.saved_model import export_saved_model, prove_writable
 from loc_keras.training import precision, run_folder
@@ -68,7 +69,9 @@ def _train(args: argparse.Namespace, console: Console) -> int:
     data = data_from(config)
     val = validation_set(data)
     run_report.print_data(console, data)
-    localizer = localizer_from(config, data)
+    weights = weights_from(config, data)
+    run_report.print_weights(console, weights.origin)
+    localizer = localizer_from(config, data, weights)
     if args.overfit_batch:
         return _overfit(args.overfit_batch, config, data, localizer, console)
     folder = (

@@ -7,7 +7,7 @@ import keras
 from keras import layers
 
 from loc_keras.errors import ModelError
-from loc_keras.models.backbone import STAGE_SIZES, resnet_maps
+from loc_keras.models.backbone import BLOCK_KINDS, STAGE_SIZES, resnet_maps
 from loc_keras.models.box_heads import BOX_HEADS
 from loc_keras.models.class_heads import CLASS_HEADS
 
@@ -24,6 +24,7 @@ def build_localizer(
     backbone: str = "resnet18",
     width: int = 64,
     stem: str = "imagenet",
+    stochastic_depth: float = 0.0,
     bbox_head: str = "distribution",
     class_head: str = "region",
     dropout: float = 0.0,
@@ -39,6 +40,7 @@ def build_localizer(
         backbone: name of the body, a key of `backbone.STAGE_SIZES`.
         width: channels of the body's first stage; 64 is the classic one.
         stem: "imagenet" or "small", see `backbone.resnet_maps`.
+        stochastic_depth: probability that the body's last block is skipped in training, see there.
         bbox_head: a key of `box_heads.BOX_HEADS`.
         class_head: a key of `class_heads.CLASS_HEADS`.
         dropout: fraction of pooled features that is dropped before the class layer.
@@ -68,7 +70,14 @@ def build_localizer(
         name="normalization",
         dtype="float32",
     )(images)
-    stem_map, maps = resnet_maps(x, stage_sizes=STAGE_SIZES[backbone], width=width, stem=stem)
+    stem_map, maps = resnet_maps(
+        x,
+        stage_sizes=STAGE_SIZES[backbone],
+        width=width,
+        stem=stem,
+        block_kind=BLOCK_KINDS[backbone],
+        stochastic_depth=stochastic_depth,
+    )
     bbox = BOX_HEADS[bbox_head](maps, (height, width_px))
     features = CLASS_HEADS[class_head](stem_map, maps, bbox)
     softmax = _class_probabilities(features, num_classes, dropout)

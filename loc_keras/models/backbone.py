@@ -1,22 +1,33 @@
-"""The ResNet body (He et al. 2016, "Deep Residual Learning for Image Recognition").
+"""The ResNet bodies (He et al. 2016, "Deep Residual Learning for Image Recognition").
 
-Its arithmetic is that of the widely shared PyTorch weights: basic blocks with the stride on their
-first convolution, symmetric zero padding before strided convolutions (Keras's own "same" padding
-is asymmetric there), no convolution bias, batch normalisation with epsilon 1e-5 and momentum 0.9.
-With three input channels and width 64 it has 11,176,512 trainable parameters.
+Their arithmetic is that of the widely shared PyTorch weights: the stride on the first convolution
+of a basic block and on the 3x3 one of a bottleneck ("v1.5"), symmetric zero padding before strided
+convolutions (Keras's own "same" padding is asymmetric there), no convolution bias, batch
+normalisation with epsilon 1e-5 and momentum 0.9. With three input channels and width 64, ResNet18
+has 11,176,512 trainable parameters, ResNet34 21,284,672 and ResNet50 23,508,032.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import MappingProxyType
 from typing import Any
 
 import keras
 from keras import layers
 
+from loc_keras.models.stochastic_depth import StochasticDepth
+
 Tensor = Any  # A Keras tensor; Keras has no public static type for it.
 
-STAGE_SIZES = MappingProxyType({"resnet18": (2, 2, 2, 2)})
+STAGE_SIZES = MappingProxyType(
+    {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3), "resnet50": (3, 4, 6, 3)}
+)
 """Blocks in each of the four stages, by the name of the body."""
+
+BLOCK_KINDS = MappingProxyType({"resnet18": "basic", "resnet34": "basic", "resnet50": "bottleneck"})
+"""Key of `BLOCKS`, by the name of the body."""
+
+EXPANSION = 4
+"""A bottleneck gives this many times the channels of its 3x3 convolution."""
 
 STEM_KERNELS = MappingProxyType({"imagenet": 7, "small": 3})
 """Side of the stem's convolution, by the name of the stem."""
@@ -25,45 +36,90 @@ _BATCH_NORM = MappingProxyType({"epsilon": 1e-5, "momentum": 0.9})
 
 
 def resnet_maps(
-    images: Tensor, *, stage_sizes: Sequence[int], width: int, stem: str
+    images: Tensor,
+    *,
+    stage_sizes: Sequence[int],
+    width: int,
+    stem: str,
+    block_kind: str = "basic",
+    stochastic_depth: float = 0.0,
 ) -> tuple[Tensor, list[Tensor]]:
     """Builds the body and gives its feature maps.
 
     Args:
         images: normalised images, float (N, H, W, C).
-        stage_sizes: basic blocks in each stage, e.g. (2, 2, 2, 2) for ResNet18.
-        width: channels of the first stage; each later stage has twice those of the one before.
+        stage_sizes: blocks in each stage, e.g. (2, 2, 2, 2) for ResNet18.
+        width: channels of the first stage's 3x3 convolutions; each later stage has twice those of
+            the one before.
         stem: "imagenet" (7x7 convolution of stride 2, then max pooling of stride 2) or "small"
             (3x3 convolution of stride 2, no pooling) for images of some 32 to 96 px.
+        block_kind: a key of `BLOCKS`.
+        stochastic_depth: probability that the last block is skipped for an image in training, 0 to
+            below 1. That of block l of L is l / L times as much (Huang et al. 2016, equation 4).
 
     Returns:
         The map of the stem's convolution, (N, H / 2, W / 2, width), and that at the end of each
-        stage, (N, h, w, width * 2**stage). With the "imagenet" stem the first stage stands at a
-        quarter of the image side, with "small" at a half; each later one at half of the last.
+        stage, (N, h, w, width * 2**stage), with bottlenecks 4 times as many channels. With the
+        "imagenet" stem the first stage stands at a quarter of the image side, with "small" at a
+        half; each later one at half of the last.
     """
+    block = BLOCKS[block_kind]
     maps = []
     stem_map = _stem_convolution(images, width, STEM_KERNELS[stem])
     x = _stem_pooling(stem_map) if stem == "imagenet" else stem_map
-    for stage, blocks in enumerate(stage_sizes):
-        for block in range(blocks):
-            stride = 2 if stage > 0 and block == 0 else 1
-            x = basic_block(x, width * 2**stage, stride, f"stage{stage + 1}_block{block + 1}")
+    done, total = 0, sum(stage_sizes)
+    for stage, count in enumerate(stage_sizes):
+        for index in range(count):
+            done += 1
+            x = block(
+                x,
+                width * 2**stage,
+                2 if stage > 0 and index == 0 else 1,
+                f"stage{stage + 1}_block{index + 1}",
+                drop=stochastic_depth * done / total,
+            )
         maps.append(x)
     return stem_map, maps
 
 
-def basic_block(x: Tensor, filters: int, stride: int, name: str) -> Tensor:
+def basic_block(x: Tensor, filters: int, stride: int, name: str, *, drop: float = 0.0) -> Tensor:
     """Adds two 3x3 convolutions to their input (He et al. 2016, figure 5 left; option B)."""
-    shortcut = x
-    x = conv_norm(x, filters, 3, stride, f"{name}_conv1", f"{name}_bn1")
-    x = layers.ReLU(name=f"{name}_relu1")(x)
-    x = conv_norm(x, filters, 3, 1, f"{name}_conv2", f"{name}_bn2")
-    if stride != 1 or shortcut.shape[-1] != filters:
-        shortcut = conv_norm(
-            shortcut, filters, 1, stride, f"{name}_shortcut_conv", f"{name}_shortcut_bn"
-        )
-    x = layers.Add(name=f"{name}_add")([x, shortcut])
-    return layers.ReLU(name=f"{name}_relu2")(x)
+    branch = conv_norm(x, filters, 3, stride, f"{name}_conv1", f"{name}_bn1")
+    branch = layers.ReLU(name=f"{name}_relu1")(branch)
+    branch = conv_norm(branch, filters, 3, 1, f"{name}_conv2", f"{name}_bn2")
+    return layers.ReLU(name=f"{name}_relu2")(_joined(x, branch, stride, name, drop))
+
+
+def bottleneck_block(
+    x: Tensor, filters: int, stride: int, name: str, *, drop: float = 0.0
+) -> Tensor:
+    """Adds 1x1, 3x3 and 1x1 convolutions to their input (He et al. 2016, figure 5 right).
+
+    The last has 4 * filters channels. The stride is on the 3x3 convolution, as in the shared
+    weights, where the paper has it on the first.
+    """
+    branch = conv_norm(x, filters, 1, 1, f"{name}_conv1", f"{name}_bn1")
+    branch = layers.ReLU(name=f"{name}_relu1")(branch)
+    branch = conv_norm(branch, filters, 3, stride, f"{name}_conv2", f"{name}_bn2")
+    branch = layers.ReLU(name=f"{name}_relu2")(branch)
+    branch = conv_norm(branch, EXPANSION * filters, 1, 1, f"{name}_conv3", f"{name}_bn3")
+    return layers.ReLU(name=f"{name}_relu3")(_joined(x, branch, stride, name, drop))
+
+
+BLOCKS: MappingProxyType[str, Callable[..., Tensor]] = MappingProxyType(
+    {"basic": basic_block, "bottleneck": bottleneck_block}
+)
+"""The builders of residual blocks by name: map, filters, stride and layer name to a map."""
+
+
+def _joined(x: Tensor, branch: Tensor, stride: int, name: str, drop: float) -> Tensor:
+    """The sum of a block's branch and its input, which is projected where shapes differ."""
+    filters = branch.shape[-1]
+    if drop:
+        branch = StochasticDepth(drop, name=f"{name}_drop")(branch)
+    if stride != 1 or x.shape[-1] != filters:
+        x = conv_norm(x, filters, 1, stride, f"{name}_shortcut_conv", f"{name}_shortcut_bn")
+    return layers.Add(name=f"{name}_add")([branch, x])
 
 
 def conv_norm(

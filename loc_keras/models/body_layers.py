@@ -53,5 +53,5 @@ def _groups_by_size(body: keras.Model) -> list[list[keras.layers.Layer]]:
 
 def _side(layer: keras.layers.Layer) -> int | None:
     """Height of a layer's feature map; None for one that gives no map."""
-    shape = getattr(layer.output, "shape", ())
+    shape: tuple[int | None, ...] = getattr(layer.output, "shape", ())
     return shape[1] if len(shape) == 4 else None

@@ -20,6 +20,11 @@ class Preprocessing:
     deviation: tuple[float, ...]
     reverse_channels: bool = False
 
+    @property
+    def variance(self) -> tuple[float, ...]:
+        """Square of each deviation, in squared pixel values."""
+        return tuple(deviation**2 for deviation in self.deviation)
+
 
 IMAGENET = Preprocessing(
     mean=(0.485 * 255, 0.456 * 255, 0.406 * 255),
