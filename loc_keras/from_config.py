@@ -25,6 +25,8 @@ from loc_keras.data.readers.registry import read_annotations
 from loc_keras.data.resolve import DatasetRecords, ResolveRules
 from loc_keras.errors import DataError
 from loc_keras.models.assembly import build_localizer
+from loc_keras.models.body import Body
+from loc_keras.models.other_bodies import build_body
 from loc_keras.report.run_pictures import panel_picture
 from loc_keras.training.fit import FitPlan
 from loc_keras.training.precision import use_xla
@@ -190,8 +192,20 @@ def validation_set(data: LocalizationData) -> tf.data.Dataset:
     return data.val
 
 
-def localizer_from(config: Config, data: LocalizationData) -> keras.Model:
-    """Builds the model, with the mean and deviation of the training images inside."""
+def body_from(config: Config, data: LocalizationData) -> Body | None:
+    """Builds the body that is not one of our own ResNets; None where the config names one."""
+    backbone = config.model.backbone
+    return build_body(backbone.name, data.image_shape, backbone.weights)
+
+
+def localizer_from(config: Config, data: LocalizationData, body: Body | None = None) -> keras.Model:
+    """Builds the model, with the mean and deviation of the training images inside.
+
+    Args:
+        config: The config.
+        data: The data source.
+        body: What `body_from` gives.
+    """
     batch = config.train.batch_size
     steps = min(data.steps_per_epoch, max(1, -(-MOMENT_IMAGES // batch)))
     mean, variance = pixel_moments(data.train(0), steps)
@@ -207,6 +221,7 @@ def localizer_from(config: Config, data: LocalizationData) -> keras.Model:
         dropout=config.model.dropout,
         pixel_mean=[float(value) for value in mean],
         pixel_variance=[float(value) for value in variance],
+        body=body,
     )
 
 

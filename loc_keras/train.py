@@ -17,6 +17,7 @@ from loc_keras.config_io import dump_config, load_config
 from loc_keras.data.localization_data import LocalizationData
 from loc_keras.from_config import (
     board_from,
+    body_from,
     data_from,
     export_base,
     localizer_from,
@@ -66,7 +67,8 @@ def _train(args: argparse.Namespace, console: Console) -> int:
     data = data_from(config)
     val = validation_set(data)
     run_report.print_data(console, data)
-    localizer = localizer_from(config, data)
+    body = body_from(config, data)
+    localizer = localizer_from(config, data, body)
     if args.overfit_batch:
         return _overfit(args.overfit_batch, config, data, localizer, console)
     folder = (
