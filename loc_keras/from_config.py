@@ -225,6 +225,13 @@ def localizer_from(config: Config, data: LocalizationData, body: Body | None = N
     )
 
 
+def resize_rule(config: Config) -> str:
+    """How pictures are brought to the model's size, in words for the model card."""
+    if config.data.source.format == "digits":
+        return "none: digits are drawn at this size"
+    return config.data.resize
+
+
 def plan_from(config: Config, data: LocalizationData) -> FitPlan:
     """How long and how to train."""
     train = config.train

@@ -23,8 +23,10 @@ from loc_keras.from_config import (
     localizer_from,
     losses_from,
     plan_from,
+    resize_rule,
     validation_set,
 )
+from loc_keras.models.origin import random_weights
 from loc_keras.serving.saved_model import export_saved_model, prove_writable
 from loc_keras.training import precision, run_folder
 from loc_keras.training.fit import fit_localizer
@@ -89,11 +91,20 @@ def _train(args: argparse.Namespace, console: Console) -> int:
     )
     best = keras.saving.load_model(result.best_path)
     measured = run_report.finish_run(folder, best, data, str(config.name))
+    card = run_report.write_card(
+        folder,
+        best,
+        data,
+        measured,
+        name=str(config.name),
+        resize=resize_rule(config),
+        origin=body.origin if body else random_weights(config.model.backbone.name),
+    )
     exported = None
     try:
         if config.export.enabled:
             probe, _ = first_images(val, PROBE_IMAGES)
-            exported = export_saved_model(best, export_base(config), probe, data.class_names)
+            exported = export_saved_model(best, export_base(config), probe, data.class_names, card)
     finally:
         seconds = time.perf_counter() - started
         run_report.print_end(console, folder, measured, result, exported, seconds)

@@ -1,5 +1,6 @@
 """A body that is not one of our own ResNets: network, normalisation, origin of the weights."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,12 +38,13 @@ class Body:
         return stem, maps
 
 
-def cut_to_maps(network: keras.Model, name: str) -> keras.Model:
+def cut_to_maps(network: keras.Model, name: str, pyramid: Sequence[Tensor] = ()) -> keras.Model:
     """The part of a network that gives feature maps, as the model that `Body` holds.
 
     Args:
         network: Functional, for images of a fixed size; its layers are shared.
         name: The body as the user has named it.
+        pyramid: Maps from fine to coarse that the network offers itself; empty: they are found.
 
     Raises:
         ModelError: If it has no feature map.
@@ -54,4 +56,9 @@ def cut_to_maps(network: keras.Model, name: str) -> keras.Model:
             "example, has none); choose a convolutional body as model.backbone.name."
         )
     stem, maps = found
-    return keras.Model(network.inputs, [stem, *maps], name=BODY_NAME)
+    if pyramid:
+        # A stem's map at half the image's side is among them, or it is found as in any network.
+        finer = [tensor for tensor in pyramid if tensor.shape[1] >= stem.shape[1]]
+        stem = finer[-1] if finer and len(finer) < len(pyramid) else stem
+        maps = [tensor for tensor in pyramid if tensor.shape[1] < stem.shape[1]] or maps
+    return keras.Model(network.inputs[0], [stem, *maps], name=BODY_NAME)

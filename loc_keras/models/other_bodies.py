@@ -1,6 +1,6 @@
 """From the name of a body to the body, for all that are not our own ResNets."""
 
-from loc_keras.models import applications
+from loc_keras.models import applications, hub_bodies
 from loc_keras.models.body import Body
 
 
@@ -8,9 +8,10 @@ def build_body(name: str, image_shape: tuple[int, int, int], weights: str = "non
     """Builds the body that a name stands for.
 
     Args:
-        name: `applications/<name>`, or the name of one of our own ResNets.
+        name: `applications/<name>`, `hub/<preset>`, or the name of one of our own ResNets.
         image_shape: (height, width, channels) of the images.
-        weights: "none", "imagenet" or the path of a file, see `applications.build_application`.
+        weights: "none", "imagenet" or the path of a file, see
+            `applications.build_application` and `hub_bodies.build_hub_body`.
 
     Returns:
         The body, or None for our own ResNets, which are flat parts of the localizer.
@@ -20,4 +21,6 @@ def build_body(name: str, image_shape: tuple[int, int, int], weights: str = "non
     """
     if name.startswith(applications.PREFIX):
         return applications.build_application(name, image_shape, weights)
+    if name.startswith(hub_bodies.PREFIX):
+        return hub_bodies.build_hub_body(name, image_shape, weights)
     return None
