@@ -100,7 +100,11 @@ def test_a_body_without_a_pyramid(hub, tmp_path):
     # One convolution of stride 2 and two stages of stride 2.
     assert [tensor.shape[1] for tensor in body.network.outputs] == [32, 16, 8]
     model = loc_keras.build_localizer(image_shape=SHAPE, num_classes=2, body=body)
-    assert body_layers(model)
+    # Its blocks are layers of KerasHub that hold layers: those inside are what can be frozen.
+    found = body_layers(model)
+    assert len({id(layer) for layer in found}) == len(found)
+    assert sum(len(layer.weights) for layer in found) == len(body.network.weights)
+    assert any(isinstance(layer, keras.layers.BatchNormalization) for layer in found)
     answer = model(np.zeros((1, *SHAPE), np.float32))
     assert np.all(np.isfinite(ops.convert_to_numpy(answer["bbox"])))
 
@@ -132,6 +136,15 @@ def test_weights_without_a_converter_are_refused(hub, tmp_path):
 def test_wrong_presets_are_refused(hub, name, words):
     with pytest.raises(ModelError, match=words):
         build_hub_body(name, SHAPE)
+
+
+def test_without_a_network_one_sentence_says_what_to_do(hub, monkeypatch):
+    def offline(*args, **settings):
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(hub.models.Backbone, "from_preset", offline)
+    with pytest.raises(ModelError, match=r"cannot be fetched \(ConnectionError\); on a machine"):
+        build_hub_body("hub/resnet_18_imagenet", SHAPE)
 
 
 def test_weights_of_three_channels_refuse_one(resnet):

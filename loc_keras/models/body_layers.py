@@ -50,7 +50,16 @@ def _groups_by_level(body: keras.Model) -> list[list[keras.layers.Layer]]:
 
 
 def _leaves(operation: Any) -> list[keras.layers.Layer]:
-    """The layers that a layer holds, where it is a model; none for what is no layer."""
+    """The layers that a layer is made of; none for what is no layer."""
+    if not isinstance(operation, keras.layers.Layer):
+        return []
     if isinstance(operation, keras.Model):
-        return [leaf for layer in operation.layers for leaf in _leaves(layer)]
-    return [operation] if isinstance(operation, keras.layers.Layer) else []
+        parts = operation.layers
+    else:
+        # Blocks of KerasHub are layers of layers, and Keras lists these nowhere in public.
+        parts = list(operation._flatten_layers(include_self=False, recursive=False))
+        held = {id(weight) for part in parts for weight in part.weights}
+        # One that has weights of its own beside those of its parts stays whole.
+        if any(id(weight) not in held for weight in operation.weights):
+            parts = []
+    return [leaf for part in parts for leaf in _leaves(part)] or [operation]

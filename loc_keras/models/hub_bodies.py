@@ -92,6 +92,12 @@ def _backbone(
     try:
         return hub.models.Backbone.from_preset(preset, load_weights=pretrained, **settings)
     except Exception as error:  # Files, addresses, layers and accounts fail in ways of their own.
+        if isinstance(error, OSError) and not Path(preset).exists():
+            raise ModelError(
+                f"{name} cannot be fetched ({type(error).__name__}); on a machine with a network "
+                "write the backbone and its image converter to a folder by save_to_preset, and "
+                "name that folder as hub/FOLDER."
+            ) from error
         reason = " ".join(str(error).split()).split(". ")[0][:200]
         raise ModelError(
             f"{name} cannot be built for images of {height} x {width} x {channels} "
