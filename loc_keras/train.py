@@ -27,6 +27,7 @@ from loc_keras.from_config import (
     validation_set,
 )
 from loc_keras.models.origin import random_weights
+from loc_keras.models.other_bodies import refuse_unknown_body
 from loc_keras.serving.saved_model import export_saved_model, prove_writable
 from loc_keras.training import precision, run_folder
 from loc_keras.training.fit import fit_localizer
@@ -61,6 +62,7 @@ def _train(args: argparse.Namespace, console: Console) -> int:
     started = time.perf_counter()
     config = load_config(args.config, args.set)
     # What can fail at the end is tried before hours are spent.
+    refuse_unknown_body(config.model.backbone.name)
     if args.run_dir:
         run_folder.refuse_used_folder(args.run_dir)
     if config.export.enabled:

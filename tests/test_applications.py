@@ -12,6 +12,7 @@ from keras import applications, ops
 
 import loc_keras
 from loc_keras.errors import ModelError
+from loc_keras.models.application_files import weights_files
 from loc_keras.models.applications import (
     application_names,
     application_preprocessing,
@@ -148,13 +149,15 @@ def test_groups_hold_every_layer_once_in_order(name):
     body = model.get_layer(BODY_NAME)
     groups = body_groups(model)
     found = [layer for group in groups for layer in group]
-    every = [one for one in body._flatten_layers(include_self=False) if not hasattr(one, "layers")]
-    assert sorted(map(id, found)) == sorted(map(id, every))
-    assert any(isinstance(layer, keras.layers.Layer) and layer.weights for layer in found)
-    sides = [
-        [layer.output.shape[1] for layer in group if "squeeze" not in layer.name][-1]
+    assert len({id(layer) for layer in found}) == len(found)
+    assert not any(hasattr(layer, "layers") for layer in found)
+    held = [id(weight) for layer in found for weight in layer.weights]
+    assert sorted(held) == sorted(id(weight) for weight in body.weights)
+    weighty = [
+        [layer for layer in group if layer.weights and "squeeze" not in layer.name]
         for group in groups
     ]
+    sides = [group[-1].output.shape[1] for group in weighty]
     # ConvNeXt begins with patches of 4 px (Liu et al. 2022, section 2.2), the others with a
     # convolution of stride 2.
     assert sides == ([16, 8, 4, 2] if name == "ConvNeXtTiny" else [32, 16, 8, 4, 2])
@@ -204,7 +207,25 @@ def test_weights_from_a_given_file(weights_file):
     body = build_application("applications/MobileNet", (96, 64, 3), str(path))
     expected = network.get_layer("conv_pw_13").get_weights()[0]
     np.testing.assert_array_equal(body.network.get_layer("conv_pw_13").get_weights()[0], expected)
-    assert body.origin.source.endswith("the file mobilenet_1_0_224_tf_no_top.h5, given by the user")
+    assert body.origin.source == "the file mobilenet_1_0_224_tf_no_top.h5, given by the user"
+    assert body.origin.licence == "unknown"
+
+
+@pytest.mark.parametrize("digest", [hashlib.md5, hashlib.sha256])
+def test_a_given_file_is_known_by_its_digest(tmp_path, digest):
+    file = tmp_path / "x.h5"
+    file.write_bytes(b"weights")
+    home = sys.modules[keras.utils.get_file.__module__]
+    before = home.get_file
+    with weights_files("applications/X", file) as files:
+        home.get_file("x.h5", "https://a.b/x.h5", file_hash=digest(b"weights").hexdigest())
+        home.get_file("x.h5", "https://a.b/x.h5", file_hash=digest(b"others").hexdigest())
+    assert [one.known for one in files] == [True, False]
+    assert [one.source for one in files] == [
+        "https://a.b/x.h5",
+        "the file x.h5, given by the user",
+    ]
+    assert home.get_file is before
 
 
 @pytest.mark.parametrize("name", ["applications/MobileNetV3Small", "applications/VGG16"])

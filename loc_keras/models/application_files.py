@@ -13,6 +13,9 @@ import keras
 
 from loc_keras.errors import ModelError
 
+MD5_LENGTH = 32
+"""Hexadecimal digits of an MD5; a SHA-256 has twice as many."""
+
 
 @dataclass(frozen=True)
 class WeightsFile:
@@ -20,11 +23,13 @@ class WeightsFile:
 
     Attributes:
         path: Where it lies.
-        source: Address that it was fetched from, or in words where it was given.
+        source: Address that it comes from, or in words that it was given.
+        known: Whether it is the file that Keras offers, and not one that was given in its place.
     """
 
     path: Path
     source: str
+    known: bool
 
     def sha256(self) -> str:
         """Digest of the file, in hex."""
@@ -58,7 +63,9 @@ def weights_files(body: str, given: Path | None = None) -> Iterator[list[Weights
 
     def get_file(fname: str, origin: str, **settings: Any) -> str:
         if given is not None:
-            files.append(WeightsFile(given, f"the file {given.name}, given by the user"))
+            known = _has_digest(given, settings.get("file_hash"))
+            words = origin if known else f"the file {given.name}, given by the user"
+            files.append(WeightsFile(given, words, known))
             return str(given)
         cache = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
         try:
@@ -70,7 +77,7 @@ def weights_files(body: str, given: Path | None = None) -> Iterator[list[Weights
                 f"{origin} on a machine with a network and put it to {folder / fname}, or name "
                 "it as model.backbone.weights."
             ) from error
-        files.append(WeightsFile(Path(path), origin))
+        files.append(WeightsFile(Path(path), origin, known=True))
         return str(path)
 
     home.get_file = get_file  # type: ignore[attr-defined]
@@ -78,6 +85,15 @@ def weights_files(body: str, given: Path | None = None) -> Iterator[list[Weights
         yield files
     finally:
         home.get_file = fetch  # type: ignore[attr-defined]
+
+
+def _has_digest(path: Path, digest: str | None) -> bool:
+    """Whether a file has the digest, MD5 or SHA-256 in hex, that Keras knows of its own."""
+    if digest is None:
+        return False
+    kind = "md5" if len(digest) == MD5_LENGTH else "sha256"
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, kind).hexdigest() == digest
 
 
 def _reason(error: Exception, origin: str) -> str:

@@ -121,15 +121,18 @@ def build_application(name: str, image_shape: tuple[int, int, int], weights: str
     given = None if weights in ("none", "imagenet") else Path(weights).expanduser()
     with weights_files(body, given) as files:
         network = _build(found, body, image_shape, given, pretrained)
+    if pretrained and not files:
+        raise ModelError(
+            f"this version of Keras does not say which weights it read for {body}; install the "
+            "version that requirements.txt names."
+        )
     normalises = preprocessing == raw_pixels(COLOURS)
     if normalises:
         preprocessing = raw_pixels(image_shape[-1])
     return Body(
         network=cut_to_maps(network, body),
         preprocessing=preprocessing if pretrained or normalises else None,
-        origin=_origin(body, weights, module, files[-1])
-        if pretrained and files
-        else random_weights(body),
+        origin=_origin(body, weights, module, files) if pretrained else random_weights(body),
     )
 
 
@@ -169,12 +172,13 @@ def _build(
         ) from error
 
 
-def _origin(body: str, weights: str, module: ModuleType, file: WeightsFile) -> WeightsOrigin:
+def _origin(body: str, weights: str, module: ModuleType, files: list[WeightsFile]) -> WeightsOrigin:
     home = module.__name__.rpartition(".")[2]
+    file = files[-1]
     return WeightsOrigin(
         body=body,
         weights=weights,
-        source=f"keras.applications, trained on ImageNet: {file.source}",
-        licence=LICENCES.get(home, "unknown"),
+        source=f"keras.applications, ImageNet: {file.source}" if file.known else file.source,
+        licence=LICENCES.get(home, "unknown") if file.known else "unknown",
         sha256=file.sha256(),
     )

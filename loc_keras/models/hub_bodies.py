@@ -46,10 +46,9 @@ def build_hub_body(name: str, image_shape: tuple[int, int, int], weights: str = 
             f"model.backbone.weights: a body from KerasHub begins with none or with the weights "
             f"of its preset (imagenet), not with {weights}."
         )
-    preset = os.path.expanduser(name.removeprefix(PREFIX))
-    hub = _keras_hub(name)
+    hub, preset, kind = find_preset(name)
     pretrained = weights != "none"
-    backbone = _backbone(hub, name, preset, image_shape, pretrained)
+    backbone = _backbone(hub, kind, name, preset, image_shape, pretrained)
     network = cut_to_maps(backbone, name, pyramid=_pyramid(backbone))
     if not pretrained:
         return Body(network, None, random_weights(name))
@@ -61,6 +60,24 @@ def build_hub_body(name: str, image_shape: tuple[int, int, int], weights: str = 
             f"data.channels: {taken}, or model.backbone.weights: none."
         )
     return Body(network, _preprocessing(hub, name, preset, channels), _origin(name, preset))
+
+
+def find_preset(name: str) -> tuple[Any, str, type | None]:
+    """Finds a preset by its name, without fetching anything.
+
+    Args:
+        name: `hub/<preset>`.
+
+    Returns:
+        The package, the preset as it takes it, and the class of its backbone; None where only
+        a network can tell.
+
+    Raises:
+        ModelError: If the package is missing or the preset unknown.
+    """
+    hub = _keras_hub(name)
+    preset = os.path.expanduser(name.removeprefix(PREFIX))
+    return hub, preset, _backbone_class(hub, name, preset)
 
 
 def _keras_hub(name: str) -> Any:
@@ -75,9 +92,13 @@ def _keras_hub(name: str) -> Any:
 
 
 def _backbone(
-    hub: Any, name: str, preset: str, image_shape: tuple[int, int, int], pretrained: bool
+    hub: Any,
+    kind: type | None,
+    name: str,
+    preset: str,
+    image_shape: tuple[int, int, int],
+    pretrained: bool,
 ) -> keras.Model:
-    kind = _backbone_class(hub, name, preset)
     # Most call it `image_shape`, EfficientNet `input_shape`; those of texts know neither.
     begin = kind.__init__ if kind else None  # type: ignore[misc]
     known = inspect.signature(begin).parameters if begin else {"image_shape": None}

@@ -4,6 +4,18 @@ from loc_keras.models import applications, hub_bodies
 from loc_keras.models.body import Body
 
 
+def refuse_unknown_body(name: str) -> None:
+    """Refuses a name that no body has, without building anything.
+
+    Raises:
+        ModelError: With the names most like it.
+    """
+    if name.startswith(applications.PREFIX):
+        applications.find_application(name)
+    if name.startswith(hub_bodies.PREFIX):
+        hub_bodies.find_preset(name)
+
+
 def build_body(name: str, image_shape: tuple[int, int, int], weights: str = "none") -> Body | None:
     """Builds the body that a name stands for.
 
