@@ -13,6 +13,7 @@ from loc_keras.models.application_files import WeightsFile, weights_files
 from loc_keras.models.body import Body, cut_to_maps
 from loc_keras.models.origin import WeightsOrigin, random_weights
 from loc_keras.models.preprocessing import (
+    COLOURS,
     Preprocessing,
     measured_preprocessing,
     raw_pixels,
@@ -20,9 +21,6 @@ from loc_keras.models.preprocessing import (
 
 PREFIX = "applications/"
 """What the names of these bodies begin with."""
-
-COLOURS = 3
-"""Channels of the images that all weights were trained on."""
 
 LICENCES = MappingProxyType(
     {

@@ -14,7 +14,7 @@ import numpy as np
 from loc_keras.errors import ModelError
 from loc_keras.models.body import Body, cut_to_maps
 from loc_keras.models.origin import WeightsOrigin, random_weights
-from loc_keras.models.preprocessing import Preprocessing, raw_pixels
+from loc_keras.models.preprocessing import COLOURS, Preprocessing
 
 PREFIX = "hub/"
 """What the names of these bodies begin with."""
@@ -48,18 +48,16 @@ def build_hub_body(name: str, image_shape: tuple[int, int, int], weights: str = 
         )
     hub, preset, kind = find_preset(name)
     pretrained = weights != "none"
+    if pretrained and image_shape[-1] != COLOURS:
+        raise ModelError(
+            f"the weights of {name} take images of {COLOURS} channels, not {image_shape[-1]}; set "
+            f"data.channels: {COLOURS}, or model.backbone.weights: none."
+        )
     backbone = _backbone(hub, kind, name, preset, image_shape, pretrained)
     network = cut_to_maps(backbone, name, pyramid=_pyramid(backbone))
     if not pretrained:
         return Body(network, None, random_weights(name))
-    channels = image_shape[-1]
-    taken = backbone.input_shape[-1]
-    if taken != channels:
-        raise ModelError(
-            f"the weights of {name} take images of {taken} channels, not {channels}; set "
-            f"data.channels: {taken}, or model.backbone.weights: none."
-        )
-    return Body(network, _preprocessing(hub, name, preset, channels), _origin(name, preset))
+    return Body(network, _preprocessing(hub, name, preset), _origin(name, preset))
 
 
 def find_preset(name: str) -> tuple[Any, str, type | None]:
@@ -164,7 +162,7 @@ def _pyramid(backbone: keras.Model) -> list[Any]:
     return sorted(outputs.values(), key=lambda tensor: -tensor.shape[1])
 
 
-def _preprocessing(hub: Any, name: str, preset: str, channels: int) -> Preprocessing:
+def _preprocessing(hub: Any, name: str, preset: str) -> Preprocessing:
     """That of the preset's image converter: pixels times a scale, plus an offset."""
     try:
         converter = hub.layers.ImageConverter.from_preset(preset)
@@ -174,13 +172,12 @@ def _preprocessing(hub: Any, name: str, preset: str, channels: int) -> Preproces
             f"converter of the model to the same folder, as {CONVERTER_FILE}, or set "
             "model.backbone.weights: none."
         ) from error
-    raw = raw_pixels(channels)
-    scale = np.broadcast_to(1.0 if converter.scale is None else converter.scale, channels)
-    offset = np.broadcast_to(0.0 if converter.offset is None else converter.offset, channels)
+    scale = np.broadcast_to(1.0 if converter.scale is None else converter.scale, COLOURS)
+    offset = np.broadcast_to(0.0 if converter.offset is None else converter.offset, COLOURS)
     if not np.all(scale > 0):
         raise ModelError(f"{name} has an image converter that turns pixels to 0 or less.")
     return Preprocessing(
-        mean=tuple((-offset / scale + raw.mean).tolist()), deviation=tuple((1 / scale).tolist())
+        mean=tuple((0.0 - offset / scale).tolist()), deviation=tuple((1 / scale).tolist())
     )
 
 

@@ -13,6 +13,9 @@ Tensor = Any  # A Keras tensor; Keras has no public static type for it.
 NORMALIZATION = "normalization"
 """Name of the layer that subtracts the mean and divides by the deviation."""
 
+COLOURS = 3
+"""Channels of the images that all trained bodies take."""
+
 BLACK_AND_WHITE = (0.0, 255.0)
 """Between these an affine normalisation is measured."""
 
