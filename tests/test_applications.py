@@ -29,6 +29,8 @@ from loc_keras.models.preprocessing import (
 from loc_keras.serving.saved_model import export_saved_model
 from loc_keras.training.model import training_model
 
+# Parameters without the top, as the model summaries in many tutorials show them: nothing is cut off.
+KNOWN = {"ResNet50": 23_587_712, "VGG16": 14_714_688, "MobileNetV2": 2_257_984}
 SMALL = "applications/MobileNetV3Small"
 
 
@@ -47,9 +49,9 @@ def pixels(*shape):
 
 
 def test_every_application_is_named():
-    # By its page, Keras has 39 of them at least; the two below are of the oldest and the newest.
+    # Counted on Keras's page on applications; the two below are of the oldest and the newest.
     names = application_names()
-    assert len(names) >= 39
+    assert len(names) >= 40
     assert {"VGG16", "ConvNeXtXLarge"} <= set(names)
 
 
@@ -271,6 +273,7 @@ def test_every_application_gives_maps(name):
     body = build_application(f"applications/{name}", (96, 128, 3))
     heights = [tensor.shape[1] for tensor in body.network.outputs]
     print(name, f"{body.network.count_params():,}", heights, body.network.outputs[0].shape[-1])
+    assert body.network.count_params() == KNOWN.get(name, body.network.count_params())
     assert len(heights) == 5
     assert 96 / 4 <= heights[0] <= 96 / 2
     assert all(coarse <= fine for fine, coarse in pairwise(heights))
