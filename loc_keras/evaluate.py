@@ -6,6 +6,7 @@ import sys
 import zipfile
 from collections.abc import Sequence
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import keras
@@ -60,6 +61,11 @@ def _load(run: Path) -> keras.Model:
     try:
         return keras.saving.load_model(path)
     except (ValueError, TypeError, OSError, KeyError, zipfile.BadZipFile) as error:
+        if "keras_hub" in str(error) and find_spec("keras_hub") is None:
+            raise ModelError(
+                f"{path} holds layers of KerasHub, which is not installed; install it by python "
+                "-m pip install keras-hub."
+            ) from error
         raise ModelError(
             f"{path} cannot be opened as a model ({type(error).__name__}): the file is damaged or "
             "of another version; take last.keras in its place or train anew."

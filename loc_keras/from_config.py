@@ -25,7 +25,7 @@ from loc_keras.data.readers.registry import read_annotations
 from loc_keras.data.resolve import DatasetRecords, ResolveRules
 from loc_keras.errors import DataError
 from loc_keras.models.assembly import build_localizer
-from loc_keras.models.initial_weights import InitialWeights, initial_weights
+from loc_keras.models.start import Start, find_start
 from loc_keras.report.run_pictures import panel_picture
 from loc_keras.training.fit import FitPlan
 from loc_keras.training.phases import FineTune
@@ -197,24 +197,24 @@ def validation_set(data: LocalizationData) -> tf.data.Dataset:
     return data.val
 
 
-def weights_from(config: Config, data: LocalizationData) -> InitialWeights:
-    """Finds the weights that the body starts from.
+def start_from(config: Config, data: LocalizationData) -> Start:
+    """Finds the body that the config names and the weights that it starts from.
 
     Raises:
         ModelError: If they are not there, broken, or made for another body.
     """
     backbone = config.model.backbone
-    return initial_weights(
+    return find_start(
         backbone.name,
         width=backbone.width,
         stem=backbone.stem,
         weights=backbone.weights,
-        channels=data.image_shape[2],
+        image_shape=data.image_shape,
     )
 
 
 def localizer_from(
-    config: Config, data: LocalizationData, weights: InitialWeights | None = None
+    config: Config, data: LocalizationData, start: Start | None = None
 ) -> keras.Model:
     """Builds the model, with the mean and deviation inside that its first weights were trained on.
 
@@ -223,10 +223,10 @@ def localizer_from(
     Args:
         config: The config.
         data: The data it is to be trained on.
-        weights: What `weights_from` gives, where it is there already.
+        start: What `start_from` gives, where it is there already.
     """
-    weights = weights or weights_from(config, data)
-    pixels = weights.preprocessing
+    start = start or start_from(config, data)
+    pixels = start.preprocessing
     mean, variance = (pixels.mean, pixels.variance) if pixels else _measured_moments(config, data)
     backbone = config.model.backbone
     localizer = build_localizer(
@@ -241,8 +241,9 @@ def localizer_from(
         dropout=config.model.dropout,
         pixel_mean=mean,
         pixel_variance=variance,
+        body=start.body,
     )
-    weights.load(localizer)
+    start.load(localizer)
     return localizer
 
 
@@ -251,6 +252,13 @@ def _measured_moments(config: Config, data: LocalizationData) -> tuple[list[floa
     steps = min(data.steps_per_epoch, max(1, -(-MOMENT_IMAGES // batch)))
     mean, variance = pixel_moments(data.train(0), steps)
     return [float(value) for value in mean], [float(value) for value in variance]
+
+
+def resize_rule(config: Config) -> str:
+    """How pictures are brought to the model's size, in words for the model card."""
+    if config.data.source.format == "digits":
+        return "none: digits are drawn at this size"
+    return config.data.resize
 
 
 def plan_from(config: Config, data: LocalizationData) -> FitPlan:

@@ -1,6 +1,7 @@
 """What a run writes into its folder and prints, put together from the rooms below the doors."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from rich.console import Console
 from loc_keras.atomic_file import write_text
 from loc_keras.data.localization_data import LocalizationData
 from loc_keras.models.origin import WeightsOrigin
+from loc_keras.models.preprocessing import preprocessing_of
 from loc_keras.report.run_pictures import (
     gallery_choice,
     save_run_architecture,
@@ -19,11 +21,12 @@ from loc_keras.report.run_pictures import (
     save_split_gallery,
 )
 from loc_keras.report.table import print_metrics
+from loc_keras.serving.model_card import CARD_FILE, model_card
 from loc_keras.training.fit import FitResult
 from loc_keras.training.measure import Answers, answer_function, collect_answers, figures
 from loc_keras.training.overfit import NEAR_ZERO, OverfitResult
 from loc_keras.training.precision import device_summary
-from loc_keras.training.run_folder import environment, write_json
+from loc_keras.training.run_folder import environment, package_versions, write_json
 
 Measured = dict[str, dict[str, float | int]]
 SHOWN_SKIPPED = 5
@@ -100,6 +103,34 @@ def finish_run(folder: Path, best: keras.Model, data: LocalizationData, name: st
     for split, found in answers.items():
         _draw_gallery(folder, split, splits[split], found, data.class_names)
     return measured
+
+
+def write_card(
+    folder: Path,
+    best: keras.Model,
+    data: LocalizationData,
+    measured: Measured,
+    *,
+    name: str,
+    resize: str,
+    origin: WeightsOrigin,
+) -> dict[str, Any]:
+    """Writes the model card into the run folder, and gives it for the export."""
+    card = model_card(
+        name=name,
+        class_names=data.class_names,
+        image_shape=data.image_shape,
+        resize=resize,
+        preprocessing=preprocessing_of(best),
+        origin=origin,
+        images=data.sizes,
+        fingerprint=data.fingerprint,
+        figures=measured,
+        packages=package_versions(),
+        date=datetime.now().astimezone(),
+    )
+    write_json(folder / CARD_FILE, card)
+    return card
 
 
 def print_end(

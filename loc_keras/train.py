@@ -22,9 +22,11 @@ from loc_keras.from_config import (
     localizer_from,
     losses_from,
     plan_from,
+    resize_rule,
+    start_from,
     validation_set,
-    weights_from,
 )
+from loc_keras.models.other_bodies import refuse_unknown_body
 from loc_keras.serving.saved_model import export_saved_model, prove_writable
 from loc_keras.training import precision, run_folder
 from loc_keras.training.fit import fit_localizer
@@ -61,6 +63,7 @@ def _train(args: argparse.Namespace, console: Console) -> int:
     started = time.perf_counter()
     config = load_config(args.config, args.set)
     # What can fail at the end is tried before hours are spent.
+    refuse_unknown_body(config.model.backbone.name)
     if args.run_dir:
         run_folder.refuse_used_folder(args.run_dir)
     if config.export.enabled:
@@ -69,9 +72,9 @@ def _train(args: argparse.Namespace, console: Console) -> int:
     data = data_from(config)
     val = validation_set(data)
     run_report.print_data(console, data)
-    weights = weights_from(config, data)
-    run_report.print_weights(console, weights.origin)
-    localizer = localizer_from(config, data, weights)
+    start = start_from(config, data)
+    run_report.print_weights(console, start.origin)
+    localizer = localizer_from(config, data, start)
     if args.overfit_batch:
         return _overfit(args.overfit_batch, config, data, localizer, console)
     folder = (
@@ -92,11 +95,20 @@ def _train(args: argparse.Namespace, console: Console) -> int:
     )
     best = keras.saving.load_model(result.best_path)
     measured = run_report.finish_run(folder, best, data, str(config.name))
+    card = run_report.write_card(
+        folder,
+        best,
+        data,
+        measured,
+        name=str(config.name),
+        resize=resize_rule(config),
+        origin=start.origin,
+    )
     exported = None
     try:
         if config.export.enabled:
             probe, _ = first_images(val, PROBE_IMAGES)
-            exported = export_saved_model(best, export_base(config), probe, data.class_names)
+            exported = export_saved_model(best, export_base(config), probe, data.class_names, card)
     finally:
         seconds = time.perf_counter() - started
         run_report.print_end(console, folder, measured, result, exported, seconds)

@@ -330,6 +330,31 @@ def test_wrong_type(load: Load, text: str, expected: str) -> None:
             "data: {source: {digits: {scale: [0.1, 1]}}}",
             "data.source.digits.scale[0] must be at least 0.2; got 0.1.",
         ),
+        (
+            "model: {backbone: {name: resnet81}}",
+            "model.backbone.name must be 'resnet18', 'applications/<name>' or 'hub/<preset>'; got "
+            "the text 'resnet81'; did you mean 'resnet18'?",
+        ),
+        (
+            "model: {backbone: {name: MobileNetV3Small}}",
+            "model.backbone.name must be 'resnet18', 'applications/<name>' or 'hub/<preset>'; got "
+            "the text 'MobileNetV3Small'.",
+        ),
+        (
+            "model: {backbone: {name: hub/}}",
+            "model.backbone.name must be 'resnet18', 'applications/<name>' or 'hub/<preset>'; got "
+            "the text 'hub/'.",
+        ),
+        (
+            "model: {backbone: {name: applications/VGG16, width: 32}}",
+            "model.backbone: width (32) is for the resnets only, applications/VGG16 has its own; "
+            "leave it out or set it to 64.",
+        ),
+        (
+            "model: {backbone: {name: hub/vgg_11_imagenet, stem: small}}",
+            "model.backbone: stem (small) is for the resnets only, hub/vgg_11_imagenet has its "
+            "own; leave it out or set it to imagenet.",
+        ),
         ("model: {backbone: {width: 3}}", "model.backbone.width must be at least 4; got 3."),
         ("model: {backbone: {width: 257}}", "model.backbone.width must be at most 256; got 257."),
         ("model: {dropout: 0.95}", "model.dropout must be at most 0.9; got 0.95."),

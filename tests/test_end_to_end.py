@@ -63,7 +63,13 @@ def test_run_folder_is_complete(finished):
     names = {path.relative_to(finished).as_posix() for path in finished.rglob("*")}
     assert names >= {
         *("config.yaml", "environment.json", "classes.txt", "history.csv", "metrics.json"),
-        *("best.keras", "last.keras", "plots/curves.png", "plots/architecture.png"),
+        *(
+            "model_card.json",
+            "best.keras",
+            "last.keras",
+            "plots/curves.png",
+            "plots/architecture.png",
+        ),
         *("plots/val_gallery.png", "plots/test_gallery.png", "tensorboard"),
     }
     assert not [name for name in names if "writing" in name]
@@ -96,6 +102,19 @@ def test_metrics_are_complete_and_of_the_best_model(finished, workplace):
     chosen = rows[0 if first - second > (share * (1 - share) / 30) ** 0.5 else 1]
     for name in ("softmax_accuracy", "bbox_iou", "top1_loc"):
         assert metrics["val"][name] == pytest.approx(float(chosen[f"val_{name}"]), abs=1e-5)
+
+
+def test_model_card_says_what_the_model_is(finished, workplace):
+    card = json.loads((finished / "model_card.json").read_text())
+    assert card["classes"] == [str(digit) for digit in range(10)]
+    assert (card["input"]["height"], card["input"]["channels"]) == (48, 1)
+    assert card["body"] == "resnet18"
+    assert card["weights"]["weights"] == "none"
+    assert card["training_data"]["images"] == {"train": 120, "val": 30, "test": 50}
+    assert card["figures"] == json.loads((finished / "metrics.json").read_text())
+    assert card["packages"]["keras"] == keras.__version__
+    exported = workplace / "saved_models" / "tiny" / "1" / "assets.extra" / "model_card.json"
+    assert json.loads(exported.read_text()) == card
 
 
 def test_environment_says_how_to_repeat_the_run(finished, workplace):

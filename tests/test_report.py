@@ -498,6 +498,23 @@ def test_names_that_interleave_are_not_joined_to_a_loop() -> None:
     assert block_lines(blocks[-1])[0] == "a_2 → output bbox"
 
 
+def test_a_nested_model_is_one_block_that_says_what_it_holds() -> None:
+    inner = keras.Input((8, 8, 1))
+    fine = layers.Conv2D(2, 1)(inner)
+    coarse = layers.Conv2D(3, 2, strides=2)(layers.ReLU()(fine))
+    body = keras.Model(inner, [fine, coarse], name="body")
+    image = keras.Input((8, 8, 1), name="image")
+    first, second = body(image)
+    pooled = [layers.GlobalMaxPooling2D(name=f"bbox_{i}")(x) for i, x in enumerate((first, second))]
+    model = keras.Model(image, {"bbox": layers.Concatenate(name="bbox")(pooled)})
+    blocks, edges = join_blocks(read_operations(model), output_layers(model))
+    assert [block.name for block in blocks] == ["image", "body", "bbox"]
+    assert edges == [("image", "body"), ("body", "bbox")]
+    assert blocks[1].kinds == {"Conv2D": 2, "ReLU": 1}
+    # By hand: 1*2+2 and 2*2*2*3+3.
+    assert blocks[1].parameters == 4 + 27
+
+
 def test_made_up_names_and_operations_stand_alone() -> None:
     image = keras.Input((4, 4, 1), name="image")
     x = layers.Conv2D(2, 1)(image)

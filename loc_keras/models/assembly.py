@@ -8,8 +8,11 @@ from keras import layers
 
 from loc_keras.errors import ModelError
 from loc_keras.models.backbone import BLOCK_KINDS, STAGE_SIZES, resnet_maps
+from loc_keras.models.body import Body
 from loc_keras.models.box_heads import BOX_HEADS
 from loc_keras.models.class_heads import CLASS_HEADS
+from loc_keras.models.other_bodies import build_body
+from loc_keras.models.preprocessing import Preprocessing, normalised
 
 Tensor = Any  # A Keras tensor; Keras has no public static type for it.
 
@@ -30,6 +33,7 @@ def build_localizer(
     dropout: float = 0.0,
     pixel_mean: Sequence[float] | None = None,
     pixel_variance: Sequence[float] | None = None,
+    body: Body | None = None,
     name: str = "localizer",
 ) -> keras.Model:
     """Builds a model that answers `{"softmax": (N, K), "bbox": (N, 4)}`, both float32.
@@ -37,15 +41,20 @@ def build_localizer(
     Args:
         image_shape: (height, width, channels) of the images it takes, raw pixels 0..255.
         num_classes: number of classes K, at least 1.
-        backbone: name of the body, a key of `backbone.STAGE_SIZES`.
-        width: channels of the body's first stage; 64 is the classic one.
-        stem: "imagenet" or "small", see `backbone.resnet_maps`.
-        stochastic_depth: probability that the body's last block is skipped in training, see there.
+        backbone: name of the body, a key of `backbone.STAGE_SIZES`, `applications/<name>` or
+            `hub/<preset>`; the last two begin from random weights here.
+        width: channels of the body's first stage; 64 is the classic one. ResNets only.
+        stem: "imagenet" or "small", see `backbone.resnet_maps`. ResNets only.
+        stochastic_depth: probability that the body's last block is skipped in training, see
+            there. ResNets only.
         bbox_head: a key of `box_heads.BOX_HEADS`.
         class_head: a key of `class_heads.CLASS_HEADS`.
         dropout: fraction of pooled features that is dropped before the class layer.
         pixel_mean: mean of each channel, 0..255; None: 0.
         pixel_variance: variance of each channel, in squared pixel values; None: 255 squared.
+            Mean and variance have no effect where the body brings its own normalisation.
+        body: a body from `other_bodies.build_body`, perhaps with trained weights, that is taken
+            in place of what `backbone` names.
         name: name of the Keras model.
 
     Returns:
@@ -63,21 +72,24 @@ def build_localizer(
         )
     if num_classes < 1:
         raise ModelError("the data has no class: at least one is needed.")
+    body = body or build_body(backbone, image_shape)
     images = keras.Input(image_shape, name="images", dtype="float32")
-    x = layers.Normalization(
-        mean=list(pixel_mean or [0.0] * channels),
-        variance=list(pixel_variance or [255.0**2] * channels),
-        name="normalization",
-        dtype="float32",
-    )(images)
-    stem_map, maps = resnet_maps(
-        x,
-        stage_sizes=STAGE_SIZES[backbone],
-        width=width,
-        stem=stem,
-        block_kind=BLOCK_KINDS[backbone],
-        stochastic_depth=stochastic_depth,
+    measured = Preprocessing(
+        mean=tuple(pixel_mean or [0.0] * channels),
+        deviation=tuple(value**0.5 for value in pixel_variance or [255.0**2] * channels),
     )
+    x = normalised(images, (body and body.preprocessing) or measured)
+    if body:
+        stem_map, maps = body.maps(x)
+    else:
+        stem_map, maps = resnet_maps(
+            x,
+            stage_sizes=STAGE_SIZES[backbone],
+            width=width,
+            stem=stem,
+            block_kind=BLOCK_KINDS[backbone],
+            stochastic_depth=stochastic_depth,
+        )
     bbox = BOX_HEADS[bbox_head](maps, (height, width_px))
     features = CLASS_HEADS[class_head](stem_map, maps, bbox)
     softmax = _class_probabilities(features, num_classes, dropout)

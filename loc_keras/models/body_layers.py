@@ -1,8 +1,11 @@
 """Which layers of a localizer are its body, and in which order from the pixels to the heads."""
 
 import re
+from typing import Any
 
 import keras
+
+from loc_keras.models.feature_levels import network_cells
 
 BODY_NAME = "body"
 """Name of the nested model that holds a body which is not one of our own ResNets."""
@@ -14,7 +17,7 @@ def body_groups(localizer: keras.Model) -> list[list[keras.layers.Layer]]:
     """The body's layers in groups, from the pixels to the heads.
 
     Groups are the stem and the stages of our ResNets. In another body a group ends where the
-    feature map shrinks.
+    feature map shrinks, see `feature_levels`.
 
     Args:
         localizer: A model as `build_localizer` gives it.
@@ -24,7 +27,7 @@ def body_groups(localizer: keras.Model) -> list[list[keras.layers.Layer]]:
     """
     nested = [layer for layer in localizer.layers if layer.name == BODY_NAME]
     if nested:
-        return _groups_by_size(nested[0])
+        return _groups_by_level(nested[0])
     groups: dict[int, list[keras.layers.Layer]] = {}
     for layer in localizer.layers:
         match = _OWN.match(layer.name)
@@ -38,20 +41,25 @@ def body_layers(localizer: keras.Model) -> list[keras.layers.Layer]:
     return [layer for group in body_groups(localizer) for layer in group]
 
 
-def _groups_by_size(body: keras.Model) -> list[list[keras.layers.Layer]]:
-    groups: list[list[keras.layers.Layer]] = []
-    smallest: int | None = None
-    for layer in body.layers:
-        side = _side(layer)
-        if not groups or (side is not None and smallest is not None and side < smallest):
-            groups.append([])
-        if side is not None:
-            smallest = side if smallest is None else min(side, smallest)
-        groups[-1].append(layer)
-    return groups
+def _groups_by_level(body: keras.Model) -> list[list[keras.layers.Layer]]:
+    groups: dict[int, list[keras.layers.Layer]] = {}
+    for cell in network_cells(body):
+        # What stands at the size of the image belongs to the first group, as our stem does.
+        groups.setdefault(max(cell.level, 1), []).extend(_leaves(cell.operation))
+    return [groups[level] for level in sorted(groups)]
 
 
-def _side(layer: keras.layers.Layer) -> int | None:
-    """Height of a layer's feature map; None for one that gives no map."""
-    shape: tuple[int | None, ...] = getattr(layer.output, "shape", ())
-    return shape[1] if len(shape) == 4 else None
+def _leaves(operation: Any) -> list[keras.layers.Layer]:
+    """The layers that a layer is made of; none for what is no layer."""
+    if not isinstance(operation, keras.layers.Layer):
+        return []
+    if isinstance(operation, keras.Model):
+        parts = operation.layers
+    else:
+        # Blocks of KerasHub are layers of layers, and Keras lists these nowhere in public.
+        parts = list(operation._flatten_layers(include_self=False, recursive=False))
+        held = {id(weight) for part in parts for weight in part.weights}
+        # One that has weights of its own beside those of its parts stays whole.
+        if any(id(weight) not in held for weight in operation.weights):
+            parts = []
+    return [leaf for part in parts for leaf in _leaves(part)] or [operation]

@@ -25,6 +25,7 @@ class Operation:
         sources: Names of the operations whose tensors it takes.
         shape: Shape of its output without the batch axis; None stands for any length.
         parameters: Number of weights, trainable or not.
+        inside: The operations of a nested model; none for any other layer.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Operation:
     sources: tuple[str, ...]
     shape: Shape
     parameters: int
+    inside: tuple["Operation", ...] = ()
 
 
 @dataclass(frozen=True)
@@ -93,9 +95,18 @@ def read_operations(model: keras.Model) -> list[Operation]:
             tuple(dict.fromkeys(source for source, _ in tensors[layer["name"]])),
             shapes.get(layer["name"], ()),
             parameters.get(layer["name"], 0),
+            _nested(model, layer["name"]),
         )
         for layer in layers
     ]
+
+
+def _nested(model: keras.Model, name: str) -> tuple[Operation, ...]:
+    """What a nested functional model holds, without its inputs."""
+    nested = {layer.name: layer for layer in model.layers if isinstance(layer, keras.Model)}
+    if name not in nested or isinstance(nested[name], keras.Sequential):
+        return ()
+    return tuple(one for one in read_operations(nested[name]) if one.kind != "InputLayer")
 
 
 def output_layers(model: keras.Model) -> dict[str, str]:
@@ -186,8 +197,9 @@ def _edges(operations: Sequence[Operation], block_of: Mapping[str, str]) -> list
 
 
 def _block(name: str, inside: Sequence[Operation], outputs: tuple[str, ...]) -> Block:
-    weighty = {operation.words for operation in inside if operation.parameters}
-    counted = Counter(operation.words for operation in inside).most_common()
+    leaves = [leaf for operation in inside for leaf in operation.inside or (operation,)]
+    weighty = {leaf.words for leaf in leaves if leaf.parameters}
+    counted = Counter(leaf.words for leaf in leaves).most_common()
     kinds = dict(sorted(counted, key=lambda pair: pair[0] not in weighty))
     found = (re.search(r"_block(\w+?)_", operation.name) for operation in inside)
     units = {match[1] for match in found if match}

@@ -2,10 +2,12 @@
 
 import contextlib
 import io
+import json
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,19 +15,26 @@ import tensorflow as tf
 
 from loc_keras.atomic_file import write_text
 from loc_keras.errors import ExportError
+from loc_keras.serving.model_card import CARD_FILE
 
 TOLERANCES = {"float32": 1e-5, "float16": 1e-2, "bfloat16": 5e-2}
 """Largest difference that is allowed between an output of the model and of its copy, by the dtype
 of the body: graphs of one model may be fused, and so rounded, differently."""
 
 
-CLASSES_FILE = "assets.extra/classes.txt"
-"""Where an exported version names its classes, one a line, in label order: TensorFlow keeps the
-folder `assets.extra` for files that come with a model."""
+EXTRA_FOLDER = "assets.extra"
+"""TensorFlow keeps this folder of an exported version for files that come with a model."""
+
+CLASSES_FILE = f"{EXTRA_FOLDER}/classes.txt"
+"""Where an exported version names its classes, one a line, in label order."""
 
 
 def export_saved_model(
-    localizer: keras.Model, base: Path, probe: np.ndarray, class_names: Sequence[str] = ()
+    localizer: keras.Model,
+    base: Path,
+    probe: np.ndarray,
+    class_names: Sequence[str] = (),
+    card: Mapping[str, Any] | None = None,
 ) -> Path:
     """Writes the next version of a served model and proves that it answers like the live one.
 
@@ -37,6 +46,7 @@ def export_saved_model(
         base: folder of the served model; versions are its numbered subfolders.
         probe: images (N, H, W, C), raw pixels, on which both must agree.
         class_names: Names of the classes by index, kept as `CLASSES_FILE`; empty: no such file.
+        card: The model card, kept as `model_card.json` beside the classes; None: no such file.
 
     Returns:
         The folder of the new version. Its `serving_default` signature takes `images`
@@ -54,10 +64,7 @@ def export_saved_model(
         with contextlib.redirect_stdout(io.StringIO()):
             localizer.export(aside / "model", format="tf_saved_model", verbose=False)
         check_copy(localizer, aside / "model", probe)
-        if class_names:
-            names = aside / "model" / CLASSES_FILE
-            names.parent.mkdir()
-            write_text(names, "".join(f"{name}\n" for name in class_names))
+        _write_extras(aside / "model", class_names, card)
         final = base / str(next_version(base))
         (aside / "model").rename(final)
     except (OSError, tf.errors.OpError) as error:
@@ -70,6 +77,17 @@ def export_saved_model(
         if aside is not None:
             shutil.rmtree(aside, ignore_errors=True)
     return final
+
+
+def _write_extras(
+    version: Path, class_names: Sequence[str], card: Mapping[str, Any] | None
+) -> None:
+    if class_names or card is not None:
+        (version / EXTRA_FOLDER).mkdir()
+    if class_names:
+        write_text(version / CLASSES_FILE, "".join(f"{name}\n" for name in class_names))
+    if card is not None:
+        write_text(version / EXTRA_FOLDER / CARD_FILE, json.dumps(card, indent=2) + "\n")
 
 
 def prove_writable(base: Path) -> None:

@@ -73,11 +73,16 @@ def environment(device: Mapping[str, Any], **facts: Any) -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": package_versions(),
         "device": dict(device),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         **facts,
     }
+
+
+def package_versions() -> dict[str, str | None]:
+    """The installed version of each of `PACKAGES`; None where one is not there."""
+    return {name: _version(name) for name in PACKAGES}
 
 
 def _version(package: str) -> str | None:

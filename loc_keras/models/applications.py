@@ -1,0 +1,182 @@
+"""Bodies from `keras.applications`, with their own normalisation and ImageNet weights."""
+
+import re
+import warnings
+from difflib import get_close_matches
+from pathlib import Path
+from types import MappingProxyType, ModuleType
+
+import keras
+
+from loc_keras.errors import ModelError
+from loc_keras.models.application_files import WeightsFile, weights_files
+from loc_keras.models.body import Body, cut_to_maps
+from loc_keras.models.origin import WeightsOrigin, random_weights
+from loc_keras.models.preprocessing import (
+    COLOURS,
+    Preprocessing,
+    measured_preprocessing,
+    raw_pixels,
+)
+
+PREFIX = "applications/"
+"""What the names of these bodies begin with."""
+
+LICENCES = MappingProxyType(
+    {
+        "densenet": "BSD-3-Clause",
+        "inception_resnet_v2": "Apache-2.0",
+        "inception_v3": "Apache-2.0",
+        "mobilenet": "Apache-2.0",
+        "mobilenet_v2": "Apache-2.0",
+        "nasnet": "Apache-2.0",
+        "resnet": "MIT",
+        "resnet_v2": "BSD (that of facebook/fb.resnet.torch)",
+        "vgg16": "CC-BY-4.0",
+        "vgg19": "CC-BY-4.0",
+        "xception": "MIT",
+    }
+)
+"""Licences of the weights by the module that builds the network, as the sections "License" of
+Keras's own page on applications say (docs/templates/applications.md up to Keras 2.3). Nothing is
+said about the weights that came later."""
+
+
+def application_names() -> list[str]:
+    """The bodies that the installed Keras builds, as `keras.applications` names them."""
+    return sorted(
+        name
+        for name, value in vars(keras.applications).items()
+        if name[:1].isupper() and callable(value)
+    )
+
+
+def find_application(name: str) -> tuple[str, ModuleType]:
+    """Finds a body by its name, in any case of letters.
+
+    Args:
+        name: With or without `applications/` before it.
+
+    Returns:
+        The name as Keras writes it, and the module that holds its `preprocess_input`.
+
+    Raises:
+        ModelError: If there is none, with the names most like it.
+    """
+    asked = name.removeprefix(PREFIX)
+    names = {one.lower(): one for one in application_names()}
+    found = names.get(asked.lower())
+    if found is None:
+        near = [names[one] for one in get_close_matches(asked.lower(), names)]
+        hint = (
+            f"did you mean {' or '.join(PREFIX + one for one in near)}?"
+            if near
+            else f"it has {', '.join(names.values())}."
+        )
+        raise ModelError(f"model.backbone.name: keras.applications has no {asked!r}; {hint}")
+    # The function is at home in the private module of the same name as the public one.
+    home = str(getattr(keras.applications, found).__module__).rpartition(".")[2]
+    return found, getattr(keras.applications, home)
+
+
+def application_preprocessing(name: str) -> Preprocessing:
+    """How the pixels of a body must be normalised, found by trying its `preprocess_input`.
+
+    Raises:
+        ModelError: If that function does more than shift, scale and reverse channels.
+    """
+    found, module = find_application(name)
+    measured = measured_preprocessing(module.preprocess_input)
+    if measured is None:
+        raise ModelError(
+            f"{PREFIX}{found} normalises its pixels in a way that this version does not know; "
+            "choose another model.backbone.name."
+        )
+    return measured
+
+
+def build_application(name: str, image_shape: tuple[int, int, int], weights: str = "none") -> Body:
+    """Builds a body from `keras.applications`.
+
+    Args:
+        name: `applications/<name>`, in any case of letters.
+        image_shape: (height, width, channels) of the images.
+        weights: "none" for random ones, "imagenet", or the path of a weights file as Keras
+            offers it for this body without its top.
+
+    Raises:
+        ModelError: If the name, the size, the channels or the weights do not fit.
+    """
+    found, module = find_application(name)
+    body = f"{PREFIX}{found}"
+    preprocessing = application_preprocessing(found)
+    pretrained = weights != "none"
+    if pretrained and image_shape[-1] != COLOURS:
+        raise ModelError(
+            f"the weights of {body} take images of {COLOURS} channels, not {image_shape[-1]}; set "
+            f"data.channels: {COLOURS}, or model.backbone.weights: none."
+        )
+    given = None if weights in ("none", "imagenet") else Path(weights).expanduser()
+    with weights_files(body, given) as files:
+        network = _build(found, body, image_shape, given, pretrained)
+    if pretrained and not files:
+        raise ModelError(
+            f"this version of Keras does not say which weights it read for {body}; install the "
+            "version that requirements.txt names."
+        )
+    normalises = preprocessing == raw_pixels(COLOURS)
+    if normalises:
+        preprocessing = raw_pixels(image_shape[-1])
+    return Body(
+        network=cut_to_maps(network, body),
+        preprocessing=preprocessing if pretrained or normalises else None,
+        origin=_origin(body, weights, module, files) if pretrained else random_weights(body),
+    )
+
+
+def _build(
+    found: str,
+    body: str,
+    image_shape: tuple[int, int, int],
+    given: Path | None,
+    pretrained: bool,
+) -> keras.Model:
+    height, width, channels = image_shape
+    try:
+        with warnings.catch_warnings():
+            # MobileNets warn that weights for 224 px are taken at other sizes: that is meant.
+            warnings.simplefilter("ignore", UserWarning)
+            return getattr(keras.applications, found)(
+                include_top=False,
+                weights="imagenet" if pretrained else None,
+                input_shape=image_shape,
+            )
+    except (ValueError, TypeError, OSError, KeyError) as error:
+        reason = str(error).strip().split("\n")[0]
+        smallest = re.search(r"at least (\d+)", reason)
+        if smallest:
+            raise ModelError(
+                f"image size {height} x {width} px is too small for {body}: each side must have "
+                f"at least {smallest[1]} px; raise data.image_size."
+            ) from error
+        if given is not None:
+            raise ModelError(
+                f"model.backbone.weights: {given} does not fit {body} ({reason}); give the file "
+                "that Keras offers for this body without its top."
+            ) from error
+        raise ModelError(
+            f"{body} cannot be built for images of {height} x {width} x {channels} ({reason}); "
+            "choose another data.image_size, data.channels or model.backbone.name."
+        ) from error
+
+
+def _origin(body: str, weights: str, module: ModuleType, files: list[WeightsFile]) -> WeightsOrigin:
+    home = module.__name__.rpartition(".")[2]
+    file = files[-1]
+    return WeightsOrigin(
+        body=body,
+        weights=weights,
+        source=f"keras.applications, ImageNet: {file.source}" if file.known else file.source,
+        licence=LICENCES.get(home, "unknown") if file.known else "unknown",
+        sha256=file.sha256(),
+    )
