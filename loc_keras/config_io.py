@@ -74,7 +74,23 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
             The message has one sentence a line, one for each fault.
     """
     path = Path(path)
-    tree = _read_mapping(path)
+    return config_from_tree(_read_mapping(path), overrides, origin=str(path), name=path.stem)
+
+
+def config_from_tree(
+    tree: dict[Any, Any], overrides: Sequence[str], *, origin: str, name: str
+) -> Config:
+    """Checks settings that are there as nested values, as `load_config` does.
+
+    Args:
+        tree: The settings, as YAML would give them.
+        overrides: As in `load_config`.
+        origin: Where the settings come from, for messages.
+        name: For a missing `name`.
+
+    Raises:
+        ConfigError: As `load_config`.
+    """
     faults: list[str] = []
     applied: list[_Override] = []
     for text in overrides:
@@ -86,17 +102,26 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         tree = _with_value(tree, override.key, override.value)
         applied.append(override)
     if tree.get("name") is None:
-        tree["name"] = path.stem
+        tree = {**tree, "name": name}
     try:
         config = Config.model_validate(tree)
     except ValidationError as error:
         faults += [
-            f"{_origin(path, applied, fault)}: {fault_sentence(fault)}"
+            f"{_origin(origin, applied, fault)}: {fault_sentence(fault)}"
             for fault in error.errors(include_url=False)
         ]
     if faults:
         raise ConfigError("\n".join(faults))
     return config
+
+
+def asked_keys(overrides: Sequence[str]) -> list[str]:
+    """Dotted names of the keys that overrides set.
+
+    Args:
+        overrides: As in `load_config`, checked by it before.
+    """
+    return [key_name(_parse_override(text).key) for text in overrides]
 
 
 def dump_config(config: Config) -> str:
@@ -115,6 +140,17 @@ def dump_config(config: Config) -> str:
     buffer = io.StringIO()
     yaml.dump(_plain(config.model_dump()), buffer)
     return buffer.getvalue()
+
+
+def value_text(value: Any) -> str:
+    """One value as YAML on one line, as it would stand behind its key."""
+    yaml = YAML(pure=True)
+    yaml.Representer = _Representer
+    yaml.width = sys.maxsize
+    yaml.default_flow_style = True
+    buffer = io.StringIO()
+    yaml.dump([_plain(value)], buffer)
+    return buffer.getvalue().strip()[1:-1]
 
 
 def _read_mapping(path: Path) -> dict[Any, Any]:
@@ -213,16 +249,16 @@ def _with_value(tree: Mapping[Any, Any], key: KeyPath, value: Any) -> dict[Any, 
     return {**tree, head: _with_value(below, tuple(rest), value)}
 
 
-def _origin(path: Path, overrides: Sequence[_Override], fault: ErrorDetails) -> str:
+def _origin(origin: str, overrides: Sequence[_Override], fault: ErrorDetails) -> str:
     """Says where a fault comes from: an override of that key, or the file and what changed it."""
     loc = fault["loc"]
     setting = [one for one in overrides if loc[: len(one.key)] == one.key]
     if setting:
         return f"--set {setting[-1].text}"
     if not is_between_keys(fault):
-        return str(path)
+        return origin
     changes = [f"--set {one.text}" for one in overrides if one.key[: len(loc)] == loc]
-    return f"{path} with {' '.join(changes)}" if changes else str(path)
+    return f"{origin} with {' '.join(changes)}" if changes else origin
 
 
 def _plain(value: Any) -> Any:

@@ -59,6 +59,16 @@ def gpu_capabilities() -> list[tuple[int, int]]:
     return [detail.get("compute_capability", (0, 0)) for detail in details]
 
 
+def cpu_has_bfloat16() -> bool:
+    """Whether the CPU has units for bfloat16; False where the system does not say."""
+    try:
+        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
+            flags = file.read(2**16)
+    except OSError:
+        return False
+    return any(flag in flags.split() for flag in ("amx_bf16", "avx512_bf16"))
+
+
 def use_xla(xla: str) -> bool:
     """Tells whether the step is compiled by XLA: "on", "off" or "auto".
 

@@ -1,0 +1,176 @@
+"""From a folder without a config to a config: what is found, what is chosen, and why."""
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from loc_keras.config import Config
+from loc_keras.config_io import asked_keys, config_from_tree, value_text
+from loc_keras.data.measure import all_grey, count_several, measure
+from loc_keras.folder_reading import Reading, read_folder, source_tree
+from loc_keras.from_config import flat_settings
+from loc_keras.recipe import numbers
+from loc_keras.recipe.choose import choose
+from loc_keras.recipe.facts import Choice, Facts
+from loc_keras.training.precision import cpu_has_bfloat16, device_summary
+
+
+@dataclass(frozen=True, eq=False)
+class FolderPlan:
+    """What a folder is trained with.
+
+    Attributes:
+        config: All settings.
+        choices: Those that were chosen or asked for, as they stand in `config`, and why.
+        notes: Sentences that the user should know.
+        reading: What was read, so that it is not read again.
+    """
+
+    config: Config
+    choices: list[Choice]
+    notes: list[str]
+    reading: Reading
+
+
+def plan_folder(
+    folder: str,
+    overrides: Sequence[str] = (),
+    *,
+    name: str | None = None,
+    minutes: float = numbers.BUDGET_MINUTES,
+    weights: str | None = None,
+    lenient: bool = False,
+) -> FolderPlan:
+    """Reads a folder and chooses how it is trained on.
+
+    Args:
+        folder: The data folder, as the user wrote it.
+        overrides: `section.key=value` each; they go before what would be chosen.
+        name: Name of runs and exports; None makes one of the folder's.
+        minutes: Time that training may take, about.
+        weights: Pretrained weights to start from.
+        lenient: As in `read_folder`.
+
+    Raises:
+        DataError: If the folder cannot be read.
+        ConfigError: If an override is wrong.
+    """
+    folder = os.path.expanduser(folder)
+    name = name or safe_name(folder)
+    if weights is not None:
+        overrides = [f"model.backbone.weights={weights}", *overrides]
+    reading = read_folder(folder, overrides, name=name, lenient=lenient)
+    flat = flat_settings(reading.config.model_dump())
+    asked = {key: flat[key] for key in asked_keys(overrides)}
+    chosen, notes = choose(_facts(reading, weights), minutes=minutes, asked=asked)
+    choices = [*_source_choices(reading), *chosen, _on_error(reading)]
+    tree: dict[str, Any] = {}
+    for choice in choices:
+        _put(tree, choice.key.split("."), choice.value)
+    config = config_from_tree(tree, overrides, origin=f"--data {folder}", name=name)
+    return FolderPlan(config, _in_force(config, choices, asked), [*reading.notes, *notes], reading)
+
+
+def safe_name(folder: str) -> str:
+    """A name for runs, made of a folder's own name."""
+    last = os.path.basename(os.path.abspath(folder).rstrip("/"))
+    return re.sub(r"[^\w.-]+", "_", last).strip("._") or "folder"
+
+
+def print_plan(console: Console, plan: FolderPlan) -> None:
+    """Prints what was chosen as a table, and the notes."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("choice", no_wrap=True)
+    table.add_column("value", overflow="fold")
+    table.add_column("why", overflow="fold")
+    for choice in plan.choices:
+        table.add_row(Text(choice.key), Text(value_text(choice.value)), Text(choice.why))
+    console.print(table)
+    for note in plan.notes:
+        console.print(f"note: {note}", highlight=False, soft_wrap=True)
+
+
+def _facts(reading: Reading, weights: str | None) -> Facts:
+    splits = reading.records.splits
+    train = splits["train"]
+    figures = measure(train)
+    several, annotated = count_several(reading.annotations)
+    device = device_summary()
+    counts = dict.fromkeys(range(len(reading.records.class_names)), 0)
+    for label in train.labels.tolist():
+        counts[label] += 1
+    return Facts(
+        images=len(train),
+        classes={reading.records.class_names[label]: count for label, count in counts.items()},
+        side=figures.side,
+        spread=figures.spread,
+        object_side=figures.object_side,
+        small_side=figures.small_side,
+        grey=all_grey([image.header for image in reading.checked.images.values()]),
+        given={split: len(records) for split, records in splits.items() if split != "train"},
+        several=several,
+        annotated=annotated,
+        policy=reading.config.data.source.several,
+        cores=device["cpu_cores"],
+        gpus=tuple(device["gpus"]),
+        bfloat16=cpu_has_bfloat16(),
+        weights=weights,
+    )
+
+
+def _source_choices(reading: Reading) -> list[Choice]:
+    """Format, path, and one choice for each key of the format's own section."""
+    tree = source_tree(reading.guess)
+    found = [
+        Choice("data.source.format", tree["format"], reading.guess.why),
+        Choice("data.source.path", tree["path"], "--data"),
+    ]
+    for key, value in reading.guess.options.items():
+        parts = value if key == "splits" else {"": value}
+        for part, setting in parts.items():
+            name = f"data.source.{reading.guess.format}.{key}" + (f".{part}" if part else "")
+            found.append(Choice(name, setting, "as found" if setting is not None else "none found"))
+    return found
+
+
+def _on_error(reading: Reading) -> Choice:
+    words = "all objects can be used"
+    if reading.refused:
+        words = f"{reading.refused:,} of {reading.total:,} objects cannot be used and are left out"
+    return Choice("data.on_error", "skip", words)
+
+
+def _in_force(config: Config, choices: Sequence[Choice], asked: dict[str, Any]) -> list[Choice]:
+    """The choices as the config has them, with what was asked for beside them."""
+    tree = config.model_dump()
+    found = []
+    for choice in choices:
+        value = _value_at(tree, choice.key)
+        if isinstance(value, dict):
+            value = {key: one for key, one in value.items() if one is not None}
+        why = "asked for" if choice.key in asked else choice.why
+        found.append(Choice(choice.key, value, why))
+    listed = {choice.key for choice in choices}
+    return found + [
+        Choice(key, _value_at(tree, key), "asked for") for key in asked if key not in listed
+    ]
+
+
+def _value_at(tree: dict[str, Any], key: str) -> Any:
+    value: Any = tree
+    for part in key.split("."):
+        value = value[part]
+    return value
+
+
+def _put(tree: dict[str, Any], key: Sequence[str], value: Any) -> None:
+    for part in key[:-1]:
+        tree = tree.setdefault(part, {})
+    tree[key[-1]] = value
