@@ -4,8 +4,6 @@ Files are YAML 1.2, so `1e-3` is a number, `no` and `on` are text, and a key tha
 is refused.
 """
 
-import io
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,11 +11,8 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedSeq
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.nodes import ScalarNode
-from ruamel.yaml.representer import RoundTripRepresenter
 
 from loc_keras.config import Config
 from loc_keras.config_faults import (
@@ -28,9 +23,8 @@ from loc_keras.config_faults import (
     section_at,
     unknown_key_sentence,
 )
+from loc_keras.config_yaml import yaml_text
 from loc_keras.errors import ConfigError
-
-_ONE_LINE_ITEMS = 10
 
 
 class _Override(NamedTuple):
@@ -39,22 +33,6 @@ class _Override(NamedTuple):
     text: str
     key: KeyPath
     value: Any
-
-
-class _Representer(RoundTripRepresenter):
-    """Writes values so that they read back equal, and an absent one as the word `null`."""
-
-    def represent_null(self, _: None) -> ScalarNode:
-        return self.represent_scalar("tag:yaml.org,2002:null", "null")
-
-    def represent_str(self, data: str) -> ScalarNode:
-        # The other styles leave U+0085 and its like bare, which read back as line breaks.
-        style = None if data.isprintable() else '"'
-        return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
-
-
-_Representer.add_representer(type(None), _Representer.represent_null)
-_Representer.add_representer(str, _Representer.represent_str)
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -134,23 +112,7 @@ def dump_config(config: Config) -> str:
     Returns:
         YAML text that ends with a line break.
     """
-    yaml = YAML(pure=True)
-    yaml.Representer = _Representer
-    yaml.width = sys.maxsize  # Text that is broken over lines does not always read back equal.
-    buffer = io.StringIO()
-    yaml.dump(_plain(config.model_dump()), buffer)
-    return buffer.getvalue()
-
-
-def value_text(value: Any) -> str:
-    """One value as YAML on one line, as it would stand behind its key."""
-    yaml = YAML(pure=True)
-    yaml.Representer = _Representer
-    yaml.width = sys.maxsize
-    yaml.default_flow_style = True
-    buffer = io.StringIO()
-    yaml.dump([_plain(value)], buffer)
-    return buffer.getvalue().strip()[1:-1]
+    return yaml_text(config.model_dump())
 
 
 def _read_mapping(path: Path) -> dict[Any, Any]:
@@ -259,15 +221,3 @@ def _origin(origin: str, overrides: Sequence[_Override], fault: ErrorDetails) ->
         return origin
     changes = [f"--set {one.text}" for one in overrides if one.key[: len(loc)] == loc]
     return f"{origin} with {' '.join(changes)}" if changes else origin
-
-
-def _plain(value: Any) -> Any:
-    """Turns tuples into YAML lists; short ones are written on one line."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, tuple):
-        items = CommentedSeq(_plain(item) for item in value)
-        if len(items) <= _ONE_LINE_ITEMS:
-            items.fa.set_flow_style()
-        return items
-    return value

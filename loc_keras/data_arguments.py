@@ -10,10 +10,10 @@ from rich.console import Console
 from loc_keras.atomic_file import write_text
 from loc_keras.command_line import add_set
 from loc_keras.config import Config
-from loc_keras.config_io import dump_config, load_config
+from loc_keras.config_io import load_config
 from loc_keras.data.annotations import Annotations
 from loc_keras.data.resolve import DatasetRecords
-from loc_keras.folder_plan import plan_folder, print_plan
+from loc_keras.folder_plan import plan_folder, plan_text, print_plan
 from loc_keras.from_config import records_from
 from loc_keras.recipe.numbers import BUDGET_MINUTES
 
@@ -85,7 +85,7 @@ def read_given(args: argparse.Namespace, console: Console) -> Given | None:
     to_screen = args.write_config == STDOUT
     print_plan(Console(markup=False, stderr=True) if to_screen else console, plan)
     if args.write_config is not None:
-        text = dump_config(plan.config)
+        text = plan_text(plan)
         if to_screen:
             sys.stdout.write(text)
         else:

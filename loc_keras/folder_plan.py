@@ -12,7 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from loc_keras.config import Config
-from loc_keras.config_io import asked_keys, config_from_tree, value_text
+from loc_keras.config_io import asked_keys, config_from_tree
+from loc_keras.config_yaml import commented_yaml, value_text
 from loc_keras.data.measure import all_grey, count_several, measure
 from loc_keras.folder_reading import Reading, read_folder, source_tree
 from loc_keras.from_config import flat_settings
@@ -20,6 +21,8 @@ from loc_keras.recipe import numbers
 from loc_keras.recipe.choose import choose
 from loc_keras.recipe.facts import Choice, Facts
 from loc_keras.training.precision import cpu_has_bfloat16, device_summary
+
+_PAIR = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,16 +88,35 @@ def safe_name(folder: str) -> str:
 
 
 def print_plan(console: Console, plan: FolderPlan) -> None:
-    """Prints what was chosen as a table, and the notes."""
+    """Prints what was chosen as a table, and the notes; what was left at null is not shown."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("choice", no_wrap=True)
     table.add_column("value", overflow="fold")
     table.add_column("why", overflow="fold")
-    for choice in plan.choices:
-        table.add_row(Text(choice.key), Text(value_text(choice.value)), Text(choice.why))
+    before = ""
+    for key, value, why in plan.choices:
+        if value is not None:
+            table.add_row(Text(key), Text(shown_value(value)), Text("" if why == before else why))
+            before = why
     console.print(table)
     for note in plan.notes:
         console.print(f"note: {note}", highlight=False, soft_wrap=True)
+
+
+def shown_value(value: Any) -> str:
+    """A setting as one line of YAML; a square's two sides as one."""
+    if isinstance(value, tuple) and len(value) == _PAIR and value[0] == value[1]:
+        value = value[0]
+    return value_text(value)
+
+
+def plan_text(plan: FolderPlan) -> str:
+    """The chosen settings as a config file, each with its reason; loading it gives all of them."""
+    tree: dict[str, Any] = {"name": plan.config.name}
+    for choice in plan.choices:
+        _put(tree, choice.key.split("."), choice.value)
+    reasons = {choice.key: choice.why for choice in plan.choices}
+    return commented_yaml(tree, reasons)
 
 
 def _facts(reading: Reading, weights: str | None) -> Facts:
@@ -131,6 +153,10 @@ def _source_choices(reading: Reading) -> list[Choice]:
     found = [
         Choice("data.source.format", tree["format"], reading.guess.why),
         Choice("data.source.path", tree["path"], "--data"),
+    ]
+    found += [
+        Choice(f"data.source.{key}", value, "as found")
+        for key, value in reading.guess.source.items()
     ]
     for key, value in reading.guess.options.items():
         parts = value if key == "splits" else {"": value}

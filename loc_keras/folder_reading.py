@@ -117,7 +117,7 @@ def _first_fitting(
 def source_tree(guess: Guess) -> dict[str, Any]:
     """The section `data.source` of a reading."""
     options = {guess.format: guess.options} if guess.options else {}
-    return {"format": guess.format, "path": guess.path, **options}
+    return {"format": guess.format, "path": guess.path, **guess.source, **options}
 
 
 def _read(guess: Guess, overrides: Sequence[str], keys: Sequence[str], name: str) -> Reading:

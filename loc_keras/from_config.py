@@ -172,7 +172,7 @@ def _root(config: Config) -> str:
 
 def _reader_options(format_name: str, options: dict[str, Any]) -> dict[str, Any]:
     """A format's settings as its reader takes them: splits that are not given are left out."""
-    if "splits" in options:
+    if options.get("splits") is not None:
         options["splits"] = {
             split: files for split, files in options["splits"].items() if files is not None
         }

@@ -12,6 +12,7 @@ class Guess:
         format: A key of `readers.registry.READERS`.
         path: Folder that its reader takes.
         options: Settings of the format's own section, only those that differ from its defaults.
+        source: Further settings of `data.source`.
         why: What in the folder speaks for it, as the end of a sentence.
         notes: Sentences that the user should know.
     """
@@ -19,5 +20,6 @@ class Guess:
     format: str
     path: str
     options: dict[str, Any] = field(default_factory=dict)
+    source: dict[str, Any] = field(default_factory=dict)
     why: str = ""
     notes: tuple[str, ...] = ()

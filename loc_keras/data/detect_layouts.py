@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from loc_keras.data import files
 from loc_keras.data.detect_guess import Guess
-from loc_keras.data.detect_listing import Listing, by_split
-from loc_keras.data.readers.parsing import below, folder_of
+from loc_keras.data.detect_listing import Listing, by_split, depth_of, shared_folder
+from loc_keras.data.readers.parsing import below, folder_of, number
 
 _GTSRB_FOLDERS = ("Final_Training/Images", "Training", "Train")
 _GTSRB_TABLE = re.compile(r"(?:^|/)(\d+)/GT-\1\.csv$")
@@ -16,6 +16,9 @@ _YOLO_KEYS = (
     re.compile(r"^train\s*:", re.MULTILINE),
     re.compile(r"^(?:names|nc)\s*:", re.MULTILINE),
 )
+_CLASS_FILES = ("classes.txt", "obj.names", "classes.names", "labels.txt")
+_TRIED_LABELS = 20
+_LABEL_FIELDS = 5
 _CUB_FILES = ("bounding_boxes.txt", "images.txt", "image_class_labels.txt", "classes.txt")
 
 
@@ -49,11 +52,61 @@ def _gtsrb(listing: Listing) -> Iterator[Guess]:
 
 
 def yolo(listing: Listing) -> Iterator[Guess]:
-    """Readings by a YAML file that names the training images and the classes."""
+    """Readings by a YAML file that names training images and classes, or by label files alone."""
     for name in listing.files(".yaml", ".yml"):
         text = listing.head(name)
         if all(key.search(text) for key in _YOLO_KEYS):
             yield Guess("yolo", listing.root, {"yaml": name}, why=f"{name} with train and names")
+    yield from _yolo_by_labels(listing)
+
+
+def _yolo_by_labels(listing: Listing) -> Iterator[Guess]:
+    labelled = [path for path in listing.folders if _has_labels(listing, path)]
+    images = {path: _images_of(listing, path) for path in labelled}
+    folders = [path for path in images.values() if path is not None]
+    groups = by_split(folders)
+    if not groups:
+        return
+    splits = {
+        split: shared_folder(found, folders) or "." for split, found in groups.items() if found
+    }
+    names = [
+        posixpath.join(path, name)
+        for name in _CLASS_FILES
+        for path in sorted(listing.named(name), key=depth_of)
+    ]
+    source = {"class_names_file": names[0]} if names else {}
+    notes = () if names else ("no file names the classes (classes.txt), so numbers do.",)
+    why = f"label files in {', '.join(path or '.' for path in labelled[:3])}"
+    yield Guess("yolo", listing.root, {"splits": splits}, why=why, notes=notes, source=source)
+
+
+def _has_labels(listing: Listing, path: str) -> bool:
+    """Whether the first text files of a folder hold a class and numbers of a box."""
+    names = [one for one in listing.folders[path].names.get(".txt", ()) if one not in _CLASS_FILES]
+    lines = [
+        line.split()
+        for name in names[:_TRIED_LABELS]
+        for line in listing.head(posixpath.join(path, name)).splitlines()
+    ]
+    lines = [fields for fields in lines if fields]
+    return bool(lines) and all(
+        len(fields) >= _LABEL_FIELDS
+        and fields[0].isdigit()
+        and all(number(field) is not None for field in fields)
+        for fields in lines
+    )
+
+
+def _images_of(listing: Listing, labels: str) -> str | None:
+    """The folder of the images of a label folder: `images` in place of `labels`, or itself."""
+    head, sign, tail = f"/{labels}/".rpartition("/labels/")
+    other = f"{head}/images/{tail}".strip("/") if sign else labels
+    return next((path for path in (other, labels) if _holds_images(listing, path)), None)
+
+
+def _holds_images(listing: Listing, path: str) -> bool:
+    return path in listing.folders and listing.folders[path].images > 0
 
 
 def tfds(listing: Listing) -> Iterator[Guess]:

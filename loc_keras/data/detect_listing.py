@@ -193,6 +193,23 @@ def common_folder(paths: Sequence[str]) -> str:
     return "/".join(shared)
 
 
+def shared_folder(folders: Sequence[str], all_folders: Sequence[str]) -> str:
+    """The folder that holds some folders and none of the others; the first of them otherwise.
+
+    Args:
+        folders: Those of one split.
+        all_folders: Those of all splits.
+    """
+    shared = common_folder(folders)
+    below = {path for path in all_folders if path == shared or is_above(shared, path)}
+    return shared if below == set(folders) else folders[0]
+
+
+def is_above(folder: str, path: str) -> bool:
+    """Whether a relative folder holds another."""
+    return path != folder and (not folder or path.startswith(folder + "/"))
+
+
 def _is_there(listing: Listing, folder: str, name: str) -> bool:
     try:
         path = files.join_inside(listing.path(folder), name, root=listing.root)

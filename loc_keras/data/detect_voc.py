@@ -7,7 +7,14 @@ from typing import Any
 
 from loc_keras.data.annotations import SPLITS
 from loc_keras.data.detect_guess import Guess
-from loc_keras.data.detect_listing import Listing, by_split, common_folder, image_folders
+from loc_keras.data.detect_listing import (
+    Listing,
+    by_split,
+    common_folder,
+    image_folders,
+    is_above,
+    shared_folder,
+)
 from loc_keras.data.readers.parsing import is_image_name
 
 _ELEMENT = re.compile(r"<annotation[\s>]")
@@ -38,12 +45,12 @@ def voc(listing: Listing) -> Iterator[Guess]:
     splits: dict[str, Any] = {}
     for split in SPLITS:
         if split in groups:
-            splits[split] = _by_folder(listing, groups[split], inside=set(annotated))
+            splits[split] = _by_folder(listing, groups[split], inside=annotated)
     why = f"XML files with annotations in {', '.join(path or '.' for path in annotated[:3])}"
     notes = [
         f"XML files in {path} are not read, since its parent folder has some, too"
         for path in annotated
-        if path and any(_is_above(other, path) for other in annotated)
+        if path and any(is_above(other, path) for other in annotated)
     ]
     options = {"splits": splits, **_first_pixel(listing, annotated[0])}
     yield Guess("voc", listing.root, options, why=why, notes=tuple(notes))
@@ -69,14 +76,12 @@ def _by_lists(listing: Listing, annotations: str, lists: str) -> Guess | None:
     return Guess("voc", listing.root, options, why=f"{annotations} and the lists {listed}")
 
 
-def _by_folder(listing: Listing, folders: list[str], *, inside: set[str]) -> dict[str, str]:
+def _by_folder(listing: Listing, folders: list[str], *, inside: list[str]) -> dict[str, str]:
     """Settings of a split whose XML files lie in some folders."""
+    # The reader looks into subfolders where the folder itself has no XML files.
     shared = common_folder(folders)
-    # The reader looks into subfolders where the folder itself has no XML files. Those of other
-    # splits must not lie there as well.
-    below = {path for path in inside if path == shared or _is_above(shared, path)}
-    if shared not in folders and below != set(folders):
-        shared = folders[0]
+    if shared not in folders:
+        shared = shared_folder(folders, inside)
     settings = {} if not shared else {"annotations": shared}
     return settings | (_image_folder(listing, folders[0]) if len(folders) == 1 else {})
 
@@ -102,7 +107,3 @@ def _first_pixel(listing: Listing, annotations: str) -> dict[str, int]:
     names = listing.folders[annotations].names[".xml"]
     text = listing.head(posixpath.join(annotations, names[0]))
     return {"first_pixel": 1} if _CHALLENGE.search(text) else {}
-
-
-def _is_above(folder: str, path: str) -> bool:
-    return path != folder and (not folder or path.startswith(folder + "/"))

@@ -42,7 +42,7 @@ def choose(
         side=side,
         width=width,
     )
-    return chooser.choices, [*_class_notes(facts), *notes]
+    return chooser.choices, [*_class_notes(facts), *_held_notes(facts), *notes]
 
 
 def held_fraction(facts: Facts) -> float:
@@ -135,7 +135,6 @@ def _body(facts: Facts, chooser: Chooser) -> int:
     if facts.pretrained:
         chooser.pick("model.backbone.weights", facts.weights, "asked for")
         width, why = numbers.PRETRAINED_WIDTH, "that of pretrained weights"
-    chooser.pick("model.backbone.name", "resnet18", "the body")
     width = chooser.pick("model.backbone.width", width, why)
     chooser.pick("model.dropout", numbers.DROPOUT, "against learning by heart")
     chooser.pick(
@@ -176,6 +175,15 @@ def _no_flip(classes: Mapping[str, int]) -> str:
     if classes and all(len(name) <= 1 or name.isdigit() for name in classes):
         return "classes look like digits or letters"
     return ""
+
+
+def _held_notes(facts: Facts) -> list[str]:
+    return [
+        f"the data give {count:,} images for {split}: one more right or wrong moves its figures by "
+        f"{1 / count:.0%}."
+        for split, count in facts.given.items()
+        if 0 < count < numbers.FEW_HELD_BACK
+    ]
 
 
 def _class_notes(facts: Facts) -> list[str]:

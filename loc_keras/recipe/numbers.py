@@ -18,6 +18,9 @@ HELD_BACK = ((1_000, 0.15), (10_000, 0.1), (math.inf, 0.05))
 """Fraction for each missing split, for sets below so many images."""
 
 MOST_HELD_BACK = 0.3
+FEW_HELD_BACK = 50
+"""Images of a given split below which its figures swing much."""
+
 LEAST_A_CLASS = 3
 """Images that a class needs: one each to train, validate and test."""
 

@@ -67,7 +67,7 @@ def choose_training(
     )
     chooser.pick(
         "train.warmup_epochs",
-        min(numbers.WARMUP_EPOCHS, numbers.WARMUP_SHARE * epochs),
+        round(min(numbers.WARMUP_EPOCHS, numbers.WARMUP_SHARE * epochs), 2),
         "a tenth, at most 3",
     )
     window = max(10, min(numbers.EMA_EPOCHS * steps, epochs * steps // 10))
