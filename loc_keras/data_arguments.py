@@ -90,7 +90,8 @@ def read_given(args: argparse.Namespace, console: Console) -> Given | None:
             sys.stdout.write(text)
         else:
             write_text(args.write_config, text)
-            console.print(f"train on it: python -m loc_keras.train --config {args.write_config}")
+            words = f"train on it: python -m loc_keras.train --config {args.write_config}"
+            console.print(words, soft_wrap=True)
         return None
     reading = plan.reading
     records = records_from(plan.config, reading.annotations, reading.checked)

@@ -68,7 +68,8 @@ def read_folder(
         ConfigError: If an override is wrong.
     """
     # Mistakes in overrides are told before anything is looked for.
-    asked = config_from_tree({}, overrides, origin=f"--data {folder}", name=name)
+    tree = {"data": {"source": {"format": "csv", "path": folder}}}
+    asked = config_from_tree(tree, overrides, origin=f"--data {folder}", name=name)
     keys = asked_keys(overrides)
     if "data.source.path" in keys:
         raise ConfigError("--set data.source.path goes with --config; --data names the folder.")

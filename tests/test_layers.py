@@ -49,15 +49,8 @@ ROOMS = (
     _room(
         0,
         *("atomic_file", "config", "config_augment", "config_base", "config_data", "config_faults"),
-        *(
-            "config_formats",
-            "config_io",
-            "config_model",
-            "config_source",
-            "config_train",
-            "config_yaml",
-        ),
-        "errors",
+        *("config_formats", "config_io", "config_model", "config_source", "config_train"),
+        *("config_yaml", "errors"),
     ),
 )
 ROOM_OF = {module: room for room in ROOMS for module in room.modules}
@@ -65,14 +58,8 @@ ROOM_OF = {module: room for room in ROOMS for module in room.modules}
 # The configuration object is known to the doors; everything below takes plain keyword values.
 CONFIG = frozenset(
     {"config", "config_augment", "config_base", "config_data", "config_faults"}
-    | {
-        "config_formats",
-        "config_io",
-        "config_model",
-        "config_source",
-        "config_train",
-        "config_yaml",
-    }
+    | {"config_formats", "config_io", "config_model", "config_source", "config_train"}
+    | {"config_yaml"}
 )
 MAY_IMPORT_CONFIG = DOORS.modules | CONFIG
 

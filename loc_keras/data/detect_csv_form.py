@@ -146,12 +146,11 @@ def _without_header(rows: list[list[str]]) -> Form | None:
         return None
     numeric = [p != file and _share(_is_number, columns[p]) >= _MOSTLY for p in range(count)]
     starts = _box_starts(numeric)
-    for start in starts:
+    for style, start in ((style, start) for style in ("xyxy", "xywh") for start in starts):
         box = list(range(start, start + _BOX))
         label = _label_place(numeric, file, box)
         boxes = [[float(row[p]) for p in box] for row in rows if _all_numbers(row, box)]
-        style = _style(boxes)
-        if style is None or (len(starts) > 1 and _holds_a_class(boxes)):
+        if not _fits(boxes, style) or (len(starts) > 1 and _holds_a_class(boxes)):
             continue
         places = {"file": file, **dict(zip(_STYLES[style], box, strict=True))}
         if label is not None:
@@ -198,15 +197,13 @@ def _label_place(numeric: Sequence[bool], file: int, box: Sequence[int]) -> int 
     return None
 
 
-def _style(boxes: Sequence[Sequence[float]]) -> str | None:
-    """Two corners, or corner and size; None for neither."""
-    if not boxes:
-        return None
-    corners = sum(x1 <= x2 and y1 <= y2 for x1, y1, x2, y2 in boxes) / len(boxes)
-    if corners >= _MOSTLY:
-        return "xyxy"
-    sizes = sum(min(box) >= 0 for box in boxes) / len(boxes)
-    return "xywh" if sizes >= _MOSTLY else None
+def _fits(boxes: Sequence[Sequence[float]], style: str) -> bool:
+    """Whether numbers can be two corners (`"xyxy"`), or a corner and a size (`"xywh"`)."""
+    if style == "xyxy":
+        good = sum(x1 < x2 and y1 < y2 for x1, y1, x2, y2 in boxes)
+    else:
+        good = sum(width > 0 and height > 0 for _, _, width, height in boxes)
+    return good > 0 and good >= _MOSTLY * len(boxes)
 
 
 def _holds_a_class(boxes: Sequence[Sequence[float]]) -> bool:

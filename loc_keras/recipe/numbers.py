@@ -57,6 +57,9 @@ WARMUP_SHARE = 0.1
 EMA_EPOCHS = 4
 """Epochs that the moving average of the weights spans, or a tenth of the training."""
 
+EMA_STEPS = (10, 2_000)
+"""Fewest and most steps that it spans."""
+
 BUDGET_MINUTES = 10
 DROPOUT = 0.3
 WEIGHT_DECAY = 0.05

@@ -70,7 +70,9 @@ def choose_training(
         round(min(numbers.WARMUP_EPOCHS, numbers.WARMUP_SHARE * epochs), 2),
         "a tenth, at most 3",
     )
-    window = max(10, min(numbers.EMA_EPOCHS * steps, epochs * steps // 10))
+    shortest, longest = numbers.EMA_STEPS
+    window = min(numbers.EMA_EPOCHS * steps, epochs * steps // 10)
+    window = min(max(window, shortest), longest)
     chooser.pick("train.ema", round(1 - 1 / window, 4), f"averages over some {window:,} steps")
     chooser.pick("train.seed", 0, "the start of every random draw")
     taken = epochs * steps * batch / speed / 60
