@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -13,6 +13,7 @@ from rich.text import Text
 
 from loc_keras.config import Config
 from loc_keras.config_io import asked_keys, config_from_tree
+from loc_keras.config_model import BackboneConfig
 from loc_keras.config_yaml import commented_yaml, value_text
 from loc_keras.data.measure import all_grey, count_several, measure
 from loc_keras.folder_reading import Reading, read_folder, source_tree
@@ -144,6 +145,7 @@ def _facts(reading: Reading, weights: str | None) -> Facts:
         gpus=tuple(device["gpus"]),
         bfloat16=cpu_has_bfloat16(),
         weights=weights,
+        offered=BackboneConfig.model_fields["weights"].annotation != Literal["none"],
     )
 
 

@@ -452,6 +452,21 @@ def test_gtsrb(tmp_path, published):
     assert found(tmp_path)["train"] == expected(*range(4), label="01", name="0000{}_00000.png")
 
 
+@pytest.mark.parametrize("given", ["", "birds", "birds/small", "birds/small/1.0.0"])
+def test_prepared_tfds_set(tmp_path, given):
+    info = {"name": "birds", "configName": "small", "version": "1.0.0"}
+    folder = tmp_path / "birds" / "small" / "1.0.0"
+    splits = [{"name": "train"}, {"name": "validation"}]
+    write(folder / "dataset_info.json", json.dumps({**info, "splits": splits}))
+    write(folder / "birds-train.tfrecord-00000-of-00001", "")
+    (guess,) = guesses(look_through(str(tmp_path / given)))
+    assert (guess.format, guess.path.rstrip("/")) == ("tfds", str(tmp_path))
+    assert guess.options == {
+        "name": "birds/small:1.0.0",
+        "splits": {"train": "train", "val": "validation", "test": None},
+    }
+
+
 # --- what is none, or too much ---
 
 

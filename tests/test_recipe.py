@@ -210,6 +210,20 @@ def test_fine_tuning_is_for_given_weights_alone():
 
 
 @pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"offered": True}, True),
+        ({"offered": False}, False),
+        ({"offered": True, "weights": "imagenet"}, False),
+        ({"offered": True, "images": 2_000}, False),
+    ],
+)
+def test_pretrained_weights_are_recommended_for_few_images(changes, told):
+    _, notes = choose(facts(**{"images": 1_999, **changes}))
+    assert any("--weights imagenet" in note for note in notes) is told
+
+
+@pytest.mark.parametrize(
     ("cost", "measured"),
     [
         # docs/experiments.md, "The training step": without validation, batch 128, two cores.

@@ -42,7 +42,12 @@ def choose(
         side=side,
         width=width,
     )
-    return chooser.choices, [*_class_notes(facts), *_held_notes(facts), *notes]
+    return chooser.choices, [
+        *_class_notes(facts),
+        *_held_notes(facts),
+        *_weights_notes(facts),
+        *notes,
+    ]
 
 
 def held_fraction(facts: Facts) -> float:
@@ -175,6 +180,15 @@ def _no_flip(classes: Mapping[str, int]) -> str:
     if classes and all(len(name) <= 1 or name.isdigit() for name in classes):
         return "classes look like digits or letters"
     return ""
+
+
+def _weights_notes(facts: Facts) -> list[str]:
+    if facts.pretrained or not facts.offered or facts.images >= numbers.PRETRAINED_HELPS:
+        return []
+    return [
+        f"with fewer than {numbers.PRETRAINED_HELPS:,} images pretrained weights help: --weights "
+        "imagenet fetches them, --weights FILE or RUN takes those at hand."
+    ]
 
 
 def _held_notes(facts: Facts) -> list[str]:

@@ -26,6 +26,7 @@ class Facts:
         gpus: Names of the GPUs.
         bfloat16: Whether the CPU has units for bfloat16.
         weights: Pretrained weights that were asked for, or None.
+        offered: Whether there are pretrained weights to ask for.
     """
 
     images: int
@@ -43,6 +44,7 @@ class Facts:
     gpus: tuple[str, ...] = ()
     bfloat16: bool = False
     weights: str | None = None
+    offered: bool = False
 
     @property
     def device(self) -> str:
