@@ -1,4 +1,4 @@
-"""`python -m loc_keras.check --config FILE`: finds what is wrong with a data set, and mends it."""
+"""Finds what is wrong with a data set, of a config or of a folder alone, and mends it."""
 
 import argparse
 import os
@@ -12,15 +12,16 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from loc_keras.command_line import add_set, run_command
+from loc_keras.command_line import run_command
 from loc_keras.config import Config
-from loc_keras.config_io import dump_config, load_config
+from loc_keras.config_io import dump_config
 from loc_keras.data.annotations import Annotations
 from loc_keras.data.check.fix import refuse_fix_folder, summary, write_fix
 from loc_keras.data.check.fix_plan import FixPlan, plan_fix
 from loc_keras.data.check.run import CheckResult, check_data, quick_check
 from loc_keras.data.even_sample import even_sample
 from loc_keras.data.writers.csv_files import GROUPED_COLUMNS
+from loc_keras.data_arguments import add_data_arguments, read_to_check
 from loc_keras.errors import LocKerasError
 from loc_keras.from_config import annotations_from, data_from, records_from, rules_from
 from loc_keras.report.data_page import FINDINGS_FILE, write_report
@@ -36,8 +37,7 @@ FIXED_CONFIG = "loc_keras.yaml"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parses the command line and checks; gives the exit code: 0 clean, 1 errors, 2 misuse."""
     parser = argparse.ArgumentParser(prog="python -m loc_keras.check", description=__doc__)
-    parser.add_argument("--config", type=Path, required=True, help="config file (YAML)")
-    add_set(parser)
+    add_data_arguments(parser)
     parser.add_argument("--quick", action="store_true", help="do not decode images")
     parser.add_argument("--report", type=Path, metavar="DIR", help="write a page and all findings")
     parser.add_argument("--fix", type=Path, metavar="DIR", help="write a mended copy to a new DIR")
@@ -59,13 +59,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _check(args: argparse.Namespace, console: Console) -> int:
-    config = load_config(args.config, args.set)
+    given = read_to_check(args, console)
+    config = given.config
     code = 0
     if config.data.source.format == "digits":
         _refuse_fix_of_digits(args)
         console.print("The digits are synthetic: drawn, not read, so there is nothing to check.")
     else:
-        code = _check_files(args, config, console)
+        code = _check_files(args, config, given.annotations, console)
     if args.preview is not None:
         try:
             _preview(args, config, console)
@@ -77,12 +78,14 @@ def _check(args: argparse.Namespace, console: Console) -> int:
     return code
 
 
-def _check_files(args: argparse.Namespace, config: Config, console: Console) -> int:
+def _check_files(
+    args: argparse.Namespace, config: Config, annotations: Annotations | None, console: Console
+) -> int:
     source = config.data.source
     # What can fail at the end is tried before thousands of images are decoded.
     if args.fix is not None:
         refuse_fix_folder(args.fix, os.path.expanduser(source.path))
-    annotations = annotations_from(config)
+    annotations = annotations or annotations_from(config)
     result = _checked(annotations, config, quick=args.quick)
     console.print(_what_was_read(result))
     print_findings(console, result.findings)

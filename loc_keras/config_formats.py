@@ -192,10 +192,23 @@ class CocoConfig(Section):
     splits: CocoSplitsConfig = Field(default=CocoSplitsConfig(), description="Files of each split.")
 
 
+class YoloSplitsConfig(Section):
+    """Image folder of each split, relative to `data.source.path`, in place of a YAML file."""
+
+    train: Text = Field(description="Folder of the training images.")
+    val: Text | None = Field(default=None, description="Validation; null: cut off train.")
+    test: Text | None = Field(default=None, description="Test; null: cut off train.")
+
+
 class YoloConfig(Section):
     """YOLO: a text file of fractions an image, and one YAML file."""
 
     yaml: Text = Field(default="data.yaml", description="File with the splits and the class names.")
+    splits: YoloSplitsConfig | None = Field(
+        default=None,
+        description="Image folders in place of the YAML file; classes are then named by "
+        "data.source.class_names or class_names_file, or else by their numbers.",
+    )
 
 
 class ImagenetConfig(Section):

@@ -4,8 +4,6 @@ Files are YAML 1.2, so `1e-3` is a number, `no` and `on` are text, and a key tha
 is refused.
 """
 
-import io
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,11 +11,8 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedSeq
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.nodes import ScalarNode
-from ruamel.yaml.representer import RoundTripRepresenter
 
 from loc_keras.config import Config
 from loc_keras.config_faults import (
@@ -28,9 +23,8 @@ from loc_keras.config_faults import (
     section_at,
     unknown_key_sentence,
 )
+from loc_keras.config_yaml import yaml_text
 from loc_keras.errors import ConfigError
-
-_ONE_LINE_ITEMS = 10
 
 
 class _Override(NamedTuple):
@@ -39,22 +33,6 @@ class _Override(NamedTuple):
     text: str
     key: KeyPath
     value: Any
-
-
-class _Representer(RoundTripRepresenter):
-    """Writes values so that they read back equal, and an absent one as the word `null`."""
-
-    def represent_null(self, _: None) -> ScalarNode:
-        return self.represent_scalar("tag:yaml.org,2002:null", "null")
-
-    def represent_str(self, data: str) -> ScalarNode:
-        # The other styles leave U+0085 and its like bare, which read back as line breaks.
-        style = None if data.isprintable() else '"'
-        return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
-
-
-_Representer.add_representer(type(None), _Representer.represent_null)
-_Representer.add_representer(str, _Representer.represent_str)
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -74,7 +52,23 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
             The message has one sentence a line, one for each fault.
     """
     path = Path(path)
-    tree = _read_mapping(path)
+    return config_from_tree(_read_mapping(path), overrides, origin=str(path), name=path.stem)
+
+
+def config_from_tree(
+    tree: dict[Any, Any], overrides: Sequence[str], *, origin: str, name: str
+) -> Config:
+    """Checks settings that are there as nested values, as `load_config` does.
+
+    Args:
+        tree: The settings, as YAML would give them.
+        overrides: As in `load_config`.
+        origin: Where the settings come from, for messages.
+        name: For a missing `name`.
+
+    Raises:
+        ConfigError: As `load_config`.
+    """
     faults: list[str] = []
     applied: list[_Override] = []
     for text in overrides:
@@ -86,17 +80,26 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         tree = _with_value(tree, override.key, override.value)
         applied.append(override)
     if tree.get("name") is None:
-        tree["name"] = path.stem
+        tree = {**tree, "name": name}
     try:
         config = Config.model_validate(tree)
     except ValidationError as error:
         faults += [
-            f"{_origin(path, applied, fault)}: {fault_sentence(fault)}"
+            f"{_origin(origin, applied, fault)}: {fault_sentence(fault)}"
             for fault in error.errors(include_url=False)
         ]
     if faults:
         raise ConfigError("\n".join(faults))
     return config
+
+
+def asked_keys(overrides: Sequence[str]) -> list[str]:
+    """Dotted names of the keys that overrides set.
+
+    Args:
+        overrides: As in `load_config`, checked by it before.
+    """
+    return [key_name(_parse_override(text).key) for text in overrides]
 
 
 def dump_config(config: Config) -> str:
@@ -109,12 +112,7 @@ def dump_config(config: Config) -> str:
     Returns:
         YAML text that ends with a line break.
     """
-    yaml = YAML(pure=True)
-    yaml.Representer = _Representer
-    yaml.width = sys.maxsize  # Text that is broken over lines does not always read back equal.
-    buffer = io.StringIO()
-    yaml.dump(_plain(config.model_dump()), buffer)
-    return buffer.getvalue()
+    return yaml_text(config.model_dump())
 
 
 def _read_mapping(path: Path) -> dict[Any, Any]:
@@ -213,25 +211,13 @@ def _with_value(tree: Mapping[Any, Any], key: KeyPath, value: Any) -> dict[Any, 
     return {**tree, head: _with_value(below, tuple(rest), value)}
 
 
-def _origin(path: Path, overrides: Sequence[_Override], fault: ErrorDetails) -> str:
+def _origin(origin: str, overrides: Sequence[_Override], fault: ErrorDetails) -> str:
     """Says where a fault comes from: an override of that key, or the file and what changed it."""
     loc = fault["loc"]
     setting = [one for one in overrides if loc[: len(one.key)] == one.key]
     if setting:
         return f"--set {setting[-1].text}"
     if not is_between_keys(fault):
-        return str(path)
+        return origin
     changes = [f"--set {one.text}" for one in overrides if one.key[: len(loc)] == loc]
-    return f"{path} with {' '.join(changes)}" if changes else str(path)
-
-
-def _plain(value: Any) -> Any:
-    """Turns tuples into YAML lists; short ones are written on one line."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, tuple):
-        items = CommentedSeq(_plain(item) for item in value)
-        if len(items) <= _ONE_LINE_ITEMS:
-            items.fa.set_flow_style()
-        return items
-    return value
+    return f"{origin} with {' '.join(changes)}" if changes else origin

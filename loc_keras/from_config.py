@@ -68,12 +68,20 @@ def annotations_from(config: Config) -> Annotations:
     return found
 
 
-def records_from(config: Config, annotations: Annotations | None = None) -> DatasetRecords:
+def checked_from(config: Config, annotations: Annotations) -> CheckResult:
+    """What the quick check finds in annotations, understood as the config says."""
+    return quick_check(annotations, rules_from(config))
+
+
+def records_from(
+    config: Config, annotations: Annotations | None = None, checked: CheckResult | None = None
+) -> DatasetRecords:
     """Records of every split that passed the quick check, with what was left out.
 
     Args:
         config: The config.
         annotations: What `annotations_from` gives, where it is there already.
+        checked: What `checked_from` gives for them, likewise.
 
     Raises:
         DataError: If the data are wrong and `data.on_error` is `stop`.
@@ -81,7 +89,7 @@ def records_from(config: Config, annotations: Annotations | None = None) -> Data
     data = config.data
     rules = rules_from(config)
     annotations = annotations or annotations_from(config)
-    result = quick_check(annotations, rules)
+    result = checked or quick_check(annotations, rules)
     found = load_records(
         annotations,
         rules,
@@ -171,7 +179,7 @@ def _root(config: Config) -> str:
 
 def _reader_options(format_name: str, options: dict[str, Any]) -> dict[str, Any]:
     """A format's settings as its reader takes them: splits that are not given are left out."""
-    if "splits" in options:
+    if options.get("splits") is not None:
         options["splits"] = {
             split: files for split, files in options["splits"].items() if files is not None
         }

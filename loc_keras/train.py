@@ -1,4 +1,4 @@
-"""`python -m loc_keras.train --config FILE`: from a config to a trained and exported localizer."""
+"""Trains and exports a localizer, from a config or from a folder of labelled images alone."""
 
 import argparse
 import sys
@@ -11,10 +11,16 @@ import keras
 from rich.console import Console
 
 from loc_keras import run_report
-from loc_keras.command_line import add_set, run_command
+from loc_keras.command_line import run_command
 from loc_keras.config import Config
-from loc_keras.config_io import dump_config, load_config
+from loc_keras.config_io import dump_config
 from loc_keras.data.localization_data import LocalizationData
+from loc_keras.data_arguments import (
+    add_data_arguments,
+    add_plan_arguments,
+    read_given,
+    refuse_plan_arguments,
+)
 from loc_keras.from_config import (
     board_from,
     data_from,
@@ -41,8 +47,8 @@ WIDE = 32
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parses the command line and trains; gives the exit code."""
     parser = argparse.ArgumentParser(prog="python -m loc_keras.train", description=__doc__)
-    parser.add_argument("--config", type=Path, required=True, help="config file (YAML)")
-    add_set(parser)
+    add_data_arguments(parser)
+    add_plan_arguments(parser)
     parser.add_argument("--run-dir", type=Path, help="run folder, new or empty")
     parser.add_argument(
         "--overfit-batch",
@@ -53,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     if args.overfit_batch is not None and args.overfit_batch < 1:
         parser.error("--overfit-batch needs a number of steps of at least 1")
+    refuse_plan_arguments(parser, args)
     return run_command(
         partial(_train, args, Console(markup=False)),
         when_interrupted="stopped; checkpoints that were saved stay in the run folder.",
@@ -61,7 +68,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _train(args: argparse.Namespace, console: Console) -> int:
     started = time.perf_counter()
-    config = load_config(args.config, args.set)
+    given = read_given(args, console)
+    if given is None:
+        return 0
+    config = given.config
     # What can fail at the end is tried before hours are spent.
     refuse_unknown_body(config.model.backbone.name)
     if args.run_dir:
@@ -69,7 +79,7 @@ def _train(args: argparse.Namespace, console: Console) -> int:
     if config.export.enabled:
         prove_writable(export_base(config))
     policy = _set_up(config)
-    data = data_from(config)
+    data = data_from(config, given.records)
     val = validation_set(data)
     run_report.print_data(console, data)
     start = start_from(config, data)

@@ -32,7 +32,8 @@ DOORS = _room(
     5,
     *("train", "evaluate", "predict", "export", "check", "convert", "digits"),
     # What doors share stands beside them: it may know the config, and nothing below may use it.
-    *("command_line", "from_config", "run_report"),
+    *("command_line", "data_arguments", "folder_plan", "folder_reading", "from_config"),
+    "run_report",
 )
 ROOMS = (
     DOORS,
@@ -44,11 +45,12 @@ ROOMS = (
     _room(2, "models"),
     _room(2, "data"),
     _room(1, "boxes", "losses", "metrics"),
+    _room(0, "recipe"),
     _room(
         0,
         *("atomic_file", "config", "config_augment", "config_base", "config_data", "config_faults"),
-        *("config_formats", "config_io", "config_model", "config_source", "config_train", "errors"),
-        "onednn",
+        *("config_formats", "config_io", "config_model", "config_source", "config_train"),
+        *("config_yaml", "errors", "onednn"),
     ),
 )
 ROOM_OF = {module: room for room in ROOMS for module in room.modules}
@@ -57,6 +59,7 @@ ROOM_OF = {module: room for room in ROOMS for module in room.modules}
 CONFIG = frozenset(
     {"config", "config_augment", "config_base", "config_data", "config_faults"}
     | {"config_formats", "config_io", "config_model", "config_source", "config_train"}
+    | {"config_yaml"}
 )
 MAY_IMPORT_CONFIG = DOORS.modules | CONFIG
 
@@ -65,7 +68,7 @@ BACKENDS = frozenset({"tensorflow", "keras_cv", "torch", "jax"})
 FRAMEWORKS = BACKENDS | {"keras", "tensorboard"}
 BANNED_PACKAGES = {
     **dict.fromkeys(("boxes", "losses", "metrics", "models"), BACKENDS),
-    **dict.fromkeys(CONFIG | {"errors"}, FRAMEWORKS),
+    **dict.fromkeys(CONFIG | {"errors", "recipe"}, FRAMEWORKS),
 }
 
 

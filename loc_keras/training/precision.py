@@ -74,6 +74,11 @@ def pick_cpu_precision(flags: frozenset[str], *, wide: bool) -> str:
     return "mixed_bfloat16" if wide and flags & BFLOAT16_FLAGS else "float32"
 
 
+def cpu_has_bfloat16() -> bool:
+    """Whether the processor has units for bfloat16; False where the system does not say."""
+    return bool(cpu_flags() & BFLOAT16_FLAGS)
+
+
 def cpu_flags() -> frozenset[str]:
     """Feature flags of the processor as Linux names them; none on other systems."""
     try:

@@ -31,7 +31,7 @@ def require_root(root: str) -> None:
         raise DataError(f"data folder {root} does not exist: data.source.path must name it.")
 
 
-def given_splits(splits: Mapping[str, Any], key: str) -> Iterator[tuple[Split, Mapping[str, Any]]]:
+def given_splits(splits: Mapping[str, Any], key: str) -> Iterator[tuple[Split, Any]]:
     """The splits that the config gives, in their order.
 
     Args:

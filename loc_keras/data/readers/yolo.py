@@ -1,6 +1,6 @@
 """Reader of YOLO data sets: a YAML file, and one text file for each image."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from posixpath import basename, dirname
 
 from loc_keras.data import files
@@ -9,17 +9,20 @@ from loc_keras.data.readers.parsing import (
     below,
     config_path,
     folder_of,
+    given_splits,
     place,
     require_root,
 )
 from loc_keras.data.readers.yolo_images import base_folders, images_of, label_paths
 from loc_keras.data.readers.yolo_labels import LARGEST_LABELS, parse_labels
-from loc_keras.data.readers.yolo_yaml import YoloConfig, read_yolo_config
+from loc_keras.data.readers.yolo_yaml import MOST_CLASSES, YoloConfig, read_yolo_config
 
 _NO_LABELS = frozenset({"classes.txt", "notes.txt"})  # What labelling tools add.
 
 
-def read_yolo(root: str, *, yaml: str = "data.yaml") -> Annotations:
+def read_yolo(
+    root: str, *, yaml: str = "data.yaml", splits: Mapping[str, str] | None = None
+) -> Annotations:
     """Reads a data set in the layout of Ultralytics.
 
     A YAML file says where the images are, and what the classes are called::
@@ -43,6 +46,8 @@ def read_yolo(root: str, *, yaml: str = "data.yaml") -> Annotations:
         root: Folder of the data set, on any filesystem that TensorFlow opens.
         yaml: The YAML file, relative to `root`. If its `path` is not there, or not below `root`,
             the folder of the YAML file is meant.
+        splits: Image folder of each split, relative to `root`, in place of the YAML file; the
+            classes are then numbers, as written.
 
     Returns:
         The objects in the order of the image names or lists, boxes in fractions, classes by
@@ -53,7 +58,7 @@ def read_yolo(root: str, *, yaml: str = "data.yaml") -> Annotations:
     """
     require_root(root)
     path = config_path(root, yaml, "data.source.yolo.yaml")
-    config = read_yolo_config(path)
+    config = read_yolo_config(path) if splits is None else _without_yaml(splits)
     bases = base_folders(root, path, config.base)
     faults: list[Fault] = []
     unread: dict[ImageRef, int] = {}
@@ -73,10 +78,16 @@ def read_yolo(root: str, *, yaml: str = "data.yaml") -> Annotations:
         objects,
         "fraction",
         faults,
-        class_names=config.class_names,
+        class_names=config.class_names or None,
         folders=list(folders),
         unread=unread,
     )
+
+
+def _without_yaml(splits: Mapping[str, str]) -> YoloConfig:
+    """What a YAML file would say of these folders, but for the names of the classes."""
+    given = {split: [folder] for split, folder in given_splits(splits, "data.source.yolo.splits")}
+    return YoloConfig("", given, [], has_keypoints=False)
 
 
 class _LabelFiles:
@@ -134,7 +145,8 @@ def _objects(
     if isinstance(text, Fault):
         faults.append(text)
         return
-    found, wrong = parse_labels(text, len(config.class_names), keypoints=config.has_keypoints)
+    classes = config.class_names
+    found, wrong = parse_labels(text, len(classes) or MOST_CLASSES, keypoints=config.has_keypoints)
     faults += [Fault(path, row, reason, kind) for row, reason, kind in wrong]
     if wrong:
         unread[ImageRef(image)] = len(wrong)
@@ -142,7 +154,7 @@ def _objects(
         faults.append(Fault(path, 0, "names no object", "no_object"))
     name = below(root, image)
     for one in found:
-        label = config.class_names[one.label]
+        label = classes[one.label] if classes else str(one.label)
         yield Annotated(ImageRef(image), name, label, one.box, path, one.row)
 
 
