@@ -4,7 +4,8 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -12,11 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from loc_keras.config import Config
-from loc_keras.config_io import asked_keys, config_from_tree
-from loc_keras.config_model import BackboneConfig
+from loc_keras.config_io import asked_keys, config_from_tree, load_config
 from loc_keras.config_yaml import commented_yaml, value_text
 from loc_keras.data.measure import all_grey, count_several, measure
 from loc_keras.folder_reading import Reading, read_folder, source_tree
+from loc_keras.models.start import names_a_run
 from loc_keras.recipe import numbers
 from loc_keras.recipe.choose import choose
 from loc_keras.recipe.facts import Choice, Facts
@@ -24,6 +25,8 @@ from loc_keras.training.precision import cpu_has_bfloat16, device_summary
 from loc_keras.training.tensorboard import flat_settings
 
 _PAIR = 2
+CONFIG_FILE = "config.yaml"
+WEIGHTS = "model.backbone.weights"
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +76,7 @@ def plan_folder(
     reading = read_folder(folder, overrides, name=name, lenient=lenient)
     flat = flat_settings(reading.config.model_dump())
     asked = {key: flat[key] for key in asked_keys(overrides)}
-    chosen, notes = choose(_facts(reading, weights), minutes=minutes, asked=asked)
+    chosen, notes = choose(_facts(reading, asked.get(WEIGHTS)), minutes=minutes, asked=asked)
     choices = [*_source_choices(reading), *chosen, _on_error(reading)]
     tree: dict[str, Any] = {}
     for choice in choices:
@@ -145,8 +148,18 @@ def _facts(reading: Reading, weights: str | None) -> Facts:
         gpus=tuple(device["gpus"]),
         bfloat16=cpu_has_bfloat16(),
         weights=weights,
-        offered=BackboneConfig.model_fields["weights"].annotation != Literal["none"],
+        body=_body_of(weights),
     )
+
+
+def _body_of(weights: str | None) -> dict[str, Any]:
+    """Name, width and stem of the body of an earlier run; empty for weights of another kind."""
+    path = Path(weights or "none").expanduser()
+    file = (path if path.is_dir() else path.parent) / CONFIG_FILE
+    if not names_a_run(str(path)) or not file.is_file():
+        return {}
+    backbone = load_config(file).model.backbone
+    return {"name": backbone.name, "width": backbone.width, "stem": backbone.stem}
 
 
 def _source_choices(reading: Reading) -> list[Choice]:

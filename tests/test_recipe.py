@@ -205,17 +205,28 @@ def test_fine_tuning_is_for_given_weights_alone():
     tuned = values(facts(weights="file.keras"))
     assert tuned["model.backbone.weights"] == "file.keras"
     assert tuned["train.learning_rate"] == numbers.FINE_TUNING["train.learning_rate"]
-    plain = values(facts())
-    assert all(tuned[key] <= plain[key] for key in tuned if key.startswith("augment.a"))
+    assert tuned["model.backbone.width"] == 64  # torchvision's, which shared weights are for.
+    assert tuned["train.fine_tune.freeze_epochs"] == round(tuned["train.epochs"] / 4)
+    assert not any(key.startswith("train.fine_tune") for key in values(facts()))
+
+
+def test_weights_of_a_run_bring_its_body():
+    body = {"name": "resnet34", "width": 32, "stem": "small"}
+    tuned = values(facts(weights="runs/a", body=body))
+    assert {key: tuned[f"model.backbone.{key}"] for key in body} == body
+
+
+def test_another_body_has_no_width_to_choose():
+    choices, _ = choose(facts(), asked={"model.backbone.name": "applications/MobileNetV3Small"})
+    assert "model.backbone.width" not in [one.key for one in choices]
 
 
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"offered": True}, True),
-        ({"offered": False}, False),
-        ({"offered": True, "weights": "imagenet"}, False),
-        ({"offered": True, "images": 2_000}, False),
+        ({}, True),
+        ({"weights": "imagenet"}, False),
+        ({"images": 2_000}, False),
     ],
 )
 def test_pretrained_weights_are_recommended_for_few_images(changes, told):

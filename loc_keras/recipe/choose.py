@@ -32,7 +32,7 @@ def choose(
     side = _pictures(facts, chooser)
     width = _body(facts, chooser)
     tuned = fine_tuning(facts)
-    _augment(facts, chooser, tuned)
+    _augment(facts, chooser)
     notes = choose_training(
         facts,
         chooser,
@@ -69,13 +69,13 @@ def several_policy(several: int, annotated: int) -> str:
 
 
 def fine_tuning(facts: Facts) -> dict[str, Any]:
-    """Settings of `train` and `augment` that differ when a training starts from given weights.
+    """Settings that differ when a training starts from given weights.
 
     Args:
         facts: What was measured; `weights` is None for a start from random weights.
 
     Returns:
-        Values by key; empty for random weights. They are common practice, not measured here.
+        Values by key; empty for random weights.
     """
     if not facts.pretrained:
         return {}
@@ -137,10 +137,15 @@ def _body(facts: Facts, chooser: Chooser) -> int:
     width, why = numbers.WIDTHS[facts.device], f"for a {facts.device.upper()}"
     if facts.grey and not facts.gpus and not facts.pretrained:
         width, why = numbers.GREY_WIDTH, "grey pictures, on a CPU"
+    body = dict(facts.body)
     if facts.pretrained:
         chooser.pick("model.backbone.weights", facts.weights, "asked for")
-        width, why = numbers.PRETRAINED_WIDTH, "that of pretrained weights"
-    width = chooser.pick("model.backbone.width", width, why)
+        body = body or dict(numbers.SHARED_BODY)
+        width, why = body["width"], "that of the weights"
+        for key in ("name", "stem"):
+            chooser.pick(f"model.backbone.{key}", body[key], why)
+    if not chooser.asks_for_other_body():
+        width = chooser.pick("model.backbone.width", width, why)
     chooser.pick("model.dropout", numbers.DROPOUT, "against learning by heart")
     chooser.pick(
         "loss.distribution_weight", numbers.DISTRIBUTION_WEIGHT, "as in all measured recipes"
@@ -154,7 +159,7 @@ def _body(facts: Facts, chooser: Chooser) -> int:
     return int(width)
 
 
-def _augment(facts: Facts, chooser: Chooser, tuned: Mapping[str, Any]) -> None:
+def _augment(facts: Facts, chooser: Chooser) -> None:
     reason = _no_flip(facts.classes)
     chooser.pick("augment.flip", not reason, reason or "no class is told by its side")
     strength = "medium"
@@ -166,9 +171,8 @@ def _augment(facts: Facts, chooser: Chooser, tuned: Mapping[str, Any]) -> None:
     for name, value in numbers.AUGMENT[strength].items():
         if facts.grey and name in numbers.COLOUR_ONLY:
             continue
-        amount = min(value, tuned.get(f"augment.{name}", value))
-        if amount:
-            chooser.pick(f"augment.{name}", amount, why)
+        if value:
+            chooser.pick(f"augment.{name}", value, why)
 
 
 def _no_flip(classes: Mapping[str, int]) -> str:
@@ -183,7 +187,7 @@ def _no_flip(classes: Mapping[str, int]) -> str:
 
 
 def _weights_notes(facts: Facts) -> list[str]:
-    if facts.pretrained or not facts.offered or facts.images >= numbers.PRETRAINED_HELPS:
+    if facts.pretrained or facts.images >= numbers.PRETRAINED_HELPS:
         return []
     return [
         f"with fewer than {numbers.PRETRAINED_HELPS:,} images pretrained weights help: --weights "

@@ -20,6 +20,10 @@ class Chooser:
         self.choices.append(Choice(key, value, why))
         return value
 
+    def asks_for_other_body(self) -> bool:
+        """Whether the user named a body that is none of our ResNets, so that no width is chosen."""
+        return "/" in str(self._asked.get("model.backbone.name", ""))
+
 
 def step_of(table: tuple[tuple[float, float], ...], value: float) -> float:
     """The entry of the first row whose limit is above a value."""

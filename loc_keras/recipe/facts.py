@@ -26,7 +26,7 @@ class Facts:
         gpus: Names of the GPUs.
         bfloat16: Whether the CPU has units for bfloat16.
         weights: Pretrained weights that were asked for, or None.
-        offered: Whether there are pretrained weights to ask for.
+        body: `name`, `width` and `stem` of the body that the weights are of, where they say so.
     """
 
     images: int
@@ -44,7 +44,7 @@ class Facts:
     gpus: tuple[str, ...] = ()
     bfloat16: bool = False
     weights: str | None = None
-    offered: bool = False
+    body: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def device(self) -> str:

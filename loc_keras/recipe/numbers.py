@@ -4,6 +4,7 @@ What they rest on is in `docs/experiments.md`; what was not measured says so.
 """
 
 import math
+from typing import Any
 
 SMALL_SET = 1_000
 """Training images below which a set is small: much is held back, and augmentation is strong."""
@@ -107,12 +108,18 @@ GPU_IMAGES = 1_000.0
 GPU_SIDE = 224
 GPU_MOST = 5_000.0
 
-PRETRAINED_WIDTH = 64
+SHARED_BODY: dict[str, Any] = {"name": "resnet18", "width": 64, "stem": "imagenet"}
+"""The body that ImageNet weights, and files of weights, are for."""
+
 FINE_TUNING: dict[str, float] = {
     "train.learning_rate": 0.001,
-    "train.weight_decay": 0.01,
-    "augment.aspect": 0.1,
-    "augment.crop": 0.2,
+    "train.fine_tune.body_rate": 0.3,
+    "train.fine_tune.layer_decay": 0.7,
 }
-"""What differs when a training starts from given weights: common practice, not measured here. Of
-augmentations the weaker value counts."""
+"""What differs when a training starts from given weights: the recipe of `docs/transfer.md`."""
+
+FREEZE_SHARE = 0.25
+"""Share of the epochs in which only the heads learn, likewise."""
+
+STEADY_BATCH = 16
+"""Below this many images a step the statistics of batch normalisation stay as they came."""

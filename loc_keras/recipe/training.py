@@ -70,6 +70,8 @@ def choose_training(
     epochs = chooser.pick(
         "train.epochs", wanted, f"{minutes:g} min at some {speed:,.0f} images/s ({guess})"
     )
+    if tuned:
+        _fine_tune(chooser, tuned, epochs, batch)
     chooser.pick(
         "train.warmup_epochs",
         round(min(numbers.WARMUP_EPOCHS, numbers.WARMUP_SHARE * epochs), 2),
@@ -85,3 +87,18 @@ def choose_training(
     if taken > minutes * 1.1:
         notes.append(f"{epochs} epochs take longer than the {minutes:g} min of --minutes.")
     return notes
+
+
+def _fine_tune(chooser: Chooser, tuned: Mapping[str, Any], epochs: int, batch: int) -> None:
+    """How a body that knows something is trained on."""
+    rest = round(numbers.FREEZE_SHARE * epochs)
+    chooser.pick("train.fine_tune.freeze_epochs", rest, "the heads learn alone first")
+    for key, value in tuned.items():
+        if key.startswith("train.fine_tune."):
+            chooser.pick(key, value, "slower towards the pixels")
+    frozen = batch < numbers.STEADY_BATCH
+    chooser.pick(
+        "train.fine_tune.batch_norm",
+        "frozen" if frozen else "train",
+        f"batches of {batch} are {'too small' if frozen else 'large enough'} for its statistics",
+    )
