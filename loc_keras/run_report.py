@@ -69,6 +69,12 @@ def print_weights(console: Console, origin: WeightsOrigin) -> None:
         )
 
 
+def print_note(console: Console, sentence: str | None) -> None:
+    """Prints something the user should know, if there is something."""
+    if sentence:
+        console.print(f"note: {sentence}", highlight=False, soft_wrap=True)
+
+
 def write_start(folder: Path, config_text: str, policy: str, data: LocalizationData) -> None:
     """Writes what is known before training: config, environment, classes, rows left out."""
     (folder / "plots").mkdir()

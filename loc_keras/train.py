@@ -37,6 +37,7 @@ from loc_keras.serving.saved_model import export_saved_model, prove_writable
 from loc_keras.training import precision, run_folder
 from loc_keras.training.fit import fit_localizer
 from loc_keras.training.overfit import overfit_batch
+from loc_keras.training.phases import small_batch_warning
 from loc_keras.training.tensorboard import first_images
 
 PROBE_IMAGES = 8
@@ -85,6 +86,9 @@ def _train(args: argparse.Namespace, console: Console) -> int:
     start = start_from(config, data)
     run_report.print_weights(console, start.origin)
     localizer = localizer_from(config, data, start)
+    plan = plan_from(config, data)
+    if start.origin.weights != "none":
+        run_report.print_note(console, small_batch_warning(plan.batch_size, plan.fine_tune))
     if args.overfit_batch:
         return _overfit(args.overfit_batch, config, data, localizer, console)
     folder = (
@@ -98,7 +102,7 @@ def _train(args: argparse.Namespace, console: Console) -> int:
         localizer,
         train=data.train,
         val=val,
-        plan=plan_from(config, data),
+        plan=plan,
         losses=losses_from(config),
         folder=folder,
         extra_callbacks=board_from(config, data, localizer, folder),

@@ -106,7 +106,7 @@ def test_frozen_normalisation_stays_while_convolutions_learn(tmp_path):
     ]
     assert len(norms) == len(convolutions) == 20  # ResNet18: 17 on the way, 3 shortcuts.
     before, kernels = values(norms), values(convolutions)
-    fit_localizer(
+    result = fit_localizer(
         localizer,
         train=lambda step: noise().repeat(),
         val=noise(8),
@@ -117,6 +117,10 @@ def test_frozen_normalisation_stays_while_convolutions_learn(tmp_path):
     for old, new in zip(before, values(norms), strict=True):
         np.testing.assert_array_equal(old, new)
     assert all(np.any(a != b) for a, b in zip(kernels, values(convolutions), strict=True))
+    # Whoever trains the saved model on finds nothing frozen in it.
+    assert not any(norm.trainable for norm in norms)
+    saved = keras.saving.load_model(result.last_path)
+    assert len(saved.trainable_weights) == len(tiny().trainable_weights)
 
 
 def test_second_phase_goes_on_with_the_stream_the_history_and_the_moving_average(tmp_path):
