@@ -68,8 +68,8 @@ def _train(args: argparse.Namespace, console: Console) -> int:
     val = validation_set(data)
     run_report.print_data(console, data)
     weights = weights_from(config, data)
-    run_report.print_weights(console, weights.origin)
     localizer = localizer_from(config, data, weights)
+    run_report.print_weights(console, weights.origin)
     if args.overfit_batch:
         return _overfit(args.overfit_batch, config, data, localizer, console)
     folder = (

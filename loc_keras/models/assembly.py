@@ -10,6 +10,7 @@ from loc_keras.errors import ModelError
 from loc_keras.models.backbone import BLOCK_KINDS, STAGE_SIZES, resnet_maps
 from loc_keras.models.box_heads import BOX_HEADS
 from loc_keras.models.class_heads import CLASS_HEADS
+from loc_keras.models.preprocessing import NORMALIZATION
 
 Tensor = Any  # A Keras tensor; Keras has no public static type for it.
 
@@ -67,7 +68,7 @@ def build_localizer(
     x = layers.Normalization(
         mean=list(pixel_mean or [0.0] * channels),
         variance=list(pixel_variance or [255.0**2] * channels),
-        name="normalization",
+        name=NORMALIZATION,
         dtype="float32",
     )(images)
     stem_map, maps = resnet_maps(

@@ -2,6 +2,12 @@
 
 from dataclasses import dataclass
 
+import keras
+import numpy as np
+
+NORMALIZATION = "normalization"
+"""Name of the layer that subtracts the mean and divides by the deviation."""
+
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -31,3 +37,12 @@ IMAGENET = Preprocessing(
     deviation=(0.229 * 255, 0.224 * 255, 0.225 * 255),
 )
 """Of the torchvision and timm weights: mean and deviation of ImageNet's RGB pixels, 0..255."""
+
+
+def preprocessing_of(localizer: keras.Model) -> Preprocessing:
+    """Reads back how a localizer normalises its pixels."""
+    config = localizer.get_layer(NORMALIZATION).get_config()
+    return Preprocessing(
+        mean=tuple(float(value) for value in np.ravel(config["mean"])),
+        deviation=tuple(float(value) ** 0.5 for value in np.ravel(config["variance"])),
+    )
