@@ -8,11 +8,15 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from torch_resnet import seeded_images
+from safetensors.numpy import save_file
+from torch_resnet import seeded_images, seeded_state
 
 import loc_keras
 from loc_keras.errors import ModelError
+from loc_keras.models.hub_presets import PRESETS, read_hub_weights
 from loc_keras.models.initial_weights import InitialWeights, initial_weights
+from loc_keras.models.torch_names import torch_tensors
+from loc_keras.models.torch_weights import read_torch_weights
 
 BLOCKS = {
     "resnet18": ([2, 2, 2, 2], "basic_block"),
@@ -86,6 +90,24 @@ def test_features_are_those_of_kerashub(tmp_path, name, side, count):
     assert difference < 1e-4
 
 
+def test_a_folder_of_timm_is_converted_by_kerashub(tmp_path):
+    # As `imagenet` does for ResNet34, for which KerasHub fetches such a folder from timm.
+    pytest.importorskip("keras_hub", reason="needs KerasHub")
+    state = seeded_state({name: one.shape for name, one in torch_tensors("resnet34").items()})
+    save_file(state, tmp_path / "model.safetensors")
+    recipe = {"input_size": [3, 224, 224], "interpolation": "bicubic", "mean": MEAN, "std": STD}
+    config = {"architecture": "resnet34", "num_classes": 1000, "pretrained_cfg": recipe}
+    (tmp_path / "config.json").write_text(json.dumps(config), "utf-8")
+    theirs = read_hub_weights(str(tmp_path), "resnet34")
+    ours = read_torch_weights(tmp_path / "model.safetensors", "resnet34")
+    assert theirs.preprocessing.mean == pytest.approx([255 * m for m in MEAN])
+    assert theirs.sha256 == ours.sha256
+    assert set(theirs.by_layer) == set(ours.by_layer)
+    for name, arrays in ours.by_layer.items():
+        for one, other in zip(arrays, theirs.by_layer[name], strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
 def test_presets_of_another_network_are_refused(tmp_path):
     _, network = hub_network("resnet18", use_pre_activation=True)
     network.save_to_preset(str(tmp_path))
@@ -97,8 +119,6 @@ def test_presets_of_another_network_are_refused(tmp_path):
 
 def test_names_of_presets_are_those_that_kerashub_has():
     hub = pytest.importorskip("keras_hub", reason="needs KerasHub")
-    from loc_keras.models.hub_presets import PRESETS
-
     known = hub.models.ResNetBackbone.presets
     assert [PRESETS[name] in known for name in ("resnet18", "resnet50")] == [True, True]
     # There is no ResNet34 among them, or it should be used.
