@@ -47,6 +47,8 @@ def test_an_almost_empty_file_gives_the_defaults(load: Load) -> None:
     assert config.data.image_size is None
     assert config.data.channels is None
     assert config.model.backbone.width == 64
+    assert config.model.backbone.weights == "none"
+    assert config.model.backbone.stochastic_depth == 0
     assert config.model.bbox_head == "distribution"
     assert config.loss.bbox == "diou"
     assert config.augment.flip is False
@@ -119,7 +121,8 @@ def test_keys_that_scripts_rely_on_exist() -> None:
     keys = dict(every_key(Config))
     promised = """
         data.source.format data.source.path data.image_size model.backbone.name
-        model.backbone.width model.backbone.stem model.backbone.weights model.bbox_head
+        model.backbone.width model.backbone.stem model.backbone.weights
+        model.backbone.stochastic_depth model.bbox_head
         loss.bbox loss.bbox_weight loss.softmax_weight train.epochs train.batch_size
         train.learning_rate train.seed train.precision train.deterministic export.dir
     """
@@ -236,7 +239,7 @@ def test_file_that_is_no_config(load: Load, text: str, expected: str) -> None:
         (
             "model: {backbone: {q: 1}}",
             "unknown key 'model.backbone.q'; 'model.backbone' has the keys name, width, stem, "
-            "weights.",
+            "weights, stochastic_depth.",
         ),
         (
             "data: {source: {csv: {splits: {valid: {csv: x}}}}}",
@@ -514,7 +517,8 @@ def test_override_without_key_or_value(load: Load, text: str) -> None:
         ("train.epochs.x=3", "'train.epochs' holds a value and has no keys of its own."),
         (
             "model.backbone=resnet18",
-            "'model.backbone' is a section; set one of its keys: name, width, stem, weights.",
+            "'model.backbone' is a section; set one of its keys: name, width, stem, weights, "
+            "stochastic_depth.",
         ),
         ("train.epochs=abc", "train.epochs must be a whole number; got the text 'abc'."),
         ("train.epochs=0", "train.epochs must be at least 1; got 0."),

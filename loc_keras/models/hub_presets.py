@@ -14,6 +14,7 @@ import numpy as np
 
 from loc_keras.errors import ModelError
 from loc_keras.models.backbone import BLOCK_KINDS, STAGE_SIZES
+from loc_keras.models.fault_words import first_line
 from loc_keras.models.preprocessing import IMAGENET, Preprocessing
 from loc_keras.models.torch_names import torch_tensors
 
@@ -27,7 +28,7 @@ PRESETS = MappingProxyType(
 )
 """KerasHub's name for the ImageNet weights of a body."""
 
-INSTALL = 'pip install "keras-hub>=0.32,<0.33"'
+INSTALL = "python -m pip install -r requirements-hub.txt"
 
 # The files in which a preset's numbers stand, KerasHub's own and timm's.
 _WEIGHTS_FILES = ("model.weights.h5", "model.safetensors")
@@ -73,13 +74,13 @@ def read_hub_weights(preset: str, body: str) -> HubWeights:
     except ImportError as error:
         raise ModelError(
             f"model.backbone.weights: KerasHub, which reads the preset {preset}, is not there "
-            f"({_first_line(error)}); install it with {INSTALL}, or give the weights as a "
+            f"({first_line(error)}); install it with {INSTALL}, or give the weights as a "
             ".safetensors file."
         ) from error
     try:
         network = keras_hub.models.Backbone.from_preset(preset, dtype="float32")
     except Exception as error:  # KerasHub raises errors of many kinds, also those of its hubs.
-        reason = f"({type(error).__name__}: {_first_line(error)})"
+        reason = f"({type(error).__name__}: {first_line(error)})"
         if local:
             raise ModelError(
                 f"{preset} cannot be read as a KerasHub preset {reason}; write it again with "
@@ -174,8 +175,3 @@ def _sha256(folder: Path) -> str | None:
             with (folder / name).open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
     return None
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__

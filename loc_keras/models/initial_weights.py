@@ -119,4 +119,4 @@ def _refuse_unshared(name: str, width: int, stem: str, channels: int, what: str)
     if channels != SHARED_CHANNELS:
         wrong.append(f"data.channels: {SHARED_CHANNELS} (the images have {channels})")
     if wrong:
-        raise ModelError(f"{what} need {' and '.join(wrong)}; set it, or weights to none.")
+        raise ModelError(f"{what} need {' and '.join(wrong)}; set that, or weights: none.")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,14 +12,11 @@ import numpy as np
 from loc_keras.errors import ModelError
 from loc_keras.models.backbone import BLOCK_KINDS, STAGE_SIZES, STEM_KERNELS
 from loc_keras.models.body_layers import BODY_NAME, body_layers
-from loc_keras.models.preprocessing import Preprocessing
-from loc_keras.models.safetensors_file import listed
+from loc_keras.models.fault_words import first_line, listed
+from loc_keras.models.preprocessing import NORMALIZATION, Preprocessing, preprocessing_of
 
 BEST_MODEL = "best.keras"
 """The file of a run folder whose body is taken."""
-
-NORMALIZATION = "normalization"
-"""The layer of a localizer that normalises its pixels."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ class RunWeights:
         if extra:
             faults.append(f"it has {listed(extra, 'layer')} that the new body has not")
         if other:
-            faults.append(f"{listed(other, 'layer')} have another shape")
+            faults.append(f"it has {listed(other, 'layer')} of another shape")
         return (
             f"the body of {self.path} is {self.description}, and the new one is another: "
             f"{'; '.join(faults)}; give model.backbone the same name, width and stem."
@@ -108,16 +106,20 @@ def read_run_weights(path: Path, channels: int) -> RunWeights:
         ModelError: if it cannot be opened, is no localizer, or sees images of other channels.
     """
     file = path / BEST_MODEL if path.is_dir() else path
+    if not zipfile.is_zipfile(file):
+        raise ModelError(
+            f"{file} is not a whole .keras file; give the run folder or the .keras file of a "
+            "finished training."
+        )
     try:
         localizer = keras.saving.load_model(file, compile=False)
     except Exception as error:  # Keras raises errors of many kinds for a file that is broken.
         raise ModelError(
-            f"{file} cannot be opened as a saved localizer ({_first_line(error)}); give the run "
+            f"{file} cannot be opened as a saved localizer ({first_line(error)}); give the run "
             "folder or the .keras file of a finished training."
         ) from error
     layers = [layer for layer in body_layers(localizer) if layer.weights]
-    normalization = next((one for one in localizer.layers if one.name == NORMALIZATION), None)
-    if not layers or normalization is None:
+    if not layers or NORMALIZATION not in {layer.name for layer in localizer.layers}:
         raise ModelError(
             f"{file} is a Keras model, but no localizer of this package: it has no body whose "
             "weights could be taken; give the run folder of a localizer."
@@ -125,8 +127,8 @@ def read_run_weights(path: Path, channels: int) -> RunWeights:
     trained_on = localizer.input_shape[-1]
     if trained_on != channels:
         raise ModelError(
-            f"the body of {file} takes images of {trained_on} channels, and these have {channels}; "
-            f"set data.channels: {trained_on}."
+            f"the body of {file} was trained with data.channels: {trained_on}, and these images "
+            f"have {channels}; set it to {trained_on}."
         )
     with file.open("rb") as opened:
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
@@ -134,7 +136,7 @@ def read_run_weights(path: Path, channels: int) -> RunWeights:
         path=file,
         layers=[_body_layer(layer) for layer in layers],
         description=_description(localizer),
-        preprocessing=_preprocessing(normalization),
+        preprocessing=preprocessing_of(localizer),
         source=_source(file),
         licence="unknown",
         sha256=digest,
@@ -143,15 +145,6 @@ def read_run_weights(path: Path, channels: int) -> RunWeights:
 
 def _body_layer(layer: keras.layers.Layer) -> BodyLayer:
     return BodyLayer(layer.name, type(layer).__name__, layer.get_weights())
-
-
-def _preprocessing(normalization: keras.layers.Normalization) -> Preprocessing:
-    mean = np.ravel(keras.ops.convert_to_numpy(normalization.mean))
-    variance = np.ravel(keras.ops.convert_to_numpy(normalization.variance))
-    return Preprocessing(
-        tuple(float(value) for value in mean),
-        tuple(float(value) for value in np.sqrt(variance.astype(np.float64))),
-    )
 
 
 def _description(localizer: keras.Model) -> str:
@@ -187,8 +180,3 @@ def _source(file: Path) -> str:
         f"the run {folder.parent.name}/{folder.name} ({file.name}), trained on {images:,} images "
         f"(fingerprint {fingerprint[:12]})"
     )
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__

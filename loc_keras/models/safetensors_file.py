@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from loc_keras.errors import ModelError
+from loc_keras.models.fault_words import listed
 
 PICKLE_SUFFIXES = (".pth", ".pt", ".bin", ".pkl", ".pickle", ".ckpt", ".tar")
 """Ends of the names of files that PyTorch writes by pickling."""
@@ -99,12 +100,6 @@ def refuse_pickle(path: Path) -> None:
             "there, so only safetensors files are taken; convert it where you trust it, with "
             f"PyTorch installed: {CONVERT}"
         )
-
-
-def listed(names: list[str], noun: str, most: int = 3) -> str:
-    """A count and the first few names: "5 tensors (a, b, c and 2 more)"."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return f"{len(names)} {noun}{'s' * (len(names) != 1)} ({', '.join(names[:most])}{more})"
 
 
 def _common_prefix(names: list[str]) -> str:

@@ -8,8 +8,9 @@ import numpy as np
 
 from loc_keras.errors import ModelError
 from loc_keras.models.backbone import STAGE_SIZES
+from loc_keras.models.fault_words import listed
 from loc_keras.models.preprocessing import IMAGENET, Preprocessing
-from loc_keras.models.safetensors_file import TensorFile, listed, read_safetensors
+from loc_keras.models.safetensors_file import TensorFile, read_safetensors
 from loc_keras.models.torch_names import TorchTensor, torch_tensors
 
 # The classifier, which is ours to learn, and a counter that PyTorch keeps for itself.
