@@ -29,7 +29,7 @@ from loc_keras.models.preprocessing import (
 from loc_keras.serving.saved_model import export_saved_model
 from loc_keras.training.model import training_model
 
-# Parameters without the top, as model summaries in many tutorials show them: nothing is cut off.
+# Parameters without the top, as model summaries in many tutorials show them: nothing is lost.
 KNOWN = {"ResNet50": 23_587_712, "VGG16": 14_714_688, "MobileNetV2": 2_257_984}
 SMALL = "applications/MobileNetV3Small"
 
