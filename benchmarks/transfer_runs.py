@@ -20,7 +20,8 @@ from loc_keras.data.localization_data import LocalizationData
 from loc_keras.data.records import Records
 from loc_keras.data.resolve import DatasetRecords
 from loc_keras.data.splits import grouped_split, stratified_split
-from loc_keras.from_config import localizer_from, losses_from, plan_from
+from loc_keras.from_config import losses_from, plan_from
+from loc_keras.model_from_config import localizer_from
 from loc_keras.models.body_layers import body_layers
 from loc_keras.training.fit import FitPlan, compiled_training_model
 from loc_keras.training.measure import answer_function, collect_answers, figures

@@ -20,12 +20,9 @@ from loc_keras.data.file_data import build_file_data
 from loc_keras.data.image_header import HeaderError
 from loc_keras.data.load_records import Checked, SplitRule, load_records
 from loc_keras.data.localization_data import LocalizationData
-from loc_keras.data.moments import pixel_moments
 from loc_keras.data.readers.registry import read_annotations
 from loc_keras.data.resolve import DatasetRecords, ResolveRules
 from loc_keras.errors import DataError
-from loc_keras.models.assembly import build_localizer
-from loc_keras.models.start import Start, find_start
 from loc_keras.report.run_pictures import panel_picture
 from loc_keras.training.fit import FitPlan
 from loc_keras.training.phases import FineTune
@@ -39,9 +36,6 @@ from loc_keras.training.tensorboard import (
 
 PANEL_IMAGES = 8
 """Validation images that TensorBoard shows each epoch."""
-
-MOMENT_IMAGES = 4096
-"""Training images from which the pixels' mean and deviation are measured, at the least."""
 
 
 def annotations_from(config: Config) -> Annotations:
@@ -203,63 +197,6 @@ def validation_set(data: LocalizationData) -> tf.data.Dataset:
     if data.val is None:
         raise DataError("no image is left for validation; raise data.split.val above 0.")
     return data.val
-
-
-def start_from(config: Config, data: LocalizationData) -> Start:
-    """Finds the body that the config names and the weights that it starts from.
-
-    Raises:
-        ModelError: If they are not there, broken, or made for another body.
-    """
-    backbone = config.model.backbone
-    return find_start(
-        backbone.name,
-        width=backbone.width,
-        stem=backbone.stem,
-        weights=backbone.weights,
-        image_shape=data.image_shape,
-    )
-
-
-def localizer_from(
-    config: Config, data: LocalizationData, start: Start | None = None
-) -> keras.Model:
-    """Builds the model, with the mean and deviation inside that its first weights were trained on.
-
-    Where these are random, the mean and deviation are those of the training images.
-
-    Args:
-        config: The config.
-        data: The data it is to be trained on.
-        start: What `start_from` gives, where it is there already.
-    """
-    start = start or start_from(config, data)
-    pixels = start.preprocessing
-    mean, variance = (pixels.mean, pixels.variance) if pixels else _measured_moments(config, data)
-    backbone = config.model.backbone
-    localizer = build_localizer(
-        image_shape=data.image_shape,
-        num_classes=len(data.class_names),
-        backbone=backbone.name,
-        width=backbone.width,
-        stem=backbone.stem,
-        stochastic_depth=backbone.stochastic_depth,
-        bbox_head=config.model.bbox_head,
-        class_head=config.model.class_head,
-        dropout=config.model.dropout,
-        pixel_mean=mean,
-        pixel_variance=variance,
-        body=start.body,
-    )
-    start.load(localizer)
-    return localizer
-
-
-def _measured_moments(config: Config, data: LocalizationData) -> tuple[list[float], list[float]]:
-    batch = config.train.batch_size
-    steps = min(data.steps_per_epoch, max(1, -(-MOMENT_IMAGES // batch)))
-    mean, variance = pixel_moments(data.train(0), steps)
-    return [float(value) for value in mean], [float(value) for value in variance]
 
 
 def resize_rule(config: Config) -> str:

@@ -25,13 +25,12 @@ from loc_keras.from_config import (
     board_from,
     data_from,
     export_base,
-    localizer_from,
     losses_from,
     plan_from,
     resize_rule,
-    start_from,
     validation_set,
 )
+from loc_keras.model_from_config import localizer_from, start_from
 from loc_keras.models.other_bodies import refuse_unknown_body
 from loc_keras.serving.saved_model import export_saved_model, prove_writable
 from loc_keras.training import precision, run_folder

@@ -335,17 +335,28 @@ def test_wrong_type(load: Load, text: str, expected: str) -> None:
         ),
         (
             "model: {backbone: {name: resnet81}}",
-            "model.backbone.name must be 'resnet18', 'applications/<name>' or 'hub/<preset>'; got "
+            "model.backbone.name must be 'resnet18', 'resnet34', 'resnet50', 'applications/<name>' "
+            "or 'hub/<preset>'; got "
             "the text 'resnet81'; did you mean 'resnet18'?",
         ),
         (
+            "train: {fine_tune: {body_rate: 0}}",
+            "train.fine_tune.body_rate must be more than 0; got 0.",
+        ),
+        (
+            "train: {epochs: 3, fine_tune: {freeze_epochs: 4}}",
+            "train: fine_tune.freeze_epochs (4) must not exceed epochs (3).",
+        ),
+        (
             "model: {backbone: {name: MobileNetV3Small}}",
-            "model.backbone.name must be 'resnet18', 'applications/<name>' or 'hub/<preset>'; got "
+            "model.backbone.name must be 'resnet18', 'resnet34', 'resnet50', 'applications/<name>' "
+            "or 'hub/<preset>'; got "
             "the text 'MobileNetV3Small'.",
         ),
         (
             "model: {backbone: {name: hub/}}",
-            "model.backbone.name must be 'resnet18', 'applications/<name>' or 'hub/<preset>'; got "
+            "model.backbone.name must be 'resnet18', 'resnet34', 'resnet50', 'applications/<name>' "
+            "or 'hub/<preset>'; got "
             "the text 'hub/'.",
         ),
         (

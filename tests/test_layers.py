@@ -33,7 +33,7 @@ DOORS = _room(
     *("train", "evaluate", "predict", "export", "check", "convert", "digits"),
     # What doors share stands beside them: it may know the config, and nothing below may use it.
     *("command_line", "data_arguments", "folder_plan", "folder_reading", "from_config"),
-    "run_report",
+    *("model_from_config", "run_report"),
 )
 ROOMS = (
     DOORS,

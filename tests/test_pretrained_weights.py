@@ -24,7 +24,7 @@ from torch_resnet import (
 from loc_keras.config import Config
 from loc_keras.data.localization_data import LocalizationData
 from loc_keras.errors import ModelError
-from loc_keras.from_config import localizer_from
+from loc_keras.model_from_config import localizer_from
 from loc_keras.models.initial_weights import InitialWeights, initial_weights
 from loc_keras.models.origin import random_weights
 from loc_keras.models.safetensors_file import CONVERT
