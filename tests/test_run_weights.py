@@ -86,9 +86,7 @@ def test_another_body_is_refused_in_words_of_the_config(run, changes, words):
 
 
 def test_other_channels_are_refused(run):
-    with pytest.raises(
-        ModelError, match=r"data.channels: 1, and these images have 3; set it to 1\."
-    ):
+    with pytest.raises(ModelError, match=r"channels: 1, and these images have 3; set it to 1\."):
         start(run, channels=3)
 
 
