@@ -22,10 +22,10 @@ from loc_keras.training.model import (
     TrainingModel,
     compile_localizer,
     training_model,
-    with_training_targets,
 )
 from loc_keras.training.optimizer import learning_rate_schedule, make_optimizer
 from loc_keras.training.progress import progress_style
+from loc_keras.training.targets import with_targets
 from loc_keras.training.tensorboard import step_scalars
 
 
@@ -49,6 +49,7 @@ class FitPlan:
         monitor: figure that chooses the best checkpoint.
         early_stopping_patience: epochs without a better monitor before stopping, or None.
         validate_every_steps: steps between validations within an epoch, or None.
+        background: index of the class of images without an object, or None where all show one.
     """
 
     epochs: int
@@ -66,6 +67,7 @@ class FitPlan:
     monitor: str = "val_score"
     early_stopping_patience: int | None = None
     validate_every_steps: int | None = None
+    background: int | None = None
 
 
 @dataclass(frozen=True)
@@ -142,8 +144,8 @@ def fit_localizer(
         callbacks.insert(0, keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
     names = list(model.output)
     model.fit(
-        _with_targets(train, names),
-        validation_data=_with_targets(val, names),
+        with_targets(train, names, background=plan.background is not None),
+        validation_data=with_targets(val, names, background=plan.background is not None),
         epochs=plan.epochs,
         steps_per_epoch=plan.steps_per_epoch,
         callbacks=callbacks,
@@ -161,10 +163,6 @@ def fit_localizer(
         best_epoch=checkpoints.best_epoch,
         history=history.rows,
     )
-
-
-def _with_targets(dataset: tf.data.Dataset, names: Sequence[str]) -> tf.data.Dataset:
-    return dataset.map(lambda images, targets: (images, with_training_targets(targets, names)))
 
 
 def _within_epoch(
@@ -194,7 +192,7 @@ def _within_epoch(
     answer = answer_function(localizer)
 
     def measure() -> Mapping[str, float]:
-        return figures(collect_answers(answer, val))
+        return figures(collect_answers(answer, val), plan.background)
 
     return [WithinEpochValidation(plan.validate_every_steps, measure, report)]
 

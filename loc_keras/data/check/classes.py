@@ -23,7 +23,10 @@ _MOST_HINTS = 100
 
 
 def class_findings(
-    objects: Sequence[CheckedObject], class_names: Sequence[str] | None, splits: Sequence[Split]
+    objects: Sequence[CheckedObject],
+    class_names: Sequence[str] | None,
+    splits: Sequence[Split],
+    background: str | None = None,
 ) -> list[Finding]:
     """What is wrong with labels and the size of classes.
 
@@ -31,9 +34,10 @@ def class_findings(
         objects: All objects.
         class_names: The classes that may occur, or None for those of the training split.
         splits: Splits that the data set gives and that hold objects.
+        background: Class of images without an object, or None.
     """
     counts = Counter(thing.one.label for thing in objects)
-    names = known_classes(objects, class_names)
+    names = known_classes(objects, class_names, background)
     index_of = class_indices(names)
     indices = {label: class_index(label, index_of) for label in counts}
     unknown = _hints([label for label in counts if indices[label] is None], names)
@@ -57,11 +61,16 @@ def class_findings(
     return found + _balance(objects, names, indices, splits)
 
 
-def known_classes(objects: Sequence[CheckedObject], class_names: Sequence[str] | None) -> list[str]:
+def known_classes(
+    objects: Sequence[CheckedObject],
+    class_names: Sequence[str] | None,
+    background: str | None = None,
+) -> list[str]:
     """Classes by index: those given, or else those that training infers."""
     if class_names:
         return list(class_names)
-    return infer_class_names({thing.one.label for thing in objects if thing.split == "train"})
+    labels = {thing.one.label for thing in objects if thing.split == "train"}
+    return infer_class_names(labels, background)
 
 
 def class_meant(names: Sequence[str]) -> Callable[[str], Hashable]:
