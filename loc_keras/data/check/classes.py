@@ -58,7 +58,7 @@ def class_findings(
                 f"({counts[other]})"
             )
             found.append(_finding(thing, "class_spelling", words))
-    return found + _balance(objects, names, indices, splits)
+    return found + _balance(objects, names, indices, splits, background)
 
 
 def known_classes(
@@ -136,6 +136,7 @@ def _balance(
     names: Sequence[str],
     indices: Mapping[str, int | None],
     splits: Sequence[Split],
+    background: str | None,
 ) -> list[Finding]:
     counts = {split: [0] * len(names) for split in splits}
     for thing in objects:
@@ -148,16 +149,18 @@ def _balance(
     if len(present) > 1:
         (high, most), (low, least) = max(present), min(present)
         if high > IMBALANCE * low:
-            words = f"class {most!r} has {high} objects in train, {least!r} has {low}"
+            noun = "images" if most == background else "objects"
+            words = f"class {most!r} has {high} {noun} in train, {least!r} has {low}"
             found.append(Finding("class_imbalance", "", 0, words))
     for index, name in enumerate(names):
+        noun = "image" if name == background else "object"
         total = sum(count[index] for count in counts.values())
         empty = [split for split in splits if not counts[split][index]]
         if total < FEWEST:
-            words = f"class {name!r} has {total} objects in all"
+            words = f"class {name!r} has {total} {noun}s in all"
             found.append(Finding("class_rare", "", 0, words))
         elif empty:
-            words = f"class {name!r} has no object in {' and '.join(empty)}"
+            words = f"class {name!r} has no {noun} in {' and '.join(empty)}"
             found.append(Finding("class_absent", "", 0, words))
     return found
 
