@@ -10,6 +10,7 @@ from loc_keras.errors import ModelError
 from loc_keras.models.backbone import STAGE_SIZES, resnet_maps
 from loc_keras.models.box_heads import BOX_HEADS
 from loc_keras.models.class_heads import CLASS_HEADS
+from loc_keras.models.one_class import certainty
 
 Tensor = Any  # A Keras tensor; Keras has no public static type for it.
 
@@ -80,4 +81,6 @@ def _class_probabilities(features: Tensor, num_classes: int, dropout: float) -> 
     if dropout:
         features = layers.Dropout(dropout, name="softmax_dropout")(features)
     logits = layers.Dense(num_classes, name="softmax_logits", dtype="float32")(features)
+    if num_classes == 1:
+        return layers.Activation(certainty, name="softmax", dtype="float32")(logits)
     return layers.Softmax(name="softmax", dtype="float32")(logits)
