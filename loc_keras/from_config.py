@@ -11,10 +11,11 @@ import tensorflow as tf
 
 from loc_keras.config import Config
 from loc_keras.data.annotations import Annotations
+from loc_keras.data.background import with_background
 from loc_keras.data.check.catalogue import count_by_kind, kind_of
 from loc_keras.data.check.lost import lost_images, refused_objects
 from loc_keras.data.check.run import CheckResult, quick_check
-from loc_keras.data.class_names import read_class_names
+from loc_keras.data.class_names import read_class_names, with_class
 from loc_keras.data.digits_data import build_digits_data
 from loc_keras.data.file_data import build_file_data
 from loc_keras.data.image_header import HeaderError
@@ -41,6 +42,8 @@ PANEL_IMAGES = 8
 def annotations_from(config: Config) -> Annotations:
     """Reads the annotation files that the config names, without judging them.
 
+    Images without an object are those of a class where the config names one.
+
     Raises:
         DataError: If there are none, as for digits, or they cannot be read.
     """
@@ -59,7 +62,9 @@ def annotations_from(config: Config) -> Annotations:
             "data.source.inclusive_pixels is true, but the boxes are fractions of the image, not "
             "px; set it to null."
         )
-    return found
+    if source.background is None:
+        return found
+    return with_background(found, source.background, rules_from(config).class_names)
 
 
 def checked_from(config: Config, annotations: Annotations) -> CheckResult:
@@ -120,6 +125,8 @@ def rules_from(config: Config) -> ResolveRules:
     names = source.class_names
     if source.class_names_file is not None:
         names = tuple(read_class_names(_root(config), source.class_names_file))
+    if names is not None and source.background is not None:
+        names = tuple(with_class(names, source.background))
     return ResolveRules(
         several=source.several,
         crop_margin=source.crop_margin,
@@ -127,6 +134,7 @@ def rules_from(config: Config) -> ResolveRules:
         exif=source.exif,
         boxes_on=source.boxes_on,
         class_names=names,
+        background=source.background,
     )
 
 
@@ -214,6 +222,7 @@ def plan_from(config: Config, data: LocalizationData) -> FitPlan:
         steps_per_epoch=train.steps_per_epoch or data.steps_per_epoch,
         batch_size=train.batch_size,
         val_images=data.sizes["val"],
+        background=data.background,
         learning_rate=train.learning_rate,
         optimizer=train.optimizer,
         weight_decay=train.weight_decay,
@@ -244,7 +253,7 @@ def board_from(
 ) -> list[keras.callbacks.Callback]:
     """What TensorBoard shows of a run beside its scalars: graph, pictures, settings."""
     board = folder / "tensorboard"
-    draw = partial(panel_picture, class_names=data.class_names)
+    draw = partial(panel_picture, class_names=data.class_names, background=data.background)
     return [
         InferenceGraph(localizer, board),
         ImagePanel(localizer, board, validation_set(data), PANEL_IMAGES, draw),

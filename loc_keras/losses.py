@@ -106,7 +106,7 @@ def class_cross_entropy(
     Args:
         labels: (...) or (..., 1) class numbers of any numeric dtype, or (..., K) with a share for
             each class, which sum to 1. A number outside 0..K - 1 has no class of its own and costs
-            only the smoothed part.
+            only the smoothed part. With a single class there is nothing to learn: the loss is 0.
         probabilities: (..., K), floating point.
         label_smoothing: Between 0 (none) and 1 (uniform targets).
 
@@ -119,6 +119,9 @@ def class_cross_entropy(
     probabilities = ops.convert_to_tensor(probabilities)
     labels = ops.convert_to_tensor(labels)
     num_classes = probabilities.shape[-1]
+    if num_classes == 1:
+        # Not a constant, so that every weight keeps a gradient, and NaN stays NaN.
+        return 0 * ops.squeeze(probabilities, -1)
     if is_shared(labels, probabilities):
         shares = ops.cast(labels, probabilities.dtype)
     else:

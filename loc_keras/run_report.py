@@ -14,13 +14,14 @@ from loc_keras.atomic_file import write_text
 from loc_keras.data.localization_data import LocalizationData
 from loc_keras.models.origin import WeightsOrigin
 from loc_keras.models.preprocessing import preprocessing_of
+from loc_keras.report.gallery_choice import choose_examples
 from loc_keras.report.run_pictures import (
-    gallery_choice,
+    GALLERY_IMAGES,
     save_run_architecture,
     save_run_curves,
     save_split_gallery,
 )
-from loc_keras.report.table import print_metrics
+from loc_keras.report.table import classes_words, print_metrics
 from loc_keras.serving.model_card import CARD_FILE, model_card
 from loc_keras.training.fit import FitResult
 from loc_keras.training.measure import Answers, answer_function, collect_answers, figures
@@ -48,8 +49,15 @@ def print_data(console: Console, data: LocalizationData, *, listed: bool = True)
     )
     height, width, channels = data.image_shape
     console.print(
-        f"data: {sizes} images of {height} x {width} x {channels}, {len(data.class_names)} classes"
+        f"data: {sizes} images of {height} x {width} x {channels}, "
+        f"{classes_words(data.class_names)}"
     )
+    if len(data.class_names) == 1:
+        console.print(
+            f"note: {data.class_names[0]} is the only class: the model has only to find it.",
+            highlight=False,
+            soft_wrap=True,
+        )
     for note in data.notes:
         console.print(f"note: {note}", highlight=False, soft_wrap=True)
     if data.skipped:
@@ -101,13 +109,15 @@ def finish_run(folder: Path, best: keras.Model, data: LocalizationData, name: st
         for split, dataset in splits.items()
         if dataset is not None
     }
-    measured: Measured = {split: figures(found) for split, found in answers.items()}
+    measured: Measured = {
+        split: figures(found, data.background) for split, found in answers.items()
+    }
     # Written before anything is drawn: a picture that fails must not cost the figures.
     write_json(folder / "metrics.json", measured)
-    save_run_curves(folder, name)
+    save_run_curves(folder, name, len(data.class_names))
     save_run_architecture(best, folder)
     for split, found in answers.items():
-        _draw_gallery(folder, split, splits[split], found, data.class_names)
+        _draw_gallery(folder, split, splits[split], found, data)
     return measured
 
 
@@ -180,17 +190,26 @@ def print_overfit(console: Console, found: OverfitResult, images: int) -> None:
 
 
 def _draw_gallery(
-    folder: Path, split: str, dataset: tf.data.Dataset, answers: Answers, class_names: list[str]
+    folder: Path, split: str, dataset: tf.data.Dataset, answers: Answers, data: LocalizationData
 ) -> None:
-    chosen = gallery_choice(answers.ious)
+    label = data.background
+    chosen, title = choose_examples(
+        answers.ious,
+        split,
+        GALLERY_IMAGES,
+        background=None if label is None else answers.probabilities[:, label],
+        empty=None if label is None else answers.labels == label,
+        one_class=len(data.class_names) == 1,
+    )
     save_split_gallery(
         folder,
         split,
         _images_at(dataset, chosen),
         {"softmax": answers.labels[chosen], "bbox": answers.boxes[chosen]},
         {"softmax": answers.probabilities[chosen], "bbox": answers.boxes_pred[chosen]},
-        answers.ious,
-        class_names,
+        data.class_names,
+        title=title,
+        background=label,
     )
 
 

@@ -147,6 +147,7 @@ def _overfit(
         steps=steps,
         learning_rate=config.train.learning_rate,
         losses=losses_from(config),
+        background=data.background,
     )
     run_report.print_overfit(console, found, len(batch[0]))
     return 0 if found.passed else 1

@@ -257,5 +257,7 @@ def test_a_crop_alone_never_falls_back():
     draws = np.where(draws < 0.5, 0.0, np.float32(1 - 2**-24))  # The ends of every range.
     named, size = Draws(tf.constant(draws), draw_names(options)), (HEIGHT, WIDTH)
     maps, _ = choose_maps(tf.constant(boxes), named, size, options)
-    candidates = random_maps(to_centred(tf.constant(boxes), size), named, size, options)
+    candidates = random_maps(
+        to_centred(tf.constant(boxes), size), tf.zeros(len(boxes), bool), named, size, options
+    )
     np.testing.assert_array_equal(maps, candidates[:, 0])

@@ -120,8 +120,8 @@ def test_every_key_is_documented() -> None:
 def test_keys_that_scripts_rely_on_exist() -> None:
     keys = dict(every_key(Config))
     promised = """
-        data.source.format data.source.path data.image_size model.backbone.name
-        model.backbone.width model.backbone.stem model.backbone.weights
+        data.source.format data.source.path data.source.background data.image_size
+        model.backbone.name model.backbone.width model.backbone.stem model.backbone.weights
         model.backbone.stochastic_depth model.bbox_head
         loss.bbox loss.bbox_weight loss.softmax_weight train.epochs train.batch_size
         train.learning_rate train.seed train.precision train.deterministic export.dir
@@ -431,6 +431,11 @@ def test_out_of_range(load: Load, text: str, expected: str) -> None:
         (
             "data: {source: {class_names: []}}",
             "data.source.class_names names no class; list at least one, or write null; got [].",
+        ),
+        (
+            "data: {source: {format: gtsrb, path: signs, background: none}}",
+            "data.source: format gtsrb cannot name images without an object, so background must "
+            "be null; csv, voc, coco, yolo, tfrecord, tfds can.",
         ),
         (
             "data: {split: {val: 0.5, test: 0.5}}",

@@ -124,6 +124,7 @@ def test_fields(prepared, tmp_path, no_network):
     assert (found.units, found.exact) == ("fraction", True)
     (empty,) = found.faults
     assert (empty.kind, empty.reason) == ("no_object", "names no object")
+    assert [(one.split, one.name, one.fault) for one in found.empty] == [("train", "c.png", empty)]
     shard = f"{prepared}/small_boxes/1.2.0/small_boxes-train.tfrecord-00000-of-00001"
     rows = {one.name: one.row for one in found.objects["train"]}
     assert {*rows.values(), empty.row} == {1, 2, 3}

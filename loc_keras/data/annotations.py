@@ -62,6 +62,8 @@ class Annotated(NamedTuple):
         size: (width, height) in px that the annotation declares for the image, or None.
         group: Images that must not be parted by a split share it, beside what their bytes say;
             `""` for none.
+        empty: Whether it stands for an image without an object: then the box is `EMPTY_BOX` and
+            the label that of the background.
     """
 
     image: ImageRef
@@ -70,6 +72,30 @@ class Annotated(NamedTuple):
     box: tuple[float, float, float, float]
     file: str
     row: int
+    size: tuple[int, int] | None = None
+    group: str = ""
+    empty: bool = False
+
+
+class EmptyImage(NamedTuple):
+    """An image of which the annotations say that it shows no object.
+
+    Attributes:
+        split: The split it stands in.
+        image: The image.
+        name: The image as the annotation names it.
+        fault: How it is told where such images are left out; it is among the faults as well.
+        label: Class as written, or `""` where none is: only an image without a class, or of the
+            class of the background, can be one of the background.
+        size: (width, height) in px that the annotation declares, or None.
+        group: As in `Annotated`.
+    """
+
+    split: Split
+    image: ImageRef
+    name: str
+    fault: Fault
+    label: str = ""
     size: tuple[int, int] | None = None
     group: str = ""
 
@@ -90,6 +116,7 @@ class Annotations:
             where the last pixel belongs to the box and the format itself says so.
         unread: Objects of an image, by their number, that could not be parsed; an image with one
             such and a good one still shows two. CSV rows that cannot be parsed are not known here.
+        empty: Images that the annotations name as having no object; each has its fault, too.
     """
 
     objects: dict[Split, list[Annotated]]
@@ -99,6 +126,7 @@ class Annotations:
     folders: Sequence[str] = ()
     exact: bool = True
     unread: Mapping[ImageRef, int] = field(default_factory=dict)
+    empty: Sequence[EmptyImage] = ()
 
     def all_objects(self) -> Iterator[tuple[Split, Annotated]]:
         """Every object with its split."""

@@ -14,6 +14,7 @@ from loc_keras.data.augment_boxes import (
 )
 from loc_keras.data.augment_draws import CANDIDATES, Draws
 from loc_keras.data.augment_options import ImageAugment
+from loc_keras.data.empty_boxes import are_empty, keep_empty
 from loc_keras.data.fused_sources import Sources
 from loc_keras.data.fused_warp import Kind, warp_sources
 from loc_keras.data.projective import from_affine, matrix, tilt, warp
@@ -30,7 +31,8 @@ def move(
     """Moves images and boxes by random maps.
 
     Of the candidates the first counts that keeps `min_visible` of the moved box's area in the
-    picture; where none does, the image is only mirrored, if at all.
+    picture; where none does, the image is only mirrored, if at all. An image without an object
+    takes the first, since nothing can leave it.
 
     Args:
         images: uint8 (B, H, W, C).
@@ -39,7 +41,8 @@ def move(
         options: Ranges of the changes.
 
     Returns:
-        Images and boxes of the same shapes and types; boxes lie in the picture.
+        Images and boxes of the same shapes and types; boxes lie in the picture, and those that are
+        empty stay so.
     """
     if not options.warps:
         return mirror(images, boxes, draws, options)
@@ -80,6 +83,7 @@ def mirror(
     images: tf.Tensor, boxes: tf.Tensor, draws: Draws, options: ImageAugment
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Mirrors images and boxes alone, which needs no resampling; as `move`."""
+    given = boxes
     for knob, axis in (("flip", 0), ("flip_vertical", 1)):
         if not getattr(options, knob):
             continue
@@ -90,7 +94,7 @@ def mirror(
         sides = tf.unstack(boxes, axis=-1)
         sides[axis], sides[axis + 2] = 1.0 - sides[axis + 2], 1.0 - sides[axis]
         boxes = tf.where(mirrored[:, tf.newaxis], tf.stack(sides, axis=-1), boxes)
-    return images, boxes
+    return images, keep_empty(given, boxes)
 
 
 def choose_maps(
@@ -107,16 +111,20 @@ def choose_maps(
     Returns:
         float64 (B, 3, 3), pixels about the centre, and float32 (B, 4), fractions in 0..1.
     """
-    centred = to_centred(boxes, size)
-    several = random_maps(centred, draws, size, options)
+    # Where there is no object, all of the picture stands in for one: any map will do.
+    free = are_empty(boxes)
+    frame = tf.constant([0.0, 0.0, 1.0, 1.0])
+    centred = to_centred(tf.where(free[:, tf.newaxis], frame, boxes), size)
+    several = random_maps(centred, free, draws, size, options)
     maps = tf.concat([several, _mirror_maps(draws, options)[:, tf.newaxis]], axis=1)
     share, bounds = visible_part(centred[:, tf.newaxis], maps, size)
-    first = first_good(share[:, :-1] >= options.min_visible - _ROUNDING)
+    good = share[:, :-1] >= options.min_visible - _ROUNDING
+    first = first_good(good | free[:, tf.newaxis])
     maps, bounds = (tf.gather(values, first, batch_dims=1) for values in (maps, bounds))
     if options.box_from == "ellipse":
         # Where the picture's edge cuts the box off, the cut bounds the ellipse's box as well.
         bounds = _intersection(bounds, ellipse_bounds(centred, maps))
-    return maps, to_fractions(bounds, size)
+    return maps, keep_empty(boxes, to_fractions(bounds, size))
 
 
 def first_good(good: tf.Tensor) -> tf.Tensor:
@@ -125,13 +133,16 @@ def first_good(good: tf.Tensor) -> tf.Tensor:
     return tf.reduce_min(tf.where(good, tf.range(count), count), axis=1)
 
 
-def random_maps(centred: tf.Tensor, draws: Draws, size: Size, options: ImageAugment) -> tf.Tensor:
+def random_maps(
+    centred: tf.Tensor, free: tf.Tensor, draws: Draws, size: Size, options: ImageAugment
+) -> tf.Tensor:
     """Candidates for the map of each image.
 
     From first to last: perspective, crop, mirroring, scale with aspect, shear, rotation, shift.
 
     Args:
         centred: float64 (B, 4), boxes in pixels from the picture's centre.
+        free: bool (B,), whether nothing of the box needs to be kept.
         draws: Uniform draws.
         size: Height and width in pixels.
         options: Ranges of the changes.
@@ -154,7 +165,7 @@ def random_maps(centred: tf.Tensor, draws: Draws, size: Size, options: ImageAugm
         )
         seen = hull(seen, tilted)
     if options.crop:
-        centre, zoom = random_crop(seen, draws, size, options)
+        centre, zoom = random_crop(seen, free, draws, size, options)
         linear = linear * zoom[..., tf.newaxis, :]
         shift = shift - tf.linalg.matvec(linear, centre)
     maps = from_affine(linear, shift)
@@ -162,7 +173,7 @@ def random_maps(centred: tf.Tensor, draws: Draws, size: Size, options: ImageAugm
 
 
 def random_crop(
-    seen: tf.Tensor, draws: Draws, size: Size, options: ImageAugment
+    seen: tf.Tensor, free: tf.Tensor, draws: Draws, size: Size, options: ImageAugment
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Windows that hold at least `min_visible` of the box.
 
@@ -171,6 +182,7 @@ def random_crop(
 
     Args:
         seen: float64 (B, 1 or CANDIDATES, 4), boxes in pixels from the picture's centre.
+        free: bool (B,), whose windows may lie anywhere; `seen` is about the picture's frame there.
         draws: Uniform draws.
         size: Height and width in pixels.
         options: Ranges of the changes.
@@ -181,10 +193,11 @@ def random_crop(
     """
     area = 1.0 - options.crop * tf.cast(draws.candidates("crop_area"), tf.float64)
     stretch = log_uniform(draws.signed("crop_aspect"), options.crop_aspect)
+    least = tf.constant(math.sqrt(options.min_visible), tf.float64)
+    kept = tf.where(free, tf.zeros_like(least), least)[:, tf.newaxis]
     centres, zooms = [], []
     for axis, name, share in ((0, "crop_x", area * stretch), (1, "crop_y", area / stretch)):
         side = float(size[1 - axis])
-        kept = math.sqrt(options.min_visible)
         low = tf.clip_by_value(seen[..., axis], -side / 2, side / 2)
         high = tf.clip_by_value(seen[..., axis + 2], -side / 2, side / 2)
         needed = kept * (high - low)

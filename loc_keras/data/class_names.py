@@ -10,13 +10,16 @@ _MOST_INDEX_CLASSES = 10_000
 _MOST_INDICES_PER_LABEL = 10
 
 
-def infer_class_names(labels: set[str]) -> list[str]:
+def infer_class_names(labels: set[str], background: str | None = None) -> list[str]:
     """Names of the classes: whole numbers in numeric order, else alphabetic order.
 
     Whole numbers from 0 name every number up to the largest, so that a number is its own class
     index even where some do not occur. Where the largest is above 10,000 and above 10 times the
-    number of labels, they name only themselves, as numbers that do not start at 0 do.
+    number of labels, they name only themselves, as numbers that do not start at 0 do. The class
+    `background`, where it is given, comes last, whether labels name it or not.
     """
+    if background is not None:
+        return [*infer_class_names(labels - {background}), background]
     if labels and all(_is_index(label) for label in labels):
         numbers = {int(label) for label in labels}
         largest = max(numbers)
@@ -25,6 +28,11 @@ def infer_class_names(labels: set[str]) -> list[str]:
             return [str(number) for number in range(largest + 1)]
         return [str(number) for number in sorted(numbers)]
     return sorted(labels)
+
+
+def with_class(names: Sequence[str], name: str) -> list[str]:
+    """Class names that hold `name`: at its place, or else after the others."""
+    return list(names) if name in names else [*names, name]
 
 
 def class_indices(names: Sequence[str]) -> dict[str, int]:

@@ -97,6 +97,7 @@ def build_file_data(
         fingerprint=digest.hexdigest(),
         skipped=[(fault.file, fault.row, fault.reason) for fault in faults],
         notes=notes,
+        background=found.background,
     )
 
 

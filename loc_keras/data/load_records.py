@@ -76,8 +76,8 @@ def load_records(
         checked: What a check has found out already; None to read everything here.
 
     Raises:
-        DataError: If there are errors and `on_error` is `"stop"`, or no record is left for
-            training or validation.
+        DataError: If there are errors and `on_error` is `"stop"`, or no record, or none with an
+            object, is left for training or validation.
     """
     checked = checked or Checked()
     found = _without(resolve(annotations, rules, checked.headers), checked.refused, checked.lost)
@@ -91,7 +91,21 @@ def load_records(
     if "test" in given and "test" not in found.splits:
         # It is not cut off the training images instead: the figures would mean something else.
         found = replace(found, notes=[*found.notes, _nothing_left("testing", found.faults)])
-    return _fill_splits(found, split, seed, given, checked.identical)
+    filled = _fill_splits(found, split, seed, given, checked.identical)
+    _require_objects(filled.splits)
+    return filled
+
+
+def _require_objects(splits: Mapping[Split, Records]) -> None:
+    """Refuses splits that show no object: no box could be learned, or no model be chosen."""
+    uses: dict[Split, str] = {"train": "training", "val": "validation"}
+    for name, use in uses.items():
+        part = splits.get(name)
+        if part is not None and part.empty.all():
+            raise DataError(
+                f"all {len(part)} images for {use} are without an object, but at least 1 must show "
+                "one; add images with objects, or change data.split."
+            )
 
 
 def _fill_splits(

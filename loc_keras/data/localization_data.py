@@ -11,7 +11,8 @@ class LocalizationData:
     """Three splits as `tf.data` pipelines of `(images, targets)`.
 
     Images are uint8 (B, H, W, C), raw pixels 0..255; targets are `{"softmax": int32 (B,),
-    "bbox": float32 (B, 4)}` with boxes (x1, y1, x2, y2) in fractions of the image side.
+    "bbox": float32 (B, 4)}` with boxes (x1, y1, x2, y2) in fractions of the image side. The box of
+    an image without an object is `empty_boxes.EMPTY_BOX`.
 
     Attributes:
         train: Builds the endless training stream; its argument is the global step (batch) to
@@ -26,6 +27,7 @@ class LocalizationData:
         fingerprint: SHA-256, in hex, of the labelled data and of how it is split.
         skipped: Rows left out by the reader, as (file, row number, reason).
         notes: Sentences about choices the user should know of.
+        background: Index of the class of images without an object; None where all show one.
     """
 
     train: Callable[[int], tf.data.Dataset]
@@ -38,3 +40,4 @@ class LocalizationData:
     fingerprint: str
     skipped: list[tuple[str, int, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    background: int | None = None

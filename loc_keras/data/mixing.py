@@ -25,7 +25,7 @@ def mix(
     """Mixes some images of a batch with their neighbours.
 
     With both kinds on, each is taken for half of the mixed images. An image whose patches would
-    all leave less than `min_visible` of its box stays unmixed.
+    all leave less than `min_visible` of its box stays unmixed; an empty box has nothing to hide.
 
     Args:
         images: uint8 (B, H, W, C).
@@ -37,7 +37,7 @@ def mix(
 
     Returns:
         Images of the same shape and type, and the targets with `"softmax"` float32 (B, K), rows
-        that sum to 1.
+        that sum to 1; a single class has no shares and stays int32 (B,).
     """
     neighbours = tf.roll(images, shift=-1, axis=0)
     wanted = draws.one("mix") < options.mix_probability
@@ -51,6 +51,8 @@ def mix(
         mask = rectangle_mask(patch, (images.shape[1], images.shape[2]))
         images = tf.where(mask, neighbours, images)
         own = own - tf.reduce_mean(tf.cast(mask, tf.float32), axis=[1, 2, 3])
+    if num_classes == 1:
+        return images, targets
     classes = tf.one_hot(targets["softmax"], num_classes)
     weight = own[:, tf.newaxis]
     mixed = weight * classes + (1.0 - weight) * tf.roll(classes, shift=-1, axis=0)

@@ -52,6 +52,15 @@ class Records:
         """Number of records."""
         return len(self.labels)
 
+    @property
+    def empty(self) -> np.ndarray:
+        """Whether each shows no object, bool (N,): its box is `empty_boxes.EMPTY_BOX`."""
+        return np.logical_not(self.boxes.any(axis=1))
+
+    def is_empty(self, index: int) -> bool:
+        """Whether one record shows no object."""
+        return not self.boxes[index].any()
+
     def take(self, index: np.ndarray) -> "Records":
         """The records of these indices, in this order."""
         columns = {name: getattr(self, name)[index] for name in COLUMNS}

@@ -8,6 +8,8 @@ from typing import Literal
 
 import tensorflow as tf
 
+from loc_keras.data.empty_boxes import keep_empty
+
 ResizeRule = Literal["stretch", "letterbox"]
 
 
@@ -57,12 +59,12 @@ def resize_boxes(
         rule: `"stretch"` or `"letterbox"`.
 
     Returns:
-        float32 (..., 4), fractions of the resized picture.
+        float32 (..., 4), fractions of the resized picture; empty boxes stay empty.
     """
     if rule == "stretch":
         return boxes
     scale, offset = _box_map(size, target)
-    return boxes * scale + offset
+    return keep_empty(boxes, boxes * scale + offset)
 
 
 def restore_boxes(

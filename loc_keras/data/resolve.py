@@ -10,6 +10,7 @@ from loc_keras.data.annotations import Annotated, Annotations, Fault, ImageRef, 
 from loc_keras.data.box_rules import Box, BoxFault, usable_box
 from loc_keras.data.check.catalogue import kind_of
 from loc_keras.data.class_names import class_index, class_indices, infer_class_names
+from loc_keras.data.empty_boxes import EMPTY_BOX
 from loc_keras.data.image_header import Header, HeaderError, read_headers
 from loc_keras.data.orientation import turn_boxes, turn_boxes_back
 from loc_keras.data.records import UPRIGHT, Records
@@ -29,6 +30,8 @@ class DatasetRecords:
             config leaves open, such as the size of the pictures. None where there is none.
         faults: What was left out.
         notes: Sentences about choices the user should know of.
+        background: Index of the class of images without an object, or None where these are left
+            out.
     """
 
     splits: dict[Split, Records]
@@ -36,6 +39,7 @@ class DatasetRecords:
     first: Records | None = None
     faults: list[Fault] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    background: int | None = None
 
     @property
     def errors(self) -> list[Fault]:
@@ -54,6 +58,8 @@ class ResolveRules:
         exif: `"apply"` turns pictures upright, `"ignore"` takes them as stored.
         boxes_on: `"stored"` or `"upright"`: the picture on which boxes were drawn.
         class_names: Names of the classes by index, or None for those of the data.
+        background: Class of images without an object, one of `class_names` where they are given;
+            None where such images are no records.
     """
 
     several: SeveralPolicy = "skip"
@@ -62,6 +68,7 @@ class ResolveRules:
     exif: str = "apply"
     boxes_on: str = "stored"
     class_names: Sequence[str] | None = None
+    background: str | None = None
 
 
 def resolve(
@@ -106,7 +113,8 @@ def resolve(
     order = {file: place for place, file in enumerate(dict.fromkeys(f.file for f in faults))}
     faults.sort(key=lambda fault: (order[fault.file], fault.row))
     first = splits["train"].take(np.arange(1)) if "train" in splits else None
-    return DatasetRecords(splits, names, first, faults, _notes(faults, splits, rules))
+    background = None if rules.background is None else names.index(rules.background)
+    return DatasetRecords(splits, names, first, faults, _notes(faults, splits, rules), background)
 
 
 class _UnusableError(Exception):
@@ -120,7 +128,7 @@ def _class_names(annotations: Annotations, rules: ResolveRules) -> list[str]:
     if given:
         return list(given)
     train = annotations.objects.get("train", [])
-    return infer_class_names({one.label for one in train})
+    return infer_class_names({one.label for one in train}, rules.background)
 
 
 def _headers(annotations: Annotations) -> dict[ImageRef, Header | HeaderError]:
@@ -157,6 +165,10 @@ def _usable(
         raise _UnusableError(f"image {one.image.path} {header}", header.kind)
     stored = (header.width, header.height)
     upright = stored[::-1] if header.orientation >= _FIRST_SWAPPED else stored
+    if one.empty:
+        if rules.exif == "ignore":
+            return Usable(one, label, EMPTY_BOX, stored, UPRIGHT)
+        return Usable(one, label, EMPTY_BOX, upright, header.orientation)
     drawn_on = upright if rules.boxes_on == "upright" else stored
     x1, y1, x2, y2 = one.box
     written = (x1, y1, x2 + 1, y2 + 1) if inclusive else one.box
@@ -239,6 +251,9 @@ def _notes(faults: Sequence[Fault], splits: dict[Split, Records], rules: Resolve
         notes.append(f"{cropped} pictures are cut out of images with several objects.")
     if counts["no_object"]:
         notes.append(f"{counts['no_object']} images without an object were left out.")
+    if rules.background is not None:
+        empty = sum(int(part.empty.sum()) for part in splits.values())
+        notes.append(f"Images without an object, of the class {rules.background!r}: {empty}.")
     if counts["crowd"]:
         notes.append(f"{counts['crowd']} crowds (iscrowd) were left out.")
     if counts["duplicate_row"]:

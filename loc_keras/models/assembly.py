@@ -11,6 +11,7 @@ from loc_keras.models.backbone import BLOCK_KINDS, STAGE_SIZES, resnet_maps
 from loc_keras.models.body import Body
 from loc_keras.models.box_heads import BOX_HEADS
 from loc_keras.models.class_heads import CLASS_HEADS
+from loc_keras.models.one_class import certainty
 from loc_keras.models.other_bodies import build_body
 from loc_keras.models.preprocessing import Preprocessing, normalised
 
@@ -101,4 +102,6 @@ def _class_probabilities(features: Tensor, num_classes: int, dropout: float) -> 
     if dropout:
         features = layers.Dropout(dropout, name="softmax_dropout")(features)
     logits = layers.Dense(num_classes, name="softmax_logits", dtype="float32")(features)
+    if num_classes == 1:
+        return layers.Activation(certainty, name="softmax", dtype="float32")(logits)
     return layers.Softmax(name="softmax", dtype="float32")(logits)

@@ -44,6 +44,19 @@ def caption_parts(name_true: str, name_pred: str, probability: float, iou: float
     return [f"true {name_true}", said, f"{100 * probability:.0f} %", box]
 
 
+def caption_without_object(name_true: str, name_pred: str, probability: float) -> list[str]:
+    """As `caption_parts` for an image without an object, which has no box to agree with."""
+    said = f"said {name_pred}"
+    if name_true != name_pred:
+        said = f"{WRONG_MARK} {said}"
+    return [f"true {name_true}", said, f"{100 * probability:.0f} %"]
+
+
+def caption_of_one_class(name: str, iou: float) -> list[str]:
+    """As `caption_parts` where there is one class, which is always right."""
+    return [name, caption_parts(name, name, 1.0, iou)[-1]]
+
+
 def caption(name_true: str, name_pred: str, probability: float, iou: float) -> str:
     """The caption on one line: `true 7 · said 7 · 98 % · IoU .97`; see `caption_parts`."""
     return " · ".join(caption_parts(name_true, name_pred, probability, iou))
@@ -86,24 +99,26 @@ def spread_by_iou(ious: npt.ArrayLike, count: int) -> npt.NDArray[np.int64]:
     return order[ranks].astype(np.int64)
 
 
-def spread_title(ious: npt.ArrayLike, count: int, split: str) -> str:
+def spread_title(ious: npt.ArrayLike, count: int, split: str, images: str = "") -> str:
     """Say how `spread_by_iou` chose, so that nobody takes a gallery for a best-of.
 
     Args:
         ious: (N,) IoU of every example that could have been chosen.
         count: How many are shown.
         split: Name of the split, for example `"test"`.
+        images: What was chosen from in words; `""` for the images of the split.
 
     Returns:
         For example `12 of 10,000 test images at even ranks of IoU: worst .41, best .99,
         mean of all .97`.
     """
     values = np.asarray(ious, dtype=np.float64)
+    images = images or f"{split} images"
     shown = min(count, len(values))
     if shown == len(values):
-        return f"All {shown:,} {split} images, ordered by IoU, mean {format_iou(values.mean())}"
+        return f"All {shown:,} {images}, ordered by IoU, mean {format_iou(values.mean())}"
     low, high = format_iou(float(values.min())), format_iou(float(values.max()))
     return (
-        f"{shown} of {len(values):,} {split} images at even ranks of IoU: "
+        f"{shown} of {len(values):,} {images} at even ranks of IoU: "
         f"worst {low}, best {high}, mean of all {format_iou(float(values.mean()))}"
     )

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,11 +67,18 @@ PANELS = (
     Panel("Learning rate", "rate", (Line("learning_rate", ""),)),
     Panel("Speed, images/s", "count", (Line("images_per_second", ""),)),
 )
+CLASS_COLUMNS = ("softmax_loss", "softmax_accuracy")
+"""Columns of the class alone, which say nothing where there is one class."""
+
 LINE_COLOURS = (BLUE, VERMILLION, GREEN, PURPLE)
 
 
 def save_curves(
-    history: str | os.PathLike[str] | History, path: str | os.PathLike[str], *, title: str = ""
+    history: str | os.PathLike[str] | History,
+    path: str | os.PathLike[str],
+    *,
+    title: str = "",
+    hidden: Collection[str] = (),
 ) -> Path:
     """Draw the curves of a run on one page and write them as PNG, whole or not at all.
 
@@ -80,6 +87,7 @@ def save_curves(
             those of validation with the prefix `val_`. Unknown columns are passed over.
         path: File to write.
         title: First line of the page, for example the name of the run.
+        hidden: Columns that are not drawn.
 
     Returns:
         The path written.
@@ -88,7 +96,8 @@ def save_curves(
         DataError: The history cannot be read, or holds none of the known columns.
     """
     columns = read_history(history)
-    panels = [(panel, curves) for panel in PANELS if (curves := panel_curves(panel, columns))]
+    drawn = {name: one for name, one in columns.items() if name.removeprefix("val_") not in hidden}
+    panels = [(panel, curves) for panel in PANELS if (curves := panel_curves(panel, drawn))]
     if not panels:
         source = "The history" if isinstance(history, Mapping) else str(history)
         raise DataError(

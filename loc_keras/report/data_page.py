@@ -20,6 +20,10 @@ from loc_keras.report.data_thumbs import figure_uri
 
 PAGE_FILE = "report.html"
 FINDINGS_FILE = "findings.json"
+ONE_CLASS = (
+    "There is one class: a model has only to find it, and its class accuracy of 100 % is no result."
+)
+EMPTY_BARS = "The bar of the class of images without an object counts these images."
 MOST_ROWS = 200
 """Rows of the list of one kind on the page; the JSON has all."""
 
@@ -84,10 +88,13 @@ def data_page(result: CheckResult, *, title: str, source: str) -> str:
 
 def _cards(result: CheckResult) -> str:
     counts = result.counts
+    empty = sum(thing.one.empty for thing in result.objects)
+    classes = len(result.class_names)
     cards = [
         html.card(len(result.images), "images"),
-        html.card(len(result.objects), "objects"),
-        html.card(len(result.class_names), "classes"),
+        html.card(len(result.objects) - empty, "objects"),
+        *([html.card(empty, "images without an object")] if empty else []),
+        html.card(classes, "class" if classes == 1 else "classes"),
         html.card(counts["error"], "errors", kind="error" if counts["error"] else ""),
         html.card(counts["warning"], "warnings"),
         html.card(counts["note"], "notes"),
@@ -110,10 +117,10 @@ def _counts(result: CheckResult) -> list[str]:
     images = {split: set[Any]() for split in result.splits}
     index_of = class_indices(result.class_names)
     counts: dict[str, list[int]] = {split: [0] * len(result.class_names) for split in result.splits}
-    objects = dict.fromkeys(result.splits, 0)
+    objects, empty = (dict.fromkeys(result.splits, 0) for _ in range(2))
     for thing in result.objects:
         images[thing.split].add(thing.one.image)
-        objects[thing.split] += 1
+        (empty if thing.one.empty else objects)[thing.split] += 1
         index = class_index(thing.one.label, index_of)
         if index is not None:
             counts[thing.split][index] += 1
@@ -123,13 +130,19 @@ def _counts(result: CheckResult) -> list[str]:
             f"{len(images[split]):,}",
             f"{objects[split]:,}",
             str(sum(map(bool, counts[split]))),
+            *([f"{empty[split]:,}"] if any(empty.values()) else []),
         )
         for split in result.splits
     ]
-    parts = [html.table(("split", "images", "objects", "classes"), rows, numeric=(1, 2, 3))]
+    heads = ["split", "images", "objects", "classes"]
+    heads += ["images without an object"] if any(empty.values()) else []
+    parts = [html.table(heads, rows, numeric=range(1, len(heads)))]
+    if len(result.class_names) == 1:
+        parts.append(f"<p>{html.safe(ONE_CLASS)}</p>")
     if result.splits and result.class_names:
         parts += [
             "<h3>Objects of each class</h3>",
+            *([f"<p>{html.safe(EMPTY_BARS)}</p>"] if any(empty.values()) else []),
             html.chart(
                 figure_uri(class_chart(counts, result.class_names)),
                 "bars: objects of each class in each split",

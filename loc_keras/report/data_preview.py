@@ -40,8 +40,9 @@ def save_preview(
 
     Args:
         path: PNG file to write.
-        batches: `(images, {"softmax": labels, "bbox": boxes})`, images uint8 (B, H, W, C), boxes
-            (B, 4) fractions; taken until there are enough.
+        batches: `(images, {"softmax": labels, "bbox": boxes})`, images uint8 (B, H, W, C), labels
+            (B,) or shares of the classes (B, K), boxes (B, 4) fractions; taken until there are
+            enough. An empty box, of an image without an object, is not drawn.
         count: Samples, at least 1.
         class_names: Name of each class.
         title: First line of the page.
@@ -50,17 +51,27 @@ def save_preview(
         The path written.
     """
     images: list[npt.NDArray[np.generic]] = []
-    labels: list[int] = []
+    words: list[str] = []
     boxes: list[npt.NDArray[np.floating]] = []
     for batch, targets in batches:
         room = count - len(images)
         images += list(np.asarray(batch)[:room])
-        labels += [int(label) for label in np.asarray(targets["softmax"])[:room]]
+        words += [_words(label, class_names) for label in np.asarray(targets["softmax"])[:room]]
         boxes += list(np.asarray(targets["bbox"])[:room])
         if len(images) >= count:
             break
-    words = [class_name(label, class_names) for label in labels]
     return save_figure(draw_preview(images, words, boxes, title), path)
+
+
+def _words(label: npt.NDArray[np.generic], class_names: Sequence[str]) -> str:
+    """The class of a sample, or its two classes with their shares where it is mixed."""
+    if np.ndim(label) == 0:
+        return class_name(int(label), class_names)
+    shares = np.asarray(label, np.float64)
+    order = [int(index) for index in np.argsort(-shares, kind="stable") if shares[index] > 0]
+    if len(order) == 1:
+        return class_name(order[0], class_names)
+    return ", ".join(f"{shares[one]:.0%} {class_name(one, class_names)}" for one in order)
 
 
 def draw_preview(
@@ -74,7 +85,7 @@ def draw_preview(
     Args:
         images: At least one, (H, W), (H, W, 1) or (H, W, 3), values 0..255.
         captions: A line for each.
-        boxes: (4,) fractions for each.
+        boxes: (4,) fractions for each; an empty one is not drawn.
         title: First line, wrapped where it is long.
     """
     columns = min(MOST_COLUMNS, max(1, math.ceil(math.sqrt(len(images) * 1.5))))
@@ -97,7 +108,8 @@ def draw_preview(
         bottom = 1 - (top + cell_height) / height
         axes = figure.add_axes((left / width, bottom, cell_width / width, cell_height / height))
         draw_image(axes, image)
-        draw_box(axes, box, colour=TRUTH, line_width=_LINE, dashes=TRUTH_DASHES)
+        if np.any(box):
+            draw_box(axes, box, colour=TRUTH, line_width=_LINE, dashes=TRUTH_DASHES)
         line = shorten(clean(words), cell_width * _POINTS, SMALL_SIZE)
         y = bottom - 8 / DPI / height
         middle = (left + cell_width / 2) / width

@@ -10,7 +10,13 @@ from keras import ops
 from matplotlib.figure import Figure
 
 from loc_keras.boxes import iou
-from loc_keras.report.captions import caption_parts, class_name, is_localized
+from loc_keras.report.captions import (
+    caption_of_one_class,
+    caption_parts,
+    caption_without_object,
+    class_name,
+    is_localized,
+)
 from loc_keras.report.drawing import to_rgb
 from loc_keras.report.grid import Example, draw_grid
 from loc_keras.report.saving import save_figure
@@ -43,6 +49,7 @@ def draw_gallery(
     *,
     columns: int = 4,
     title: str = "",
+    background: int | None = None,
 ) -> Figure:
     """Draw a grid of examples in the order given.
 
@@ -55,6 +62,8 @@ def draw_gallery(
         class_names: K names; None names classes by number.
         columns: Cells in a row, at least 1.
         title: First line; say here how the examples were chosen (see `spread_title`).
+        background: Label of images without an object, whose true box is not drawn, and a predicted
+            one only where the model said another class; None where all show one.
 
     Returns:
         A figure of its own; `saving.figure_to_array` turns it into pixels.
@@ -72,6 +81,8 @@ def draw_gallery(
     overlaps = pair_ious(true, pred)
     examples = [
         _example(images[i], int(labels[i]), true[i], scores[i], pred[i], overlaps[i], class_names)
+        if labels[i] != background
+        else _empty_example(images[i], int(labels[i]), scores[i], pred[i], class_names)
         for i in range(len(images))
     ]
     return draw_grid(examples, min(columns, len(examples)), title)
@@ -88,6 +99,7 @@ def save_gallery(
     *,
     columns: int = 4,
     title: str = "",
+    background: int | None = None,
 ) -> Path:
     """Write the grid of `draw_gallery` as PNG, whole or not at all.
 
@@ -101,6 +113,7 @@ def save_gallery(
         class_names: K names or None.
         columns: Cells in a row.
         title: First line.
+        background: Label of images without an object, or None.
 
     Returns:
         The path written.
@@ -114,6 +127,7 @@ def save_gallery(
         class_names,
         columns=columns,
         title=title,
+        background=background,
     )
     return save_figure(figure, path)
 
@@ -136,11 +150,25 @@ def _example(
     class_names: Sequence[str] | None,
 ) -> Example:
     said = int(scores.argmax())
-    parts = caption_parts(
-        class_name(label, class_names),
-        class_name(said, class_names),
-        float(scores[said]),
-        float(overlap),
-    )
+    name = class_name(label, class_names)
+    if len(scores) == 1:
+        parts = caption_of_one_class(name, float(overlap))
+    else:
+        name_said = class_name(said, class_names)
+        parts = caption_parts(name, name_said, float(scores[said]), float(overlap))
     localized = is_localized(label, said, float(overlap))
     return Example(to_rgb(image), box_true, box_pred, parts, localized)
+
+
+def _empty_example(
+    image: npt.ArrayLike,
+    label: int,
+    scores: npt.NDArray[np.float64],
+    box_pred: npt.NDArray[np.float64],
+    class_names: Sequence[str] | None,
+) -> Example:
+    """An image without an object: right where the model says so, and then without any box."""
+    said = int(scores.argmax())
+    name, name_said = class_name(label, class_names), class_name(said, class_names)
+    parts = caption_without_object(name, name_said, float(scores[said]))
+    return Example(to_rgb(image), None, None if said == label else box_pred, parts, said == label)

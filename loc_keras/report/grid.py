@@ -64,15 +64,15 @@ class Example:
 
     Attributes:
         image: uint8 (H, W, 3).
-        box_true: (4,) fractions `(x1, y1, x2, y2)`.
-        box_pred: (4,) fractions `(x1, y1, x2, y2)`.
+        box_true: (4,) fractions `(x1, y1, x2, y2)`, or None where there is no object.
+        box_pred: (4,) fractions `(x1, y1, x2, y2)`, or None where the model sees no object.
         parts: The caption's parts, see `captions.caption_parts`.
         localized: Whether class and box are both right.
     """
 
     image: npt.NDArray[np.uint8]
-    box_true: npt.NDArray[np.float64]
-    box_pred: npt.NDArray[np.float64]
+    box_true: npt.NDArray[np.float64] | None
+    box_pred: npt.NDArray[np.float64] | None
     parts: Sequence[str]
     localized: bool
 

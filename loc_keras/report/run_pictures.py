@@ -7,17 +7,23 @@ import keras
 import numpy as np
 
 from loc_keras.report.architecture import save_architecture
-from loc_keras.report.captions import spread_by_iou, spread_title
-from loc_keras.report.curves import save_curves
+from loc_keras.report.curves import CLASS_COLUMNS, save_curves
 from loc_keras.report.gallery import draw_gallery, save_gallery
 from loc_keras.report.saving import figure_to_array
 
 GALLERY_IMAGES = 16
 
 
-def save_run_curves(folder: Path, name: str) -> None:
-    """Draws `history.csv` of a run folder to `plots/curves.png`."""
-    save_curves(folder / "history.csv", folder / "plots" / "curves.png", title=name)
+def save_run_curves(folder: Path, name: str, class_count: int) -> None:
+    """Draws `history.csv` of a run folder to `plots/curves.png`.
+
+    With one class there is no curve of its loss and accuracy, which are the same whatever is
+    learned.
+    """
+    title = f"{name} (one class: only the box is learned)" if class_count == 1 else name
+    hidden = CLASS_COLUMNS if class_count == 1 else ()
+    path = folder / "plots" / "curves.png"
+    save_curves(folder / "history.csv", path, title=title, hidden=hidden)
 
 
 def save_run_architecture(model: keras.Model, folder: Path) -> None:
@@ -31,19 +37,22 @@ def save_split_gallery(
     images: np.ndarray,
     truth: Mapping[str, np.ndarray],
     said: Mapping[str, np.ndarray],
-    ious: np.ndarray,
     class_names: Sequence[str],
+    *,
+    title: str,
+    background: int | None = None,
 ) -> Path:
-    """Draws images of a split at even ranks of IoU to `plots/<split>_gallery.png`.
+    """Draws images of a split to `plots/<split>_gallery.png`.
 
     Args:
         folder: the run folder.
         split: name of the split.
-        images: (M, H, W, C), those at the indices that `gallery_choice` gives.
+        images: (M, H, W, C), those that `gallery_choice.choose_examples` chose.
         truth: `softmax` labels (M,) and `bbox` boxes (M, 4) of the same images.
         said: `softmax` probabilities (M, K) and `bbox` boxes (M, 4) of the same images.
-        ious: of all images of the split, for the title.
         class_names: name of each class.
+        title: how the images were chosen.
+        background: label of images without an object, or None.
     """
     return save_gallery(
         folder / "plots" / f"{split}_gallery.png",
@@ -53,13 +62,9 @@ def save_split_gallery(
         said["softmax"],
         said["bbox"],
         class_names,
-        title=spread_title(ious, GALLERY_IMAGES, split),
+        title=title,
+        background=background,
     )
-
-
-def gallery_choice(ious: np.ndarray) -> np.ndarray:
-    """Indices of the images that a gallery shows, worst first."""
-    return spread_by_iou(ious, GALLERY_IMAGES)
 
 
 def panel_picture(
@@ -67,6 +72,7 @@ def panel_picture(
     truth: Mapping[str, np.ndarray],
     said: Mapping[str, np.ndarray],
     class_names: Sequence[str],
+    background: int | None = None,
 ) -> np.ndarray:
     """Draws validation images with both boxes as one uint8 picture (h, w, 3)."""
     figure = draw_gallery(
@@ -77,5 +83,6 @@ def panel_picture(
         said["bbox"],
         class_names,
         title=f"The same {len(images)} validation images each epoch",
+        background=background,
     )
     return figure_to_array(figure)

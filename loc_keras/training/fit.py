@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ from loc_keras.training.model import (
     TrainingModel,
     compile_localizer,
     training_model,
-    with_training_targets,
 )
 from loc_keras.training.optimizer import learning_rate_schedule, make_optimizer
 from loc_keras.training.phases import (
@@ -33,6 +33,7 @@ from loc_keras.training.phases import (
     training_phases,
 )
 from loc_keras.training.progress import progress_style
+from loc_keras.training.targets import with_targets
 from loc_keras.training.tensorboard import step_scalars
 
 
@@ -57,6 +58,7 @@ class FitPlan:
         early_stopping_patience: epochs without a better monitor before stopping, or None.
         validate_every_steps: steps between validations within an epoch, or None.
         fine_tune: how a body that starts from trained weights is trained on.
+        background: index of the class of images without an object, or None where all show one.
     """
 
     epochs: int
@@ -75,6 +77,7 @@ class FitPlan:
     early_stopping_patience: int | None = None
     validate_every_steps: int | None = None
     fine_tune: FineTune = field(default_factory=FineTune)
+    background: int | None = None
 
 
 @dataclass(frozen=True)
@@ -158,12 +161,13 @@ def fit_localizer(
         keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=False),
         *extra_callbacks,
     ]
+    asked = partial(with_targets, background=plan.background is not None)
     for phase in training_phases(plan.epochs, plan.fine_tune.freeze_epochs):
         model = compiled_training_model(localizer, plan, losses, phase)
         names = list(model.output)
         model.fit(
-            _with_targets(train(phase.first * plan.steps_per_epoch), names),
-            validation_data=_with_targets(val, names),
+            asked(train(phase.first * plan.steps_per_epoch), names),
+            validation_data=asked(val, names),
             initial_epoch=phase.first,
             epochs=phase.end,
             steps_per_epoch=plan.steps_per_epoch,
@@ -182,10 +186,6 @@ def fit_localizer(
         best_epoch=checkpoints.best_epoch,
         history=history.rows,
     )
-
-
-def _with_targets(dataset: tf.data.Dataset, names: Sequence[str]) -> tf.data.Dataset:
-    return dataset.map(lambda images, targets: (images, with_training_targets(targets, names)))
 
 
 def _within_epoch(
@@ -215,7 +215,7 @@ def _within_epoch(
     answer = answer_function(localizer)
 
     def measure() -> Mapping[str, float]:
-        return figures(collect_answers(answer, val))
+        return figures(collect_answers(answer, val), plan.background)
 
     return [WithinEpochValidation(plan.validate_every_steps, measure, report)]
 

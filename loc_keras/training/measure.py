@@ -1,6 +1,6 @@
 """What a localizer answers over a data set, and how good the answers are."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import keras
@@ -40,7 +40,9 @@ def answer_function(localizer: keras.Model) -> Answer:
     return tf.function(lambda x: localizer(x, training=False), input_signature=[images])
 
 
-def collect_answers(answer: Answer, dataset: tf.data.Dataset) -> Answers:
+def collect_answers(
+    answer: Answer, dataset: Iterable[tuple[tf.Tensor, Mapping[str, tf.Tensor]]]
+) -> Answers:
     """Asks for every image of a finite data set of (images, targets) batches."""
     parts: list[tuple[np.ndarray, ...]] = []
     for images, targets in dataset:
@@ -54,22 +56,43 @@ def collect_answers(answer: Answer, dataset: tf.data.Dataset) -> Answers:
     return Answers(labels.astype(np.int32), boxes, probabilities, boxes_pred, ious)
 
 
-def figures(answers: Answers) -> dict[str, float | int]:
+def figures(answers: Answers, background: int | None = None) -> dict[str, float | int]:
     """Class accuracy, box measures and joint measures of a set of answers, and its size.
+
+    Args:
+        answers: Truth and prediction of each image.
+        background: Index of the class of images without an object, or None where all show one.
 
     Returns:
         `images` and, each in [0, 1], `softmax_accuracy, bbox_iou, bbox_acc50, bbox_acc75,
-        bbox_acc90, top1_loc, top5_loc, gt_known_loc, max_box_acc_v2`.
+        bbox_acc90, top1_loc, top5_loc, gt_known_loc, max_box_acc_v2`. With a single class, whose
+        accuracy says nothing, also `classes`. With a background all but the class accuracy are of
+        the images with an object, whose number is `object_images`; and there are `rejection`, the
+        share of images without an object that are answered with the background, and
+        `false_rejection`, that of the images with one. A figure of no image is left out.
     """
     accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
     accuracy.update_state(answers.labels, answers.probabilities)
     results = {"images": len(answers.labels), "softmax_accuracy": float(accuracy.result())}
+    num_classes = answers.probabilities.shape[-1]
+    if num_classes == 1:
+        results["classes"] = num_classes
+    shown = np.ones(len(answers.labels), bool)
+    if background is not None:
+        shown = answers.labels != background
+        results["object_images"] = int(shown.sum())
+        rejected = answers.probabilities.argmax(axis=-1) == background
+        for name, part in (("rejection", ~shown), ("false_rejection", shown)):
+            if part.any():
+                results[name] = float(rejected[part].mean())
+    if not shown.any():
+        return results
+    truth = {"softmax": answers.labels[shown], "bbox": answers.boxes[shown]}
+    said = {"softmax": answers.probabilities[shown], "bbox": answers.boxes_pred[shown]}
     for metric in bbox_metrics():
-        metric.update_state(answers.boxes, answers.boxes_pred)
+        metric.update_state(truth["bbox"], said["bbox"])
         results[f"bbox_{metric.name}"] = float(metric.result())
-    truth = {"softmax": answers.labels, "bbox": answers.boxes}
-    said = {"softmax": answers.probabilities, "bbox": answers.boxes_pred}
-    for metric in joint_metrics(answers.probabilities.shape[-1]):
+    for metric in joint_metrics(num_classes):
         metric.update_state(truth, said)
         results[metric.name] = float(metric.result())
     return results

@@ -12,10 +12,10 @@ from loc_keras.training.measure import answer_function, collect_answers, figures
 from loc_keras.training.model import (
     compile_localizer,
     training_model,
-    with_training_targets,
 )
 from loc_keras.training.optimizer import make_optimizer
 from loc_keras.training.progress import progress_style
+from loc_keras.training.targets import as_batch
 
 NEAR_ZERO = 0.05
 """Both losses must end below this: class cross entropy, and 1 minus the mean IoU."""
@@ -28,7 +28,7 @@ class OverfitResult:
     Attributes:
         steps: steps on the batch.
         class_loss: cross entropy of the batch at the end, in inference mode.
-        box_loss: 1 minus the mean IoU at the end, in inference mode.
+        box_loss: 1 minus the mean IoU of the images with an object, likewise.
         accuracy: class accuracy at the end.
         first_loss: sum of the weighted losses before the first step, in inference mode.
     """
@@ -52,6 +52,7 @@ def overfit_batch(
     steps: int,
     learning_rate: float,
     losses: Mapping[str, Any],
+    background: int | None = None,
 ) -> OverfitResult:
     """Trains on one batch alone, at a constant rate, without label smoothing or decay.
 
@@ -61,6 +62,7 @@ def overfit_batch(
         steps: how often the batch is learned.
         learning_rate: rate of Adam.
         losses: arguments of `compile_localizer`.
+        background: index of the class of images without an object, or None.
 
     Raises:
         TrainingError: if a step's loss is not finite.
@@ -71,7 +73,7 @@ def overfit_batch(
     compile_localizer(model, optimizer=optimizer, **{**losses, "label_smoothing": 0.0})
     names = list(model.output)
     images, targets = batch
-    one = tf.data.Dataset.from_tensors((images, with_training_targets(targets, names))).cache()
+    one = as_batch(images, targets, names, background=background is not None)
     before = model.evaluate(one, verbose=0, return_dict=True)
     model.fit(
         one.repeat(),
@@ -81,13 +83,13 @@ def overfit_batch(
         shuffle=False,
         verbose=progress_style(),
     )
-    answers = collect_answers(answer_function(localizer), one)
-    found = figures(answers)
+    answers = collect_answers(answer_function(localizer), [batch])
+    found = figures(answers, background)
     cross_entropy = keras.losses.SparseCategoricalCrossentropy()
     return OverfitResult(
         steps=steps,
         class_loss=float(cross_entropy(answers.labels, answers.probabilities)),
-        box_loss=1.0 - float(found["bbox_iou"]),
+        box_loss=1.0 - float(found.get("bbox_iou", 1.0)),
         accuracy=float(found["softmax_accuracy"]),
         first_loss=float(before["loss"]),
     )

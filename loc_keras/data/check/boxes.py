@@ -25,7 +25,7 @@ def box_findings(objects: Sequence[CheckedObject]) -> list[Finding]:
 
     Args:
         objects: All objects; boxes in px on images of unknown size are passed over, unless their
-            numbers are not finite.
+            numbers are not finite, and so are images without an object.
     """
     found = []
     full: list[Finding] = []

@@ -50,7 +50,14 @@ CATALOGUE: dict[str, Kind] = {
     ),
     "duplicate_row": Kind("warning", "the same row twice", "remove all but one"),
     "no_object": Kind(
-        "warning", "image without objects", "label it, or remove it; it is not trained on"
+        "warning",
+        "image without objects",
+        "label it, or remove it; it is trained on only with data.source.background",
+    ),
+    "background_box": Kind(
+        "error",
+        "box of the class for images without an object",
+        "remove the box, mend its class, or name another class by data.source.background",
     ),
     "missing_annotation": Kind(
         "error", "annotation file is missing", "add the file, or take its name from the list"

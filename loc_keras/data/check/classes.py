@@ -23,7 +23,10 @@ _MOST_HINTS = 100
 
 
 def class_findings(
-    objects: Sequence[CheckedObject], class_names: Sequence[str] | None, splits: Sequence[Split]
+    objects: Sequence[CheckedObject],
+    class_names: Sequence[str] | None,
+    splits: Sequence[Split],
+    background: str | None = None,
 ) -> list[Finding]:
     """What is wrong with labels and the size of classes.
 
@@ -31,9 +34,10 @@ def class_findings(
         objects: All objects.
         class_names: The classes that may occur, or None for those of the training split.
         splits: Splits that the data set gives and that hold objects.
+        background: Class of images without an object, or None.
     """
     counts = Counter(thing.one.label for thing in objects)
-    names = known_classes(objects, class_names)
+    names = known_classes(objects, class_names, background)
     index_of = class_indices(names)
     indices = {label: class_index(label, index_of) for label in counts}
     unknown = _hints([label for label in counts if indices[label] is None], names)
@@ -54,14 +58,19 @@ def class_findings(
                 f"({counts[other]})"
             )
             found.append(_finding(thing, "class_spelling", words))
-    return found + _balance(objects, names, indices, splits)
+    return found + _balance(objects, names, indices, splits, background)
 
 
-def known_classes(objects: Sequence[CheckedObject], class_names: Sequence[str] | None) -> list[str]:
+def known_classes(
+    objects: Sequence[CheckedObject],
+    class_names: Sequence[str] | None,
+    background: str | None = None,
+) -> list[str]:
     """Classes by index: those given, or else those that training infers."""
     if class_names:
         return list(class_names)
-    return infer_class_names({thing.one.label for thing in objects if thing.split == "train"})
+    labels = {thing.one.label for thing in objects if thing.split == "train"}
+    return infer_class_names(labels, background)
 
 
 def class_meant(names: Sequence[str]) -> Callable[[str], Hashable]:
@@ -127,6 +136,7 @@ def _balance(
     names: Sequence[str],
     indices: Mapping[str, int | None],
     splits: Sequence[Split],
+    background: str | None,
 ) -> list[Finding]:
     counts = {split: [0] * len(names) for split in splits}
     for thing in objects:
@@ -139,16 +149,18 @@ def _balance(
     if len(present) > 1:
         (high, most), (low, least) = max(present), min(present)
         if high > IMBALANCE * low:
-            words = f"class {most!r} has {high} objects in train, {least!r} has {low}"
+            noun = "images" if most == background else "objects"
+            words = f"class {most!r} has {high} {noun} in train, {least!r} has {low}"
             found.append(Finding("class_imbalance", "", 0, words))
     for index, name in enumerate(names):
+        noun = "image" if name == background else "object"
         total = sum(count[index] for count in counts.values())
         empty = [split for split in splits if not counts[split][index]]
         if total < FEWEST:
-            words = f"class {name!r} has {total} objects in all"
+            words = f"class {name!r} has {total} {noun}s in all"
             found.append(Finding("class_rare", "", 0, words))
         elif empty:
-            words = f"class {name!r} has no object in {' and '.join(empty)}"
+            words = f"class {name!r} has no {noun} in {' and '.join(empty)}"
             found.append(Finding("class_absent", "", 0, words))
     return found
 

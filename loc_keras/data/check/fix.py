@@ -92,7 +92,7 @@ def summary(changes: Sequence[Change], kept: Sequence[Kept]) -> str:
     """What was kept and changed, in numbers, a line each."""
     lines = [
         f"{len({one.image for one in kept if one.split == split}):,} images with "
-        f"{sum(one.split == split for one in kept):,} objects in {split}"
+        f"{sum(one.split == split and one.box is not None for one in kept):,} objects in {split}"
         for split in dict.fromkeys(one.split for one in kept)
     ]
     counts = Counter(change.action for change in changes)
@@ -141,7 +141,8 @@ def _write_split(
     writer = csv.writer(text, lineterminator="\n")
     for one in part:
         group = [one.group] if grouped else []
-        writer.writerow([names[one.image], one.label, *map(_shortest, one.box), *group])
+        box = [""] * 4 if one.box is None else map(_shortest, one.box)
+        writer.writerow([names[one.image], one.label, *box, *group])
     write_text(folder / files["csv"], text.getvalue())
     return changes
 

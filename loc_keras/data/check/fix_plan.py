@@ -58,7 +58,8 @@ class Kept(NamedTuple):
         image: The image.
         name: As annotated.
         label: Class name.
-        box: (x1, y1, x2, y2) in fractions of the picture in the copy, float32 and ordered.
+        box: (x1, y1, x2, y2) in fractions of the picture in the copy, float32 and ordered; None
+            for an image without an object.
         file: Annotation file of the source.
         row: Row in it.
         group: Images that must not be parted by a split share it; `""` for none.
@@ -68,7 +69,7 @@ class Kept(NamedTuple):
     image: ImageRef
     name: str
     label: str
-    box: FractionBox
+    box: FractionBox | None
     file: str
     row: int
     group: str = ""
@@ -123,7 +124,7 @@ def plan_fix(result: CheckResult) -> FixPlan:
             if (thing.split, one.image) in lost:
                 raise _DropError(lost[thing.split, one.image])
             label = _mended_label(thing, relabelled, names, index_of, changes)
-            box = _mended_box(thing, facts, result.rules, changes)
+            box = None if one.empty else _mended_box(thing, facts, result.rules, changes)
             kept.append(
                 Kept(thing.split, one.image, one.name, label, box, one.file, one.row, one.group)
             )

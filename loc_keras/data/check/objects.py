@@ -28,7 +28,12 @@ class CheckedObject(NamedTuple):
 
     @property
     def box(self) -> FractionBox | None:
-        """The box in fractions, perhaps inverted, not finite or outside; None for unknown."""
+        """The box in fractions, perhaps inverted, not finite or outside.
+
+        None where it is unknown, or the image shows no object.
+        """
+        if self.one.empty:
+            return None
         if self.units == "fraction":
             return self.written
         width, height = self.size

@@ -106,7 +106,7 @@ def _result(
     splits = [split for split in SPLITS if annotations.objects.get(split)]
     given = rules.class_names or annotations.class_names
     identical = identical_images(images)
-    class_names = known_classes(objects, given)
+    class_names = known_classes(objects, given, rules.background)
     boxes = {thing.one.image: thing.box for thing in reversed(objects)}
     of_images = [
         # Whether the box fits shows how a picture was looked at when it was labelled.
@@ -118,7 +118,7 @@ def _result(
         *of_images,
         *orphan_findings(annotations),
         *box_findings(objects),
-        *class_findings(objects, given, splits),
+        *class_findings(objects, given, splits, rules.background),
         *_several(objects, rules.several),
         *duplicate_findings(objects, images, identical, class_names=class_names, near=near),
     ]

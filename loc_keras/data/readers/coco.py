@@ -4,8 +4,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from loc_keras.data import files
-from loc_keras.data.annotations import Annotated, Annotations, Fault, ImageRef, Split
-from loc_keras.data.readers.coco_json import CocoLists, Identity, identity, read_lists
+from loc_keras.data.annotations import (
+    Annotated,
+    Annotations,
+    EmptyImage,
+    Fault,
+    ImageRef,
+    Split,
+)
+from loc_keras.data.readers.coco_json import CocoImage, CocoLists, Identity, identity, read_lists
 from loc_keras.data.readers.parsing import (
     config_path,
     folder_of,
@@ -48,6 +55,7 @@ def read_coco(root: str, *, splits: Mapping[str, Mapping[str, str] | None]) -> A
     objects: dict[Split, list[Annotated]] = {}
     faults: list[Fault] = []
     unread: dict[ImageRef, int] = {}
+    empty: list[EmptyImage] = []
     folders: dict[str, None] = {}
     class_names: dict[str, None] = {}
     for split, entry in given_splits(splits, _KEY):
@@ -62,7 +70,10 @@ def read_coco(root: str, *, splits: Mapping[str, Mapping[str, str] | None]) -> A
         if images is not None:
             folder = config_path(root, images, f"{_KEY}.{split}.images")
         lists = read_lists(path, folder, root, faults)
-        objects[split] = _objects(path, lists, faults, unread)
+        objects[split], without = _objects(path, lists, faults, unread)
+        for image, fault in without:
+            one = (ImageRef(image.path), image.name, fault)
+            empty.append(EmptyImage(split, *one, size=image.size))
         folders[folder] = None
         class_names |= dict.fromkeys(lists.categories[one] for one in sorted(lists.categories))
     return Annotations(
@@ -72,6 +83,7 @@ def read_coco(root: str, *, splits: Mapping[str, Mapping[str, str] | None]) -> A
         class_names=list(class_names),
         folders=list(folders),
         unread=unread,
+        empty=empty,
     )
 
 
@@ -83,8 +95,8 @@ class _ObjectError(Exception):
 
 def _objects(
     path: str, lists: CocoLists, faults: list[Fault], unread: dict[ImageRef, int]
-) -> list[Annotated]:
-    """The usable annotations of a file."""
+) -> tuple[list[Annotated], list[tuple[CocoImage, Fault]]]:
+    """The usable annotations of a file, and its images without any, with their faults."""
     found: list[Annotated] = []
     ids: set[Identity] = set()
     shows_something: set[Identity] = set()
@@ -97,11 +109,13 @@ def _objects(
             if image_id in lists.images and fault.kind != "duplicate_id":
                 ref = ImageRef(lists.images[image_id].path)
                 unread[ref] = unread.get(ref, 0) + 1
+    without = []
     for one, image in lists.images.items():
         if one not in shows_something:
             reason = f"of images: {shown(image.name)} has no annotation"
-            faults.append(Fault(path, image.row, reason, "no_object"))
-    return found
+            without.append((image, Fault(path, image.row, reason, "no_object")))
+    faults += [fault for _, fault in without]
+    return found, without
 
 
 def _image_id(entry: Any) -> Identity | None:

@@ -32,6 +32,7 @@ SPLIT_NAMES: dict[str, Split] = {
 }
 """What the column `split` may say, in large or small letters."""
 
+_NO_BOX = (0.0, 0.0, 0.0, 0.0)
 _MORE_COLUMNS = ("width", "height", "group", "split")
 _LARGEST_SIDE = 10**9
 _MOST_SHOWN = 200
@@ -52,6 +53,18 @@ class Layout:
     count: int
     names: str
     box: str
+
+
+class EmptyRowError(RowError):
+    """A row whose fields of the box are all empty.
+
+    Attributes:
+        row: What else it says, with zeros for a box.
+    """
+
+    def __init__(self, reason: str, kind: str, row: "RawRow") -> None:
+        super().__init__(reason, kind)
+        self.row = row
 
 
 class RawRow(NamedTuple):
@@ -134,8 +147,9 @@ def parse_row(fields: Sequence[str], layout: Layout) -> RawRow:
         layout: What they mean.
 
     Raises:
-        RowError: If their number is wrong, one that is needed is empty, a number is none, the
-            split is unknown, or the row says that its image shows no object.
+        RowError: If their number is wrong, one that is needed is empty, a number is none or the
+            split is unknown.
+        EmptyRowError: If the row has no box, so that its image may show no object.
     """
     if len(fields) != layout.count:
         found = "1 column" if len(fields) == 1 else f"{len(fields)} columns"
@@ -145,9 +159,15 @@ def parse_row(fields: Sequence[str], layout: Layout) -> RawRow:
     box_columns = BOX_COLUMNS[layout.box]
     if not named["file"]:
         raise RowError("column file is empty", "columns")
-    if not any(named[name] for name in box_columns) and not named.get("label"):
-        raise RowError(f"names no object in {shown(named['file'])}", "no_object")
     label = named.get("label", "")
+    if not any(named[name] for name in box_columns):
+        row = RawRow(
+            named["file"], label, _NO_BOX, _size(named), named.get("group", ""), _split(named)
+        )
+        if not label:
+            raise EmptyRowError(f"names no object in {shown(named['file'])}", "no_object", row)
+        if not label_problem(label):
+            raise EmptyRowError(f"column {box_columns[0]} is empty", "number", row)
     if "label" in named and (problem := label_problem(label)):
         raise RowError(f"column label {problem}", "label")
     first, second, third, fourth = (_number(name, named[name]) for name in box_columns)

@@ -2,23 +2,32 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from posixpath import basename, dirname, splitext
+from posixpath import basename, dirname
 
 from loc_keras.data import files
-from loc_keras.data.annotations import Annotated, Annotations, Fault, ImageRef, Split, Units
+from loc_keras.data.annotations import (
+    Annotated,
+    Annotations,
+    EmptyImage,
+    Fault,
+    ImageRef,
+    Split,
+    Units,
+)
 from loc_keras.data.readers.csv_columns import (
     NEEDED_COLUMNS,
+    EmptyRowError,
     Layout,
     RawRow,
     layout_by_name,
     layout_by_position,
     parse_row,
 )
+from loc_keras.data.readers.csv_folders import ImageFolders
 from loc_keras.data.readers.csv_lines import RowError, read_rows
 from loc_keras.data.readers.parsing import (
     below,
     config_path,
-    folder_of,
     given_splits,
     place,
     require_root,
@@ -104,7 +113,9 @@ def read_csv(
             for path, has_rows in zip(paths, filled, strict=True)
             if not has_rows
         ]
-    return Annotations(found.objects, units, found.faults, folders=list(found.folders))
+    return Annotations(
+        found.objects, units, found.faults, folders=list(found.folders), empty=found.empty
+    )
 
 
 @dataclass(frozen=True)
@@ -124,6 +135,7 @@ class _Found:
 
     objects: dict[Split, list[Annotated]] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
+    empty: list[EmptyImage] = field(default_factory=list)
     folders: dict[str, None] = field(default_factory=dict)
     files_with_splits: set[str] = field(default_factory=set)
 
@@ -191,18 +203,30 @@ def _read_file(root: str, path: str, split: Split, images: str, form: _Form, fou
             f"{_KEY}.splits.{split}.images has {{label}}, but no column holds the label."
         )
     objects = found.objects.setdefault(split, [])
-    folders: _Folders | None = None
+    folders: ImageFolders | None = None
     has_rows = False
-    for number, row in rows:
+    for number, parsed in rows:
         has_rows = True
-        if isinstance(row, RowError):
-            found.faults.append(Fault(path, number, str(row), row.kind))
+        row: RawRow | None = None
+        nothing = None
+        if isinstance(parsed, RowError):
+            nothing = Fault(path, number, str(parsed), parsed.kind)
+            found.faults.append(nothing)
+            row = parsed.row if isinstance(parsed, EmptyRowError) else None
+        else:
+            row = parsed
+        if row is None or (nothing and "{label}" in images and not row.label):
             continue
-        folders = folders or _Folders(root, path, images, row)
+        folders = folders or ImageFolders(root, path, images, row)
         try:
             image = place(folders.of(row), row.file, root)
         except files.OutsideError as fault:
-            found.faults.append(Fault(path, number, f"column file: {fault}", "outside"))
+            if nothing is None:
+                found.faults.append(Fault(path, number, f"column file: {fault}", "outside"))
+            continue
+        if nothing is not None:
+            facts = (nothing, row.label, row.size, row.group)
+            found.empty.append(EmptyImage(row.split or split, ImageRef(image), row.file, *facts))
             continue
         label = row.label if form.label_from == "column" else basename(dirname(image))
         where = objects if row.split is None else found.objects.setdefault(row.split, [])
@@ -243,46 +267,3 @@ def _parsed(
             yield number, parse_row(fields, layout)
         except RowError as fault:
             yield number, fault
-
-
-class _Folders:
-    """Image folders of one CSV file.
-
-    Attributes:
-        used: The folders that rows have asked for, as keys.
-    """
-
-    def __init__(self, root: str, path: str, images: str, first: RawRow) -> None:
-        self._root = root
-        self._pattern = images.replace("{stem}", splitext(basename(path))[0])
-        self._by_label: dict[str, str] = {}
-        self._fixed: str | None = None
-        self.used: dict[str, None] = {}
-        beside = folder_of(path)
-        if not self._has(first) and _is_there(beside, first, root):
-            self._fixed = beside
-            self.used = {beside: None}
-
-    def _has(self, row: RawRow) -> bool:
-        try:
-            return _is_there(self.of(row), row, self._root)
-        except files.OutsideError:
-            return False
-
-    def of(self, row: RawRow) -> str:
-        """The folder of a row's image; raises OutsideError if its label leads out."""
-        if self._fixed is not None:
-            return self._fixed
-        label = row.label if "{label}" in self._pattern else ""
-        if label not in self._by_label:
-            folder = place(self._root, self._pattern.replace("{label}", label), self._root)
-            self._by_label[label] = folder
-            self.used[folder] = None
-        return self._by_label[label]
-
-
-def _is_there(folder: str, row: RawRow, root: str) -> bool:
-    try:
-        return files.is_file(place(folder, row.file, root))
-    except files.OutsideError:
-        return False

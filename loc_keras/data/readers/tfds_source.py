@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from loc_keras.data import files
-from loc_keras.data.annotations import Annotated, Annotations, Fault, ImageRef, Split
+from loc_keras.data.annotations import (
+    Annotated,
+    Annotations,
+    EmptyImage,
+    Fault,
+    ImageRef,
+    Split,
+)
 from loc_keras.data.blob import read_blob, write_blob
 from loc_keras.data.readers.parsing import given_splits
 from loc_keras.data.readers.tfds_examples import ID, check_splits, examples, open_builder, value_at
@@ -71,15 +78,27 @@ def read_tfds(
     layout = find_layout(builder.info.features, image=image, box=box, label=label)
     objects: dict[Split, list[Annotated]] = {}
     faults: list[Fault] = []
+    empty: list[EmptyImage] = []
     data_dir = str(builder.data_dir)
     for split, spec in wanted.items():
         images = _split_images(builder, spec, layout, folder)
         objects[split] = []
         parts = (layout.box, layout.label, layout.filename)
         for example in examples(builder, spec, [part for part in parts if part is not None]):
-            objects[split] += _example_objects(example, layout, data_dir, images, faults)
+            at = _shard_and_row(example, data_dir)
+            if not len(value_at(example, layout.box)):
+                nothing = Fault(*at, "names no object", "no_object")
+                faults.append(nothing)
+                image_ref = images[example[ID].decode("utf-8")]
+                empty.append(EmptyImage(split, image_ref, _name(example, layout), nothing))
+            else:
+                objects[split] += _example_objects(example, layout, at, images, faults)
     return Annotations(
-        objects=objects, units="fraction", faults=faults, class_names=layout.class_names
+        objects=objects,
+        units="fraction",
+        faults=faults,
+        class_names=layout.class_names,
+        empty=empty,
     )
 
 
@@ -116,20 +135,22 @@ def _split_images(builder: Any, spec: str, layout: Layout, folder: Path) -> dict
         ) from error
 
 
+def _shard_and_row(example: dict[str, Any], data_dir: str) -> tuple[str, int]:
+    """The file of an example, and its number there from 1."""
+    shard, _, number = example[ID].decode("utf-8").rpartition("__")
+    return files.join(data_dir, shard), int(number) + 1
+
+
 def _example_objects(
     example: dict[str, Any],
     layout: Layout,
-    data_dir: str,
+    at: tuple[str, int],
     images: Mapping[str, ImageRef],
     faults: list[Fault],
 ) -> list[Annotated]:
-    """The objects of one example."""
-    shard, _, number = example[ID].decode("utf-8").rpartition("__")
-    shard, row = files.join(data_dir, shard), int(number) + 1
+    """The objects of one example, which has some."""
+    shard, row = at
     boxes = value_at(example, layout.box).reshape(-1, 4).tolist()
-    if not boxes:
-        faults.append(Fault(shard, row, "names no object", "no_object"))
-        return []
     label = value_at(example, layout.label)
     labels = list(label) if layout.label.depth else [label] * len(boxes)
     if len(labels) != len(boxes):

@@ -7,6 +7,7 @@ from loc_keras.data import files
 from loc_keras.data.annotations import (
     Annotated,
     Annotations,
+    EmptyImage,
     Fault,
     ImageRef,
     Split,
@@ -60,12 +61,15 @@ def read_tfrecord(
     )
     faults: list[Fault] = []
     objects: dict[Split, list[Annotated]] = {}
+    empty: list[EmptyImage] = []
     for split, shards in _shards(root, splits).items():
         objects[split] = []
         for shard in shards:
-            objects[split] += _read_shard(shard, names, faults)
+            objects[split] += _read_shard(split, shard, names, faults, empty)
     class_names = None if names is None else list(names.values())
-    return Annotations(objects=objects, units="fraction", faults=faults, class_names=class_names)
+    return Annotations(
+        objects=objects, units="fraction", faults=faults, class_names=class_names, empty=empty
+    )
 
 
 def _shards(root: str, splits: Mapping[str, str | None]) -> dict[Split, list[str]]:
@@ -90,7 +94,14 @@ def _shards(root: str, splits: Mapping[str, str | None]) -> dict[Split, list[str
     return found
 
 
-def _read_shard(path: str, names: Mapping[int, str] | None, faults: list[Fault]) -> list[Annotated]:
+def _read_shard(
+    split: Split,
+    path: str,
+    names: Mapping[int, str] | None,
+    faults: list[Fault],
+    empty: list[EmptyImage],
+) -> list[Annotated]:
+    """The objects of a shard; adds its faults, and its records without an object."""
     shard = scan_shard(path)
     if not shard.lengths and not shard.lost:
         faults.append(Fault(path, 0, "is empty", "syntax"))
@@ -98,7 +109,14 @@ def _read_shard(path: str, names: Mapping[int, str] | None, faults: list[Fault])
     try:
         for row, offset, data in read_records(shard):
             try:
-                objects += _record_objects(path, row, offset, parse_example(data), names, faults)
+                example = parse_example(data)
+                image = ImageRef(path, offset + example.offset, example.length)
+                name = _plain_name(path, row, example.name)
+                if not example.boxes:
+                    nothing = Fault(path, row, "names no object", "no_object")
+                    faults.append(nothing)
+                    empty.append(EmptyImage(split, image, name, nothing, size=example.size))
+                objects += _record_objects(path, row, image, name, example, names, faults)
             except RowFault as fault:
                 faults.append(Fault(path, row, fault.reason, fault.kind))
     except LostError as error:
@@ -111,15 +129,12 @@ def _read_shard(path: str, names: Mapping[int, str] | None, faults: list[Fault])
 def _record_objects(
     path: str,
     row: int,
-    offset: int,
+    image: ImageRef,
+    name: str,
     example: Example,
     names: Mapping[int, str] | None,
     faults: list[Fault],
 ) -> list[Annotated]:
-    if not example.boxes:
-        raise RowFault("names no object", "no_object")
-    image = ImageRef(path, offset + example.offset, example.length)
-    name = _plain_name(path, row, example.name)
     objects = []
     for index, box in enumerate(example.boxes):
         try:

@@ -5,7 +5,14 @@ from posixpath import basename, splitext
 from typing import Any
 
 from loc_keras.data import files
-from loc_keras.data.annotations import Annotated, Annotations, Fault, ImageRef, Split
+from loc_keras.data.annotations import (
+    Annotated,
+    Annotations,
+    EmptyImage,
+    Fault,
+    ImageRef,
+    Split,
+)
 from loc_keras.data.readers.parsing import (
     below,
     config_path,
@@ -64,6 +71,7 @@ def read_voc(
     objects: dict[Split, list[Annotated]] = {}
     faults: list[Fault] = []
     unread: dict[ImageRef, int] = {}
+    empty: list[EmptyImage] = []
     folders: dict[str, None] = {}
     for split, entry in given_splits(splits, _KEY):
         key = f"{_KEY}.{split}"
@@ -78,11 +86,20 @@ def read_voc(
         for path in paths:
             where = image_folder or folder_of(path)
             folders[where] = None
-            _read_file(root, path, where, finder, objects[split], faults, unread)
+            nothing = _read_file(root, path, where, finder, objects[split], faults, unread)
+            if nothing is not None:
+                image, name, fault, size = nothing
+                empty.append(EmptyImage(split, image, name, fault, size=size))
     if first_pixel:
         objects = {split: [_from_zero(one) for one in found] for split, found in objects.items()}
     return Annotations(
-        objects, "pixel", faults, folders=list(folders), exact=not first_pixel, unread=unread
+        objects,
+        "pixel",
+        faults,
+        folders=list(folders),
+        exact=not first_pixel,
+        unread=unread,
+        empty=empty,
     )
 
 
@@ -135,31 +152,39 @@ def _read_file(
     objects: list[Annotated],
     faults: list[Fault],
     unread: dict[ImageRef, int],
-) -> None:
-    """Adds the objects of one XML file, and what is wrong in it."""
+) -> tuple[ImageRef, str, Fault, tuple[int, int] | None] | None:
+    """Adds the objects of one XML file, and what is wrong in it.
+
+    Returns:
+        The image, its name, the fault and the declared size where it is one without an object.
+    """
     voc = _parsed(root, path)
     if isinstance(voc, Fault):
         faults.append(voc)
-        return
+        return None
     faults += [Fault(path, row, f"(object) {reason}", kind) for row, reason, kind in voc.faults]
+    nothing = None
     if not voc.objects and not voc.faults:
-        faults.append(Fault(path, 0, "names no object", "no_object"))
-        return
+        nothing = Fault(path, 0, "names no object", "no_object")
+        faults.append(nothing)
     stem = splitext(basename(path))[0]
     try:
         image, name = finder.find(folder, voc.filename, stem)
-    except files.OutsideError as fault:
-        faults.append(Fault(path, 0, f"filename: {fault}", "outside"))
-        return
-    except FileNotFoundError as fault:
-        faults.append(Fault(path, 0, str(fault), "missing_image"))
-        return
+    except (files.OutsideError, FileNotFoundError) as fault:
+        outside = isinstance(fault, files.OutsideError)
+        reason, kind = (f"filename: {fault}", "outside") if outside else (fault, "missing_image")
+        if nothing is None:
+            faults.append(Fault(path, 0, str(reason), kind))
+        return None
+    if nothing is not None:
+        return ImageRef(image), name, nothing, voc.size
     if voc.faults:
         unread[ImageRef(image)] = len(voc.faults)
     objects += [
         Annotated(ImageRef(image), name, one.label, one.box, path, one.row, voc.size)
         for one in voc.objects
     ]
+    return None
 
 
 def _parsed(root: str, path: str) -> VocFile | Fault:

@@ -4,7 +4,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from posixpath import basename, dirname
 
 from loc_keras.data import files
-from loc_keras.data.annotations import Annotated, Annotations, Fault, ImageRef, Split
+from loc_keras.data.annotations import (
+    Annotated,
+    Annotations,
+    EmptyImage,
+    Fault,
+    ImageRef,
+    Split,
+)
 from loc_keras.data.readers.parsing import (
     below,
     config_path,
@@ -64,15 +71,20 @@ def read_yolo(
     unread: dict[ImageRef, int] = {}
     folders: dict[str, None] = {}
     objects: dict[Split, list[Annotated]] = {}
+    empty: list[EmptyImage] = []
     in_folders: list[str] = []
     labels = _LabelFiles(root)
     for split, entries in config.splits.items():
-        images, found = images_of(bases, entries, root, f"{path}: {split}", faults)
-        folders |= dict.fromkeys(found)
-        in_folders += images if len(found) == len(entries) else []
-        objects[split] = [
-            one for image in images for one in _objects(image, root, config, labels, faults, unread)
-        ]
+        images, image_folders = images_of(bases, entries, root, f"{path}: {split}", faults)
+        folders |= dict.fromkeys(image_folders)
+        in_folders += images if len(image_folders) == len(entries) else []
+        objects[split] = []
+        for image in images:
+            found, nothing = _objects(image, root, config, labels, faults, unread)
+            objects[split] += found
+            if nothing is not None:
+                faults.append(nothing)
+                empty.append(EmptyImage(split, ImageRef(image), below(root, image), nothing))
     faults += labels.without_images(in_folders)
     return Annotations(
         objects,
@@ -81,6 +93,7 @@ def read_yolo(
         class_names=config.class_names or None,
         folders=list(folders),
         unread=unread,
+        empty=empty,
     )
 
 
@@ -134,28 +147,38 @@ def _objects(
     labels: _LabelFiles,
     faults: list[Fault],
     unread: dict[ImageRef, int],
-) -> Iterator[Annotated]:
-    """The objects of one image; adds what is wrong with its label file."""
+) -> tuple[list[Annotated], Fault | None]:
+    """The objects of one image, or how it is told that it has none.
+
+    What is wrong with its label file is added to the faults.
+    """
     path = labels.find(image)
     if path is None:
         reason = f"has no label file {label_paths(image, root)[0]}"
-        faults.append(Fault(image, 0, reason, "no_object"))
-        return
+        return [], Fault(image, 0, reason, "no_object")
     text = _text(path, root)
     if isinstance(text, Fault):
         faults.append(text)
-        return
+        return [], None
     classes = config.class_names
     found, wrong = parse_labels(text, len(classes) or MOST_CLASSES, keypoints=config.has_keypoints)
     faults += [Fault(path, row, reason, kind) for row, reason, kind in wrong]
     if wrong:
         unread[ImageRef(image)] = len(wrong)
     if not found and not wrong:
-        faults.append(Fault(path, 0, "names no object", "no_object"))
+        return [], Fault(path, 0, "names no object", "no_object")
     name = below(root, image)
-    for one in found:
-        label = classes[one.label] if classes else str(one.label)
-        yield Annotated(ImageRef(image), name, label, one.box, path, one.row)
+    return [
+        Annotated(
+            ImageRef(image),
+            name,
+            classes[one.label] if classes else str(one.label),
+            one.box,
+            path,
+            one.row,
+        )
+        for one in found
+    ], None
 
 
 def _text(path: str, root: str) -> str | Fault:

@@ -23,7 +23,7 @@ def write_coco(job: Job) -> dict[Split, int]:
     (job.folder / "annotations").mkdir(exist_ok=True)
     for split, records in job.splits.items():
         names = write_images(job, split, job.folder / "images" / split, stems[split], FORMATS)
-        content = _instances(records, names, job.class_names)
+        content = _instances(records, names, job.object_classes)
         text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
         write_text(job.folder / "annotations" / f"instances_{split}.json", text + "\n")
         counts[split] = sum(map(bool, names))
@@ -49,6 +49,8 @@ def _instances(
         number = index + 1
         height, width = (int(side) for side in records.sizes[index])
         images.append({"id": number, "file_name": name, "width": width, "height": height})
+        if records.is_empty(index):
+            continue
         x1, y1, x2, y2 = (round(side, 6) for side in box_px(records, index))
         annotations.append(
             {

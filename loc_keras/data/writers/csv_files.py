@@ -28,7 +28,7 @@ def write_csv(job: Job) -> dict[Split, int]:
     """Writes one CSV file and one image folder for each split; returns the images of each.
 
     Labels are class names; boxes are fractions of the image side with as many digits as give
-    the same float32 back.
+    the same float32 back, and nothing where there is no object.
     """
     counts: dict[Split, int] = {}
     stems = record_stems(job.splits)
@@ -38,11 +38,12 @@ def write_csv(job: Job) -> dict[Split, int]:
         names = write_images(job, split, job.folder / files["images"], stems[split], FORMATS)
         text = io.StringIO(newline="")
         writer = csv.writer(text, lineterminator="\n")
-        columns = (names, records.labels, records.boxes, records.groups)
-        for name, label, box, group in zip(*columns, strict=True):
+        columns = (names, records.labels, records.boxes, records.empty, records.groups)
+        for name, label, box, empty, group in zip(*columns, strict=True):
             if name:
+                sides = [""] * len(box) if empty else map(_shortest, box)
                 more = [group] if grouped else []
-                writer.writerow([name, job.class_names[label], *map(_shortest, box), *more])
+                writer.writerow([name, job.class_names[label], *sides, *more])
         write_text(job.folder / files["csv"], text.getvalue())
         counts[split] = sum(map(bool, names))
     return counts

@@ -64,6 +64,7 @@ def write_dataset(
     class_names: Sequence[str],
     *,
     shards: int | None = None,
+    background: str | None = None,
     faults: Sequence[Fault] = (),
     stop_at_faults: bool = False,
     texts: Mapping[str, str] | None = None,
@@ -80,6 +81,7 @@ def write_dataset(
         splits: Records of each split; empty ones are left out.
         class_names: Name of each class, by index.
         shards: Files of each split, >= 1, for formats that cut it; None chooses by size.
+        background: Class of the records without an object, where there is one.
         faults: What was left out before, for `skipped.json`.
         stop_at_faults: Raise at the first image that cannot be written, instead of leaving it out.
         texts: Further files to write, by name.
@@ -115,7 +117,7 @@ def write_dataset(
 
     try:
         partial = open_partial(out, identity)
-        job = Job(partial, splits, class_names, shards, advance, on_fault)
+        job = Job(partial, splits, class_names, shards, advance, on_fault, background)
         with without_image_warnings():
             counts = WRITERS[target](job)
         for split, count in counts.items():

@@ -30,6 +30,7 @@ class Job:
         shards: Files of each split for formats that cut it, or None to choose by size.
         advance: Called with the split and a number of records just done.
         on_fault: Called for every record that cannot be written; may raise to stop the job.
+        background: Class of the records without an object, or None.
     """
 
     folder: Path
@@ -38,6 +39,17 @@ class Job:
     shards: int | None
     advance: Callable[[Split, int], None]
     on_fault: Callable[[Fault], None]
+    background: str | None = None
+
+    @property
+    def object_classes(self) -> Sequence[str]:
+        """Names of the classes that objects have: without that of the background at the end.
+
+        On reading it comes there again. Between others it keeps its place, so that they do.
+        """
+        last = len(self.class_names) - 1
+        ends = self.background is not None and self.class_names[last] == self.background
+        return self.class_names[:last] if ends else self.class_names
 
 
 def pictures(

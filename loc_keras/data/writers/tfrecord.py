@@ -30,7 +30,7 @@ def write_tfrecord(job: Job) -> dict[Split, int]:
     Record i of a split is in shard i modulo N, so that every shard holds every class even where
     the records come class by class. Class numbers start at 1.
     """
-    write_text(job.folder / "label_map.pbtxt", label_map(job.class_names))
+    write_text(job.folder / "label_map.pbtxt", label_map(job.object_classes))
     journal = _read_journal(job)
     counts: dict[Split, int] = {}
     stems = record_stems(job.splits)
@@ -102,7 +102,10 @@ def _example(
     records: Records, index: int, file: str, picture: Picture, class_names: Sequence[str]
 ) -> bytes:
     label = int(records.labels[index])
-    x1, y1, x2, y2 = (float(side) for side in records.boxes[index])
+    x1, y1, x2, y2 = ([float(side)] for side in records.boxes[index])
+    text, number = [class_names[label].encode()], [label + 1]
+    if records.is_empty(index):
+        x1, y1, x2, y2, text, number = [], [], [], [], [], []
     feature = {
         "image/height": _ints(picture.size[0]),
         "image/width": _ints(picture.size[1]),
@@ -111,12 +114,12 @@ def _example(
         "image/key/sha256": _bytes(hashlib.sha256(picture.content).hexdigest().encode()),
         "image/encoded": _bytes(picture.content),
         "image/format": _bytes(picture.format.lower().encode()),
-        "image/object/bbox/xmin": _floats(x1),
-        "image/object/bbox/xmax": _floats(x2),
-        "image/object/bbox/ymin": _floats(y1),
-        "image/object/bbox/ymax": _floats(y2),
-        "image/object/class/text": _bytes(class_names[label].encode()),
-        "image/object/class/label": _ints(label + 1),
+        "image/object/bbox/xmin": _floats(*x1),
+        "image/object/bbox/xmax": _floats(*x2),
+        "image/object/bbox/ymin": _floats(*y1),
+        "image/object/bbox/ymax": _floats(*y2),
+        "image/object/class/text": _bytes(*text),
+        "image/object/class/label": _ints(*number),
     }
     example = tf.train.Example(features=tf.train.Features(feature=feature))
     return bytes(example.SerializeToString(deterministic=True))
@@ -138,13 +141,13 @@ def _escaped(name: str) -> str:
     )
 
 
-def _ints(value: int) -> tf.train.Feature:
-    return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+def _ints(*values: int) -> tf.train.Feature:
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
 
 
-def _floats(value: float | np.floating) -> tf.train.Feature:
-    return tf.train.Feature(float_list=tf.train.FloatList(value=[value]))
+def _floats(*values: float | np.floating) -> tf.train.Feature:
+    return tf.train.Feature(float_list=tf.train.FloatList(value=values))
 
 
-def _bytes(value: bytes) -> tf.train.Feature:
-    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+def _bytes(*values: bytes) -> tf.train.Feature:
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))

@@ -78,14 +78,15 @@ def _annotation(
     # The format knows gray and colour; transparency and the like are left out.
     _add(size, "depth", str(picture.channels if picture.channels < _COLOURS else _COLOURS))
     _add(root, "segmented", "0")
-    one = _add(root, "object")
-    _add(one, "name", class_names[records.labels[index]])
-    _add(one, "pose", "Unspecified")
-    _add(one, "truncated", "0")
-    _add(one, "difficult", "0")
-    box = _add(one, "bndbox")
-    for side, value in zip(_SIDES, box_px(records, index), strict=True):
-        _add(box, side, decimal(value))
+    if not records.is_empty(index):
+        one = _add(root, "object")
+        _add(one, "name", class_names[records.labels[index]])
+        _add(one, "pose", "Unspecified")
+        _add(one, "truncated", "0")
+        _add(one, "difficult", "0")
+        box = _add(one, "bndbox")
+        for side, value in zip(_SIDES, box_px(records, index), strict=True):
+            _add(box, side, decimal(value))
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="utf-8") + b"\n"
 

@@ -18,7 +18,8 @@ FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 def write_yolo(job: Job) -> dict[Split, int]:
     """Writes images, labels and `data.yaml`; returns the images of each split.
 
-    A label is `class centre-x centre-y width height` in fractions of the image sides.
+    A label is `class centre-x centre-y width height` in fractions of the image sides; the file of
+    an image without an object is empty.
     """
     counts: dict[Split, int] = {}
     stems = record_stems(job.splits)
@@ -49,6 +50,8 @@ def yolo_source(class_names: Sequence[str], splits: Collection[Split]) -> dict[s
 
 
 def _line(records: Records, index: int) -> str:
+    if records.is_empty(index):
+        return ""
     x1, y1, x2, y2 = (float(side) for side in records.boxes[index])
     box = ((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1)
     return f"{records.labels[index]} " + " ".join(f"{value:.9f}" for value in box) + "\n"
@@ -57,6 +60,5 @@ def _line(records: Records, index: int) -> str:
 def _data_yaml(job: Job) -> str:
     """Folders relative to the file itself, which is where tools look without a `path`."""
     folders = {split: f"images/{split}" for split in job.splits}
-    return to_yaml(
-        {**folders, "nc": len(job.class_names), "names": dict(enumerate(job.class_names))}
-    )
+    names = job.object_classes
+    return to_yaml({**folders, "nc": len(names), "names": dict(enumerate(names))})
