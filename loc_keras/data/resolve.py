@@ -250,7 +250,10 @@ def _notes(faults: Sequence[Fault], splits: dict[Split, Records], rules: Resolve
     if cropped:
         notes.append(f"{cropped} pictures are cut out of images with several objects.")
     if counts["no_object"]:
-        notes.append(f"{counts['no_object']} images without an object were left out.")
+        notes.append(
+            f"{counts['no_object']} images without an object were left out; data.source.background "
+            "names a class for them."
+        )
     if rules.background is not None:
         empty = sum(int(part.empty.sum()) for part in splits.values())
         notes.append(f"Images without an object, of the class {rules.background!r}: {empty}.")
