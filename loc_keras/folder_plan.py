@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, get_args
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -145,7 +145,7 @@ def _facts(reading: Reading, weights: str | None) -> Facts:
         gpus=tuple(device["gpus"]),
         bfloat16=cpu_has_bfloat16(),
         weights=weights,
-        offered=BackboneConfig.model_fields["weights"].annotation != Literal["none"],
+        offered=get_args(BackboneConfig.model_fields["weights"].annotation) != ("none",),
     )
 
 
