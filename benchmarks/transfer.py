@@ -26,9 +26,12 @@ from loc_keras.from_config import records_from
 from loc_keras.training.phases import FineTune
 
 SHOWN = ("softmax_accuracy", "bbox_iou", "gt_known_loc", "top1_loc")
-EPOCHS = 4  # Only to divide the steps: the body rests in the first quarter.
-TUNE = FineTune(freeze_epochs=1, body_rate=0.3, layer_decay=0.7)
-ARMS = (Arm("random", False, FineTune()), Arm("pretrained", True, TUNE))
+EPOCHS = 8  # Only to divide the steps: the body of the last arm rests in the first eighth.
+ARMS = (
+    Arm("random", False, FineTune()),
+    Arm("pretrained", True, FineTune()),
+    Arm("lower rates", True, FineTune(freeze_epochs=1, body_rate=0.3, layer_decay=0.7)),
+)
 
 
 def main() -> None:
@@ -57,7 +60,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--photographs", nargs="+", type=int, default=[10, 30, 100, ALL])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--arms", nargs="+", default=[arm.name for arm in ARMS])
+    parser.add_argument("--arms", nargs="+", default=["random", "pretrained"])
     parser.add_argument("--steps", type=int, default=320)
     parser.add_argument("--folds", type=int, default=0)
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
@@ -72,7 +75,7 @@ def _config(args: argparse.Namespace, config: str, folder: str, *more: str) -> C
         "data.channels=3",
         f"model.backbone.weights={args.body}",
         f"train.epochs={EPOCHS}",
-        "train.warmup_epochs=0.25",
+        "train.warmup_epochs=0.5",
         "train.steps_per_epoch=1",
         "train.precision=float32",
     ]

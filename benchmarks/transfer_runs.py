@@ -80,7 +80,7 @@ class Trainer:
         self.localizer = localizer_from(config, data)
         self.body = [layer.get_weights() for layer in body_layers(self.localizer)]
         self.answer = answer_function(self.localizer)
-        self._compiled: dict[tuple[str, bool], TrainingModel] = {}
+        self._compiled: dict[tuple[FineTune, bool], TrainingModel] = {}
 
     def run(self, arm: Arm, found: DatasetRecords, seed: int) -> dict[str, float | int]:
         """Trains on the training records and measures on the test records."""
@@ -93,7 +93,7 @@ class Trainer:
             fine_tune=arm.fine_tune,
         )
         for phase in training_phases(plan.epochs, arm.fine_tune.freeze_epochs):
-            self._fit(arm, plan, phase, data)
+            self._fit(plan, phase, data)
         return {"train": data.sizes["train"], **figures(collect_answers(self.answer, data.test))}
 
     def _data(self, found: DatasetRecords, seed: int) -> LocalizationData:
@@ -119,11 +119,11 @@ class Trainer:
             for layer, weights in zip(body_layers(self.localizer), self.body, strict=True):
                 layer.set_weights(weights)
 
-    def _fit(self, arm: Arm, plan: FitPlan, phase: Phase, data: LocalizationData) -> None:
+    def _fit(self, plan: FitPlan, phase: Phase, data: LocalizationData) -> None:
         # The optimizer's averages stand in the order of what was trainable when it was compiled.
         norm = plan.fine_tune.batch_norm
         set_trainable(self.localizer, body_learns=phase.body_learns, batch_norm=norm)
-        key = (arm.name, phase.body_learns)
+        key = (plan.fine_tune, phase.body_learns)
         if key not in self._compiled:
             self._compiled[key] = compiled_training_model(
                 self.localizer, plan, losses_from(self.config), phase
