@@ -198,3 +198,24 @@ def test_small_batches_are_told_where_statistics_move():
     assert "train.batch_size 8" in str(small_batch_warning(8, FineTune()))
     assert small_batch_warning(16, FineTune()) is None
     assert small_batch_warning(8, FineTune(batch_norm="frozen")) is None
+
+
+def test_a_body_of_another_make_rests_and_slows_down_as_well():
+    localizer = loc_keras.build_localizer(
+        image_shape=(64, 64, 3), num_classes=2, backbone="applications/MobileNetV3Small"
+    )
+    body = localizer.get_layer("body")
+    # Keras's own count of the network without its top.
+    assert sum(int(np.prod(w.shape)) for w in body.weights) == 939_120
+    everything = len(localizer.trainable_weights)
+    learns = len(body.trainable_weights)
+    factors = rate_factors(localizer, body_rate=0.5, layer_decay=0.5)
+    assert len(factors) == learns
+    # Five shrinkings: 0.5 in the last group, halved four times towards the pixels.
+    assert sorted(set(factors.values())) == [0.5**5, 0.5**4, 0.5**3, 0.5**2, 0.5]
+    set_trainable(localizer, body_learns=False, batch_norm="train")
+    assert len(body.trainable_weights) == 0
+    assert len(localizer.trainable_weights) == everything - learns
+    set_trainable(localizer, body_learns=True, batch_norm="frozen")
+    frozen = 2 * sum(is_norm(layer) for layer in body.layers)  # A scale and an offset each.
+    assert len(body.trainable_weights) == learns - frozen
