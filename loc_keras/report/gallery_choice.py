@@ -10,7 +10,7 @@ from loc_keras.report.captions import format_iou, spread_by_iou, spread_title
 MOST_EMPTY = 0.5
 """Largest share of a gallery for images without an object, of which little is to be seen."""
 
-ONE_CLASS = "One class: only the box counts"
+ONE_CLASS = "one class: only the box counts"
 
 
 class Choice(NamedTuple):
