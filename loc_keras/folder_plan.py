@@ -21,7 +21,7 @@ from loc_keras.models.start import names_a_run
 from loc_keras.recipe import numbers
 from loc_keras.recipe.choose import choose
 from loc_keras.recipe.facts import Choice, Facts
-from loc_keras.training.precision import cpu_has_bfloat16, device_summary
+from loc_keras.training.precision import cpu_has_avx512, cpu_has_bfloat16, device_summary
 from loc_keras.training.tensorboard import flat_settings
 
 _PAIR = 2
@@ -147,6 +147,7 @@ def _facts(reading: Reading, weights: str | None) -> Facts:
         cores=device["cpu_cores"],
         gpus=tuple(device["gpus"]),
         bfloat16=cpu_has_bfloat16(),
+        avx512=cpu_has_avx512(),
         weights=weights,
         body=_body_of(weights),
     )

@@ -244,6 +244,8 @@ def test_pretrained_weights_are_recommended_for_few_images(changes, told):
         (Cost(100, 16, 128), 485),
         (Cost(100, 32, 128), 185),
         (Cost(100, 64, 128), 62),
+        # The same page, "oneDNN": AVX2 alone, 64 px.
+        (Cost(64, 32, 128, avx512=False), 201),
     ],
 )
 def test_speed_is_near_the_measured_one(cost, measured):

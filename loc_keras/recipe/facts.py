@@ -25,6 +25,7 @@ class Facts:
         cores: CPU cores.
         gpus: Names of the GPUs.
         bfloat16: Whether the CPU has units for bfloat16.
+        avx512: Whether the CPU has 512-bit vectors; True where the system does not say.
         weights: Pretrained weights that were asked for, or None.
         body: `name`, `width` and `stem` of the body that the weights are of, where they say so.
     """
@@ -43,6 +44,7 @@ class Facts:
     cores: int = 2
     gpus: tuple[str, ...] = ()
     bfloat16: bool = False
+    avx512: bool = True
     weights: str | None = None
     body: Mapping[str, Any] = field(default_factory=dict)
 

@@ -15,6 +15,7 @@ class Cost(NamedTuple):
         halves: Whether the body computes in 16 bits.
         cores: CPU cores.
         gpu: Whether there is a GPU.
+        avx512: Whether the CPU has 512-bit vectors, as the measured one had.
     """
 
     side: float
@@ -23,6 +24,7 @@ class Cost(NamedTuple):
     halves: bool = False
     cores: int = numbers.MEASURED_CORES
     gpu: bool = False
+    avx512: bool = True
 
 
 def images_a_second(cost: Cost) -> float:
@@ -34,6 +36,8 @@ def images_a_second(cost: Cost) -> float:
     seconds *= _near(numbers.WIDTH_FACTORS, cost.width)
     if not cost.halves:
         seconds *= _near(numbers.FLOAT32_FACTORS, cost.width)
+    if not cost.avx512:
+        seconds *= numbers.AVX2_FACTOR
     seconds *= next(factor for limit, factor in numbers.BATCH_FACTORS if cost.batch < limit)
     return min(cost.cores, numbers.MOST_CORES) / numbers.MEASURED_CORES / seconds
 

@@ -61,6 +61,7 @@ def choose_training(
         halves if precision == "auto" else precision.endswith("16"),
         facts.cores,
         bool(facts.gpus),
+        facts.avx512,
     )
     speed = images_a_second(cost)
     affordable = minutes * 60 * speed / (steps * batch)

@@ -79,6 +79,12 @@ def cpu_has_bfloat16() -> bool:
     return bool(cpu_flags() & BFLOAT16_FLAGS)
 
 
+def cpu_has_avx512() -> bool:
+    """Whether the processor has 512-bit vectors; True where the system does not say."""
+    flags = cpu_flags()
+    return not flags or "avx512f" in flags
+
+
 def cpu_flags() -> frozenset[str]:
     """Feature flags of the processor as Linux names them; none on other systems."""
     try:
