@@ -132,7 +132,7 @@ def test_without_kerashub_the_sentence_says_what_to_install(monkeypatch, tmp_pat
     monkeypatch.setitem(sys.modules, "keras_hub", None)  # As Python does where import must fail.
     (tmp_path / "config.json").write_text("{}", "utf-8")
     for weights in ("imagenet", tmp_path):
-        with pytest.raises(ModelError, match=r"install -r requirements-hub.txt.*\.safetensors"):
+        with pytest.raises(ModelError, match=r"pip install keras-hub.*\.safetensors"):
             start(weights)
 
 

@@ -206,7 +206,7 @@ def test_fine_tuning_is_for_given_weights_alone():
     assert tuned["model.backbone.weights"] == "file.keras"
     assert tuned["train.learning_rate"] == numbers.FINE_TUNING["train.learning_rate"]
     assert tuned["model.backbone.width"] == 64  # torchvision's, which shared weights are for.
-    assert tuned["train.fine_tune.freeze_epochs"] == round(tuned["train.epochs"] / 4)
+    assert tuned["train.fine_tune.freeze_epochs"] == round(tuned["train.epochs"] / 8)
     assert not any(key.startswith("train.fine_tune") for key in values(facts()))
 
 
@@ -214,6 +214,7 @@ def test_weights_of_a_run_bring_its_body():
     body = {"name": "resnet34", "width": 32, "stem": "small"}
     tuned = values(facts(weights="runs/a", body=body))
     assert {key: tuned[f"model.backbone.{key}"] for key in body} == body
+    assert "train.fine_tune.freeze_epochs" not in tuned
 
 
 def test_another_body_has_no_width_to_choose():

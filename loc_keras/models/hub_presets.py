@@ -28,7 +28,7 @@ PRESETS = MappingProxyType(
 )
 """KerasHub's name for the ImageNet weights of a body."""
 
-INSTALL = "python -m pip install -r requirements-hub.txt"
+INSTALL = "python -m pip install keras-hub"
 
 # The files in which a preset's numbers stand, KerasHub's own and timm's.
 _WEIGHTS_FILES = ("model.weights.h5", "model.safetensors")

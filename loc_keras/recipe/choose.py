@@ -79,7 +79,7 @@ def fine_tuning(facts: Facts) -> dict[str, Any]:
     """
     if not facts.pretrained:
         return {}
-    return dict(numbers.FINE_TUNING)
+    return dict(numbers.FINE_TUNING_RUN if facts.body else numbers.FINE_TUNING)
 
 
 def _splits(facts: Facts, chooser: Chooser) -> None:

@@ -119,10 +119,14 @@ FINE_TUNING: dict[str, float] = {
     "train.fine_tune.body_rate": 0.3,
     "train.fine_tune.layer_decay": 0.7,
 }
-"""What differs when a training starts from given weights: the recipe of `docs/transfer.md`."""
+"""What differs when a training starts from weights of ImageNet: customary, not measured here."""
 
-FREEZE_SHARE = 0.25
+FREEZE_SHARE = 0.125
 """Share of the epochs in which only the heads learn, likewise."""
+
+FINE_TUNING_RUN: dict[str, float] = {"train.learning_rate": 0.001}
+"""What differs when it starts from an earlier run: one rate for all from the first step. A body that
+has seen some thousand photographs gains nothing from lower rates (`docs/transfer.md`)."""
 
 STEADY_BATCH = 16
 """Below this many images a step the statistics of batch normalisation stay as they came."""

@@ -92,11 +92,12 @@ def choose_training(
 
 def _fine_tune(chooser: Chooser, tuned: Mapping[str, Any], epochs: int, batch: int) -> None:
     """How a body that knows something is trained on."""
-    rest = round(numbers.FREEZE_SHARE * epochs)
-    chooser.pick("train.fine_tune.freeze_epochs", rest, "the heads learn alone first")
-    for key, value in tuned.items():
-        if key.startswith("train.fine_tune."):
-            chooser.pick(key, value, "slower towards the pixels")
+    slower = {key: value for key, value in tuned.items() if key.startswith("train.fine_tune.")}
+    if slower:
+        rest = round(numbers.FREEZE_SHARE * epochs)
+        chooser.pick("train.fine_tune.freeze_epochs", rest, "the heads learn alone first")
+    for key, value in slower.items():
+        chooser.pick(key, value, "slower towards the pixels")
     frozen = batch < numbers.STEADY_BATCH
     chooser.pick(
         "train.fine_tune.batch_norm",
