@@ -54,11 +54,13 @@ def unpacked(optional_data, tmp_path):
     return unpack
 
 
-@pytest.mark.parametrize("name", FOLDERS)
-def test_configs_are_read(name):
-    config = load_config(CONFIGS / f"{name}.yaml", [])
-    assert config.name == name
-    assert config.data.source.format in ("csv", "voc", "tiny_imagenet")
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_configs_are_read_and_begin_with_their_command(path):
+    config = load_config(path, [])
+    assert config.name == path.stem
+    header = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    assert any(f"--config configs/{path.name}" in line for line in header)
+    assert any(line.startswith("# score") for line in header)
 
 
 @pytest.mark.slow

@@ -125,8 +125,8 @@ FREEZE_SHARE = 0.125
 """Share of the epochs in which only the heads learn, likewise."""
 
 FINE_TUNING_RUN: dict[str, float] = {"train.learning_rate": 0.001}
-"""What differs when it starts from an earlier run: one rate for all from the first step. A body that
-has seen some thousand photographs gains nothing from lower rates (`docs/transfer.md`)."""
+"""What differs when it starts from an earlier run: one rate for all from the first step. A body
+that has seen some thousand photographs gained nothing from lower ones (`docs/transfer.md`)."""
 
 STEADY_BATCH = 16
 """Below this many images a step the statistics of batch normalisation stay as they came."""
