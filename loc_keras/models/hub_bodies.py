@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from loc_keras.errors import ModelError
 from loc_keras.models.body import Body, cut_to_maps
+from loc_keras.models.hub_presets import INSTALL
 from loc_keras.models.origin import WeightsOrigin, random_weights
-from loc_keras.models.preprocessing import COLOURS, Preprocessing
+from loc_keras.models.preprocessing import COLOURS, Preprocessing, scaled_and_shifted
 
 PREFIX = "hub/"
 """What the names of these bodies begin with."""
@@ -84,7 +84,7 @@ def _keras_hub(name: str) -> Any:
     except ImportError as error:
         raise ModelError(
             f"{name} needs the package keras-hub, which is not installed ({error}); install it by "
-            "python -m pip install keras-hub."
+            f"{INSTALL}."
         ) from error
     return keras_hub
 
@@ -172,13 +172,10 @@ def _preprocessing(hub: Any, name: str, preset: str) -> Preprocessing:
             f"converter of the model to the same folder, as {CONVERTER_FILE}, or set "
             "model.backbone.weights: none."
         ) from error
-    scale = np.broadcast_to(1.0 if converter.scale is None else converter.scale, COLOURS)
-    offset = np.broadcast_to(0.0 if converter.offset is None else converter.offset, COLOURS)
-    if not np.all(scale > 0):
+    found = scaled_and_shifted(converter.scale, converter.offset)
+    if found is None:
         raise ModelError(f"{name} has an image converter that turns pixels to 0 or less.")
-    return Preprocessing(
-        mean=tuple((0.0 - offset / scale).tolist()), deviation=tuple((1 / scale).tolist())
-    )
+    return found
 
 
 def _origin(name: str, preset: str) -> WeightsOrigin:

@@ -15,7 +15,7 @@ import numpy as np
 from loc_keras.errors import ModelError
 from loc_keras.models.backbone import BLOCK_KINDS, STAGE_SIZES
 from loc_keras.models.fault_words import first_line
-from loc_keras.models.preprocessing import IMAGENET, Preprocessing
+from loc_keras.models.preprocessing import IMAGENET, Preprocessing, scaled_and_shifted
 from loc_keras.models.torch_names import torch_tensors
 
 PRESETS = MappingProxyType(
@@ -158,15 +158,13 @@ def _preprocessing(keras_hub: Any, preset: str) -> tuple[Preprocessing, str]:
         converter = None
     if converter is None:
         return IMAGENET, ", without an image converter: ImageNet's mean and deviation are assumed"
-    scale = np.broadcast_to(1.0 if converter.scale is None else converter.scale, 3)
-    offset = np.broadcast_to(0.0 if converter.offset is None else converter.offset, 3)
-    if not np.all(scale > 0):
+    found = scaled_and_shifted(converter.scale, converter.offset)
+    if found is None:
         raise ModelError(
-            f"the image converter of the preset {preset} has the scale {list(scale)}, which must "
-            "be above 0; write the preset again."
+            f"the image converter of the preset {preset} has the scale {converter.scale}, which "
+            "must be above 0; write the preset again."
         )
-    mean, deviation = -offset / scale, 1.0 / scale
-    return Preprocessing(tuple(map(float, mean)), tuple(map(float, deviation))), ""
+    return found, ""
 
 
 def _sha256(folder: Path) -> str | None:

@@ -55,6 +55,25 @@ def raw_pixels(channels: int) -> Preprocessing:
     return Preprocessing((0.0,) * channels, (1.0,) * channels)
 
 
+def scaled_and_shifted(scale: Any, offset: Any) -> Preprocessing | None:
+    """That of pixel * scale + offset, as KerasHub's image converters write it.
+
+    Args:
+        scale: one number or one a channel; None: 1.
+        offset: likewise; None: 0.
+
+    Returns:
+        The normalisation, or None where a scale is not above 0.
+    """
+    scales = np.broadcast_to(1.0 if scale is None else scale, COLOURS)
+    offsets = np.broadcast_to(0.0 if offset is None else offset, COLOURS)
+    if not np.all(scales > 0):
+        return None
+    # From 0, so that no mean is a negative zero.
+    means, deviations = 0.0 - offsets / scales, 1.0 / scales
+    return Preprocessing(tuple(map(float, means)), tuple(map(float, deviations)))
+
+
 @keras.saving.register_keras_serializable(package="loc_keras")
 class ReverseChannels(layers.Layer):
     """Turns red, green, blue into blue, green, red: (N, H, W, C) with the last axis reversed."""
