@@ -31,6 +31,7 @@ from loc_keras.from_config import (
     validation_set,
 )
 from loc_keras.model_from_config import localizer_from, start_from
+from loc_keras.models.initial_weights import refuse_absent
 from loc_keras.models.other_bodies import refuse_unknown_body
 from loc_keras.serving.saved_model import export_saved_model, prove_writable
 from loc_keras.training import precision, run_folder
@@ -74,6 +75,7 @@ def _train(args: argparse.Namespace, console: Console) -> int:
     config = given.config
     # What can fail at the end is tried before hours are spent.
     refuse_unknown_body(config.model.backbone.name)
+    refuse_absent(config.model.backbone.weights)
     if args.run_dir:
         run_folder.refuse_used_folder(args.run_dir)
     if config.export.enabled:

@@ -108,7 +108,7 @@ def test_files_that_hold_no_localizer(tmp_path, run):
 
 def nested(side: int, filters: int = 2) -> keras.Model:
     """A localizer-like model whose body is nested, with layers that Keras numbers by itself."""
-    inner = keras.Input((None, None, 1))
+    inner = keras.Input((side, side, 1))
     x = keras.layers.Conv2D(filters, 3)(inner)
     x = keras.layers.Conv2D(filters, 3)(keras.layers.BatchNormalization()(x))
     images = keras.Input((side, side, 1))

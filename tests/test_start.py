@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import loc_keras
+from loc_keras import train
 from loc_keras.errors import ModelError
 from loc_keras.models.body_layers import body_layers
 from loc_keras.models.start import find_start, names_a_run
@@ -48,6 +49,16 @@ def test_the_body_of_a_run_is_refused_by_another_one(mobile_run):
     localizer = loc_keras.build_localizer(image_shape=(48, 48, 3), num_classes=2, width=4)
     with pytest.raises(ModelError, match="the new one is another"):
         found.load(localizer)
+
+
+def test_weights_that_are_not_there_are_told_before_the_data_are_read(tmp_path, capsys):
+    config = tmp_path / "a.yaml"
+    config.write_text(
+        "data: {source: {format: voc, path: nowhere}}\n"
+        "model: {backbone: {weights: gone.safetensors}}\nexport: {enabled: false}\n"
+    )
+    assert train.main(["--config", str(config)]) == 2
+    assert "there is no file or folder gone.safetensors" in capsys.readouterr().err
 
 
 def test_random_weights_expect_no_pixels():

@@ -57,6 +57,7 @@ def initial_weights(
     if weights == IMAGENET_WEIGHTS:
         _refuse_unshared(name, width, stem, channels, "ImageNet weights")
         return _from_hub(read_hub_weights(PRESETS[name], name), name, weights)
+    refuse_absent(weights)
     path = Path(weights).expanduser()
     kind = _kind(path)
     if kind == "run":
@@ -77,13 +78,25 @@ def _from_hub(found: HubWeights, name: str, weights: str) -> InitialWeights:
     return InitialWeights(found.preprocessing, origin, found.load)
 
 
-def _kind(path: Path) -> str:
-    """What stands at a path: "run", "preset" or "safetensors"."""
-    if not path.exists():
+def refuse_absent(weights: str) -> None:
+    """Refuses a path at which nothing stands, before anything else is read.
+
+    Args:
+        weights: as in `initial_weights`.
+
+    Raises:
+        ModelError: if it names a path, and there is none.
+    """
+    path = Path(weights).expanduser()
+    if weights not in (NONE, IMAGENET_WEIGHTS) and not path.exists():
         raise ModelError(
             f"model.backbone.weights: there is no file or folder {path}; give none, imagenet, a "
             ".safetensors file, a run folder, a .keras file or a KerasHub preset folder."
         )
+
+
+def _kind(path: Path) -> str:
+    """What stands at a path: "run", "preset" or "safetensors"."""
     if path.is_dir():
         if (path / BEST_MODEL).is_file():
             return "run"
