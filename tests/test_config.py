@@ -341,7 +341,7 @@ def test_wrong_type(load: Load, text: str, expected: str) -> None:
         ),
         (
             "train: {fine_tune: {body_rate: 0}}",
-            "train.fine_tune.body_rate must be more than 0; got 0.",
+            "train.fine_tune.body_rate must be greater than 0; got 0.",
         ),
         (
             "train: {epochs: 3, fine_tune: {freeze_epochs: 4}}",

@@ -160,7 +160,7 @@ def test_what_fit_streams_equals_the_figures(tmp_path):
     )
     result = fit_localizer(
         localizer,
-        train=squares(24).repeat(),
+        train=lambda step: squares(24).repeat(),
         val=squares(21, seed=1),
         plan=FitPlan(2, 3, 8, 21, 1e-3, background=BACKGROUND, validate_every_steps=3),
         losses={"bbox": "ciou"},
