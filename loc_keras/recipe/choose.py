@@ -173,6 +173,8 @@ def _augment(facts: Facts, chooser: Chooser) -> None:
             continue
         if value:
             chooser.pick(f"augment.{name}", value, why)
+    if numbers.AUGMENT[strength]["rotation"]:
+        chooser.pick("augment.box_from", "ellipse", "boxes of turned objects stay tight")
 
 
 def _no_flip(classes: Mapping[str, int]) -> str:
