@@ -30,10 +30,11 @@ def _room(floor: int, *modules: str) -> Room:
 # A module is named by its first part below the package: `data` stands for all of `data/`.
 DOORS = _room(
     5,
-    *("train", "evaluate", "predict", "export", "check", "convert", "digits"),
+    *("train", "evaluate", "calibrate", "predict", "export", "check", "convert", "digits"),
     # What doors share stands beside them: it may know the config, and nothing below may use it.
     *("command_line", "data_arguments", "folder_plan", "folder_reading", "from_config"),
-    *("model_from_config", "run_report"),
+    *("model_from_config", "run_report", "evaluation_files", "compare_runs", "run_folder_model"),
+    *("trust_report",),
 )
 ROOMS = (
     DOORS,
@@ -42,6 +43,7 @@ ROOMS = (
     _room(4, "trust"),
     _room(4, "localizer"),
     _room(3, "training"),
+    _room(2, "evaluation"),
     _room(2, "models"),
     _room(2, "data"),
     _room(1, "boxes", "losses", "metrics"),
@@ -67,7 +69,7 @@ MAY_IMPORT_CONFIG = DOORS.modules | CONFIG
 BACKENDS = frozenset({"tensorflow", "keras_cv", "torch", "jax"})
 FRAMEWORKS = BACKENDS | {"keras", "tensorboard"}
 BANNED_PACKAGES = {
-    **dict.fromkeys(("boxes", "losses", "metrics", "models"), BACKENDS),
+    **dict.fromkeys(("boxes", "losses", "metrics", "models", "evaluation"), BACKENDS),
     **dict.fromkeys(CONFIG | {"errors", "recipe"}, FRAMEWORKS),
 }
 

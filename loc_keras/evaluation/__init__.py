@@ -1,0 +1,1 @@
+"""How good answers are: figures with intervals, where they fail, and how two models compare."""

@@ -1,0 +1,1 @@
+"""How far a single answer can be believed: calibrated confidence and boxes with a guarantee."""
