@@ -21,6 +21,11 @@ class SplitConfig(Section):
         default=0.05, description="Fraction of the images held for validation, 0..0.9."
     )
     test: Share = Field(default=0.05, description="Fraction of the images held for test, 0..0.9.")
+    calibration: Share = Field(
+        default=0.0,
+        description="Fraction of the images held back from all choices, on which trust is fitted, "
+        "0..0.9; 0: none.",
+    )
     together: Literal["identical", "near", "none"] = Field(
         default="identical",
         description="Images kept on one side of the cut: those of the same bytes, also those that "
@@ -29,9 +34,12 @@ class SplitConfig(Section):
 
     @model_validator(mode="after")
     def _train_remains(self) -> "SplitConfig":
-        if self.val + self.test >= 1:
+        parts = {"val": self.val, "test": self.test, "calibration": self.calibration}
+        # A float sum of shares that make 1 may fall just short of it.
+        if round(sum(parts.values()), 9) >= 1:
+            named = [f"{name} ({share:g})" for name, share in parts.items() if share]
             raise ValueError(
-                f"val ({self.val:g}) and test ({self.test:g}) together must stay below 1, "
+                f"{', '.join(named[:-1])} and {named[-1]} together must stay below 1, "
                 f"so that images remain for training"
             )
         return self

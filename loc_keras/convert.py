@@ -78,7 +78,7 @@ def _convert(options: argparse.Namespace) -> int:
             f"python -m loc_keras.digits --out {options.out}, and convert those."
         )
     refuse_place(options.out, [os.path.expanduser(source.path)])
-    found = records_from(config)
+    found = records_from(_uncalibrated(config))
     splits = {
         split: even_sample(found.splits[split], options.limit)
         for split in SPLITS
@@ -101,6 +101,15 @@ def _convert(options: argparse.Namespace) -> int:
         print(f"note: {note}")
     _report(options.out, result)
     return 0
+
+
+def _uncalibrated(config: Config) -> Config:
+    """The config with the images for calibration left in training.
+
+    No format has a place for them; they are cut off again where the copy is read.
+    """
+    split = config.data.split.model_copy(update={"calibration": 0.0})
+    return config.model_copy(update={"data": config.data.model_copy(update={"split": split})})
 
 
 def _report(out: Path, result: Conversion) -> None:

@@ -144,7 +144,9 @@ def _read(guess: Guess, overrides: Sequence[str], keys: Sequence[str], name: str
     whole = config.data.model_copy(
         update={
             "on_error": "skip",
-            "split": config.data.split.model_copy(update={"val": 0.0, "test": 0.0}),
+            "split": config.data.split.model_copy(
+                update={"val": 0.0, "test": 0.0, "calibration": 0.0}
+            ),
         }
     )
     records = records_from(config.model_copy(update={"data": whole}), annotations, checked)

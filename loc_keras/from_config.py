@@ -92,7 +92,7 @@ def records_from(
     found = load_records(
         annotations,
         rules,
-        SplitRule(data.split.val, data.split.test, data.split.together),
+        SplitRule(**data.split.model_dump()),
         seed=config.train.seed,
         on_error=data.on_error,
         checked=Checked(
@@ -163,6 +163,7 @@ def data_from(config: Config, records: DatasetRecords | None = None) -> Localiza
             data.source.path,
             val_fraction=data.split.val,
             test_fraction=data.split.test,
+            calibration_fraction=data.split.calibration,
             **shared,
             **data.source.options(),
         )

@@ -11,6 +11,7 @@ import tensorflow as tf
 from rich.console import Console
 
 from loc_keras.atomic_file import write_text
+from loc_keras.data.annotations import ALL_SPLITS
 from loc_keras.data.localization_data import LocalizationData
 from loc_keras.models.origin import WeightsOrigin
 from loc_keras.models.preprocessing import preprocessing_of
@@ -43,9 +44,7 @@ def print_data(console: Console, data: LocalizationData, *, listed: bool = True)
         listed: Whether what was left out is also written to the run folder.
     """
     sizes = ", ".join(
-        f"{data.sizes[split]:,} {split}"
-        for split in ("train", "val", "test")
-        if split in data.sizes
+        f"{data.sizes[split]:,} {split}" for split in ALL_SPLITS if split in data.sizes
     )
     height, width, channels = data.image_shape
     console.print(

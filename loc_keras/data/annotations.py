@@ -9,8 +9,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-Split = Literal["train", "val", "test"]
+Split = Literal["train", "val", "test", "calibration"]
+
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
+"""Those that a data set's own files may give; images for calibration are always cut off."""
+
+CALIBRATION: Split = "calibration"
+"""Images that no choice was made by: what is promised of single answers is fitted on them."""
+
+ALL_SPLITS: tuple[Split, ...] = (*SPLITS, CALIBRATION)
 
 Units = Literal["fraction", "pixel"]
 

@@ -22,6 +22,7 @@ from loc_keras.data.pipeline import (
     side_pair,
 )
 from loc_keras.data.resize import ResizeRule, resize_boxes, resize_images
+from loc_keras.data.split_pictures import drawn_pictures
 from loc_keras.data.split_pipelines import localization_data
 from loc_keras.data.splits import stratified_split
 
@@ -42,6 +43,7 @@ def build_digits_data(
     seed: int = 0,
     val_fraction: float = 0.05,
     test_fraction: float = 0.05,
+    calibration_fraction: float = 0.0,
     limit: int | None = None,
     image_size: int | tuple[int, int] | None = None,
     channels: int | None = None,
@@ -63,6 +65,7 @@ def build_digits_data(
         seed: Seed of the split and of everything that is drawn.
         val_fraction: Part of the training digits that is kept for validation.
         test_fraction: Part kept for testing; not used where the source has its own test split.
+        calibration_fraction: Part kept for calibration; 0 for no such split.
         limit: Most images in each split, or None for all.
         image_size: Side, or (height, width), to which the canvas is resized; None keeps it.
         channels: 1, or 3 to repeat the gray values; None is 1.
@@ -79,7 +82,7 @@ def build_digits_data(
         distractors: See `DigitTask`.
 
     Returns:
-        The three splits. Where the source publishes boxes for its test digits and they fit
+        The splits. Where the source publishes boxes for its test digits and they fit
         the task (same square side, whole pixels), the test digits are pasted there.
 
     Raises:
@@ -89,7 +92,13 @@ def build_digits_data(
     digit_knobs, image_knobs = split_augment_options(augment or {})
     deformation = DigitDeformation(**digit_knobs)
     splits, notes = digit_splits(
-        load_digits(path), task, seed, val_fraction, test_fraction, limit=limit
+        load_digits(path),
+        task,
+        seed,
+        val_fraction,
+        test_fraction,
+        calibration_fraction=calibration_fraction,
+        limit=limit,
     )
     size = (canvas, canvas) if image_size is None else side_pair(image_size)
     shape = (*size, channels or 1)
@@ -110,6 +119,10 @@ def build_digits_data(
         class_names=[str(digit) for digit in range(NUM_CLASSES)],
         fingerprint=_fingerprint(splits, task, seed),
         notes=notes,
+        pictures={
+            name: drawn_pictures(len(split.labels), (canvas, canvas), size, resize)
+            for name, split in splits.items()
+        },
     )
 
 
@@ -120,16 +133,20 @@ def digit_splits(
     val_fraction: float,
     test_fraction: float,
     *,
+    calibration_fraction: float = 0.0,
     limit: int | None = None,
 ) -> tuple[dict[str, DigitSplit], list[str]]:
-    """Cuts a source into train, val and test digits that share none.
+    """Cuts a source into digits for each split that share none.
 
     Returns:
-        `{"train", "val", "test"}` and notes about choices the user should know of.
+        `{"train", "val", "test"}`, `"calibration"` where its fraction is above 0, and notes
+        about choices the user should know of.
     """
     notes: list[str] = []
     own_test = source.test_digits is not None
     fractions = {"val": val_fraction} if own_test else {"val": val_fraction, "test": test_fraction}
+    if calibration_fraction:
+        fractions["calibration"] = calibration_fraction
     parts = stratified_split(source.labels, fractions, seed)
     splits = {
         name: DigitSplit(source.digits[index[:limit]], source.labels[index[:limit]])

@@ -19,6 +19,7 @@ from loc_keras.data.pixel_store import Keep, image_set, store_pixels
 from loc_keras.data.records import COLUMNS, Records
 from loc_keras.data.resize import ResizeRule
 from loc_keras.data.resolve import DatasetRecords
+from loc_keras.data.split_pictures import SplitPictures, pictures_of_records
 from loc_keras.data.split_pipelines import localization_data
 from loc_keras.errors import DataError
 
@@ -61,7 +62,7 @@ def build_file_data(
         on_error: `"stop"` at images that cannot be decoded, or `"skip"` them.
 
     Returns:
-        The three splits; validation and test are None where there are no records for them.
+        The splits; all but the training one are None where there are no records for them.
 
     Raises:
         DataError: If an image or an option is wrong.
@@ -75,6 +76,7 @@ def build_file_data(
     faults = list(found.faults)
     sets: dict[str, ImageSet] = {}
     sizes: dict[str, int] = {}
+    pictures: dict[Split, SplitPictures] = {}
     digest = hashlib.sha256(repr(form).encode())
     for split, records in found.splits.items():
         part = records.take(np.arange(len(records))[:limit])
@@ -83,6 +85,7 @@ def build_file_data(
         faults += store.faults
         sets[split] = image_set(store)
         sizes[split] = len(store.records)
+        pictures[split] = pictures_of_records(store.records, form.size, form.rule or "stretch")
         digest.update(f"{split} {_fingerprint(store.records, form)}".encode())
     return localization_data(
         sets,
@@ -98,6 +101,7 @@ def build_file_data(
         skipped=[(fault.file, fault.row, fault.reason) for fault in faults],
         notes=notes,
         background=found.background,
+        pictures=pictures,
     )
 
 

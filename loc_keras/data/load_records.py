@@ -7,7 +7,15 @@ from typing import Literal
 
 import numpy as np
 
-from loc_keras.data.annotations import SPLITS, Annotations, Fault, ImageRef, Split
+from loc_keras.data.annotations import (
+    ALL_SPLITS,
+    CALIBRATION,
+    SPLITS,
+    Annotations,
+    Fault,
+    ImageRef,
+    Split,
+)
 from loc_keras.data.duplicates import identical_groups, merged_groups, near_groups
 from loc_keras.data.image_header import Header, HeaderError
 from loc_keras.data.records import Records
@@ -47,12 +55,14 @@ class SplitRule:
     Attributes:
         val: Fraction for validation, in [0, 1).
         test: Fraction for testing, in [0, 1).
+        calibration: Fraction for calibration, in [0, 1).
         together: `"identical"` keeps images of the same bytes on one side, `"near"` also those
             that look nearly alike, `"none"` no two.
     """
 
     val: float = 0.05
     test: float = 0.05
+    calibration: float = 0.0
     together: Literal["identical", "near", "none"] = "identical"
 
 
@@ -118,6 +128,8 @@ def _fill_splits(
     """Cuts the splits that are not given off the training records."""
     wanted: dict[str, float] = {"val": split.val, "test": split.test}
     fractions = {name: part for name, part in wanted.items() if name not in given}
+    if split.calibration:
+        fractions[CALIBRATION] = split.calibration
     if not any(fractions.values()):
         return found
     train = found.splits["train"]
@@ -127,17 +139,20 @@ def _fill_splits(
         for name, fraction in fractions.items()
         if fraction > 0 and not len(parts[name])
     }
-    # Without validation no model can be chosen; without a test split only a figure is missing.
-    if "val" in emptied:
-        raise DataError(emptied["val"])
+    # Without validation no model can be chosen, and a calibration that was asked for is promised;
+    # without a test split only a figure is missing.
+    for name in ("val", CALIBRATION):
+        if name in emptied:
+            raise DataError(emptied[name])
     if not len(parts["train"]):
         raise DataError(
             "all images belong together (data.split.together), so that none is left for training; "
             "name the splits in the data, or set data.split.together to none."
         )
-    names = " and ".join(name for name in fractions if len(parts[name]))
+    names = ", ".join(name for name in fractions if len(parts[name]))
+    names = " and ".join(names.rsplit(", ", 1))
     notes = [f"Images for {names} were cut off the training images."] if names else []
-    cut = {split: train.take(parts[split]) for split in SPLITS if len(parts.get(split, ()))}
+    cut = {split: train.take(parts[split]) for split in ALL_SPLITS if len(parts.get(split, ()))}
     return replace(
         found,
         splits={**found.splits, **cut},

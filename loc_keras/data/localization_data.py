@@ -1,14 +1,17 @@
-"""What a data source hands to training: three splits and what is known about them."""
+"""What a data source hands to training: its splits and what is known about them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import tensorflow as tf
 
+from loc_keras.data.annotations import Split
+from loc_keras.data.split_pictures import SplitPictures
+
 
 @dataclass(frozen=True, eq=False)
 class LocalizationData:
-    """Three splits as `tf.data` pipelines of `(images, targets)`.
+    """The splits as `tf.data` pipelines of `(images, targets)`.
 
     Images are uint8 (B, H, W, C), raw pixels 0..255; targets are `{"softmax": int32 (B,),
     "bbox": float32 (B, 4)}` with boxes (x1, y1, x2, y2) in fractions of the image side. The box of
@@ -20,7 +23,8 @@ class LocalizationData:
         val: Every validation image once, in order, the last batch perhaps smaller; None where
             the source gives no validation images.
         test: Likewise for the test images.
-        sizes: Images in `"train"`, `"val"` and `"test"`.
+        sizes: Images in `"train"`, `"val"`, `"test"` and, where it is configured,
+            `"calibration"`.
         class_names: Name of each class, by index.
         image_shape: (height, width, channels) of every image.
         steps_per_epoch: Batches in one epoch of the training stream.
@@ -28,6 +32,8 @@ class LocalizationData:
         skipped: Rows left out by the reader, as (file, row number, reason).
         notes: Sentences about choices the user should know of.
         background: Index of the class of images without an object; None where all show one.
+        calibration: Likewise for the images on which trust is fitted; None without such a split.
+        pictures: What the images of each split are made from, in the order of its pipeline.
     """
 
     train: Callable[[int], tf.data.Dataset]
@@ -41,3 +47,14 @@ class LocalizationData:
     skipped: list[tuple[str, int, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     background: int | None = None
+    calibration: tf.data.Dataset | None = None
+    pictures: Mapping[Split, SplitPictures] = field(default_factory=dict)
+
+    def held_out(self, split: str) -> tf.data.Dataset | None:
+        """The pipeline of `"val"`, `"test"` or `"calibration"`; None where it has no images."""
+        held: dict[str, tf.data.Dataset | None] = {
+            "val": self.val,
+            "test": self.test,
+            "calibration": self.calibration,
+        }
+        return held[split]

@@ -24,7 +24,8 @@ def localization_data(
     """Builds the pipelines of a data source.
 
     Args:
-        sets: Images of `"train"` and, where there are any, of `"val"` and `"test"`.
+        sets: Images of `"train"` and, where there are any, of `"val"`, `"test"` and
+            `"calibration"`.
         batch_size: Images in a batch.
         seed: Seed of the order, of what is drawn and of the augmentation.
         image_shape: (height, width, channels) of every image.
@@ -49,6 +50,9 @@ def localization_data(
         ),
         val=evaluate(sets["val"], split=streams.VALIDATION) if "val" in sets else None,
         test=evaluate(sets["test"], split=streams.TEST) if "test" in sets else None,
+        calibration=evaluate(sets["calibration"], split=streams.CALIBRATION)
+        if "calibration" in sets
+        else None,
         image_shape=image_shape,
         class_names=class_names,
         steps_per_epoch=streams.steps_per_epoch(sets["train"].size, batch_size),

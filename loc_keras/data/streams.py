@@ -2,8 +2,8 @@
 
 import tensorflow as tf
 
-TRAIN, VALIDATION, TEST = range(3)
-"""Numbers that keep the random streams of the three splits apart."""
+TRAIN, VALIDATION, TEST, CALIBRATION = range(4)
+"""Numbers that keep the random streams of the splits apart."""
 
 
 def steps_per_epoch(size: int, batch_size: int) -> int:
@@ -66,7 +66,7 @@ def eval_stream(
         size: Number of images, >= 1.
         batch_size: Images in every batch but the last, which may hold fewer.
         seed: Any integer in 0..2**63-1.
-        split: `VALIDATION` or `TEST`.
+        split: `VALIDATION`, `TEST` or `CALIBRATION`.
         columns: Random numbers wanted for each image.
 
     Returns:
