@@ -13,6 +13,7 @@ from loc_keras.config_base import Section, Text, Weight
 from loc_keras.config_data import DataConfig
 from loc_keras.config_model import ModelConfig
 from loc_keras.config_train import TrainConfig
+from loc_keras.config_trust import TrustConfig
 
 
 class LossConfig(Section):
@@ -64,6 +65,9 @@ class Config(Section):
     model: ModelConfig = Field(default=ModelConfig(), description="The network.")
     loss: LossConfig = Field(default=LossConfig(), description="What training minimises.")
     train: TrainConfig = Field(default=TrainConfig(), description="How the model is fitted.")
+    trust: TrustConfig = Field(
+        default=TrustConfig(), description="What is promised of single answers."
+    )
     export: ExportConfig = Field(default=ExportConfig(), description="The copy for serving.")
     run: RunConfig = Field(default=RunConfig(), description="Where a run writes.")
 

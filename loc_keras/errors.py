@@ -23,3 +23,7 @@ class TrainingError(LocKerasError):
 
 class ExportError(LocKerasError):
     """A trained model could not be written for serving, or its copy disagrees with it."""
+
+
+class TrustError(LocKerasError):
+    """Trust cannot be fitted on, or applied to, what was given."""

@@ -52,7 +52,7 @@ ROOMS = (
         0,
         *("atomic_file", "config", "config_augment", "config_base", "config_data", "config_faults"),
         *("config_formats", "config_io", "config_model", "config_source", "config_train"),
-        *("config_yaml", "errors", "onednn"),
+        *("config_trust", "config_yaml", "errors", "onednn"),
     ),
 )
 ROOM_OF = {module: room for room in ROOMS for module in room.modules}
@@ -61,7 +61,7 @@ ROOM_OF = {module: room for room in ROOMS for module in room.modules}
 CONFIG = frozenset(
     {"config", "config_augment", "config_base", "config_data", "config_faults"}
     | {"config_formats", "config_io", "config_model", "config_source", "config_train"}
-    | {"config_yaml"}
+    | {"config_trust", "config_yaml"}
 )
 MAY_IMPORT_CONFIG = DOORS.modules | CONFIG
 
