@@ -14,7 +14,7 @@ from loc_keras.config_io import dump_config, load_config
 from loc_keras.errors import ConfigError
 
 Load = Callable[..., Config]
-TOP_LEVEL = "name, data, augment, model, loss, train, export, run"
+TOP_LEVEL = "name, data, augment, model, loss, train, trust, export, run"
 
 
 @pytest.fixture
@@ -125,6 +125,7 @@ def test_keys_that_scripts_rely_on_exist() -> None:
         model.backbone.stochastic_depth model.bbox_head
         loss.bbox loss.bbox_weight loss.softmax_weight train.epochs train.batch_size
         train.learning_rate train.seed train.precision train.deterministic export.dir
+        data.split.calibration trust.coverage trust.scaling trust.flip trust.per_class
     """
     assert [key for key in promised.split() if key not in keys] == []
 

@@ -1,0 +1,114 @@
+"""The shift monitor: how often it cries wolf, and what it must notice."""
+
+import numpy as np
+import pytest
+
+from loc_keras.errors import TrustError
+from loc_keras.trust.observations import Observations
+from loc_keras.trust.shift import LEVEL, measure_shift, shift_reference
+
+
+def seen(
+    rng: np.random.Generator, count: int, classes: int = 4, features: int = 32
+) -> Observations:
+    """Answers of a made-up model over images that are drawn alike."""
+    logits = rng.normal(0, 2, (count, classes))
+    softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    low = rng.uniform(0, 0.5, (count, 2))
+    boxes = np.concatenate([low, low + rng.uniform(0.1, 0.5, (count, 2))], axis=1)
+    shared = rng.normal(0, 1, (count, 1))  # Features of real networks go together.
+    return Observations(
+        labels=softmax.argmax(axis=1).astype(np.int32),
+        boxes=boxes.astype(np.float32),
+        outputs={
+            "softmax": softmax.astype(np.float32),
+            "bbox": boxes.astype(np.float32),
+            "features": np.maximum(rng.normal(0, 1, (count, features)) + shared, 0),
+            "spread": rng.gamma(2, 0.02, (count, 4)).astype(np.float32),
+            "mean_iou": rng.beta(8, 2, count).astype(np.float32),
+            "chance50": rng.beta(8, 1, count).astype(np.float32),
+        },
+        brightness=rng.normal(120, 20, count),
+        contrast=rng.gamma(9, 5, count),
+    )
+
+
+def test_sets_drawn_alike_are_seldom_called_different() -> None:
+    # 300 pairs at the level .01: more than 9 alarms have a probability of .001 (binomial), and
+    # Bonferroni's correction only makes alarms rarer.
+    rng = np.random.default_rng(0)
+    alarms = 0
+    for _ in range(300):
+        whole = seen(rng, 260)
+        order = rng.permutation(260)
+        reference = shift_reference(whole.take(order[:60]))
+        alarms += measure_shift(reference, whole.take(order[60:])).found
+    assert alarms <= 9
+
+
+def changed(one: Observations, **parts: np.ndarray) -> Observations:
+    outputs = {name: parts.pop(name) for name in list(parts) if name in one.outputs}
+    fields = {**one.__dict__, **parts, "outputs": {**one.outputs, **outputs}}
+    return Observations(**{name: fields[name] for name in one.__dataclass_fields__})
+
+
+@pytest.mark.parametrize("what", ["brightness", "features", "softmax", "spread", "bbox", "classes"])
+def test_a_change_is_found_and_named(what: str) -> None:
+    rng = np.random.default_rng(1)
+    reference = shift_reference(seen(rng, 300))
+    new = seen(rng, 300)
+    names = {
+        "brightness": "brightness",
+        "features": "size of the features",
+        "softmax": "class confidence",
+        "spread": "spread of the box",
+        "bbox": "place of the box, x",
+        "classes": "predicted classes",
+    }
+    if what == "classes":
+        # The same certainty, but every answer for class 0 goes to class 1.
+        softmax = new.outputs["softmax"].copy()
+        top = softmax.argmax(axis=1) == 0
+        softmax[top] = softmax[top][:, [1, 0, 2, 3]]
+        new = changed(new, softmax=softmax)
+    elif what == "brightness":
+        new = changed(new, brightness=new.brightness - 15)
+    elif what == "softmax":
+        new = changed(new, softmax=new.outputs["softmax"] * 0.2 + 0.2)
+    elif what == "bbox":
+        new = changed(new, bbox=np.clip(new.outputs["bbox"] + np.float32([0.2, 0, 0.2, 0]), 0, 1))
+    else:
+        new = changed(new, **{what: new.outputs[what] * 1.5})
+    shift = measure_shift(reference, new)
+    assert shift.found
+    assert shift.p_value < LEVEL
+    assert names[what] in [test.name for test in shift.tests if test.p_value < LEVEL]
+    assert shift.tests[0].p_value == shift.p_value
+
+
+def test_what_is_kept_is_a_sample_of_large_sets() -> None:
+    reference = shift_reference(seen(np.random.default_rng(2), 5000))
+    assert reference.images == 5000
+    assert {len(values) for values in reference.values.values()} == {2000}
+    assert sum(reference.classes) == 5000
+
+
+def test_too_few_images_give_no_alarm() -> None:
+    rng = np.random.default_rng(3)
+    shift = measure_shift(shift_reference(seen(rng, 100)), seen(rng, 3))
+    assert (shift.found, shift.p_value, list(shift.tests)) == (False, 1.0, [])
+
+
+def test_another_model_is_refused() -> None:
+    rng = np.random.default_rng(4)
+    reference = shift_reference(seen(rng, 50))
+    with pytest.raises(TrustError, match=r"knows 32 features .* model has 16; calibrate this mod"):
+        measure_shift(reference, seen(rng, 50, features=16))
+
+
+def test_one_class_has_no_test_of_classes() -> None:
+    rng = np.random.default_rng(5)
+    shift = measure_shift(shift_reference(seen(rng, 80, classes=1)), seen(rng, 80, classes=1))
+    names = [test.name for test in shift.tests]
+    assert "predicted classes" not in names
+    assert "class confidence" not in names
