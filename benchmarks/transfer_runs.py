@@ -76,7 +76,7 @@ class Trainer:
     def __init__(self, config: Config, found: DatasetRecords, steps: int) -> None:
         self.config = config
         self.steps = steps
-        data = self._data(found, 0)
+        data = self.data(found, 0)
         self.localizer = localizer_from(config, data)
         self.body = [layer.get_weights() for layer in body_layers(self.localizer)]
         self.answer = answer_function(self.localizer)
@@ -84,7 +84,7 @@ class Trainer:
 
     def run(self, arm: Arm, found: DatasetRecords, seed: int) -> dict[str, float | int]:
         """Trains on the training records and measures on the test records."""
-        data = self._data(found, seed)
+        data = self.data(found, seed)
         self._start(arm, seed)
         plan = dataclasses.replace(
             plan_from(self.config, dataclasses.replace(data, sizes={**data.sizes, "val": 0})),
@@ -96,7 +96,8 @@ class Trainer:
             self._fit(plan, phase, data)
         return {"train": data.sizes["train"], **figures(collect_answers(self.answer, data.test))}
 
-    def _data(self, found: DatasetRecords, seed: int) -> LocalizationData:
+    def data(self, found: DatasetRecords, seed: int) -> LocalizationData:
+        """The pipelines of some records, as the config says."""
         data = self.config.data
         return build_file_data(
             found,
