@@ -41,8 +41,14 @@ class Outcomes:
 
     def take(self, index: npt.NDArray[np.integer] | npt.NDArray[np.bool_]) -> "Outcomes":
         """The outcomes of these images: indices, or bool (N,)."""
-        columns = (self.labels, self.probabilities, self.boxes_px, self.boxes_pred_px, self.sizes)
-        return Outcomes(*(column[index] for column in columns), self.background)
+        return Outcomes(
+            labels=self.labels[index],
+            probabilities=self.probabilities[index],
+            boxes_px=self.boxes_px[index],
+            boxes_pred_px=self.boxes_pred_px[index],
+            sizes=self.sizes[index],
+            background=self.background,
+        )
 
     @cached_property
     def shown(self) -> npt.NDArray[np.bool_]:
