@@ -12,6 +12,7 @@ from PIL import Image
 from loc_keras.report.saving import figure_to_array
 
 _QUALITY = 88
+_LOWER = (70, 50, 30)
 
 
 class Picture(NamedTuple):
@@ -29,6 +30,15 @@ class Picture(NamedTuple):
 def encoded(picture: Image.Image) -> Picture:
     """A picture as a data URI: JPEG, since photographs take ten times the room as PNG."""
     return Picture(_uri("jpeg", _jpeg(picture, _QUALITY)), picture.size)
+
+
+def small_jpeg(picture: Image.Image, most_bytes: int) -> Picture:
+    """As `encoded`, with the quality lowered where a picture would take more than some bytes."""
+    content = _jpeg(picture, _QUALITY)
+    for quality in _LOWER:
+        if len(content) > most_bytes:
+            content = _jpeg(picture, quality)
+    return Picture(_uri("jpeg", content), picture.size)
 
 
 def figure_uri(figure: Figure) -> Picture:

@@ -38,25 +38,32 @@ def card(number: int, words: str, *, kind: str = "") -> str:
     return f'<div class="card {kind}"><b>{number:,}</b><span>{safe(words)}</span></div>'
 
 
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]], numeric: Iterable[int] = ()) -> str:
+def table(
+    heads: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    numeric: Iterable[int] = (),
+    *,
+    named: bool = False,
+) -> str:
     """A table, in a box of its own that scrolls where the screen is narrow.
 
     Args:
         heads: Plain text.
         rows: HTML of each cell.
         numeric: Columns that are set flush right.
+        named: Whether the first cell of a row is its name.
     """
     right = set(numeric)
     style = [' class="n"' if number in right else "" for number in range(len(heads))]
     head = "".join(
         f'<th scope="col"{form}>{safe(one)}</th>' for one, form in zip(heads, style, strict=True)
     )
-    lines = [
-        "<tr>"
-        + "".join(f"<td{form}>{one}</td>" for one, form in zip(row, style, strict=True))
-        + "</tr>"
-        for row in rows
-    ]
+    lines = []
+    for row in rows:
+        cells = [f"<td{form}>{one}</td>" for one, form in zip(row, style, strict=True)]
+        if named:
+            cells[0] = f'<th scope="row">{row[0]}</th>'
+        lines.append(f"<tr>{''.join(cells)}</tr>")
     return (
         f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n'
         + "\n".join(lines)
@@ -83,7 +90,12 @@ def chart(picture: Picture, words: str, scale: float = 0.75) -> str:
         scale: Length of a pixel of the chart on the page, in px of the page.
     """
     width = round(picture.size[0] * scale)
-    return f'<img class="chart" src="{picture.uri}" width="{width}" alt="{safe(words)}">'
+    return f'<img class="chart" src="{picture.uri}" width="{width}" alt="{safe(words, 1000)}">'
+
+
+def name(text: str, longest: int = 120) -> str:
+    """A name as HTML, kept apart so that one written from right to left turns nothing around."""
+    return f"<bdi>{safe(text, longest)}</bdi>"
 
 
 def gallery(figures: Iterable[str]) -> str:

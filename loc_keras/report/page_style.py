@@ -25,6 +25,8 @@ th {{ text-align: left; font-weight: bold; color: {MUTED}; border-bottom: 1px so
   padding: 4px 18px 4px 0; vertical-align: bottom; }}
 td {{ border-bottom: 1px solid {FAINT}; padding: 4px 18px 4px 0; vertical-align: top;
   overflow-wrap: anywhere; }}
+tbody th {{ font-weight: normal; color: {INK}; border-bottom: 1px solid {FAINT};
+  vertical-align: top; overflow-wrap: anywhere; }}
 td.n, th.n {{ text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }}
 a {{ color: {BLUE}; text-decoration: none; }}
 a:hover {{ text-decoration: underline; }}
