@@ -17,12 +17,13 @@ from loc_keras.data.annotations import Annotations, Fault, ImageRef
 from loc_keras.data.check.catalogue import kind_of
 from loc_keras.data.check.run import check_data, quick_check
 from loc_keras.data.resolve import ResolveRules
-from loc_keras.report.data_charts import class_chart, clean, coverage, place_charts, shape_charts
+from loc_keras.report.data_charts import class_chart, coverage, place_charts, shape_charts
 from loc_keras.report.data_page import MOST_ROWS, data_page, findings_json, write_report
 from loc_keras.report.data_preview import save_preview
 from loc_keras.report.data_thumbs import SIDE, thumb_of, with_box
 from loc_keras.report.saving import figure_to_array
 from loc_keras.report.style import TRUTH
+from loc_keras.report.text import clean
 
 VOID = {"meta", "img", "br"}
 

@@ -1,15 +1,15 @@
 """Charts of a data set: classes, sizes, shapes and places of boxes."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap, PowerNorm
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from loc_keras.report.chart_axes import SEQUENCE, WORDS, dress
 from loc_keras.report.saving import new_figure
 from loc_keras.report.style import (
     BLUE,
@@ -22,7 +22,7 @@ from loc_keras.report.style import (
     SMALL_SIZE,
     VERMILLION,
 )
-from loc_keras.report.text import text_width
+from loc_keras.report.text import clean, text_width
 
 DPI = 144.0
 SPLIT_COLOURS = {"train": BLUE, "val": VERMILLION, "test": GREEN}
@@ -31,13 +31,11 @@ GRID = 100
 
 Boxes = npt.NDArray[np.float32]
 
-_SEQUENCE = LinearSegmentedColormap.from_list("paper to blue", ["#FFFFFF", BLUE, "#00263D"])
 _POINTS = 72.0
 _BAR = 0.2  # Inches a class.
 _BINS = 30
 _KEY_ROOM, _NO_KEY = 0.4, 0.06  # Inches above a chart.
 _LONGEST_NAME = 26
-_WORDS: dict[str, Any] = {"family": FONT, "color": INK}
 
 
 def class_chart(counts: Mapping[str, Sequence[int]], names: Sequence[str]) -> Figure:
@@ -69,10 +67,10 @@ def class_chart(counts: Mapping[str, Sequence[int]], names: Sequence[str]) -> Fi
         start = start + values
     for place, total in enumerate(start):
         words = f" {int(total):,}"
-        axes.text(total, place, words, va="center_baseline", size=SMALL_SIZE, **_WORDS)
+        axes.text(total, place, words, va="center_baseline", size=SMALL_SIZE, **WORDS)
     axes.set_yticks(range(len(order)), labels)
     axes.set_ylim(len(order) - 0.4, -0.6)
-    _dress(axes, "x")
+    dress(axes, "x")
     axes.tick_params(axis="y", length=0)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
@@ -101,7 +99,7 @@ def shape_charts(boxes: Mapping[str, Boxes], aspects: Mapping[str, npt.ArrayLike
         axes = figure.add_axes((0.055 + number * 0.245, 0.35 / height, 0.185, 1.4 / height))
         last = number == len(quantities) - 1
         _histogram(axes, values, logarithmic=last)
-        axes.set_title(title, loc="left", size=LABEL_SIZE, pad=6, **_WORDS)
+        axes.set_title(title, loc="left", size=LABEL_SIZE, pad=6, **WORDS)
         if number == 0:
             _key(figure, axes, 0.055, height)
     return figure
@@ -141,14 +139,6 @@ def coverage(boxes: Boxes, grid: int = GRID) -> npt.NDArray[np.float64]:
     return steps.cumsum(0).cumsum(1)[:grid, :grid] / len(boxes)
 
 
-def clean(text: str, longest: int = 200) -> str:
-    """One line of printable text: other characters are written as Python escapes them."""
-    shown = "".join(
-        sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text
-    )
-    return shown if len(shown) <= longest else shown[: longest - 1] + "…"
-
-
 def _histogram(
     axes: Axes, values: Mapping[str, npt.NDArray[np.floating]], *, logarithmic: bool
 ) -> None:
@@ -178,7 +168,7 @@ def _histogram(
         axes.minorticks_off()
     else:
         axes.set_xticks([0, 0.5, 1], ["0", ".5", "1"])
-    _dress(axes, "y")
+    dress(axes, "y")
     axes.yaxis.set_major_locator(MaxNLocator(nbins=3))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
 
@@ -196,13 +186,13 @@ def _map(
     picture = axes.imshow(
         values,
         extent=(0, 1, 1, 0),
-        cmap=_SEQUENCE,
+        cmap=SEQUENCE,
         # The square root shows places where few are beside the one where most are.
         norm=PowerNorm(power, 0.0, high),
         interpolation="nearest",
     )
-    axes.set_title(title, loc="left", size=LABEL_SIZE, pad=6, **_WORDS)
-    _dress(axes, None)
+    axes.set_title(title, loc="left", size=LABEL_SIZE, pad=6, **WORDS)
+    dress(axes, None)
     axes.set_xticks([0, 0.5, 1], ["0", ".5", "1"])
     axes.set_yticks([0, 0.5, 1], ["0", ".5", "1"])
     for side in axes.spines.values():
@@ -215,19 +205,6 @@ def _map(
         FuncFormatter(lambda value, _: form.format(value).replace("%", " %"))
     )
     bar.ax.tick_params(labelsize=SMALL_SIZE, labelfontfamily=FONT, colors=MUTED, labelcolor=INK)
-
-
-def _dress(axes: Axes, grid: str | None) -> None:
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color(MUTED)
-    if grid:
-        axes.grid(axis=grid, color=FAINT, linewidth=0.7)  # type: ignore[arg-type]
-    axes.set_axisbelow(True)
-    axes.tick_params(
-        labelsize=SMALL_SIZE, labelfontfamily=FONT, colors=MUTED, labelcolor=INK, length=3
-    )
 
 
 def _key(figure: Figure, axes: Axes, left: float, height: float) -> None:

@@ -10,8 +10,8 @@ from loc_keras.data.annotations import ImageRef
 from loc_keras.data.check.catalogue import Finding
 from loc_keras.data.check.objects import CheckedObject
 from loc_keras.data.check.run import CheckResult
-from loc_keras.report.data_html import figure
 from loc_keras.report.data_thumbs import thumb_of
+from loc_keras.report.page_html import figure
 from loc_keras.report.style import TRUTH, WRONG
 
 SAMPLES = 24

@@ -11,12 +11,13 @@ from loc_keras.data.check.catalogue import Finding, count_by_kind, kind_of
 from loc_keras.data.check.floor import Floor, best_floor, median_floor, single_boxes
 from loc_keras.data.check.run import CheckResult
 from loc_keras.data.class_names import class_index, class_indices
-from loc_keras.report import data_html as html
+from loc_keras.report import page_html as html
 from loc_keras.report.data_charts import MOST_CLASSES, class_chart
 from loc_keras.report.data_galleries import fault_figures, sample_figures
+from loc_keras.report.data_html import CSS, chip
 from loc_keras.report.data_shapes import box_charts
 from loc_keras.report.data_table import place, totals
-from loc_keras.report.data_thumbs import figure_uri
+from loc_keras.report.embedded import figure_uri
 
 PAGE_FILE = "report.html"
 FINDINGS_FILE = "findings.json"
@@ -83,7 +84,7 @@ def data_page(result: CheckResult, *, title: str, source: str) -> str:
         body.append(f"<p>File names count from {html.safe(root)}.</p>")
     for kind in count_by_kind(result.findings):
         body += _kind(kind, [one for one in result.findings if one.kind == kind], result, root)
-    return html.page(f"Data check: {title}", body)
+    return html.page(f"Data check: {title}", body, CSS)
 
 
 def _cards(result: CheckResult) -> str:
@@ -109,7 +110,7 @@ def _summary(findings: Sequence[Finding]) -> str:
     for kind, count in count_by_kind(list(findings)).items():
         about = kind_of(kind)
         link = f'<a href="#{html.safe(kind)}">{html.safe(about.title)}</a>'
-        rows.append((html.chip(about.severity), f"{count:,}", link, html.safe(about.mend)))
+        rows.append((chip(about.severity), f"{count:,}", link, html.safe(about.mend)))
     return html.table(("severity", "number", "found", "what to do"), rows, numeric=(1,))
 
 
@@ -208,7 +209,7 @@ def _kind(kind: str, findings: Sequence[Finding], result: CheckResult, root: str
     ]
     more = len(findings) - len(shown)
     parts = [
-        f'<h3 id="{html.safe(kind)}">{html.chip(about.severity)} {html.safe(about.title)} '
+        f'<h3 id="{html.safe(kind)}">{chip(about.severity)} {html.safe(about.title)} '
         f"({len(findings):,})</h3>",
         f"<p>{html.safe(about.mend[0].upper() + about.mend[1:])}.</p>",
     ]

@@ -11,11 +11,10 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from loc_keras.report.captions import class_name
-from loc_keras.report.data_charts import clean
 from loc_keras.report.drawing import DPI, TRUTH_DASHES, draw_box, draw_image
 from loc_keras.report.saving import new_figure, save_figure
 from loc_keras.report.style import FONT, INK, SMALL_SIZE, TITLE_SIZE, TRUTH
-from loc_keras.report.text import shorten, wrap_words
+from loc_keras.report.text import clean, shorten, wrap_words
 
 # Lengths in inches.
 CELL = 240 / DPI

@@ -6,9 +6,9 @@ import numpy.typing as npt
 from loc_keras.data.box_rules import BoxFault
 from loc_keras.data.check.boxes import usable_of
 from loc_keras.data.check.run import CheckResult
-from loc_keras.report import data_html as html
+from loc_keras.report import page_html as html
 from loc_keras.report.data_charts import place_charts, shape_charts
-from loc_keras.report.data_thumbs import figure_uri
+from loc_keras.report.embedded import figure_uri
 
 
 def box_charts(result: CheckResult) -> list[str]:

@@ -14,7 +14,7 @@ from loc_keras.data.check.catalogue import (
     count_by_severity,
     kind_of,
 )
-from loc_keras.report.data_charts import clean
+from loc_keras.report.text import clean
 
 STYLES: dict[Severity, str] = {"error": "bold red", "warning": "yellow", "note": "dim"}
 EXAMPLES = 3

@@ -1,21 +1,17 @@
 """Small pictures of images with a box, for pages and grids."""
 
-import base64
 import io
 import math
 import warnings
-from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
-from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
 from loc_keras.data.annotations import ImageRef
 from loc_keras.data.files import read_bytes
 from loc_keras.data.image_header import read_header
 from loc_keras.data.writers.pictures import upright
-from loc_keras.report.saving import figure_to_array
+from loc_keras.report.embedded import Picture, encoded
 from loc_keras.report.style import TRUTH
 
 SIDE = 200
@@ -27,26 +23,13 @@ MOST_PADDING = 0.5
 _LINE = 3
 _HALO = "#101010"
 _OUTSIDE = (235, 235, 235)
-_QUALITY = 88
 
 FractionBox = tuple[float, float, float, float]
 
 
-class Thumb(NamedTuple):
-    """A small picture.
-
-    Attributes:
-        uri: The encoded picture as a data URI.
-        size: (width, height) in px.
-    """
-
-    uri: str
-    size: tuple[int, int]
-
-
 def thumb_of(
     image: ImageRef, box: FractionBox | None, *, colour: str = TRUTH, boxes_on: str = "stored"
-) -> Thumb | None:
+) -> Picture | None:
     """Draws one image with its box; None where it cannot be decoded.
 
     Args:
@@ -101,21 +84,6 @@ def with_box(picture: Image.Image, box: FractionBox | None, colour: str = TRUTH)
     return picture
 
 
-def encoded(picture: Image.Image) -> Thumb:
-    """A picture as a data URI: JPEG, since photographs take ten times the room as PNG."""
-    buffer = io.BytesIO()
-    picture.convert("RGB").save(buffer, "JPEG", quality=_QUALITY, subsampling=0)
-    return Thumb(_uri("jpeg", buffer.getvalue()), picture.size)
-
-
-def figure_uri(figure: Figure) -> Thumb:
-    """A figure as a PNG data URI."""
-    pixels: npt.NDArray[np.uint8] = figure_to_array(figure)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return Thumb(_uri("png", buffer.getvalue()), (pixels.shape[1], pixels.shape[0]))
-
-
 def _small(image: Image.Image) -> Image.Image:
     """RGB, at most `SIDE` px; small pictures are enlarged by a whole factor."""
     if image.mode.startswith(("I", "F")):
@@ -146,7 +114,3 @@ def _outline(draw: ImageDraw.ImageDraw, corners: list[int], colour: str) -> None
     for inset, paint in ((-1, _HALO), *((step, colour) for step in range(_LINE)), (_LINE, _HALO)):
         if x1 + inset <= x2 - inset and y1 + inset <= y2 - inset:
             draw.rectangle((x1 + inset, y1 + inset, x2 - inset, y2 - inset), outline=paint)
-
-
-def _uri(kind: str, content: bytes) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"

@@ -1,4 +1,4 @@
-"""Text that fits: measure, shorten and wrap words before they are drawn."""
+"""Text that fits: clean, measure, shorten and wrap words before they are drawn."""
 
 from bisect import bisect_right
 from collections.abc import Iterable
@@ -10,6 +10,14 @@ from matplotlib.textpath import TextPath
 from loc_keras.report.style import FONT
 
 ELLIPSIS = "…"
+
+
+def clean(text: str, longest: int = 200) -> str:
+    """One line of printable text: other characters are written as Python escapes them."""
+    shown = "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text
+    )
+    return shown if len(shown) <= longest else shown[: longest - 1] + "…"
 
 
 @lru_cache(maxsize=4096)

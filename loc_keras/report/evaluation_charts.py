@@ -1,0 +1,197 @@
+"""Charts of an evaluation: how well boxes agree, and whether probabilities come true.
+
+Each is narrow enough to be shown at full size on a phone; wider screens show several in a row.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from loc_keras.evaluation.reliability import ReliabilityBin
+from loc_keras.evaluation.results import Estimate
+from loc_keras.report.captions import LOCALIZED_IOU
+from loc_keras.report.chart_axes import WORDS, dress
+from loc_keras.report.saving import new_figure
+from loc_keras.report.style import BLUE, FONT, INK, LABEL_SIZE, MUTED, PAPER, SMALL_SIZE, VERMILLION
+
+DPI = 192.0
+SCALE = 108 / DPI
+"""Length of a pixel of a chart on the page: 1.5 px of the page a point, as on other pages."""
+
+WIDTH, HEIGHT = 3.0, 2.5
+
+THRESHOLDS = {"acc50": 0.5, "acc75": 0.75, "acc90": 0.9}
+_BINS = 20
+_MARKS = ("o", "s", "D", "^")
+
+
+def iou_histogram(ious: npt.ArrayLike) -> Figure:
+    """How many boxes have which IoU; those below .5 stand apart.
+
+    Args:
+        ious: (N,), N at least 1, in [0, 1].
+    """
+    values = np.asarray(ious, np.float64)
+    edges = np.linspace(0, 1, _BINS + 1)
+    counts = np.histogram(values, edges)[0]
+    figure, axes = _chart("boxes by IoU")
+    wrong = edges[:-1] < LOCALIZED_IOU
+    width = 1 / _BINS
+    for part, colour, hatch in ((wrong, VERMILLION, "////"), (~wrong, BLUE, "")):
+        axes.bar(
+            edges[:-1][part], counts[part], width, align="edge", color=colour, edgecolor=PAPER,
+            linewidth=0.6, hatch=hatch,
+        )  # fmt: skip
+    median = float(np.median(values))
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, max(1.0, counts.max() * 1.14))
+    axes.axvline(median, color=INK, linewidth=1.2, linestyle=(0, (4, 2)))
+    left = median > 0.5
+    axes.text(
+        median + (-0.02 if left else 0.02), counts.max() * 1.13, f"median {_iou(median)}",
+        ha="right" if left else "left", va="top", size=SMALL_SIZE, **WORDS,
+        bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 1.0, "alpha": 0.85},
+    )  # fmt: skip
+    _fractions(axes, "x")
+    axes.set_xlabel("IoU", size=LABEL_SIZE, **WORDS)
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    return figure
+
+
+def iou_curve(ious: npt.ArrayLike, floors: Mapping[str, Mapping[str, Estimate]]) -> Figure:
+    """Share of boxes with an IoU of at least t, for every t, beside boxes that see nothing.
+
+    Args:
+        ious: (N,), N at least 1, in [0, 1].
+        floors: As in `Evaluation`; their accuracies at .5, .75 and .9 are marked.
+    """
+    values = np.sort(np.asarray(ious, np.float64))
+    figure, axes = _chart("share of boxes with IoU ≥ t")
+    # Just above each value the share drops; the curve starts at t = 0, where all count.
+    shares = 1 - np.arange(len(values)) / len(values)
+    axes.step([0, *values, 1], [1, *shares, 0 if values[-1] < 1 else shares[-1]], where="pre",
+              color=BLUE, linewidth=2.0, label="model")  # fmt: skip
+    for threshold in THRESHOLDS.values():
+        share = float((values >= threshold).mean())
+        axes.plot(threshold, share, "o", color=BLUE, markersize=4.5)
+    for mark, (name, floor) in zip(_MARKS, floors.items(), strict=False):
+        known = [(t, floor[key].value) for key, t in THRESHOLDS.items() if key in floor]
+        if known:
+            axes.plot(*zip(*known, strict=True), marker=mark, color=MUTED, markersize=4.5,
+                      markerfacecolor=PAPER, linewidth=1.0, linestyle=":", label=name)  # fmt: skip
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1.03)
+    _fractions(axes, "x")
+    _percents(axes)
+    axes.set_xlabel("t", size=LABEL_SIZE, **WORDS)
+    _key(axes)
+    return figure
+
+
+def corner_curve(errors_px: npt.ArrayLike) -> Figure:
+    """Share of boxes whose corners are off by at most some px.
+
+    Args:
+        errors_px: (N,), mean distance of the corners, finite; N at least 1.
+    """
+    values = np.sort(np.asarray(errors_px, np.float64))
+    figure, axes = _chart("share of boxes off by at most e px")
+    # The few boxes that are far off would squeeze all others to the left.
+    reach = max(float(np.quantile(values, 0.98)), 1e-3) * 1.05
+    shares = np.arange(1, len(values) + 1) / len(values)
+    axes.step([0, *values, max(reach, values[-1])], [0, *shares, 1], where="post", color=BLUE,
+              linewidth=2.0)  # fmt: skip
+    median = float(np.median(values))
+    axes.plot([0, median, median], [0.5, 0.5, 0], color=INK, linewidth=1.2, linestyle=(0, (4, 2)))
+    axes.text(
+        median + 0.02 * reach, 0.04, f"median {median:,.1f} px", size=SMALL_SIZE, **WORDS,
+        bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 1.0, "alpha": 0.85},
+    )  # fmt: skip
+    axes.set_xlim(0, reach)
+    axes.set_ylim(0, 1.03)
+    _percents(axes)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axes.set_xlabel("mean distance of the corners, e", size=LABEL_SIZE, **WORDS)
+    return figure
+
+
+def reliability_chart(bins: Sequence[ReliabilityBin], title: str) -> Figure:
+    """Share that came true by stated probability, above the number of images in each bin.
+
+    Points on the diagonal kept their word; below it the model was too sure of itself. After
+    DeGroot and Fienberg 1983, in the form of Guo et al. 2017.
+
+    Args:
+        bins: From low to high; empty ones are not drawn.
+        title: What was stated.
+    """
+    figure = new_figure(WIDTH, 3.7, DPI)
+    axes = figure.add_axes((0.16, 0.355, 0.8, 0.565))
+    axes.set_title(title, loc="left", size=LABEL_SIZE, pad=6, **WORDS)
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1.0, linestyle=(0, (4, 2)))
+    filled = [one for one in bins if one.images]
+    for one in filled:
+        width = one.high - one.low
+        low, high = sorted((one.stated, one.found))
+        # The gap between word and deed, hatched where too sure.
+        sure = one.stated > one.found
+        axes.bar(one.low, high - low, width, low, align="edge", color=VERMILLION if sure else BLUE,
+                 alpha=0.22, linewidth=0)  # fmt: skip
+        axes.plot([one.low, one.high], [one.found, one.found], color=BLUE, linewidth=2.2)
+    axes.plot([one.stated for one in filled], [one.found for one in filled], "o", color=BLUE,
+              markersize=3.5)  # fmt: skip
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1.02)
+    _percents(axes)
+    axes.set_xticks([0, 0.25, 0.5, 0.75, 1], [])
+    axes.set_ylabel("came true", size=LABEL_SIZE, **WORDS)
+    dress(axes, "y")
+    counts = figure.add_axes((0.16, 0.115, 0.8, 0.17))
+    lows = [one.low for one in bins]
+    widths = [one.high - one.low for one in bins]
+    counts.bar(lows, [one.images for one in bins], widths, align="edge", color=MUTED,
+               edgecolor=PAPER, linewidth=0.6)  # fmt: skip
+    counts.set_xlim(0, 1)
+    counts.set_ylim(0, max(1, *(one.images for one in bins)) * 1.05)
+    counts.set_ylabel("images", size=LABEL_SIZE, **WORDS)
+    counts.yaxis.set_major_locator(MaxNLocator(nbins=2, integer=True))
+    counts.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    dress(counts, "y")
+    counts.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
+    counts.set_xlabel("stated probability", size=LABEL_SIZE, **WORDS)
+    figure.align_ylabels([axes, counts])
+    return figure
+
+
+def _chart(title: str) -> tuple[Figure, Axes]:
+    figure = new_figure(WIDTH, HEIGHT, DPI)
+    axes = figure.add_axes((0.155, 0.19, 0.805, 0.69))
+    axes.set_title(title, loc="left", size=LABEL_SIZE, pad=6, **WORDS)
+    dress(axes, "y")
+    return figure, axes
+
+
+def _fractions(axes: Axes, which: str) -> None:
+    line = axes.xaxis if which == "x" else axes.yaxis
+    line.set_ticks([0, 0.25, 0.5, 0.75, 1], ["0", ".25", ".5", ".75", "1"])
+
+
+def _percents(axes: Axes) -> None:
+    axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
+
+
+def _key(axes: Axes) -> None:
+    axes.legend(
+        loc="lower left", frameon=False, prop={"family": FONT, "size": SMALL_SIZE},
+        labelcolor=INK, handlelength=1.8, borderaxespad=0.4, labelspacing=0.3,
+    )  # fmt: skip
+
+
+def _iou(value: float) -> str:
+    return f"{value:.2f}".removeprefix("0")

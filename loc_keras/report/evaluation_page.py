@@ -1,0 +1,228 @@
+"""The report of an evaluation: one HTML page that needs no other file, no script, no network."""
+
+import numpy as np
+
+from loc_keras.evaluation.results import Evaluation
+from loc_keras.report import (
+    boxed_picture,
+    evaluation_confusion,
+    evaluation_galleries,
+    evaluation_tables,
+)
+from loc_keras.report import page_html as html
+from loc_keras.report.embedded import figure_uri
+from loc_keras.report.evaluation_charts import SCALE, corner_curve, iou_curve, iou_histogram
+from loc_keras.report.evaluation_choice import PictureChoice, choose_pictures
+from loc_keras.report.evaluation_confusion import confusion_parts
+from loc_keras.report.evaluation_galleries import failure_parts, group_galleries, suspect_parts
+from loc_keras.report.evaluation_input import EvaluationPage
+from loc_keras.report.evaluation_summary import summary_list
+from loc_keras.report.evaluation_tables import (
+    class_tables,
+    error_bar,
+    figure_table,
+    group_table,
+    headline_cards,
+    position_field,
+)
+from loc_keras.report.evaluation_trust import guarantee_parts, reliability_parts, shift_parts
+from loc_keras.report.evaluation_words import easy_sentence, gain_sentence, percent
+from loc_keras.report.style import MUTED, WRONG_INK
+
+CSS = f"""
+nav {{ margin: 18px 0 0; font-size: 13.5px; }}
+nav a {{ display: inline-block; margin: 0 16px 4px 0; }}
+h4 {{ font-size: 13.5px; margin: 12px 0 4px; color: {MUTED}; overflow-wrap: anywhere; }}
+.summary {{ margin: 14px 0 0; padding-left: 20px; max-width: 90ch; }}
+.summary li {{ margin: 3px 0; overflow-wrap: anywhere; }}
+.alarm {{ color: {WRONG_INK}; font-weight: bold; }}
+.charts {{ display: flex; flex-wrap: wrap; gap: 6px 14px; margin: 10px 0; }}
+.charts .chart {{ margin: 0; }}
+@media print {{ nav {{ display: none; }} }}
+"""
+
+ONE_CLASS = (
+    "There is one class: the class is always right, so that only the box is learned and measured."
+)
+
+Section = tuple[str, str, list[str]]
+
+
+def evaluation_page(page: EvaluationPage) -> str:
+    """The page as HTML.
+
+    Args:
+        page: All that it shows; `wanted_pictures` says which pictures are looked for.
+    """
+    choice = choose_pictures(page.rows)
+    sections = [section for section in _sections(page, choice) if section[2]]
+    links = "".join(f'<a href="#{key}">{title}</a>' for key, title, _ in sections)
+    body = [
+        "<header>",
+        f"<h1>{html.safe(page.title)}</h1>",
+        f'<p class="quiet">{_about(page)}</p>',
+        "</header>",
+        "<main>",
+        headline_cards(page.evaluation, _headline(page.evaluation)),
+        summary_list(page),
+        f'<nav aria-label="Contents">{links}</nav>',
+    ]
+    for key, title, parts in sections:
+        body += [f'<section><h2 id="{key}">{title}</h2>', *parts, "</section>"]
+    body.append("</main>")
+    style = CSS + "".join(
+        part.CSS
+        for part in (boxed_picture, evaluation_tables, evaluation_confusion, evaluation_galleries)
+    )
+    return html.page(f"Evaluation: {page.title}", body, style)
+
+
+def _sections(page: EvaluationPage, choice: PictureChoice) -> list[Section]:
+    found = page.evaluation
+    sections: list[Section] = [
+        ("figures", "All figures", _figures(found)),
+        ("errors", "What goes wrong", [error_bar(found)]),
+        ("boxes", "How well boxes agree", _boxes(page)),
+        ("groups", "Where it goes wrong", _groups(page, choice)),
+    ]
+    if len(found.class_names) > 1:
+        parts = confusion_parts(found.confusion, found.class_names)
+        sections.append(("confusion", "Which classes are confused", parts))
+    if len(found.class_names) > 1 or page.trust is not None:
+        sections.append(("reliability", "Can its probabilities be trusted", _reliability(page)))
+    if page.trust is not None:
+        sections += [
+            ("promises", "Promises", guarantee_parts(page.trust, found.level)),
+            (
+                "shift",
+                "Do these images look like those of calibration",
+                shift_parts(page.trust.shift),
+            ),
+        ]
+    pictures = failure_parts(page, choice) if len(page.rows) else []
+    return [
+        *sections,
+        ("pictures", "Worst and best in pictures", pictures),
+        ("suspects", "Boxes that are perhaps annotated wrong", suspect_parts(page)),
+        ("how", "How this was measured", _how(page)),
+    ]
+
+
+def _about(page: EvaluationPage) -> str:
+    found = page.evaluation
+    empty = found.images - found.object_images
+    classes = len(found.class_names)
+    parts = [
+        page.run,
+        f"{page.split} split",
+        f"{found.images:,} image{'' if found.images == 1 else 's'}",
+        *([f"{empty:,} of them without an object"] if empty else []),
+        f"{classes:,} class{'' if classes == 1 else 'es'}",
+    ]
+    return " · ".join(html.name(part) for part in parts)
+
+
+def _headline(found: Evaluation) -> tuple[str, ...]:
+    if len(found.class_names) == 1:
+        return ("mean_iou", "gt_known_loc", "acc75", "corner_error_px")
+    return ("top1_loc", "class_accuracy", "mean_iou", "gt_known_loc", "rejection")
+
+
+def _figures(found: Evaluation) -> list[str]:
+    sentences = [gain_sentence(found), easy_sentence(found)]
+    if len(found.class_names) == 1:
+        sentences.insert(0, ONE_CLASS)
+    if found.images != found.object_images:
+        sentences.append(
+            "Box and localization figures are of the images with an object; class accuracy is of "
+            "all."
+        )
+    return [
+        *(f"<p>{html.safe(one, 600)}</p>" for one in sentences if one),
+        figure_table(found),
+    ]
+
+
+def _boxes(page: EvaluationPage) -> list[str]:
+    shown = page.rows.shown
+    ious = np.clip(np.nan_to_num(np.asarray(page.rows.ious, np.float64)[shown]), 0, 1)
+    if not len(ious):
+        return []
+    errors = np.asarray(page.rows.corner_errors_px, np.float64)[shown]
+    errors = errors[np.isfinite(errors)]
+    median = float(np.median(ious))
+    shares = ", ".join(
+        f"{percent(float((ious >= t).mean()))} % at least {name}"
+        for t, name in ((0.5, ".5"), (0.75, ".75"), (0.9, ".9"))
+    )
+    charts = [
+        html.chart(
+            figure_uri(iou_histogram(ious)),
+            f"histogram of the IoU of {len(ious):,} boxes, median {median:.2f}",
+            SCALE,
+        ),
+        html.chart(
+            figure_uri(iou_curve(ious, page.evaluation.floors)),
+            f"share of boxes by least IoU: {shares}",
+            SCALE,
+        ),
+    ]
+    if len(errors):
+        words = f"share of boxes by corner error, median {float(np.median(errors)):,.1f} px"
+        charts.append(html.chart(figure_uri(corner_curve(errors)), words, SCALE))
+    return ['<div class="charts">' + "".join(charts) + "</div>"]
+
+
+def _groups(page: EvaluationPage, choice: PictureChoice) -> list[str]:
+    found = page.evaluation
+    one_class = len(found.class_names) == 1
+    lead = "gt_known_loc" if one_class else "top1_loc"
+    keys = (lead, "mean_iou", "acc75") if one_class else (lead, "mean_iou", "class_accuracy")
+    parts = []
+    if not one_class:
+        parts += ["<h3>By class, the weakest first</h3>", *class_tables(found, keys)]
+    if found.sizes:
+        parts += [
+            "<h3>By size of the object</h3>",
+            group_table("size", found.sizes, keys, level=found.level),
+            *group_galleries(
+                page, choice.sizes, [one.name for one in found.sizes], "Pictures of each size"
+            ),
+        ]
+    if found.positions:
+        parts += [
+            "<h3>By position of the object's centre</h3>",
+            '<div class="fields">'
+            + "".join(position_field(found.positions, key) for key in (lead, "mean_iou"))
+            + "</div>",
+            *group_galleries(
+                page,
+                choice.positions,
+                [one.name for one in found.positions],
+                "Pictures of each position",
+            ),
+        ]
+    return parts
+
+
+def _reliability(page: EvaluationPage) -> list[str]:
+    return reliability_parts(page.rows, page.trust) if len(page.rows) else []
+
+
+def _how(page: EvaluationPage) -> list[str]:
+    found = page.evaluation
+    rows = [(html.name(label), html.name(value, 400)) for label, value in page.facts]
+    rows.append(
+        (
+            "intervals",
+            f"{100 * found.level:g} %, bootstrap over images, {found.resamples:,} resamples, "
+            f"seed {found.seed}",
+        )
+    )
+    return [
+        html.table(("", ""), rows, named=True),
+        "<p>IoU is the area that true and predicted box share over the area that they cover "
+        "together. Top-1 localization is that of Russakovsky et al. 2015, GT-known localization "
+        "and MaxBoxAccV2 those of Choe et al. 2020. An interval says how far a figure could move "
+        "if other images of the same kind were drawn; it knows nothing of other kinds.</p>",
+    ]

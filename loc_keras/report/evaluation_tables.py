@@ -1,0 +1,259 @@
+"""Figures of an evaluation as HTML: cards, tables with bars, the split of errors, nine fields."""
+
+import math
+from collections.abc import Iterable, Sequence
+
+from matplotlib.colors import to_hex, to_rgb
+
+from loc_keras.evaluation.results import Estimate, Evaluation, Group
+from loc_keras.report import page_html as html
+from loc_keras.report.chart_axes import SEQUENCE
+from loc_keras.report.evaluation_words import (
+    MISSING,
+    format_interval,
+    format_value,
+    percent,
+    words_of,
+)
+from loc_keras.report.style import BLUE, FAINT, INK, MUTED, PAPER, VERMILLION, YELLOW
+
+MOST_ROWS = 20
+"""Rows of a long table that are shown at once; the others are folded."""
+
+_ERRORS = {
+    "right": ("class and box right", "the most probable class is true and IoU ≥ .5"),
+    "class_wrong": ("class wrong", "the box is right: IoU ≥ .5"),
+    "box_wrong": ("box wrong", "the class is right, but IoU < .5"),
+    "both_wrong": ("both wrong", "neither class nor box is right"),
+}
+_DARK = "#3D3D3D"
+
+CSS = f"""
+.card small {{ display: block; color: {MUTED}; font-size: 12px; }}
+.card {{ flex: 1 1 200px; }}
+.bar {{ position: relative; height: 10px; width: 130px; margin-top: 5px; background: #EEEEEE; }}
+.bar i, .bar b {{ position: absolute; top: 0; bottom: 0; }}
+.bar i {{ left: 0; background: {BLUE}; }}
+.bar b {{ top: 4px; height: 2px; min-width: 2px; background: {INK};
+  box-shadow: 0 0 0 1px {PAPER}; }}
+.bar u {{ position: absolute; top: -3px; bottom: -3px; width: 2px; background: {VERMILLION}; }}
+.stack {{ display: flex; height: 34px; margin: 12px 0; border: 1px solid {MUTED}; }}
+.stack span {{ overflow: hidden; text-align: center; line-height: 32px; font-size: 13px; }}
+.key {{ display: inline-block; width: 13px; height: 13px; margin-right: 8px;
+  vertical-align: -1px; border: 1px solid {MUTED}; }}
+.right {{ background: {BLUE}; color: {PAPER}; }}
+.class_wrong {{ background: repeating-linear-gradient(45deg, {YELLOW} 0 6px, #FBF6B0 6px 12px); }}
+.box_wrong {{ background: {VERMILLION}; color: {INK}; }}
+.both_wrong {{ background: {_DARK}; color: {PAPER}; }}
+.field {{ border-collapse: separate; border-spacing: 3px; }}
+.field td {{ width: 104px; height: 84px; padding: 6px; text-align: center; vertical-align: middle;
+  border: 1px solid {FAINT}; font-size: 12px; line-height: 1.35; }}
+.field b {{ display: block; font-size: 17px; }}
+.fields {{ display: flex; flex-wrap: wrap; gap: 0 36px; }}
+td .meaning, th .meaning {{ display: block; color: {MUTED}; font-size: 12px; }}
+.figures th:first-child, .groups th:first-child {{ min-width: 11em; }}
+@media (max-width: 600px) {{
+  .bar {{ width: 80px; }}
+  .field td {{ width: 92px; height: 76px; padding: 3px; }}
+  .figures th:first-child, .groups th:first-child {{ min-width: 8em; }}
+}}
+"""
+
+
+def headline_cards(evaluation: Evaluation, keys: Iterable[str]) -> str:
+    """The most important figures, each with its interval."""
+    level = f"{100 * evaluation.level:g} %"
+    cards = []
+    for key in keys:
+        if key not in evaluation.figures:
+            continue
+        found, words = evaluation.figures[key], words_of(key)
+        cards.append(
+            f'<div class="card"><b>{html.safe(format_value(key, found.value))}</b>'
+            f"<span>{html.safe(words.name)}</span>"
+            f"<small>{level} interval {html.safe(format_interval(key, found))}</small>"
+            f"<small>{html.safe(words.meaning)}</small></div>"
+        )
+    return '<div class="cards">' + "".join(cards) + "</div>"
+
+
+def figure_table(evaluation: Evaluation) -> str:
+    """All figures with their intervals, beside what boxes score that see nothing."""
+    floors = list(evaluation.floors)
+    heads = ["figure", "value", f"{100 * evaluation.level:g} % interval", *floors, "images"]
+    rows = []
+    for key, found in evaluation.figures.items():
+        words = words_of(key)
+        others = [evaluation.floors[name].get(key) for name in floors]
+        rows.append(
+            (
+                _with_meaning(words.name, words.meaning),
+                f"<b>{html.safe(format_value(key, found.value))}</b>",
+                html.safe(format_interval(key, found)),
+                *(MISSING if one is None else html.safe(format_value(key, one.value))
+                  for one in others),
+                f"{found.images:,}",
+            )
+        )  # fmt: skip
+    return _of_kind("figures", html.table(heads, rows, range(1, len(heads)), named=True))
+
+
+def group_table(first: str, groups: Sequence[Group], keys: Sequence[str], *, level: float) -> str:
+    """Figures of groups, with a bar and the interval of the first figure.
+
+    Args:
+        first: What a group is.
+        groups: In the order they are shown.
+        keys: Figures to show; the first has the bar.
+        level: Of the interval, as in `Evaluation`.
+    """
+    lead, *others = keys
+    heads = [first, "images", words_of(lead).name, f"{100 * level:g} % interval", ""]
+    heads += [words_of(key).name for key in others]
+    rows = []
+    for group in groups:
+        found = group.figures.get(lead)
+        rows.append(
+            (
+                html.name(group.name),
+                f"{group.images:,}",
+                MISSING if found is None else html.safe(format_value(lead, found.value)),
+                MISSING if found is None else html.safe(format_interval(lead, found)),
+                "" if found is None else bar(found),
+                *(_figure_of(group, key) for key in others),
+            )
+        )
+    numeric = (1, 2, 3, *range(5, len(heads)))
+    return _of_kind("groups", html.table(heads, rows, numeric, named=True))
+
+
+def class_tables(evaluation: Evaluation, keys: Sequence[str]) -> list[str]:
+    """Figures of each class, the weakest first; of many classes all but the weakest are folded."""
+    lead = keys[0]
+    order = sorted(evaluation.classes, key=lambda group: _rank(group, lead))
+    cut = MOST_ROWS if len(order) > MOST_ROWS + 5 else len(order)
+    shown, folded = order[:cut], order[cut:]
+    parts = [group_table("class", shown, keys, level=evaluation.level)]
+    if folded:
+        parts.append(
+            f"<details><summary>The other {len(folded):,} classes</summary>"
+            + group_table("class", folded, keys, level=evaluation.level)
+            + "</details>"
+        )
+    return parts
+
+
+def error_bar(evaluation: Evaluation) -> str:
+    """How the images with an object divide into right and the ways to be wrong."""
+    shown = [
+        (key, *_ERRORS[key], evaluation.errors[key])
+        for key in _ERRORS
+        if key in evaluation.errors and math.isfinite(evaluation.errors[key].value)
+    ]
+    if not shown:
+        return "<p>No image shows an object.</p>"
+    level = f"{100 * evaluation.level:g} % interval"
+    words = ", ".join(f"{name} {percent(found.value)} %" for _, name, _, found in shown)
+    pieces = "".join(
+        f'<span class="{key}" style="width: {100 * found.value:.3f}%">'
+        + (f"{percent(found.value)} %" if found.value >= 0.1 else "")
+        + "</span>"
+        for key, _, _, found in shown
+        if found.value > 0
+    )
+    rows = [
+        (
+            f'<span class="key {key}"></span>{_with_meaning(name, meaning)}',
+            f"{html.safe(percent(found.value))} %",
+            f"{100 * found.low:.1f} – {100 * found.high:.1f} %",
+            f"{round(found.value * found.images):,}",
+        )
+        for key, name, meaning, found in shown
+    ]
+    return (
+        f'<div class="whole"><div class="stack" role="img" aria-label="{html.safe(words)}">'
+        f"{pieces}</div>"
+        + html.table(("answer", "share", level, "images"), rows, (1, 2, 3), named=True)
+        + "</div>"
+    )
+
+
+def position_field(groups: Sequence[Group], key: str) -> str:
+    """A figure by where the object's centre is: nine fields, darker where it is higher."""
+    words = words_of(key)
+    cells = []
+    for group in groups:
+        found = group.figures.get(key)
+        value = math.nan if found is None or not group.images else found.value
+        paper, ink = shade(value)
+        cells.append(
+            f'<td style="background: {paper}; color: {ink}"><b>'
+            f"{html.safe(format_value(key, value))}</b>{html.safe(group.name, 40)}<br>"
+            f"{group.images:,} image{'' if group.images == 1 else 's'}</td>"
+        )
+    lines = ["<tr>" + "".join(cells[start : start + 3]) + "</tr>" for start in range(0, 9, 3)]
+    return (
+        f'<div class="whole"><h4>{html.safe(words.name)}</h4><table class="field"><tbody>'
+        + "".join(lines)
+        + "</tbody></table></div>"
+    )
+
+
+def bar(found: Estimate, mark: float | None = None) -> str:
+    """A share as a bar with its interval; the figure itself stands beside it in words.
+
+    Args:
+        found: The share, in [0, 1].
+        mark: Where a line is drawn across, in [0, 1]; None draws none.
+    """
+    if not math.isfinite(found.value):
+        return ""
+    ends = ""
+    if math.isfinite(found.low) and math.isfinite(found.high):
+        ends = f'<b style="left: {_css(found.low)}; width: {_css(found.high - found.low)}"></b>'
+    line = "" if mark is None else f'<u style="left: {_css(mark)}"></u>'
+    return (
+        f'<div class="bar" aria-hidden="true"><i style="width: {_css(found.value)}"></i>'
+        f"{ends}{line}</div>"
+    )
+
+
+def shade(value: float) -> tuple[str, str]:
+    """Colours of a field for a value in [0, 1]: paper, and ink that can be read on it."""
+    if not math.isfinite(value):
+        return PAPER, MUTED
+    # The deepest end of the scale is left out: it is nearly black.
+    paper = to_hex(SEQUENCE(0.75 * min(max(value, 0.0), 1.0)))
+    return paper, ink_on(paper)
+
+
+def ink_on(paper: str) -> str:
+    """Dark or light ink, whichever contrasts more (relative luminance of WCAG 2.1)."""
+    channels = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(paper)]
+    luminance = 0.2126 * channels[0] + 0.7152 * channels[1] + 0.0722 * channels[2]
+    return INK if luminance > 0.19 else PAPER
+
+
+def _rank(group: Group, key: str) -> tuple[bool, float]:
+    found = group.figures.get(key)
+    missing = found is None or not math.isfinite(found.value)
+    return (missing, 0.0 if found is None or missing else found.value)
+
+
+def _figure_of(group: Group, key: str) -> str:
+    found = group.figures.get(key)
+    return MISSING if found is None else html.safe(format_value(key, found.value))
+
+
+def _with_meaning(name: str, meaning: str) -> str:
+    return html.safe(name) + (
+        f'<span class="meaning">{html.safe(meaning)}</span>' if meaning else ""
+    )
+
+
+def _of_kind(kind: str, table: str) -> str:
+    return table.replace("<table>", f'<table class="{kind}">', 1)
+
+
+def _css(share: float) -> str:
+    return f"{100 * min(max(share, 0.0), 1.0):.2f}%"
