@@ -23,3 +23,7 @@ class TrainingError(LocKerasError):
 
 class ExportError(LocKerasError):
     """A trained model could not be written for serving, or its copy disagrees with it."""
+
+
+class TrustError(LocKerasError):
+    """Calibration images are too few, or cannot bear the statement that was asked for."""
