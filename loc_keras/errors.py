@@ -26,4 +26,4 @@ class ExportError(LocKerasError):
 
 
 class TrustError(LocKerasError):
-    """Trust cannot be fitted on, or applied to, what was given."""
+    """Calibration images are too few, or cannot bear the statement that was asked for."""
