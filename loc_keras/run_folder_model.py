@@ -44,6 +44,11 @@ class RunWithData:
         return json.loads(file.read_text())["data_fingerprint"] == self.data.fingerprint
 
     @property
+    def name(self) -> str:
+        """Name of the config, else that of the folder."""
+        return str(self.config.name or self.folder.name)
+
+    @property
     def model_path(self) -> Path:
         """The model's file."""
         return self.folder / MODEL_FILE

@@ -203,7 +203,7 @@ def _draw_gallery(
     save_split_gallery(
         folder,
         split,
-        _images_at(dataset, chosen),
+        images_at(dataset, chosen),
         {"softmax": answers.labels[chosen], "bbox": answers.boxes[chosen]},
         {"softmax": answers.probabilities[chosen], "bbox": answers.boxes_pred[chosen]},
         data.class_names,
@@ -212,7 +212,7 @@ def _draw_gallery(
     )
 
 
-def _images_at(dataset: tf.data.Dataset, indices: np.ndarray) -> np.ndarray:
+def images_at(dataset: tf.data.Dataset, indices: np.ndarray) -> np.ndarray:
     """The images (M, H, W, C) at some places of a data set, in the order of `indices`."""
     found: dict[int, np.ndarray] = {}
     wanted = set(indices.tolist())

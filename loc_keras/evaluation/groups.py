@@ -22,6 +22,8 @@ POSITION_NAMES = (
     *("left", "centre", "right"),
     *("bottom left", "bottom", "bottom right"),
 )
+NO_GROUP = -1
+
 _FIELDS = 3  # Along each side of the picture.
 
 
@@ -34,15 +36,23 @@ def class_groups(
 
 def size_groups(outcomes: Outcomes, bootstrap: Bootstrap) -> list[Group]:
     """Groups by the share of the picture that the true box covers; each holds its lower bound."""
-    shown = outcomes.take(outcomes.shown)
-    return _groups(shown, SIZE_NAMES, np.digitize(shown.covers, SIZE_EDGES), bootstrap)
+    return _groups(outcomes, SIZE_NAMES, size_places(outcomes), bootstrap)
 
 
 def position_groups(outcomes: Outcomes, bootstrap: Bootstrap) -> list[Group]:
     """Groups by the ninth of the picture that holds the centre of the true box, row by row."""
-    shown = outcomes.take(outcomes.shown)
-    fields = np.clip((shown.centres * _FIELDS).astype(int), 0, _FIELDS - 1)
-    return _groups(shown, POSITION_NAMES, fields[:, 1] * _FIELDS + fields[:, 0], bootstrap)
+    return _groups(outcomes, POSITION_NAMES, position_places(outcomes), bootstrap)
+
+
+def size_places(outcomes: Outcomes) -> npt.NDArray[np.int64]:
+    """The group of each image in `size_groups`, int64 (N,); -1 without an object."""
+    return np.where(outcomes.shown, np.digitize(outcomes.covers, SIZE_EDGES), NO_GROUP)
+
+
+def position_places(outcomes: Outcomes) -> npt.NDArray[np.int64]:
+    """The group of each image in `position_groups`, int64 (N,); -1 without an object."""
+    fields = np.clip(np.nan_to_num(outcomes.centres * _FIELDS).astype(int), 0, _FIELDS - 1)
+    return np.where(outcomes.shown, fields[:, 1] * _FIELDS + fields[:, 0], NO_GROUP)
 
 
 def _groups(

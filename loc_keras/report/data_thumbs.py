@@ -87,7 +87,7 @@ def with_box(picture: Image.Image, box: FractionBox | None, colour: str = TRUTH)
 def _small(image: Image.Image) -> Image.Image:
     """RGB, at most `SIDE` px; small pictures are enlarged by a whole factor."""
     if image.mode.startswith(("I", "F")):
-        image = _stretched(image)
+        image = stretched(image)
     rgb = image.convert("RGB")
     longer = max(rgb.size)
     if longer > SIDE:
@@ -97,7 +97,7 @@ def _small(image: Image.Image) -> Image.Image:
     return rgb.resize((rgb.width * factor, rgb.height * factor), Image.Resampling.NEAREST)
 
 
-def _stretched(image: Image.Image) -> Image.Image:
+def stretched(image: Image.Image) -> Image.Image:
     """A picture of more than 8 bits by its own range, so that something is seen."""
     values = np.nan_to_num(np.asarray(image, np.float64))
     low, high = float(values.min()), float(values.max())
