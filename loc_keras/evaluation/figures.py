@@ -39,7 +39,7 @@ def evaluate(
         ModelError: Predictions are not finite, or are for another number of classes.
         ConfigError: The level or the number of resamples is out of range.
     """
-    check(outcomes, class_names)
+    check(outcomes, len(class_names))
     bootstrap = Bootstrap(level, resamples, seed)
     return Evaluation(
         images=len(outcomes),
@@ -65,9 +65,9 @@ def confusion(outcomes: Outcomes) -> npt.NDArray[np.int64]:
     return np.bincount(cells, minlength=classes**2).reshape(classes, classes)
 
 
-def check(outcomes: Outcomes, class_names: Sequence[str]) -> None:
+def check(outcomes: Outcomes, classes: int) -> None:
     """Refuses outcomes that no figure can be of, as `evaluate` says."""
-    images, classes = len(outcomes), len(class_names)
+    images = len(outcomes)
     columns = {
         "probabilities": (outcomes.probabilities, classes),
         "boxes_px": (outcomes.boxes_px, 4),

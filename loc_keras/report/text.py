@@ -58,6 +58,24 @@ def shorten(text: str, width: float, size: float, weight: str = "normal") -> str
     return beginnings[max(fitting - 1, 0)]
 
 
+def shorten_middle(text: str, width: float, size: float) -> str:
+    """Cut a text in its middle so that it fits; of paths, both ends tell something.
+
+    Args:
+        text: One line.
+        width: The room in points.
+        size: Font size in points.
+
+    Returns:
+        The text itself where it fits, else its beginning, an ellipsis and its end.
+    """
+    if text_width(text, size) <= width:
+        return text
+    beginning = shorten(text, width / 2, size)
+    end = shorten(text[::-1], width - text_width(beginning, size), size)[::-1]
+    return beginning + end.removeprefix(ELLIPSIS)
+
+
 def fill_lines(
     parts: Iterable[str], width: float, size: float, weight: str = "normal", joint: str = " · "
 ) -> list[str]:
