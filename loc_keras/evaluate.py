@@ -1,102 +1,137 @@
-"""`python -m loc_keras.evaluate --run DIR`: measures a trained localizer on a split."""
+"""Measures trained localizers on a split, each figure with its interval, and compares them."""
 
 import argparse
-import json
 import sys
-import zipfile
 from collections.abc import Sequence
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 
-import keras
 from rich.console import Console
 
 from loc_keras.command_line import add_set, run_command
-from loc_keras.config_io import load_config
-from loc_keras.errors import DataError, ModelError
-from loc_keras.from_config import data_from
-from loc_keras.report.table import print_metrics
-from loc_keras.run_report import CLASSES_FILE, print_data
-from loc_keras.training.measure import answer_function, collect_answers, figures
-from loc_keras.training.run_folder import write_json
+from loc_keras.compare_runs import print_comparison
+from loc_keras.evaluation.figures import evaluate
+from loc_keras.evaluation.paired import compare
+from loc_keras.evaluation_files import (
+    REPORT_FILE,
+    Measured,
+    outcomes_of,
+    train_boxes,
+    write_evaluation,
+)
+from loc_keras.report.compare_picture import save_comparison
+from loc_keras.report.evaluation_terminal import print_evaluation
+from loc_keras.run_folder_model import RunWithData, load_run
+from loc_keras.run_report import print_data, print_note
+from loc_keras.trust_report import Trusted, measured_trust, observed, trust_of
+
+COMPARISON_FILE = "comparison.png"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parses the command line and measures; gives the exit code."""
     parser = argparse.ArgumentParser(prog="python -m loc_keras.evaluate", description=__doc__)
-    parser.add_argument("--run", type=Path, required=True, help="run folder with best.keras")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--run", type=Path, help="run folder with best.keras")
+    which.add_argument(
+        "--compare", type=Path, nargs="+", metavar="RUN", help="several runs, on the same images"
+    )
     parser.add_argument("--config", type=Path, help="data of another config than the run's own")
     add_set(parser)
-    parser.add_argument("--split", choices=("val", "test"), default="test")
-    parser.add_argument("--out", type=Path, help="also write the figures to this JSON file")
-    return run_command(partial(_evaluate, parser.parse_args(arguments), Console(markup=False)))
+    parser.add_argument("--split", choices=("val", "test", "calibration"), default="test")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="folder for figures, predictions and report; without it evaluation/SPLIT in the run",
+    )
+    args = parser.parse_args(arguments)
+    if args.compare and len(args.compare) < 2:
+        parser.error("--compare needs two runs or more")
+    work = _compare if args.compare else _evaluate
+    return run_command(partial(work, args, Console(markup=False)))
 
 
 def _evaluate(args: argparse.Namespace, console: Console) -> int:
-    localizer = _load(args.run)
-    config = load_config(args.config or args.run / "config.yaml", args.set)
-    data = data_from(config)
-    print_data(console, data, listed=False)
-    dataset = getattr(data, args.split)
-    if dataset is None:
-        raise DataError(f"{config.data.source.path} has no {args.split} images to measure on.")
-    _check_fit(localizer, data.image_shape, data.class_names, args.run)
-    if not _same_data(args.run, data.fingerprint):
-        console.print(
-            "note: these are not the splits that the run was trained with; make sure that none of "
-            "the images measured here was among its training images."
-        )
-    answers = collect_answers(answer_function(localizer), dataset)
-    found = {args.split: figures(answers, data.background)}
-    print_metrics(console, found)
-    if args.out:
-        write_json(args.out, found)
+    run = load_run(args.run, args.config, args.set)
+    print_data(console, run.data, listed=False)
+    trusted = trust_of(run)
+    measured = _measure(run, args.split, trusted)
+    note = seen_before(run, args.split, trusted)
+    print_note(console, note)
+    out = args.out or args.run / "evaluation" / args.split
+    write_evaluation(out, measured, _facts(run, args.split, note))
+    print_evaluation(console, measured.evaluation, measured.trust)
+    console.print(f"report: {out / REPORT_FILE}", highlight=False, soft_wrap=True)
     return 0
 
 
-def _load(run: Path) -> keras.Model:
-    path = run / "best.keras"
-    if not path.is_file():
-        raise ModelError(f"{run} holds no best.keras; give the folder of a run to --run.")
-    try:
-        return keras.saving.load_model(path)
-    except (ValueError, TypeError, OSError, KeyError, zipfile.BadZipFile) as error:
-        if "keras_hub" in str(error) and find_spec("keras_hub") is None:
-            raise ModelError(
-                f"{path} holds layers of KerasHub, which is not installed; install it by python "
-                "-m pip install keras-hub."
-            ) from error
-        raise ModelError(
-            f"{path} cannot be opened as a model ({type(error).__name__}): the file is damaged or "
-            "of another version; take last.keras in its place or train anew."
-        ) from error
+def _compare(args: argparse.Namespace, console: Console) -> int:
+    outcomes, names = {}, {}
+    for folder in args.compare:
+        run = load_run(folder, args.config, args.set)
+        name = _short_name(folder, args.compare)
+        seen = observed(run, args.split)
+        pictures = run.data.pictures[args.split]
+        outcomes[name] = outcomes_of(seen, pictures)
+        names[name] = [str(one) for one in pictures.names]
+        print_note(console, seen_before(run, args.split, None))
+    found = compare(outcomes, names)
+    print_comparison(console, found)
+    out = (args.out or Path()) / COMPARISON_FILE
+    out.parent.mkdir(parents=True, exist_ok=True)
+    save_comparison(out, found)
+    console.print(f"picture: {out}", highlight=False, soft_wrap=True)
+    return 0
 
 
-def _check_fit(
-    localizer: keras.Model, image_shape: tuple[int, ...], class_names: list[str], run: Path
-) -> None:
-    """Refuses data that the model was not made for."""
-    takes = localizer.input_shape[1:]
-    if tuple(takes) != tuple(image_shape):
-        raise ModelError(
-            f"the model takes images of {takes}, the data has {image_shape} (height, width, "
-            "channels); set data.image_size and data.channels to the model's."
+def _measure(run: RunWithData, split: str, trusted: Trusted | None) -> Measured:
+    seen = observed(run, split, trusted)
+    pictures = run.data.pictures[split]
+    outcomes = outcomes_of(seen, pictures)
+    return Measured(
+        run=run.name,
+        split=split,
+        data=run.data,
+        outcomes=outcomes,
+        evaluation=evaluate(outcomes, run.data.class_names, train_boxes(run.data)),
+        trust=measured_trust(trusted, seen, pictures) if trusted else None,
+    )
+
+
+def seen_before(run: RunWithData, split: str, trusted: Trusted | None) -> str | None:
+    """Why the figures may flatter the model; None where nothing speaks for it."""
+    if not run.same_data:
+        return (
+            "these are not the splits that the run was trained with; make sure that none of the "
+            "images measured here was among its training images."
         )
-    file = run / CLASSES_FILE
-    learned = file.read_text(encoding="utf-8").splitlines() if file.is_file() else None
-    gives = localizer.output["softmax"].shape[-1]
-    if gives != len(class_names) or (learned is not None and learned != class_names):
-        raise ModelError(
-            f"the model knows the classes {', '.join(learned or [str(gives)])}, but the data has "
-            f"{', '.join(class_names)}; name them alike and in that order, for example by "
-            "data.source.class_names."
-        )
+    if split == "val":
+        return "the epoch that is kept was chosen by these very images, which flatters it a little."
+    if trusted and trusted.fitted_on(run, split):
+        return "trust was fitted on these very images, so what it promises looks kept here."
+    return None
 
 
-def _same_data(run: Path, fingerprint: str) -> bool:
-    file = run / "environment.json"
-    return file.is_file() and json.loads(file.read_text())["data_fingerprint"] == fingerprint
+def _facts(run: RunWithData, split: str, note: str | None) -> list[tuple[str, str]]:
+    config = run.config
+    facts = [
+        ("run", str(run.folder)),
+        ("data", f"{config.data.source.format}, {config.data.source.path}"),
+        ("split", split),
+        ("data fingerprint", run.data.fingerprint),
+        ("model", f"{run.localizer.count_params():,} parameters"),
+    ]
+    return [*facts, ("note", note)] if note else facts
+
+
+def _short_name(folder: Path, folders: Sequence[Path]) -> str:
+    """The folder's name; where two have the same, with as many parents as it takes."""
+    parts = folder.resolve().parts
+    for count in range(1, len(parts)):
+        name = "/".join(parts[-count:])
+        if sum("/".join(one.resolve().parts[-count:]) == name for one in folders) == 1:
+            return name
+    return str(folder)
 
 
 if __name__ == "__main__":

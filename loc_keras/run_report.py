@@ -1,6 +1,6 @@
 """What a run writes into its folder and prints, put together from the rooms below the doors."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -129,6 +129,7 @@ def write_card(
     name: str,
     resize: str,
     origin: WeightsOrigin,
+    trust: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Writes the model card into the run folder, and gives it for the export."""
     card = model_card(
@@ -143,6 +144,7 @@ def write_card(
         figures=measured,
         packages=package_versions(),
         date=datetime.now().astimezone(),
+        trust=trust,
     )
     write_json(folder / CARD_FILE, card)
     return card
@@ -155,10 +157,12 @@ def print_end(
     result: FitResult,
     exported: Path | None,
     seconds: float,
+    print_more: Callable[[], None] = lambda: None,
 ) -> None:
-    """Prints the figures and where everything lies."""
+    """Prints the figures, perhaps something more, and where everything lies."""
     console.print()
     print_metrics(console, measured)
+    print_more()
     rows: Mapping[str, Any] = {
         f"best model (epoch {result.best_epoch + 1})": result.best_path,
         "last model": result.last_path,

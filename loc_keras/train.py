@@ -39,6 +39,7 @@ from loc_keras.training.fit import fit_localizer
 from loc_keras.training.overfit import overfit_batch
 from loc_keras.training.phases import small_batch_warning
 from loc_keras.training.tensorboard import first_images
+from loc_keras.trust_step import no_trust, trust_step
 
 PROBE_IMAGES = 8
 WIDE = 32
@@ -84,6 +85,7 @@ def _train(args: argparse.Namespace, console: Console) -> int:
     data = data_from(config, given.records)
     val = validation_set(data)
     run_report.print_data(console, data)
+    step = trust_step(config, data)
     start = start_from(config, data)
     run_report.print_weights(console, start.origin)
     localizer = localizer_from(config, data, start)
@@ -110,6 +112,7 @@ def _train(args: argparse.Namespace, console: Console) -> int:
     )
     best = keras.saving.load_model(result.best_path)
     measured = run_report.finish_run(folder, best, data, str(config.name))
+    trust = step(folder, result.best_path, best) if step else no_trust(best)
     card = run_report.write_card(
         folder,
         best,
@@ -118,15 +121,20 @@ def _train(args: argparse.Namespace, console: Console) -> int:
         name=str(config.name),
         resize=resize_rule(config),
         origin=start.origin,
+        trust=trust.card,
     )
     exported = None
     try:
         if config.export.enabled:
             probe, _ = first_images(val, PROBE_IMAGES)
-            exported = export_saved_model(best, export_base(config), probe, data.class_names, card)
+            exported = export_saved_model(
+                trust.model, export_base(config), probe, data.class_names, card, trust.texts
+            )
     finally:
         seconds = time.perf_counter() - started
-        run_report.print_end(console, folder, measured, result, exported, seconds)
+        run_report.print_end(
+            console, folder, measured, result, exported, seconds, partial(trust.print, console)
+        )
     return 0
 
 

@@ -42,7 +42,7 @@ def metrics_json(evaluation: Evaluation, trust: TrustFigures | None = None) -> d
         "positions": _groups(evaluation.positions),
     }
     if trust is not None:
-        found["trust"] = _trust(trust)
+        found["trust"] = trust_json(trust)
     return {**found, "confusion": evaluation.confusion.tolist()}
 
 
@@ -76,7 +76,8 @@ def _groups(groups: Sequence[Group]) -> list[dict[str, Any]]:
     ]
 
 
-def _trust(trust: TrustFigures) -> dict[str, Any]:
+def trust_json(trust: TrustFigures) -> dict[str, Any]:
+    """What trust states of the whole split, as values of JSON."""
     before_after = ("before", "after")
     return {
         "temperature": _number(trust.temperature),

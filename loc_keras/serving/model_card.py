@@ -18,6 +18,16 @@ OUTPUTS = {
 }
 """What the outputs of every localizer mean."""
 
+TRUST_OUTPUTS = {
+    "softmax_calibrated": "float32 (N, classes): `softmax` at the fitted temperature",
+    "p_iou50": "float32 (N,): probability that the box has an IoU of at least .5 with the true one",
+    "box_outer": "float32 (N, 4): box that holds the true one with the promised probability",
+    "box_inner": "float32 (N, 4): box that lies in the true one with the promised probability; all "
+    "zero where it is empty",
+    "label_set": "bool (N, classes): classes of which the true one is one with that probability",
+}
+"""What the further outputs of a localizer with trust mean."""
+
 
 def model_card(
     *,
@@ -32,6 +42,7 @@ def model_card(
     figures: Mapping[str, Mapping[str, float | int]],
     packages: Mapping[str, str | None],
     date: datetime,
+    trust: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Puts together the card of a trained localizer.
 
@@ -47,6 +58,7 @@ def model_card(
         figures: What was measured, by split.
         packages: Versions of packages.
         date: When the card was written, with its time zone.
+        trust: What is promised of single answers, and how it was kept; None without trust.
 
     Returns:
         Nested dicts, lists, texts and numbers, ready for JSON.
@@ -63,7 +75,7 @@ def model_card(
             "width": width,
             "channels": channels,
         },
-        "outputs": dict(OUTPUTS),
+        "outputs": {**OUTPUTS, **(TRUST_OUTPUTS if trust else {})},
         "preprocessing": {
             "resize": resize,
             "normalisation": "inside the model: (pixel - mean) / deviation",
@@ -76,4 +88,5 @@ def model_card(
         "training_data": {"images": dict(images), "fingerprint": fingerprint},
         "figures": {split: dict(found) for split, found in figures.items()},
         "packages": dict(packages),
+        **({"trust": dict(trust)} if trust else {}),
     }

@@ -35,6 +35,7 @@ def export_saved_model(
     probe: np.ndarray,
     class_names: Sequence[str] = (),
     card: Mapping[str, Any] | None = None,
+    texts: Mapping[str, str] | None = None,
 ) -> Path:
     """Writes the next version of a served model and proves that it answers like the live one.
 
@@ -42,15 +43,16 @@ def export_saved_model(
     that watches the folder never sees a half-written version; no version is ever overwritten.
 
     Args:
-        localizer: the model; its outputs are named `softmax` and `bbox`.
+        localizer: the model; its outputs are named `softmax` and `bbox`, and there may be more.
         base: folder of the served model; versions are its numbered subfolders.
         probe: images (N, H, W, C), raw pixels, on which both must agree.
         class_names: Names of the classes by index, kept as `CLASSES_FILE`; empty: no such file.
         card: The model card, kept as `model_card.json` beside the classes; None: no such file.
+        texts: Further files beside them, by name.
 
     Returns:
         The folder of the new version. Its `serving_default` signature takes `images`
-        (N, H, W, C) float32, raw pixels, and gives `softmax` and `bbox`.
+        (N, H, W, C) float32, raw pixels, and gives all outputs of the model.
 
     Raises:
         ExportError: if the folder cannot be written or the copy answers differently.
@@ -64,7 +66,7 @@ def export_saved_model(
         with contextlib.redirect_stdout(io.StringIO()):
             localizer.export(aside / "model", format="tf_saved_model", verbose=False)
         check_copy(localizer, aside / "model", probe)
-        _write_extras(aside / "model", class_names, card)
+        _write_extras(aside / "model", class_names, card, texts or {})
         final = base / str(next_version(base))
         (aside / "model").rename(final)
     except (OSError, tf.errors.OpError) as error:
@@ -80,14 +82,20 @@ def export_saved_model(
 
 
 def _write_extras(
-    version: Path, class_names: Sequence[str], card: Mapping[str, Any] | None
+    version: Path,
+    class_names: Sequence[str],
+    card: Mapping[str, Any] | None,
+    texts: Mapping[str, str],
 ) -> None:
-    if class_names or card is not None:
-        (version / EXTRA_FOLDER).mkdir()
+    files = dict(texts)
     if class_names:
-        write_text(version / CLASSES_FILE, "".join(f"{name}\n" for name in class_names))
+        files[Path(CLASSES_FILE).name] = "".join(f"{name}\n" for name in class_names)
     if card is not None:
-        write_text(version / EXTRA_FOLDER / CARD_FILE, json.dumps(card, indent=2) + "\n")
+        files[CARD_FILE] = json.dumps(card, indent=2) + "\n"
+    if files:
+        (version / EXTRA_FOLDER).mkdir()
+    for name, content in files.items():
+        write_text(version / EXTRA_FOLDER / name, content)
 
 
 def prove_writable(base: Path) -> None:
@@ -128,9 +136,9 @@ def check_copy(localizer: keras.Model, folder: Path, probe: np.ndarray) -> None:
     if set(served) != set(live):
         raise ExportError(f"the SavedModel names its outputs {sorted(served)}, not {sorted(live)}.")
     for name, value in live.items():
-        difference = float(
-            np.max(np.abs(keras.ops.convert_to_numpy(value) - served[name].numpy()), initial=0.0)
-        )
+        # As float64: truth values cannot be subtracted.
+        ours, theirs = (np.asarray(one, np.float64) for one in (value, served[name]))
+        difference = float(np.max(np.abs(ours - theirs), initial=0.0))
         if not difference <= tolerance:
             raise ExportError(
                 f"the SavedModel's output {name} differs from the live model's by "

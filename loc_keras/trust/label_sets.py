@@ -1,18 +1,20 @@
 """Label sets that hold the true class with a promised probability.
 
-A label's score is the probability of all classes that are at least as likely as it, its own
-included (APS: Romano, Sesia and Candès 2020, section 2), plus `penalty` for each rank beyond
-`k_reg` (RAPS: Angelopoulos et al. 2021, section 2). The set is every label whose score is at most
-the conformal quantile of the true classes' scores.
+A label's score is the probability of all classes that are more likely than it (APS: Romano, Sesia
+and Candès 2020, section 2, equation 5 with U = 0), plus `penalty` for each rank beyond `k_reg`
+(RAPS: Angelopoulos et al. 2021, section 2). The set is every label whose score is at most the
+conformal quantile of the true classes' scores.
 
-The scores are not randomised: the same image gets the same set each time. The promise then holds
-as "at least": where many scores are equal, as in a confident model, the sets hold the true class
-more often than was asked. The most probable label is always in the set, so none is empty.
+The papers add a random share U of the label's own probability, so that a set has chance in it. Here
+the same image gets the same set each time, and of the two ends U = 0 is the better one: the most
+probable label scores 0, so it is in every set, and what it adds is counted. With U = 1 it may have
+to be added to an empty set, which makes the sets larger than was asked for: on photographs of
+twenty classes 5.2 labels at a coverage of .9, of which .94 held, where U = 0 has 3.6 and .90
+(docs/experiments.md). The promise holds as "at least": a model that is right more often than was
+asked gets sets of one label.
 
-The defaults, a penalty of .01 from the second rank on, are as mild as can be while still telling
-equal scores apart: a confident model gives nearly all labels an APS score of 1, and APS sets would
-hold all classes. A larger penalty makes the sizes of the sets more alike; for a coverage near 1 and
-many classes, no penalty gives the smaller sets.
+The default penalty, .01 from the second rank on, is as mild as can be while still telling equal
+scores apart: the last labels of a confident model all have an APS score of 1 within float32.
 """
 
 from dataclasses import dataclass
@@ -104,7 +106,8 @@ def label_scores(probabilities: Tensor, penalty: float = PENALTY, k_reg: int = K
     order = ops.argsort(-probabilities, axis=-1)
     mass = ops.cumsum(ops.take_along_axis(probabilities, order, axis=-1), axis=-1)
     ranks = ops.arange(1, probabilities.shape[-1] + 1, dtype="float32")
-    scores = mass + penalty * ops.maximum(ranks - k_reg, 0.0)
+    ahead = ops.concatenate([ops.zeros_like(mass[:, :1]), mass[:, :-1]], axis=-1)
+    scores = ahead + penalty * ops.maximum(ranks - k_reg, 0.0)
     return ops.take_along_axis(scores, ops.argsort(order, axis=-1), axis=-1)
 
 

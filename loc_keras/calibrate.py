@@ -1,0 +1,78 @@
+"""Fits what is promised of single answers, on images that neither training nor choices have seen.
+
+Writes trust.json beside the model: a temperature for the class probabilities, label sets, the
+probability that a box is right, and margins for outer and inner boxes.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+
+from loc_keras.command_line import add_set, run_command
+from loc_keras.run_folder_model import load_run
+from loc_keras.run_report import print_data, print_note
+from loc_keras.trust.trust_file import TRUST_FILE
+from loc_keras.trust_report import calibrate_model, measured_on, options_from, print_trust
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parses the command line and calibrates; gives the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m loc_keras.calibrate", description=__doc__)
+    parser.add_argument("--run", type=Path, required=True, help="run folder with best.keras")
+    parser.add_argument("--config", type=Path, help="data of another config than the run's own")
+    add_set(parser)
+    parser.add_argument(
+        "--coverage", type=float, metavar="SHARE", help="as trust.coverage of the config, say 0.9"
+    )
+    parser.add_argument(
+        "--split",
+        choices=("calibration", "val", "test"),
+        default="calibration",
+        help="on which images; those of val have chosen the epoch, those of test cannot measure "
+        "what is promised",
+    )
+    args = parser.parse_args(arguments)
+    return run_command(partial(_calibrate, args, Console(markup=False)))
+
+
+def _calibrate(args: argparse.Namespace, console: Console) -> int:
+    given = list(args.set)
+    if args.coverage is not None:
+        given.append(f"trust.coverage={args.coverage!r}")
+    run = load_run(args.run, args.config, given)
+    print_data(console, run.data, listed=False)
+    print_note(console, _doubt(run.same_data, args.split))
+    options = options_from(run.config)
+    trusted = calibrate_model(
+        run.folder, run.model_path, run.localizer, run.data, options, args.split
+    )
+    found = measured_on(trusted, run.localizer, run.data, ("test", "val"))
+    if found is None:
+        console.print("note: no other images are there to measure on what is promised.")
+    else:
+        print_trust(console, trusted, found[1], found[0])
+    console.print(f"written: {run.folder / TRUST_FILE}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def _doubt(same_data: bool, split: str) -> str | None:
+    """Why what is promised may not hold; None where nothing speaks for it."""
+    if not same_data:
+        return (
+            "these are not the splits that the run was trained with; what is promised holds only "
+            "if none of these images was among its training images."
+        )
+    if split == "val":
+        return (
+            "the epoch that is kept was chosen by these images, so what is promised holds only "
+            "nearly; data.split.calibration holds back images for this."
+        )
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""How true a model's statements about its answers were on a split."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import numpy.typing as npt
+from keras import ops
+
+from loc_keras.evaluation.bootstrap import Bootstrap
+from loc_keras.evaluation.ranking import auroc_estimate
+from loc_keras.evaluation.reliability import (
+    expected_calibration_error,
+    negative_log_likelihood,
+    reliability_bins,
+)
+from loc_keras.evaluation.trust_figures import Guarantee, TrustFigures
+from loc_keras.trust.conformal_boxes import is_empty
+from loc_keras.trust.fit import good_boxes
+from loc_keras.trust.observations import Observations
+from loc_keras.trust.shift import measure_shift
+from loc_keras.trust.statements import stated
+from loc_keras.trust.trust_file import Trust
+
+Boxes = npt.NDArray[np.floating]
+BINS = 10
+
+
+def trust_figures(
+    trust: Trust,
+    seen: Observations,
+    to_px: Callable[[Boxes], npt.NDArray[np.float64]],
+    bootstrap: Bootstrap,
+) -> TrustFigures:
+    """Measures every statement on images with known truth.
+
+    Args:
+        trust: What was fitted.
+        seen: Of images that it was not fitted on.
+        to_px: Takes boxes (N, 4) in fractions of the model's images to px of the pictures.
+        bootstrap: For the intervals.
+    """
+    said = {
+        name: np.asarray(value) for name, value in stated(seen.outputs, trust.statements).items()
+    }
+    before = np.asarray(seen.outputs["softmax"], np.float64)
+    after = said["softmax_calibrated"].astype(np.float64)
+    right = before.argmax(axis=1) == seen.labels
+    shown = seen.shown
+    good = good_boxes(seen.take(shown))
+    confidences = before.max(axis=1), after.max(axis=1)
+    empty = np.asarray(ops.convert_to_numpy(is_empty(said["box_inner"])), bool)
+    inner_px = np.where(empty[:, None], 0.0, to_px(said["box_inner"]))
+    return TrustFigures(
+        temperature=trust.statements.temperature,
+        ece=(
+            expected_calibration_error(confidences[0], right),
+            expected_calibration_error(confidences[1], right),
+        ),
+        nll=(
+            negative_log_likelihood(before, seen.labels),
+            negative_log_likelihood(after, seen.labels),
+        ),
+        class_bins=(
+            reliability_bins(confidences[0], right, BINS),
+            reliability_bins(confidences[1], right, BINS),
+        ),
+        box_bins=reliability_bins(said["p_iou50"][shown], good, BINS),
+        auroc_p_iou50=auroc_estimate(said["p_iou50"][shown], good, bootstrap),
+        auroc_confidence=auroc_estimate(confidences[0][shown], good, bootstrap),
+        guarantees=_guarantees(said, seen, trust, bootstrap),
+        shift=measure_shift(trust.shift, seen),
+        probabilities=after,
+        p_iou50=said["p_iou50"],
+        outer_px=to_px(said["box_outer"]),
+        inner_px=inner_px,
+        label_sets=said["label_set"].astype(bool),
+    )
+
+
+def _guarantees(
+    said: Mapping[str, npt.NDArray[np.floating]],
+    seen: Observations,
+    trust: Trust,
+    bootstrap: Bootstrap,
+) -> list[Guarantee]:
+    asked = trust.calibration.coverage
+    shown = seen.shown
+    sets = said["label_set"].astype(bool)
+    held = sets[np.arange(len(seen)), seen.labels]
+    found = [
+        Guarantee(
+            "label set",
+            asked,
+            bootstrap.estimates({"kept": held})["kept"],
+            float(sets.sum(axis=1).mean()),
+            float((~sets.any(axis=1)).mean()),
+        )
+    ]
+    boxes = seen.boxes[shown].astype(np.float64)
+    outer, inner = (said[name][shown].astype(np.float64) for name in ("box_outer", "box_inner"))
+    empty = ~(inner[:, 2:] > inner[:, :2]).all(axis=1)
+    for name, size, kept in (
+        ("outer box", outer, within(boxes, outer)),
+        ("inner box", inner, empty | within(inner, boxes)),
+    ):
+        area = (size[:, 2:] - size[:, :2]).clip(0).prod(axis=1)
+        nothing = empty if name == "inner box" else np.zeros(len(size), bool)
+        share = float(area.mean()) if len(area) else float("nan")
+        none = float(nothing.mean()) if len(area) else float("nan")
+        found.append(
+            Guarantee(name, asked, bootstrap.estimates({"kept": kept})["kept"], share, none)
+        )
+    return found
+
+
+def within(boxes: Boxes, others: Boxes) -> npt.NDArray[np.bool_]:
+    """Whether each box lies inside the other one, (N, 4) each to bool (N,)."""
+    low = (boxes[:, :2] >= others[:, :2]).all(axis=1)
+    return np.asarray(low & (boxes[:, 2:] <= others[:, 2:]).all(axis=1))

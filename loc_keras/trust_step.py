@@ -1,0 +1,81 @@
+"""The step of a training run that calibrates: what it prints, exports and notes in the card."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+from rich.console import Console
+
+from loc_keras.config import Config
+from loc_keras.data.localization_data import LocalizationData
+from loc_keras.evaluation.metrics_file import trust_json
+from loc_keras.trust.trust_file import TRUST_FILE
+from loc_keras.trust.trusted_model import trusted_model
+from loc_keras.trust_report import (
+    calibrate_model,
+    measured_on,
+    options_from,
+    print_trust,
+    refuse_too_few,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class StepResult:
+    """What became of the step.
+
+    Attributes:
+        model: What is exported: the localizer, with the outputs of trust where there is any.
+        texts: Files that go into the export, by name.
+        card: What the model card says; None without trust.
+        print: Prints the summary, if there is one.
+    """
+
+    model: keras.Model
+    texts: Mapping[str, str]
+    card: Mapping[str, Any] | None
+    print: Callable[[Console], None]
+
+
+def trust_step(
+    config: Config, data: LocalizationData
+) -> Callable[[Path, Path, keras.Model], StepResult] | None:
+    """The step, to be called with run folder, model file and model; None without calibration.
+
+    Raises:
+        TrustError: If the images held back are too few for what is asked.
+    """
+    if data.calibration is None:
+        return None
+    options = options_from(config)
+    refuse_too_few(options, data.sizes["calibration"], "calibration")
+
+    def step(folder: Path, model_path: Path, best: keras.Model) -> StepResult:
+        trusted = calibrate_model(folder, model_path, best, data, options)
+        found = measured_on(trusted, best, data, ("test", "val"))
+        card: dict[str, Any] = {
+            "coverage": options.coverage,
+            "calibration_images": trusted.trust.calibration.images,
+        }
+        if found is not None:
+            card |= {"measured_on": found[0], **trust_json(found[1])}
+
+        def show(console: Console) -> None:
+            if found is not None:
+                print_trust(console, trusted, found[1], found[0])
+
+        return StepResult(
+            model=trusted_model(best, trusted.trust.statements),
+            texts={TRUST_FILE: (folder / TRUST_FILE).read_text(encoding="utf-8")},
+            card=card,
+            print=show,
+        )
+
+    return step
+
+
+def no_trust(best: keras.Model) -> StepResult:
+    """What stands in for the step where no images are held back."""
+    return StepResult(best, {}, None, lambda console: None)
