@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from loc_keras.command_line import add_set, run_command
+from loc_keras.data.annotations import Split
 from loc_keras.compare_runs import print_comparison
 from loc_keras.evaluation.figures import evaluate
 from loc_keras.evaluation.paired import compare
@@ -84,7 +85,7 @@ def _compare(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def _measure(run: RunWithData, split: str, trusted: Trusted | None) -> Measured:
+def _measure(run: RunWithData, split: Split, trusted: Trusted | None) -> Measured:
     seen = observed(run, split, trusted)
     pictures = run.data.pictures[split]
     outcomes = outcomes_of(seen, pictures)

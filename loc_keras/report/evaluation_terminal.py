@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from loc_keras.evaluation.results import Estimate, Evaluation
-from loc_keras.evaluation.trust_figures import TrustFigures
+from loc_keras.evaluation.trust_figures import Guarantee, TrustFigures
 from loc_keras.report.evaluation_trust import shift_sentence
 from loc_keras.report.evaluation_words import (
     MISSING,
@@ -25,7 +25,11 @@ _ERRORS = {
     "box_wrong": "box wrong",
     "both_wrong": "both wrong",
 }
-_SIZES = {"label set": "labels", "outer box": "of the picture", "inner box": "of the picture"}
+_KEPT = {
+    "label set": "class in the label set",
+    "outer box": "object in the outer box",
+    "inner box": "inner box in the object",
+}
 
 
 def print_evaluation(console: Console, found: Evaluation, trust: TrustFigures | None) -> None:
@@ -48,52 +52,47 @@ def figures_table(found: Evaluation) -> Table:
     table.add_column(f"{100 * found.level:g} % interval", justify="right", no_wrap=True)
     for name in found.floors:
         table.add_column(name, justify="right", style="dim", no_wrap=True)
-    table.add_column("key", style="dim", no_wrap=True)
     for key, estimate in found.figures.items():
         floors = [_value(key, floor.get(key)) for floor in found.floors.values()]
         row = [words_of(key).name, _value(key, estimate), format_interval(key, estimate)]
-        table.add_row(*map(Text, [*row, *floors, key]))
+        table.add_row(*map(Text, [*row, *floors]))
     return table
 
 
 def trust_table(trust: TrustFigures) -> Table:
-    """What was promised of single answers, and how it was kept."""
+    """What was promised of single answers and how it was kept, for a terminal of 80 columns."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for name, side in (("trust", "left"), ("asked", "right"), ("found", "right")):
-        table.add_column(name, justify="right" if side == "right" else "left", no_wrap=True)
-    table.add_column("interval", justify="right", no_wrap=True)
-    table.add_column("mean size", justify="right", no_wrap=True)
+    table.add_column("trust", no_wrap=True)
+    for name in ("asked", "found", "95 % interval"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("mean size")
     for row in trust_rows(trust):
         table.add_row(*map(Text, row))
     return table
 
 
 def trust_rows(trust: TrustFigures) -> Iterable[tuple[str, str, str, str, str]]:
-    """Cells of `trust_table`: name, asked, found, interval, mean size."""
+    """Cells of `trust_table`: name, asked, found, interval, mean size or what it was before."""
     for one in trust.guarantees:
-        unit = _SIZES[one.name]
-        size = f"{one.size:.2f} {unit}" if unit == "labels" else f"{percent(one.size)} % {unit}"
         found = f"{percent(one.kept.value)} %" if one.kept.images else MISSING
-        yield (
-            f"truth in the {one.name}" if one.name != "inner box" else "inner box in the truth",
-            f"{100 * one.asked:g} %",
-            found,
-            format_interval("acc50", one.kept),
-            size,
-        )
+        asked = f"{100 * one.asked:g} %"
+        yield _KEPT[one.name], asked, found, format_interval("acc50", one.kept), _size(one)
     before, after = trust.ece
-    yield (
-        "calibration error of the class",
-        "",
-        f"{100 * after:.1f} %",
-        "",
-        f"was {100 * before:.1f} %",
-    )
+    error = f"{percent(after)} %"
+    yield "calibration error, classes", "", error, "", f"before: {percent(before)} %"
     for name, auroc in (
-        ("AUROC of p_iou50 for bad boxes", trust.auroc_p_iou50),
-        ("AUROC of the class probability", trust.auroc_confidence),
+        ("bad boxes told by p_iou50", trust.auroc_p_iou50),
+        ("  by the class probability", trust.auroc_confidence),
     ):
-        yield name, "", _value("mean_iou", auroc), format_interval("mean_iou", auroc), ""
+        value, interval = _value("mean_iou", auroc), format_interval("mean_iou", auroc)
+        yield name, "", value, interval, "area under the ROC"
+
+
+def _size(one: Guarantee) -> str:
+    if one.name == "label set":
+        return f"{one.size:.2f} labels"
+    empty = f", {percent(one.empty)} % empty" if one.empty else ""
+    return f"{percent(one.size)} % of area{empty}"
 
 
 def _errors(found: Evaluation) -> str:
