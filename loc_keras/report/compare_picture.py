@@ -217,6 +217,8 @@ def _draw_row(
 
 def _difference_line(name: str, difference: Difference) -> str:
     words = difference_words(name, difference)
+    if math.isnan(difference.low):
+        return words
     return f"{words}  [{interval_words(name, difference)}]  p {p_words(difference.p_value)}"
 
 
