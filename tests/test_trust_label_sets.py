@@ -151,6 +151,17 @@ def test_coverage_of_fresh_images(penalty: float) -> None:
     assert 0.9 - 3 * 0.0095 < kept < 0.9 + 3 * 0.0095 + 0.01
 
 
+def test_sums_of_another_machine_keep_the_promise() -> None:
+    # The scores again, in float64: those of at least ceil(100 coverage) of 99 images must pass.
+    p = softmax(np.random.default_rng(1).normal(0, 1, (99, 1000)), axis=1).astype("float32")
+    labels = np.random.default_rng(2).integers(1000, size=99)
+    own = p[np.arange(99), labels]
+    exact = np.array([row[row >= own].sum() for row, own in zip(p.astype(float), own, strict=True)])
+    for hundredths in range(5, 100, 5):
+        fitted = fit_label_sets(p, labels, hundredths / 100, penalty=0.0)
+        assert (exact <= fitted.threshold).sum() >= hundredths
+
+
 def test_too_few_images() -> None:
     with pytest.raises(TrustError, match="needs 19 calibration images or more, but there are 10"):
         fit_label_sets(np.full((10, 2), 0.5), np.zeros(10, int), 0.95)
