@@ -17,11 +17,12 @@ are fractions of the picture, clipped to it; predicted ones must not be inverted
 in the outer one exactly where its score is at most the margin, up to a millionth of the picture,
 which is added outward so that rounding in float32 never breaks a promise.
 
-What holds between the two: the margins of one class and coverage add up to 0 or more if the
-coverage is at least 1/2, since some calibration image then lies below both quantiles and its two
-scores do (one is at least the excess of a side, the other at least minus that). So the inner box
-lies within the outer one. An inner box of which nothing is left is all zero (`is_empty`); it lies
-in every box and keeps its promise.
+An inner box of which nothing is left is all zero (`is_empty`); it lies in every box and keeps its
+promise. That is counted: the inner score of an image is at most the margin at which its inner box
+vanishes. Else the many images whose box is too wrong to share anything with the truth would ask for
+a margin that empties the others' boxes as well.
+
+The margin of the inner box is at least minus that of the outer one, so that it lies within it.
 """
 
 from collections.abc import Sequence
@@ -106,6 +107,7 @@ def fit_boxes(
     outer, inner = (
         tuple(conformal_quantile(score[group], coverage) for group in groups) for score in scores
     )
+    inner = tuple(max(own, -other) for own, other in zip(inner, outer, strict=True))
     return BoxMargins(scaling, float(coverage), outer, inner)
 
 
@@ -155,11 +157,20 @@ def inner_scores(
     boxes_pred: npt.NDArray[np.floating],
     scales: npt.NDArray[np.floating],
 ) -> npt.NDArray[np.float64]:
-    """Smallest margin with which the inner box lies in the true box: (..., 4) each -> (...).
+    """Smallest margin with which the inner box lies in the true box, or is empty.
 
-    Where the inner box is empty with less, it keeps its promise anyway.
+    Args:
+        boxes: True boxes, (..., 4).
+        boxes_pred: Predicted boxes, (..., 4).
+        scales: (..., 4), see `scales_of`.
+
+    Returns:
+        float64 (...).
     """
-    return (-_excess(boxes, boxes_pred, scales)).max(axis=-1)
+    inside = (-_excess(boxes, boxes_pred, scales)).max(axis=-1)
+    sizes = np.asarray(boxes_pred[..., 2:], np.float64) - boxes_pred[..., :2]
+    vanished = (sizes / (scales[..., :2] + scales[..., 2:])).min(axis=-1)
+    return np.minimum(inside, vanished)
 
 
 def margins_of(values: Sequence[float], classes_pred: Tensor | None = None) -> Tensor:
