@@ -218,8 +218,8 @@ def test_calibration_images_keep_the_promise_and_boxes_are_nested(
 
 def test_boxes_never_cross() -> None:
     # Four images: two boxes .1 too small and two .1 too large on all sides: outer scores
-    # .1 .1 -.1 -.1 and inner ones the negatives; .4 of five is the 2nd. With -.1 for both, the inner
-    # box would be the larger one.
+    # .1 .1 -.1 -.1 and inner ones the negatives; .4 of five is the 2nd. With -.1 for both, the
+    # inner box would be the larger one.
     pred = np.tile([0.3, 0.3, 0.7, 0.7], (4, 1))
     grow = np.array([0.1, 0.1, -0.1, -0.1])[:, None] * [-1, -1, 1, 1]
     fitted = fit_boxes(pred + grow, pred, coverage=0.4)

@@ -175,7 +175,7 @@ def test_margins_for_each_class(seen: Observations) -> None:
     assert len(fit_statements(seen, options, CLASSES).boxes.outer) == 3
     with pytest.raises(TrustError, match=r"'owl' \(\d+\)"):
         fit_statements(seen, replace(options, coverage=0.98), CLASSES)
-    with pytest.raises(TrustError, match="trust.per_class"):
+    with pytest.raises(TrustError, match=r"trust\.per_class"):
         fit_statements(replace(seen, background=2), options, CLASSES)
 
 

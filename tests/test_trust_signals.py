@@ -1,4 +1,4 @@
-"""What a model goes by: statistics of the sides' distributions, and the look at the mirror image."""
+"""What a model goes by: statistics of the distributions of sides, and the mirrored look."""
 
 import itertools
 
