@@ -2,6 +2,7 @@
 
 import math
 import os
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ from loc_keras.report.style import (
     TITLE_SIZE,
     VERMILLION,
 )
-from loc_keras.report.text import shorten_middle, text_width, wrap_words
+from loc_keras.report.text import shorten_middle, text_width
 
 # Lengths in inches; DPI in pixels per inch.
 WIDTH = 11.6
@@ -53,13 +54,15 @@ LINE = 0.19  # of text
 TITLE = 0.34
 HEAD = 0.3  # for the titles of the plots
 DPI = 144.0
+NOTE_LETTERS = 170  # On a line: counted, since measuring each beginning of a long text takes long.
 
 COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, INK)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 MERGED = "acc50"  # The same figure as GT-known localization where an image has one box.
 SHOWN_NAMES = {
     **FIGURE_NAMES,
-    "gt_known_loc": "GT-known localization (box accuracy, IoU ≥ .5)",
+    "gt_known_loc": "GT-known localization\n(box accuracy, IoU ≥ .5)",
+    "corner_error_px": "corner error in px\n(lower is better)",
 }
 PAD = 0.05  # Room beyond the widest interval, as a part of the span.
 
@@ -93,7 +96,7 @@ def draw_comparison(comparison: Comparison) -> Figure:
     shares = [name for name in COMPARED if name not in LOWER_IS_BETTER and name != MERGED]
     pixels = [name for name in COMPARED if name in LOWER_IS_BETTER]
     heights = [len(names) * (len(runs) * ROW + GAP) for names in (shares, pixels)]
-    notes = wrap_words(_note(comparison), (WIDTH - 2 * MARGIN) * 72, SMALL_SIZE)
+    notes = textwrap.wrap(_note(comparison), NOTE_LETTERS)
     top = MARGIN + TITLE + LINE * (len(notes) + len(runs)) + 2 * GAP + HEAD
     height = top + sum(heights) + 2 * AXIS + MARGIN
     figure = new_figure(WIDTH, height, DPI)
@@ -266,11 +269,10 @@ def _write(
 
 
 def _write_name(axes: Axes, name: str, y: float) -> None:
-    lines = "\n".join(wrap_words(name, (NAMES - 0.1) * 72, LABEL_SIZE))
     axes.text(
         -(NAMES + NUMBER) / PANEL,
         y,
-        lines,
+        name,
         transform=axes.get_yaxis_transform(),
         size=LABEL_SIZE,
         family=FONT,
