@@ -25,7 +25,7 @@ from loc_keras.report.saving import figure_to_array
 from loc_keras.report.style import TRUTH
 from loc_keras.report.text import clean
 
-VOID = {"meta", "img", "br"}
+VOID = {"meta", "img", "br", "wbr"}
 
 
 class Page(HTMLParser):

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from loc_keras.report.drawing import to_rgb
 from loc_keras.report.embedded import Picture, small_jpeg
 from loc_keras.report.page_html import safe
 from loc_keras.report.style import GREEN, INK, MUTED, PREDICTION, PURPLE, TRUTH, WRONG, WRONG_INK
@@ -34,8 +35,8 @@ _SAMPLE = 'x="3" y="2" width="28" height="12"'
 KINDS = {
     "truth": "true box",
     "pred": "predicted box",
-    "outer": "outer box: surely holds the object",
-    "inner": "inner box: surely on the object",
+    "outer": "outer box: likely holds all of it",
+    "inner": "inner box: likely all inside it",
 }
 
 
@@ -54,11 +55,11 @@ CSS = f"""
 .boxes *, .sample * {{ fill: none; vector-effect: non-scaling-stroke; }}
 .halo {{ stroke: #101010; stroke-width: 4.5; }}
 .halo.pred {{ stroke-width: 3.5; }}
-.halo.outer, .halo.inner {{ stroke-width: 3; }}
+.halo.outer, .halo.inner {{ stroke-width: 2.8; }}
 .line.truth {{ stroke: {TRUTH}; stroke-width: 3; }}
 .line.pred {{ stroke: {PREDICTION}; stroke-width: 2; stroke-dasharray: 6 4; }}
-.line.outer {{ stroke: {GREEN}; stroke-width: 2; stroke-dasharray: 14 3; }}
-.line.inner {{ stroke: {PURPLE}; stroke-width: 2; stroke-dasharray: 2 3; }}
+.line.outer {{ stroke: {GREEN}; stroke-width: 1.8; stroke-dasharray: 14 3; }}
+.line.inner {{ stroke: {PURPLE}; stroke-width: 1.8; stroke-dasharray: 8 3 2 3; }}
 .pictures figcaption {{ color: {INK}; }}
 .pictures figcaption .file {{ color: {MUTED}; }}
 .cross {{ color: {WRONG_INK}; }}
@@ -72,8 +73,10 @@ CSS = f"""
   .pictures figure {{ width: 100%; }}
 }}
 @media print {{
-  .pictures {{ grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: 12px; }}
-  .pictures figure {{ width: 150px; }}
+  .pictures {{ grid-template-columns: repeat(auto-fill, minmax(158px, 1fr)); gap: 8px; }}
+  /* With room for the frame, which would else be cut off by the end of a page. */
+  .pictures figure {{ width: 158px; padding: 4px; }}
+  .legend {{ break-after: avoid; break-inside: avoid; }}
 }}
 """
 
@@ -129,7 +132,7 @@ def boxed_picture(
         f"<figure{' class=bad' if bad else ''}>"
         f'<div class="pic" style="{_proportions(height, width)}">'
         f'{shown}<svg class="boxes" viewBox="0 0 {width} {height}" preserveAspectRatio="none" '
-        f'aria-hidden="true">{"".join(_rectangle(box) for box in boxes)}</svg></div>'
+        f'aria-hidden="true">{_outlines(boxes)}</svg></div>'
         f"<figcaption>{'<br>'.join(lines)}</figcaption></figure>"
     )
 
@@ -143,7 +146,7 @@ def legend(kinds: Iterable[str], *, bad: str = "") -> str:
     """
     entries = [
         f'<li><svg class="sample" viewBox="0 0 34 16" aria-hidden="true">'
-        f"{_lines(kind, _SAMPLE)}</svg>{KINDS[kind]}</li>"
+        f"{_halo(kind, _SAMPLE)}{_line(kind, _SAMPLE)}</svg>{KINDS[kind]}</li>"
         for kind in kinds
     ]
     if bad:
@@ -162,17 +165,28 @@ def _proportions(height: int, width: int) -> str:
     return f"aspect-ratio: {ratio}{narrow}"
 
 
-def _rectangle(box: Box) -> str:
-    x1, y1, x2, y2 = (float(side) for side in np.asarray(box.corners, np.float64).reshape(4))
+def _outlines(boxes: Iterable[Box]) -> str:
+    """All halos, then all lines: a prediction that agrees with the truth leaves it to be seen."""
+    drawn = [(box.kind, place) for box in boxes if (place := _place(box.corners))]
+    halos = "".join(_halo(kind, place) for kind, place in drawn)
+    return halos + "".join(_line(kind, place) for kind, place in drawn)
+
+
+def _place(corners: npt.ArrayLike) -> str:
+    x1, y1, x2, y2 = (float(side) for side in np.asarray(corners, np.float64).reshape(4))
     if not all(map(math.isfinite, (x1, y1, x2, y2))) or not (x2 > x1 or y2 > y1):
         return ""
     # A rectangle without width or height is not drawn at all; this one shows as a line.
     width, height = max(x2 - x1, 1e-3), max(y2 - y1, 1e-3)
-    return _lines(box.kind, f'x="{x1:.6g}" y="{y1:.6g}" width="{width:.6g}" height="{height:.6g}"')
+    return f'x="{x1:.6g}" y="{y1:.6g}" width="{width:.6g}" height="{height:.6g}"'
 
 
-def _lines(kind: str, place: str) -> str:
-    return f'<rect class="halo {kind}" {place}/><rect class="line {kind}" {place}/>'
+def _halo(kind: str, place: str) -> str:
+    return f'<rect class="halo {kind}" {place}/>'
+
+
+def _line(kind: str, place: str) -> str:
+    return f'<rect class="line {kind}" {place}/>'
 
 
 def _file_words(file: str) -> str:
@@ -181,6 +195,6 @@ def _file_words(file: str) -> str:
 
 
 def _encoded(pixels: npt.NDArray[np.uint8]) -> Picture:
-    picture = Image.fromarray(np.ascontiguousarray(pixels))
+    picture = Image.fromarray(to_rgb(pixels))
     picture.thumbnail((MOST_PIXELS, MOST_PIXELS), Image.Resampling.LANCZOS)
     return small_jpeg(picture, MOST_BYTES)

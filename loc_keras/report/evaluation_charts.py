@@ -10,6 +10,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
+from scipy.stats import binomtest
 
 from loc_keras.evaluation.reliability import ReliabilityBin
 from loc_keras.evaluation.results import Estimate
@@ -26,6 +27,7 @@ WIDTH, HEIGHT = 3.0, 2.5
 
 THRESHOLDS = {"acc50": 0.5, "acc75": 0.75, "acc90": 0.9}
 _BINS = 20
+_LEFT, _RIGHT = 0.155, 0.93
 _MARKS = ("o", "s", "D", "^")
 
 
@@ -72,10 +74,9 @@ def iou_curve(ious: npt.ArrayLike, floors: Mapping[str, Mapping[str, Estimate]])
     """
     values = np.sort(np.asarray(ious, np.float64))
     figure, axes = _chart("share of boxes with IoU ≥ t")
-    # Just above each value the share drops; the curve starts at t = 0, where all count.
-    shares = 1 - np.arange(len(values)) / len(values)
-    axes.step([0, *values, 1], [1, *shares, 0 if values[-1] < 1 else shares[-1]], where="pre",
-              color=BLUE, linewidth=2.0, label="model")  # fmt: skip
+    grid = np.linspace(0, 1, 501)
+    shares = 1 - np.searchsorted(values, grid, side="left") / len(values)
+    axes.plot(grid, shares, color=BLUE, linewidth=2.0, label="model")
     for threshold in THRESHOLDS.values():
         share = float((values >= threshold).mean())
         axes.plot(threshold, share, "o", color=BLUE, markersize=4.5)
@@ -108,8 +109,10 @@ def corner_curve(errors_px: npt.ArrayLike) -> Figure:
               linewidth=2.0)  # fmt: skip
     median = float(np.median(values))
     axes.plot([0, median, median], [0.5, 0.5, 0], color=INK, linewidth=1.2, linestyle=(0, (4, 2)))
+    left = median > 0.6 * reach
     axes.text(
-        median + 0.02 * reach, 0.04, f"median {median:,.1f} px", size=SMALL_SIZE, **WORDS,
+        median + (-0.02 if left else 0.02) * reach, 0.04, ha="right" if left else "left",
+        s=f"median {median:,.1f} px", size=SMALL_SIZE, **WORDS,
         bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 1.0, "alpha": 0.85},
     )  # fmt: skip
     axes.set_xlim(0, reach)
@@ -124,54 +127,54 @@ def corner_curve(errors_px: npt.ArrayLike) -> Figure:
 def reliability_chart(bins: Sequence[ReliabilityBin], title: str) -> Figure:
     """Share that came true by stated probability, above the number of images in each bin.
 
-    Points on the diagonal kept their word; below it the model was too sure of itself. After
-    DeGroot and Fienberg 1983, in the form of Guo et al. 2017.
+    Points on the diagonal kept their word; below it the model was too sure of itself. The gap of a
+    bin is coloured where chance does not explain it: where the 95 % interval of Wilson 1927 does
+    not hold the stated probability. After DeGroot and Fienberg 1983 and Guo et al. 2017.
 
     Args:
         bins: From low to high; empty ones are not drawn.
         title: What was stated.
     """
     figure = new_figure(WIDTH, 3.7, DPI)
-    axes = figure.add_axes((0.16, 0.355, 0.8, 0.565))
+    axes = figure.add_axes((_LEFT, 0.355, _RIGHT - _LEFT, 0.565))
     axes.set_title(title, loc="left", size=LABEL_SIZE, pad=6, **WORDS)
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1.0, linestyle=(0, (4, 2)))
-    filled = [one for one in bins if one.images]
-    for one in filled:
-        width = one.high - one.low
-        low, high = sorted((one.stated, one.found))
-        # The gap between word and deed, hatched where too sure.
-        sure = one.stated > one.found
-        axes.bar(one.low, high - low, width, low, align="edge", color=VERMILLION if sure else BLUE,
-                 alpha=0.22, linewidth=0)  # fmt: skip
-        axes.plot([one.low, one.high], [one.found, one.found], color=BLUE, linewidth=2.2)
-    axes.plot([one.stated for one in filled], [one.found for one in filled], "o", color=BLUE,
-              markersize=3.5)  # fmt: skip
+    for one in bins:
+        if one.images:
+            _draw_bin(axes, one)
     axes.set_xlim(0, 1)
-    axes.set_ylim(0, 1.02)
+    axes.set_ylim(-0.02, 1.03)
     _percents(axes)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1], [])
-    axes.set_ylabel("came true", size=LABEL_SIZE, **WORDS)
     dress(axes, "y")
-    counts = figure.add_axes((0.16, 0.115, 0.8, 0.17))
-    lows = [one.low for one in bins]
-    widths = [one.high - one.low for one in bins]
-    counts.bar(lows, [one.images for one in bins], widths, align="edge", color=MUTED,
-               edgecolor=PAPER, linewidth=0.6)  # fmt: skip
+    counts = figure.add_axes((_LEFT, 0.115, _RIGHT - _LEFT, 0.17))
+    counts.set_title("images", loc="left", size=SMALL_SIZE, pad=2, **WORDS)
+    edges = [bins[0].low, *(one.high for one in bins)]
+    counts.stairs([one.images for one in bins], edges, fill=True, color=MUTED)
     counts.set_xlim(0, 1)
     counts.set_ylim(0, max(1, *(one.images for one in bins)) * 1.05)
-    counts.set_ylabel("images", size=LABEL_SIZE, **WORDS)
     counts.yaxis.set_major_locator(MaxNLocator(nbins=2, integer=True))
     counts.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     dress(counts, "y")
-    counts.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
+    counts.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25", "50", "75", "100 %"])
     counts.set_xlabel("stated probability", size=LABEL_SIZE, **WORDS)
-    figure.align_ylabels([axes, counts])
     return figure
+
+
+def _draw_bin(axes: Axes, one: ReliabilityBin) -> None:
+    low, high = binomtest(round(one.found * one.images), one.images).proportion_ci(method="wilson")
+    if not low <= one.stated <= high:
+        colour = VERMILLION if one.stated > one.found else BLUE
+        start, end = sorted((one.stated, one.found))
+        width = one.high - one.low
+        axes.bar(one.low, end - start, width, start, align="edge", color=colour, alpha=0.28)
+    axes.plot([one.stated, one.stated], [low, high], color=MUTED, linewidth=1.0)
+    axes.plot(one.stated, one.found, "o", color=BLUE, markersize=4.5, clip_on=False)
 
 
 def _chart(title: str) -> tuple[Figure, Axes]:
     figure = new_figure(WIDTH, HEIGHT, DPI)
-    axes = figure.add_axes((0.155, 0.19, 0.805, 0.69))
+    axes = figure.add_axes((_LEFT, 0.19, _RIGHT - _LEFT, 0.69))
     axes.set_title(title, loc="left", size=LABEL_SIZE, pad=6, **WORDS)
     dress(axes, "y")
     return figure, axes
@@ -188,7 +191,7 @@ def _percents(axes: Axes) -> None:
 
 def _key(axes: Axes) -> None:
     axes.legend(
-        loc="lower left", frameon=False, prop={"family": FONT, "size": SMALL_SIZE},
+        loc="best", frameon=False, prop={"family": FONT, "size": SMALL_SIZE},
         labelcolor=INK, handlelength=1.8, borderaxespad=0.4, labelspacing=0.3,
     )  # fmt: skip
 

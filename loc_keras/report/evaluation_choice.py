@@ -108,7 +108,11 @@ def choose_false_alarms(rows: ImageRows, count: int = MISTAKES) -> Indices:
 
 
 def choose_suspects(
-    rows: ImageRows, p_iou50: npt.ArrayLike | None = None, count: int = SUSPECTS
+    rows: ImageRows,
+    p_iou50: npt.ArrayLike | None = None,
+    count: int = SUSPECTS,
+    *,
+    one_class: bool = False,
 ) -> Indices:
     """Images whose true box is perhaps wrong: the model is sure of its box, and they disagree.
 
@@ -123,10 +127,14 @@ def choose_suspects(
         rows: Truth and answer of each image.
         p_iou50: Stated probability that the box has an IoU of .5 or more, float (N,); or None.
         count: How many, at most.
+        one_class: Whether there is a single class, of which the model is always sure: then there
+            are no suspects unless it says how sure it is of its boxes.
 
     Returns:
         int64 (M,), most suspicious first.
     """
+    if one_class and p_iou50 is None:
+        return np.zeros(0, np.int64)
     sure, least = _sureness(rows, p_iou50)
     overlaps = _overlaps(rows)
     fits = rows.shown & (overlaps < LOCALIZED_IOU) & (sure >= least)

@@ -22,6 +22,8 @@ MOST_IN_WORDS = 25
 
 PAIRS = 20
 
+_MANY = 10  # Classes from which on the table is set smaller on paper.
+
 _WRONG = LinearSegmentedColormap.from_list("paper to vermillion", [PAPER, VERMILLION])
 _DPI = 192.0
 
@@ -29,20 +31,22 @@ CSS = f"""
 .confusion {{ font-size: 12px; border-collapse: separate; border-spacing: 1px; }}
 .confusion td {{ min-width: 32px; padding: 4px 5px; text-align: right; border: 0;
   font-variant-numeric: tabular-nums; white-space: nowrap; overflow-wrap: normal; }}
+.confusion wbr {{ display: none; }}
 .confusion .zero {{ color: #B5B5B5; }}
 .confusion thead th {{ padding: 4px 2px; border: 0; font-weight: normal; color: {INK};
   vertical-align: bottom; text-align: center; }}
 .confusion thead th span {{ writing-mode: vertical-rl; transform: rotate(180deg);
   max-height: 130px; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }}
-.confusion tbody th {{ position: sticky; left: 0; background: {PAPER}; max-width: 150px;
+.confusion tbody th {{ position: sticky; left: 0; background: {PAPER}; max-width: 190px;
   padding: 4px 8px 4px 0; border: 0; white-space: nowrap; overflow: hidden;
   text-overflow: ellipsis; overflow-wrap: normal; }}
 .confusion .sum {{ color: #6B6B6B; padding-left: 10px; }}
 .confusion .own {{ outline: 1px solid {FAINT}; }}
 @media (max-width: 600px) {{ .confusion tbody th {{ max-width: 92px; }} }}
 @media print {{
-  .confusion {{ font-size: 9px; }}
-  .confusion td {{ min-width: 0; padding: 2px 3px; }}
+  .many {{ font-size: 9px; }}
+  .many td {{ min-width: 0; padding: 2px 3px; }}
+  .many tbody th {{ min-width: 0; padding: 2px 4px 2px 0; }}
 }}
 """
 
@@ -125,6 +129,7 @@ def _pairs(
 
 def _matrix(confusion: npt.NDArray[np.int64], names: Sequence[str]) -> list[str]:
     totals = confusion.sum(axis=1)
+    size = " many" if len(names) > _MANY else ""
     head = "".join(
         f'<th scope="col" title="{html.safe(name)}"><span>{html.name(name, 26)}</span></th>'
         for name in names
@@ -143,7 +148,7 @@ def _matrix(confusion: npt.NDArray[np.int64], names: Sequence[str]) -> list[str]
     return [
         "<p>Rows are true classes, columns are answers, numbers are images. The diagonal is right "
         "and blue, mistakes are orange; the darker, the larger the share of the row.</p>",
-        '<div class="scroll"><table class="confusion"><thead><tr><td></td>'
+        f'<div class="scroll"><table class="confusion{size}"><thead><tr><td></td>'
         f'{head}<th scope="col"><span>all</span></th></tr></thead><tbody>{"".join(lines)}'
         "</tbody></table></div>",
     ]

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from loc_keras.report import page_html as html
-from loc_keras.report.boxed_picture import Box, boxed_picture, legend
+from loc_keras.report.boxed_picture import SIDE, Box, boxed_picture, legend
 from loc_keras.report.captions import (
     LOCALIZED_IOU,
     WRONG_MARK,
@@ -16,9 +16,14 @@ from loc_keras.report.evaluation_choice import PictureChoice
 from loc_keras.report.evaluation_input import EvaluationPage, Indices, Lookalike, Suspect
 
 CSS = """
-.suspect { border-top: 1px solid #D9D9D9; padding: 10px 0 4px; }
-.suspect .pictures { margin: 6px 0 10px; }
-.suspect p { margin: 0; }
+.suspects { display: flex; flex-wrap: wrap; gap: 14px; margin: 12px 0; }
+.suspect { border: 1px solid #D9D9D9; border-radius: 6px; padding: 10px 14px; max-width: 100%; }
+.suspect .pictures { display: flex; flex-wrap: wrap; margin: 10px 0 4px; }
+.suspect p { margin: 0; font-size: 13.5px; }
+@media (max-width: 600px) {
+  .suspect { flex: 1 1 100%; }
+  .suspect .pictures figure { width: 130px; }
+}
 .group h4 { margin-top: 14px; }
 """
 
@@ -73,7 +78,7 @@ def group_galleries(
     if not found:
         return []
     parts = [
-        f'<div class="group"><h4>{html.name(names[place], _LONGEST_NAME)}</h4>'
+        f'<div class="group whole"><h4>{html.name(names[place], _LONGEST_NAME)}</h4>'
         f"{gallery(page, rows)}</div>"
         for place, rows in found.items()
     ]
@@ -94,7 +99,9 @@ def suspect_parts(page: EvaluationPage) -> list[str]:
         "the model, others of the annotation: look, and mend the annotation where it is wrong. "
         "Images of the training split that look alike show what the model was taught.</p>",
         page_legend(page),
-        *(_suspect(page, one) for one in page.suspects),
+        '<div class="suspects">'
+        + "\n".join(_suspect(page, one) for one in page.suspects)
+        + "</div>",
     ]
 
 
@@ -156,8 +163,8 @@ def _caption(page: EvaluationPage, row: int) -> list[str]:
         box = f"IoU {format_iou(iou)}"
         box += f" · off by {off:,.1f} px" if math.isfinite(off) else ""
         lines.append(box if iou >= LOCALIZED_IOU else _crossed(box))
-    if page.trust is not None:
-        lines.append(f"p(IoU ≥ .5) {100 * float(page.trust.p_iou50[row]):.0f} %")
+    if page.trust is not None and math.isfinite(chance := float(page.trust.p_iou50[row])):
+        lines.append(f"p(IoU ≥ .5) {100 * chance:.0f} %")
     return lines
 
 
@@ -170,10 +177,11 @@ def _suspect(page: EvaluationPage, suspect: Suspect) -> str:
         more = f"; {_MOST_LOOKALIKES} of them here" if count > _MOST_LOOKALIKES else ""
         alike = f"{count:,} image{'' if count == 1 else 's'} of training look"
         why += f". {alike}{'s' if count == 1 else ''} alike{more}"
+    # The words are as wide as the pictures below them, so that suspects stand side by side.
+    width = len(pictures) * SIDE + (len(pictures) - 1) * 16
     return (
-        f'<div class="suspect whole"><p>{why}.</p><div class="pictures">\n'
-        + "\n".join(pictures)
-        + "</div></div>"
+        f'<div class="suspect whole"><p style="max-width: {width}px">{why}.</p>'
+        '<div class="pictures">\n' + "\n".join(pictures) + "</div></div>"
     )
 
 

@@ -8,6 +8,7 @@ from loc_keras.report import (
     evaluation_confusion,
     evaluation_galleries,
     evaluation_tables,
+    evaluation_trust,
 )
 from loc_keras.report import page_html as html
 from loc_keras.report.embedded import figure_uri
@@ -26,7 +27,7 @@ from loc_keras.report.evaluation_tables import (
     position_field,
 )
 from loc_keras.report.evaluation_trust import guarantee_parts, reliability_parts, shift_parts
-from loc_keras.report.evaluation_words import easy_sentence, gain_sentence, percent
+from loc_keras.report.evaluation_words import gain_sentence, join_words, percent
 from loc_keras.report.style import MUTED, WRONG_INK
 
 CSS = f"""
@@ -38,9 +39,17 @@ h4 {{ font-size: 13.5px; margin: 12px 0 4px; color: {MUTED}; overflow-wrap: anyw
 .alarm {{ color: {WRONG_INK}; font-weight: bold; }}
 .charts {{ display: flex; flex-wrap: wrap; gap: 6px 14px; margin: 10px 0; }}
 .charts .chart {{ margin: 0; }}
-@media print {{ nav {{ display: none; }} }}
+@media print {{
+  nav, .summary a {{ display: none; }}
+  .charts {{ flex-wrap: nowrap; break-inside: avoid; }}
+  .charts .chart {{ flex: 0 1 32%; min-width: 0; }}
+}}
 """
 
+FLOORS = (
+    "A good-looking figure is worth what it has above boxes that never look at the picture, {}: "
+    "the column gain says how much, beside the better of them."
+)
 ONE_CLASS = (
     "There is one class: the class is always right, so that only the box is learned and measured."
 )
@@ -72,7 +81,13 @@ def evaluation_page(page: EvaluationPage) -> str:
     body.append("</main>")
     style = CSS + "".join(
         part.CSS
-        for part in (boxed_picture, evaluation_tables, evaluation_confusion, evaluation_galleries)
+        for part in (
+            boxed_picture,
+            evaluation_tables,
+            evaluation_confusion,
+            evaluation_galleries,
+            evaluation_trust,
+        )
     )
     return html.page(f"Evaluation: {page.title}", body, style)
 
@@ -81,29 +96,29 @@ def _sections(page: EvaluationPage, choice: PictureChoice) -> list[Section]:
     found = page.evaluation
     sections: list[Section] = [
         ("figures", "All figures", _figures(found)),
-        ("errors", "What goes wrong", [error_bar(found)]),
+        ("errors", "Kinds of mistakes", _errors(found)),
         ("boxes", "How well boxes agree", _boxes(page)),
-        ("groups", "Where it goes wrong", _groups(page, choice)),
+        ("groups", "By class, size and position", _groups(page, choice)),
     ]
     if len(found.class_names) > 1:
         parts = confusion_parts(found.confusion, found.class_names)
-        sections.append(("confusion", "Which classes are confused", parts))
+        sections.append(("confusion", "Confused classes", parts))
     if len(found.class_names) > 1 or page.trust is not None:
-        sections.append(("reliability", "Can its probabilities be trusted", _reliability(page)))
+        sections.append(("reliability", "Reliability of probabilities", _reliability(page)))
     if page.trust is not None:
         sections += [
-            ("promises", "Promises", guarantee_parts(page.trust, found.level)),
+            ("guarantees", "Guarantees", guarantee_parts(page.trust, found.level)),
             (
                 "shift",
-                "Do these images look like those of calibration",
+                "Shift monitor",
                 shift_parts(page.trust.shift),
             ),
         ]
     pictures = failure_parts(page, choice) if len(page.rows) else []
     return [
         *sections,
-        ("pictures", "Worst and best in pictures", pictures),
-        ("suspects", "Boxes that are perhaps annotated wrong", suspect_parts(page)),
+        ("pictures", "Worst and best", pictures),
+        ("suspects", "Suspect annotations", suspect_parts(page)),
         ("how", "How this was measured", _how(page)),
     ]
 
@@ -129,9 +144,11 @@ def _headline(found: Evaluation) -> tuple[str, ...]:
 
 
 def _figures(found: Evaluation) -> list[str]:
-    sentences = [gain_sentence(found), easy_sentence(found)]
+    sentences = [gain_sentence(found)]
     if len(found.class_names) == 1:
-        sentences.insert(0, ONE_CLASS)
+        sentences.append(ONE_CLASS)
+    if found.floors:
+        sentences.append(FLOORS.format(join_words([f"the {name}" for name in found.floors])))
     if found.images != found.object_images:
         sentences.append(
             "Box and localization figures are of the images with an object; class accuracy is of "
@@ -141,6 +158,12 @@ def _figures(found: Evaluation) -> list[str]:
         *(f"<p>{html.safe(one, 600)}</p>" for one in sentences if one),
         figure_table(found),
     ]
+
+
+def _errors(found: Evaluation) -> list[str]:
+    count = found.object_images
+    one = "image with an object is" if count == 1 else "images with an object is each"
+    return [f"<p>The {count:,} {one} one of these.</p>" if count else "", error_bar(found)]
 
 
 def _boxes(page: EvaluationPage) -> list[str]:

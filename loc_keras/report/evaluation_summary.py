@@ -18,6 +18,14 @@ from loc_keras.report.text import clean
 FEW = 100
 """Images below which intervals are so wide that it is said."""
 
+_LINKS = {
+    "figures": "All figures",
+    "errors": "Mistakes",
+    "groups": "By class",
+    "guarantees": "Guarantees",
+    "shift": "Shift monitor",
+    "suspects": "Suspects",
+}
 _NAMED = 3
 _LEAST_OF_CLASS = 10
 
@@ -35,7 +43,7 @@ def summary_list(page: EvaluationPage) -> str:
         ("suspects", _suspects(page)),
     ]
     items = [
-        f'<li>{html.safe(words, 600)} <a href="#{key}">More</a></li>'
+        f'<li>{html.safe(words, 600)} <a href="#{key}">{_LINKS[key]}</a></li>'
         for key, words in sentences
         if words
     ]
@@ -108,9 +116,9 @@ def _trust(page: EvaluationPage) -> list[tuple[str, str]]:
                 for one in broken
             ]
         )
-        lines.append(("promises", f"Promises that were not kept: {names}."))
+        lines.append(("guarantees", f"Guarantees that were not kept: {names}."))
     elif page.trust.guarantees:
-        lines.append(("promises", "All promises about label sets and boxes were kept."))
+        lines.append(("guarantees", "All guarantees about label sets and boxes were kept."))
     if page.trust.shift.found:
         lines.append(
             (

@@ -10,6 +10,7 @@ from loc_keras.report import page_html as html
 from loc_keras.report.chart_axes import SEQUENCE
 from loc_keras.report.evaluation_words import (
     MISSING,
+    format_gain,
     format_interval,
     format_value,
     percent,
@@ -26,11 +27,20 @@ _ERRORS = {
     "box_wrong": ("box wrong", "the class is right, but IoU < .5"),
     "both_wrong": ("both wrong", "neither class nor box is right"),
 }
+_ERRORS_OF_ONE_CLASS = {
+    "right": ("box right", "IoU ≥ .5"),
+    "box_wrong": ("box wrong", "IoU < .5"),
+}
 _DARK = "#3D3D3D"
 
 CSS = f"""
 .card small {{ display: block; color: {MUTED}; font-size: 12px; }}
-.card {{ flex: 1 1 200px; }}
+.card {{ flex: 1 1 170px; }}
+main th, main td {{ overflow-wrap: break-word; }}
+thead th {{ white-space: nowrap; }}
+tbody th {{ min-width: 8em; }}
+.figures th:first-child, .groups th:first-child {{ position: sticky; left: 0; min-width: 11em;
+  background: {PAPER}; }}
 .bar {{ position: relative; height: 10px; width: 130px; margin-top: 5px; background: #EEEEEE; }}
 .bar i, .bar b {{ position: absolute; top: 0; bottom: 0; }}
 .bar i {{ left: 0; background: {BLUE}; }}
@@ -51,10 +61,11 @@ CSS = f"""
 .field b {{ display: block; font-size: 17px; }}
 .fields {{ display: flex; flex-wrap: wrap; gap: 0 36px; }}
 td .meaning, th .meaning {{ display: block; color: {MUTED}; font-size: 12px; }}
-.figures th:first-child, .groups th:first-child {{ min-width: 11em; }}
 @media (max-width: 600px) {{
+  .card {{ flex: 1 1 140px; }}
   .bar {{ width: 80px; }}
   .field td {{ width: 92px; height: 76px; padding: 3px; }}
+  tbody th {{ min-width: 6.5em; }}
   .figures th:first-child, .groups th:first-child {{ min-width: 8em; }}
 }}
 """
@@ -71,8 +82,8 @@ def headline_cards(evaluation: Evaluation, keys: Iterable[str]) -> str:
         cards.append(
             f'<div class="card"><b>{html.safe(format_value(key, found.value))}</b>'
             f"<span>{html.safe(words.name)}</span>"
-            f"<small>{level} interval {html.safe(format_interval(key, found))}</small>"
-            f"<small>{html.safe(words.meaning)}</small></div>"
+            f"<small>{html.safe(words.meaning)}</small>"
+            f"<small>{level} interval {html.safe(format_interval(key, found))}</small></div>"
         )
     return '<div class="cards">' + "".join(cards) + "</div>"
 
@@ -80,7 +91,8 @@ def headline_cards(evaluation: Evaluation, keys: Iterable[str]) -> str:
 def figure_table(evaluation: Evaluation) -> str:
     """All figures with their intervals, beside what boxes score that see nothing."""
     floors = list(evaluation.floors)
-    heads = ["figure", "value", f"{100 * evaluation.level:g} % interval", *floors, "images"]
+    heads = ["figure", "value", f"{100 * evaluation.level:g} % interval", *floors]
+    heads += ["gain", "images"] if floors else ["images"]
     rows = []
     for key, found in evaluation.figures.items():
         words = words_of(key)
@@ -92,6 +104,7 @@ def figure_table(evaluation: Evaluation) -> str:
                 html.safe(format_interval(key, found)),
                 *(MISSING if one is None else html.safe(format_value(key, one.value))
                   for one in others),
+                *([format_gain(key, evaluation)] if floors else []),
                 f"{found.images:,}",
             )
         )  # fmt: skip
@@ -108,7 +121,7 @@ def group_table(first: str, groups: Sequence[Group], keys: Sequence[str], *, lev
         level: Of the interval, as in `Evaluation`.
     """
     lead, *others = keys
-    heads = [first, "images", words_of(lead).name, f"{100 * level:g} % interval", ""]
+    heads = [first, "images", words_of(lead).name, f"{100 * level:g} % interval", "0 to 100 %"]
     heads += [words_of(key).name for key in others]
     rows = []
     for group in groups:
@@ -150,13 +163,19 @@ def error_bar(evaluation: Evaluation) -> str:
         for key in _ERRORS
         if key in evaluation.errors and math.isfinite(evaluation.errors[key].value)
     ]
+    if len(evaluation.class_names) == 1:
+        shown = [
+            (key, *_ERRORS_OF_ONE_CLASS[key], found)
+            for key, _, _, found in shown
+            if key in _ERRORS_OF_ONE_CLASS
+        ]
     if not shown:
         return "<p>No image shows an object.</p>"
     level = f"{100 * evaluation.level:g} % interval"
     words = ", ".join(f"{name} {percent(found.value)} %" for _, name, _, found in shown)
     pieces = "".join(
         f'<span class="{key}" style="width: {100 * found.value:.3f}%">'
-        + (f"{percent(found.value)} %" if found.value >= 0.1 else "")
+        + (f"{percent(found.value)} %" if found.value >= 0.18 else "")
         + "</span>"
         for key, _, _, found in shown
         if found.value > 0
@@ -185,7 +204,8 @@ def position_field(groups: Sequence[Group], key: str) -> str:
     for group in groups:
         found = group.figures.get(key)
         value = math.nan if found is None or not group.images else found.value
-        paper, ink = shade(value)
+        # The third power sets the upper end apart, where good models are.
+        paper, ink = shade(value**3)
         cells.append(
             f'<td style="background: {paper}; color: {ink}"><b>'
             f"{html.safe(format_value(key, value))}</b>{html.safe(group.name, 40)}<br>"
@@ -222,8 +242,8 @@ def shade(value: float) -> tuple[str, str]:
     """Colours of a field for a value in [0, 1]: paper, and ink that can be read on it."""
     if not math.isfinite(value):
         return PAPER, MUTED
-    # The deepest end of the scale is left out: it is nearly black.
-    paper = to_hex(SEQUENCE(0.75 * min(max(value, 0.0), 1.0)))
+    # The deep end of the scale is left out, so that all fields carry dark ink.
+    paper = to_hex(SEQUENCE(0.38 * min(max(value, 0.0), 1.0)))
     return paper, ink_on(paper)
 
 

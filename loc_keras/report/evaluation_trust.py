@@ -12,12 +12,20 @@ from loc_keras.report.evaluation_input import ImageRows
 from loc_keras.report.evaluation_tables import bar
 from loc_keras.report.evaluation_words import MISSING, format_value, percent
 
-_PROMISES = {
+_GUARANTEES = {
     "label set": ("label set", "the set of classes holds the true one"),
     "outer box": ("outer box", "the box holds the whole object"),
     "inner box": ("inner box", "the box lies inside the object"),
 }
 _UNITS = {"label set": "classes"}
+
+CSS = """
+@media print {
+  .bins { flex-wrap: nowrap; gap: 0 16px; }
+  .bins table { font-size: 9px; }
+  .bins th, .bins td { padding: 1px 8px 1px 0; min-width: 0; }
+}
+"""
 
 
 def reliability_parts(rows: ImageRows, trust: TrustFigures | None) -> list[str]:
@@ -55,8 +63,8 @@ def reliability_parts(rows: ImageRows, trust: TrustFigures | None) -> list[str]:
     ]
     return [
         "<p>A probability that keeps its word lies on the diagonal: of all answers with 80 %, 80 % "
-        "are right. Below it the model was too sure of itself (orange), above it too modest "
-        "(blue).</p>",
+        "are right. Below it the model was too sure of itself, above it too modest; the gap is "
+        "coloured where chance does not explain it.</p>",
         _charts(diagrams),
         html.table(
             ("class probability", "before", "calibrated"),
@@ -77,10 +85,10 @@ def reliability_parts(rows: ImageRows, trust: TrustFigures | None) -> list[str]:
 
 
 def guarantee_parts(trust: TrustFigures, level: float) -> list[str]:
-    """What was promised about label sets and boxes, and whether it was kept."""
+    """What was guaranteed about label sets and boxes, and whether it was kept."""
     rows = []
     for one in trust.guarantees:
-        name, meaning = _PROMISES.get(one.name, (one.name, ""))
+        name, meaning = _GUARANTEES.get(one.name, (one.name, ""))
         rows.append(
             (
                 f'{html.safe(name)}<span class="meaning">{html.safe(meaning)}</span>',
@@ -94,30 +102,30 @@ def guarantee_parts(trust: TrustFigures, level: float) -> list[str]:
             )
         )
     heads = (
-        "promise",
+        "guarantee",
         "asked",
         "kept",
         f"{100 * level:g} % interval",
-        "",
-        "",
+        "0 to 100 %",
+        "verdict",
         "mean size",
         "empty",
     )
     return [
-        "<p>A promise is asked for a share of images, and kept where it was true. The line across "
-        "a bar is what was asked. A small size makes a promise useful; an empty set or box says "
-        "nothing.</p>",
+        "<p>A guarantee is asked for a share of images, and kept where it is true. The line across "
+        "a bar is what was asked. The smaller a set or an outer box, and the larger an inner box, "
+        "the more a guarantee is worth; an empty one says nothing.</p>",
         html.table(heads, rows, (1, 2, 3, 6, 7), named=True),
     ]
 
 
 def verdict(one: Guarantee) -> str:
-    """Whether a promise was kept, as far as these images can tell."""
+    """Whether a guarantee was kept, as far as these images can tell."""
     if not math.isfinite(one.kept.value):
         return "no image"
     if one.kept.value >= one.asked:
         return "kept"
-    return "broken" if one.kept.high < one.asked else "kept within chance"
+    return "broken" if one.kept.high < one.asked else "below, within chance"
 
 
 def shift_sentence(shift: Shift) -> str:
@@ -127,7 +135,7 @@ def shift_sentence(shift: Shift) -> str:
     if shift.found:
         return (
             "These images do not look to the model as those of the calibration split did "
-            f"({chance}, below {shift.level:g}; {sizes}): what was calibrated and promised there "
+            f"({chance}, below {shift.level:g}; {sizes}): what was calibrated and guaranteed there "
             "need not hold here."
         )
     return (
@@ -138,7 +146,8 @@ def shift_sentence(shift: Shift) -> str:
 
 def shift_parts(shift: Shift) -> list[str]:
     """The verdict of the shift monitor with the tests behind it."""
-    parts = [f'<p class="{"alarm" if shift.found else ""}">{html.safe(shift_sentence(shift))}</p>']
+    sentence = _unbroken(html.safe(shift_sentence(shift)))
+    parts = [f"<p{' class=alarm' if shift.found else ''}>{sentence}</p>"]
     if shift.tests:
         rows = [
             (
@@ -150,7 +159,7 @@ def shift_parts(shift: Shift) -> list[str]:
             for test in shift.tests
         ]
         parts.append(
-            html.table(("compared", "distance", "p-value", ""), rows, (1, 2), named=True)
+            html.table(("compared", "distance", "p-value", "verdict"), rows, (1, 2), named=True)
             + '<p class="quiet">Kolmogorov-Smirnov distance of the two distributions, 0 to 1; '
             "p-values are corrected for the number of tests.</p>"
         )
@@ -174,6 +183,13 @@ def _size(one: Guarantee) -> str:
     if one.name in _UNITS:
         return f"{one.size:.2f} {_UNITS[one.name]}"
     return f"{percent(one.size)} % of the picture"
+
+
+def _unbroken(sentence: str) -> str:
+    """Keeps a p-value on one line."""
+    for sign in ("=", "&lt;"):
+        sentence = sentence.replace(f"p {sign} ", f"p&nbsp;{sign}&nbsp;")
+    return sentence
 
 
 def _p(value: float) -> str:
@@ -217,7 +233,7 @@ def _bin_tables(diagrams: Sequence[tuple[str, Sequence[ReliabilityBin]]]) -> str
         heads = (name, "images", "stated", "came true")
         tables.append(html.table(heads, rows, (1, 2, 3), named=True))
     return (
-        '<details><summary>The bins in numbers</summary><div class="fields">'
+        '<details><summary>The bins in numbers</summary><div class="fields bins">'
         + "".join(tables)
         + "</div></details>"
     )

@@ -83,13 +83,27 @@ def join_words(words: Sequence[str]) -> str:
 
 
 def best_floor(floors: Mapping[str, Mapping[str, Estimate]], key: str) -> str | None:
-    """Name of the floor that scores most; None where none tells the figure."""
+    """Name of the floor that scores best; None where none tells the figure."""
     known = {
         name: floor[key].value
         for name, floor in floors.items()
         if key in floor and math.isfinite(floor[key].value)
     }
-    return max(known, key=lambda name: known[name]) if known else None
+    best = min if words_of(key).unit == "px" else max
+    return best(known, key=lambda name: known[name]) if known else None
+
+
+def format_gain(key: str, evaluation: Evaluation) -> str:
+    """How far a figure lies from the best floor, with its sign; a dash where there is none."""
+    name = best_floor(evaluation.floors, key)
+    own = evaluation.figures[key].value
+    if name is None or not math.isfinite(own):
+        return MISSING
+    gain = own - evaluation.floors[name][key].value
+    unit = words_of(key).unit
+    size = f"{100 * abs(gain):.1f}" if unit == "%" else _plain(unit, abs(gain))
+    end = " px" if unit == "px" else ""
+    return f"{'−' if gain < 0 else '+'}{size}{end}"
 
 
 def gain_sentence(evaluation: Evaluation) -> str:

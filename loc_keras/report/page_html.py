@@ -7,6 +7,9 @@ from loc_keras.report.embedded import Picture
 from loc_keras.report.page_style import CSS
 from loc_keras.report.text import clean
 
+_UNBROKEN = 20
+"""Letters of a name that stay together."""
+
 
 def page(title: str, body: Iterable[str], style: str = "") -> str:
     """A whole page that needs no other file.
@@ -48,7 +51,7 @@ def table(
     """A table, in a box of its own that scrolls where the screen is narrow.
 
     Args:
-        heads: Plain text.
+        heads: Plain text; all empty for a table without a head.
         rows: HTML of each cell.
         numeric: Columns that are set flush right.
         named: Whether the first cell of a row is its name.
@@ -58,6 +61,7 @@ def table(
     head = "".join(
         f'<th scope="col"{form}>{safe(one)}</th>' for one, form in zip(heads, style, strict=True)
     )
+    head = f"<thead><tr>{head}</tr></thead>\n" if any(heads) else ""
     lines = []
     for row in rows:
         cells = [f"<td{form}>{one}</td>" for one, form in zip(row, style, strict=True)]
@@ -65,7 +69,7 @@ def table(
             cells[0] = f'<th scope="row">{row[0]}</th>'
         lines.append(f"<tr>{''.join(cells)}</tr>")
     return (
-        f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n'
+        f'<div class="scroll"><table>\n{head}<tbody>\n'
         + "\n".join(lines)
         + "\n</tbody></table></div>"
     )
@@ -95,7 +99,12 @@ def chart(picture: Picture, words: str, scale: float = 0.75) -> str:
 
 def name(text: str, longest: int = 120) -> str:
     """A name as HTML, kept apart so that one written from right to left turns nothing around."""
-    return f"<bdi>{safe(text, longest)}</bdi>"
+    words = [
+        # A long word may break here and there, a short one never does.
+        "<wbr>".join(escape(word[at : at + _UNBROKEN]) for at in range(0, len(word), _UNBROKEN))
+        for word in clean(text, longest).split(" ")
+    ]
+    return f"<bdi>{' '.join(words)}</bdi>"
 
 
 def gallery(figures: Iterable[str]) -> str:

@@ -48,7 +48,7 @@ summary {{ cursor: pointer; color: {BLUE}; font-size: 13.5px; }}
 @media print {{
   * {{ print-color-adjust: exact; -webkit-print-color-adjust: exact; }}
   body {{ max-width: none; padding: 0; font-size: 12px; }}
-  h2, h3, summary {{ break-after: avoid; }}
+  h2, h3, h4, summary, p:not(:last-child) {{ break-after: avoid; }}
   figure, tr, .card, .chart, .whole {{ break-inside: avoid; }}
   thead {{ display: table-header-group; }}
   .scroll {{ overflow: visible; }}
