@@ -27,6 +27,8 @@ VARIANTS = {
     "distribution + region": ("distribution", "region"),
 }
 FIGURES = ("softmax_accuracy", "bbox_iou", "bbox_acc90", "top1_loc")
+# Their names in the metrics.json of an evaluation.
+_NAMES = dict(zip(FIGURES, ("class_accuracy", "mean_iou", "acc90", "top1_loc"), strict=True))
 
 
 def main() -> None:
@@ -72,11 +74,12 @@ def _run(args: argparse.Namespace, bbox_head: str, class_head: str, seed: int) -
     seconds = time.perf_counter() - started
     figures = json.loads((folder / "metrics.json").read_text())["test"]
     if args.test_data:
-        measured = folder / "test_data.json"
+        measured = folder / "test_data"
         command = [sys.executable, "-m", "loc_keras.evaluate", "--run", str(folder)]
         command += ["--set", f"data.source.path={args.test_data}", "--out", str(measured)]
         _quietly(command, folder)
-        figures = json.loads(measured.read_text())["test"]
+        found = json.loads((measured / "metrics.json").read_text())["figures"]
+        figures = {key: found[name]["value"] for key, name in _NAMES.items()}
     result.write_text(json.dumps({**figures, "seconds": seconds}))
     return json.loads(result.read_text())
 

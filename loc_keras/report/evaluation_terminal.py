@@ -12,12 +12,14 @@ from loc_keras.evaluation.trust_figures import Guarantee, TrustFigures
 from loc_keras.report.evaluation_trust import shift_sentence
 from loc_keras.report.evaluation_words import (
     MISSING,
+    easy_sentence,
     format_interval,
     format_value,
     gain_sentence,
     percent,
     words_of,
 )
+from loc_keras.report.table import OBJECTS_ONLY, ONE_CLASS
 
 _ERRORS = {
     "right": "class and box right",
@@ -36,8 +38,9 @@ def print_evaluation(console: Console, found: Evaluation, trust: TrustFigures | 
     """Prints the figures with their intervals and floors, the errors, and the trust figures."""
     console.print(figures_table(found))
     console.print(f"errors: {_errors(found)}", highlight=False, soft_wrap=True)
-    if sentence := gain_sentence(found):
-        console.print(sentence, highlight=False, soft_wrap=True)
+    for sentence in (gain_sentence(found), easy_sentence(found), *_notes(found)):
+        if sentence:
+            console.print(sentence, highlight=False, soft_wrap=True)
     if trust is not None:
         console.print()
         console.print(trust_table(trust))
@@ -93,6 +96,12 @@ def _size(one: Guarantee) -> str:
         return f"{one.size:.2f} labels"
     empty = f", {percent(one.empty)} % empty" if one.empty else ""
     return f"{percent(one.size)} % of area{empty}"
+
+
+def _notes(found: Evaluation) -> list[str]:
+    """What the figures do not say of themselves."""
+    one_class = [ONE_CLASS] if len(found.class_names) == 1 else []
+    return one_class + ([OBJECTS_ONLY] if found.object_images < found.images else [])
 
 
 def _errors(found: Evaluation) -> str:
