@@ -17,12 +17,12 @@ from trust_examples import trust_of
 
 from benchmarks.second_reading import main as second_reading
 from benchmarks.second_reading import matched_shares, their_figures
+from loc_keras.errors import ConfigError
 from loc_keras.evaluation.coco_files import (
     DETECTIONS_FILE,
     TRUTH_FILE,
     coco_detections,
     coco_truth,
-    detection_scores,
     write_coco,
 )
 from loc_keras.evaluation.figures import evaluate
@@ -34,6 +34,7 @@ from loc_keras.evaluation.predictions_file import (
     safe_cell,
     write_predictions,
 )
+from loc_keras.evaluation.scores import detection_scores
 
 NAMES = [f"class {index}" for index in range(8)]
 BACKGROUND = 3
@@ -254,7 +255,7 @@ def test_scores_of_detections(tmp_path: Path) -> None:
     np.testing.assert_allclose(both, own * trust.p_iou50)
     found = [one["score"] for one in coco_detections(OUTCOMES, both)]
     np.testing.assert_allclose(found, both)
-    with pytest.raises(ValueError, match="class_and_box"):
+    with pytest.raises(ConfigError, match="class_and_box"):
         detection_scores(OUTCOMES, score="class_and_box")
 
 

@@ -13,19 +13,16 @@ precision leaves out a category without annotations, so the numbers of the objec
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from loc_keras.atomic_file import write_text
 from loc_keras.evaluation.outcomes import Outcomes
-from loc_keras.evaluation.trust_figures import TrustFigures
 
 TRUTH_FILE = "coco_truth.json"
 DETECTIONS_FILE = "coco_detections.json"
-
-Score = Literal["class", "class_and_box"]
 
 
 def write_coco(
@@ -42,7 +39,7 @@ def write_coco(
         outcomes: Of N images.
         class_names: Name of each class, by index.
         file_names: N files or names of the images.
-        scores: (N,), see `detection_scores`; None for the class probability.
+        scores: (N,), see `scores.detection_scores`; None for the class probability.
     """
     files = {
         TRUTH_FILE: coco_truth(outcomes, class_names, file_names),
@@ -101,7 +98,7 @@ def coco_detections(
 
     Args:
         outcomes: Of N images.
-        scores: (N,), see `detection_scores`; None for the class probability.
+        scores: (N,), see `scores.detection_scores`; None for the class probability.
     """
     scores = outcomes.confidences if scores is None else np.asarray(scores, np.float64)
     rows = zip(outcomes.predicted, outcomes.boxes_pred_px, scores, strict=True)
@@ -114,34 +111,6 @@ def coco_detections(
         }
         for number, (label, box, score) in enumerate(rows, start=1)
     ]
-
-
-def detection_scores(
-    outcomes: Outcomes, trust: TrustFigures | None = None, score: Score = "class"
-) -> npt.NDArray[np.float64]:
-    """How sure each answer is, which decides the order in which an evaluator takes them.
-
-    Args:
-        outcomes: Of N images.
-        trust: What was stated about the same answers.
-        score: `class` is the probability of the predicted class, calibrated where there is
-            `trust`; it says nothing about the box. `class_and_box` is that times `p_iou50`, the
-            probability that the detection is right at an IoU of .5 if class and box fail
-            independently; it needs `trust`.
-
-    Returns:
-        float64 (N,), in [0, 1].
-
-    Raises:
-        ValueError: `class_and_box` without `trust`.
-    """
-    if trust is None:
-        if score == "class_and_box":
-            raise ValueError("the score class_and_box needs trust figures")
-        return outcomes.confidences
-    own = np.take_along_axis(trust.probabilities, outcomes.predicted[:, None], axis=1)[:, 0]
-    sure = trust.p_iou50 if score == "class_and_box" else 1.0
-    return np.asarray(own * sure, np.float64)
 
 
 def _xywh(box_px: npt.NDArray[np.float64]) -> list[float]:

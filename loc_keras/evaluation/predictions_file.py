@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from loc_keras.atomic_file import write_text
 from loc_keras.evaluation.outcomes import Outcomes
+from loc_keras.evaluation.scores import detection_scores
 from loc_keras.evaluation.trust_figures import TrustFigures
 
 PREDICTIONS_FILE = "predictions.csv"
@@ -80,15 +81,13 @@ def _columns(
     trust: TrustFigures | None,
 ) -> dict[str, Sequence[str]]:
     """Cells by the name of their column."""
-    probabilities = outcomes.probabilities if trust is None else trust.probabilities
-    own = np.take_along_axis(probabilities, outcomes.predicted[:, None], axis=1)[:, 0]
     shown = outcomes.shown
     columns: dict[str, Sequence[str]] = {
         "image": [safe_cell(name) for name in images],
         "path": [safe_cell(name) for name in paths],
         "true_label": [safe_cell(class_names[label]) for label in outcomes.labels],
         "pred_label": [safe_cell(class_names[label]) for label in outcomes.predicted],
-        "probability": _numbers(own, 6),
+        "probability": _numbers(detection_scores(outcomes, trust), 6),
     }
     if trust is not None:
         columns["p_iou50"] = _numbers(trust.p_iou50, 6)

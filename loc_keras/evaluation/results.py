@@ -13,8 +13,8 @@ class Estimate(NamedTuple):
 
     Attributes:
         value: The figure; NaN where it is of no image.
-        low: Lower end of the interval.
-        high: Upper end.
+        low: Lower end of the interval; NaN for fewer than two images.
+        high: Upper end; likewise.
         images: Images that it is of.
     """
 
@@ -31,7 +31,8 @@ class Group:
     Attributes:
         name: What they share, in words, such as a class or "5 to 20 % of the picture".
         images: How many they are.
-        figures: By name; `Evaluation.figures` says which there are.
+        figures: By name, those of `Evaluation.figures` but the rejections; box figures of a group
+            without objects are NaN.
     """
 
     name: str
@@ -52,7 +53,7 @@ class Evaluation:
             corner_error_px`; with a background also `rejection, false_rejection`. The top-5
             figures are left out with five classes or fewer.
         floors: What a box that sees nothing scores, by its name (`constant box`, `centre box`):
-            the box figures.
+            the box figures. Empty where no training box is known.
         errors: Shares of the images with an object: `right, class_wrong, box_wrong, both_wrong`.
         classes: Figures of each class, in order.
         sizes: Figures by the share of the picture that the object covers, from small to large.
