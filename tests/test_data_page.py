@@ -1,15 +1,11 @@
 """The report of a data set: one page that needs nothing else, whatever users named their files."""
 
-import base64
 import json
-import re
-from collections.abc import Iterator
-from html.parser import HTMLParser
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+from page_parser import Page, assert_needs_nothing_else
 from PIL import Image
 from test_check import clean_set, encoded, good, picture, planted_set, read_set, write_set
 
@@ -24,52 +20,6 @@ from loc_keras.report.data_thumbs import SIDE, thumb_of, with_box
 from loc_keras.report.saving import figure_to_array
 from loc_keras.report.style import TRUTH
 from loc_keras.report.text import clean
-
-VOID = {"meta", "img", "br", "wbr"}
-
-
-class Page(HTMLParser):
-    """Collects tags and attributes, and checks that every tag is closed by its like."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
-
-    def images(self) -> Iterator[Image.Image]:
-        for tag, attributes in self.tags:
-            if tag == "img":
-                head, _, content = str(attributes["src"]).partition(",")
-                assert re.fullmatch(r"data:image/(png|jpeg);base64", head)
-                image = Image.open(BytesIO(base64.b64decode(content, validate=True)))
-                image.load()
-                yield image
-
-
-def assert_needs_nothing_else(text: str) -> Page:
-    page = Page(text)
-    assert not re.search(r"https?://|//[a-z]+\.", re.sub(r'src="data:[^"]*"', "", text))
-    assert {tag for tag, _ in page.tags}.isdisjoint({"script", "link", "iframe", "object", "b2"})
-    for _, attributes in page.tags:
-        assert not any(name.startswith("on") for name in attributes)
-        assert str(attributes.get("href") or "#").startswith("#")
-    return page
-
 
 Report = tuple[Path, list[tuple[str, str, int]]]
 

@@ -162,8 +162,8 @@ def _figures(found: Evaluation) -> list[str]:
 
 def _errors(found: Evaluation) -> list[str]:
     count = found.object_images
-    one = "image with an object is" if count == 1 else "images with an object is each"
-    return [f"<p>The {count:,} {one} one of these.</p>" if count else "", error_bar(found)]
+    words = f"<p>Each of the {count:,} images with an object is one of these.</p>"
+    return [*([words] if count > 1 else []), error_bar(found)]
 
 
 def _boxes(page: EvaluationPage) -> list[str]:

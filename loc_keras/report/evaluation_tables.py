@@ -68,6 +68,11 @@ td .meaning, th .meaning {{ display: block; color: {MUTED}; font-size: 12px; }}
   tbody th {{ min-width: 6.5em; }}
   .figures th:first-child, .groups th:first-child {{ min-width: 8em; }}
 }}
+@media print {{
+  thead th {{ white-space: normal; }}
+  .bar {{ width: 80px; }}
+  .figures th:first-child, .groups th:first-child {{ position: static; min-width: 8em; }}
+}}
 """
 
 

@@ -23,7 +23,7 @@ CSS = """
 @media print {
   .bins { flex-wrap: nowrap; gap: 0 16px; }
   .bins table { font-size: 9px; }
-  .bins th, .bins td { padding: 1px 8px 1px 0; min-width: 0; }
+  .bins th, .bins td { padding: 1px 6px 1px 0; min-width: 0; }
 }
 """
 

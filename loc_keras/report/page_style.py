@@ -51,6 +51,8 @@ summary {{ cursor: pointer; color: {BLUE}; font-size: 13.5px; }}
   h2, h3, h4, summary, p:not(:last-child) {{ break-after: avoid; }}
   figure, tr, .card, .chart, .whole {{ break-inside: avoid; }}
   thead {{ display: table-header-group; }}
+  table {{ font-size: 11px; }}
+  th, td {{ padding-right: 12px; }}
   .scroll {{ overflow: visible; }}
   /* What is folded on screen is opened on paper: the first rule is for browsers that put the
      content of details into a part of its own, the second for those that do not. */
