@@ -20,6 +20,7 @@ from loc_keras.evaluation.reliability import expected_calibration_error
 from loc_keras.trust.box_confidence import apply_box_confidence, fit_box_confidence
 from loc_keras.trust.fit import good_boxes, signals_of
 from loc_keras.trust.observations import Observations
+from loc_keras.trust.signals import PRIOR
 
 MIRRORED = "mirrored"
 
@@ -67,7 +68,8 @@ def _row(name: str, seen: Observations, splits: int) -> dict[str, Any]:
 def _stated(
     signals: dict[str, np.ndarray], good: np.ndarray, fit: np.ndarray, test: np.ndarray
 ) -> np.ndarray:
-    fitted = fit_box_confidence({key: value[fit] for key, value in signals.items()}, good[fit])
+    known = {key: value[fit] for key, value in signals.items()}
+    fitted = fit_box_confidence(known, good[fit], PRIOR)
     return np.asarray(apply_box_confidence({k: v[test] for k, v in signals.items()}, fitted))
 
 

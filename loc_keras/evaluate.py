@@ -9,8 +9,8 @@ from pathlib import Path
 from rich.console import Console
 
 from loc_keras.command_line import add_set, run_command
-from loc_keras.data.annotations import Split
 from loc_keras.compare_runs import print_comparison
+from loc_keras.data.annotations import Split
 from loc_keras.evaluation.figures import evaluate
 from loc_keras.evaluation.paired import compare
 from loc_keras.evaluation_files import (

@@ -14,7 +14,7 @@ from loc_keras.trust.box_confidence import fit_box_confidence
 from loc_keras.trust.conformal_boxes import BoxMargins, Scaling, fit_boxes
 from loc_keras.trust.label_sets import K_REG, PENALTY, fit_label_sets
 from loc_keras.trust.observations import Observations
-from loc_keras.trust.signals import box_signals
+from loc_keras.trust.signals import PRIOR, box_signals
 from loc_keras.trust.statements import Statements
 from loc_keras.trust.temperature import fit_temperature
 
@@ -57,7 +57,7 @@ def fit_statements(
         temperature=fit_temperature(probabilities, seen.labels),
         label_sets=fit_label_sets(probabilities, seen.labels, options.coverage, penalty, K_REG),
         box_confidence=fit_box_confidence(
-            signals_of(seen.take(seen.shown)), good_boxes(seen.take(seen.shown))
+            signals_of(seen.take(seen.shown)), good_boxes(seen.take(seen.shown)), PRIOR
         ),
         boxes=_margins(seen, options, class_names),
         flip=options.flip,
