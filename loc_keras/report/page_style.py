@@ -50,7 +50,7 @@ summary {{ cursor: pointer; color: {BLUE}; font-size: 13.5px; }}
   * {{ print-color-adjust: exact; -webkit-print-color-adjust: exact; }}
   body {{ max-width: none; padding: 0; font-size: 12px; }}
   h2, h3, h4, summary, p:not(:last-child) {{ break-after: avoid; }}
-  figure, tr, .card, .chart, .whole {{ break-inside: avoid; }}
+  figure, p, tr, .card, .chart, .whole {{ break-inside: avoid; }}
   thead {{ display: table-header-group; }}
   table {{ font-size: 11px; }}
   th, td {{ padding-right: 12px; }}
