@@ -125,6 +125,19 @@ def test_a_row_of_a_gallery_tells_truth_answer_and_agreement(
     assert any(one["alt"] == alt for one in usual_shown.of("img"))
 
 
+def test_label_sets_are_named_counted_or_empty(usual: EvaluationPage) -> None:
+    assert usual.trust is not None
+    sets = np.zeros_like(usual.trust.label_sets)
+    rows = [one.index for one in usual.suspects[:3]]
+    sets[rows[0], [0, 2]] = True
+    sets[rows[1]] = True
+    trust = replace(usual.trust, label_sets=sets)
+    words = shown(replace(usual, trust=trust, suspects=usual.suspects[:3])).text()
+    suspects = words[words.index("Here the model was sure") :]
+    for said in ("label set: cat, horse", "label set: 5 classes", "label set: empty"):
+        assert said in suspects
+
+
 def test_hostile_names_are_shown_as_text() -> None:
     page = sample_page(60, NAMES, title=HOSTILE, run=HOSTILE, split=HOSTILE, suspects=3)
     rows = page.rows

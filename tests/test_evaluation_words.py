@@ -147,9 +147,9 @@ def test_shift_in_words() -> None:
 
 def test_confused_pairs_by_hand() -> None:
     confusion = np.array([[5, 3, 0], [1, 9, 3], [0, 0, 2]])
-    # Row sums 8, 13 and 2; of the two pairs with 3 images the larger share is first.
-    assert confused_pairs(confusion) == [Pair(0, 1, 3, 3 / 8), Pair(1, 2, 3, 3 / 13),
-                                         Pair(1, 0, 1, 1 / 13)]  # fmt: skip
+    # Row sums 8, 13 and 2; of the two pairs with 3 images the larger share is first, and what
+    # happened once is none.
+    assert confused_pairs(confusion) == [Pair(0, 1, 3, 3 / 8), Pair(1, 2, 3, 3 / 13)]
     assert confused_pairs(confusion, 1) == [Pair(0, 1, 3, 3 / 8)]
     assert confused_pairs(np.diag([3, 0])) == []
 
@@ -159,6 +159,18 @@ def test_confusion_of_two_classes_is_one_table_with_its_counts() -> None:
     assert "Rows are true classes" in words
     assert [matrix.count(f">{number}</td>") for number in (40, 2, 42)] == [1, 1, 1]
     assert "No class was taken" in confusion_parts(np.diag([3, 4]), ["a", "b"])[0]
+
+
+def test_confusions_in_words() -> None:
+    names = [f"class {n}" for n in range(30)]
+    few = np.diag(np.full(30, 5))
+    few[0, 1] = few[2, 3] = 1
+    assert "No two classes were confused twice: 2 wrong" in "".join(confusion_parts(few, names))
+    few[0, 1] = 4
+    words = "".join(confusion_parts(few, names))
+    # Four of class 0, which has nine images.
+    assert "4 of the 5 wrong classes; the others happened once each" in words
+    assert "44.4 %" in words
 
 
 def test_ink_can_be_read_on_every_shade() -> None:

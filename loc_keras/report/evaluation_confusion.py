@@ -68,7 +68,7 @@ class Pair(NamedTuple):
 
 
 def confused_pairs(confusion: npt.NDArray[np.int64], count: int = PAIRS) -> list[Pair]:
-    """The most frequent mistakes; of equally frequent ones the larger share of its class first.
+    """Mistakes that happened more than once, the most frequent first, then by share of the class.
 
     Args:
         confusion: int (K, K), images of true class (row) answered as (column).
@@ -77,7 +77,7 @@ def confused_pairs(confusion: npt.NDArray[np.int64], count: int = PAIRS) -> list
     totals = confusion.sum(axis=1)
     wrong = confusion.copy()
     np.fill_diagonal(wrong, 0)
-    true, answered = np.nonzero(wrong)
+    true, answered = np.nonzero(wrong > 1)
     pairs = [
         Pair(int(t), int(a), int(wrong[t, a]), float(wrong[t, a] / totals[t]))
         for t, a in zip(true, answered, strict=True)
@@ -92,21 +92,21 @@ def confusion_parts(confusion: npt.NDArray[np.int64], names: Sequence[str]) -> l
         confusion: int (K, K).
         names: Names of the classes.
     """
-    pairs = confused_pairs(confusion)
     matrix = _matrix(confusion, names) if len(names) <= MOST_IN_WORDS else _picture(confusion)
-    if not pairs:
+    if not confusion.sum() - np.trace(confusion):
         return ["<p>No class was taken for another.</p>", *matrix]
     if len(names) == 2:
         return matrix
-    if len(names) > MOST_IN_WORDS:
-        return [*_pairs(pairs, confusion, names), *matrix]
-    return [*matrix, *_pairs(pairs, confusion, names)]
+    pairs = _pairs(confused_pairs(confusion), confusion, names)
+    return [*pairs, *matrix] if len(names) > MOST_IN_WORDS else [*matrix, *pairs]
 
 
 def _pairs(
     pairs: Sequence[Pair], confusion: npt.NDArray[np.int64], names: Sequence[str]
 ) -> list[str]:
     wrong = int(confusion.sum() - np.trace(confusion))
+    if not pairs:
+        return [f"<p>No two classes were confused twice: {wrong:,} wrong, all different.</p>"]
     rows = [
         (
             html.name(names[pair.true]),
@@ -120,7 +120,8 @@ def _pairs(
     heads = ("true class", "answered as", "images", "of the true class")
     return [
         "<h3>Most confused pairs</h3>",
-        f"<p>These {len(pairs)} pairs are {covered:,} of {wrong:,} wrong classes.</p>"
+        f"<p>{covered:,} of the {wrong:,} wrong classes; the others happened "
+        f"{'more seldom' if len(pairs) == PAIRS else 'once each'}.</p>"
         if covered < wrong
         else "<p>All wrong classes, the most frequent first.</p>",
         html.table(heads, rows, (2, 3)),

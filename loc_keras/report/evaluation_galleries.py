@@ -3,6 +3,9 @@
 import math
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+import numpy.typing as npt
+
 from loc_keras.report import page_html as html
 from loc_keras.report.boxed_picture import SIDE, Box, boxed_picture, legend
 from loc_keras.report.captions import (
@@ -29,6 +32,7 @@ CSS = """
 
 _LONGEST_NAME = 60
 _MOST_LOOKALIKES = 3
+_MOST_LABELS, _SHORT_NAME = 3, 24
 
 
 def page_legend(page: EvaluationPage) -> str:
@@ -165,7 +169,15 @@ def _caption(page: EvaluationPage, row: int) -> list[str]:
         lines.append(box if iou >= LOCALIZED_IOU else _crossed(box))
     if page.trust is not None and math.isfinite(chance := float(page.trust.p_iou50[row])):
         lines.append(f"p(IoU ≥ .5) {100 * chance:.0f} %")
+    if page.trust is not None and len(names) > 1:
+        lines.append(f"label set: {_label_set(np.flatnonzero(page.trust.label_sets[row]), names)}")
     return lines
+
+
+def _label_set(labels: npt.NDArray[np.intp], names: Sequence[str]) -> str:
+    if len(labels) > _MOST_LABELS:
+        return f"{len(labels):,} classes"
+    return ", ".join(html.name(names[label], _SHORT_NAME) for label in labels) or "empty"
 
 
 def _suspect(page: EvaluationPage, suspect: Suspect) -> str:

@@ -229,7 +229,9 @@ def _groups(page: EvaluationPage, choice: PictureChoice) -> list[str]:
 
 
 def _reliability(page: EvaluationPage) -> list[str]:
-    return reliability_parts(page.rows, page.trust) if len(page.rows) else []
+    if not len(page.rows):
+        return []
+    return reliability_parts(page.rows, page.trust, page.evaluation.level)
 
 
 def _how(page: EvaluationPage) -> list[str]:

@@ -71,6 +71,7 @@ td .meaning, th .meaning {{ display: block; color: {MUTED}; font-size: 12px; }}
 @media print {{
   thead th {{ white-space: normal; }}
   .bar {{ width: 80px; }}
+  td .meaning, th .meaning {{ font-size: 10px; }}
   .figures th:first-child, .groups th:first-child {{ position: static; min-width: 8em; }}
 }}
 """

@@ -28,7 +28,7 @@ CSS = """
 """
 
 
-def reliability_parts(rows: ImageRows, trust: TrustFigures | None) -> list[str]:
+def reliability_parts(rows: ImageRows, trust: TrustFigures | None, level: float) -> list[str]:
     """Reliability diagrams with their numbers; of the class alone where there is no trust."""
     if trust is None:
         right = rows.predicted == rows.labels
@@ -79,7 +79,9 @@ def reliability_parts(rows: ImageRows, trust: TrustFigures | None) -> list[str]:
         "<h3>Does sureness tell good boxes from bad ones?</h3>",
         "<p>Area under the ROC curve: the chance that a good box (IoU ≥ .5) was given a higher "
         "probability than a bad one. 1 is perfect, .5 is a coin toss.</p>",
-        html.table(("told apart by", "area", "interval"), level_rows, (1, 2), named=True),
+        html.table(
+            ("told apart by", "area", f"{100 * level:g} % interval"), level_rows, (1, 2), named=True
+        ),
         _bin_tables(diagrams),
     ]
 

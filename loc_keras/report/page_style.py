@@ -42,6 +42,7 @@ summary {{ cursor: pointer; color: {BLUE}; font-size: 13.5px; }}
   body {{ padding: 20px 14px 60px; }}
   h1 {{ font-size: 22px; }}
   th, td {{ padding-right: 12px; }}
+  td:not(.n) {{ min-width: 5.5em; }}
   .card {{ flex: 1 1 40%; padding: 8px 12px; min-width: 0; }}
   .card b {{ font-size: 21px; }}
 }}
@@ -49,7 +50,7 @@ summary {{ cursor: pointer; color: {BLUE}; font-size: 13.5px; }}
   * {{ print-color-adjust: exact; -webkit-print-color-adjust: exact; }}
   body {{ max-width: none; padding: 0; font-size: 12px; }}
   h2, h3, h4, summary, p:not(:last-child) {{ break-after: avoid; }}
-  figure, tr, .card, .chart, .whole {{ break-inside: avoid; }}
+  figure, p, tr, .card, .chart, .whole {{ break-inside: avoid; }}
   thead {{ display: table-header-group; }}
   table {{ font-size: 11px; }}
   th, td {{ padding-right: 12px; }}
