@@ -106,10 +106,10 @@ def seen_before(run: RunWithData, split: str, trusted: Trusted | None) -> str | 
             "these are not the splits that the run was trained with; make sure that none of the "
             "images measured here was among its training images."
         )
-    if split == "val":
-        return "the epoch that is kept was chosen by these very images, which flatters it a little."
     if trusted and trusted.fitted_on(run, split):
         return "trust was fitted on these very images, so what it promises looks kept here."
+    if split == "val":
+        return "the epoch that is kept was chosen by these very images, which flatters it a little."
     return None
 
 

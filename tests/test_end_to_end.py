@@ -14,6 +14,7 @@ from tensorflow.python.summary.summary_iterator import summary_iterator
 
 from loc_keras import calibrate, digits, evaluate, train
 from loc_keras.config_io import load_config
+from loc_keras.trust.statements import STATED
 
 FIGURES = {
     *("images", "softmax_accuracy", "bbox_iou", "bbox_acc50", "bbox_acc75", "bbox_acc90"),
@@ -108,7 +109,12 @@ def test_model_card_says_what_the_model_is(finished, workplace):
     assert (card["input"]["height"], card["input"]["channels"]) == (48, 1)
     assert card["body"] == "resnet18"
     assert card["weights"]["weights"] == "none"
-    assert card["training_data"]["images"] == {"train": 120, "val": 30, "test": 50}
+    assert card["training_data"]["images"] == {
+        "train": 75,
+        "val": 30,
+        "test": 50,
+        "calibration": 45,
+    }
     assert card["figures"] == json.loads((finished / "metrics.json").read_text())
     assert card["packages"]["keras"] == keras.__version__
     exported = workplace / "saved_models" / "tiny" / "1" / "assets.extra" / "model_card.json"
@@ -120,7 +126,7 @@ def test_environment_says_how_to_repeat_the_run(finished, workplace):
     assert facts["packages"]["keras"] == keras.__version__
     assert facts["precision"] == "float32"
     assert len(facts["data_fingerprint"]) == 64
-    assert facts["images"] == {"train": 120, "val": 30, "test": 50}
+    assert facts["images"] == {"train": 75, "val": 30, "test": 50, "calibration": 45}
     resolved = load_config(finished / "config.yaml")
     assert resolved == load_config(workplace / "tiny.yaml")
     assert resolved.name == "tiny"
@@ -133,9 +139,9 @@ def test_saved_model_is_next_version_and_answers_like_best(finished, workplace):
     live = keras.saving.load_model(finished / "best.keras").predict(images, verbose=0)
     served = tf.saved_model.load(str(folder)).signatures["serving_default"]
     outputs = served(images=tf.constant(images, tf.float32))
-    assert set(outputs) == {"softmax", "bbox"}
-    for name, value in outputs.items():
-        np.testing.assert_allclose(value, live[name], atol=1e-5)
+    assert set(outputs) == {"softmax", "bbox", *STATED}
+    for name, value in live.items():
+        np.testing.assert_allclose(outputs[name], value, atol=1e-5)
 
 
 def test_tensorboard_has_scalars_graph_pictures_and_settings(finished):
@@ -165,7 +171,7 @@ def test_published_layout_trains_without_conversion(workplace, capsys):
         [
             *("--config", str(workplace / "tiny.yaml")),
             *("--set", "data.source.format=csv", "--set", f"data.source.path={folder}"),
-            *("--set", "train.epochs=1"),
+            *("--set", "train.epochs=1", "--set", "data.split.calibration=0"),
             *("--set", "augment.translate=0.1", "--set", "export.enabled=false"),
         ]
     )

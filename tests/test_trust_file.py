@@ -138,7 +138,7 @@ def test_fresh_images_keep_the_promises(seen: Observations) -> None:
     assert within(said["box_inner"][~empty], said["box_outer"][~empty]).all()
     # The spread tells the quality of a made-up box.
     assert (said["softmax_calibrated"].argmax(axis=1) == fresh.outputs["softmax"].argmax(1)).all()
-    assert 0 < said["p_iou50"].min() < said["p_iou50"].max() < 1
+    assert 0 < said["p_iou50"].min() < said["p_iou50"].max() <= 1
 
 
 @settings(max_examples=8, deadline=None, derandomize=True)

@@ -15,8 +15,8 @@ PRIOR = {"class_log_odds": 0.5, "spread": -0.5, "widest_spread": -0.5}
 """What is known of the signals' weights before any image is seen, for `fit_box_confidence`.
 
 Of a handful of sums tried, this one ranks good boxes before bad ones on five data sets nearly as
-well as weights fitted to each (docs/experiments.md); it counts where calibration images show too few
-bad boxes to fit anything.
+well as weights fitted to each (docs/experiments.md); it counts where calibration images show too
+few bad boxes to fit anything.
 """
 
 
