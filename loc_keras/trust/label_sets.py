@@ -69,8 +69,14 @@ def fit_label_sets(
     Raises:
         TrustError: The images are too few for the coverage, or the arrays do not fit together.
     """
-    threshold = conformal_quantile(true_scores(probabilities, labels, penalty, k_reg), coverage)
-    return LabelSets(coverage, threshold + _ROUNDING * max(1.0, threshold), penalty, k_reg)
+    quantile = conformal_quantile(true_scores(probabilities, labels, penalty, k_reg), coverage)
+    return LabelSets(coverage, float(threshold_above(quantile)), penalty, k_reg)
+
+
+def threshold_above(quantile: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """The threshold that no rounding of a score at the quantile passes, same shape."""
+    values = np.asarray(quantile, np.float64)
+    return values + _ROUNDING * np.maximum(1.0, values)
 
 
 def label_sets(probabilities: Tensor, fitted: LabelSets) -> Tensor:
