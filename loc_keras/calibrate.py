@@ -54,7 +54,7 @@ def _calibrate(args: argparse.Namespace, console: Console) -> int:
     if found is None:
         console.print("note: no other images are there to measure on what is promised.")
     else:
-        print_trust(console, trusted, found[1], found[0])
+        print_trust(console, trusted, found)
     console.print(f"written: {run.folder / TRUST_FILE}", highlight=False, soft_wrap=True)
     return 0
 

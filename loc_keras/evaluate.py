@@ -16,10 +16,10 @@ from loc_keras.evaluation.paired import compare
 from loc_keras.evaluation_files import (
     REPORT_FILE,
     Measured,
-    outcomes_of,
     train_boxes,
     write_evaluation,
 )
+from loc_keras.outcomes_of_split import outcomes_of
 from loc_keras.report.compare_picture import save_comparison
 from loc_keras.report.evaluation_terminal import print_evaluation
 from loc_keras.run_folder_model import RunWithData, load_run

@@ -25,13 +25,11 @@ from loc_keras.report.evaluation_input import (
     EvaluationPage,
     ImageRows,
     Lookalike,
-    Pixels,
     Suspect,
 )
 from loc_keras.report.evaluation_page import evaluation_page
 from loc_keras.report.small_pictures import small_pictures
-from loc_keras.run_report import images_at
-from loc_keras.trust.observations import Observations
+from loc_keras.trust_pictures import split_pictures_at
 
 REPORT_FILE = "report.html"
 
@@ -63,18 +61,6 @@ class Measured:
     def pictures(self) -> SplitPictures:
         """The pictures of the split."""
         return self.data.pictures[self.split]
-
-
-def outcomes_of(seen: Observations, pictures: SplitPictures) -> Outcomes:
-    """Truth and answers in px of the pictures."""
-    return Outcomes(
-        labels=seen.labels,
-        probabilities=seen.outputs["softmax"],
-        boxes_px=_true_boxes_px(seen, pictures),
-        boxes_pred_px=pictures.to_px(seen.outputs["bbox"]),
-        sizes=pictures.sizes,
-        background=seen.background,
-    )
 
 
 def train_boxes(data: LocalizationData) -> npt.NDArray[np.float32]:
@@ -130,7 +116,7 @@ def _page(
         evaluation=measured.evaluation,
         rows=rows,
         names=names,
-        pictures=_pictures(measured, wanted),
+        pictures=split_pictures_at(measured.data, measured.split, wanted),
         trust=measured.trust,
         suspects=[
             Suspect(row, suspect_words(rows, row, p_iou50), alike)
@@ -160,22 +146,6 @@ def _rows(measured: Measured) -> ImageRows:
     )
 
 
-def _pictures(measured: Measured, rows: list[int]) -> dict[int, Pixels]:
-    """The original pictures, or, where they are drawn, the model's images."""
-    records = measured.pictures.records
-    if records is not None:
-        return small_pictures(records, rows)
-    dataset = measured.data.held_out(measured.split)
-    if dataset is None or not rows:
-        return {}
-    return dict(zip(rows, map(_coloured, images_at(dataset, np.array(rows))), strict=True))
-
-
-def _coloured(image: np.ndarray) -> Pixels:
-    """A model's image, uint8 (H, W, 1 or 3), with three channels."""
-    return np.repeat(image, 3, axis=-1) if image.shape[-1] == 1 else image
-
-
 def _lookalikes(measured: Measured, rows: list[int]) -> list[list[Lookalike]]:
     """For each image those of the training split that look like it."""
     train = measured.data.pictures["train"].records
@@ -193,15 +163,6 @@ def _lookalikes(measured: Measured, rows: list[int]) -> list[list[Lookalike]]:
         ]
         for places in found
     ]
-
-
-def _true_boxes_px(seen: Observations, pictures: SplitPictures) -> npt.NDArray[np.float64]:
-    if pictures.boxes is None:
-        boxes = pictures.to_px(seen.boxes)
-    else:
-        # Straight from the annotations: through a letterbox and back a digit would be lost.
-        boxes = pictures.boxes.astype(np.float64) * np.tile(pictures.sizes[:, ::-1], 2)
-    return np.where(seen.shown[:, None], boxes, 0.0)
 
 
 def _paths(pictures: SplitPictures) -> list[str]:

@@ -9,11 +9,14 @@ import numpy as np
 from rich.console import Console
 
 from loc_keras.config import Config
+from loc_keras.data.annotations import Split
 from loc_keras.data.localization_data import LocalizationData
 from loc_keras.data.split_pictures import SplitPictures
 from loc_keras.errors import TrustError
 from loc_keras.evaluation.bootstrap import Bootstrap
+from loc_keras.evaluation.outcomes import Outcomes
 from loc_keras.evaluation.trust_figures import TrustFigures
+from loc_keras.outcomes_of_split import outcomes_of
 from loc_keras.report.evaluation_terminal import trust_table
 from loc_keras.run_folder_model import RunWithData
 from loc_keras.trust.conformal_quantile import least_images
@@ -49,6 +52,21 @@ class Trusted:
         """Whether a split of a run's data is the one that trust was fitted on."""
         base = self.trust.calibration
         return base.split == split and base.data_fingerprint == run.data.fingerprint
+
+
+@dataclass(frozen=True, eq=False)
+class TrustOnSplit:
+    """How true the statements about the answers on a split were.
+
+    Attributes:
+        split: Its name.
+        outcomes: Truth and answers.
+        figures: What was measured.
+    """
+
+    split: Split
+    outcomes: Outcomes
+    figures: TrustFigures
 
 
 def trust_of(run: RunWithData) -> Trusted | None:
@@ -142,27 +160,28 @@ def calibrate_model(
     return Trusted(trust)
 
 
-def print_trust(console: Console, trusted: Trusted, measured: TrustFigures, split: str) -> None:
-    """Prints what was fitted, and how it was kept on a split."""
+def print_trust(console: Console, trusted: Trusted, found: TrustOnSplit) -> None:
+    """Prints on what trust was fitted, and how it was kept on a split."""
     base = trusted.trust.calibration
     console.print(
         f"trust: fitted on {base.images:,} {base.split} images, measured on "
-        f"{len(measured.p_iou50):,} {split} images",
+        f"{len(found.outcomes):,} {found.split} images",
         highlight=False,
         soft_wrap=True,
     )
-    console.print(trust_table(measured))
+    console.print(trust_table(found.figures))
 
 
 def measured_on(
-    trusted: Trusted, localizer: keras.Model, data: LocalizationData, splits: Sequence[str]
-) -> tuple[str, TrustFigures] | None:
-    """How true the statements were on the first of some splits that has images, with its name."""
+    trusted: Trusted, localizer: keras.Model, data: LocalizationData, splits: Sequence[Split]
+) -> TrustOnSplit | None:
+    """How true the statements were on the first of some splits that has images."""
     for split in splits:
         dataset = data.held_out(split)
         if dataset is not None and split != trusted.trust.calibration.split:
             flip = trusted.trust.statements.flip
             seen = observe(localizer, dataset, flip=flip, background=data.background)
-            pictures = data.pictures[split]  # type: ignore[index]
-            return split, measured_trust(trusted, seen, pictures)
+            pictures = data.pictures[split]
+            figures = measured_trust(trusted, seen, pictures)
+            return TrustOnSplit(split, outcomes_of(seen, pictures), figures)
     return None

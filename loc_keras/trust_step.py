@@ -13,6 +13,7 @@ from loc_keras.data.localization_data import LocalizationData
 from loc_keras.evaluation.metrics_file import trust_json
 from loc_keras.trust.trust_file import TRUST_FILE
 from loc_keras.trust.trusted_model import trusted_model
+from loc_keras.trust_pictures import save_trust_picture
 from loc_keras.trust_report import (
     calibrate_model,
     measured_on,
@@ -60,11 +61,13 @@ def trust_step(
             "calibration_images": trusted.trust.calibration.images,
         }
         if found is not None:
-            card |= {"measured_on": found[0], **trust_json(found[1])}
+            card |= {"measured_on": found.split, **trust_json(found.figures)}
+            picture = folder / "plots" / f"{found.split}_trust.png"
+            save_trust_picture(picture, data, found.split, found.outcomes, found.figures)
 
         def show(console: Console) -> None:
             if found is not None:
-                print_trust(console, trusted, found[1], found[0])
+                print_trust(console, trusted, found)
 
         return StepResult(
             model=trusted_model(best, trusted.trust.statements),
