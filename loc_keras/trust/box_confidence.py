@@ -16,6 +16,7 @@ The regression is linear in what it is given: a signal that is skewed, such as a
 as its logarithm, which the caller takes.
 """
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -123,6 +124,8 @@ def _regression(
     standard: npt.NDArray[np.float64], good: npt.NDArray[np.bool_]
 ) -> tuple[npt.NDArray[np.float64], float]:
     """Weights (S,) and bias of standardised signals (N, S)."""
+    # Imported here: applying a fitted regression needs no scikit-learn.
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
     from sklearn.model_selection import StratifiedKFold
 
@@ -141,7 +144,10 @@ def _regression(
             solver=_SOLVER,
             use_legacy_attributes=False,
         )
-    model.fit(standard, good)
+    with warnings.catch_warnings():
+        # Where rounding leaves the line search nothing to gain, it says so and goes on with L-BFGS.
+        warnings.filterwarnings("ignore", "Line search of Newton solver", ConvergenceWarning)
+        model.fit(standard, good)
     return model.coef_[0], float(model.intercept_[0])
 
 
