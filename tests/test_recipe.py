@@ -110,9 +110,15 @@ def test_held_back_fraction(images, classes, fraction):
     assert chosen["data.split.val"] == chosen["data.split.test"] == fraction
 
 
+@pytest.mark.parametrize(("images", "fraction"), [(399, None), (400, 0.1), (60_000, 0.1)])
+def test_trust_is_fitted_where_there_are_images_for_it(images, fraction):
+    chosen = values(facts(images=images, given={"val": 300, "test": 300}))
+    assert chosen.get("data.split.calibration") == fraction
+
+
 def test_given_splits_are_not_cut_off_and_small_ones_are_told():
     choices, notes = choose(facts(given={"val": 300, "test": 7}))
-    assert not [choice for choice in choices if choice.key.startswith("data.split")]
+    assert not {"data.split.val", "data.split.test"} & {choice.key for choice in choices}
     # 1 of 7 is 14 %.
     assert [note for note in notes if "7 images for test" in note and "14%" in note]
     assert not [note for note in notes if "300" in note]

@@ -60,7 +60,13 @@ def held_fraction(facts: Facts) -> float:
 def train_images(facts: Facts) -> int:
     """Pictures left for training when the missing splits are cut off, about."""
     missing = sum(name not in facts.given for name in ("val", "test"))
-    return max(1, round(facts.images * (1 - missing * held_fraction(facts))))
+    held = missing * held_fraction(facts) + calibration_fraction(facts)
+    return max(1, round(facts.images * (1 - held)))
+
+
+def calibration_fraction(facts: Facts) -> float:
+    """Fraction on which trust in single answers is fitted; 0 for small sets."""
+    return numbers.CALIBRATION if facts.images >= numbers.CALIBRATION_FROM else 0.0
 
 
 def several_policy(several: int, annotated: int) -> str:
@@ -90,6 +96,10 @@ def _splits(facts: Facts, chooser: Chooser) -> None:
             chooser.pick(
                 f"data.split.{name}", fraction, f"{count:,} of {facts.images:,} images for {word}"
             )
+    if calibration := calibration_fraction(facts):
+        count = round(calibration * facts.images)
+        words = f"{count:,} of {facts.images:,} images, on which trust in single answers is fitted"
+        chooser.pick("data.split.calibration", calibration, words)
 
 
 def _pictures(facts: Facts, chooser: Chooser) -> float:
