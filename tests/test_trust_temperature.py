@@ -44,18 +44,22 @@ def test_two_classes_are_a_logistic_regression(seed: int) -> None:
     difference = np.diff(np.log(probabilities), axis=1)
     oracle = LogisticRegression(C=np.inf, fit_intercept=False, tol=1e-10).fit(difference, labels)
     found = fit_temperature(probabilities, labels)
-    assert 1 / found == pytest.approx(oracle.coef_[0, 0], rel=1e-4)
+    assert 1 / found == pytest.approx(
+        oracle.coef_[0, 0], rel=0.05
+    )  # The prior counts little among so many images.
 
 
 @pytest.mark.parametrize("images", [1, 3, 30, 300])
 def test_no_temperature_on_a_fine_grid_is_better(images: int) -> None:
-    # scikit-learn's log loss of numpy's powers, normalised: another way to the same likelihood.
+    # scikit-learn's log loss of numpy's powers, normalised: another way to the same likelihood. The
+    # prior by hand: minus the log density of log T, of deviation 1/2, as one of `images` terms.
     probabilities, labels = overconfident(images, 5, 3.0, seed=images)
 
     def loss(temperature: float) -> float:
         powers = probabilities ** (1 / temperature)
         powers /= powers.sum(axis=1, keepdims=True)
-        return log_loss(labels, powers, labels=range(5))
+        prior = 2 * np.log(temperature) ** 2 / images
+        return log_loss(labels, powers, labels=range(5)) + prior
 
     grid = np.geomspace(LOWEST, HIGHEST, 60)
     found = fit_temperature(probabilities, labels)
@@ -72,13 +76,20 @@ def test_calibration_error_falls() -> None:
     assert expected_calibration_error(after.max(axis=1), right) < 0.02
 
 
-@pytest.mark.parametrize("images", [1, 5, 50])
-@pytest.mark.parametrize(("right", "end"), [(True, LOWEST), (False, HIGHEST)])
-def test_all_right_or_all_wrong_leads_to_an_end(images: int, right: bool, end: float) -> None:
-    probabilities, _ = overconfident(images, 4, 1.0)
-    ranks = probabilities.argsort(axis=1)
-    labels = ranks[:, -1] if right else ranks[:, 0]
-    assert fit_temperature(probabilities, labels) == pytest.approx(end)
+def test_all_right_images_do_not_promise_certainty_while_they_are_few() -> None:
+    temperatures = []
+    for images in (1, 5, 50, 500):
+        probabilities, _ = overconfident(images, 4, 1.0)
+        temperatures.append(fit_temperature(probabilities, probabilities.argmax(axis=1)))
+    # The likelihood alone would give LOWEST, .1, from the first image on.
+    assert temperatures[0] > 0.5
+    assert temperatures == sorted(temperatures, reverse=True)
+    assert temperatures[-1] < 0.4
+
+
+def test_all_wrong_images_draw_probabilities_together() -> None:
+    probabilities, _ = overconfident(200, 4, 1.0)
+    assert fit_temperature(probabilities, probabilities.argmin(axis=1)) > 3
 
 
 def test_where_temperature_makes_no_difference_it_is_one() -> None:
@@ -88,8 +99,8 @@ def test_where_temperature_makes_no_difference_it_is_one() -> None:
 
 def test_true_class_that_underflowed() -> None:
     # One image in a hundred is wrong with all the certainty that float32 has.
-    probabilities = np.tile(np.array([1.0, 0.0], "float32"), (100, 1))
-    labels = np.r_[1, np.zeros(99, int)]
+    probabilities = np.tile(np.array([1.0, 0.0], "float32"), (10_000, 1))
+    labels = np.r_[np.ones(100, int), np.zeros(9_900, int)]
     found = fit_temperature(probabilities, labels)
     after = np.asarray(apply_temperature(probabilities, found))
     # By hand: a logit difference of log(tiny) = -87.34 has to become log(1 / 99) = -4.595, T = 19,

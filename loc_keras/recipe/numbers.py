@@ -24,7 +24,7 @@ FEW_HELD_BACK = 50
 
 CALIBRATION, CALIBRATION_FROM = 0.1, 400
 """Fraction on which trust is fitted, for sets of so many images and more: with 40 of them what is
-promised of 90 % of images is kept for 90 % give or take 5; smaller sets need theirs for training."""
+promised of 90 % of images is kept for 90 % give or take 5; smaller sets need them to train on."""
 
 LEAST_A_CLASS = 3
 """Images that a class needs: one each to train, validate and test."""

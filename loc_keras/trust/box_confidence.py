@@ -86,8 +86,10 @@ def fit_box_confidence(
     _check(columns, is_good)
     values = np.stack(list(columns.values()), axis=1)
     mean, scale = values.mean(axis=0), values.std(axis=0)
-    # Equal numbers have a mean that is off in the last bit, and so a deviation just above 0.
-    scale = np.where(values.min(axis=0) == values.max(axis=0), 1.0, scale)
+    # Equal numbers have a mean that is off in the last bit, and so a deviation just above 0; and a
+    # deviation must not vanish in float32, in which it is applied.
+    still = (values.min(axis=0) == values.max(axis=0)) | (scale < np.finfo(np.float32).tiny)
+    scale = np.where(still, 1.0, scale)
     before = np.array([(prior or {}).get(name, 0.0) for name in columns])
     weights, bias = _regression((values - mean) / scale, is_good, before)
     return BoxConfidence(

@@ -3,7 +3,8 @@
 All logits are divided by one number T that minimises the negative log-likelihood of calibration
 images (Guo et al. 2017, section 4.2): above 1 the probabilities are drawn together, below 1 apart.
 The logits are taken back from the probabilities, log p, which differ from the model's own by a
-constant for each image that the softmax does not see. So it works on any model's answer.
+constant for each image that the softmax does not see. So it works on any model's answer. A weak
+prior keeps T near 1 where images are few.
 """
 
 import numpy as np
@@ -16,7 +17,12 @@ from loc_keras.boxes import Tensor
 from loc_keras.trust.checks import class_answers
 
 LOWEST, HIGHEST = 0.1, 10.0
-"""The range of T. If all images are right or all wrong, its ends are where the likelihood leads."""
+"""The range of T."""
+
+DEVIATION = 0.5
+"""Of the Gaussian prior of log T around 0. If all calibration images are right, the likelihood
+alone draws T to 0 and promises certainty after ten images; with many images the prior is nothing.
+"""
 
 # A probability that underflowed to 0 in float32 is at most this, and counts as this.
 _TINY = float(np.finfo(np.float32).tiny)
@@ -44,16 +50,16 @@ def fit_temperature(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> floa
     logits = np.log(np.maximum(p, _TINY))
     own = np.take_along_axis(logits, y[:, None], axis=1)[:, 0]
 
-    def nll(log_temperature: float) -> float:
+    def cost(log_temperature: float) -> float:
         beta = np.exp(-log_temperature)
-        return float(np.mean(logsumexp(logits * beta, axis=1) - own * beta))
+        prior = (log_temperature / DEVIATION) ** 2 / (2 * len(y))
+        return float(np.mean(logsumexp(logits * beta, axis=1) - own * beta) + prior)
 
-    # Convex in 1 / T (a log-sum-exp minus a line), so it has one valley in log T as well.
     ends = (float(np.log(LOWEST)), float(np.log(HIGHEST)))
-    found = minimize_scalar(nll, bounds=ends, method="bounded", options={"xatol": 1e-8})
+    found = minimize_scalar(cost, bounds=ends, method="bounded", options={"xatol": 1e-8})
     # The bounded method stops short of the ends.
-    best = min((found.x, *ends), key=nll)
-    gain = nll(0.0) - nll(best)
+    best = min((found.x, *ends), key=cost)
+    gain = cost(0.0) - cost(best)
     # Below what rounding does to the mean, a gain is none.
     if gain <= 1e-12:
         return 1.0
