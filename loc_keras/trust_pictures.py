@@ -43,7 +43,8 @@ def save_trust_picture(
     shown = np.flatnonzero(outcomes.shown)
     ranked = shown[np.argsort(trust.p_iou50[shown], kind="stable")]
     places = [ranked[int(rank * (len(ranked) - 1))] for rank in _SHOWN_RANKS] if len(ranked) else []
-    answers = trusted_answers(data, split, outcomes, trust, sorted({int(row) for row in places}))
+    rows = list(dict.fromkeys(int(row) for row in places))
+    answers = trusted_answers(data, split, outcomes, trust, rows)
     if answers:
         save_figure(draw_trusted(answers, trust.guarantees[0].asked), path)
 

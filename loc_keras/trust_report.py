@@ -17,7 +17,7 @@ from loc_keras.evaluation.bootstrap import Bootstrap
 from loc_keras.evaluation.outcomes import Outcomes
 from loc_keras.evaluation.trust_figures import TrustFigures
 from loc_keras.outcomes_of_split import outcomes_of
-from loc_keras.report.evaluation_terminal import trust_table
+from loc_keras.report.evaluation_terminal import print_trust_table
 from loc_keras.run_folder_model import RunWithData
 from loc_keras.trust.conformal_quantile import least_images
 from loc_keras.trust.fit import TrustOptions, fit_statements
@@ -169,7 +169,7 @@ def print_trust(console: Console, trusted: Trusted, found: TrustOnSplit) -> None
         highlight=False,
         soft_wrap=True,
     )
-    console.print(trust_table(found.figures))
+    print_trust_table(console, found.figures)
 
 
 def measured_on(

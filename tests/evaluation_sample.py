@@ -183,7 +183,7 @@ def sample_trust(
         auroc_confidence=Estimate(float("nan"), float("nan"), float("nan"), 0),
         guarantees=[
             Guarantee("label set", 0.9, _estimate(random.random(count) < 0.93), 1.31, 0.0),
-            Guarantee("outer box", 0.9, kept, 0.274, 0.0),
+            Guarantee("outer box", 0.9, kept, 0.274, 0.0, 0.001),
             Guarantee("inner box", 0.9, _estimate(random.random(count) < 0.9), 0.093, 0.062),
         ],
         shift=Shift(count, 1000, 3e-5 if shifted else 0.43, 0.01,

@@ -125,16 +125,18 @@ def test_easy_set_is_called_easy(evaluation: Evaluation) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kept", "words"),
+    ("kept", "p_value", "words"),
     [
-        (Estimate(0.9, 0.87, 0.93, 100), "kept"),
-        (Estimate(0.88, 0.85, 0.91, 100), "below, within chance"),
-        (Estimate(0.8, 0.76, 0.84, 100), "broken"),
-        (Estimate(NAN, NAN, NAN, 0), "no image"),
+        (Estimate(0.9, 0.87, 0.93, 100), 0.6, "kept"),
+        (Estimate(0.88, 0.85, 0.91, 100), 0.3, "below, within chance"),
+        # An interval that knows nothing of the luck of calibration does not decide.
+        (Estimate(0.86, 0.84, 0.89, 100), 0.03, "below, within chance"),
+        (Estimate(0.8, 0.76, 0.84, 100), 0.001, "broken"),
+        (Estimate(NAN, NAN, NAN, 0), 1.0, "no image"),
     ],
 )
-def test_verdicts(kept: Estimate, words: str) -> None:
-    assert verdict(Guarantee("outer box", 0.9, kept, 0.3, 0.0)) == words
+def test_verdicts(kept: Estimate, p_value: float, words: str) -> None:
+    assert verdict(Guarantee("outer box", 0.9, kept, 0.3, 0.0, p_value)) == words
 
 
 def test_shift_in_words() -> None:

@@ -14,7 +14,7 @@ import loc_keras
 from loc_keras.errors import TrustError
 from loc_keras.serving.saved_model import export_saved_model
 from loc_keras.trust.fit import TrustOptions, fit_statements
-from loc_keras.trust.measure import within
+from loc_keras.trust.measure import chance_of_less, within
 from loc_keras.trust.observations import Observations
 from loc_keras.trust.shift import shift_reference
 from loc_keras.trust.statements import STATED, stated
@@ -188,6 +188,20 @@ def test_images_without_an_object_say_nothing_about_boxes(seen: Observations) ->
     b = fit_statements(only, TrustOptions(), CLASSES)
     assert (a.boxes, a.box_confidence) == (b.boxes, b.box_confidence)
     assert a.label_sets != b.label_sets
+
+
+@pytest.mark.parametrize(
+    ("kept", "images", "chance"),
+    [
+        # The worst of 9 scores is the margin: a tenth image beats it with a probability of 1/10.
+        ([False], 9, 0.1),
+        ([True], 9, 1.0),
+        # Of 11 scores in any order the two new ones are the largest two: 2 / (11 x 10).
+        ([False, False], 9, 1 / 55),
+    ],
+)
+def test_chance_of_being_kept_so_seldom(kept: list[bool], images: int, chance: float) -> None:
+    assert chance_of_less(np.array(kept), 0.9, images) == pytest.approx(chance)
 
 
 # As a model

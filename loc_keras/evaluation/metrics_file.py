@@ -94,6 +94,7 @@ def trust_json(trust: TrustFigures) -> dict[str, Any]:
                 "kept": _estimate(one.kept),
                 "size": _number(one.size),
                 "empty": _number(one.empty),
+                "p_value": _number(one.p_value),
             }
             for one in trust.guarantees
         ],

@@ -20,6 +20,8 @@ class Guarantee(NamedTuple):
         kept: Share for which it was kept here.
         size: Mean size: labels in a set; share of the picture that a box covers.
         empty: Share of images with an empty set or box.
+        p_value: Probability that it would be kept so seldom or less if it holds: both the images
+            here and those of calibration are a matter of luck.
     """
 
     name: str
@@ -27,6 +29,7 @@ class Guarantee(NamedTuple):
     kept: Estimate
     size: float
     empty: float
+    p_value: float = 1.0
 
 
 class ShiftTest(NamedTuple):

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from loc_keras.evaluation.results import Estimate, Evaluation
 from loc_keras.evaluation.trust_figures import Guarantee, TrustFigures
-from loc_keras.report.evaluation_trust import shift_sentence
+from loc_keras.report.evaluation_trust import shift_sentence, verdict
 from loc_keras.report.evaluation_words import (
     MISSING,
     easy_sentence,
@@ -43,8 +43,22 @@ def print_evaluation(console: Console, found: Evaluation, trust: TrustFigures | 
             console.print(sentence, highlight=False, soft_wrap=True)
     if trust is not None:
         console.print()
-        console.print(trust_table(trust))
+        print_trust_table(console, trust)
         console.print(shift_sentence(trust.shift), highlight=False, soft_wrap=True)
+
+
+def print_trust_table(console: Console, trust: TrustFigures) -> None:
+    """Prints `trust_table`, and below it which guarantees were broken."""
+    console.print(trust_table(trust))
+    for one in trust.guarantees:
+        if verdict(one) == "broken":
+            console.print(
+                f"warning: the {one.name} was right for {percent(one.kept.value)} % of the images, "
+                f"not {100 * one.asked:g} %, which luck does not explain (p = {one.p_value:.2g}): "
+                "these images are not like those of calibration.",
+                highlight=False,
+                soft_wrap=True,
+            )
 
 
 def figures_table(found: Evaluation) -> Table:

@@ -121,13 +121,17 @@ def guarantee_parts(trust: TrustFigures, level: float) -> list[str]:
     ]
 
 
+CHANCE = 0.025
+"""Of being called broken, for a guarantee that holds: the lower half of a 95 % interval."""
+
+
 def verdict(one: Guarantee) -> str:
     """Whether a guarantee was kept, as far as these images can tell."""
     if not math.isfinite(one.kept.value):
         return "no image"
     if one.kept.value >= one.asked:
         return "kept"
-    return "broken" if one.kept.high < one.asked else "below, within chance"
+    return "broken" if one.p_value < CHANCE else "below, within chance"
 
 
 def shift_sentence(shift: Shift) -> str:

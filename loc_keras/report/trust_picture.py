@@ -57,7 +57,7 @@ def draw_trusted(answers: Sequence[TrustedAnswer], coverage: float) -> Figure:
     columns = min(len(answers), 4)
     rows = -(-len(answers) // columns)
     heights = max(answer.picture.shape[0] / answer.picture.shape[1] for answer in answers)
-    size = (_WIDTH * columns, rows * (_WIDTH * heights + 0.6) + 0.6)
+    size = (_WIDTH * columns, rows * (_WIDTH * heights + 0.6) + 0.75)
     figure = Figure(figsize=size, dpi=130, layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
@@ -65,7 +65,10 @@ def draw_trusted(answers: Sequence[TrustedAnswer], coverage: float) -> Figure:
     for axes, answer in zip(grid.flat, answers, strict=False):
         _draw(axes, answer)
     figure.suptitle(
-        _wrapped(meaning(coverage), 34 * columns), fontsize=LABEL_SIZE, color=INK, fontfamily=FONT
+        _wrapped(meaning(coverage), 34 * columns) + "\n",
+        fontsize=LABEL_SIZE,
+        color=INK,
+        fontfamily=FONT,
     )
     figure.legend(
         handles=[

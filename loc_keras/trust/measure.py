@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import numpy.typing as npt
 from keras import ops
+from scipy.stats import betabinom
 
 from loc_keras.evaluation.bootstrap import Bootstrap
 from loc_keras.evaluation.ranking import auroc_estimate
@@ -15,6 +16,7 @@ from loc_keras.evaluation.reliability import (
 )
 from loc_keras.evaluation.trust_figures import Guarantee, TrustFigures
 from loc_keras.trust.conformal_boxes import is_empty
+from loc_keras.trust.conformal_quantile import conformal_rank
 from loc_keras.trust.fit import good_boxes
 from loc_keras.trust.observations import Observations
 from loc_keras.trust.shift import measure_shift
@@ -83,34 +85,64 @@ def _guarantees(
     trust: Trust,
     bootstrap: Bootstrap,
 ) -> list[Guarantee]:
-    asked = trust.calibration.coverage
+    base = trust.calibration
     shown = seen.shown
     sets = said["label_set"].astype(bool)
-    held = sets[np.arange(len(seen)), seen.labels]
-    found = [
-        Guarantee(
-            "label set",
-            asked,
-            bootstrap.estimates({"kept": held})["kept"],
-            float(sets.sum(axis=1).mean()),
-            float((~sets.any(axis=1)).mean()),
-        )
-    ]
     boxes = seen.boxes[shown].astype(np.float64)
     outer, inner = (said[name][shown].astype(np.float64) for name in ("box_outer", "box_inner"))
-    empty = ~(inner[:, 2:] > inner[:, :2]).all(axis=1)
-    for name, size, kept in (
-        ("outer box", outer, within(boxes, outer)),
-        ("inner box", inner, empty | within(inner, boxes)),
-    ):
-        area = (size[:, 2:] - size[:, :2]).clip(0).prod(axis=1)
-        nothing = empty if name == "inner box" else np.zeros(len(size), bool)
-        share = float(area.mean()) if len(area) else float("nan")
-        none = float(nothing.mean()) if len(area) else float("nan")
-        found.append(
-            Guarantee(name, asked, bootstrap.estimates({"kept": kept})["kept"], share, none)
+    nothing = (inner[:, 2:] <= inner[:, :2]).any(axis=1).astype(bool)
+
+    def guarantee(
+        name: str,
+        kept: npt.NDArray[np.bool_],
+        sizes: npt.NDArray[np.floating],
+        empty: npt.NDArray[np.bool_],
+        calibration_images: int,
+    ) -> Guarantee:
+        return Guarantee(
+            name,
+            base.coverage,
+            bootstrap.estimates({"kept": kept})["kept"],
+            float(sizes.mean()) if len(sizes) else float("nan"),
+            float(empty.mean()) if len(empty) else float("nan"),
+            chance_of_less(kept, base.coverage, calibration_images),
         )
-    return found
+
+    held = sets[np.arange(len(seen)), seen.labels]
+    full = np.zeros(len(boxes), bool)
+    return [
+        guarantee(
+            "label set", held, sets.sum(axis=1), np.logical_not(sets.any(axis=1)), base.images
+        ),
+        guarantee("outer box", within(boxes, outer), _areas(outer), full, base.object_images),
+        guarantee(
+            "inner box",
+            np.logical_or(nothing, within(inner, boxes)),
+            _areas(inner),
+            nothing,
+            base.object_images,
+        ),
+    ]
+
+
+def chance_of_less(kept: npt.NDArray[np.bool_], coverage: float, calibration_images: int) -> float:
+    """Probability that a guarantee that holds is kept so seldom, or less.
+
+    Over calibration sets and images, the number kept among m images is beta-binomial with k and
+    n + 1 - k for the k-th of n calibration scores (see `coverage_study`).
+
+    Args:
+        kept: bool (m,).
+        coverage: Asked share.
+        calibration_images: n.
+    """
+    rank = conformal_rank(calibration_images, coverage)
+    luck = betabinom(len(kept), rank, calibration_images + 1 - rank)
+    return float(luck.cdf(int(kept.sum()))) if len(kept) else 1.0
+
+
+def _areas(boxes: Boxes) -> Boxes:
+    return np.asarray((boxes[:, 2:] - boxes[:, :2]).clip(0).prod(axis=1))
 
 
 def within(boxes: Boxes, others: Boxes) -> npt.NDArray[np.bool_]:
