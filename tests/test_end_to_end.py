@@ -22,6 +22,16 @@ FIGURES = {
 }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def two_stages():
+    """A body of two blocks: the commands are tried here, not the network."""
+    from loc_keras.models import assembly
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(assembly, "STAGE_SIZES", {"resnet18": (1, 1)})
+        yield
+
+
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory):
     """A folder with a small digits file and a tiny config that reads it."""

@@ -141,7 +141,7 @@ def test_fresh_images_keep_the_promises(seen: Observations) -> None:
     assert 0 < said["p_iou50"].min() < said["p_iou50"].max() <= 1
 
 
-@settings(max_examples=8, deadline=None, derandomize=True)
+@settings(max_examples=5, deadline=None, derandomize=True)
 @given(st.lists(st.floats(0.3, 0.98), min_size=2, max_size=4, unique=True))
 def test_more_coverage_never_says_less(coverages: list[float]) -> None:
     seen = seen_by(np.random.default_rng(1))
