@@ -15,7 +15,7 @@ from loc_keras.atomic_file import written_aside
 from loc_keras.data.image_format import ImageFormat
 from loc_keras.errors import ImageError
 from loc_keras.localizer.answers import Answerer
-from loc_keras.localizer.opened import Opened, open_trained
+from loc_keras.localizer.opened import Opened
 from loc_keras.localizer.pictures import (
     ImageLike,
     PictureReader,
@@ -60,10 +60,18 @@ class Localizer:
         Warns:
             UserWarning: Where class names or resize rule are not known (`notes`).
         """
-        found = cls(open_trained(Path(path)))
+        found = cls.open(path)
         for note in found.notes:
             warnings.warn(note, stacklevel=2)
         return found
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> "Localizer":
+        """As `load`, without warnings, for programs that tell `notes` in their own way."""
+        # What trust is fitted with takes as long to import as all the rest of the package.
+        from loc_keras.localizer.opening import open_trained
+
+        return cls(open_trained(Path(path)))
 
     def __repr__(self) -> str:
         """Says what it takes and knows."""
@@ -92,6 +100,11 @@ class Localizer:
     def form(self) -> ImageFormat:
         """Size, channels and resize rule of the images that the model is given."""
         return self._opened.form
+
+    @property
+    def trusted(self) -> bool:
+        """Whether answers come with statements of trust."""
+        return self._opened.trusted
 
     @property
     def notes(self) -> tuple[str, ...]:

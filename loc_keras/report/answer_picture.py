@@ -15,7 +15,7 @@ from loc_keras.report.style import BLUE, PREDICTION
 LEAST_SIDE = 240
 """Px of the shorter side; smaller images are enlarged by a whole factor, so that text fits."""
 
-_HALO = "#101010"
+_DARK = "#101010"
 _WHITE = "#FFFFFF"
 _SIDE_PER_WIDTH = 220
 _SIDE_PER_TEXT = 22
@@ -51,27 +51,32 @@ def draw_answer(
     else:
         drawn = picture.copy()
     draw = ImageDraw.Draw(drawn)
-    width = max(1, round(min(drawn.size) / _SIDE_PER_WIDTH))
+    width = max(2, round(min(drawn.size) / _SIDE_PER_WIDTH))
     lines = (
-        (inner, BLUE, width, False),
-        (box, PREDICTION, 2 * width, False),
-        (outer, _WHITE, width, True),
+        (inner, BLUE, _WHITE, width, False),
+        (box, PREDICTION, _DARK, width + 1, False),
+        (outer, _WHITE, _DARK, width, True),
     )
-    for corners, colour, thick, dashed in lines:
+    for corners, colour, halo, thick, dashed in lines:
         if corners is not None:
-            _outline(draw, [factor * side for side in corners], colour, thick, dashed)
+            _outline(draw, [factor * side for side in corners], colour, halo, thick, dashed)
     top_left = (0.0, 0.0) if box is None else (factor * box[0], factor * box[1])
     _caption(draw, drawn.size, caption, top_left, width)
     return drawn
 
 
 def _outline(
-    draw: ImageDraw.ImageDraw, corners: Sequence[float], colour: str, width: int, dashed: bool
+    draw: ImageDraw.ImageDraw,
+    corners: Sequence[float],
+    colour: str,
+    halo: str,
+    width: int,
+    dashed: bool,
 ) -> None:
-    """A rectangle whose line is centred on the box's edge, over a dark one that is wider."""
-    halo = max(1, width // 2)
+    """A rectangle whose line is centred on the box's edge, over a wider one."""
+    margin = max(1, width // 3)
     x1, y1, x2, y2 = (round(side) for side in corners)
-    for tone, thick, pieces in ((_HALO, width + 2 * halo, False), (colour, width, dashed)):
+    for tone, thick, pieces in ((halo, width + 2 * margin, False), (colour, width, dashed)):
         for strip in _strips(x1, y1, x2, y2, thick, width if pieces else None):
             draw.rectangle(strip, fill=tone)
 
@@ -112,7 +117,7 @@ def _caption(
     x = min(max(0, round(top_left[0])), max(0, size[0] - round(across)))
     above = round(top_left[1]) - round(down) - 2 * width
     y = above if above >= 0 else min(max(0, round(top_left[1]) + 2 * width), size[1] - round(down))
-    draw.rectangle((x, y, x + across - 1, y + down - 1), fill=_HALO)
+    draw.rectangle((x, y, x + across - 1, y + down - 1), fill=_DARK)
     draw.text((x + pad - left, y + pad - top), text, fill=_WHITE, font=font)
 
 
