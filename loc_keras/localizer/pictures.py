@@ -5,6 +5,7 @@ Arrays and Pillow's images are pixels already: they are only brought to the mode
 size.
 """
 
+import functools
 import os
 import threading
 import warnings
@@ -119,8 +120,7 @@ def upright_picture(image: ImageLike) -> Image.Image:
         except HeaderError as error:
             raise ImageError(name, error.reason) from error
         try:
-            decoded = decode_bytes(tf.constant(content), _COLOUR)
-            pixels = turn_image(decoded, tf.constant(header.orientation)).numpy()
+            pixels = _whole_loader()(tf.constant(content), tf.constant(header.orientation)).numpy()
         except tf.errors.OpError as error:
             raise ImageError(name, undecodable(header)) from error
     return Image.fromarray(with_channels(tf.constant(pixels), _COLOUR).numpy())
@@ -182,6 +182,18 @@ def _of_pillow(image: Image.Image, name: str, channels: int) -> npt.NDArray[np.u
         return pillow_pixels(upright(image, orientation_of(image), _WHOLE), channels)
     except (OSError, ValueError, SyntaxError) as error:
         raise ImageError(name, f"cannot be decoded ({error})") from error
+
+
+@functools.cache
+def _whole_loader() -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """Decodes and turns, without resizing; in a graph, as decoding asks for."""
+    specs = [tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int32)]
+
+    @tf.function(input_signature=specs, autograph=False)
+    def load(content: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
+        return turn_image(decode_bytes(content, _COLOUR), orientation)
+
+    return load
 
 
 def _array_resizer(form: ImageFormat) -> Callable[[tf.Tensor], tf.Tensor]:
