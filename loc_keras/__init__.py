@@ -7,8 +7,9 @@ every model that it has saved.
 import loc_keras.onednn  # noqa: F401  (before anything that imports TensorFlow)
 from loc_keras import boxes, losses, metrics
 from loc_keras.errors import LocKerasError
+from loc_keras.localizer import Localizer
 from loc_keras.models.assembly import build_localizer
 
 __version__ = "0.1.0"
 
-__all__ = ["LocKerasError", "boxes", "build_localizer", "losses", "metrics"]
+__all__ = ["LocKerasError", "Localizer", "boxes", "build_localizer", "losses", "metrics"]

@@ -13,6 +13,20 @@ class DataError(LocKerasError):
     """A data source is missing, malformed or cannot serve the task."""
 
 
+class ImageError(DataError):
+    """One image cannot be used.
+
+    Args:
+        image: What it is called, as the start of a sentence.
+        reason: What is wrong, as the rest of it, without a full stop.
+    """
+
+    def __init__(self, image: str, reason: str) -> None:
+        """Puts the sentence together."""
+        super().__init__(f"{image} {reason}.")
+        self.reason = reason
+
+
 class ModelError(LocKerasError):
     """A model cannot be built from, loaded from, or applied to what was given."""
 

@@ -1,9 +1,7 @@
 """The trained model of a run, and the data it is measured or calibrated on."""
 
 import json
-import zipfile
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import keras
@@ -14,6 +12,7 @@ from loc_keras.config_io import load_config
 from loc_keras.data.localization_data import LocalizationData
 from loc_keras.errors import DataError, ModelError
 from loc_keras.from_config import data_from
+from loc_keras.models.model_file import open_model
 from loc_keras.run_report import CLASSES_FILE
 
 MODEL_FILE = "best.keras"
@@ -95,18 +94,7 @@ def load_model(folder: Path) -> keras.Model:
     path = folder / MODEL_FILE
     if not path.is_file():
         raise ModelError(f"{folder} holds no {MODEL_FILE}; give the folder of a run to --run.")
-    try:
-        return keras.saving.load_model(path)
-    except (ValueError, TypeError, OSError, KeyError, zipfile.BadZipFile) as error:
-        if "keras_hub" in str(error) and find_spec("keras_hub") is None:
-            raise ModelError(
-                f"{path} holds layers of KerasHub, which is not installed; install it by python "
-                "-m pip install keras-hub."
-            ) from error
-        raise ModelError(
-            f"{path} cannot be opened as a model ({type(error).__name__}): the file is damaged or "
-            "of another version; take last.keras in its place or train anew."
-        ) from error
+    return open_model(path)
 
 
 def _check_fit(

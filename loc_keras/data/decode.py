@@ -47,10 +47,10 @@ def decode_bytes(content: tf.Tensor, channels: int, ratio: tf.Tensor | int = 1) 
         lambda: _decode_jpeg(content, channels, ratio),
         lambda: tf.cond(
             _starts(content, b"\x89PNG\r\n\x1a\n"),
-            lambda: _with_channels(_decode_png(content), channels),
+            lambda: with_channels(_decode_png(content), channels),
             lambda: tf.cond(
                 _is_plain_webp(content),
-                lambda: _with_channels(tf.io.decode_webp(content)[0], channels),
+                lambda: with_channels(tf.io.decode_webp(content)[0], channels),
                 lambda: _decode_other(content, channels),
             ),
         ),
@@ -122,7 +122,7 @@ def _decode_other(content: tf.Tensor, channels: int) -> tf.Tensor:
         return tf.identity(image)
 
 
-def _with_channels(image: tf.Tensor, channels: int) -> tf.Tensor:
+def with_channels(image: tf.Tensor, channels: int) -> tf.Tensor:
     """Drops transparency from uint8 (H, W, 1..4) and brings the rest to `channels`."""
     found = tf.shape(image)[-1]
     if channels == _GRAY:

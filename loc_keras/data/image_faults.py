@@ -28,11 +28,14 @@ def image_fault(records: Records, index: int, form: ImageFormat) -> Fault:
             f"{form.size[0]}; set data.image_size to bring all to one size",
             "size",
         )
-    return records.fault(
-        index,
-        f"image {path} cannot be decoded: its {header.format} data is damaged, cut short or of an "
-        f"unsupported kind ({header.mode}, {header.bits} bit)",
-        "damaged",
+    return records.fault(index, f"image {path} {undecodable(header)}", "damaged")
+
+
+def undecodable(header: Header) -> str:
+    """What is told of an image with a good header whose pixels cannot be made."""
+    return (
+        f"cannot be decoded: its {header.format} data is damaged, cut short or of an unsupported "
+        f"kind ({header.mode}, {header.bits} bit)"
     )
 
 

@@ -88,6 +88,22 @@ def read_header(ref: ImageRef) -> Header:
         return _read(ref)
 
 
+def header_of(content: bytes) -> Header:
+    """Reads the header of an encoded image that is in memory.
+
+    Whoever calls it silences Pillow around it: `without_image_warnings`.
+
+    Args:
+        content: The bytes of a file.
+
+    Raises:
+        HeaderError: As `read_header` does.
+    """
+    if not content:
+        raise HeaderError("is empty", "empty")
+    return _parse(io.BytesIO(content), content[: _PNG_BITS + 1])
+
+
 def read_headers(refs: Sequence[ImageRef], threads: int = 8) -> list[Header | HeaderError]:
     """Reads many headers at once.
 
@@ -140,7 +156,7 @@ def _parse(file: IO[bytes], first: bytes) -> Header:
             return Header(
                 width=width,
                 height=height,
-                orientation=_orientation(image),
+                orientation=orientation_of(image),
                 # Photographs of telephones hold a second picture behind the first.
                 format="JPEG" if image.format == "MPO" else str(image.format),
                 mode=image.mode,
@@ -177,7 +193,8 @@ def _too_large(declared: str) -> HeaderError:
     )
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation_of(image: Image.Image) -> int:
+    """EXIF orientation 1..8 that is still to be undone; 1 where the image names none."""
     # `image.getexif()` would decode a PNG in search of EXIF data behind its pixels.
     content = image.info.get("exif")
     if image.format == "TIFF" or not isinstance(content, bytes):

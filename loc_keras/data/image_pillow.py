@@ -28,7 +28,23 @@ def decode_with_pillow(content: bytes, channels: int) -> np.ndarray:
     with Image.open(io.BytesIO(content), formats=FORMATS) as image:
         if image.width * image.height > MAX_PIXELS:
             raise ValueError(f"{image.width} x {image.height} px are too many")
-        pixels = np.asarray(_eight_bit(image).convert(_MODES[channels]))
+        return pillow_pixels(image, channels)
+
+
+def pillow_pixels(image: Image.Image, channels: int) -> np.ndarray:
+    """The pixels of an opened image by the rules of `decode.decode_bytes`.
+
+    Args:
+        image: In any mode.
+        channels: 1 or 3.
+
+    Returns:
+        uint8 (H, W, channels).
+
+    Raises:
+        ValueError: If the pixels have no fixed range.
+    """
+    pixels = np.asarray(_eight_bit(image).convert(_MODES[channels]))
     return pixels.reshape(*pixels.shape[:2], channels)
 
 

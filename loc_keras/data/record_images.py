@@ -37,12 +37,14 @@ class Decoded(NamedTuple):
     ratio: tf.Tensor
 
 
-_OFFSET, _LENGTH, _ORIENTATION, _WINDOW = "offset", "length", "orientation", "window"
+CONTENT, ORIENTATION = "content", "orientation"
+_OFFSET, _LENGTH, _WINDOW = "offset", "length", "window"
 _ROW_SPECS = {
     "path": tf.TensorSpec([], tf.string),
+    CONTENT: tf.TensorSpec([], tf.string),
     _OFFSET: tf.TensorSpec([], tf.int64),
     _LENGTH: tf.TensorSpec([], tf.int64),
-    _ORIENTATION: tf.TensorSpec([], tf.int32),
+    ORIENTATION: tf.TensorSpec([], tf.int32),
     _WINDOW: tf.TensorSpec([4], tf.int32),
 }
 
@@ -79,7 +81,7 @@ def load(
         "path": path,
         _OFFSET: offset,
         _LENGTH: length,
-        _ORIENTATION: orientation,
+        ORIENTATION: orientation,
         _WINDOW: window,
     }
     pixels, size = _pixels(row, form)
@@ -100,6 +102,28 @@ def load_pixels(row: Row, form: ImageFormat) -> tf.Tensor:
         uint8 (height, width, channels).
     """
     return _pixels(row, form)[0]
+
+
+def load_content(row: Row, form: ImageFormat) -> tuple[tf.Tensor, tf.Tensor]:
+    """The picture of an encoded image that is in memory, made as `load_pixels` makes it.
+
+    Args:
+        row: `CONTENT`, its bytes, string scalar; and `ORIENTATION`, integer scalar, 1..8.
+        form: The common format, with a rule.
+
+    Returns:
+        uint8 (height, width, channels), and int32 (2,), height and width of the upright original.
+
+    Raises:
+        tensorflow.errors.OpError: When run, if the bytes cannot be decoded.
+    """
+    return _pixels(row, form)
+
+
+@functools.cache
+def content_loader(form: ImageFormat) -> Callable[[Row], tuple[tf.Tensor, tf.Tensor]]:
+    """`load_content` as a function that is traced once in a process."""
+    return traced(partial(load_content, form=form), frozenset({CONTENT, ORIENTATION}))
 
 
 @functools.cache
@@ -123,7 +147,7 @@ def record_rows(records: Records) -> dict[str, np.ndarray]:
     if (records.lengths != WHOLE_FILE).any() or records.offsets.any():
         rows |= {_OFFSET: records.offsets, _LENGTH: records.lengths}
     if (records.orientations != UPRIGHT).any():
-        rows[_ORIENTATION] = records.orientations.astype(np.int32)
+        rows[ORIENTATION] = records.orientations.astype(np.int32)
     if records.windows.any():
         rows[_WINDOW] = records.windows
     return rows
@@ -167,11 +191,11 @@ def _pixels(row: Row, form: ImageFormat) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def _turned(picture: tf.Tensor, row: Row) -> tf.Tensor:
-    return turn_image(picture, row[_ORIENTATION]) if _ORIENTATION in row else picture
+    return turn_image(picture, row[ORIENTATION]) if ORIENTATION in row else picture
 
 
 def _is_transposed(row: Row) -> tf.Tensor | bool:
-    return is_transposed(row[_ORIENTATION]) if _ORIENTATION in row else False
+    return is_transposed(row[ORIENTATION]) if ORIENTATION in row else False
 
 
 def _is_windowed(row: Row) -> tf.Tensor | bool:
@@ -179,6 +203,8 @@ def _is_windowed(row: Row) -> tf.Tensor | bool:
 
 
 def _content(row: Row) -> tf.Tensor:
+    if CONTENT in row:
+        return row[CONTENT]
     if _LENGTH not in row:
         return tf.io.read_file(row["path"])
     whole = tf.equal(row[_LENGTH], WHOLE_FILE) & tf.equal(row[_OFFSET], 0)

@@ -51,26 +51,35 @@ def _instances(
         images.append({"id": number, "file_name": name, "width": width, "height": height})
         if records.is_empty(index):
             continue
-        x1, y1, x2, y2 = (round(side, 6) for side in box_px(records, index))
         annotations.append(
-            {
-                "id": number,
-                "image_id": number,
-                "category_id": int(records.labels[index]) + 1,
-                "bbox": [x1, y1, round(x2 - x1, 6), round(y2 - y1, 6)],
-                "area": round((x2 - x1) * (y2 - y1), 6),
-                "iscrowd": 0,
-                "segmentation": [],
-            }
+            coco_annotation(number, number, int(records.labels[index]), box_px(records, index))
         )
-    categories = [
-        {"id": index + 1, "name": name, "supercategory": ""}
-        for index, name in enumerate(class_names)
-    ]
     return {
         "info": {"description": "converted by loc_keras", "version": "1"},
         "licenses": [],
         "images": images,
         "annotations": annotations,
-        "categories": categories,
+        "categories": coco_categories(class_names),
     }
+
+
+def coco_annotation(number: int, image: int, label: int, box_px: Sequence[float]) -> dict[str, Any]:
+    """One object: ids of itself and its image, index of its class, (x1, y1, x2, y2) in px."""
+    x1, y1, x2, y2 = (round(side, 6) for side in box_px)
+    return {
+        "id": number,
+        "image_id": image,
+        "category_id": label + 1,
+        "bbox": [x1, y1, round(x2 - x1, 6), round(y2 - y1, 6)],
+        "area": round((x2 - x1) * (y2 - y1), 6),
+        "iscrowd": 0,
+        "segmentation": [],
+    }
+
+
+def coco_categories(class_names: Sequence[str]) -> list[dict[str, Any]]:
+    """The categories of classes by index."""
+    return [
+        {"id": index + 1, "name": name, "supercategory": ""}
+        for index, name in enumerate(class_names)
+    ]

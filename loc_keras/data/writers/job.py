@@ -47,9 +47,14 @@ class Job:
 
         On reading it comes there again. Between others it keeps its place, so that they do.
         """
-        last = len(self.class_names) - 1
-        ends = self.background is not None and self.class_names[last] == self.background
-        return self.class_names[:last] if ends else self.class_names
+        return object_classes(self.class_names, self.background)
+
+
+def object_classes(class_names: Sequence[str], background: str | None) -> Sequence[str]:
+    """Names of the classes that objects have; see `Job.object_classes`."""
+    last = len(class_names) - 1
+    ends = background is not None and class_names[last] == background
+    return class_names[:last] if ends else class_names
 
 
 def pictures(

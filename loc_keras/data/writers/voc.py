@@ -26,7 +26,7 @@ def write_voc(job: Job) -> dict[Split, int]:
 
     Boxes are px with decimals and continuous edges: a box over the pixels 0..63 is 0..64.
     """
-    _refuse_unwritable(job.class_names)
+    refuse_unwritable(job.class_names)
     counts: dict[Split, int] = {}
     lists = job.folder / "ImageSets" / "Main"
     annotations = job.folder / "Annotations"
@@ -65,39 +65,67 @@ def voc_source(class_names: Sequence[str], splits: Collection[Split]) -> dict[st
     }
 
 
-def _annotation(
-    records: Records, index: int, name: str, picture: Picture, class_names: Sequence[str]
+def voc_xml(
+    folder: str,
+    name: str,
+    size: tuple[int, int],
+    channels: int,
+    label: str | None,
+    box: Sequence[float] = (),
+    *,
+    database: str = "converted by loc_keras",
 ) -> bytes:
+    """The annotation of one image.
+
+    Args:
+        folder: Of the images, as `folder` tells it.
+        name: Of the image's file.
+        size: Height and width in px.
+        channels: Of the image.
+        label: Class of its object; None where it shows none.
+        box: (x1, y1, x2, y2) in px, continuous edges.
+        database: What made it.
+    """
     root = ElementTree.Element("annotation")
-    _add(root, "folder", "JPEGImages")
-    _add(root, "filename", name)
-    _add(_add(root, "source"), "database", "converted by loc_keras")
-    size = _add(root, "size")
-    _add(size, "width", str(picture.size[1]))
-    _add(size, "height", str(picture.size[0]))
+    _add(root, "folder", folder)
+    _add(root, "filename", _NOT_XML.sub("_", name))
+    _add(_add(root, "source"), "database", database)
+    told = _add(root, "size")
+    _add(told, "width", str(size[1]))
+    _add(told, "height", str(size[0]))
     # The format knows gray and colour; transparency and the like are left out.
-    _add(size, "depth", str(picture.channels if picture.channels < _COLOURS else _COLOURS))
+    _add(told, "depth", str(channels if channels < _COLOURS else _COLOURS))
     _add(root, "segmented", "0")
-    if not records.is_empty(index):
+    if label is not None:
         one = _add(root, "object")
-        _add(one, "name", class_names[records.labels[index]])
+        _add(one, "name", label)
         _add(one, "pose", "Unspecified")
         _add(one, "truncated", "0")
         _add(one, "difficult", "0")
-        box = _add(one, "bndbox")
-        for side, value in zip(_SIDES, box_px(records, index), strict=True):
-            _add(box, side, decimal(value))
+        corners = _add(one, "bndbox")
+        for side, value in zip(_SIDES, box, strict=True):
+            _add(corners, side, decimal(value))
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="utf-8") + b"\n"
+
+
+def refuse_unwritable(class_names: Sequence[str]) -> None:
+    """Raises DataError where a name has a sign that XML cannot hold."""
+    for name in class_names:
+        if _NOT_XML.search(name):
+            raise DataError(f"class {name!r} has a sign that XML cannot hold; rename the class.")
+
+
+def _annotation(
+    records: Records, index: int, name: str, picture: Picture, class_names: Sequence[str]
+) -> bytes:
+    empty = records.is_empty(index)
+    label = None if empty else class_names[records.labels[index]]
+    box = box_px(records, index)
+    return voc_xml("JPEGImages", name, picture.size, picture.channels, label, box)
 
 
 def _add(parent: ElementTree.Element, tag: str, text: str | None = None) -> ElementTree.Element:
     child = ElementTree.SubElement(parent, tag)
     child.text = text
     return child
-
-
-def _refuse_unwritable(class_names: Sequence[str]) -> None:
-    for name in class_names:
-        if _NOT_XML.search(name):
-            raise DataError(f"class {name!r} has a sign that XML cannot hold; rename the class.")

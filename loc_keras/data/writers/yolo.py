@@ -1,6 +1,6 @@
 """YOLO: `data.yaml`, `images/<split>/`, and a text file for each image in `labels/<split>/`."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,10 @@ def write_yolo(job: Job) -> dict[Split, int]:
             job, split, job.folder / "images" / split, stems[split], FORMATS, describe
         )
         counts[split] = sum(map(bool, names))
-    write_text(job.folder / "data.yaml", _data_yaml(job))
+    write_text(
+        job.folder / "data.yaml",
+        yolo_yaml({split: f"images/{split}" for split in job.splits}, job.object_classes),
+    )
     return counts
 
 
@@ -52,13 +55,27 @@ def yolo_source(class_names: Sequence[str], splits: Collection[Split]) -> dict[s
 def _line(records: Records, index: int) -> str:
     if records.is_empty(index):
         return ""
-    x1, y1, x2, y2 = (float(side) for side in records.boxes[index])
-    box = ((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1)
-    return f"{records.labels[index]} " + " ".join(f"{value:.9f}" for value in box) + "\n"
+    return yolo_line(int(records.labels[index]), records.boxes[index].tolist())
 
 
-def _data_yaml(job: Job) -> str:
-    """Folders relative to the file itself, which is where tools look without a `path`."""
-    folders = {split: f"images/{split}" for split in job.splits}
-    names = job.object_classes
+def yolo_line(label: int, box: Sequence[float]) -> str:
+    """The line of one object.
+
+    Args:
+        label: Index of its class.
+        box: (x1, y1, x2, y2) in fractions of the image.
+    """
+    x1, y1, x2, y2 = box
+    values = ((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1)
+    return f"{label} " + " ".join(f"{value:.9f}" for value in values) + "\n"
+
+
+def yolo_yaml(folders: Mapping[str, str], names: Sequence[str]) -> str:
+    """The file `data.yaml`.
+
+    Args:
+        folders: Of the images of each split, relative to the file itself, which is where tools look
+            without a `path`.
+        names: Of the classes that objects have.
+    """
     return to_yaml({**folders, "nc": len(names), "names": dict(enumerate(names))})

@@ -1,0 +1,103 @@
+"""Image files that a command line names: files, folders and patterns, in an order that repeats."""
+
+import os
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
+from glob import has_magic
+from pathlib import Path
+
+from loc_keras.data.readers.parsing import IMAGE_ENDINGS
+from loc_keras.errors import DataError
+
+
+class Inputs:
+    """Walks through what was named; of one folder at a time the names are held.
+
+    Args:
+        arguments: Files, folders (with all below them) and patterns of `*`, `?`, `[...]` and `**`.
+        out: Folder that is never walked into, where answers and drawn pictures are written.
+
+    Attributes:
+        left_out: Files of folders met in the last walk whose names do not end like an image's.
+    """
+
+    def __init__(self, arguments: Sequence[str], out: Path | None = None) -> None:
+        """Looks whether there is such a thing; see the class."""
+        self._arguments = [os.path.abspath(one) for one in arguments]
+        self._out = None if out is None else os.path.realpath(out)
+        self.left_out = 0
+        for given, path in zip(arguments, self._arguments, strict=True):
+            if "://" in given:
+                raise DataError(f"{given} is not a local path; copy the images to this machine.")
+            if os.path.lexists(path):
+                continue
+            if not has_magic(path):
+                raise DataError(f"{given} does not exist; give image files, folders or patterns.")
+            if next(self._of(path), None) is None:
+                raise DataError(f"{given} matches no file.")
+
+    @property
+    def root(self) -> str:
+        """The deepest folder that holds all that was named."""
+        return os.path.commonpath([_folder_of(path) for path in self._arguments])
+
+    def __iter__(self) -> Iterator[str]:
+        """Absolute paths in the order of the arguments, within each by name."""
+        self.left_out = 0
+        for path in self._arguments:
+            yield from self._of(path)
+
+    def _of(self, path: str) -> Iterator[str]:
+        if os.path.isdir(path):
+            yield from self._walk(path)
+        elif os.path.lexists(path):
+            yield path
+        else:
+            base = _folder_of(path)
+            yield from self._matching(base, os.path.relpath(path, base).split(os.sep))
+
+    def _walk(self, folder: str) -> Iterator[str]:
+        if self._out is not None and os.path.realpath(folder) == self._out:
+            return
+        for entry in _entries(folder):
+            if entry.is_dir(follow_symlinks=False):
+                yield from self._walk(entry.path)
+            elif os.path.splitext(entry.name)[1].lower() in IMAGE_ENDINGS:
+                yield entry.path
+            elif entry.is_file():
+                self.left_out += 1
+
+    def _matching(self, folder: str, parts: Sequence[str]) -> Iterator[str]:
+        """What is below a folder and matches a pattern, part by part."""
+        first, rest = parts[0], parts[1:]
+        if first == "**" and rest:
+            yield from self._matching(folder, rest)
+        for entry in _entries(folder, hidden=first.startswith(".")):
+            if first == "**":
+                if entry.is_dir(follow_symlinks=False):
+                    yield from self._matching(entry.path, parts)
+            elif not fnmatchcase(entry.name, first):
+                continue
+            elif not rest:
+                yield from self._of(entry.path)
+            elif entry.is_dir():
+                yield from self._matching(entry.path, rest)
+
+
+def _entries(folder: str, *, hidden: bool = False) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as found:
+            entries = [one for one in found if hidden or not one.name.startswith(".")]
+    except OSError as error:
+        raise DataError(f"the folder {folder} cannot be read ({error.strerror}).") from error
+    return sorted(entries, key=lambda one: one.name)
+
+
+def _folder_of(path: str) -> str:
+    """The folder itself, the one of a file, or the deepest one that a pattern names outright."""
+    if os.path.isdir(path):
+        return path
+    parent = os.path.dirname(path)
+    while has_magic(parent) and not os.path.isdir(parent):
+        parent = os.path.dirname(parent)
+    return parent

@@ -1,0 +1,139 @@
+"""Answers about many files, one after the other, never twice about the same one."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from loc_keras.bulk.done import Done
+from loc_keras.bulk.out_folder import OutFolder
+from loc_keras.bulk.sidecars import Sidecar
+from loc_keras.errors import ImageError
+from loc_keras.localizer import Localizer
+
+Record = dict[str, Any]
+T = TypeVar("T")
+
+_WRITERS = 4
+
+
+@dataclass
+class Counts:
+    """What became of the files.
+
+    Attributes:
+        answered: Those answered about, now or before.
+        failed: Those that could not be read, now or before.
+        before: Those of both that an earlier call has dealt with.
+    """
+
+    answered: int = 0
+    failed: int = 0
+    before: int = 0
+
+
+def answered(
+    localizer: Localizer,
+    paths: Iterable[str],
+    name_of: Callable[[str], str],
+    *,
+    batch_size: int,
+    top_k: int,
+) -> Iterator[tuple[Record, bool]]:
+    """A record for each file and whether it is an answer; else it tells the reason.
+
+    Args:
+        localizer: The model.
+        paths: Absolute, of any number of files.
+        name_of: Gives the name of an image.
+        batch_size: Images that the model is given at once.
+        top_k: Classes that are told.
+    """
+    ahead: deque[str] = deque()
+
+    def told() -> Iterator[str]:
+        for path in paths:
+            ahead.append(path)
+            yield path
+
+    for answer in localizer.stream(told(), batch_size=batch_size, top_k=top_k):
+        path = ahead.popleft()
+        head = {"image": name_of(path), "path": path}
+        if isinstance(answer, ImageError):
+            yield {**head, "reason": answer.reason}, False
+        else:
+            yield {**head, **answer.as_dict()}, True
+
+
+def answer_into(
+    out: OutFolder,
+    localizer: Localizer,
+    paths: Iterable[str],
+    sidecars: Sequence[Sidecar],
+    *,
+    batch_size: int,
+    top_k: int,
+    advance: Callable[[int], None] = lambda files: None,
+) -> Counts:
+    """Appends an answer or a failure for each file that the folder has none of.
+
+    What stands beside an answer is written before its line, so that a line proves all of it.
+
+    Args:
+        out: The folder.
+        localizer: The model.
+        paths: Absolute, of any number of files.
+        sidecars: Files to write for each answer, also where only these are missing.
+        batch_size: Images that the model is given, and lines that are written, at once.
+        top_k: Classes that are told.
+        advance: Is told how many more files were dealt with.
+    """
+    done, counts = Done(), Counts()
+    with ThreadPoolExecutor(_WRITERS, thread_name_prefix="sidecars") as pool:
+
+        def write_sidecars(records: Sequence[Record]) -> None:
+            named = [(done.stem(record["image"]), record) for record in records]
+            for sidecar in sidecars:
+                jobs = [pool.submit(sidecar.write_missing, out.folder, *one) for one in named]
+                for job in jobs:
+                    job.result()
+
+        for records in _chunks(out.answers, batch_size):
+            for record in records:
+                done.add(record["path"])
+            write_sidecars(records)
+            counts.answered += len(records)
+        for record in out.failures:
+            done.add(record["path"])
+            counts.failed += 1
+        counts.before = counts.answered + counts.failed
+        advance(counts.before)
+        found = answered(
+            localizer,
+            (path for path in paths if done.add(path)),
+            out.name_of,
+            batch_size=batch_size,
+            top_k=top_k,
+        )
+        for part in _chunks(found, batch_size):
+            good = [record for record, is_answer in part if is_answer]
+            bad = [record for record, is_answer in part if not is_answer]
+            write_sidecars(good)
+            out.answers.append(good)
+            out.failures.append(bad)
+            counts.answered += len(good)
+            counts.failed += len(bad)
+            advance(len(part))
+    return counts
+
+
+def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    chunk: list[T] = []
+    for item in items:
+        chunk.append(item)
+        if len(chunk) >= size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk

@@ -1,0 +1,205 @@
+"""From whatever holds an image to the pixels that the model is given.
+
+A file and its bytes become the very bits that training and evaluation feed, by the same function.
+Arrays and Pillow's images are pixels already: they are only brought to the model's channels and
+size.
+"""
+
+import functools
+import os
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+from PIL import Image
+
+from loc_keras.data import files
+from loc_keras.data.decode import decode_bytes, with_channels
+from loc_keras.data.image_faults import undecodable
+from loc_keras.data.image_format import ImageFormat
+from loc_keras.data.image_header import HeaderError, header_of, orientation_of
+from loc_keras.data.image_pillow import pillow_pixels
+from loc_keras.data.orientation import turn_image
+from loc_keras.data.record_images import CONTENT, ORIENTATION, content_loader
+from loc_keras.data.resize import resize_images
+from loc_keras.data.writers.pictures import upright
+from loc_keras.errors import ImageError
+from loc_keras.localizer.arrays import array_pixels
+
+ImageLike = str | os.PathLike[str] | bytes | bytearray | memoryview | npt.NDArray | Image.Image
+"""One image: a file, the bytes of one, pixels (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) with values
+0..255, or an image of Pillow."""
+
+_BYTES = (bytes, bytearray, memoryview)
+_WHOLE = (0, 0, 0, 0)
+_COLOUR = 3
+
+
+class Pixels(NamedTuple):
+    """An image as the model is given it.
+
+    Attributes:
+        pixels: uint8 (height, width, channels), of the model's size.
+        size: Height and width of the upright original in px.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    size: tuple[int, int]
+
+
+class PictureReader:
+    """Makes the model's pixels of any image.
+
+    Args:
+        form: What the model takes, with a rule.
+    """
+
+    def __init__(self, form: ImageFormat) -> None:
+        """Keeps what is made; see the class."""
+        self._form = form
+        self._load_content = content_loader(form)
+        self._resize = _array_resizer(form)
+
+    def read(self, image: ImageLike, name: str | None = None) -> Pixels:
+        """Reads one image; several threads may do so at once.
+
+        Args:
+            image: One of `ImageLike`.
+            name: What it is called in an error; None describes it.
+
+        Raises:
+            ImageError: If it cannot be read.
+        """
+        name = name or described(image)
+        if isinstance(image, Image.Image):
+            return self._of_array(_of_pillow(image, name, self._form.channels))
+        if isinstance(image, np.ndarray):
+            return self._of_array(array_pixels(image, name))
+        return self._of_bytes(content_of(image, name), name)
+
+    def _of_bytes(self, content: bytes, name: str) -> Pixels:
+        try:
+            header = header_of(content)
+        except HeaderError as error:
+            raise ImageError(name, error.reason) from error
+        row = {CONTENT: tf.constant(content), ORIENTATION: tf.constant(header.orientation)}
+        try:
+            pixels, size = self._load_content(row)
+        except tf.errors.OpError as error:
+            raise ImageError(name, undecodable(header)) from error
+        height, width = size.numpy().tolist()
+        return Pixels(pixels.numpy(), (height, width))
+
+    def _of_array(self, pixels: npt.NDArray[np.uint8]) -> Pixels:
+        size = pixels.shape[0], pixels.shape[1]
+        if pixels.shape != self._form.shape:
+            pixels = self._resize(tf.constant(pixels)).numpy()
+        return Pixels(pixels, size)
+
+
+def upright_picture(image: ImageLike) -> Image.Image:
+    """The whole image as boxes refer to it, to be drawn on: RGB, turned upright.
+
+    Raises:
+        ImageError: If it cannot be read.
+    """
+    name = described(image)
+    if isinstance(image, Image.Image):
+        pixels = _of_pillow(image, name, _COLOUR)
+    elif isinstance(image, np.ndarray):
+        pixels = array_pixels(image, name)
+    else:
+        content = content_of(image, name)
+        try:
+            header = header_of(content)
+        except HeaderError as error:
+            raise ImageError(name, error.reason) from error
+        try:
+            pixels = _whole_loader()(tf.constant(content), tf.constant(header.orientation)).numpy()
+        except tf.errors.OpError as error:
+            raise ImageError(name, undecodable(header)) from error
+    return Image.fromarray(with_channels(tf.constant(pixels), _COLOUR).numpy())
+
+
+def described(image: object) -> str:
+    """What an image is called in a sentence."""
+    if isinstance(image, str | os.PathLike):
+        return f"image {os.fspath(image)!s}"
+    if isinstance(image, _BYTES):
+        return "the image given as bytes"
+    if isinstance(image, Image.Image):
+        file = getattr(image, "filename", "")
+        return f"image {file}" if file else "the Pillow image"
+    return "the array" if isinstance(image, np.ndarray) else "the image"
+
+
+def content_of(image: object, name: str) -> bytes:
+    """The bytes of a file, or those given.
+
+    Raises:
+        ImageError: If the file cannot be read, or the image is nothing that can be one.
+    """
+    if isinstance(image, _BYTES):
+        return bytes(image)
+    if not isinstance(image, str | os.PathLike):
+        raise ImageError(
+            name,
+            f"is of type {type(image).__name__}; give a path, the bytes of a file, a NumPy array "
+            "or a Pillow image",
+        )
+    path = os.fspath(image)
+    try:
+        return files.read_bytes(path)
+    except FileNotFoundError as error:
+        raise ImageError(name, "does not exist") from error
+    except IsADirectoryError as error:
+        raise ImageError(name, "is a folder") from error
+    except (OSError, ValueError) as error:
+        raise ImageError(
+            name, f"cannot be read ({getattr(error, 'strerror', None) or error})"
+        ) from (error)
+
+
+@contextmanager
+def quiet_pillow() -> Iterator[None]:
+    """Silences Pillow's warnings about odd files in the main thread, whose filters these are."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _of_pillow(image: Image.Image, name: str, channels: int) -> npt.NDArray[np.uint8]:
+    try:
+        image.load()
+        return pillow_pixels(upright(image, orientation_of(image), _WHOLE), channels)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise ImageError(name, f"cannot be decoded ({error})") from error
+
+
+@functools.cache
+def _whole_loader() -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """Decodes and turns, without resizing; in a graph, as decoding asks for."""
+    specs = [tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int32)]
+
+    @tf.function(input_signature=specs, autograph=False)
+    def load(content: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
+        return turn_image(decode_bytes(content, _COLOUR), orientation)
+
+    return load
+
+
+def _array_resizer(form: ImageFormat) -> Callable[[tf.Tensor], tf.Tensor]:
+    @tf.function(input_signature=[tf.TensorSpec([None, None, None], tf.uint8)], autograph=False)
+    def resize(pixels: tf.Tensor) -> tf.Tensor:
+        pixels = tf.ensure_shape(with_channels(pixels, form.channels), [None, None, form.channels])
+        return resize_images(pixels, form.size, form.rule or "stretch")
+
+    return resize

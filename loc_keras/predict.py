@@ -1,0 +1,209 @@
+"""Says what is in images and where, with a trained model: a few, or millions of them."""
+
+import argparse
+import csv
+import json
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from loc_keras.atomic_file import write_text
+from loc_keras.bulk.inputs import Inputs
+from loc_keras.bulk.out_folder import FAILURES_FILE, Made, OutFolder
+from loc_keras.bulk.run import Record, answer_into, answered
+from loc_keras.bulk.sidecars import sidecars_of, yolo_classes
+from loc_keras.bulk.tables import (
+    COCO_FILE,
+    CSV_FILE,
+    csv_columns,
+    csv_row,
+    write_coco,
+    write_csv,
+)
+from loc_keras.command_line import USER_ERROR, run_command
+from loc_keras.data.image_header import without_image_warnings
+from loc_keras.errors import DataError
+from loc_keras.localizer import Localizer
+from loc_keras.localizer.localizer import BATCH_SIZE, TOP_K
+from loc_keras.run_report import print_note
+
+FORMATS = ("jsonl", "csv", "coco", "voc", "yolo")
+PRINTED = ("jsonl", "csv")
+FEW = 40
+"""Images up to which answers are printed as a table, where no format is asked for."""
+
+_SHOWN_FAILURES = 5
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parses the command line and answers; gives the exit code, 2 where an image was bad."""
+    parser = argparse.ArgumentParser(prog="python -m loc_keras.predict", description=__doc__)
+    parser.add_argument(
+        "--model", type=Path, required=True, help="a run's folder, a .keras file, or an export"
+    )
+    parser.add_argument(
+        "images", nargs="+", metavar="IMAGES", help="image files, folders, or patterns in quotes"
+    )
+    parser.add_argument("--out", type=Path, help="folder for the answers; printed without it")
+    parser.add_argument("--format", choices=FORMATS, help="of the answers; else jsonl")
+    parser.add_argument("--draw", action="store_true", help="pictures with the boxes, into --out")
+    parser.add_argument("--batch-size", type=_count, default=BATCH_SIZE, metavar="N")
+    parser.add_argument(
+        "--top-k", type=_count, default=TOP_K, metavar="K", help="classes told of each image"
+    )
+    args = parser.parse_args(arguments)
+    if args.out is None and (args.draw or args.format not in (None, *PRINTED)):
+        parser.error("--draw and the formats coco, voc and yolo write files: give --out")
+    work = partial(_print_answers if args.out is None else _write_answers, args)
+    told = "stopped." if args.out is None else "stopped; the same command goes on from here."
+    with without_image_warnings():
+        return run_command(work, when_interrupted=told)
+
+
+def _write_answers(args: argparse.Namespace) -> int:
+    console = Console(markup=False, stderr=True)
+    inputs = Inputs(args.images, args.out)
+    total = _count_of(inputs)
+    localizer = _load(args.model, console)
+    form = args.format or "jsonl"
+    classes, background = localizer.class_names, localizer.background
+    sidecars = sidecars_of(form, draw=args.draw, class_names=classes, background=background)
+    out = OutFolder(args.out, Made(localizer.digest, args.top_k, inputs.root))
+    try:
+        if out.torn:
+            print_note(console, "an unfinished line of an earlier call was cut off.")
+        with _progress(console) as progress:
+            bar = progress.add_task("images", total=total)
+            counts = answer_into(
+                out,
+                localizer,
+                inputs,
+                sidecars,
+                batch_size=args.batch_size,
+                top_k=args.top_k,
+                advance=partial(progress.advance, bar),
+            )
+        if form == "csv":
+            write_csv(args.out / CSV_FILE, out.answers, trust=localizer.trusted)
+        if form == "coco":
+            write_coco(args.out / COCO_FILE, out.answers, classes)
+        if form == "yolo":
+            for name, text in yolo_classes(classes, background).items():
+                write_text(args.out / name, text)
+        if counts.failed:
+            _tell_failures(console, out, counts.failed)
+    finally:
+        out.close()
+    words = f"{counts.answered:,} answered, {counts.failed:,} could not be read"
+    words += f", {counts.before:,} of them in earlier calls" if counts.before else ""
+    _say(console, f"{words}; written to {args.out}")
+    _tell_left_out(console, inputs)
+    return USER_ERROR if counts.failed else 0
+
+
+def _print_answers(args: argparse.Namespace) -> int:
+    errors, console = Console(markup=False, stderr=True), Console(markup=False)
+    inputs = Inputs(args.images)
+    total = _count_of(inputs)
+    localizer = _load(args.model, errors)
+    root = inputs.root
+    records = answered(
+        localizer,
+        inputs,
+        lambda path: str(Path(path).relative_to(root)),
+        batch_size=args.batch_size,
+        top_k=args.top_k,
+    )
+    as_table = args.format is None and total <= FEW
+    table = Table(*(["image", "label", "score", "box (px)", "size"]))
+    if localizer.trusted:
+        table.add_column("box right")
+    rows = csv.DictWriter(sys.stdout, csv_columns(trust=localizer.trusted), lineterminator="\n")
+    if args.format == "csv":
+        rows.writeheader()
+    failed = 0
+    for record, is_answer in records:
+        if not is_answer:
+            failed += 1
+            _say(errors, f"{record['path']} {record['reason']}")
+        elif as_table:
+            table.add_row(*_cells(record, trust=localizer.trusted))
+        elif args.format == "csv":
+            rows.writerow(csv_row(record, trust=localizer.trusted))
+        else:
+            print(json.dumps(record))
+    if as_table and table.row_count:
+        console.print(table)
+    if failed:
+        _say(errors, f"{failed:,} of {total:,} could not be read")
+    _tell_left_out(errors, inputs)
+    return USER_ERROR if failed else 0
+
+
+def _load(path: Path, console: Console) -> Localizer:
+    localizer = Localizer.open(path)
+    for note in localizer.notes:
+        print_note(console, note)
+    return localizer
+
+
+def _count_of(inputs: Inputs) -> int:
+    total = sum(1 for _ in inputs)
+    if not total:
+        raise DataError("there is no image among what was given; name files, folders or patterns.")
+    return total
+
+
+def _cells(record: Record, *, trust: bool) -> list[str]:
+    box = "nothing found" if record["box"] is None else " ".join(f"{x:.1f}" for x in record["box"])
+    cells = [record["image"], record["label"], f"{100 * record['score']:.1f} %", box]
+    cells.append(f"{record['width']} x {record['height']}")
+    if trust:
+        sure = record["p_iou50"]
+        cells.append("" if sure is None else f"{100 * sure:.0f} %")
+    return cells
+
+
+def _tell_failures(console: Console, out: OutFolder, failed: int) -> None:
+    for number, record in enumerate(out.failures):
+        if number == _SHOWN_FAILURES:
+            _say(console, f"... and {failed - number:,} more in {out.folder / FAILURES_FILE}")
+            return
+        _say(console, f"{record['path']} {record['reason']}")
+
+
+def _tell_left_out(console: Console, inputs: Inputs) -> None:
+    if inputs.left_out:
+        _say(console, f"{inputs.left_out:,} files without an image's ending were left out")
+
+
+def _say(console: Console, words: str) -> None:
+    console.print(words, highlight=False, soft_wrap=True)
+
+
+def _progress(console: Console) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    return Progress(*columns, TaskProgressColumn(), TimeRemainingColumn(), console=console)
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())
