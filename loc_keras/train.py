@@ -21,6 +21,7 @@ from loc_keras.data_arguments import (
     read_given,
     refuse_plan_arguments,
 )
+from loc_keras.export_bundle import bundle_of
 from loc_keras.from_config import (
     board_from,
     data_from,
@@ -33,15 +34,14 @@ from loc_keras.from_config import (
 from loc_keras.model_from_config import localizer_from, start_from
 from loc_keras.models.initial_weights import refuse_absent
 from loc_keras.models.other_bodies import refuse_unknown_body
-from loc_keras.serving.saved_model import export_saved_model, prove_writable
+from loc_keras.serving.saved_model import export_saved_model
+from loc_keras.serving.versions import prove_writable
 from loc_keras.training import precision, run_folder
 from loc_keras.training.fit import fit_localizer
 from loc_keras.training.overfit import overfit_batch
 from loc_keras.training.phases import small_batch_warning
-from loc_keras.training.tensorboard import first_images
 from loc_keras.trust_step import no_trust, trust_step
 
-PROBE_IMAGES = 8
 WIDE = 32
 """Channels in the first stage from which a processor's bfloat16 units pay (as measured)."""
 
@@ -126,10 +126,8 @@ def _train(args: argparse.Namespace, console: Console) -> int:
     exported = None
     try:
         if config.export.enabled:
-            probe, _ = first_images(val, PROBE_IMAGES)
-            exported = export_saved_model(
-                trust.model, export_base(config), probe, data.class_names, card, trust.texts
-            )
+            bundle = bundle_of(trust.model, data, card, trust.texts)
+            exported = export_saved_model(bundle, export_base(config))
     finally:
         seconds = time.perf_counter() - started
         run_report.print_end(

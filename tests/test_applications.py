@@ -8,9 +8,11 @@ from itertools import pairwise
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import applications, ops
 
 import loc_keras
+from loc_keras.data.image_format import ImageFormat
 from loc_keras.errors import ModelError
 from loc_keras.models.application_files import weights_files
 from loc_keras.models.applications import (
@@ -26,6 +28,7 @@ from loc_keras.models.preprocessing import (
     normalised,
     preprocessing_of,
 )
+from loc_keras.serving.bundle import Bundle
 from loc_keras.serving.saved_model import export_saved_model
 from loc_keras.training.model import training_model
 
@@ -123,7 +126,9 @@ def test_localizer_on_a_small_body(tmp_path):
 def test_localizer_on_a_small_body_is_exported(tmp_path):
     model = loc_keras.build_localizer(image_shape=(64, 64, 3), num_classes=3, backbone=SMALL)
     # The exporter itself compares the copy with the live model.
-    version = export_saved_model(model, tmp_path / "served", pixels(2, 64, 64, 3))
+    samples = [tf.io.encode_png(image).numpy() for image in pixels(2, 64, 64, 3).astype(np.uint8)]
+    bundle = Bundle(model, ["a", "b", "c"], ImageFormat((64, 64), 3, "stretch"), samples)
+    version = export_saved_model(bundle, tmp_path / "served")
     assert (version / "saved_model.pb").is_file()
 
 

@@ -147,7 +147,7 @@ def test_saved_model_is_next_version_and_answers_like_best(finished, workplace):
     folder = workplace / "saved_models" / "tiny" / "1"
     images = np.random.default_rng(0).integers(0, 256, (5, 48, 48, 1))
     live = keras.saving.load_model(finished / "best.keras").predict(images, verbose=0)
-    served = tf.saved_model.load(str(folder)).signatures["serving_default"]
+    served = tf.saved_model.load(str(folder)).signatures["images"]
     outputs = served(images=tf.constant(images, tf.float32))
     assert set(outputs) == {"softmax", "bbox", *STATED}
     for name, value in live.items():
@@ -304,7 +304,7 @@ def test_trust_is_fitted_by_training_and_travels(finished, workplace):
     assert "p_iou50" in card["outputs"]
     folder = workplace / "saved_models" / "tiny" / "1"
     assert json.loads((folder / "assets.extra" / "trust.json").read_text()) == trust
-    served = tf.saved_model.load(str(folder)).signatures["serving_default"]
+    served = tf.saved_model.load(str(folder)).signatures["images"]
     answers = served(images=tf.zeros((2, 48, 48, 1)))
     assert answers["p_iou50"].shape == (2,)
     assert answers["label_set"].shape == (2, 10)

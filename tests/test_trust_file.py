@@ -7,11 +7,14 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import loc_keras
+from loc_keras.data.image_format import ImageFormat
 from loc_keras.errors import TrustError
+from loc_keras.serving.bundle import Bundle
 from loc_keras.serving.saved_model import export_saved_model
 from loc_keras.trust.fit import TrustOptions, fit_statements
 from loc_keras.trust.measure import chance_of_less, within
@@ -225,7 +228,14 @@ def test_model_states_it_saved_and_served(trust: Trust, tmp_path: Path) -> None:
     for name, value in again(images, training=False).items():
         assert np.asarray(value, float) == pytest.approx(live[name].astype(float), abs=1e-6)
 
-    folder = export_saved_model(
-        model, tmp_path / "served", images, CLASSES, texts={TRUST_FILE: json.dumps({"a": 1})}
+    samples = [tf.io.encode_png(image).numpy() for image in images.astype(np.uint8)]
+    bundle = Bundle(
+        model,
+        CLASSES,
+        ImageFormat((32, 32), 3, "letterbox"),
+        samples,
+        texts={TRUST_FILE: json.dumps({"a": 1})},
     )
+    # The exporter itself compares every output with the live model's.
+    folder = export_saved_model(bundle, tmp_path / "served")
     assert json.loads((folder / "assets.extra" / TRUST_FILE).read_text()) == {"a": 1}

@@ -44,10 +44,10 @@ def decode_bytes(content: tf.Tensor, channels: int, ratio: tf.Tensor | int = 1) 
     """
     image = tf.cond(
         is_jpeg(content),
-        lambda: _decode_jpeg(content, channels, ratio),
+        lambda: decode_jpeg(content, channels, ratio),
         lambda: tf.cond(
             _starts(content, b"\x89PNG\r\n\x1a\n"),
-            lambda: with_channels(_decode_png(content), channels),
+            lambda: with_channels(decode_png(content), channels),
             lambda: tf.cond(
                 _is_plain_webp(content),
                 lambda: with_channels(tf.io.decode_webp(content)[0], channels),
@@ -71,7 +71,8 @@ def luminance(image: tf.Tensor) -> tf.Tensor:
     return tf.cast(gray, tf.uint8)[..., tf.newaxis]
 
 
-def _decode_jpeg(content: tf.Tensor, channels: int, ratio: tf.Tensor | int) -> tf.Tensor:
+def decode_jpeg(content: tf.Tensor, channels: int, ratio: tf.Tensor | int) -> tf.Tensor:
+    """`decode_bytes` of a JPEG file."""
     shape = tf.image.extract_jpeg_shape(content)
     with tf.control_dependencies([_assert_size(shape[0], shape[1])]):
         content = tf.identity(content)
@@ -100,7 +101,8 @@ def _decode_jpeg_at(content: tf.Tensor, channels: int, ratio: tf.Tensor | int) -
     )
 
 
-def _decode_png(content: tf.Tensor) -> tf.Tensor:
+def decode_png(content: tf.Tensor) -> tf.Tensor:
+    """Decodes a PNG file to uint8 (H, W, 1..4), with the size limit of `decode_bytes`."""
     width, height = tf.unstack(_numbers(content, 16, 2))
     with tf.control_dependencies([_assert_size(height, width)]):
         return tf.io.decode_png(content)

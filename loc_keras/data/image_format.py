@@ -26,3 +26,8 @@ class ImageFormat:
     def shape(self) -> tuple[int, int, int]:
         """(height, width, channels)."""
         return (*self.size, self.channels)
+
+    @property
+    def rule_in_use(self) -> ResizeRule:
+        """The rule for pictures that users bring, also where training takes one size alone."""
+        return self.rule or "stretch"

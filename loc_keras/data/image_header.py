@@ -119,6 +119,15 @@ def read_headers(refs: Sequence[ImageRef], threads: int = 8) -> list[Header | He
         return [found for part in pool.map(_headers_or_errors, parts) for found in part]
 
 
+def read_orientation(content: bytes) -> int:
+    """EXIF orientation 1..8 of an encoded image; 1 where it names none, or is none itself."""
+    try:
+        with without_image_warnings():
+            return _parse(io.BytesIO(content), content[: _PNG_BITS + 1]).orientation
+    except HeaderError:
+        return 1
+
+
 def _headers_or_errors(refs: Sequence[ImageRef]) -> list[Header | HeaderError]:
     found: list[Header | HeaderError] = []
     for ref in refs:

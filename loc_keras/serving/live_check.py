@@ -1,0 +1,228 @@
+"""Compares an exported copy, asked in a fresh process, with the live model."""
+
+import functools
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from loc_keras.data.decode import decode_bytes
+from loc_keras.data.image_format import ImageFormat
+from loc_keras.data.image_header import read_orientation
+from loc_keras.data.image_ratio import jpeg_ratio
+from loc_keras.data.orientation import is_transposed, turn_image
+from loc_keras.data.resize import resize_images, restore_boxes
+from loc_keras.errors import ExportError
+from loc_keras.serving import fresh_answers
+from loc_keras.serving.bundle import Bundle
+from loc_keras.serving.signatures import (
+    DEFAULT,
+    ENCODED_KEY,
+    EXAMPLES,
+    IMAGE_BYTES,
+    IMAGES,
+    TF_EXAMPLE,
+)
+
+TOLERANCES = {"float32": 1e-5, "float16": 1e-2, "bfloat16": 5e-2}
+"""Largest difference that is allowed between an output of the model and of its copy, by the dtype
+of the body: graphs of one model may be fused, and so rounded, differently. Boxes in px are compared
+in fractions of the picture."""
+
+SECONDS = 600
+"""How long the fresh process may take."""
+
+SPOILT = b"this is not an image"
+"""A row that must fail without the others."""
+
+Arrays = dict[str, np.ndarray]
+
+
+def check_copy(bundle: Bundle, folder: Path) -> None:
+    """Asks a SavedModel through each of its signatures and compares it with the live model.
+
+    Raises:
+        ExportError: Naming the output and the difference, if one exceeds `TOLERANCES`.
+    """
+    requests = requests_for(bundle)
+    for name in (DEFAULT, IMAGE_BYTES):
+        contents = [*requests[name][IMAGE_BYTES], SPOILT]
+        requests[name] = {IMAGE_BYTES: np.array(contents, object)}
+    answers = answers_of_copy(folder, requests)
+    expected = live_answers(bundle)
+    tolerance = TOLERANCES[lowest_dtype(bundle.localizer)]
+    _compare(IMAGES, answers[IMAGES], {name: expected[name] for name in answers[IMAGES]}, tolerance)
+    for signature in (DEFAULT, IMAGE_BYTES, TF_EXAMPLE):
+        found = answers[signature]
+        if signature != TF_EXAMPLE:
+            if found["ok"][-1] or not found["reason"][-1]:
+                raise ExportError(f"signature {signature} takes a text for an image.")
+            found = {name: value[:-1] for name, value in found.items()}
+        _compare_answers(signature, found, expected, bundle, tolerance)
+
+
+def requests_for(bundle: Bundle, count: int | None = None) -> dict[str, Arrays]:
+    """A request for each signature, of the first samples or of all."""
+    samples = list(bundle.samples[:count])
+    contents = np.array(samples, object)
+    pixels, _ = _pictures(samples, bundle.form)
+    examples = np.array([_example(sample) for sample in samples], object)
+    return {
+        DEFAULT: {IMAGE_BYTES: contents},
+        IMAGE_BYTES: {IMAGE_BYTES: contents},
+        IMAGES: {IMAGES: pixels.astype(np.float32)},
+        TF_EXAMPLE: {EXAMPLES: examples},
+    }
+
+
+def live_answers(bundle: Bundle) -> Arrays:
+    """What the live model says of the samples, by the pipeline of training.
+
+    Returns:
+        Its outputs; `sizes` int32 (N, 2), heights and widths in px, turned upright; and each box
+        that it gives, in fractions of the originals, as `whole:NAME`.
+    """
+    images, sizes = _pictures(bundle.samples, bundle.form)
+    # The fresh process has no GPU, whose sums are rounded otherwise.
+    with tf.device("CPU:0"):
+        call = tf.function(lambda x: bundle.localizer(x, training=False))
+        found = {
+            name: np.asarray(value) for name, value in call(tf.constant(images, tf.float32)).items()
+        }
+        rule = bundle.form.rule_in_use
+        for name in ("bbox", "box_outer", "box_inner"):
+            if name in found:
+                whole = restore_boxes(found[name], sizes, bundle.form.size, rule)
+                found[f"whole:{name}"] = np.asarray(whole)
+    return {**found, "sizes": sizes}
+
+
+def answers_of_copy(folder: Path, requests: Mapping[str, Arrays]) -> dict[str, Arrays]:
+    """Asks a SavedModel in a process that has neither Keras nor our code.
+
+    Returns:
+        For each signature its outputs by name.
+
+    Raises:
+        ExportError: If the process fails.
+    """
+    flat = {
+        f"{name}:{key}": value for name, part in requests.items() for key, value in part.items()
+    }
+    source = Path(fresh_answers.__file__).read_text(encoding="utf-8")
+    with tempfile.TemporaryDirectory() as place:
+        asked, written = Path(place, "asked.npz"), Path(place, "written.npz")
+        np.savez(asked, **fresh_answers.packed(flat))  # type: ignore[arg-type]
+        done = subprocess.run(
+            [sys.executable, "-c", source, str(folder.absolute()), str(asked), str(written)],
+            check=False,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            cwd=place,
+            timeout=SECONDS,
+            # On a GPU this process may hold all the memory.
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"},
+        )
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+            raise ExportError(
+                f"the SavedModel cannot be used by a process without Keras ({last}); nothing was "
+                "exported."
+            )
+        with np.load(written) as archive:
+            flat = fresh_answers.unpacked(dict(archive))
+    answers: dict[str, Arrays] = {}
+    for name, value in flat.items():
+        signature, key = name.split(":")
+        answers.setdefault(signature, {})[key] = value
+    return answers
+
+
+def lowest_dtype(localizer: keras.Model) -> str:
+    """The least precise dtype that a layer of the model computes in."""
+    used = {layer.compute_dtype for layer in localizer.layers}
+    return max((dtype for dtype in used if dtype in TOLERANCES), key=TOLERANCES.__getitem__)
+
+
+def _compare_answers(
+    signature: str, found: Arrays, expected: Arrays, bundle: Bundle, tolerance: float
+) -> None:
+    """Compares the answers about encoded images."""
+    if not found["ok"].all():
+        which = int(np.argmin(found["ok"]))
+        raise ExportError(
+            f"signature {signature} says of sample {which}: {found['reason'][which].decode()}; "
+            "nothing was exported."
+        )
+    sides = np.tile(expected["sizes"][:, ::-1], 2)
+    pairs = {
+        "probabilities": "softmax",
+        "box_fraction": "whole:bbox",
+        **{name: f"whole:{name}" for name in ("box_outer", "box_inner") if name in expected},
+        **{name: name for name in ("p_iou50", "label_set") if name in expected},
+        **(
+            {"softmax_calibrated": "softmax_calibrated"} if "softmax_calibrated" in expected else {}
+        ),
+    }
+    wanted = {name: expected[key] for name, key in pairs.items()}
+    wanted |= {"box": expected["whole:bbox"], "score": expected["softmax"].max(axis=-1)}
+    said = {
+        name: found[name] / sides if name in ("box", "box_outer", "box_inner") else found[name]
+        for name in wanted
+    }
+    _compare(signature, said, wanted, tolerance)
+    names = [bundle.class_names[index].encode() for index in found["class_id"]]
+    best = np.take_along_axis(expected["softmax"], found["class_id"][:, None], axis=-1)[:, 0]
+    _compare(signature, {"class_id": best}, {"class_id": wanted["score"]}, 2 * tolerance)
+    if list(found["label"]) != names:
+        raise ExportError(f"signature {signature} gives classes other names; nothing was exported.")
+
+
+def _compare(signature: str, found: Arrays, expected: Arrays, tolerance: float) -> None:
+    for name, value in expected.items():
+        # As float64: truth values cannot be subtracted.
+        ours, theirs = (np.asarray(one, np.float64) for one in (value, found[name]))
+        difference = float(np.max(np.abs(ours - theirs), initial=0.0))
+        if ours.shape != theirs.shape or not difference <= tolerance:
+            raise ExportError(
+                f"the SavedModel's output {name} of signature {signature} differs from the live "
+                f"model's by {difference:.2g}, more than {tolerance:g}; nothing was exported."
+            )
+
+
+def _pictures(contents: Sequence[bytes], form: ImageFormat) -> tuple[np.ndarray, np.ndarray]:
+    """The model's images uint8 (N, H, W, C), and the sizes int32 (N, 2) of upright pictures."""
+    load = _loader(form)
+    with tf.device("CPU:0"):
+        found = [load(content, read_orientation(content)) for content in contents]
+    images, sizes = zip(*found, strict=True)
+    return np.stack(images), np.stack(sizes)
+
+
+@functools.cache
+def _loader(form: ImageFormat) -> Callable[[bytes, int], tuple[tf.Tensor, tf.Tensor]]:
+    """Decodes and resizes one picture as training does, traced once in a process."""
+
+    def load(content: tf.Tensor, orientation: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        size, ratio = jpeg_ratio(content, form, is_transposed(orientation))
+        picture = turn_image(decode_bytes(content, form.channels, ratio), orientation)
+        size = tf.where(size > 0, size, tf.shape(picture)[:2])
+        image = resize_images(picture, form.size, form.rule_in_use, size=size, ratio=ratio)
+        return image, size
+
+    spec = [tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int32)]
+    # In a graph, since strings that end in zero bytes are cut on the way to Pillow outside of one.
+    return tf.function(load, input_signature=spec, autograph=False)
+
+
+def _example(content: bytes) -> bytes:
+    value = tf.train.Feature(bytes_list=tf.train.BytesList(value=[content]))
+    features = tf.train.Features(feature={ENCODED_KEY: value})
+    return bytes(tf.train.Example(features=features).SerializeToString())
