@@ -39,10 +39,10 @@ class TinyBundle(tf.Module):
     def image_bytes(self, image_bytes):
         return answers(image_bytes)
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "tf_example")])
-    def tf_example(self, tf_example):
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "examples")])
+    def tf_example(self, examples):
         feature = {"image/encoded": tf.io.FixedLenFeature([], tf.string, "")}
-        return answers(tf.io.parse_example(tf_example, feature)["image/encoded"])
+        return answers(tf.io.parse_example(examples, feature)["image/encoded"])
 
     @tf.function(input_signature=[tf.TensorSpec([None, SIDE, SIDE, 1], tf.float32, "images")])
     def images(self, images):
@@ -140,7 +140,7 @@ def write_warmup(version: Path, images: list[bytes], pixels) -> Path:
         "serving_default": ("image_bytes", tf.constant(images)),
         "image_bytes": ("image_bytes", tf.constant(images)),
         "images": ("images", tf.constant(pixels, tf.float32)),
-        "tf_example": ("tf_example", tf.constant(example)),
+        "tf_example": ("examples", tf.constant(example)),
     }
     path = version / WARMUP
     path.parent.mkdir(exist_ok=True)

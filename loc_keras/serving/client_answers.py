@@ -27,6 +27,7 @@ class ServedAnswer:
             the following, where no trust was fitted to the model.
         box_outer_px: Box that holds the true one with the promised probability.
         box_inner_px: Box that lies in the true one with it; all zero where it is empty.
+        label_set: For each class, whether it is one of those of which the true one is one with it.
         outputs: All outputs of the server for this image, by name.
     """
 
@@ -41,6 +42,7 @@ class ServedAnswer:
     p_iou50: float | None = None
     box_outer_px: Box | None = None
     box_inner_px: Box | None = None
+    label_set: tuple[bool, ...] | None = None
     outputs: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
@@ -66,6 +68,7 @@ def answer_of(row: Mapping[str, Any]) -> ServedAnswer:
         p_iou50=_taken(row, "p_iou50", float) if "p_iou50" in row else None,
         box_outer_px=_taken(row, "box_outer", _box) if "box_outer" in row else None,
         box_inner_px=_taken(row, "box_inner", _box) if "box_inner" in row else None,
+        label_set=_taken(row, "label_set", _bools) if "label_set" in row else None,
         outputs=row,
     )
 
@@ -87,6 +90,10 @@ def _taken(row: Mapping[str, Any], name: str, make: Any) -> Any:
 
 def _floats(values: Any) -> tuple[float, ...]:
     return tuple(float(value) for value in values)
+
+
+def _bools(values: Any) -> tuple[bool, ...]:
+    return tuple(bool(value) for value in values)
 
 
 def _box(values: Any) -> Box:
