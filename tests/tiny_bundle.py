@@ -58,20 +58,11 @@ def raw_outputs(images):
 
 
 def answers(encoded):
-    kinds = (
-        tf.TensorSpec([SIDE, SIDE, 1]),
-        tf.TensorSpec([2]),
-        tf.TensorSpec([], tf.string),
-    )
-    # One after the other: however large the batch, one decoded picture is in memory.
-    pixels, sizes, reasons = tf.map_fn(
-        read, encoded, fn_output_signature=kinds, parallel_iterations=1
-    )
+    pixels, sizes, reasons = read(encoded)
     outputs = raw_outputs(pixels)
     ok = tf.equal(reasons, "")
     softmax, bbox = (tf.where(ok[:, None], outputs[name], 0.0) for name in ("softmax", "bbox"))
     class_id = tf.argmax(softmax, axis=-1)
-    box_px = bbox * tf.tile(sizes, [1, 2])
     return {
         "ok": ok,
         "reason": reasons,
@@ -79,34 +70,39 @@ def answers(encoded):
         "class_id": tf.where(ok, class_id, -1),
         "score": tf.reduce_max(softmax, axis=-1),
         "probabilities": softmax,
-        "box": box_px,
+        "box": bbox * tf.tile(sizes, [1, 2]),
         "box_fraction": bbox,
     }
 
 
 def read(encoded):
-    """Pixels, (width, height) and the reason of one encoded image; it never fails."""
-    blank = (tf.zeros([SIDE, SIDE, 1]), tf.zeros([2]))
+    """Pixels (N, SIDE, SIDE, 1), sizes (N, 2) as width and height, and reasons (N,); never fails.
 
-    def decoded(data):
+    A data set can leave out what fails; there is no other try in a graph. It takes one after the
+    other: however large the batch, one decoded picture is in memory.
+    """
+    count = tf.size(encoded)
+    indexed = tf.data.Dataset.from_tensor_slices((tf.range(count), encoded))
+    found = indexed.map(lambda index, data: (index, *decoded(data))).ignore_errors()
+    # Behind the last row stands one that is dropped, since a batch of nothing cannot be had.
+    last = (count, tf.zeros([SIDE, SIDE, 1]), tf.zeros([2]))
+    found = found.concatenate(tf.data.Dataset.from_tensors(last))
+    rows = found.batch(tf.cast(count, tf.int64) + 1).get_single_element()
+    index, pixels, sizes = (part[:-1] for part in rows)
+    at = index[:, tf.newaxis]
+    pixels = tf.scatter_nd(at, pixels, [count, SIDE, SIDE, 1])
+    sizes = tf.scatter_nd(at, sizes, [count, 2])
+    return pixels, sizes, tf.where(sizes[:, 0] > 0, "", "is no image that can be read")
+
+
+def decoded(data):
+    """Pixels and (width, height) of one image; an error where it is none, or too large."""
+    small = tf.debugging.assert_less_equal(png_pixels(data), tf.constant(MAX_PIXELS, tf.int64))
+    with tf.control_dependencies([small]):
         image = tf.io.decode_image(data, channels=1, expand_animations=False)
-        image.set_shape([None, None, 1])
-        size = tf.cast(tf.shape(image)[1::-1], tf.float32)
-        return tf.image.resize(tf.cast(image, tf.float32), [SIDE, SIDE]), size
-
-    def attempt():
-        # A data set can leave out what fails; there is no other try in a graph.
-        tries = tf.data.Dataset.from_tensors(encoded).map(decoded).ignore_errors()
-        pixels, size = tries.reduce(blank, lambda _, found: found)
-        return pixels, size, tf.where(size[0] > 0, "", "not a readable image")
-
-    return tf.case(
-        [
-            (tf.equal(tf.strings.length(encoded), 0), lambda: (*blank, "empty")),
-            (png_pixels(encoded) > MAX_PIXELS, lambda: (*blank, "too many pixels")),
-        ],
-        default=attempt,
-    )
+    image.set_shape([None, None, 1])
+    size = tf.cast(tf.shape(image)[1::-1], tf.float32)
+    return tf.image.resize(tf.cast(image, tf.float32), [SIDE, SIDE]), size
 
 
 def png_pixels(encoded):
