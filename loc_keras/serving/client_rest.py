@@ -28,6 +28,9 @@ class RestInterface:
         signature: Name of a signature with one input, encoded images.
         timeout_s: Longest silence of the server, in seconds.
         headers: Further headers of every request, for example `Authorization`.
+
+    Raises:
+        ServingError: If the URL has no host, or a port that is no number.
     """
 
     def __init__(
@@ -39,9 +42,19 @@ class RestInterface:
         timeout_s: float,
         headers: Mapping[str, str],
     ) -> None:
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname, parts.port
+        except ValueError as error:
+            raise ServingError(f"the address {url!r} is no URL ({one_line(error)}).") from error
+        if not host or "/v1/models" in parts.path:
+            raise ServingError(
+                f"the address {url!r} is none of a server; give scheme, host and port alone, as in "
+                "http://host:8501."
+            )
         self._secure = parts.scheme == "https"
-        self._place = parts.netloc
+        self._host, self._port = host, port
+        self._place = host if port is None else f"{host}:{port}"
         self._path = predict_path(parts.path, model, version)
         self._signature = signature
         self._timeout_s = timeout_s
@@ -98,9 +111,9 @@ class RestInterface:
         if self._secure:
             context = ssl.create_default_context()
             return http.client.HTTPSConnection(
-                self._place, timeout=self._timeout_s, context=context
+                self._host, self._port, timeout=self._timeout_s, context=context
             )
-        return http.client.HTTPConnection(self._place, timeout=self._timeout_s)
+        return http.client.HTTPConnection(self._host, self._port, timeout=self._timeout_s)
 
 
 def predict_path(prefix: str, model: str, version: int | None) -> str:
