@@ -41,3 +41,11 @@ class ExportError(LocKerasError):
 
 class TrustError(LocKerasError):
     """Calibration images are too few, or cannot bear the statement that was asked for."""
+
+
+class ServingError(LocKerasError):
+    """A model server could not be asked, refused a request, or gave an answer of no use."""
+
+
+class ServerUnavailableError(ServingError):
+    """A model server cannot be reached or says that it is not ready: asking later may help."""
