@@ -40,7 +40,7 @@ from loc_keras.training import precision, run_folder
 from loc_keras.training.fit import fit_localizer
 from loc_keras.training.overfit import overfit_batch
 from loc_keras.training.phases import small_batch_warning
-from loc_keras.trust_step import no_trust, trust_step
+from loc_keras.trust_step import take_step, trust_step
 
 WIDE = 32
 """Channels in the first stage from which a processor's bfloat16 units pay (as measured)."""
@@ -112,7 +112,7 @@ def _train(args: argparse.Namespace, console: Console) -> int:
     )
     best = keras.saving.load_model(result.best_path)
     measured = run_report.finish_run(folder, best, data, str(config.name))
-    trust = step(folder, result.best_path, best) if step else no_trust(best)
+    trust = take_step(step, folder, result.best_path, best)
     card = run_report.write_card(
         folder,
         best,
@@ -133,6 +133,8 @@ def _train(args: argparse.Namespace, console: Console) -> int:
         run_report.print_end(
             console, folder, measured, result, exported, seconds, partial(trust.print, console)
         )
+    if trust.error:
+        raise trust.error
     return 0
 
 

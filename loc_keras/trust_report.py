@@ -20,7 +20,7 @@ from loc_keras.outcomes_of_split import outcomes_of
 from loc_keras.report.evaluation_terminal import print_trust_table
 from loc_keras.run_folder_model import RunWithData
 from loc_keras.trust.conformal_quantile import least_images
-from loc_keras.trust.fit import TrustOptions, fit_statements
+from loc_keras.trust.fit import PER_CLASS_WITH_BACKGROUND, TrustOptions, fit_statements
 from loc_keras.trust.measure import trust_figures
 from loc_keras.trust.observations import Observations, observe
 from loc_keras.trust.shift import shift_reference
@@ -99,19 +99,31 @@ def options_from(config: Config) -> TrustOptions:
     return TrustOptions(**config.trust.model_dump())
 
 
-def refuse_too_few(options: TrustOptions, images: int, split: str) -> None:
-    """Refuses a coverage that so many images cannot promise, before hours are spent.
+def refuse_unfit(options: TrustOptions, data: LocalizationData, split: Split) -> None:
+    """Refuses what the images of a split cannot promise, before hours are spent.
 
     Raises:
-        TrustError: Saying how many are needed.
+        TrustError: Saying how many images are needed, or what cannot be had.
     """
+    if options.per_class and data.background is not None:
+        raise TrustError(PER_CLASS_WITH_BACKGROUND)
     needed = least_images(options.coverage)
+    kind, images = "images", data.sizes[split]
+    if data.background is not None:
+        # Boxes are promised, and so calibrated, on the images that show an object alone.
+        kind, images = "images with an object", _with_object(data.pictures[split])
     if images < needed:
         raise TrustError(
-            f"a coverage of {options.coverage:g} needs at least {needed} images to calibrate on, "
+            f"a coverage of {options.coverage:g} needs at least {needed} {kind} to calibrate on, "
             f"but the {split} split has {images}; raise data.split.calibration or lower "
             "trust.coverage."
         )
+
+
+def _with_object(pictures: SplitPictures) -> int:
+    if pictures.boxes is None:
+        return len(pictures)
+    return int(pictures.boxes.any(axis=1).sum())
 
 
 def calibrate_model(
@@ -120,7 +132,7 @@ def calibrate_model(
     localizer: keras.Model,
     data: LocalizationData,
     options: TrustOptions,
-    split: str = "calibration",
+    split: Split = "calibration",
 ) -> Trusted:
     """Fits trust on a split and writes `trust.json` into a folder.
 
@@ -141,7 +153,7 @@ def calibrate_model(
             "the data hold no images back for calibration; set data.split.calibration (0.1, say) "
             "and train anew, or give images that the model has not seen by --config."
         )
-    refuse_too_few(options, data.sizes[split], split)
+    refuse_unfit(options, data, split)
     seen = observe(localizer, dataset, flip=options.flip, background=data.background)
     trust = Trust(
         version=VERSION,

@@ -1,7 +1,7 @@
 """The step of a training run that calibrates: what it prints, exports and notes in the card."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from rich.console import Console
 
 from loc_keras.config import Config
 from loc_keras.data.localization_data import LocalizationData
+from loc_keras.errors import TrustError
 from loc_keras.evaluation.metrics_file import trust_json
 from loc_keras.trust.trust_file import TRUST_FILE
 from loc_keras.trust.trusted_model import trusted_model
@@ -19,7 +20,7 @@ from loc_keras.trust_report import (
     measured_on,
     options_from,
     print_trust,
-    refuse_too_few,
+    refuse_unfit,
 )
 
 
@@ -32,12 +33,14 @@ class StepResult:
         texts: Files that go into the export, by name.
         card: What the model card says; None without trust.
         print: Prints the summary, if there is one.
+        error: Why there is no trust although it was asked for; None where all is well.
     """
 
     model: keras.Model
     texts: Mapping[str, str]
     card: Mapping[str, Any] | None
     print: Callable[[Console], None]
+    error: TrustError | None = None
 
 
 def trust_step(
@@ -46,12 +49,17 @@ def trust_step(
     """The step, to be called with run folder, model file and model; None without calibration.
 
     Raises:
-        TrustError: If the images held back are too few for what is asked.
+        TrustError: If the images held back are too few or do not serve what is asked.
     """
     if data.calibration is None:
         return None
     options = options_from(config)
-    refuse_too_few(options, data.sizes["calibration"], "calibration")
+    refuse_unfit(options, data, "calibration")
+    if options.scaling == "spread" and config.model.bbox_head != "distribution":
+        raise TrustError(
+            f"trust.scaling 'spread' needs model.bbox_head 'distribution', not "
+            f"'{config.model.bbox_head}'; set trust.scaling to auto, size or additive."
+        )
 
     def step(folder: Path, model_path: Path, best: keras.Model) -> StepResult:
         trusted = calibrate_model(folder, model_path, best, data, options)
@@ -79,6 +87,21 @@ def trust_step(
     return step
 
 
-def no_trust(best: keras.Model) -> StepResult:
-    """What stands in for the step where no images are held back."""
-    return StepResult(best, {}, None, lambda console: None)
+def take_step(
+    step: Callable[[Path, Path, keras.Model], StepResult] | None,
+    folder: Path,
+    model_path: Path,
+    best: keras.Model,
+) -> StepResult:
+    """Takes the step, if there is one.
+
+    Where what was asked turns out not to be had, the model stays as it is and goes on to its
+    export: hours of training must not end without one.
+    """
+    plain = StepResult(best, {}, None, lambda console: None)
+    if step is None:
+        return plain
+    try:
+        return step(folder, model_path, best)
+    except TrustError as error:
+        return replace(plain, error=TrustError(f"there is no trust with this model: {error}"))

@@ -1,5 +1,7 @@
 """The shift monitor: how often it cries wolf, and what it must notice."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -112,3 +114,13 @@ def test_one_class_has_no_test_of_classes() -> None:
     names = [test.name for test in shift.tests]
     assert "predicted classes" not in names
     assert "class confidence" not in names
+
+
+def test_a_reference_without_a_signal_or_of_other_classes_is_refused() -> None:
+    one = seen(np.random.default_rng(5), 60)
+    reference = shift_reference(one)
+    kept = {name: value for name, value in reference.values.items() if name != "brightness"}
+    with pytest.raises(TrustError, match=r"has no values of 'brightness'.*calibrate"):
+        measure_shift(replace(reference, values=kept), one)
+    with pytest.raises(TrustError, match="counts 2 classes where the model has 4"):
+        measure_shift(replace(reference, classes=[30, 30]), one)

@@ -105,6 +105,7 @@ def test_no_file_is_no_trust(tmp_path: Path, model_path: Path) -> None:
         (lambda text: "[]", "is of version None, not 1"),
         (lambda text: text.replace('"version": 1', '"version": 2'), "is of version 2, not 1"),
         (lambda text: text.replace('"temperature"', '"heat"'), r"damaged \(statements.temperature"),
+        (lambda text: text.replace('"temperature": ', '"temperature": -'), "be greater than 0"),
     ],
 )
 def test_a_bad_file_is_refused_in_a_sentence(

@@ -118,7 +118,7 @@ def _trust(page: EvaluationPage) -> list[tuple[str, str]]:
         )
         lines.append(("guarantees", f"Guarantees that were not kept: {names}."))
     elif page.trust.guarantees:
-        lines.append(("guarantees", "All guarantees about label sets and boxes were kept."))
+        lines.append(("guarantees", "No guarantee about label sets and boxes was found broken."))
     if page.trust.shift.found:
         lines.append(
             (

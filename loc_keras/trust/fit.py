@@ -18,6 +18,11 @@ from loc_keras.trust.signals import PRIOR, box_signals
 from loc_keras.trust.statements import Statements
 from loc_keras.trust.temperature import fit_temperature
 
+PER_CLASS_WITH_BACKGROUND = (
+    "margins for each class (trust.per_class) cannot be fitted beside a class of images without an "
+    "object; set trust.per_class to false."
+)
+
 
 @dataclass(frozen=True)
 class TrustOptions:
@@ -78,10 +83,7 @@ def good_boxes(seen: Observations) -> npt.NDArray[np.bool_]:
 
 def _margins(seen: Observations, options: TrustOptions, class_names: Sequence[str]) -> BoxMargins:
     if options.per_class and seen.background is not None:
-        raise TrustError(
-            "margins for each class (trust.per_class) cannot be fitted beside a class of images "
-            "without an object; set trust.per_class to false."
-        )
+        raise TrustError(PER_CLASS_WITH_BACKGROUND)
     with_object = seen.take(seen.shown)
     spread = with_object.outputs.get("spread")
     scaling: Scaling = _auto_scaling(seen) if options.scaling == "auto" else options.scaling

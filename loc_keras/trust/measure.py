@@ -52,6 +52,10 @@ def trust_figures(
     confidences = before.max(axis=1), after.max(axis=1)
     empty = np.asarray(ops.convert_to_numpy(is_empty(said["box_inner"])), bool)
     inner_px = np.where(empty[:, None], 0.0, to_px(said["box_inner"]))
+    outer_px = to_px(said["box_outer"])
+    # The whole of the model's image, cut to the picture: bars of a letterbox are none of it.
+    whole = _areas(to_px(np.tile(np.array([[0.0, 0.0, 1.0, 1.0]]), (len(seen), 1))))
+    shares = {"outer": _areas(outer_px) / whole, "inner": _areas(inner_px) / whole}
     return TrustFigures(
         temperature=trust.statements.temperature,
         ece=(
@@ -69,11 +73,11 @@ def trust_figures(
         box_bins=reliability_bins(said["p_iou50"][shown], good, BINS),
         auroc_p_iou50=auroc_estimate(said["p_iou50"][shown], good),
         auroc_confidence=auroc_estimate(confidences[0][shown], good),
-        guarantees=_guarantees(said, seen, trust, bootstrap),
+        guarantees=_guarantees(said, seen, trust, bootstrap, shares),
         shift=measure_shift(trust.shift, seen),
         probabilities=after,
         p_iou50=said["p_iou50"],
-        outer_px=to_px(said["box_outer"]),
+        outer_px=outer_px,
         inner_px=inner_px,
         label_sets=said["label_set"].astype(bool),
     )
@@ -84,6 +88,7 @@ def _guarantees(
     seen: Observations,
     trust: Trust,
     bootstrap: Bootstrap,
+    shares: Mapping[str, npt.NDArray[np.float64]],
 ) -> list[Guarantee]:
     base = trust.calibration
     shown = seen.shown
@@ -114,11 +119,13 @@ def _guarantees(
         guarantee(
             "label set", held, sets.sum(axis=1), np.logical_not(sets.any(axis=1)), base.images
         ),
-        guarantee("outer box", within(boxes, outer), _areas(outer), full, base.object_images),
+        guarantee(
+            "outer box", within(boxes, outer), shares["outer"][shown], full, base.object_images
+        ),
         guarantee(
             "inner box",
             np.logical_or(nothing, within(inner, boxes)),
-            _areas(inner),
+            shares["inner"][shown],
             nothing,
             base.object_images,
         ),
@@ -141,7 +148,8 @@ def chance_of_less(kept: npt.NDArray[np.bool_], coverage: float, calibration_ima
     return float(luck.cdf(int(kept.sum()))) if len(kept) else 1.0
 
 
-def _areas(boxes: Boxes) -> Boxes:
+def _areas(boxes: Boxes) -> npt.NDArray[np.float64]:
+    boxes = boxes.astype(np.float64)
     return np.asarray((boxes[:, 2:] - boxes[:, :2]).clip(0).prod(axis=1))
 
 

@@ -81,7 +81,7 @@ def measure_shift(reference: ShiftReference, seen: Observations, level: float = 
         level: Of the test.
 
     Raises:
-        TrustError: If the model gives other features than the calibrated one.
+        TrustError: If the model gives other features, signals or classes than the calibrated one.
     """
     if np.shape(seen.outputs["features"])[1] != len(reference.feature_scale):
         raise TrustError(
@@ -89,6 +89,18 @@ def measure_shift(reference: ShiftReference, seen: Observations, level: float = 
             f"model has {np.shape(seen.outputs['features'])[1]}; calibrate this model anew."
         )
     columns = _columns(seen, np.array(reference.feature_scale))
+    classes = _class_counts(seen)
+    absent = [name for name in columns if not reference.values.get(name)]
+    if absent or len(reference.classes) != len(classes):
+        fault = (
+            f"has no values of '{absent[0]}'"
+            if absent
+            else (f"counts {len(reference.classes)} classes where the model has {len(classes)}")
+        )
+        raise TrustError(
+            f"the trust file {fault}, with which new images are compared; calibrate this model "
+            "anew."
+        )
     tests = []
     if min(len(seen), reference.images) >= _LEAST_IMAGES:
         for name, column in columns.items():
@@ -96,9 +108,7 @@ def measure_shift(reference: ShiftReference, seen: Observations, level: float = 
             # Rounded alike, or the last digit would tell the two apart.
             tests.append((name, *_distributions_test(before, np.array(_rounded(column)))))
         if len(reference.classes) > 1:
-            tests.append(
-                (CLASSES, *_classes_test(np.array(reference.classes), _class_counts(seen)))
-            )
+            tests.append((CLASSES, *_classes_test(np.array(reference.classes), classes)))
     corrected = [
         ShiftTest(name, distance, min(1.0, p_value * len(tests)))
         for name, distance, p_value in tests

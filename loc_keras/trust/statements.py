@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from keras import ops
+from pydantic import Field
 
 from loc_keras.trust.box_confidence import BoxConfidence, apply_box_confidence
 from loc_keras.trust.conformal_boxes import (
@@ -29,14 +30,14 @@ class Statements:
     """What was fitted on calibration images, as far as an answer needs it.
 
     Attributes:
-        temperature: Of the class probabilities.
+        temperature: Of the class probabilities, above 0.
         label_sets: Threshold of label sets.
         box_confidence: Model of `p_iou50`.
         boxes: Margins of outer and inner boxes.
         flip: Whether the model also looks at the mirrored image.
     """
 
-    temperature: float
+    temperature: Annotated[float, Field(gt=0)]
     label_sets: LabelSets
     box_confidence: BoxConfidence
     boxes: BoxMargins
