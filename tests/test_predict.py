@@ -124,6 +124,15 @@ def test_a_long_torn_line_is_cut(tmp_path):
     journal.close()
 
 
+def test_a_full_disk_is_told(tmp_path, monkeypatch):
+    full = os.open("/dev/full", os.O_WRONLY)  # Linux's device that has no room.
+    journal = Journal(tmp_path / "lines")
+    monkeypatch.setattr(journal, "_file", full)
+    with pytest.raises(DataError, match=r"lines cannot be written \(No space left on device\)"):
+        journal.append([{"a": 1}])
+    os.close(full)
+
+
 def test_a_line_that_is_no_answer_is_named(tmp_path):
     (tmp_path / "lines").write_bytes(b'{"a": 1}\nnonsense\n{}\n')
     with pytest.raises(DataError, match=r"lines, line 2, is no answer"):

@@ -34,10 +34,20 @@ class Journal:
             os.ftruncate(self._file, whole)
 
     def append(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Adds lines, in one write as long as the system takes it whole."""
+        """Adds lines, in one write as long as the system takes it whole.
+
+        Raises:
+            DataError: If the system refuses, as on a full disk.
+        """
         left = memoryview("".join(f"{json.dumps(one)}\n" for one in records).encode())
-        while left:
-            left = left[os.write(self._file, left) :]
+        try:
+            while left:
+                left = left[os.write(self._file, left) :]
+        except OSError as error:
+            raise DataError(
+                f"{self.path} cannot be written ({error.strerror}); make room, and give the same "
+                "command again to go on."
+            ) from error
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Reads the lines one by one.
