@@ -144,6 +144,7 @@ def write_card(
         figures=measured,
         packages=package_versions(),
         date=datetime.now().astimezone(),
+        background=data.background,
         trust=trust,
     )
     write_json(folder / CARD_FILE, card)

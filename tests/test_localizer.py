@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import warnings
+from pathlib import Path
 from types import SimpleNamespace
 
 import keras
@@ -36,6 +37,7 @@ from loc_keras.localizer.exported import version_folder
 from loc_keras.localizer.opened import Opened
 from loc_keras.localizer.pictures import PictureReader
 from loc_keras.localizer.run_settings import Settings
+from loc_keras.serving.bundle import Bundle
 from loc_keras.serving.saved_model import export_saved_model
 from loc_keras.trust.trust_file import TRUST_FILE, read_trust
 from loc_keras.trust.trusted_model import trusted_model
@@ -370,9 +372,15 @@ def test_an_export_answers_like_its_run(place, localizer, answers, tmp_path):
     model = keras.saving.load_model(place.run / "best.keras")
     trust = read_trust(place.run / TRUST_FILE, place.run / "best.keras")
     card = {"preprocessing": {"resize": "letterbox"}}
-    probe = np.zeros((1, *SIZE, 3), np.uint8)
+    bundle = Bundle(
+        localizer=trusted_model(model, trust.statements),
+        class_names=CLASSES,
+        form=ImageFormat(SIZE, 3, "letterbox"),
+        samples=[Path(place.paths[0]).read_bytes()],
+        card=card,
+    )
     base = tmp_path / "served"
-    export_saved_model(trusted_model(model, trust.statements), base, probe, CLASSES, card)
+    export_saved_model(bundle, base)
     assert version_folder(base / "1") == base / "1"
     found = Localizer.load(base)
     assert found.path == base / "1"

@@ -12,6 +12,8 @@ from loc_keras.serving.client import ServingClient
 from loc_keras.serving.client_grpc import GrpcInterface
 from loc_keras.serving.client_rest import RestInterface
 
+pytestmark = pytest.mark.slow
+
 CLIENTS = 50
 REQUESTS = 2
 MOST_GROWTH_MB = 256

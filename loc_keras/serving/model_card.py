@@ -42,6 +42,7 @@ def model_card(
     figures: Mapping[str, Mapping[str, float | int]],
     packages: Mapping[str, str | None],
     date: datetime,
+    background: int | None = None,
     trust: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Puts together the card of a trained localizer.
@@ -58,6 +59,7 @@ def model_card(
         figures: What was measured, by split.
         packages: Versions of packages.
         date: When the card was written, with its time zone.
+        background: Index of the class of images without an object; None where all show one.
         trust: What is promised of single answers, and how it was kept; None without trust.
 
     Returns:
@@ -68,6 +70,7 @@ def model_card(
         "name": name,
         "date": date.isoformat(timespec="seconds"),
         "classes": list(class_names),
+        **({} if background is None else {"background": class_names[background]}),
         "input": {
             "images": "raw pixels 0..255, any numeric type, (N, height, width, channels), RGB "
             "where there are three channels",

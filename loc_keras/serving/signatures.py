@@ -93,7 +93,9 @@ class ServedModel(tf.Module):
         softmax = said.pop("softmax")
         said["box"] = said.pop("bbox")
         index = tf.argmax(softmax, axis=-1, output_type=tf.int64)
-        answers = {"probabilities": softmax, "score": tf.reduce_max(softmax, axis=-1), **said}
+        # Where trust is fitted its probabilities count; the most probable class is the same.
+        stated = said.get("softmax_calibrated", softmax)
+        answers = {"probabilities": softmax, "score": tf.reduce_max(stated, axis=-1), **said}
         sides = tf.cast(tf.tile(pictures.sizes[:, ::-1], [1, 2]), tf.float32)
         for name in set(_PX) & set(said):
             whole = restore_boxes(
