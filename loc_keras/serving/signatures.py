@@ -49,15 +49,9 @@ class ServedModel(tf.Module):
         self._held = [variable.value for variable in localizer.variables]
         self._names = tuple(class_names)
         self._form = form
-        images = tf.TensorSpec([None, *form.shape], tf.float32, name=IMAGES)
         strings = tf.TensorSpec([None], tf.string, name=IMAGE_BYTES)
         examples = tf.TensorSpec([None], tf.string, name=EXAMPLES)
-
-        def call(images: tf.Tensor) -> Outputs:
-            outputs: Outputs = localizer(images, training=False)
-            return outputs
-
-        self.images = _function(call, images)
+        self.images = pixel_function(localizer, form)
         self.image_bytes = _function(self._of_strings, strings)
         self.tf_example = _function(self._of_examples, examples)
 
@@ -112,6 +106,16 @@ class ServedModel(tf.Module):
             "ok": pictures.ok,
             "reason": pictures.reasons,
         }
+
+
+def pixel_function(localizer: keras.Model, form: ImageFormat) -> Any:
+    """A localizer as a concrete function of `images` float32 (N, H, W, C), raw pixels."""
+
+    def call(images: tf.Tensor) -> Outputs:
+        outputs: Outputs = localizer(images, training=False)
+        return outputs
+
+    return _function(call, tf.TensorSpec([None, *form.shape], tf.float32, name=IMAGES))
 
 
 def contents_of(examples: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

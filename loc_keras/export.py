@@ -1,0 +1,134 @@
+"""Writes a run's best model for servers (SavedModel) or devices (LiteRT, ONNX, OpenVINO).
+
+The copy is asked in a process of its own, without Keras and this package, and compared with the
+model before it gets its version.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from rich.console import Console
+
+from loc_keras.command_line import add_set, run_command
+from loc_keras.errors import DataError
+from loc_keras.export_bundle import bundle_of
+from loc_keras.report.table import print_metrics
+from loc_keras.run_folder_model import RunWithData, load_run
+from loc_keras.run_report import print_data, print_note
+from loc_keras.serving.bundle import Bundle
+from loc_keras.serving.converters import FORMATS, QUANTIZE, SAVED_MODEL, refuse_format
+from loc_keras.serving.model_card import CARD_FILE
+from loc_keras.serving.portable import export_portable
+from loc_keras.serving.portable_answers import Run
+from loc_keras.serving.saved_model import export_saved_model
+from loc_keras.serving.versions import parse_version, refuse_version
+from loc_keras.training.measure import answer_function, collect_answers, figures
+from loc_keras.trust.trust_file import TRUST_FILE
+from loc_keras.trust.trusted_model import trusted_model
+from loc_keras.trust_report import trust_of
+
+CALIBRATION_IMAGES = 128
+"""Validation images by which the ranges of int8 are set."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parses the command line and exports; gives the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m loc_keras.export", description=__doc__)
+    parser.add_argument("--run", type=Path, required=True, help="run folder with best.keras")
+    parser.add_argument("--config", type=Path, help="data of another config than the run's own")
+    add_set(parser)
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="saved_models/NAME",
+        help="folder of the served model; versions are numbered folders in it",
+    )
+    parser.add_argument("--version", help="number of the version; without it the next one")
+    parser.add_argument("--format", choices=FORMATS, default=SAVED_MODEL)
+    parser.add_argument(
+        "--quantize", choices=QUANTIZE, default="none", help="for devices: smaller numbers"
+    )
+    args = parser.parse_args(arguments)
+    return run_command(partial(_export, args, Console(markup=False)))
+
+
+def _export(args: argparse.Namespace, console: Console) -> int:
+    # What can be refused is refused before minutes are spent.
+    refuse_format(args.format, args.quantize)
+    version = None if args.version is None else parse_version(args.version)
+    is_server = args.format == SAVED_MODEL
+    if version is not None:
+        refuse_version(args.out if is_server else args.out / args.format, version)
+    run = load_run(args.run, args.config, args.set)
+    print_data(console, run.data, listed=False)
+    bundle = _bundle(run, console, quantized=args.quantize != "none")
+    if is_server:
+        written = export_saved_model(bundle, args.out, version)
+    else:
+        written = export_portable(
+            bundle,
+            args.out,
+            args.format,
+            args.quantize,
+            measure=partial(_measured, run, console),
+            calibration=_calibration(run) if args.quantize == "int8" else None,
+            version=version,
+        )
+    console.print(f"written: {written}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def _bundle(run: RunWithData, console: Console, *, quantized: bool) -> Bundle:
+    file = run.folder / CARD_FILE
+    card = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+    if card is None:
+        print_note(console, f"{run.folder} holds no {CARD_FILE}, so the export has none.")
+    plain = bundle_of(run.localizer, run.data, card, {})
+    trusted = trust_of(run)
+    if trusted is None:
+        return plain
+    if quantized:
+        print_note(
+            console,
+            "trust was fitted to the model's full precision, so the quantized one goes without.",
+        )
+        return plain
+    text = (run.folder / TRUST_FILE).read_text(encoding="utf-8")
+    model = trusted_model(run.localizer, trusted.trust.statements)
+    return replace(plain, localizer=model, texts={TRUST_FILE: text})
+
+
+def _calibration(run: RunWithData) -> np.ndarray:
+    """Validation images float32 (N, H, W, C), raw pixels."""
+    images, _ = next(iter(run.held_out("val").unbatch().batch(CALIBRATION_IMAGES)))
+    found: np.ndarray = tf.cast(images, tf.float32).numpy()
+    return found
+
+
+def _measured(run: RunWithData, console: Console, converted: Run) -> dict[str, Any]:
+    """Figures of the model and of its conversion on the test images, else those of validation."""
+    split = next((name for name in ("test", "val") if run.data.held_out(name) is not None), None)
+    if split is None:
+        raise DataError("there are no test or validation images to measure the export on.")
+    found = {
+        name: figures(collect_answers(answer, run.held_out(split)), run.data.background)
+        for name, answer in (
+            ("before", answer_function(run.localizer)),
+            ("after", lambda images: converted(images.numpy())),
+        )
+    }
+    print_metrics(console, {f"{split}, {name}": values for name, values in found.items()})
+    return {"split": split, **found}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""Answers of a LiteRT, ONNX or OpenVINO file by its own runtime, without TensorFlow and our code.
+
+It is imported here, and run as text in a fresh process (`portable.answers_of_file`), so it imports
+nothing of this package. Arguments of the process: kind, file, an archive with `images`, and one to
+write.
+"""
+
+import sys
+from collections.abc import Callable
+
+if __name__ == "__main__":  # Before a runtime could look for them.
+    for package in ("keras", "loc_keras", "tensorflow"):
+        sys.modules[package] = None  # type: ignore[assignment]
+
+import numpy as np
+
+Run = Callable[[np.ndarray], dict[str, np.ndarray]]
+"""From images float32 (N, H, W, C), raw pixels, to the outputs by name."""
+
+
+def runner(kind: str, path: str) -> Run:
+    """Opens a file; `kind` is `"litert"`, `"onnx"` or `"openvino"`."""
+    return {"litert": _litert, "onnx": _onnx, "openvino": _openvino}[kind](path)
+
+
+def _litert(path: str) -> Run:
+    from ai_edge_litert.interpreter import Interpreter
+
+    signature = Interpreter(model_path=path).get_signature_runner("serving_default")
+    return lambda images: dict(signature(images=images))
+
+
+def _onnx(path: str) -> Run:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return lambda images: dict(zip(names, session.run(None, {"images": images}), strict=True))
+
+
+def _openvino(path: str) -> Run:
+    import openvino
+
+    # By itself it may compute in bfloat16 where the processor can.
+    options = {"INFERENCE_PRECISION_HINT": "f32"}
+    model = openvino.Core().compile_model(path, "CPU", options)
+    return lambda images: {
+        output.get_any_name(): np.array(value) for output, value in model(images).items()
+    }
+
+
+if __name__ == "__main__":
+    chosen, file, asked, written = sys.argv[1:]
+    with np.load(asked) as archive:
+        found = runner(chosen, file)(archive["images"])
+    np.savez(written, **found)  # type: ignore[arg-type]
