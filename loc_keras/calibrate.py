@@ -56,6 +56,12 @@ def _calibrate(args: argparse.Namespace, console: Console) -> int:
     else:
         print_trust(console, trusted, found)
     console.print(f"written: {run.folder / TRUST_FILE}", highlight=False, soft_wrap=True)
+    console.print(
+        "note: models exported before keep what they had; python -m loc_keras.export --run "
+        f"{run.folder} --out saved_models/{run.name} writes the next version.",
+        highlight=False,
+        soft_wrap=True,
+    )
     return 0
 
 
@@ -70,6 +76,11 @@ def _doubt(same_data: bool, split: str) -> str | None:
         return (
             "the epoch that is kept was chosen by these images, so what is promised holds only "
             "nearly; data.split.calibration holds back images for this."
+        )
+    if split == "test":
+        return (
+            "what is promised is fitted on the test images, so these cannot measure it; "
+            "data.split.calibration holds back images for this."
         )
     return None
 

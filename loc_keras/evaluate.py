@@ -43,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--out",
         type=Path,
-        help="folder for figures, predictions and report; without it evaluation/SPLIT in the run",
+        help="folder for figures, predictions and report; without it evaluation/SPLIT in the run, "
+        "and for the picture of --compare this folder",
     )
     args = parser.parse_args(arguments)
     if args.compare and len(args.compare) < 2:

@@ -19,6 +19,7 @@ from loc_keras.evaluation.metrics_file import METRICS_FILE, write_metrics
 from loc_keras.evaluation.outcomes import Outcomes
 from loc_keras.evaluation.predictions_file import PREDICTIONS_FILE, write_predictions
 from loc_keras.evaluation.results import Evaluation
+from loc_keras.evaluation.scores import detection_scores
 from loc_keras.evaluation.trust_figures import TrustFigures
 from loc_keras.report.evaluation_choice import choose_suspects, suspect_words, wanted_pictures
 from loc_keras.report.evaluation_input import (
@@ -96,7 +97,8 @@ def write_evaluation(folder: Path, measured: Measured, facts: Sequence[tuple[str
     write_predictions(
         folder / PREDICTIONS_FILE, measured.outcomes, classes, names, paths, measured.trust
     )
-    write_coco(folder, measured.outcomes, classes, names)
+    scores = detection_scores(measured.outcomes, measured.trust)
+    write_coco(folder, measured.outcomes, classes, names, scores)
     write_text(folder / REPORT_FILE, evaluation_page(_page(measured, names, facts)))
 
 
