@@ -93,7 +93,7 @@ def write_evaluation(folder: Path, measured: Measured, facts: Sequence[tuple[str
     paths = _paths(measured.pictures)
     classes = measured.data.class_names
     # The figures first: a picture that cannot be drawn must not cost them.
-    write_metrics(folder / METRICS_FILE, measured.evaluation, measured.trust)
+    write_metrics(folder / METRICS_FILE, measured.evaluation, measured.trust, dict(facts))
     write_predictions(
         folder / PREDICTIONS_FILE, measured.outcomes, classes, names, paths, measured.trust
     )

@@ -46,9 +46,23 @@ def metrics_json(evaluation: Evaluation, trust: TrustFigures | None = None) -> d
     return {**found, "confusion": evaluation.confusion.tolist()}
 
 
-def write_metrics(path: Path, evaluation: Evaluation, trust: TrustFigures | None = None) -> None:
-    """Writes `metrics_json` as a file that is whole or absent; a row of the confusion is a line."""
+def write_metrics(
+    path: Path,
+    evaluation: Evaluation,
+    trust: TrustFigures | None = None,
+    about: Mapping[str, str] | None = None,
+) -> None:
+    """Writes `metrics_json` as a file that is whole or absent; a row of the confusion is a line.
+
+    Args:
+        path: The file.
+        evaluation: Of a split.
+        trust: What was stated about the answers.
+        about: What was measured, such as the run, for the key `about` at the top.
+    """
     content = metrics_json(evaluation, trust)
+    if about:
+        content = {"about": dict(about), **content}
     # Apart, since `indent` would give each cell a line: a million lines for a thousand classes.
     rows = ",\n".join(f"    {json.dumps(row)}" for row in content.pop("confusion"))
     rest = json.dumps(content, indent=2, allow_nan=False).removesuffix("\n}")

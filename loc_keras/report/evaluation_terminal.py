@@ -90,19 +90,23 @@ def trust_table(trust: TrustFigures) -> Table:
 
 def trust_rows(trust: TrustFigures) -> Iterable[tuple[str, str, str, str, str]]:
     """Cells of `trust_table`: name, asked, found, interval, mean size or what it was before."""
+    one_class = trust.probabilities.shape[1] == 1  # Of which nothing is to be told.
     for one in trust.guarantees:
+        if one_class and one.name == "label set":
+            continue
         found = f"{percent(one.kept.value)} %" if one.kept.images else MISSING
         asked = f"{100 * one.asked:g} %"
         yield _KEPT[one.name], asked, found, format_interval("acc50", one.kept), _size(one)
-    before, after = trust.ece
-    error = f"{percent(after)} %"
-    yield "calibration error, classes", "", error, "", f"before: {percent(before)} %"
-    for name, auroc in (
-        ("bad boxes told by p_iou50", trust.auroc_p_iou50),
-        ("  by the class probability", trust.auroc_confidence),
-    ):
+    if not one_class:
+        before, after = trust.ece
+        error = f"{percent(after)} %"
+        yield "calibration error, classes", "", error, "", f"before: {percent(before)} %"
+    ranks = {"bad boxes told by p_iou50": trust.auroc_p_iou50}
+    if not one_class:
+        ranks["  by the class probability"] = trust.auroc_confidence
+    for name, auroc in ranks.items():
         value, interval = _value("mean_iou", auroc), format_interval("mean_iou", auroc)
-        yield name, "", value, interval, "area under the ROC"
+        yield name, "", value, interval, "area under ROC"
 
 
 def _size(one: Guarantee) -> str:
