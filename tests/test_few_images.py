@@ -128,7 +128,7 @@ def test_one_class_trains_and_says_that_its_accuracy_is_none(raccoons, capsys):
 def test_one_class_is_exported_with_its_probability_of_one(raccoons):
     served = tf.saved_model.load(str(raccoons / "saved" / "few" / "1"))
     images = tf.zeros((2, 32, 32, 3))
-    answer = served.signatures["serving_default"](images=images)
+    answer = served.signatures["images"](images=images)
     assert answer["softmax"].numpy().tolist() == [[1.0], [1.0]]
     live = keras.saving.load_model(raccoons / "run" / "best.keras").predict(images, verbose=0)
     np.testing.assert_allclose(answer["bbox"], live["bbox"], atol=1e-5)

@@ -13,6 +13,8 @@ from tiny_bundle import WARMUP
 
 from loc_keras.serving.client import ServingClient
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def model_and_base():
