@@ -70,7 +70,7 @@ def _export(args: argparse.Namespace, console: Console) -> int:
         refuse_version(args.out if is_server else args.out / args.format, version)
     run = load_run(args.run, args.config, args.set)
     print_data(console, run.data, listed=False)
-    bundle = _bundle(run, console, quantized=args.quantize != "none")
+    bundle = _bundle(run, console, args.quantize)
     if is_server:
         written = export_saved_model(bundle, args.out, version)
     else:
@@ -87,7 +87,7 @@ def _export(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def _bundle(run: RunWithData, console: Console, *, quantized: bool) -> Bundle:
+def _bundle(run: RunWithData, console: Console, quantize: str) -> Bundle:
     file = run.folder / CARD_FILE
     card = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
     if card is None:
@@ -96,7 +96,7 @@ def _bundle(run: RunWithData, console: Console, *, quantized: bool) -> Bundle:
     trusted = trust_of(run)
     if trusted is None:
         return plain
-    if quantized:
+    if quantize != "none":
         print_note(
             console,
             "trust was fitted to the model's full precision, so the quantized one goes without.",

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 from served_files import GOOD
+from test_trust_file import seen_by
 
 import loc_keras
 from loc_keras.data.image_format import ImageFormat
@@ -14,6 +15,10 @@ from loc_keras.models import assembly
 from loc_keras.serving import converters, portable
 from loc_keras.serving.bundle import Bundle
 from loc_keras.serving.portable_answers import runner
+from loc_keras.serving.signatures import pixel_function
+from loc_keras.trust.fit import TrustOptions, fit_statements
+from loc_keras.trust.statements import STATED
+from loc_keras.trust.trusted_model import trusted_model
 
 KINDS = {
     "litert": ["ai_edge_litert"],
@@ -67,7 +72,32 @@ def test_files_answer_like_the_model(bundle, tmp_path, kind, quantize):
             np.testing.assert_allclose(value, live[name], atol=limit)
 
 
-@pytest.mark.parametrize("quantize", ["none", "float16"])
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_trust_is_converted_too(bundle, tmp_path, kind):
+    for module in KINDS[kind]:
+        pytest.importorskip(module)
+    statements = fit_statements(
+        seen_by(np.random.default_rng(0)), TrustOptions(coverage=0.8), "abc"
+    )
+    model = trusted_model(bundle.localizer, statements)
+    images = np.random.default_rng(1).integers(0, 256, (6, 32, 32, 3)).astype(np.float32)
+    path = converters.convert(
+        pixel_function(model, bundle.form), _folder(tmp_path), kind, "none", None
+    )
+    found, live = runner(kind, str(path))(images), model(images, training=False)
+    assert set(found) == set(live) == {"softmax", "bbox", *STATED}
+    for name, value in live.items():
+        np.testing.assert_allclose(
+            np.asarray(found[name], float), np.asarray(value, float), atol=1e-3
+        )
+
+
+def _folder(tmp_path):
+    (tmp_path / "model").mkdir()
+    return tmp_path / "model"
+
+
+@pytest.mark.parametrize("quantize", ["none"])
 def test_a_file_that_differs_is_refused(bundle, tmp_path, quantize):
     pytest.importorskip("ai_edge_litert")
     base = tmp_path / "name"

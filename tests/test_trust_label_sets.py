@@ -21,6 +21,7 @@ from loc_keras.trust.label_sets import (
     label_sets,
     true_scores,
 )
+from loc_keras.trust.most_probable import most_probable
 
 ORACLE = json.loads((Path(__file__).parent / "data" / "conformal_oracle.json").read_text())
 modest = settings(max_examples=25, deadline=None, derandomize=True)
@@ -165,3 +166,16 @@ def test_sums_of_another_machine_keep_the_promise() -> None:
 def test_too_few_images() -> None:
     with pytest.raises(TrustError, match="needs 19 calibration images or more, but there are 10"):
         fit_label_sets(np.full((10, 2), 0.5), np.zeros(10, int), 0.95)
+
+
+@given(
+    rows=st.lists(
+        st.lists(st.sampled_from([0.0, 0.1, 0.3, 0.3000001, 1.0]), min_size=4, max_size=4),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_most_probable_is_numpys_argmax(rows):
+    # NumPy, too, takes the first of equals.
+    values = np.array(rows, np.float32)
+    np.testing.assert_array_equal(most_probable(values), values.argmax(axis=1))

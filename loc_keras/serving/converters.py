@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import warnings
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +25,17 @@ _PACKAGES = {
     OPENVINO: {"openvino": "openvino"},
 }
 _OPSET = 18
+_KEPT_EXACT = (
+    *("ABS", "ADD", "BATCH_MATMUL", "CONCATENATION", "DIV", "EXP", "EXPAND_DIMS"),
+    *("FULLY_CONNECTED", "GATHER", "GATHER_ND", "HARD_SWISH", "LOGISTIC", "LOG", "MAXIMUM"),
+    *("MAX_POOL_2D", "AVERAGE_POOL_2D", "MEAN", "MINIMUM", "MUL", "PACK", "PAD", "PADV2", "POW"),
+    *("REDUCE_MAX", "REDUCE_PROD", "RELU", "RELU6", "RESHAPE", "RSQRT", "SELECT", "SELECT_V2"),
+    *("SHAPE", "SLICE", "SOFTMAX", "SPLIT", "SQRT", "SQUARED_DIFFERENCE", "SQUEEZE"),
+    *("STRIDED_SLICE", "SUB", "SUM", "TRANSPOSE", "UNPACK"),
+)
+"""Operations of LiteRT that stay in floats under int8. Convolutions are nearly all of the work; the
+arithmetic of boxes in eight bits took the box accuracy at IoU .9 from .996 to .756 on digits."""
+
 _INPUT = "images"
 
 
@@ -92,8 +104,24 @@ def _write_litert(call: Any, path: Path, quantize: str, calibration: np.ndarray 
     if quantize == "float16":
         converter.target_spec.supported_types = [tf.float16]
     if quantize == "int8":
-        converter.representative_dataset = lambda: ([one] for one in _single(calibration))
-    path.write_bytes(converter.convert())
+        path.write_bytes(_quantized_litert(converter, calibration))
+    else:
+        path.write_bytes(converter.convert())
+
+
+def _quantized_litert(converter: Any, calibration: np.ndarray | None) -> bytes:
+    """Eight bits for the convolutions alone: `_KEPT_EXACT` says why."""
+
+    def images() -> list[list[np.ndarray]]:
+        return [[one] for one in _single(calibration)]
+
+    converter.representative_dataset = images
+    options = tf.lite.experimental.QuantizationDebugOptions(denylisted_ops=list(_KEPT_EXACT))
+    # The one public way to choose what is quantized; nothing is debugged.
+    debugger = tf.lite.experimental.QuantizationDebugger(
+        converter=converter, debug_dataset=images, debug_options=options
+    )
+    return bytes(debugger.get_nondebug_quantized_model())
 
 
 def _write_onnx(call: Any, path: Path, quantize: str, calibration: np.ndarray | None) -> None:
@@ -136,7 +164,7 @@ def _quantize_onnx(path: Path, calibration: np.ndarray | None) -> None:
 
     plain = path.with_name("plain.onnx")
     path.rename(plain)
-    # Convolutions are nearly all of the work; the arithmetic of boxes stays exact.
+    # As for LiteRT, the arithmetic of boxes stays exact.
     quantization.quantize_static(
         str(plain),
         str(path),
@@ -186,5 +214,15 @@ def _rename(graph: Any, names: dict[str, str]) -> None:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keeps converters from printing pages about their work."""
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        yield
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel("ERROR")
+    try:
+        with (
+            warnings.catch_warnings(action="ignore"),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            yield
+    finally:
+        logger.setLevel(level)

@@ -26,6 +26,7 @@ from keras import ops
 from loc_keras.boxes import Tensor
 from loc_keras.trust.checks import class_answers
 from loc_keras.trust.conformal_quantile import conformal_quantile
+from loc_keras.trust.most_probable import most_probable
 
 PENALTY, K_REG = 0.01, 1
 
@@ -92,7 +93,7 @@ def label_sets(probabilities: Tensor, fitted: LabelSets) -> Tensor:
     """
     probabilities = ops.cast(probabilities, "float32")
     index = ops.arange(probabilities.shape[-1], dtype="int32")
-    top = ops.cast(ops.argmax(probabilities, axis=-1), "int32")
+    top = most_probable(probabilities)
     is_top = ops.equal(index, ops.expand_dims(top, axis=-1))
     scores = label_scores(probabilities, fitted.penalty, fitted.k_reg)
     return ops.logical_or(scores <= fitted.threshold, is_top)

@@ -6,6 +6,7 @@ from typing import Any
 from keras import ops
 
 from loc_keras.boxes import area, iou
+from loc_keras.trust.most_probable import most_probable
 
 Tensor = Any  # A Keras tensor; Keras has no public static type for it.
 
@@ -47,7 +48,7 @@ def box_signals(outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         found["chance50"] = _log_odds(outputs["chance50"])
     if "bbox_mirrored" in outputs:
         found["mirrored_iou"] = _log_odds(iou(outputs["bbox"], outputs["bbox_mirrored"]))
-        top = ops.argmax(outputs["softmax"], axis=-1)
+        top = most_probable(outputs["softmax"])
         there = ops.take_along_axis(
             ops.convert_to_tensor(outputs["softmax_mirrored"]), top[:, None], axis=-1
         )[:, 0]
@@ -62,7 +63,7 @@ def class_log_odds(probabilities: Tensor) -> Tensor:
     """
     values = ops.convert_to_tensor(probabilities)
     index = ops.arange(values.shape[-1], dtype="int32")
-    top = ops.expand_dims(ops.cast(ops.argmax(values, axis=-1), "int32"), -1)
+    top = ops.expand_dims(most_probable(values), -1)
     rest = ops.sum(ops.where(ops.equal(index, top), ops.zeros_like(values), values), axis=-1)
     return ops.log(ops.maximum(ops.max(values, axis=-1), 1e-7)) - ops.log(ops.maximum(rest, 1e-7))
 

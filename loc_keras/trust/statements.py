@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from keras import ops
 from pydantic import Field
 
 from loc_keras.trust.box_confidence import BoxConfidence, apply_box_confidence
@@ -16,6 +15,7 @@ from loc_keras.trust.conformal_boxes import (
     scales_of,
 )
 from loc_keras.trust.label_sets import LabelSets, label_sets
+from loc_keras.trust.most_probable import most_probable
 from loc_keras.trust.signals import box_signals
 from loc_keras.trust.temperature import apply_temperature
 
@@ -62,7 +62,7 @@ def stated(outputs: Mapping[str, Tensor], said: Statements) -> dict[str, Tensor]
     """
     softmax, bbox = outputs["softmax"], outputs["bbox"]
     scales = scales_of(bbox, said.boxes.scaling, outputs.get("spread"))
-    predicted = ops.argmax(softmax, axis=-1)
+    predicted = most_probable(softmax)
     return {
         "softmax_calibrated": apply_temperature(softmax, said.temperature),
         "p_iou50": apply_box_confidence(box_signals(outputs), said.box_confidence),
