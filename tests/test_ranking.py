@@ -127,5 +127,5 @@ def test_draws_follow_the_seed_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = auroc_estimate(scores, good)
     assert whole == auroc_estimate(scores, good)
     assert whole != auroc_estimate(scores, good, seed=1)
-    monkeypatch.setattr("loc_keras.evaluation.ranking._CELLS", 1000)
+    monkeypatch.setattr("loc_keras.evaluation.bootstrap._CHUNK", 1000)
     assert whole == auroc_estimate(scores, good)

@@ -101,6 +101,7 @@ def trust_json(trust: TrustFigures) -> dict[str, Any]:
         "box_bins": _bins(trust.box_bins),
         "auroc_p_iou50": _estimate(trust.auroc_p_iou50),
         "auroc_confidence": _estimate(trust.auroc_confidence),
+        **({"auroc_gain": _estimate(trust.auroc_gain)} if trust.auroc_gain else {}),
         "guarantees": [
             {
                 "name": one.name,

@@ -7,17 +7,15 @@ so what makes one draw easier makes it easier for both. Draws with answers of on
 such area and are left out.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 
+from loc_keras.evaluation.bootstrap import Bootstrap
 from loc_keras.evaluation.results import Estimate
 
 LEVEL, RESAMPLES, SEED = 0.95, 2000, 0
-
-# Draws are made a few at a time: as (draws, images) all at once they would fill the memory.
-_CELLS = 4_000_000
 
 
 def auroc(scores: npt.ArrayLike, good: npt.ArrayLike) -> float:
@@ -30,7 +28,7 @@ def auroc(scores: npt.ArrayLike, good: npt.ArrayLike) -> float:
     Returns:
         In [0, 1]; .5 is chance, NaN where all answers are good, or all bad.
     """
-    counts = np.ones((1, np.asarray(good).size))
+    counts = np.ones((1, np.asarray(good).size), np.int64)
     return float(_areas(np.asarray(scores, np.float64), np.asarray(good, bool), counts)[0])
 
 
@@ -55,8 +53,10 @@ def auroc_estimate(
         All NaN where all answers are good, or all bad.
     """
     values, is_good = np.asarray(scores, np.float64), np.asarray(good, bool)
-    draws = [_areas(values, is_good, counts) for counts in _draws(is_good.size, resamples, seed)]
-    return _estimate(auroc(values, is_good), np.concatenate(draws), level, is_good.size)
+    value = auroc(values, is_good)
+    return _estimate(
+        value, lambda counts: _areas(values, is_good, counts), is_good, level, resamples, seed
+    )
 
 
 def auroc_difference(
@@ -84,30 +84,21 @@ def auroc_difference(
     """
     is_good = np.asarray(good, bool)
     one, two = np.asarray(scores, np.float64), np.asarray(others, np.float64)
-    draws = [
-        _areas(one, is_good, counts) - _areas(two, is_good, counts)
-        for counts in _draws(is_good.size, resamples, seed)
-    ]
     value = auroc(one, is_good) - auroc(two, is_good)
-    return _estimate(value, np.concatenate(draws), level, is_good.size)
-
-
-def _draws(images: int, resamples: int, seed: int) -> Iterator[npt.NDArray[np.float64]]:
-    """How often each image is in each draw, in portions (some draws, N)."""
-    rng = np.random.default_rng(seed)
-    most = max(1, _CELLS // max(1, images))
-    for start in range(0, resamples, most):
-        draws = min(most, resamples - start)
-        places = rng.integers(max(1, images), size=(draws, images))
-        places += images * np.arange(draws)[:, None]
-        counts = np.bincount(places.ravel(), minlength=draws * images)
-        yield counts.reshape(draws, images).astype(np.float64)
+    return _estimate(
+        value,
+        lambda counts: _areas(one, is_good, counts) - _areas(two, is_good, counts),
+        is_good,
+        level,
+        resamples,
+        seed,
+    )
 
 
 def _areas(
     scores: npt.NDArray[np.float64],
     good: npt.NDArray[np.bool_],
-    counts: npt.NDArray[np.float64],
+    counts: npt.NDArray[np.integer],
 ) -> npt.NDArray[np.float64]:
     """Area of each draw, (draws,), NaN where it holds one kind alone; counts (draws, N)."""
     if not good.any() or good.all():
@@ -124,9 +115,21 @@ def _areas(
         return (goods * beaten).sum(axis=1) / pairs
 
 
-def _estimate(value: float, draws: npt.NDArray[np.float64], level: float, images: int) -> Estimate:
+def _estimate(
+    value: float,
+    areas: Callable[[npt.NDArray[np.integer]], npt.NDArray[np.float64]],
+    good: npt.NDArray[np.bool_],
+    level: float,
+    resamples: int,
+    seed: int,
+) -> Estimate:
+    """A value with the interval of `areas`, which gives (draws,) of counts (draws, N)."""
+    if np.isnan(value):
+        return Estimate(value, float("nan"), float("nan"), good.size)
+    bootstrap = Bootstrap(level, resamples, seed)
+    draws = bootstrap.resample(lambda counts: areas(counts)[:, None], good.size)[:, 0]
     draws = draws[~np.isnan(draws)]
-    if np.isnan(value) or not draws.size:
-        return Estimate(value, float("nan"), float("nan"), images)
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    return Estimate(value, float(low), float(high), images)
+    if not draws.size:
+        return Estimate(value, float("nan"), float("nan"), good.size)
+    low, high = bootstrap.interval(draws[:, None])
+    return Estimate(value, float(low[0]), float(high[0]), good.size)

@@ -90,6 +90,8 @@ class TrustFigures:
         outer_px: Outer boxes in px of the pictures, float64 (N, 4).
         inner_px: Inner boxes, likewise; all zero where empty.
         label_sets: bool (N, K).
+        auroc_gain: `auroc_p_iou50` minus `auroc_confidence`, on the same draws; None where it was
+            not measured.
     """
 
     temperature: float
@@ -106,3 +108,4 @@ class TrustFigures:
     outer_px: npt.NDArray[np.float64]
     inner_px: npt.NDArray[np.float64]
     label_sets: npt.NDArray[np.bool_]
+    auroc_gain: Estimate | None = None

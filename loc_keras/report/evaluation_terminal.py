@@ -104,6 +104,8 @@ def trust_rows(trust: TrustFigures) -> Iterable[tuple[str, str, str, str, str]]:
     ranks = {"bad boxes told by p_iou50": trust.auroc_p_iou50}
     if not one_class:
         ranks["  by the class probability"] = trust.auroc_confidence
+        if trust.auroc_gain is not None:
+            ranks["  gain of p_iou50 over it"] = trust.auroc_gain
     for name, auroc in ranks.items():
         value, interval = _value("mean_iou", auroc), format_interval("mean_iou", auroc)
         yield name, "", value, interval, "area under ROC"

@@ -20,7 +20,6 @@ promise needs them to be like the pool.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +27,7 @@ from keras import ops
 from scipy.stats import betabinom
 
 from loc_keras.errors import TrustError
+from loc_keras.trust.box_relations import areas, within
 from loc_keras.trust.checks import box_answers, class_answers
 from loc_keras.trust.conformal_boxes import (
     SCALINGS,
@@ -247,15 +247,15 @@ def _over_portions(
 
 def _outer(true: Floats, pred: Floats, scales: Floats, margin: Floats) -> Floats:
     boxes = ops.convert_to_numpy(outer_boxes(pred, scales, margin))
-    kept = _within(true, boxes).mean(axis=1)
-    return np.stack([kept, _areas(boxes).mean(axis=1), np.zeros_like(kept)])
+    kept = within(true, boxes).mean(axis=1)
+    return np.stack([kept, areas(boxes).mean(axis=1), np.zeros_like(kept)])
 
 
 def _inner(true: Floats, pred: Floats, scales: Floats, margin: Floats) -> Floats:
     boxes = ops.convert_to_numpy(inner_boxes(pred, scales, margin))
     empty = ops.convert_to_numpy(is_empty(boxes))
-    kept = (_within(boxes, true) | empty).mean(axis=1)
-    return np.stack([kept, _areas(boxes).mean(axis=1), empty.mean(axis=1)])
+    kept = (within(boxes, true) | empty).mean(axis=1)
+    return np.stack([kept, areas(boxes).mean(axis=1), empty.mean(axis=1)])
 
 
 def _label_measure(
@@ -276,13 +276,3 @@ def _label_measure(
         return np.stack([kept, sizes, np.zeros_like(kept)])
 
     return of_all
-
-
-def _within(inner: npt.NDArray[np.floating], outer: npt.NDArray[np.floating]) -> Any:
-    """Whether one box lies in the other: (..., 4) each -> bool (...)."""
-    low, high = inner[..., :2] >= outer[..., :2], inner[..., 2:] <= outer[..., 2:]
-    return low.all(axis=-1) & high.all(axis=-1)
-
-
-def _areas(boxes: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
-    return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])

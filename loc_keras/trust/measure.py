@@ -8,13 +8,14 @@ from keras import ops
 from scipy.stats import betabinom
 
 from loc_keras.evaluation.bootstrap import Bootstrap
-from loc_keras.evaluation.ranking import auroc_estimate
+from loc_keras.evaluation.ranking import auroc_difference, auroc_estimate
 from loc_keras.evaluation.reliability import (
     expected_calibration_error,
     negative_log_likelihood,
     reliability_bins,
 )
 from loc_keras.evaluation.trust_figures import Guarantee, TrustFigures
+from loc_keras.trust.box_relations import areas, within
 from loc_keras.trust.conformal_boxes import is_empty
 from loc_keras.trust.conformal_quantile import conformal_rank
 from loc_keras.trust.fit import good_boxes
@@ -54,8 +55,8 @@ def trust_figures(
     inner_px = np.where(empty[:, None], 0.0, to_px(said["box_inner"]))
     outer_px = to_px(said["box_outer"])
     # The whole of the model's image, cut to the picture: bars of a letterbox are none of it.
-    whole = _areas(to_px(np.tile(np.array([[0.0, 0.0, 1.0, 1.0]]), (len(seen), 1))))
-    shares = {"outer": _areas(outer_px) / whole, "inner": _areas(inner_px) / whole}
+    whole = areas(to_px(np.tile(np.array([[0.0, 0.0, 1.0, 1.0]]), (len(seen), 1))))
+    shares = {"outer": areas(outer_px) / whole, "inner": areas(inner_px) / whole}
     return TrustFigures(
         temperature=trust.statements.temperature,
         ece=(
@@ -73,6 +74,7 @@ def trust_figures(
         box_bins=reliability_bins(said["p_iou50"][shown], good, BINS),
         auroc_p_iou50=auroc_estimate(said["p_iou50"][shown], good),
         auroc_confidence=auroc_estimate(confidences[0][shown], good),
+        auroc_gain=auroc_difference(said["p_iou50"][shown], confidences[0][shown], good),
         guarantees=_guarantees(said, seen, trust, bootstrap, shares),
         shift=measure_shift(trust.shift, seen),
         probabilities=after,
@@ -146,14 +148,3 @@ def chance_of_less(kept: npt.NDArray[np.bool_], coverage: float, calibration_ima
     rank = conformal_rank(calibration_images, coverage)
     luck = betabinom(len(kept), rank, calibration_images + 1 - rank)
     return float(luck.cdf(int(kept.sum()))) if len(kept) else 1.0
-
-
-def _areas(boxes: Boxes) -> npt.NDArray[np.float64]:
-    boxes = boxes.astype(np.float64)
-    return np.asarray((boxes[:, 2:] - boxes[:, :2]).clip(0).prod(axis=1))
-
-
-def within(boxes: Boxes, others: Boxes) -> npt.NDArray[np.bool_]:
-    """Whether each box lies inside the other one, (N, 4) each to bool (N,)."""
-    low = (boxes[:, :2] >= others[:, :2]).all(axis=1)
-    return np.asarray(low & (boxes[:, 2:] <= others[:, 2:]).all(axis=1))
