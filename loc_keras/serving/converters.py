@@ -52,7 +52,7 @@ def refuse_format(kind: str, quantize: str) -> None:
     if kind == OPENVINO and quantize == "int8":
         raise ExportError(
             "int8 is not written for OpenVINO, whose quantizer (NNCF) fails on this network; give "
-            "--format onnx --quantize int8, which OpenVINO reads, or --quantize float16."
+            "--format onnx --quantize int8, or --quantize float16."
         )
     missing = [
         package for module, package in _PACKAGES.get(kind, {}).items() if find_spec(module) is None
