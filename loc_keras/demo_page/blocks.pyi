@@ -1,0 +1,122 @@
+"""The page itself, made of Gradio's parts. Import it only where Gradio is installed."""
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from loc_keras.demo_page.limits import Limits
+from loc_keras.demo_page.submission import NOTHING_SENT, answer
+from loc_keras.demo_page.uploads import is_within
+from loc_keras.demo_page.view import shown
+from loc_keras.localizer import Localizer
+from loc_keras.report.page_html import safe
+
+# Fonts of the machine: Gradio's usual ones would be asked of another host.
+_FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
+_MONO = ["ui-monospace", "Consolas", "monospace"]
+
+_OLD_SECONDS = 600
+
+from gradio.events import Dependency
+
+class ImageFile(gr.Image):
+    """The field for an image, which hands on the very file that was sent.
+
+    Gradio's own opens the file and may write it anew, so the pixels would not be those of training
+    and a broken file would raise where nothing can be said about it.
+    """
+
+    is_template = True  # It looks like its parent.
+
+    def preprocess(self, payload: Any) -> Path | None:
+        """Gives the file."""
+        return None if payload is None or payload.path is None else Path(payload.path)
+
+    async def async_move_resource_to_block_cache(self, url_or_file_path: Any) -> Any:
+        """Takes files that were uploaded alone.
+
+        A request may name any path or address, which Gradio would copy, respectively fetch.
+        """
+        folder = Path(self.GRADIO_CACHE)
+        if url_or_file_path is not None and not is_within(str(url_or_file_path), folder):
+            raise gr.Error("Only an image that was sent here is looked at.", print_exception=False)
+        return await super().async_move_resource_to_block_cache(url_or_file_path)
+    from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
+    from gradio.blocks import Block
+
+    if TYPE_CHECKING:
+        from gradio.components import Timer
+        from gradio.components.base import Component
+
+def build_page(localizer: Localizer, limits: Limits, top_k: int) -> Any:
+    """The page about a model, as Gradio's `Blocks`.
+
+    Args:
+        localizer: The model.
+        limits: How much is taken.
+        top_k: How many classes are told.
+    """
+
+    def look(file: Path | None) -> str:
+        return shown(answer(localizer, file, limits.file_bytes, top_k))
+
+    with gr.Blocks(
+        title="loc_keras", analytics_enabled=False, delete_cache=(60, _OLD_SECONDS)
+    ) as page:
+        gr.HTML(head(localizer), elem_classes="demo-head")
+        with gr.Row(equal_height=False):
+            sent = ImageFile(
+                type="filepath",
+                image_mode=None,
+                sources=["upload", "webcam", "clipboard"],
+                webcam_options=gr.WebcamOptions(mirror=False),
+                buttons=[],
+                label="Image",
+                height=420,
+                min_width=280,
+                elem_id="demo-image",
+            )
+            told = gr.HTML(shown(NOTHING_SENT), elem_id="demo-told", min_height=120)
+        # One at a time: an answer takes all cores, and a large photograph much memory.
+        sent.change(
+            look, sent, told, api_visibility="private", concurrency_limit=1, show_progress="minimal"
+        )
+    page.queue(max_size=limits.waiting, api_open=False)
+    return page
+
+def served(page: Any, limits: Limits) -> Any:
+    """The page as an ASGI application."""
+    from fastapi import FastAPI
+
+    outside = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app = gr.mount_gradio_app(
+        outside,
+        page,
+        path="/",
+        theme=gr.themes.Default(font=_FONTS, font_mono=_MONO),
+        css=_css(),
+        max_file_size=limits.file_bytes,
+        show_error=False,
+        footer_links=[],
+        run_history=False,
+        enable_monitoring=False,
+        ssr_mode=False,
+        mcp_server=False,
+        pwa=False,
+        app_kwargs={"docs_url": None, "redoc_url": None, "openapi_url": None},
+    )
+    page.has_launched = True  # Else Gradio takes any file of the machine for one of the page's own.
+    return app
+
+def head(localizer: Localizer) -> str:
+    """HTML above the page: which model answers, and about what."""
+    names = localizer.class_names
+    shown_names = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if names[12:] else "")
+    model = localizer.path.parent.name if localizer.path.is_file() else localizer.path.name
+    return f"<h1>{safe(model)}</h1><p>One object an image: {safe(shown_names)}</p>"
+
+def _css() -> str:
+    from loc_keras.demo_page.style import CSS
+
+    return CSS
