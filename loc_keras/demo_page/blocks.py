@@ -17,30 +17,8 @@ _FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
 _MONO = ["ui-monospace", "Consolas", "monospace"]
 
 _OLD_SECONDS = 600
-
-
-class ImageFile(gr.Image):
-    """The field for an image, which hands on the very file that was sent.
-
-    Gradio's own opens the file and may write it anew, so the pixels would not be those of training
-    and a broken file would raise where nothing can be said about it.
-    """
-
-    is_template = True  # It looks like its parent.
-
-    def preprocess(self, payload: Any) -> Path | None:
-        """Gives the file."""
-        return None if payload is None or payload.path is None else Path(payload.path)
-
-    async def async_move_resource_to_block_cache(self, url_or_file_path: Any) -> Any:
-        """Takes files that were uploaded alone.
-
-        A request may name any path or address, which Gradio would copy, respectively fetch.
-        """
-        folder = Path(self.GRADIO_CACHE)
-        if url_or_file_path is not None and not is_within(str(url_or_file_path), folder):
-            raise gr.Error("Only an image that was sent here is looked at.", print_exception=False)
-        return await super().async_move_resource_to_block_cache(url_or_file_path)
+_LEAST_WIDTH = 320
+"""Px of a column; on a phone the two stand one below the other."""
 
 
 def build_page(localizer: Localizer, limits: Limits, top_k: int) -> Any:
@@ -58,26 +36,51 @@ def build_page(localizer: Localizer, limits: Limits, top_k: int) -> Any:
     with gr.Blocks(
         title="loc_keras", analytics_enabled=False, delete_cache=(60, _OLD_SECONDS)
     ) as page:
-        gr.HTML(head(localizer), elem_classes="demo-head")
+        gr.HTML(head(localizer), elem_classes="demo-head", apply_default_css=False)
         with gr.Row(equal_height=False):
-            sent = ImageFile(
-                type="filepath",
-                image_mode=None,
-                sources=["upload", "webcam", "clipboard"],
-                webcam_options=gr.WebcamOptions(mirror=False),
-                buttons=[],
-                label="Image",
-                height=420,
-                min_width=280,
-                elem_id="demo-image",
-            )
-            told = gr.HTML(shown(NOTHING_SENT), elem_id="demo-told", min_height=120)
+            with gr.Column(min_width=_LEAST_WIDTH):
+                sent = image_field()
+            with gr.Column(min_width=_LEAST_WIDTH):
+                told = gr.HTML(shown(NOTHING_SENT), elem_id="demo-told", apply_default_css=False)
         # One at a time: an answer takes all cores, and a large photograph much memory.
         sent.change(
             look, sent, told, api_visibility="private", concurrency_limit=1, show_progress="minimal"
         )
     page.queue(max_size=limits.waiting, api_open=False)
     return page
+
+
+def image_field() -> Any:
+    """The field for an image, which hands on the very file that was sent.
+
+    Gradio's own opens the file and may write it anew, so the pixels would not be those of training
+    and a broken file would raise where nothing can be said about it. A request may also name any
+    path or address, which Gradio would copy, respectively fetch. The two methods are replaced in
+    the object, since beside a module with a class of its own Gradio writes a file.
+    """
+    field = gr.Image(
+        type="filepath",
+        image_mode=None,
+        sources=["upload", "webcam", "clipboard"],
+        webcam_options=gr.WebcamOptions(mirror=False),
+        buttons=[],
+        label="Image",
+        height=360,
+        elem_id="demo-image",
+    )
+    folder, move = Path(field.GRADIO_CACHE), field.async_move_resource_to_block_cache
+
+    def file_of(payload: Any) -> Path | None:
+        return None if payload is None or payload.path is None else Path(payload.path)
+
+    async def moved(path: Any) -> Any:
+        if path is not None and not is_within(str(path), folder):
+            raise gr.Error("Only an image that was sent here is looked at.", print_exception=False)
+        return await move(path)
+
+    field.preprocess = file_of
+    field.async_move_resource_to_block_cache = moved
+    return field
 
 
 def served(page: Any, limits: Limits) -> Any:

@@ -53,8 +53,8 @@ def box_rows(found: Localization) -> list[tuple[str, str, Box]]:
     """Boxes that there are: how each is drawn, what it is, and its corners in px."""
     rows = (
         ("box", "box", found.box),
-        ("outer", "holds the object", found.box_outer),
-        ("inner", "lies within it", found.box_inner),
+        ("outer", "outer, holds the object", found.box_outer),
+        ("inner", "inner, lies within it", found.box_inner),
     )
     return [(kind, name, box) for kind, name, box in rows if box is not None]
 
