@@ -15,7 +15,7 @@ from loc_keras.command_line import run_command
 from loc_keras.data.image_header import without_image_warnings
 from loc_keras.demo_page.guard import Guard
 from loc_keras.demo_page.limits import MEGABYTE, Limits
-from loc_keras.demo_page.serve import address_of, listen, serve
+from loc_keras.demo_page.serve import address_of, listen, server_of
 from loc_keras.demo_page.submission import warm
 from loc_keras.demo_page.uploads import keep_newest, uploads_folder
 from loc_keras.errors import DemoError
@@ -70,7 +70,8 @@ def _show(args: argparse.Namespace) -> int:
 
         page = served(build_page(localizer, limits, args.top_k), limits)
         print(f"{address_of(taken)} shows {args.model}; Ctrl-C ends it.", flush=True)
-        serve(Guard(page, limits, partial(keep_newest, folder, limits.kept)), taken)
+        guard = Guard(page, limits, partial(keep_newest, folder, limits.kept))
+        server_of(guard).run(sockets=[taken])
     return 0
 
 

@@ -7,7 +7,7 @@ guards, so that a route that the server's package brings along is closed until i
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from loc_keras.demo_page.limits import Limits
+from loc_keras.demo_page.limits import MEGABYTE, Limits
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -92,7 +92,7 @@ def refused(method: str, path: str, length: int | None, limits: Limits) -> tuple
         return 411, "A request must say how long it is."
     most = limits.upload_bytes if path == UPLOAD else limits.question_bytes
     if length > most:
-        return 413, f"At most {limits.file_bytes / 1e6:g} MB are taken."
+        return 413, f"At most {limits.file_bytes / MEGABYTE:g} MB are taken."
     return None
 
 

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-MEGABYTE = 1_000_000
+MEGABYTE = 2**20
+"""Bytes of what the page and the browser call MB."""
 
 _ENVELOPE = 65_536
 _QUESTION = 65_536

@@ -55,11 +55,10 @@ def address_of(taken: socket.socket) -> str:
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
-def serve(app: Any, taken: socket.socket) -> None:
-    """Serves an ASGI application until it is interrupted.
+def server_of(app: Any) -> Any:
+    """A server for an ASGI application; its `run(sockets=[...])` serves until it is interrupted.
 
-    Raises:
-        KeyboardInterrupt: At its end, after a short wait for requests on their way.
+    On Ctrl-C it waits shortly for requests on their way, then raises `KeyboardInterrupt`.
     """
     import uvicorn
 
@@ -71,7 +70,7 @@ def serve(app: Any, taken: socket.socket) -> None:
         ws="none",
         timeout_graceful_shutdown=_PATIENCE_SECONDS,
     )
-    uvicorn.Server(config).run(sockets=[taken])
+    return uvicorn.Server(config)
 
 
 def _why(error: OSError) -> str:

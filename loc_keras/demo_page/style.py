@@ -3,7 +3,8 @@
 from loc_keras.report.style import BLUE, PREDICTION, WRONG
 
 CSS = f"""
-.gradio-container {{ max-width: 1180px !important; margin: 0 auto !important; }}
+.gradio-container {{ width: 100% !important; max-width: 1180px !important;
+  margin: 0 auto !important; }}
 footer {{ display: none !important; }}
 .demo-head h1 {{ font-size: 22px; font-weight: 600; margin: 0; overflow-wrap: anywhere; }}
 .demo-head p {{ margin: 2px 0 0; opacity: 0.7; overflow-wrap: anywhere; }}

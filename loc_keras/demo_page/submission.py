@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from loc_keras.demo_page.limits import MEGABYTE
 from loc_keras.errors import ImageError
 from loc_keras.localizer import Localization, Localizer
 from loc_keras.report.embedded import encoded
@@ -83,7 +84,7 @@ def warm(localizer: Localizer, top_k: int) -> None:
 
 def too_many_bytes(size: int, most: int) -> str:
     """What is told of a file that is too large, as the end of a sentence that starts with it."""
-    return f"has {size / 1e6:,.1f} MB; at most {most / 1e6:g} MB are taken"
+    return f"has {size / MEGABYTE:,.1f} MB; at most {most / MEGABYTE:g} MB are taken"
 
 
 def _png(picture: Image.Image) -> bytes:
