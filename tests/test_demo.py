@@ -218,6 +218,8 @@ LIMITS = Limits(file_bytes=MEGABYTE, uploads=2)
         ("GET", "/gradio_api/info", None, 404),
         ("GET", "/docs", None, 404),
         ("GET", "/gradio_api/proxy=https://example.org", None, 404),
+        ("GET", "/gradio_api/file=/tmp/x/photo.jpg", None, None),
+        ("GET", "/gradio_api/file=http://example.org/a.png", None, 404),
         ("POST", UPLOAD, MEGABYTE + 1000, None),
         ("POST", UPLOAD, 2 * MEGABYTE, 413),
         ("POST", UPLOAD, None, 411),

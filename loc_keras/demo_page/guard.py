@@ -85,7 +85,9 @@ def refused(method: str, path: str, length: int | None, limits: Limits) -> tuple
     """
     if method in ("GET", "HEAD"):
         known = path in _GET or path.startswith(_GET_BELOW)
-        return None if known and ".." not in path else (404, "There is no such page.")
+        # Of a file at another host, the server would look that host up before it refuses.
+        odd = ".." in path or "://" in path
+        return None if known and not odd else (404, "There is no such page.")
     if method != "POST" or path not in _POST:
         return 404, "There is no such page."
     if length is None:  # A server cuts a body at its declared length; without one it has no end.
