@@ -43,6 +43,10 @@ class TrustError(LocKerasError):
     """Calibration images are too few, or cannot bear the statement that was asked for."""
 
 
+class DemoError(LocKerasError):
+    """The page to try a model on cannot be shown."""
+
+
 class ServingError(LocKerasError):
     """A model server could not be asked, refused a request, or gave an answer of no use."""
 

@@ -8,7 +8,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,10 +31,13 @@ def found_browser() -> tuple[str, str] | None:
 class Browser:
     """One session; everything that a page asks for or complains about is kept."""
 
-    def __init__(self, address: str, browser: str, profile: Path) -> None:
+    def __init__(
+        self, address: str, browser: str, profile: Path, more_flags: Sequence[str] = ()
+    ) -> None:
         flags = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
                  "--hide-scrollbars", "--no-first-run", "--disable-background-networking",
-                 "--disable-component-update", f"--user-data-dir={profile}")  # fmt: skip
+                 "--disable-component-update", f"--user-data-dir={profile}",
+                 *more_flags)  # fmt: skip
         wanted = {
             "browserName": "chrome",
             "goog:chromeOptions": {"binary": browser, "args": flags},
@@ -45,18 +48,39 @@ class Browser:
         self._session = f"/session/{answer['sessionId']}"
         self._call("POST", f"{self._session}/url", {"url": "about:blank"})
 
-    def open(self, page: Path, width: int, height: int = 900, media: str = "") -> None:
-        """Shows a file on a screen of some px, or as it is printed (`media="print"`)."""
+    def open(self, page: Path | str, width: int, height: int = 900, media: str = "") -> None:
+        """Shows a file or an address on a screen of some px, or as printed (`media="print"`)."""
         self.logs("browser"), self.logs("performance")
         self.chrome("Emulation.setDeviceMetricsOverride", width=width, height=height,
                     deviceScaleFactor=1, mobile=False)  # fmt: skip
         self.chrome("Emulation.setEmulatedMedia", media=media)
-        self._call("POST", f"{self._session}/url", {"url": page.resolve().as_uri()})
+        address = page.resolve().as_uri() if isinstance(page, Path) else page
+        self._call("POST", f"{self._session}/url", {"url": address})
 
     def run(self, script: str) -> Any:
         """What a function of this body returns, called in the page."""
         content = {"script": script, "args": []}
         return self._call("POST", f"{self._session}/execute/sync", content)
+
+    def wait(self, script: str) -> Any:
+        """What a function of this body returns, as soon as that is truthy.
+
+        Raises:
+            TimeoutError: It does not become so.
+        """
+        end = time.monotonic() + _SECONDS
+        while time.monotonic() < end:
+            if found := self.run(script):
+                return found
+            time.sleep(0.05)
+        raise TimeoutError(script)
+
+    def choose(self, selector: str, file: Path) -> None:
+        """Chooses a file in a field for files."""
+        place = {"using": "css selector", "value": selector}
+        (element,) = self._call("POST", f"{self._session}/element", place).values()
+        path = f"{self._session}/element/{element}/value"
+        self._call("POST", path, {"text": str(file.resolve())})
 
     def complaints(self) -> list[str]:
         """Messages of the console since `open`: errors, and what its policy forbade."""
@@ -97,7 +121,7 @@ class Browser:
 
 
 @contextmanager
-def open_browser(folder: Path) -> Iterator[Browser]:
+def open_browser(folder: Path, more_flags: Sequence[str] = ()) -> Iterator[Browser]:
     """A browser that ends with the block; `folder` holds its profile.
 
     Raises:
@@ -115,7 +139,7 @@ def open_browser(folder: Path) -> Iterator[Browser]:
     try:
         address = f"http://127.0.0.1:{port}"
         _wait(address)
-        browser = Browser(address, found[0], folder / "profile")
+        browser = Browser(address, found[0], folder / "profile", more_flags)
         try:
             yield browser
         finally:

@@ -31,10 +31,11 @@ def _room(floor: int, *modules: str) -> Room:
 DOORS = _room(
     6,
     *("train", "evaluate", "calibrate", "predict", "export", "check", "convert", "digits"),
+    "demo",
     # What doors share stands beside them: it may know the config, and nothing below may use it.
     *("command_line", "data_arguments", "folder_plan", "folder_reading", "from_config"),
     *("model_from_config", "run_report", "evaluation_files", "compare_runs", "run_folder_model"),
-    *("bulk", "export_bundle", "outcomes_of_split", "trust_pictures", "trust_report"),
+    *("bulk", "demo_page", "export_bundle", "outcomes_of_split", "trust_pictures", "trust_report"),
     "trust_step",
 )
 ROOMS = (

@@ -4,7 +4,7 @@ import io
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from loc_keras.data.annotations import ImageRef
 from loc_keras.data.files import read_bytes
@@ -130,14 +130,14 @@ def upright(image: Image.Image, orientation: int, window: tuple[int, ...]) -> Im
     """
     image.load()
     turned = image.transpose(_TURNS[orientation]) if orientation in _TURNS else image.copy()
-    return ImageOps.crop(turned, _borders(turned, window)) if any(window) else turned
+    return turned.crop(_checked(turned, window)) if any(window) else turned
 
 
-def _borders(image: Image.Image, window: tuple[int, ...]) -> tuple[int, int, int, int]:
+def _checked(image: Image.Image, window: tuple[int, ...]) -> tuple[int, int, int, int]:
     left, top, right, bottom = window
     if not (0 <= left < right <= image.width and 0 <= top < bottom <= image.height):
         raise ValueError(f"the window {window} is not inside {image.width} x {image.height} px")
-    return left, top, image.width - right, image.height - bottom
+    return left, top, right, bottom
 
 
 def _for_png(image: Image.Image) -> Image.Image:

@@ -1,0 +1,100 @@
+"""Shows a trained model on a local page: drop an image or take one, see what is in it and where."""
+
+import argparse
+import math
+import signal
+import sys
+from collections.abc import Sequence
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+from rich.console import Console
+
+from loc_keras.command_line import run_command
+from loc_keras.data.image_header import without_image_warnings
+from loc_keras.demo_page.guard import Guard
+from loc_keras.demo_page.limits import MEGABYTE, Limits
+from loc_keras.demo_page.serve import address_of, listen, server_of
+from loc_keras.demo_page.submission import warm
+from loc_keras.demo_page.uploads import keep_newest, uploads_folder
+from loc_keras.errors import DemoError
+from loc_keras.localizer import Localizer
+from loc_keras.localizer.localizer import TOP_K
+from loc_keras.run_report import print_note
+
+HOST, PORT, MEGABYTES = "127.0.0.1", 7860, 20.0
+
+_PORTS = 65_535
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parses the command line and serves until Ctrl-C; gives the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m loc_keras.demo", description=__doc__)
+    parser.add_argument(
+        "--model", type=Path, required=True, help="a run's folder, a .keras file, or an export"
+    )
+    parser.add_argument(
+        "--host", default=HOST, help="0.0.0.0 for all who reach this machine; else it alone"
+    )
+    parser.add_argument("--port", type=_port, default=PORT, help=f"{PORT} by default, 0 for any")
+    parser.add_argument(
+        "--max-megabytes", type=_megabytes, default=MEGABYTES, metavar="N", help="of one image file"
+    )
+    parser.add_argument(
+        "--top-k", type=_count, default=TOP_K, metavar="K", help="classes told of each image"
+    )
+    args = parser.parse_args(arguments)
+    # Ended by `kill`, it cleans up as after Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with without_image_warnings():
+        return run_command(partial(_show, args))
+
+
+def _show(args: argparse.Namespace) -> int:
+    if find_spec("gradio") is None:
+        raise DemoError(
+            "the page needs Gradio, which is not installed; install it by python -m pip install -r "
+            "requirements-demo.txt."
+        )
+    console = Console(markup=False, stderr=True)
+    limits = Limits(file_bytes=round(args.max_megabytes * MEGABYTE))
+    with listen(args.host, args.port) as taken, uploads_folder() as folder:
+        localizer = Localizer.open(args.model)
+        for note in localizer.notes:
+            print_note(console, note)
+        warm(localizer, args.top_k)
+
+        # It reads the folder of uploads from the environment when it is imported.
+        from loc_keras.demo_page.blocks import build_page, served
+
+        page = served(build_page(localizer, limits, args.top_k), limits)
+        print(f"{address_of(taken)} shows {args.model}; Ctrl-C ends it.", flush=True)
+        guard = Guard(page, limits, partial(keep_newest, folder, limits.kept))
+        server_of(guard).run(sockets=[taken])
+    return 0
+
+
+def _port(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= _PORTS:
+        raise argparse.ArgumentTypeError(f"must be 0 to {_PORTS}")
+    return value
+
+
+def _megabytes(text: str) -> float:
+    value = float(text)
+    if not (value > 0 and math.isfinite(value)):
+        raise argparse.ArgumentTypeError("must be above 0")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+"""The page itself, made of Gradio's parts. Import it only where Gradio is installed."""
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from loc_keras.demo_page.limits import Limits
+from loc_keras.demo_page.submission import NOTHING_SENT, answer
+from loc_keras.demo_page.uploads import is_within
+from loc_keras.demo_page.view import shown
+from loc_keras.localizer import Localizer
+from loc_keras.report.page_html import safe
+
+# Fonts of the machine: Gradio's usual ones would be asked of another host.
+_FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
+_MONO = ["ui-monospace", "Consolas", "monospace"]
+
+_OLD_SECONDS = 600
+_LEAST_WIDTH = 320
+"""Px of a column; on a phone the two stand one below the other."""
+
+
+def build_page(localizer: Localizer, limits: Limits, top_k: int) -> Any:
+    """The page about a model, as Gradio's `Blocks`.
+
+    Args:
+        localizer: The model.
+        limits: How much is taken.
+        top_k: How many classes are told.
+    """
+
+    def look(file: Path | None) -> str:
+        return shown(answer(localizer, file, limits.file_bytes, top_k))
+
+    with gr.Blocks(
+        title="loc_keras", analytics_enabled=False, delete_cache=(60, _OLD_SECONDS)
+    ) as page:
+        gr.HTML(head(localizer), elem_classes="demo-head", apply_default_css=False)
+        with gr.Row(equal_height=False):
+            with gr.Column(min_width=_LEAST_WIDTH):
+                sent = image_field()
+            with gr.Column(min_width=_LEAST_WIDTH):
+                told = gr.HTML(shown(NOTHING_SENT), elem_id="demo-told", apply_default_css=False)
+        # One at a time: an answer takes all cores, and a large photograph much memory.
+        sent.change(
+            look, sent, told, api_visibility="private", concurrency_limit=1, show_progress="minimal"
+        )
+    page.queue(max_size=limits.waiting, api_open=False)
+    return page
+
+
+def image_field() -> Any:
+    """The field for an image, which hands on the very file that was sent.
+
+    Gradio's own opens the file and may write it anew, so the pixels would not be those of training
+    and a broken file would raise where nothing can be said about it. A request may also name any
+    path or address, which Gradio would copy, respectively fetch. The two methods are replaced in
+    the object, since beside a module with a class of its own Gradio writes a file.
+    """
+    field = gr.Image(
+        type="filepath",
+        image_mode=None,
+        sources=["upload", "webcam", "clipboard"],
+        webcam_options=gr.WebcamOptions(mirror=False),
+        buttons=[],
+        label="Image",
+        height=360,
+        elem_id="demo-image",
+    )
+    folder, move = Path(field.GRADIO_CACHE), field.async_move_resource_to_block_cache
+
+    def file_of(payload: Any) -> Path | None:
+        return None if payload is None or payload.path is None else Path(payload.path)
+
+    async def moved(path: Any) -> Any:
+        if path is not None and not is_within(str(path), folder):
+            raise gr.Error("Only an image that was sent here is looked at.", print_exception=False)
+        return await move(path)
+
+    field.preprocess = file_of
+    field.async_move_resource_to_block_cache = moved
+    return field
+
+
+def served(page: Any, limits: Limits) -> Any:
+    """The page as an ASGI application."""
+    from fastapi import FastAPI
+
+    outside = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app = gr.mount_gradio_app(
+        outside,
+        page,
+        path="/",
+        theme=gr.themes.Default(font=_FONTS, font_mono=_MONO),
+        css=_css(),
+        max_file_size=limits.file_bytes,
+        show_error=False,
+        footer_links=[],
+        run_history=False,
+        enable_monitoring=False,
+        ssr_mode=False,
+        mcp_server=False,
+        pwa=False,
+        app_kwargs={"docs_url": None, "redoc_url": None, "openapi_url": None},
+    )
+    page.has_launched = True  # Else Gradio takes any file of the machine for one of the page's own.
+    return app
+
+
+def head(localizer: Localizer) -> str:
+    """HTML above the page: which model answers, and about what."""
+    names = localizer.class_names
+    shown_names = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if names[12:] else "")
+    model = localizer.path.parent.name if localizer.path.is_file() else localizer.path.name
+    return f"<h1>{safe(model)}</h1><p>One object an image: {safe(shown_names)}</p>"
+
+
+def _css() -> str:
+    from loc_keras.demo_page.style import CSS
+
+    return CSS
