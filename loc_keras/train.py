@@ -93,7 +93,8 @@ def _train(args: argparse.Namespace, console: Console) -> int:
     refuse_absent(config.model.backbone.weights)
     if args.run_dir:
         run_folder.refuse_used_folder(args.run_dir)
-    if config.export.enabled:
+    tries_only = args.overfit_batch or args.find_lr or args.find_batch
+    if config.export.enabled and not tries_only:
         prove_writable(export_base(config))
     policy = _set_up(config)
     data = data_from(config, given.records)
