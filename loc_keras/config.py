@@ -35,6 +35,11 @@ class LossConfig(Section):
     distribution_weight: Weight = Field(
         default=1.0, description="Weight of the distribution focal loss, >= 0; distribution head."
     )
+    balance: Literal["fixed", "uncertainty"] = Field(
+        default="fixed",
+        description="Whether the weights stay, or the terms are weighed by what noise is learned "
+        "to be in each.",
+    )
 
 
 class ExportConfig(Section):

@@ -41,8 +41,15 @@ class TrainConfig(Section):
         description="adamw: weight decay apart from the gradient; adam: as part of it.",
     )
     weight_decay: Weight = Field(default=1e-4, description="Strength of weight decay, >= 0.")
-    schedule: Literal["cosine", "constant"] = Field(
-        default="cosine", description="Course of the learning rate after the warm-up."
+    accumulate: Count = Field(
+        default=1,
+        description="Batches whose gradients are averaged into one update, >= 1: the effect of a "
+        "batch that the memory cannot hold, but for batch normalisation.",
+    )
+    schedule: Literal["cosine", "constant", "one_cycle"] = Field(
+        default="cosine",
+        description="Course of the learning rate after the warm-up; one_cycle has a rise of its "
+        "own in place of it.",
     )
     warmup_epochs: float = Field(
         default=0.5, ge=0, description="Epochs of linear rise to learning_rate, 0..epochs."

@@ -231,6 +231,7 @@ def plan_from(config: Config, data: LocalizationData) -> FitPlan:
         warmup_epochs=train.warmup_epochs,
         gradient_clip_norm=train.gradient_clip_norm,
         ema=train.ema,
+        accumulate=train.accumulate,
         jit_compile=use_xla(train.xla),
         monitor=train.monitor,
         early_stopping_patience=train.early_stopping_patience,

@@ -40,7 +40,10 @@ from loc_keras.training import precision, run_folder
 from loc_keras.training.fit import fit_localizer
 from loc_keras.training.overfit import overfit_batch
 from loc_keras.training.phases import small_batch_warning
+from loc_keras.training_trials import find_batch, find_rate
 from loc_keras.trust_step import take_step, trust_step
+
+RATE_PICTURE = Path("learning_rate.png")
 
 WIDE = 32
 """Channels in the first stage from which a processor's bfloat16 units pay (as measured)."""
@@ -57,6 +60,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         type=int,
         metavar="N",
         help="only check that N steps on one batch bring its loss near zero",
+    )
+    parser.add_argument(
+        "--find-lr",
+        type=Path,
+        nargs="?",
+        const=RATE_PICTURE,
+        metavar="PNG",
+        help=f"only sweep the learning rate, print which to take and draw it ({RATE_PICTURE})",
+    )
+    parser.add_argument(
+        "--find-batch", action="store_true", help="only time steps of growing batch sizes"
     )
     args = parser.parse_args(arguments)
     if args.overfit_batch is not None and args.overfit_batch < 1:
@@ -79,7 +93,8 @@ def _train(args: argparse.Namespace, console: Console) -> int:
     refuse_absent(config.model.backbone.weights)
     if args.run_dir:
         run_folder.refuse_used_folder(args.run_dir)
-    if config.export.enabled:
+    tries_only = args.overfit_batch or args.find_lr or args.find_batch
+    if config.export.enabled and not tries_only:
         prove_writable(export_base(config))
     policy = _set_up(config)
     data = data_from(config, given.records)
@@ -94,6 +109,10 @@ def _train(args: argparse.Namespace, console: Console) -> int:
         run_report.print_note(console, small_batch_warning(plan.batch_size, plan.fine_tune))
     if args.overfit_batch:
         return _overfit(args.overfit_batch, config, data, localizer, console)
+    if args.find_lr:
+        return find_rate(config, data, localizer, plan, args.find_lr, console)
+    if args.find_batch:
+        return find_batch(config, data, localizer, plan, console)
     folder = (
         run_folder.given_run_folder(args.run_dir)
         if args.run_dir

@@ -204,6 +204,20 @@ def test_overfit_batch_says_what_it_found_and_writes_nothing(workplace, capsys):
     assert sorted(workplace.rglob("*")) == before
 
 
+@pytest.mark.usefixtures("short_body")
+def test_trials_print_what_to_set_and_train_nothing(workplace, capsys, tmp_path):
+    config = ["--config", str(workplace / "tiny.yaml")]
+    before = sorted(workplace.rglob("*"))
+    assert train.main([*config, "--find-lr", str(tmp_path / "rate.png")]) == 0
+    assert "--set train.learning_rate=" in capsys.readouterr().out
+    assert (tmp_path / "rate.png").read_bytes().startswith(b"\x89PNG")
+    assert train.main([*config, "--find-batch"]) == 0
+    told = capsys.readouterr().out
+    assert "images/s" in told
+    assert "--set train.batch_size=" in told
+    assert sorted(workplace.rglob("*")) == before
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

@@ -49,10 +49,11 @@ class FitPlan:
         learning_rate: highest learning rate.
         optimizer: "adamw" or "adam".
         weight_decay: its strength.
-        schedule: "cosine" or "constant".
+        schedule: "cosine", "constant" or "one_cycle".
         warmup_epochs: epochs of linear rise.
         gradient_clip_norm: largest norm of the gradient, or None.
         ema: momentum of the weights' moving average, or None.
+        accumulate: batches whose gradients are averaged into one update.
         jit_compile: whether XLA compiles the step.
         monitor: figure that chooses the best checkpoint.
         early_stopping_patience: epochs without a better monitor before stopping, or None.
@@ -72,6 +73,7 @@ class FitPlan:
     warmup_epochs: float = 0.0
     gradient_clip_norm: float | None = None
     ema: float | None = None
+    accumulate: int = 1
     jit_compile: bool = False
     monitor: str = "val_score"
     early_stopping_patience: int | None = None
@@ -117,6 +119,7 @@ def compiled_training_model(
         weight_decay=plan.weight_decay,
         clip_norm=plan.gradient_clip_norm,
         ema=plan.ema,
+        accumulate=plan.accumulate,
         rate_factors=rate_factors(
             localizer, body_rate=tune.body_rate, layer_decay=tune.layer_decay
         ),

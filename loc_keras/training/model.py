@@ -8,6 +8,7 @@ import keras
 from loc_keras.losses import BoxLoss, ClassLoss, DistributionFocalLoss
 from loc_keras.metrics import bbox_metrics, class_metrics, joint_metrics
 from loc_keras.models.box_heads import SIDES_LAYER
+from loc_keras.training.loss_balance import LogVariances, balanced
 
 Tensor = Any  # A Keras tensor; Keras has no public static type for it.
 
@@ -23,6 +24,7 @@ class TrainingModel(keras.Model):
     """
 
     joint: Sequence[keras.metrics.Metric] = ()
+    variances: LogVariances | None = None
 
     def compute_metrics(
         self, x: Tensor, y: Mapping[str, Tensor], y_pred: Mapping[str, Tensor], sample_weight: Any
@@ -55,6 +57,7 @@ def compile_localizer(
     distribution_weight: float = 1.0,
     smooth_l1_weight: float = 0.0,
     label_smoothing: float = 0.0,
+    balance: str = "fixed",
     jit_compile: bool = False,
 ) -> None:
     """Compiles with one loss per output and every measure of a localizer.
@@ -68,6 +71,8 @@ def compile_localizer(
         distribution_weight: weight of the distribution focal loss; no effect on other heads.
         smooth_l1_weight: weight of a smooth L1 term inside the box loss.
         label_smoothing: share of the class target that is spread over all classes.
+        balance: "fixed", or "uncertainty" for terms that also learn how much they count, see
+            `loss_balance`; the losses that are told then hold that weight.
         jit_compile: whether XLA compiles the step.
     """
     losses: dict[str, keras.losses.Loss] = {
@@ -83,6 +88,9 @@ def compile_localizer(
         losses[SIDES_OUTPUT] = DistributionFocalLoss()
         weights[SIDES_OUTPUT] = distribution_weight
         metrics[SIDES_OUTPUT] = []
+    if balance == "uncertainty":
+        model.variances = LogVariances(tuple(losses), name="loss_balance")
+        losses = balanced(losses, model.variances)
     num_classes = model.output["softmax"].shape[-1]
     model.joint = joint_metrics(num_classes)
     model.compile(

@@ -1,5 +1,6 @@
 """The optimizer and the course of its learning rate."""
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any, TypeAlias
@@ -8,22 +9,33 @@ import keras
 
 Schedule: TypeAlias = float | keras.optimizers.schedules.LearningRateSchedule
 
-NO_DECAY = ("bias", "gamma", "beta")
+NO_DECAY = ("bias", "gamma", "beta", "log_variance")
 """Variables that weight decay leaves alone: offsets and scales do not overfit, and pulling
-batch-normalisation scales to 0 only changes the effective learning rate."""
+batch-normalisation scales to 0 only changes the effective learning rate; nor does a weight of a
+loss."""
+
+ONE_CYCLE_RISE = 0.3
+ONE_CYCLE_START = 1 / 25
+ONE_CYCLE_END = 1e-4 / 25
+"""Share of the steps in which the one-cycle rate rises, and its first and last value as a share of
+the peak: those of PyTorch's OneCycleLR, whose last rate is 1e-4 of the first."""
 
 
 def learning_rate_schedule(
     *, peak: float, schedule: str, warmup_steps: int, total_steps: int
 ) -> Schedule:
-    """A linear rise to the peak, then a half cosine to 0 or a constant rate.
+    """A linear rise to the peak, then a half cosine to 0 or a constant rate; or one cycle.
 
     Args:
         peak: highest learning rate, > 0.
-        schedule: "cosine" (Loshchilov and Hutter 2017, equation 5, one period) or "constant".
-        warmup_steps: steps of the rise (Goyal et al. 2017); 0 for none.
+        schedule: "cosine" (Loshchilov and Hutter 2017, equation 5, one period), "constant" or
+            "one_cycle" (Smith and Topin 2018, "Super-Convergence", both halves as cosines, the
+            momentum left as it is), which has a rise of its own.
+        warmup_steps: steps of the rise (Goyal et al. 2017); 0 for none; not for "one_cycle".
         total_steps: steps of the whole training, the rise included.
     """
+    if schedule == "one_cycle":
+        return OneCycle(peak, total_steps)
     if schedule == "constant" and warmup_steps == 0:
         return peak
     # A constant rate is a cosine whose end is as high as its beginning (alpha 1).
@@ -37,6 +49,39 @@ def learning_rate_schedule(
         warmup_target=peak,
         warmup_steps=warmup_steps,
     )
+
+
+class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
+    """Rises by a half cosine from a low rate to the peak, then falls by another to almost 0.
+
+    Args:
+        peak: highest learning rate, > 0.
+        total_steps: steps of the whole cycle, at least 1.
+    """
+
+    def __init__(self, peak: float, total_steps: int) -> None:
+        self.peak = peak
+        self.total_steps = total_steps
+
+    def __call__(self, step: Any) -> Any:
+        """The rate of a step, counted from 0; after the cycle it stays at its end."""
+        step = keras.ops.cast(step, "float32")
+        last = float(max(1, self.total_steps - 1))
+        turn = ONE_CYCLE_RISE * self.total_steps - 1.0
+        risen = keras.ops.clip(step / max(turn, 1.0), 0.0, 1.0)
+        fallen = keras.ops.clip((step - turn) / max(last - turn, 1.0), 0.0, 1.0)
+        rise = _half_cosine(ONE_CYCLE_START * self.peak, self.peak, risen)
+        fall = _half_cosine(self.peak, ONE_CYCLE_END * self.peak, fallen)
+        return keras.ops.where(step < turn, rise, fall)
+
+    def get_config(self) -> dict[str, Any]:
+        """Gives the arguments that rebuild the schedule."""
+        return {"peak": self.peak, "total_steps": self.total_steps}
+
+
+def _half_cosine(start: float, end: float, share: Any) -> Any:
+    """From `start` where `share` is 0 to `end` where it is 1."""
+    return end + (start - end) * 0.5 * (1.0 + keras.ops.cos(math.pi * share))
 
 
 class AdamWithL2(keras.optimizers.Adam):
@@ -124,6 +169,7 @@ def make_optimizer(
     weight_decay: float = 0.0,
     clip_norm: float | None = None,
     ema: float | None = None,
+    accumulate: int = 1,
     rate_factors: Mapping[str, float] | None = None,
 ) -> keras.optimizers.Optimizer:
     """Makes AdamW (Loshchilov and Hutter 2019) or Adam (Kingma and Ba 2015).
@@ -134,13 +180,16 @@ def make_optimizer(
         weight_decay: for "adamw" apart from the gradient and scaled by the learning rate, with
             biases and scales exempt; for "adam" added to the gradient of every variable.
         clip_norm: largest norm of the whole gradient; None for no limit.
-        ema: momentum of the moving average of the weights; None for none.
+        ema: momentum of the moving average of the weights at each update; None for none.
+        accumulate: batches whose gradients are averaged into one update.
         rate_factors: factors on the rate, and on AdamW's decay, of variables by their path.
     """
     common: dict[str, Any] = {
         "global_clipnorm": clip_norm,
         "use_ema": ema is not None,
-        "ema_momentum": ema if ema is not None else 0.99,
+        # Keras averages after every batch, also between updates, when the weights stand still.
+        "ema_momentum": ema ** (1 / accumulate) if ema is not None else 0.99,
+        "gradient_accumulation_steps": accumulate if accumulate > 1 else None,
     }
     if rate_factors:
         common["rate_factors"] = rate_factors
