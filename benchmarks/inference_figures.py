@@ -22,8 +22,10 @@ class Figures:
         given: With what it was asked.
         latency_ms: Median of the times of one image.
         latency_p95_ms: Their 95th percentile.
+        latency_least_ms: The shortest, which other work on the machine lengthened least.
         to_bare: Median over the rounds of this way's median time by that of the bare call.
         images_per_s: Median over the rounds, with all images at once.
+        most_images_per_s: In the best of the rounds.
         batch: How many that were.
         batch_to_bare: As `to_bare`, of the times of a batch; None where it takes one image.
         peak_mib: Memory of its process that answered about single images; None: not known.
@@ -36,8 +38,10 @@ class Figures:
     given: str
     latency_ms: float
     latency_p95_ms: float
+    latency_least_ms: float
     to_bare: float
     images_per_s: float
+    most_images_per_s: float
     batch: int
     batch_to_bare: float | None
     peak_mib: float | None
@@ -67,8 +71,10 @@ def figures_of(
         given=given,
         latency_ms=1e3 * float(np.median(times)),
         latency_p95_ms=1e3 * float(np.percentile(times, 95)),
+        latency_least_ms=1e3 * float(times.min()),
         to_bare=median_ratio(ones, bare_ones),
-        images_per_s=len(live) / median(measured.batch) if batched else 1 / median(times),
+        images_per_s=len(live) / median(measured.batch) if batched else 1 / float(np.median(times)),
+        most_images_per_s=len(live) / min(measured.batch) if batched else 1 / float(times.min()),
         batch=len(live) if batched else 1,
         batch_to_bare=median_ratio(measured.batch, bare.batch) if batched else None,
         peak_mib=measured.peak_one,
@@ -91,8 +97,10 @@ def row_of(figures: Figures, batch: int) -> dict[str, Any]:
         "way": figures.way,
         "ms": f"{figures.latency_ms:.2f}",
         "95 %, ms": f"{figures.latency_p95_ms:.2f}",
+        "least, ms": f"{figures.latency_least_ms:.2f}",
         "× bare": f"{figures.to_bare:.2f}",
         f"images/s by {batch}": f"{figures.images_per_s:.0f}{single}",
+        "most": f"{figures.most_images_per_s:.0f}",
         "× bare by batch": _shown(figures.batch_to_bare, 2),
         "memory, MiB": _shown(figures.peak_mib, 0),
         f"by {batch}, MiB": _shown(figures.peak_batch_mib, 0),

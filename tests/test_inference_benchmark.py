@@ -145,6 +145,7 @@ def test_figures_by_hand():
     # Sorted: 15 15 20 20 50 90. Between the fifth and sixth, at 0.75: 50 + 0.75 * 40.
     assert found.latency_ms == pytest.approx(20)
     assert found.latency_p95_ms == pytest.approx(80)
+    assert found.latency_least_ms == pytest.approx(15)
     # Medians of the rounds: 20 by 10 and 15 by 30; the middle of 2 and 0.5.
     assert found.to_bare == 1.25
     # 4 images in 0.2 s; 0.2 by 0.1 and 0.2 by 0.4.
@@ -152,7 +153,7 @@ def test_figures_by_hand():
     assert found.batch_to_bare == 1.25
     assert found.box_difference == pytest.approx(0.023)
     assert list(row_of(found, 4).values()) == [
-        *("a", "20.00", "80.00", "1.25", "20", "1.25", "100", "150", "7.5", "2e-02"),
+        *("a", "20.00", "80.00", "15.00", "1.25", "20", "20", "1.25", "100", "150", "7.5", "2e-02"),
     ]
 
 

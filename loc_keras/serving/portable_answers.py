@@ -24,8 +24,7 @@ def runner(kind: str, path: str, threads: int | None = None) -> Run:
     Args:
         kind: `"litert"`, `"onnx"` or `"openvino"`.
         path: The file.
-        threads: How many compute; None: as many as the runtime takes by itself, which is one for
-            LiteRT and one a core for the others.
+        threads: How many compute; None: as many as the runtime takes by itself.
     """
     return {"litert": _litert, "onnx": _onnx, "openvino": _openvino}[kind](path, threads)
 
