@@ -22,12 +22,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 from rich.console import Console
 
+from benchmarks.in_turn import median_ratio
 from benchmarks.input_images import KINDS, Kind, write_images
 from benchmarks.input_others import keras_cv_stream, pillow_loader
+from benchmarks.process_memory import resident_mib
 from benchmarks.table import table_of
 from loc_keras.data.augment import augmentation_from
 from loc_keras.data.image_format import ImageFormat
@@ -95,8 +96,8 @@ def rate_rows(folder: Path, kinds: list[str], seconds: float, rounds: int) -> li
                     "mean bytes": size,
                     "loader": loader,
                     "images/s": round(statistics.median(measured), 1),
-                    "of the limit": _ratio(measured, rates[LIMIT]),
-                    "times PIL": _ratio(measured, rates[PIL]),
+                    "of the limit": median_ratio(measured, rates[LIMIT]),
+                    "times PIL": median_ratio(measured, rates[PIL]),
                     "CPU ms": round(statistics.median(costs[loader]), 3),
                 }
             )
@@ -130,7 +131,7 @@ def memory_rows(folder: Path, images: int) -> list[dict[str, Any]]:
         goal = 64 * BATCH if quarter == 0 else images * quarter // QUARTERS
         while seen < goal:
             seen += next(stream)
-        rows.append({"images": seen, "resident MiB": round(_resident() / 2**20, 1)})
+        rows.append({"images": seen, "resident MiB": round(resident_mib(), 1)})
     return rows
 
 
@@ -165,19 +166,6 @@ def _rate(stream: Iterator[int], seconds: float) -> tuple[float, float]:
         images += next(stream)
     cpu = time.process_time() - start_cpu
     return images / (time.perf_counter() - start), cpu / images * 1000
-
-
-def _ratio(measured: list[float], base: list[float]) -> float:
-    """Median of the ratios within the rounds, each of which had one state of the machine."""
-    return round(float(np.median(np.divide(measured, base))), 3)
-
-
-def _resident() -> int:
-    """Bytes of this process in memory."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * 1024
-    raise OSError("the system does not tell the memory of a process in /proc/self/status")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Single-object image localization: one image in, one class label and one box out.
 
 Importing the package registers its Keras classes, after which `keras.saving.load_model` opens
-every model that it has saved.
+every model that it has saved. Keras looks for classes of other packages than its own in its
+registry alone, so the imports below cannot wait until a name is asked for.
 """
 
 import loc_keras.onednn  # noqa: F401  (before anything that imports TensorFlow)

@@ -80,7 +80,7 @@ def _export(args: argparse.Namespace, console: Console) -> int:
             args.format,
             args.quantize,
             measure=partial(_measured, run, console),
-            calibration=_calibration(run) if args.quantize == "int8" else None,
+            calibration=calibration_images(run) if args.quantize == "int8" else None,
             version=version,
         )
     console.print(f"written: {written}", highlight=False, soft_wrap=True)
@@ -107,8 +107,8 @@ def _bundle(run: RunWithData, console: Console, quantize: str) -> Bundle:
     return replace(plain, localizer=model, texts={TRUST_FILE: text})
 
 
-def _calibration(run: RunWithData) -> np.ndarray:
-    """Validation images float32 (N, H, W, C), raw pixels."""
+def calibration_images(run: RunWithData) -> np.ndarray:
+    """Validation images float32 (N, H, W, C), raw pixels, by which the ranges of int8 are set."""
     images, _ = next(iter(run.held_out("val").unbatch().batch(CALIBRATION_IMAGES)))
     found: np.ndarray = tf.cast(images, tf.float32).numpy()
     return found

@@ -16,7 +16,8 @@ from loc_keras.serving.content_check import is_served_kind
 SAMPLES = 4
 """Validation images on which the exported copy is compared with the model."""
 
-_LOOKED_AT = 32
+_LOOKED_AT = 8
+"""Files that are looked at for each that is wanted, since some may be of another kind."""
 
 
 def bundle_of(
@@ -50,25 +51,30 @@ def image_format(data: LocalizationData) -> ImageFormat:
     return ImageFormat((size[0], size[1]), channels, rules[0] if rules else "stretch")
 
 
-def samples_of(data: LocalizationData) -> list[bytes]:
-    """Encoded validation images: the files themselves, or PNG where they are of another kind."""
+def samples_of(data: LocalizationData, count: int = SAMPLES) -> list[bytes]:
+    """Encoded validation images: the files themselves, or PNG where they are of another kind.
+
+    Args:
+        data: The run's.
+        count: How many at most.
+    """
     pictures = data.pictures.get("val")
     records = pictures.records if pictures else None
-    return (_files(records) if records is not None else []) or _drawn(data)
+    return (_files(records, count) if records is not None else []) or _drawn(data, count)
 
 
-def _files(records: Records) -> list[bytes]:
+def _files(records: Records, count: int) -> list[bytes]:
     found: list[bytes] = []
-    for index in range(min(len(records), _LOOKED_AT)):
+    for index in range(min(len(records), _LOOKED_AT * count)):
         place = (records.paths[index], int(records.offsets[index]), int(records.lengths[index]))
         content = read_bytes(*place)
         if is_served_kind(content):
             found.append(content)
-        if len(found) == SAMPLES:
+        if len(found) == count:
             break
     return found
 
 
-def _drawn(data: LocalizationData) -> list[bytes]:
+def _drawn(data: LocalizationData, count: int) -> list[bytes]:
     images, _ = next(iter(data.val or data.train(0)))
-    return [tf.io.encode_png(image).numpy() for image in tf.cast(images[:SAMPLES], tf.uint8)]
+    return [tf.io.encode_png(image).numpy() for image in tf.cast(images[:count], tf.uint8)]

@@ -64,7 +64,7 @@ def test_files_answer_like_the_model(bundle, tmp_path, kind, quantize):
     }
     assert json.loads((version / "figures.json").read_text()) == {"after": 0.5}
     live = bundle.localizer(images, training=False)
-    for found in (*seen, runner(kind, str(version / converters.FILES[kind]))(images)):
+    for found in (*seen, runner(kind, str(version / converters.FILES[kind]), threads=1)(images)):
         assert set(found) == {"softmax", "bbox"}
         for name, value in found.items():
             # Eight bits cost something, but the boxes are still those of these images.

@@ -18,31 +18,42 @@ Run = Callable[[np.ndarray], dict[str, np.ndarray]]
 """From images float32 (N, H, W, C), raw pixels, to the outputs by name."""
 
 
-def runner(kind: str, path: str) -> Run:
-    """Opens a file; `kind` is `"litert"`, `"onnx"` or `"openvino"`."""
-    return {"litert": _litert, "onnx": _onnx, "openvino": _openvino}[kind](path)
+def runner(kind: str, path: str, threads: int | None = None) -> Run:
+    """Opens a file.
+
+    Args:
+        kind: `"litert"`, `"onnx"` or `"openvino"`.
+        path: The file.
+        threads: How many compute; None: as many as the runtime takes by itself.
+    """
+    return {"litert": _litert, "onnx": _onnx, "openvino": _openvino}[kind](path, threads)
 
 
-def _litert(path: str) -> Run:
+def _litert(path: str, threads: int | None) -> Run:
     from ai_edge_litert.interpreter import Interpreter
 
-    signature = Interpreter(model_path=path).get_signature_runner("serving_default")
+    interpreter = Interpreter(model_path=path, num_threads=threads)
+    signature = interpreter.get_signature_runner("serving_default")
     return lambda images: dict(signature(images=images))
 
 
-def _onnx(path: str) -> Run:
+def _onnx(path: str, threads: int | None) -> Run:
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     return lambda images: dict(zip(names, session.run(None, {"images": images}), strict=True))
 
 
-def _openvino(path: str) -> Run:
+def _openvino(path: str, threads: int | None) -> Run:
     import openvino
 
     # By itself it may compute in bfloat16 where the processor can.
-    options = {"INFERENCE_PRECISION_HINT": "f32"}
+    options: dict[str, str | int] = {"INFERENCE_PRECISION_HINT": "f32"}
+    if threads is not None:
+        options["INFERENCE_NUM_THREADS"] = threads
     model = openvino.Core().compile_model(path, "CPU", options)
     return lambda images: {
         output.get_any_name(): np.array(value) for output, value in model(images).items()

@@ -1,0 +1,161 @@
+"""What `benchmarks.inference` asks: a model, images, and the files that the export makes of it."""
+
+import io
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from benchmarks.inference_worker import IMAGES_FILE
+from benchmarks.input_images import Kind, photograph
+from loc_keras.data.image_format import ImageFormat
+from loc_keras.errors import ExportError
+from loc_keras.export import CALIBRATION_IMAGES, calibration_images
+from loc_keras.export_bundle import SAMPLES, bundle_of, samples_of
+from loc_keras.models.assembly import build_localizer
+from loc_keras.run_folder_model import MODEL_FILE, load_run
+from loc_keras.serving.bundle import Bundle
+from loc_keras.serving.converters import FILES, SAVED_MODEL, refuse_format
+from loc_keras.serving.live_check import live_answers, requests_for
+from loc_keras.serving.portable import export_portable
+from loc_keras.serving.saved_model import export_saved_model
+from loc_keras.serving.signatures import IMAGES
+
+SIDE, CLASSES = 96, 3
+KEPT_OF_RUN = (MODEL_FILE, "config.yaml", "classes.txt")
+"""Without `trust.json`: quantized files come without trust, and all are to do the same work."""
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """A model, and what is asked about.
+
+    Attributes:
+        bundle: The model with its samples, which are the images.
+        run: Folder with `MODEL_FILE`.
+        calibration: Images float32 (N, H, W, C) by which the ranges of int8 are set.
+        title: What the model and the images are.
+    """
+
+    bundle: Bundle
+    run: Path
+    calibration: np.ndarray
+    title: str
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """An exported model.
+
+    Attributes:
+        path: What the runtime opens.
+        mib: Size of the graph and its weights on disk.
+    """
+
+    path: Path
+    mib: float
+
+
+def material_of_run(run_folder: Path, folder: Path, count: int) -> Material:
+    """A trained run with images of its validation split."""
+    run = load_run(run_folder)
+    bundle = replace(
+        bundle_of(run.localizer, run.data, None, {}), samples=samples_of(run.data, count)
+    )
+    folder.mkdir()
+    for name in KEPT_OF_RUN:
+        shutil.copy(run_folder / name, folder / name)
+    return Material(bundle, folder, calibration_images(run), f"run {run.name}")
+
+
+def untrained_material(folder: Path, count: int, side: int = SIDE) -> Material:
+    """A model that no one trained, and drawn photographs of its own size."""
+    keras.utils.set_random_seed(0)
+    model = build_localizer(image_shape=(side, side, 3), num_classes=CLASSES)
+    folder.mkdir()
+    model.save(folder / MODEL_FILE)
+    names = [str(number) for number in range(CLASSES)]
+    form = ImageFormat((side, side), 3, "stretch")
+    files = _photographs(max(count, CALIBRATION_IMAGES), side)
+    calibration = requests_for(Bundle(model, names, form, files[:CALIBRATION_IMAGES]))
+    bundle = Bundle(model, names, form, files[:count])
+    return Material(bundle, folder, calibration[IMAGES][IMAGES], "untrained resnet18 of width 64")
+
+
+def _photographs(count: int, side: int) -> list[bytes]:
+    rng = np.random.default_rng(0)
+    kind = Kind(side, (side, side), "JPEG")
+    found = []
+    for _ in range(count):
+        buffer = io.BytesIO()
+        photograph(rng, kind)[0].save(buffer, kind.format, quality=92)
+        found.append(buffer.getvalue())
+    return found
+
+
+def write_images(bundle: Bundle, folder: Path) -> None:
+    """Writes the samples for the workers: pixels as training makes them, and the pictures."""
+    folder.mkdir()
+    np.save(folder / IMAGES_FILE, requests_for(bundle)[IMAGES][IMAGES].astype(np.uint8))
+    for number, content in enumerate(bundle.samples):
+        (folder / str(number)).write_bytes(content)
+
+
+def live_boxes(bundle: Bundle) -> dict[str, np.ndarray]:
+    """What the live model answers about the samples, in fractions.
+
+    Returns:
+        Boxes (N, 4) by what a way is given: of the model's image for `pixels`, of the whole picture
+        for `bytes` and `files`.
+    """
+    found = live_answers(bundle)
+    # The Localizer takes the model's image for a whole picture.
+    return {"pixels": found["bbox"], "bytes": found["bbox"], "files": found["whole:bbox"]}
+
+
+def write_artifacts(
+    material: Material, folder: Path, wanted: Iterable[tuple[str, str]]
+) -> dict[tuple[str, str], Artifact | str]:
+    """Exports by the export's own code, with its check of the answers.
+
+    Args:
+        material: The model.
+        folder: Where to.
+        wanted: Pairs of format and quantization.
+
+    Returns:
+        For each pair its files, or why there are none, as a sentence.
+    """
+    found: dict[tuple[str, str], Artifact | str] = {}
+    for kind, quantize in dict.fromkeys(wanted):
+        try:
+            refuse_format(kind, quantize)
+            found[kind, quantize] = _exported(material, folder / quantize, kind, quantize)
+        except ExportError as error:
+            found[kind, quantize] = str(error)
+    return found
+
+
+def _exported(material: Material, folder: Path, kind: str, quantize: str) -> Artifact:
+    bundle = replace(material.bundle, samples=material.bundle.samples[:SAMPLES])
+    if kind == SAVED_MODEL:
+        version = export_saved_model(bundle, folder / "saved")
+        return Artifact(version, mib_of(version / "saved_model.pb", version / "variables"))
+    version = export_portable(
+        bundle,
+        folder / "portable",
+        kind,
+        quantize,
+        measure=lambda run: {},
+        calibration=material.calibration,
+    )
+    return Artifact(version / FILES[kind], mib_of(*version.glob("model.*")))
+
+
+def mib_of(*paths: Path) -> float:
+    """Size of files, and of all files in folders, in MiB."""
+    files = [file for path in paths for file in ([path] if path.is_file() else path.rglob("*"))]
+    return sum(file.stat().st_size for file in files if file.is_file()) / 2**20
