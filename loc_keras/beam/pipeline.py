@@ -68,8 +68,7 @@ def build(pipeline: beam.Pipeline, plan: Plan) -> None:
         | beam.Flatten()
         | beam.combiners.ToDict()
         | "As JSON" >> beam.Map(json.dumps)
-        | "Write counts"
-        >> beam.io.WriteToText(f"{plan.out}/{COUNTS_FILE}", shard_name_template="")
+        | "Write counts" >> beam.io.WriteToText(f"{plan.out}/{COUNTS_FILE}", shard_name_template="")
     )
 
 

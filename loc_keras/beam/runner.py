@@ -1,40 +1,87 @@
-"""Makes the runner that a command line names, and runs a pipeline on it quietly."""
+"""Makes the runner that a command line names, and runs a pipeline on it to its end."""
 
-import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import apache_beam as beam
+from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
 import loc_keras
+from loc_keras.beam.quiet import told_to_a_file
 from loc_keras.errors import ClusterError
 
 DIRECT = "DirectRunner"
 
+ATTEMPTS = 4
+"""How often the direct runner begins, where it loses a worker; Dataflow tries a bundle as often."""
 
-def run(build: Callable[[beam.Pipeline], None], runner: str, options: Sequence[str]) -> None:
+_OF_A_STEP = "[while running"
+"""Beam says so where the code of a step raised; it would do so again."""
+
+Build = Callable[[beam.Pipeline], None]
+
+
+def options_of(runner: str, given: Sequence[str]) -> PipelineOptions:
+    """The runner's own options, which from now on Beam's file systems go by as well.
+
+    Raises:
+        ClusterError: If the direct runner does not know one; others may know more than Beam.
+    """
+    parsed = PipelineOptions(list(given))
+    unknown = set(parsed.get_all_options(retain_unknown_options=True)) - set(
+        parsed.get_all_options()
+    )
+    if unknown and runner == DIRECT:
+        raise ClusterError(
+            f"{DIRECT} has no option --{min(unknown)}; those of several workers are "
+            "--direct_running_mode=multi_processing --direct_num_workers=N."
+        )
+    FileSystems.set_options(parsed)
+    return parsed
+
+
+def run(build: Build, runner: str, options: PipelineOptions, clean: Callable[[], None]) -> int:
     """Builds a pipeline and waits until it has run.
+
+    The direct runner gives up when a worker's process ends, so it is begun anew; the other runners
+    repeat what was lost by themselves.
 
     Args:
         build: Adds the steps.
         runner: Name of one that Beam knows.
-        options: Of the runner, as `--name=value`.
+        options: Of the runner.
+        clean: Called after each attempt that failed.
+
+    Returns:
+        How often it was begun anew.
 
     Raises:
         ClusterError: If it did not end well.
     """
     _pickle_ours_by_value()
-    parsed = PipelineOptions(list(options))
-    with _quiet():
-        pipeline = beam.Pipeline(
-            runner=_direct(parsed) if runner == DIRECT else runner, options=parsed
-        )
-        build(pipeline)
-        result = pipeline.run()
-        state = result.wait_until_finish()
+    for attempt in range(ATTEMPTS):
+        try:
+            with told_to_a_file(workers=runner == DIRECT) as log:
+                _run_once(build, runner, options)
+            return attempt
+        except Exception as error:
+            clean()
+            lost_worker = runner == DIRECT and _OF_A_STEP not in str(error)
+            if not lost_worker or attempt == ATTEMPTS - 1:
+                raise ClusterError(
+                    f"{runner} could not finish ({_last_line(error)}); all that was said is in "
+                    f"{log}."
+                ) from error
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _run_once(build: Build, runner: str, options: PipelineOptions) -> None:
+    made = _direct(options) if runner == DIRECT else runner
+    pipeline = beam.Pipeline(runner=made, options=options)
+    build(pipeline)
+    state = pipeline.run().wait_until_finish()
     if state != "DONE":
-        raise ClusterError(f"{runner} ended as {state}, not as DONE; its log says why.")
+        raise RuntimeError(f"it ended as {state}, not as DONE")
 
 
 def _direct(options: PipelineOptions) -> beam.runners.PipelineRunner:
@@ -58,6 +105,6 @@ def _pickle_ours_by_value() -> None:
     cloudpickle.register_pickle_by_value(loc_keras)
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    yield
+def _last_line(error: BaseException) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[-1].strip() if lines else type(error).__name__

@@ -61,23 +61,6 @@ def sources_of(
     return Named([source for source, _ in found], common_root([folder for _, folder in found]))
 
 
-def listed_path(line: str, folder: str) -> str | None:
-    """The path that a line of a list names: absolute, or a URL; None for an empty line.
-
-    Args:
-        line: With or without its end.
-        folder: The list's own, to which paths that do not begin with / are relative.
-    """
-    name = line.rstrip("\r\n")
-    if not name.strip():
-        return None
-    if "://" in name:
-        return name
-    if "://" in folder:
-        return name if name.startswith("/") else f"{folder.rstrip('/')}/{name}"
-    return os.path.normpath(os.path.join(folder, name))
-
-
 def folder_of(path: str) -> str:
     """Folder of a file, or of what a pattern matches: the part before any sign of a pattern."""
     folder = path.rpartition("/")[0] if "://" in path else os.path.dirname(path)

@@ -91,8 +91,7 @@ class ExportedModelHandler(ModelHandler[str, Record, Loaded]):
         if read:
             strings = tf.constant([contents[at] for at in read], tf.string)
             found = {
-                name: value.numpy()
-                for name, value in model.signature(**{INPUT: strings}).items()
+                name: value.numpy() for name, value in model.signature(**{INPUT: strings}).items()
             }
             answers = records_of(
                 found,

@@ -8,8 +8,9 @@ import apache_beam as beam
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from loc_keras.beam.sources import FOLDER, LIST, LOCAL, Source, folder_of, listed_path
+from loc_keras.beam.sources import FOLDER, LIST, LOCAL, Source, folder_of
 from loc_keras.bulk.inputs import Inputs
+from loc_keras.bulk.names import listed_path
 from loc_keras.data.readers.parsing import IMAGE_ENDINGS
 
 LEFT_OUT = "left out"
@@ -49,7 +50,7 @@ class Find(beam.DoFn):
 
 
 def _matches(path: str, whole_folder: bool) -> list[tuple[str, bool]]:
-    """Names under a URL, each with whether it is taken; files that begin with a dot are not seen."""
+    """Names under a URL, each with whether it is taken; hidden files are not seen."""
     pattern = f"{path}/**" if whole_folder else path
     names = sorted(one.path for one in FileSystems.match([pattern])[0].metadata_list)
     if not whole_folder:

@@ -34,3 +34,20 @@ def common_root(folders: Sequence[str]) -> str:
         same += 1
     # Of a URL the first three parts are the scheme, nothing, and the place that it names.
     return "/".join(parts[0][:same]) if same > 2 and "://" in folders[0] else "/"
+
+
+def listed_path(line: str, folder: str) -> str | None:
+    """The path that a line of a list names: absolute, or a URL; None for an empty line.
+
+    Args:
+        line: With or without its end.
+        folder: The list's own, to which paths that do not begin with / are relative.
+    """
+    name = line.rstrip("\r\n")
+    if not name.strip():
+        return None
+    if "://" in name:
+        return name
+    if "://" in folder:
+        return name if name.startswith("/") else f"{folder.rstrip('/')}/{name}"
+    return os.path.normpath(os.path.join(folder, name))
