@@ -106,7 +106,9 @@ def _tell(console: Console, out: str, counts: dict[str, int], seconds: float) ->
                 )
                 break
             _say(console, f"{record['path']} {record['reason']}")
-    table = Table(show_header=False)
+    table = Table("", "", show_header=False)
+    for column in table.columns:
+        column.overflow = "fold"  # A path that is cut is of no use.
     rows = {
         "images": f"{total:,}",
         "answered": f"{counts['answered']:,}",

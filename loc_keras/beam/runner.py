@@ -7,6 +7,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
 import loc_keras
+from loc_keras.beam.lost_worker import lost_worker_ends_it
 from loc_keras.beam.quiet import told_to_a_file
 from loc_keras.errors import ClusterError
 
@@ -61,7 +62,7 @@ def run(build: Build, runner: str, options: PipelineOptions, clean: Callable[[],
     _pickle_ours_by_value()
     for attempt in range(ATTEMPTS):
         try:
-            with told_to_a_file(workers=runner == DIRECT) as log:
+            with told_to_a_file(workers=runner == DIRECT) as log, lost_worker_ends_it():
                 _run_once(build, runner, options)
             return attempt
         except Exception as error:
