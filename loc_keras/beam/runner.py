@@ -1,12 +1,12 @@
 """Makes the runner that a command line names, and runs a pipeline on it to its end."""
 
+import sys
 from collections.abc import Callable, Sequence
 
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
-import loc_keras
 from loc_keras.beam.lost_worker import lost_worker_ends_it
 from loc_keras.beam.quiet import told_to_a_file
 from loc_keras.errors import ClusterError
@@ -103,7 +103,7 @@ def _pickle_ours_by_value() -> None:
     """Sends our code with the pipeline, so that workers need not have this package."""
     from apache_beam.internal.cloudpickle import cloudpickle
 
-    cloudpickle.register_pickle_by_value(loc_keras)
+    cloudpickle.register_pickle_by_value(sys.modules[__name__.partition(".")[0]])
 
 
 def _last_line(error: BaseException) -> str:
