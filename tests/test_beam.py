@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,8 @@ from served_bundles import exported_bundle
 pytest.importorskip("apache_beam", reason="needs requirements-beam.txt")
 
 from apache_beam.internal import pickler
+from apache_beam.io.filesystem import FileMetadata
+from apache_beam.io.localfilesystem import LocalFileSystem
 
 from loc_keras import Localizer, predict
 from loc_keras.beam import command, runner
@@ -117,6 +120,84 @@ def test_each_file_has_one_row_as_the_localizer_says(model, images, tmp_path, ca
     assert "what a run that did not end has written" in capsys.readouterr().err
 
 
+class Bucket(LocalFileSystem):
+    """A file system of URLs without folders, as a bucket of a cloud is: `toy://` names a folder."""
+
+    folder = Path()
+
+    @classmethod
+    def scheme(cls):
+        return "toy"
+
+    def has_dirs(self):
+        return False
+
+    def join(self, basepath, *paths):
+        return "/".join([basepath.rstrip("/"), *paths])
+
+    def split(self, path):
+        head, _, tail = path.rpartition("/")
+        return head, tail
+
+    def mkdirs(self, path):
+        pass
+
+    def _list(self, prefix):
+        for path in sorted(self.folder.rglob("*")):
+            url = f"toy://{path.relative_to(self.folder).as_posix()}"
+            if path.is_file() and url.startswith(prefix):
+                yield FileMetadata(url, path.stat().st_size)
+
+    def open(self, path, *args, **options):
+        return super().open(self._local(path), *args, **options)
+
+    def create(self, path, *args, **options):
+        return super().create(self._local(path), *args, **options)
+
+    def rename(self, sources, targets):
+        for source, target in zip(sources, targets, strict=True):
+            os.replace(self._local(source), self._local(target))
+
+    def delete(self, paths):
+        for path in paths:
+            Path(self._local(path)).unlink()
+
+    def exists(self, path):
+        return Path(self._local(path)).is_file()
+
+    def metadata(self, path):
+        return FileMetadata(path, Path(self._local(path)).stat().st_size)
+
+    def _local(self, path):
+        return str(self.folder / path.removeprefix("toy://"))
+
+
+def test_model_images_and_answers_may_be_urls(model, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(Bucket, "folder", tmp_path)
+    shutil.copytree(model, tmp_path / "bucket" / "model")
+    for name in ("a/0.jpg", "a/b/1.jpg", "a/b/.hidden.jpg", "a/readme.txt", "c/2.jpg"):
+        (tmp_path / "bucket" / name).parent.mkdir(parents=True, exist_ok=True)
+        photograph(1).save(tmp_path / "bucket" / name, "JPEG")
+    (tmp_path / "bucket" / "names.txt").write_text("a/0.jpg\nc/2.jpg\ntoy://bucket/none.jpg\n")
+    arguments = ("toy://bucket/a", "--list", "toy://bucket/names.txt", "--shards", 1)
+    assert run_predict("toy://bucket/model/1", "toy://bucket/out", *arguments) == 2
+    out = tmp_path / "bucket" / "out"
+    answers, (failed,) = lines(out, "predictions"), lines(out, "failures")
+    assert {record["image"]: record["path"] for record in answers} == {
+        name: f"toy://bucket/{name}" for name in ("a/0.jpg", "a/b/1.jpg", "c/2.jpg")
+    }
+    assert (failed["image"], failed["reason"]) == ("none.jpg", "does not exist")
+    expected = Localizer.open(model).predict(tmp_path / "bucket" / "c" / "2.jpg")
+    for record in answers:
+        compare(record, expected)
+    made = json.loads((out / "predict.json").read_text())
+    assert (made["root"], made["left_out"]) == ("toy://bucket", 1)
+    assert run_predict("toy://bucket/model/1", "toy://bucket/out/", *arguments) == 2
+    assert "toy://bucket/out holds answers" in capsys.readouterr().err
+    assert run_predict("toy://bucket/model", "toy://bucket/other", *arguments) == 2
+    assert "holds no saved_model.pb" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_workers_need_nothing_of_this_package(model, images, tmp_path):
     asked = Asked(str(model / "1"), ("one", "two", "three"), None, str(images), 5, 10**6)
@@ -127,6 +208,8 @@ def test_workers_need_nothing_of_this_package(model, images, tmp_path):
 import sys
 from pathlib import Path
 from apache_beam.internal import pickler
+from apache_beam.io.filesystem import FileMetadata
+from apache_beam.io.localfilesystem import LocalFileSystem
 handler = pickler.loads(Path("sent").read_bytes())
 records = handler.run_inference(["{images}/0.jpg", "{images}/gone.jpg"], handler.load_model())
 print([record.get("label", record.get("reason")) for record in records])

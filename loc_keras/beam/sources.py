@@ -75,9 +75,10 @@ def _local(given: str, exists: Callable[[str], bool]) -> tuple[Source, str]:
 
 
 def _remote(given: str, exists: Callable[[str], bool]) -> tuple[Source, str]:
-    if exists(given):
-        return Source(PATTERN, given), folder_of(given)
     folder = given.rstrip("/")
+    # First, since some file systems say of a folder that it is there like a file.
     if not has_magic(given) and exists(f"{folder}/**"):
         return Source(FOLDER, folder), folder
+    if exists(given):
+        return Source(PATTERN, given), folder_of(given)
     raise DataError(f"{given} matches no file; check the name, and that you may read it.")
