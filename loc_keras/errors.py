@@ -53,3 +53,7 @@ class ServingError(LocKerasError):
 
 class ServerUnavailableError(ServingError):
     """A model server cannot be reached or says that it is not ready: asking later may help."""
+
+
+class ClusterError(LocKerasError):
+    """A pipeline on a cluster cannot be started, or did not end well."""

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 from rich.console import Console
@@ -34,13 +35,11 @@ from loc_keras.bulk.tables import (
 )
 from loc_keras.command_line import USER_ERROR, run_command
 from loc_keras.data.image_header import without_image_warnings
-from loc_keras.errors import DataError
+from loc_keras.errors import ClusterError, DataError
 from loc_keras.localizer import Localizer
-from loc_keras.localizer.localizer import BATCH_SIZE, TOP_K
+from loc_keras.predict_arguments import MAX_BYTES, parse
 from loc_keras.run_report import print_note
 
-FORMATS = ("jsonl", "csv", "coco", "voc", "yolo")
-PRINTED = ("jsonl", "csv")
 FEW = 40
 """Images up to which answers are printed as a table, where no format is asked for."""
 
@@ -49,38 +48,50 @@ _SHOWN_FAILURES = 5
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parses the command line and answers; gives the exit code, 2 where an image was bad."""
-    parser = argparse.ArgumentParser(prog="python -m loc_keras.predict", description=__doc__)
-    parser.add_argument(
-        "--model", type=Path, required=True, help="a run's folder, a .keras file, or an export"
-    )
-    parser.add_argument(
-        "images", nargs="+", metavar="IMAGES", help="image files, folders, or patterns in quotes"
-    )
-    parser.add_argument("--out", type=Path, help="folder for the answers; printed without it")
-    parser.add_argument("--format", choices=FORMATS, help="of the answers; else jsonl")
-    parser.add_argument("--draw", action="store_true", help="pictures with the boxes, into --out")
-    parser.add_argument("--batch-size", type=_count, default=BATCH_SIZE, metavar="N")
-    parser.add_argument(
-        "--top-k", type=_count, default=TOP_K, metavar="K", help="classes told of each image"
-    )
-    args = parser.parse_args(arguments)
-    if args.out is None and (args.draw or args.format not in (None, *PRINTED)):
-        parser.error("--draw and the formats coco, voc and yolo write files: give --out")
+    args = parse(arguments, __doc__)
+    if args.runner is not None:
+        return run_command(partial(_answer_on_runner, args))
     work = partial(_print_answers if args.out is None else _write_answers, args)
     told = "stopped." if args.out is None else "stopped; the same command goes on from here."
     with without_image_warnings():
         return run_command(work, when_interrupted=told)
 
 
+def _answer_on_runner(args: argparse.Namespace) -> int:
+    if find_spec("apache_beam") is None:
+        raise ClusterError(
+            "--runner needs Apache Beam: python -m pip install -r requirements-beam.txt."
+        )
+    from loc_keras.beam.quiet import without_warnings
+
+    with without_warnings():  # Beam warns of what it does without.
+        from loc_keras.beam.command import Request, answer_on_runner
+
+    request = Request(
+        model=args.model,
+        images=args.images,
+        lists=args.list,
+        out=args.out,
+        runner=args.runner,
+        options=args.runner_options,
+        batch_sizes=(args.min_batch_size, args.batch_size),
+        top_k=args.top_k,
+        max_bytes=args.max_bytes or MAX_BYTES,
+        shards=args.shards or 0,
+    )
+    return answer_on_runner(request, Console(markup=False, stderr=True))
+
+
 def _write_answers(args: argparse.Namespace) -> int:
     console = Console(markup=False, stderr=True)
-    inputs = Inputs(args.images, args.out)
+    folder = Path(args.out)
+    inputs = Inputs(args.images, folder, args.list)
     total = _count_of(inputs)
     localizer = _load(args.model, console)
     form = args.format or "jsonl"
     classes, background = localizer.class_names, localizer.background
     sidecars = sidecars_of(form, draw=args.draw, class_names=classes, background=background)
-    out = OutFolder(args.out, Made(localizer.digest, args.top_k, inputs.root))
+    out = OutFolder(folder, Made(localizer.digest, args.top_k, inputs.root))
     try:
         if out.torn:
             print_note(console, "an unfinished line of an earlier call was cut off.")
@@ -96,26 +107,26 @@ def _write_answers(args: argparse.Namespace) -> int:
                 advance=partial(progress.advance, bar),
             )
         if form == "csv":
-            write_csv(args.out / CSV_FILE, out.answers, trust=localizer.trusted)
+            write_csv(folder / CSV_FILE, out.answers, trust=localizer.trusted)
         if form == "coco":
-            write_coco(args.out / COCO_FILE, out.answers, classes)
+            write_coco(folder / COCO_FILE, out.answers, classes)
         if form == "yolo":
             for name, text in yolo_classes(classes, background).items():
-                write_text(args.out / name, text)
+                write_text(folder / name, text)
         if counts.failed:
             _tell_failures(console, out, counts.failed)
     finally:
         out.close()
     words = f"{counts.answered:,} answered, {counts.failed:,} could not be read"
     words += f", {counts.before:,} of them in earlier calls" if counts.before else ""
-    _say(console, f"{words}; written to {args.out}")
+    _say(console, f"{words}; written to {folder}")
     _tell_left_out(console, inputs)
     return USER_ERROR if counts.failed else 0
 
 
 def _print_answers(args: argparse.Namespace) -> int:
     errors, console = Console(markup=False, stderr=True), Console(markup=False)
-    inputs = Inputs(args.images)
+    inputs = Inputs(args.images, lists=args.list)
     total = _count_of(inputs)
     localizer = _load(args.model, errors)
     root = inputs.root
@@ -152,7 +163,7 @@ def _print_answers(args: argparse.Namespace) -> int:
     return USER_ERROR if failed else 0
 
 
-def _load(path: Path, console: Console) -> Localizer:
+def _load(path: str, console: Console) -> Localizer:
     localizer = Localizer.open(path)
     for note in localizer.notes:
         print_note(console, note)
@@ -196,13 +207,6 @@ def _say(console: Console, words: str) -> None:
 def _progress(console: Console) -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     return Progress(*columns, TaskProgressColumn(), TimeRemainingColumn(), console=console)
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
 
 
 if __name__ == "__main__":

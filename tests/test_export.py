@@ -78,7 +78,8 @@ def test_no_operation_is_our_own(version):
 def test_inputs_and_outputs(signatures):
     assert set(signatures) == {"serving_default", "image_bytes", "images", "tf_example"}
     answers = {
-        *("label", "class_id", "score", "probabilities", "box", "box_fraction", "ok", "reason"),
+        *("label", "class_id", "score", "probabilities", "box", "box_fraction", "size"),
+        *("ok", "reason"),
     }
     for name, key in (
         ("serving_default", "image_bytes"),
@@ -93,6 +94,7 @@ def test_inputs_and_outputs(signatures):
         assert set(outputs) == answers
         assert outputs["class_id"].dtype == tf.int64
         assert outputs["ok"].dtype == tf.bool
+        assert (outputs["size"].shape.as_list(), outputs["size"].dtype) == ([None, 2], tf.int32)
         assert outputs["label"].dtype == outputs["reason"].dtype == tf.string
         assert outputs["probabilities"].shape.as_list() == [None, 3]
         assert (
@@ -112,6 +114,7 @@ def test_boxes_are_in_px_of_the_upright_original(bundle, signatures):
     across = [np.clip((x * 32 - 5) / 21, 0, 1) * 60 for x in (x1, x2)]
     expected = [across[0], y1 * 90, across[1], y2 * 90]
     np.testing.assert_allclose(found["box"][0], expected, atol=1e-3)
+    assert found["size"][0].numpy().tolist() == [90, 60]
     np.testing.assert_allclose(
         found["box_fraction"][0], np.array(expected) / (60, 90, 60, 90), atol=1e-5
     )
@@ -134,7 +137,7 @@ def test_a_bad_string_is_a_row_with_a_reason(signatures):
     bad = {name: value.numpy()[1:-1] for name, value in found.items()}
     assert set(bad["label"]) == {b""}
     assert set(bad["class_id"]) == {-1}
-    for name in ("score", "probabilities", "box", "box_fraction"):
+    for name in ("score", "probabilities", "box", "box_fraction", "size"):
         assert not bad[name].any()
     assert all(bad["reason"])
     alone = signatures["image_bytes"](image_bytes=tf.constant([GOOD["png"], GOOD["jpeg"]]))

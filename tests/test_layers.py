@@ -35,8 +35,8 @@ DOORS = _room(
     # What doors share stands beside them: it may know the config, and nothing below may use it.
     *("command_line", "data_arguments", "folder_plan", "folder_reading", "from_config"),
     *("model_from_config", "run_report", "evaluation_files", "compare_runs", "run_folder_model"),
-    *("bulk", "demo_page", "export_bundle", "outcomes_of_split", "trust_pictures", "trust_report"),
-    *("trust_step", "training_trials"),
+    *("beam", "bulk", "demo_page", "export_bundle", "outcomes_of_split", "predict_arguments"),
+    *("trust_pictures", "trust_report", "trust_step", "training_trials"),
 )
 ROOMS = (
     DOORS,

@@ -6,6 +6,7 @@ from fnmatch import fnmatchcase
 from glob import has_magic
 from pathlib import Path
 
+from loc_keras.bulk.names import listed_path
 from loc_keras.data.readers.parsing import IMAGE_ENDINGS
 from loc_keras.errors import DataError
 
@@ -16,19 +17,29 @@ class Inputs:
     Args:
         arguments: Files, folders (with all below them) and patterns of `*`, `?`, `[...]` and `**`.
         out: Folder that is never walked into, where answers and drawn pictures are written.
+        lists: Text files of one path a line, relative to the list's own folder.
 
     Attributes:
         left_out: Files of folders met in the last walk whose names do not end like an image's.
     """
 
-    def __init__(self, arguments: Sequence[str], out: Path | None = None) -> None:
+    def __init__(
+        self, arguments: Sequence[str], out: str | Path | None = None, lists: Sequence[str] = ()
+    ) -> None:
         """Looks whether there is such a thing; see the class."""
+        for one in lists:
+            if not os.path.isfile(one):
+                raise DataError(f"{one} is no file; give --list a text file of one path a line.")
+        self._lists = [os.path.abspath(one) for one in lists]
         self._arguments = [os.path.abspath(one) for one in arguments]
         self._out = None if out is None else os.path.realpath(out)
         self.left_out = 0
         for given, path in zip(arguments, self._arguments, strict=True):
             if "://" in given:
-                raise DataError(f"{given} is not a local path; copy the images to this machine.")
+                raise DataError(
+                    f"{given} is not a local path; copy the images to this machine, or give "
+                    "--runner, whose workers read such names."
+                )
             if os.path.lexists(path):
                 continue
             if not has_magic(path):
@@ -39,13 +50,16 @@ class Inputs:
     @property
     def root(self) -> str:
         """The deepest folder that holds all that was named."""
-        return os.path.commonpath([_folder_of(path) for path in self._arguments])
+        folders = [_folder_of(path) for path in self._arguments]
+        return os.path.commonpath([*folders, *map(os.path.dirname, self._lists)])
 
     def __iter__(self) -> Iterator[str]:
         """Absolute paths in the order of the arguments, within each by name."""
         self.left_out = 0
         for path in self._arguments:
             yield from self._of(path)
+        for path in self._lists:
+            yield from _listed(path)
 
     def _of(self, path: str) -> Iterator[str]:
         if os.path.isdir(path):
@@ -82,6 +96,11 @@ class Inputs:
                 yield from self._of(entry.path)
             elif entry.is_dir():
                 yield from self._matching(entry.path, rest)
+
+
+def _listed(path: str) -> Iterator[str]:
+    with open(path, encoding="utf-8", errors="surrogateescape") as lines:
+        yield from filter(None, (listed_path(line, os.path.dirname(path)) for line in lines))
 
 
 def _entries(folder: str, *, hidden: bool = False) -> list[os.DirEntry[str]]:

@@ -1,12 +1,12 @@
 """The folder of answers: its journals, and what they were made with."""
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from loc_keras.atomic_file import write_text
 from loc_keras.bulk.journal import Journal
+from loc_keras.bulk.names import image_name
 from loc_keras.errors import DataError
 
 ANSWERS_FILE, FAILURES_FILE, MADE_FILE = "predictions.jsonl", "failures.jsonl", "predict.json"
@@ -69,9 +69,7 @@ class OutFolder:
 
     def name_of(self, path: str) -> str:
         """Name of an image: its path relative to the root, or from / on where it lies elsewhere."""
-        name = os.path.relpath(path, self.root)
-        inside = name != os.pardir and not name.startswith(os.pardir + os.sep)
-        return (name if inside else path.lstrip(os.sep)).replace(os.sep, "/")
+        return image_name(path, self.root)
 
     def close(self) -> None:
         """Closes the journals."""
@@ -89,6 +87,12 @@ def _read_made(folder: Path) -> Made | None:
             )
         return None
     try:
-        return Made(**json.loads(path.read_text(encoding="utf-8")))
+        told = json.loads(path.read_text(encoding="utf-8"))
+        if "runner" in told:
+            raise DataError(
+                f"{folder} holds answers from a runner, which are not continued; give another "
+                "folder to --out."
+            )
+        return Made(**told)
     except (ValueError, TypeError) as error:
         raise DataError(f"{path} is damaged; give another folder to --out.") from error

@@ -120,7 +120,13 @@ def _opened(
             f"{len(settings.class_names)}; put the right file there."
         )
     form = ImageFormat((height, width), channels, settings.rule)
+    trusted = set(outputs) >= set(STATED)
+    digest = digest_of(files, settings)
+    return Opened(path, answer, form, settings, trusted, tuple(notes), digest)
+
+
+def digest_of(files: Iterable[Path], settings: Settings) -> str:
+    """SHA-256, in hex, of a model's files and of what is known of it, with its names."""
     digest = hashlib.sha256("".join(model_digest(file) for file in files).encode())
     digest.update(json.dumps([settings.class_names, settings.rule, settings.background]).encode())
-    trusted = set(outputs) >= set(STATED)
-    return Opened(path, answer, form, settings, trusted, tuple(notes), digest.hexdigest())
+    return digest.hexdigest()

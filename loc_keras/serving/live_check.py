@@ -174,6 +174,7 @@ def _compare_answers(
     wanted = {name: expected[key] for name, key in pairs.items()}
     stated = expected.get("softmax_calibrated", expected["softmax"])
     wanted |= {"box": expected["whole:bbox"], "score": stated.max(axis=-1)}
+    wanted["size"] = expected["sizes"]
     said = {
         name: found[name] / sides if name in ("box", "box_outer", "box_inner") else found[name]
         for name in wanted

@@ -103,6 +103,7 @@ class ServedModel(tf.Module):
             **shown,
             "label": tf.where(pictures.ok, tf.gather(tf.constant(self._names), index), ""),
             "class_id": tf.where(pictures.ok, index, -1),
+            "size": _where(pictures.ok, pictures.sizes),
             "ok": pictures.ok,
             "reason": pictures.reasons,
         }
