@@ -49,3 +49,17 @@ class ServingError(LocKerasError):
 
 class ServerUnavailableError(ServingError):
     """A model server cannot be reached or says that it is not ready: asking later may help."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal asked the program to stop, and it stopped where nothing is lost.
+
+    Args:
+        message: What became of the work, and how it goes on.
+        signal: Its number; 2 for Ctrl-C, 15 for SIGTERM.
+    """
+
+    def __init__(self, message: str, signal: int) -> None:
+        """Stores both."""
+        super().__init__(message)
+        self.signal = signal

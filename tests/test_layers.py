@@ -35,7 +35,7 @@ DOORS = _room(
     *("command_line", "data_arguments", "folder_plan", "folder_reading", "from_config"),
     *("model_from_config", "run_report", "evaluation_files", "compare_runs", "run_folder_model"),
     *("bulk", "export_bundle", "outcomes_of_split", "trust_pictures", "trust_report"),
-    "trust_step",
+    *("run_place", "trust_step"),
 )
 ROOMS = (
     DOORS,

@@ -13,11 +13,13 @@ import tensorflow as tf
 import loc_keras
 from loc_keras.errors import TrainingError
 from loc_keras.training import callbacks, precision, run_folder
-from loc_keras.training.fit import FitPlan, compiled_training_model, fit_localizer
+from loc_keras.training.compiled import compiled_training_model
+from loc_keras.training.fit import fit_localizer
 from loc_keras.training.measure import Answers, answer_function, collect_answers, figures
 from loc_keras.training.model import SIDES_OUTPUT, training_model, with_training_targets
 from loc_keras.training.optimizer import learning_rate_schedule, make_optimizer
 from loc_keras.training.overfit import overfit_batch
+from loc_keras.training.plan import FitPlan
 
 IMAGE_SHAPE = (32, 32, 1)
 
