@@ -1,8 +1,11 @@
 """A run that is interrupted comes to what it would have come to, to the bit."""
 
 import csv
+import json
 import os
+import random
 import signal
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -12,9 +15,11 @@ from tensorflow.python.framework import config as tf_config
 
 import loc_keras
 from loc_keras.errors import Interrupted
-from loc_keras.training import precision
+from loc_keras.training import precision, training_state
+from loc_keras.training.callbacks import PatientStopping
 from loc_keras.training.checkpoint_files import checkpoints_in, newest_checkpoint
 from loc_keras.training.fit import fit_localizer
+from loc_keras.training.phases import FineTune
 from loc_keras.training.plan import FitPlan
 
 SHAPE = (32, 32, 1)
@@ -141,24 +146,122 @@ def same_end(one, other):
         assert bits(saved[0]) == bits(saved[1]), name
 
 
-def test_interrupted_three_times_it_ends_as_if_never(whole, tmp_path, capsys):
+def test_interrupted_in_an_epoch_it_ends_as_if_never(whole, tmp_path):
     folder = tmp_path / "run"
-    # After a validation within the epoch and before its end, with the newest checkpoint at step 4.
+    # Killed in the second epoch, behind a validation within it; the newest checkpoint is of step 4.
     with pytest.raises(Death):
         fit(folder, At(5, die))
     assert [path.name for path in checkpoints_in(folder / "checkpoints")] == [
         "step-00000003-epoch-end",
         "step-00000004",
     ]
-    # In the last step of an epoch: what is left of it is its validation.
-    with pytest.raises(Interrupted) as stop:
-        fit(folder, At(6, terminate))
-    assert stop.value.signal == signal.SIGTERM
-    assert "after 1 epochs and 3 of 3 steps of the next" in str(stop.value)
-    saved = newest_checkpoint(folder / "checkpoints", print)
-    assert (saved.path.name, saved.state["epoch"], saved.state["step"]) == ("step-00000006", 1, 3)
     same_end(whole, (folder, *fit(folder)))
     # Nothing is left to do: it only tells what came out.
     _, again = fit(folder, At(1, die))
     assert again.best_epoch == whole[2].best_epoch
     assert len(again.history) == len(whole[2].history)
+
+
+@pytest.mark.slow
+def test_stopped_before_an_epochs_validation_it_ends_as_if_never(whole, tmp_path):
+    folder = tmp_path / "run"
+    with pytest.raises(Interrupted) as stop:
+        fit(folder, At(6, terminate))
+    assert stop.value.signal == signal.SIGTERM
+    assert "after 1 epochs and 3 of 3 steps of the next" in str(stop.value)
+    saved = newest_checkpoint(folder / "checkpoints", print)
+    assert saved is not None
+    assert (saved.path.name, saved.state["epoch"], saved.state["step"]) == ("step-00000006", 1, 3)
+    same_end(whole, (folder, *fit(folder)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", [2, 3, 4])
+def test_phases_of_fine_tuning_are_gone_on_with(tmp_path, step):
+    """Before, at and behind the border between two phases, whose optimizers begin anew."""
+    plan = replace(PLAN, fine_tune=FineTune(freeze_epochs=1), validate_every_steps=None)
+    left_alone = (tmp_path / "alone", *fit(tmp_path / "alone", plan=plan))
+    folder = tmp_path / "run"
+
+    class AtStep(keras.callbacks.Callback):
+        steps = 0
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.steps += 1
+            if self.steps == step:
+                raise Death
+
+    with pytest.raises(Death):
+        fit(folder, AtStep(), plan=plan)
+    same_end(left_alone, (folder, *fit(folder, plan=plan)))
+
+
+@pytest.mark.slow
+def test_loss_scale_comes_back(tmp_path):
+    keras.config.set_dtype_policy("mixed_float16")
+    plan = replace(PLAN, validate_every_steps=None)
+    left_alone = (tmp_path / "alone", *fit(tmp_path / "alone", plan=plan))
+    with pytest.raises(Death):
+        fit(tmp_path / "run", At(5, die), plan=plan)
+    same_end(left_alone, (tmp_path / "run", *fit(tmp_path / "run", plan=plan)))
+
+
+def test_workers_and_buffers_do_not_change_the_history(whole, tmp_path):
+    """Threads of the input and depth of its buffer change when batches come, never which."""
+
+    def hurried(step):
+        options = tf.data.Options()
+        options.threading.private_threadpool_size = 1
+        options.threading.max_intra_op_parallelism = 1
+        order = tf.data.Dataset.range(7).map(
+            lambda place: place, num_parallel_calls=4, deterministic=True
+        )
+        stacked = squares(56).batch(8).batch(7).get_single_element()
+        images, targets = stacked
+        picked = (
+            order.repeat()
+            .skip(step)
+            .map(
+                lambda place: (
+                    images[place],
+                    {name: value[place] for name, value in targets.items()},
+                ),
+                num_parallel_calls=3,
+            )
+        )
+        return picked.prefetch(5).with_options(options)
+
+    _, found = fit(tmp_path / "run", train=hurried)
+    assert rows(tmp_path / "run", "history.csv") == rows(whole[0], "history.csv")
+    assert found.best_epoch == whole[2].best_epoch
+
+
+def test_patience_survives():
+    stopping = PatientStopping("val_score", patience=3, mode="max")
+    stopping.on_train_begin()
+    stopping.best, stopping.wait, stopping.best_epoch = np.float32(0.5), 2, 4
+    state = json.loads(json.dumps(stopping.state()))
+    other = PatientStopping("val_score", patience=3, mode="max")
+    other.on_train_begin()
+    other.restore(state)
+    assert (other.best, other.wait, other.best_epoch) == (0.5, 2, 4)
+
+
+def test_random_generators_come_back():
+    def draws():
+        return (
+            random.random(),
+            random.gauss(0, 1),
+            np.random.rand(),
+            np.random.normal(),
+            tf.random.get_global_generator().uniform([2]).numpy().tolist(),
+        )
+
+    # One number of a pair is kept by the normal generators: that is state as well.
+    random.gauss(0, 1)
+    np.random.normal()
+    state = json.loads(json.dumps(training_state.random_state()))
+    first = draws()
+    assert draws() != first
+    training_state.restore_random(state)
+    assert draws() == first
