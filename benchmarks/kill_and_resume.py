@@ -150,6 +150,8 @@ class Trial:
         """All that must be equal."""
         import keras
 
+        import loc_keras  # noqa: F401 - registers the layers that the models are made of
+
         found: dict[str, Any] = {}
         for name in ("last.keras", "best.keras"):
             weights = keras.saving.load_model(self.folder / name).get_weights()

@@ -103,7 +103,9 @@ def test_a_torn_checkpoint_is_told_and_the_one_before_taken(tmp_path, name, dama
 def test_without_a_whole_one_there_is_none(tmp_path):
     assert newest_checkpoint(tmp_path / "absent", print) is None
     (write(tmp_path, 1) / "state.json").unlink()
-    assert newest_checkpoint(tmp_path, lambda _: None) is None
+    said: list[str] = []
+    assert newest_checkpoint(tmp_path, said.append) is None
+    assert said[-1] == "no checkpoint is whole, so the training begins anew."
 
 
 def test_the_last_few_are_kept_and_halves_are_swept(tmp_path):

@@ -118,6 +118,8 @@ def fit(folder, *callbacks, plan=PLAN, train=batches, **changes):
 
 
 def rows(folder, name):
+    if not (folder / name).exists():
+        return None
     with (folder / name).open() as file:
         found = list(csv.DictReader(file))
     # Wall-clock time is the one figure that no state can bring back.

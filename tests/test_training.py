@@ -164,7 +164,8 @@ def test_not_a_number_goes_back_once_then_says_what_was_in_the_batch(tmp_path):
         )
     # Three good steps fill the first epoch; the fourth step has the bad batch, which is number 3.
     checkpoint = str(tmp_path / "checkpoints" / "step-00000003-epoch-end")
-    (sentence,) = said
+    sentence, going_on = said
+    assert "going on from step-00000003-epoch-end: 1 epochs and 0 of 3 steps" in going_on
     assert "at step 4 (epoch 2, step 1 of the epoch; bbox_loss)" in sentence
     assert checkpoint in sentence
     assert "rate times 0.5" in sentence

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from loc_keras.atomic_file import written_aside
+from loc_keras.errors import TrainingError
 from loc_keras.training.phases import all_trainable
 from loc_keras.training.position import Position
 
@@ -164,9 +165,19 @@ def standard_error(monitor: str, logs: Mapping[str, Any], images: int) -> float:
 
 
 def save_model(model: keras.Model, path: Path) -> None:
-    """Saves a localizer as a `.keras` file that is either whole or absent, no layer frozen."""
-    with written_aside(path) as aside, all_trainable(model):
-        model.save(aside)
+    """Saves a localizer as a `.keras` file that is either whole or absent, no layer frozen.
+
+    Raises:
+        TrainingError: If the disk is full or cannot be written.
+    """
+    try:
+        with written_aside(path) as aside, all_trainable(model):
+            model.save(aside)
+    except OSError as error:
+        raise TrainingError(
+            f"{path} cannot be written ({error.strerror or error}); make room or mend the disk: "
+            "the run goes on from its last checkpoint."
+        ) from error
 
 
 class PatientStopping(keras.callbacks.EarlyStopping):

@@ -125,7 +125,8 @@ def newest_checkpoint(folder: Path, say: Callable[[str], None]) -> Checkpoint | 
         folder: Holds the checkpoints; may be absent.
         say: Takes a sentence about each that is not whole.
     """
-    for path in reversed(checkpoints_in(folder)):
+    found = checkpoints_in(folder)
+    for path in reversed(found):
         try:
             return read_checkpoint(path)
         except CheckpointError as error:
@@ -133,6 +134,8 @@ def newest_checkpoint(folder: Path, say: Callable[[str], None]) -> Checkpoint | 
             with contextlib.suppress(OSError):
                 shutil.rmtree(folder / f"{BROKEN}{path.name}", ignore_errors=True)
                 path.rename(folder / f"{BROKEN}{path.name}")
+    if found:
+        say("no checkpoint is whole, so the training begins anew.")
     return None
 
 

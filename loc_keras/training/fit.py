@@ -60,6 +60,7 @@ class Task:
     folder: Path
     extra_callbacks: Sequence[keras.callbacks.Callback]
     interruption: Interruption
+    say: Callable[[str], None]
 
 
 def fit_localizer(
@@ -99,7 +100,15 @@ def fit_localizer(
         Interrupted: after Ctrl-C or SIGTERM, with a checkpoint of the last step.
     """
     task = Task(
-        localizer, train, val, plan, losses, folder, extra_callbacks, Interruption(how_to_resume)
+        localizer,
+        train,
+        val,
+        plan,
+        losses,
+        folder,
+        extra_callbacks,
+        Interruption(how_to_resume),
+        say,
     )
     where = checkpoints_folder(folder)
     writer = CheckpointWriter(where, plan.keep_checkpoints)
@@ -144,6 +153,10 @@ def _fit_on(
     models = Checkpoints(task.localizer, folder, plan.monitor, plan.val_images)
     history = HistoryFile(folder / "history.csv")
     if saved is not None:
+        task.say(
+            f"going on from {saved.path.name}: {place.epoch} epochs and {place.step} of "
+            f"{plan.steps_per_epoch} steps of the next are done."
+        )
         restore_models(saved, (models.best_path, models.last_path))
         if is_done(saved, plan.epochs):
             restore_callbacks((models, history), saved.state["callbacks"])
