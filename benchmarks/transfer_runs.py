@@ -23,10 +23,11 @@ from loc_keras.data.splits import grouped_split, stratified_split
 from loc_keras.from_config import losses_from, plan_from
 from loc_keras.model_from_config import localizer_from
 from loc_keras.models.body_layers import body_layers
-from loc_keras.training.fit import FitPlan, compiled_training_model
+from loc_keras.training.compiled import compiled_training_model
 from loc_keras.training.measure import answer_function, collect_answers, figures
 from loc_keras.training.model import TrainingModel, with_training_targets
 from loc_keras.training.phases import FineTune, Phase, set_trainable, training_phases
+from loc_keras.training.plan import FitPlan
 
 ALL = 0
 """A number of photographs that stands for all of them."""

@@ -4,10 +4,12 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from loc_keras.errors import LocKerasError
+from loc_keras.errors import Interrupted, LocKerasError
 
 USER_ERROR = 2
 INTERRUPTED = 130
+SIGNALLED = 128
+"""Exit codes of programs that a signal ended are this plus its number."""
 
 
 def add_set(parser: argparse.ArgumentParser) -> None:
@@ -25,8 +27,8 @@ def run_command(command: Callable[[], int], *, when_interrupted: str = "stopped.
     """Runs a command and gives its exit code.
 
     A `LocKerasError`, and a file that the system cannot open or make, become one sentence on stderr
-    and code 2, Ctrl-C becomes the sentence
-    `when_interrupted` and code 130; anything else is a fault of ours and keeps its trace.
+    and code 2, Ctrl-C becomes the sentence `when_interrupted` and code 130, an `Interrupted` its
+    own message and 128 plus the signal; anything else is a fault of ours and keeps its trace.
     """
     try:
         return command()
@@ -38,6 +40,9 @@ def run_command(command: Callable[[], int], *, when_interrupted: str = "stopped.
             raise
         print(f"error: {error.filename}: {error.strerror}.", file=sys.stderr)
         return USER_ERROR
+    except Interrupted as stop:
+        print(stop, file=sys.stderr)
+        return SIGNALLED + stop.signal
     except KeyboardInterrupt:
         print(when_interrupted, file=sys.stderr)
         return INTERRUPTED

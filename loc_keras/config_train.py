@@ -87,6 +87,14 @@ class TrainConfig(Section):
     steps_per_epoch: Count | None = Field(
         default=None, description="Steps that count as an epoch; null: one pass over the images."
     )
+    checkpoint_every_steps: Count | None = Field(
+        default=None,
+        description="Steps between checkpoints to go on from after an interruption; null: at each "
+        "epoch's end.",
+    )
+    keep_checkpoints: Count = Field(
+        default=2, description="Newest checkpoints that are kept while the run lasts, >= 1."
+    )
     monitor: Literal[
         "val_top1_loc", "val_bbox_iou", "val_softmax_accuracy", "val_loss", "val_score"
     ] = Field(

@@ -35,13 +35,17 @@ class Given:
     records: DatasetRecords | None = None
 
 
-def add_data_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds `--config`, `--data` and `--set`."""
+def add_data_arguments(parser: argparse.ArgumentParser, *, resume: bool = False) -> None:
+    """Adds `--config`, `--data` and `--set`, and perhaps `--resume` beside the first two."""
     group = parser.add_mutually_exclusive_group(required=True)
     group.add_argument("--config", type=Path, help="config file (YAML)")
     group.add_argument(
         "--data", metavar="FOLDER", help="folder of images and labels; its settings are found"
     )
+    if resume:
+        group.add_argument(
+            "--resume", type=Path, metavar="RUN_DIR", help="go on with an unfinished run"
+        )
     add_set(parser)
 
 

@@ -57,3 +57,17 @@ class ServerUnavailableError(ServingError):
 
 class ClusterError(LocKerasError):
     """A pipeline on a cluster cannot be started, or did not end well."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal asked the program to stop, and it stopped where nothing is lost.
+
+    Args:
+        message: What became of the work, and how it goes on.
+        signal: Its number; 2 for Ctrl-C, 15 for SIGTERM.
+    """
+
+    def __init__(self, message: str, signal: int) -> None:
+        """Stores both."""
+        super().__init__(message)
+        self.signal = signal

@@ -25,8 +25,8 @@ from loc_keras.data.readers.registry import read_annotations
 from loc_keras.data.resolve import DatasetRecords, ResolveRules
 from loc_keras.errors import DataError
 from loc_keras.report.run_pictures import panel_picture
-from loc_keras.training.fit import FitPlan
 from loc_keras.training.phases import FineTune
+from loc_keras.training.plan import FitPlan
 from loc_keras.training.precision import use_xla
 from loc_keras.training.tensorboard import (
     HyperParameters,
@@ -236,6 +236,8 @@ def plan_from(config: Config, data: LocalizationData) -> FitPlan:
         monitor=train.monitor,
         early_stopping_patience=train.early_stopping_patience,
         validate_every_steps=train.validate_every_steps,
+        checkpoint_every_steps=train.checkpoint_every_steps,
+        keep_checkpoints=train.keep_checkpoints,
         fine_tune=FineTune(**train.fine_tune.model_dump()),
     )
 

@@ -24,11 +24,12 @@ from loc_keras.report.run_pictures import (
 )
 from loc_keras.report.table import classes_words, print_metrics
 from loc_keras.serving.model_card import CARD_FILE, model_card
-from loc_keras.training.fit import FitResult
 from loc_keras.training.measure import Answers, answer_function, collect_answers, figures
 from loc_keras.training.overfit import NEAR_ZERO, OverfitResult
+from loc_keras.training.plan import FitResult
 from loc_keras.training.precision import device_summary
 from loc_keras.training.run_folder import environment, package_versions, write_json
+from loc_keras.training.run_state import CONFIG_FILE, ENVIRONMENT_FILE, open_run
 
 Measured = dict[str, dict[str, float | int]]
 SHOWN_SKIPPED = 5
@@ -83,9 +84,12 @@ def print_note(console: Console, sentence: str | None) -> None:
 
 
 def write_start(folder: Path, config_text: str, policy: str, data: LocalizationData) -> None:
-    """Writes what is known before training: config, environment, classes, rows left out."""
-    (folder / "plots").mkdir()
-    write_text(folder / "config.yaml", config_text)
+    """Writes what is known before training: environment, classes, rows left out, the config.
+
+    The config comes last: a folder that has it holds all that going on with its run needs.
+    """
+    open_run(folder)
+    (folder / "plots").mkdir(exist_ok=True)
     write_text(folder / CLASSES_FILE, "".join(f"{name}\n" for name in data.class_names))
     facts = environment(
         device_summary(),
@@ -93,10 +97,11 @@ def write_start(folder: Path, config_text: str, policy: str, data: LocalizationD
         data_fingerprint=data.fingerprint,
         images=data.sizes,
     )
-    write_json(folder / "environment.json", facts)
+    write_json(folder / ENVIRONMENT_FILE, facts)
     if data.skipped:
         rows = [{"file": str(f), "row": row, "reason": why} for f, row, why in data.skipped]
         write_json(folder / "skipped.json", {"skipped": rows})
+    write_text(folder / CONFIG_FILE, config_text)
 
 
 def finish_run(folder: Path, best: keras.Model, data: LocalizationData, name: str) -> Measured:

@@ -18,7 +18,6 @@ from loc_keras.data.localization_data import LocalizationData
 from loc_keras.data_arguments import (
     add_data_arguments,
     add_plan_arguments,
-    read_given,
     refuse_plan_arguments,
 )
 from loc_keras.export_bundle import bundle_of
@@ -33,15 +32,32 @@ from loc_keras.from_config import (
 )
 from loc_keras.model_from_config import localizer_from, start_from
 from loc_keras.models.initial_weights import refuse_absent
+from loc_keras.models.origin import WeightsOrigin
 from loc_keras.models.other_bodies import refuse_unknown_body
+from loc_keras.run_place import (
+    exported_before,
+    goes_on,
+    how_to_resume,
+    made_folder,
+    read_or_resume,
+)
 from loc_keras.serving.saved_model import export_saved_model
 from loc_keras.serving.versions import prove_writable
-from loc_keras.training import precision, run_folder
+from loc_keras.training import precision
 from loc_keras.training.fit import fit_localizer
+from loc_keras.training.interruption import resumable
 from loc_keras.training.overfit import overfit_batch
 from loc_keras.training.phases import small_batch_warning
+from loc_keras.training.plan import FitResult
+from loc_keras.training.run_folder import package_versions
+from loc_keras.training.run_state import (
+    changed_packages,
+    close_run,
+    only_process,
+    refuse_other_data,
+)
 from loc_keras.training_trials import find_batch, find_rate
-from loc_keras.trust_step import take_step, trust_step
+from loc_keras.trust_step import TrustStep, take_step, trust_step
 
 RATE_PICTURE = Path("learning_rate.png")
 
@@ -52,16 +68,21 @@ WIDE = 32
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parses the command line and trains; gives the exit code."""
     parser = argparse.ArgumentParser(prog="python -m loc_keras.train", description=__doc__)
-    add_data_arguments(parser)
+    add_data_arguments(parser, resume=True)
     add_plan_arguments(parser)
-    parser.add_argument("--run-dir", type=Path, help="run folder, new or empty")
     parser.add_argument(
+        "--run-dir",
+        type=Path,
+        help="run folder: new, empty, or with an unfinished run of the same config, which goes on",
+    )
+    trials = parser.add_mutually_exclusive_group()
+    trials.add_argument(
         "--overfit-batch",
         type=int,
         metavar="N",
         help="only check that N steps on one batch bring its loss near zero",
     )
-    parser.add_argument(
+    trials.add_argument(
         "--find-lr",
         type=Path,
         nargs="?",
@@ -69,36 +90,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="PNG",
         help=f"only sweep the learning rate, print which to take and draw it ({RATE_PICTURE})",
     )
-    parser.add_argument(
+    trials.add_argument(
         "--find-batch", action="store_true", help="only time steps of growing batch sizes"
     )
     args = parser.parse_args(arguments)
     if args.overfit_batch is not None and args.overfit_batch < 1:
         parser.error("--overfit-batch needs a number of steps of at least 1")
+    if args.resume and (args.run_dir or _only_tries(args)):
+        parser.error(
+            "--resume does not go with --run-dir, --overfit-batch, --find-lr, --find-batch"
+        )
     refuse_plan_arguments(parser, args)
-    return run_command(
-        partial(_train, args, Console(markup=False)),
-        when_interrupted="stopped; checkpoints that were saved stay in the run folder.",
-    )
+    return run_command(partial(_train, args, Console(markup=False)))
 
 
 def _train(args: argparse.Namespace, console: Console) -> int:
     started = time.perf_counter()
-    given = read_given(args, console)
+    given = read_or_resume(args, console)
     if given is None:
         return 0
     config = given.config
     # What can fail at the end is tried before hours are spent.
     refuse_unknown_body(config.model.backbone.name)
     refuse_absent(config.model.backbone.weights)
-    if args.run_dir:
-        run_folder.refuse_used_folder(args.run_dir)
-    tries_only = args.overfit_batch or args.find_lr or args.find_batch
-    if config.export.enabled and not tries_only:
+    wanted = args.resume or args.run_dir
+    resumed = goes_on(wanted, config)
+    if config.export.enabled and not _only_tries(args):
         prove_writable(export_base(config))
     policy = _set_up(config)
     data = data_from(config, given.records)
-    val = validation_set(data)
+    validation_set(data)
     run_report.print_data(console, data)
     step = trust_step(config, data)
     start = start_from(config, data)
@@ -113,40 +134,64 @@ def _train(args: argparse.Namespace, console: Console) -> int:
         return find_rate(config, data, localizer, plan, args.find_lr, console)
     if args.find_batch:
         return find_batch(config, data, localizer, plan, console)
-    folder = (
-        run_folder.given_run_folder(args.run_dir)
-        if args.run_dir
-        else run_folder.new_run_folder(Path(config.run.dir), str(config.name))
+    if resumed:
+        folder = wanted
+        refuse_other_data(folder, data.fingerprint)
+        run_report.print_note(console, changed_packages(folder, package_versions()))
+    else:
+        folder = made_folder(wanted, config)
+        run_report.write_start(folder, dump_config(config), policy, data)
+    console.print(
+        f"run folder {folder}; {policy}, {localizer.count_params():,} parameters", soft_wrap=True
     )
-    run_report.write_start(folder, dump_config(config), policy, data)
-    console.print(f"run folder {folder}; {policy}, {localizer.count_params():,} parameters")
-    result = fit_localizer(
-        localizer,
-        train=data.train,
-        val=val,
-        plan=plan,
-        losses=losses_from(config),
-        folder=folder,
-        extra_callbacks=board_from(config, data, localizer, folder),
-    )
+    console.print(f"if it stops, {how_to_resume(folder)}", highlight=False, soft_wrap=True)
+    with only_process(folder), resumable(how_to_resume(folder)):
+        result = fit_localizer(
+            localizer,
+            train=data.train,
+            val=validation_set(data),
+            plan=plan,
+            losses=losses_from(config),
+            folder=folder,
+            extra_callbacks=board_from(config, data, localizer, folder),
+            sources=data.batch_names,
+            say=partial(run_report.print_note, console),
+            how_to_resume=how_to_resume(folder),
+        )
+        return _finish(config, data, folder, result, step, start.origin, console, started)
+
+
+def _finish(
+    config: Config,
+    data: LocalizationData,
+    folder: Path,
+    result: FitResult,
+    step: TrustStep | None,
+    origin: WeightsOrigin,
+    console: Console,
+    started: float,
+) -> int:
+    """Measures, calibrates and exports; done again from its beginning when it was interrupted."""
+    base = export_base(config)
+    exported = exported_before(folder, base) if config.export.enabled else None
     best = keras.saving.load_model(result.best_path)
     measured = run_report.finish_run(folder, best, data, str(config.name))
     trust = take_step(step, folder, result.best_path, best)
-    card = run_report.write_card(
-        folder,
-        best,
-        data,
-        measured,
-        name=str(config.name),
-        resize=resize_rule(config),
-        origin=start.origin,
-        trust=trust.card,
-    )
-    exported = None
     try:
-        if config.export.enabled:
-            bundle = bundle_of(trust.model, data, card, trust.texts)
-            exported = export_saved_model(bundle, export_base(config))
+        if exported is None:
+            card = run_report.write_card(
+                folder,
+                best,
+                data,
+                measured,
+                name=str(config.name),
+                resize=resize_rule(config),
+                origin=origin,
+                trust=trust.card,
+            )
+            if config.export.enabled:
+                exported = export_saved_model(bundle_of(trust.model, data, card, trust.texts), base)
+        close_run(folder)
     finally:
         seconds = time.perf_counter() - started
         run_report.print_end(
@@ -155,6 +200,11 @@ def _train(args: argparse.Namespace, console: Console) -> int:
     if trust.error:
         raise trust.error
     return 0
+
+
+def _only_tries(args: argparse.Namespace) -> bool:
+    """Whether nothing is to be kept of what is trained."""
+    return bool(args.overfit_batch or args.find_lr or args.find_batch)
 
 
 def _set_up(config: Config) -> str:

@@ -11,7 +11,7 @@ from loc_keras.data.localization_data import LocalizationData
 from loc_keras.from_config import losses_from
 from loc_keras.report.rate_picture import save_rate_picture
 from loc_keras.training.batch_finder import BatchSpeed, batch_speeds, suggested_batch
-from loc_keras.training.fit import FitPlan
+from loc_keras.training.plan import FitPlan
 from loc_keras.training.rate_finder import HIGHEST, sweep_rates
 
 

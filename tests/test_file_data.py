@@ -1,5 +1,6 @@
 """Data sources of image files: decoding, one format, cut splits, faults by message."""
 
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -80,6 +81,15 @@ def test_files_come_as_they_are(tmp_path, cache):
     np.testing.assert_allclose(targets["bbox"], [[0.25, 0.2, 0.75, 0.8]] * 5)
     shown, _ = collect(data.train(0).take(4))
     assert sorted(shown[:, 0, 0, 0].tolist()) == list(range(10, 18))
+
+
+def test_the_files_of_a_batch_are_known_by_its_step(tmp_path):
+    make_set(tmp_path, {"train": 10, "val": 2, "test": 2})
+    data = build(tmp_path, batch_size=3)
+    # Three steps an epoch: this goes on into the third, with another order in each.
+    for step, (images, _) in enumerate(data.train(0).take(8).as_numpy_iterator()):
+        names = [f"{int(image.max()) - 10:03d}.png" for image in images]
+        assert [Path(name).name for name in data.batch_names(step)] == names
 
 
 def test_the_cache_changes_neither_order_nor_boxes_nor_even_pictures(tmp_path):

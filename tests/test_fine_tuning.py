@@ -7,7 +7,8 @@ import tensorflow as tf
 
 import loc_keras
 from loc_keras.models.body_layers import body_groups, body_layers
-from loc_keras.training.fit import FitPlan, compiled_training_model, fit_localizer
+from loc_keras.training.compiled import compiled_training_model
+from loc_keras.training.fit import fit_localizer
 from loc_keras.training.optimizer import AdamWithDecay, make_optimizer
 from loc_keras.training.phases import (
     FineTune,
@@ -17,6 +18,7 @@ from loc_keras.training.phases import (
     small_batch_warning,
     training_phases,
 )
+from loc_keras.training.plan import FitPlan
 
 SHAPE = (32, 32, 1)
 

@@ -36,7 +36,7 @@ DOORS = _room(
     *("command_line", "data_arguments", "folder_plan", "folder_reading", "from_config"),
     *("model_from_config", "run_report", "evaluation_files", "compare_runs", "run_folder_model"),
     *("beam", "bulk", "demo_page", "export_bundle", "outcomes_of_split", "predict_arguments"),
-    *("trust_pictures", "trust_report", "trust_step", "training_trials"),
+    *("run_place", "trust_pictures", "trust_report", "trust_step", "training_trials"),
 )
 ROOMS = (
     DOORS,

@@ -132,7 +132,10 @@ def test_validation_does_not_depend_on_batch_size_or_cache(archive):
 
 
 def test_train_starts_at_any_step(archive):
-    data = build(archive, augment={"digit_rotation": 10.0, "flip": True, "brightness": 0.1})
+    mixing = {"mixup": 0.4, "cutmix": 1.0, "mix_probability": 0.8}
+    data = build(
+        archive, augment={"digit_rotation": 10.0, "flip": True, "brightness": 0.1, **mixing}
+    )
     full = take(data.train(0), 9)
     for start in (3, 5, 7):
         for (images, targets), (other, others) in zip(

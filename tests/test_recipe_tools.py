@@ -11,7 +11,7 @@ from test_training import plan, squares, tiny
 from loc_keras.errors import TrainingError
 from loc_keras.training import batch_finder
 from loc_keras.training.batch_finder import BatchSpeed, batch_sizes, batch_speeds, suggested_batch
-from loc_keras.training.fit import compiled_training_model
+from loc_keras.training.compiled import compiled_training_model
 from loc_keras.training.loss_balance import LogVariances, UncertainLoss
 from loc_keras.training.optimizer import learning_rate_schedule, make_optimizer
 from loc_keras.training.rate_finder import RateSweep, has_diverged, running_mean, sweep_rates

@@ -17,9 +17,10 @@ from loc_keras.report.gallery import draw_gallery
 from loc_keras.report.gallery_choice import choose_examples
 from loc_keras.report.saving import figure_to_array
 from loc_keras.report.style import PREDICTION, TRUTH
-from loc_keras.training.fit import FitPlan, fit_localizer
+from loc_keras.training.fit import fit_localizer
 from loc_keras.training.measure import Answers, answer_function, collect_answers, figures
 from loc_keras.training.model import SIDES_OUTPUT, TrainingModel, compile_localizer
+from loc_keras.training.plan import FitPlan
 from loc_keras.training.targets import box_weights, with_targets
 
 EMPTY = [0.0, 0.0, 0.0, 0.0]

@@ -13,11 +13,13 @@ import tensorflow as tf
 import loc_keras
 from loc_keras.errors import TrainingError
 from loc_keras.training import callbacks, precision, run_folder
-from loc_keras.training.fit import FitPlan, compiled_training_model, fit_localizer
+from loc_keras.training.compiled import compiled_training_model
+from loc_keras.training.fit import fit_localizer
 from loc_keras.training.measure import Answers, answer_function, collect_answers, figures
 from loc_keras.training.model import SIDES_OUTPUT, training_model, with_training_targets
 from loc_keras.training.optimizer import learning_rate_schedule, make_optimizer
 from loc_keras.training.overfit import overfit_batch
+from loc_keras.training.plan import FitPlan
 
 IMAGE_SHAPE = (32, 32, 1)
 
@@ -144,25 +146,37 @@ def test_best_checkpoint_of_a_loss_is_the_smallest(tmp_path):
     assert saver.best_epoch == 1
 
 
-def test_not_a_number_stops_the_run_and_names_the_checkpoint(tmp_path):
-    localizer = tiny()
+def test_not_a_number_goes_back_once_then_says_what_was_in_the_batch(tmp_path):
     good = squares(24, batch=8)
     bad = good.take(1).map(lambda images, t: (images, {**t, "bbox": t["bbox"] * float("nan")}))
     train = good.concatenate(bad).repeat()
+    said = []
     with pytest.raises(TrainingError) as caught:
         fit_localizer(
-            localizer,
-            train=lambda step: train,
+            tiny(),
+            train=train.skip,
             val=squares(8),
             plan=plan(epochs=3),
             losses={},
             folder=tmp_path,
+            sources=lambda step: [f"picture {step}.{place}.png" for place in range(8)],
+            say=said.append,
         )
+    # Three good steps fill the first epoch; the fourth step has the bad batch, which is number 3.
+    checkpoint = str(tmp_path / "checkpoints" / "step-00000003-epoch-end")
+    sentence, going_on = said
+    assert "going on from step-00000003-epoch-end: 1 epochs and 0 of 3 steps" in going_on
+    assert "at step 4 (epoch 2, step 1 of the epoch; bbox_loss)" in sentence
+    assert checkpoint in sentence
+    assert "rate times 0.5" in sentence
     message = str(caught.value)
-    # Three good steps fill the first epoch; the fourth step has the bad batch.
-    assert "at step 4 (epoch 2, step 1 of the epoch; bbox_loss)" in message
-    assert str(tmp_path / "last.keras") in message
+    assert "again not finite at step 4 (epoch 2, step 1 of the epoch; bbox_loss)" in message
+    assert "picture 3.0.png, picture 3.1.png" in message
+    assert checkpoint in message
     assert "train.learning_rate" in message
+    told = json.loads((tmp_path / "not_finite.json").read_text())
+    assert told["step"] == 4
+    assert told["files"] == [f"picture 3.{place}.png" for place in range(8)]
     keras.saving.load_model(tmp_path / "last.keras")
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from loc_keras.data.annotations import Split
@@ -34,6 +36,7 @@ class LocalizationData:
         background: Index of the class of images without an object; None where all show one.
         calibration: Likewise for the images on which trust is fitted; None without such a split.
         pictures: What the images of each split are made from, in the order of its pipeline.
+        batch_indices: Gives the training images, int64 (B,), in the batch of a global step.
     """
 
     train: Callable[[int], tf.data.Dataset]
@@ -49,6 +52,14 @@ class LocalizationData:
     background: int | None = None
     calibration: tf.data.Dataset | None = None
     pictures: Mapping[Split, SplitPictures] = field(default_factory=dict)
+    batch_indices: Callable[[int], npt.NDArray[np.int64]] | None = None
+
+    def batch_names(self, step: int) -> list[str]:
+        """Names of the pictures in the training batch of a global step, from 0; none if unknown."""
+        pictures = self.pictures.get("train")
+        if self.batch_indices is None or pictures is None:
+            return []
+        return [str(name) for name in pictures.names[self.batch_indices(step)]]
 
     def held_out(self, split: str) -> tf.data.Dataset | None:
         """The pipeline of `"val"`, `"test"` or `"calibration"`; None where it has no images."""

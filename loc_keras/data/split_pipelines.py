@@ -48,6 +48,7 @@ def localization_data(
             seed=seed,
             augmentation=augmentation_from(image_knobs, len(class_names)),
         ),
+        batch_indices=partial(streams.batch_indices, sets["train"].size, batch_size, seed),
         val=evaluate(sets["val"], split=streams.VALIDATION) if "val" in sets else None,
         test=evaluate(sets["test"], split=streams.TEST) if "test" in sets else None,
         calibration=evaluate(sets["calibration"], split=streams.CALIBRATION)

@@ -1,5 +1,7 @@
 """Which image comes when: index streams that are pure functions of seed, epoch and step."""
 
+import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 TRAIN, VALIDATION, TEST, CALIBRATION = range(4)
@@ -55,6 +57,19 @@ def train_stream(
         return tf.data.Dataset.range(start, steps).map(batch)
 
     return tf.data.Dataset.range(first_epoch, tf.int64.max).flat_map(epoch_batches)
+
+
+def batch_indices(size: int, batch_size: int, seed: int, step: int) -> npt.NDArray[np.int64]:
+    """Indices of the images in one batch of the training stream, int64 (B,).
+
+    Args:
+        size: As in `train_stream`.
+        batch_size: Likewise.
+        seed: Likewise.
+        step: Which batch, from 0, over all epochs.
+    """
+    stream = train_stream(size, batch_size, seed, columns=0, start_step=step)
+    return next(iter(stream))["index"].numpy()
 
 
 def eval_stream(

@@ -65,6 +65,9 @@ EMA_EPOCHS = 4
 EMA_STEPS = (10, 2_000)
 """Fewest and most steps that it spans."""
 
+CHECKPOINT_SECONDS = 60
+"""Most time, about, that an interruption should cost."""
+
 BUDGET_MINUTES = 10
 DROPOUT = 0.3
 WEIGHT_DECAY = 0.05

@@ -66,6 +66,14 @@ def choose_training(
     speed = images_a_second(cost)
     affordable = minutes * 60 * speed / (steps * batch)
     fewest, most = numbers.EPOCHS
+    between = max(1, round(numbers.CHECKPOINT_SECONDS * speed / batch))
+    chooser.pick(
+        "train.checkpoint_every_steps",
+        between if between < steps else None,
+        "an interruption costs a minute at most, about"
+        if between < steps
+        else "an epoch takes less than a minute",
+    )
     wanted = min(max(math.floor(affordable), fewest), most)
     guess = "a guess, as no GPU was measured" if facts.gpus else "estimated"
     epochs = chooser.pick(

@@ -9,8 +9,9 @@ import keras
 import tensorflow as tf
 
 from loc_keras.errors import TrainingError
-from loc_keras.training.fit import FitPlan, compiled_training_model
+from loc_keras.training.compiled import compiled_training_model
 from loc_keras.training.model import TrainingModel
+from loc_keras.training.plan import FitPlan
 from loc_keras.training.targets import with_targets
 
 SMALLEST = 4

@@ -1,12 +1,11 @@
-"""What happens beside the step: guarding, saving, logging. Each class does one thing.
+"""What happens beside the step: measuring, saving, stopping. Each class does one thing.
 
 Their order in the list matters: `EpochFigures` adds figures to the logs that later ones use.
 """
 
-import csv
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 from loc_keras.atomic_file import written_aside
 from loc_keras.errors import TrainingError
 from loc_keras.training.phases import all_trainable
+from loc_keras.training.position import Position
 
 Logs = dict[str, Any] | None
 
@@ -28,10 +28,11 @@ class EpochFigures(keras.callbacks.Callback):
     IoU of the validation images: one figure that only a model good at both has high.
     """
 
-    def __init__(self, batch_size: int) -> None:
-        """Takes the number of images in each step."""
+    def __init__(self, batch_size: int, position: Position) -> None:
+        """Takes the number of images in each step, and what knows which steps were taken."""
         super().__init__()
         self.batch_size = batch_size
+        self.position = position
         self._steps = 0
         self._seconds = 0.0
         self._step_began = 0.0
@@ -47,6 +48,8 @@ class EpochFigures(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         """Adds the time of the step; the first of an epoch may hold the tracing."""
+        if self.position.passing_over:
+            return
         if self._steps > 0:
             self._seconds += time.perf_counter() - self._step_began
         self._steps += 1
@@ -70,48 +73,6 @@ def joint_score(logs: Mapping[str, Any]) -> float | None:
     if "val_softmax_accuracy" not in logs or "val_bbox_iou" not in logs:
         return None
     return float(logs["val_softmax_accuracy"]) * float(logs["val_bbox_iou"])
-
-
-class FiniteLossGuard(keras.callbacks.Callback):
-    """Stops the run at the first step whose loss is not finite.
-
-    Args:
-        last_good: gives the path of the newest checkpoint, or None before the first.
-    """
-
-    def __init__(self, last_good: Callable[[], Path | None]) -> None:
-        """Takes the function that knows the checkpoints."""
-        super().__init__()
-        self.last_good = last_good
-        self._epoch = 0
-        self._steps_before = 0
-        self._steps = 0
-
-    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
-        """Notes the epoch for the message."""
-        self._epoch = epoch
-
-    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        """Looks at the running loss, which stays not finite once a step's loss was.
-
-        Raises:
-            TrainingError: naming the step, the outputs concerned and the last good checkpoint.
-        """
-        self._steps += 1
-        if logs is None or math.isfinite(float(logs.get("loss", 0.0))):
-            return
-        bad = [
-            name
-            for name, value in logs.items()
-            if name.endswith("_loss") and not math.isfinite(float(value))
-        ]
-        saved = self.last_good()
-        raise TrainingError(
-            f"the loss is not finite at step {self._steps} (epoch {self._epoch + 1}, step "
-            f"{batch + 1} of the epoch; {', '.join(bad) or 'sum of the losses'}); "
-            + (f"the last good checkpoint is {saved}" if saved else "no checkpoint was saved yet")
-            + "; lower train.learning_rate or set train.gradient_clip_norm, and check the data."
-        )
 
 
 class Checkpoints(keras.callbacks.Callback):
@@ -152,9 +113,10 @@ class Checkpoints(keras.callbacks.Callback):
         """Where the best model lies."""
         return self.folder / "best.keras"
 
-    def newest(self) -> Path | None:
-        """The newest checkpoint that exists."""
-        return self.last_path if self.last_path.exists() else None
+    def models(self) -> list[Path]:
+        """The models that were saved so far."""
+        best = [self.best_path] if self.best_epoch is not None else []
+        return best + ([self.last_path] if self.last_path.exists() else [])
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Saves what this epoch earned; weights that give no finite loss are not worth a file."""
@@ -178,6 +140,15 @@ class Checkpoints(keras.callbacks.Callback):
         save_model(self.localizer, self.best_path)
         return True
 
+    def state(self) -> dict[str, Any]:
+        """How high the best one stands."""
+        return {"peak": self._peak, "slack": self._slack, "best_epoch": self.best_epoch}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Takes that back; the files come from the checkpoint."""
+        self._peak, self._slack = state["peak"], state["slack"]
+        self.best_epoch = state["best_epoch"]
+
 
 def standard_error(monitor: str, logs: Mapping[str, Any], images: int) -> float:
     """Standard error of a monitor that is, or is led by, the share of images that are right.
@@ -194,74 +165,50 @@ def standard_error(monitor: str, logs: Mapping[str, Any], images: int) -> float:
 
 
 def save_model(model: keras.Model, path: Path) -> None:
-    """Saves a localizer as a `.keras` file that is either whole or absent, no layer frozen."""
-    with written_aside(path) as aside, all_trainable(model):
-        model.save(aside)
+    """Saves a localizer as a `.keras` file that is either whole or absent, no layer frozen.
+
+    Raises:
+        TrainingError: If the disk is full or cannot be written.
+    """
+    try:
+        with written_aside(path) as aside, all_trainable(model):
+            model.save(aside)
+    except OSError as error:
+        raise TrainingError(
+            f"{path} cannot be written ({error.strerror or error}); make room or mend the disk: "
+            "the run goes on from its last checkpoint."
+        ) from error
 
 
-class HistoryFile(keras.callbacks.Callback):
-    """Writes `history.csv`: one row an epoch, complete at each epoch's end.
+class PatientStopping(keras.callbacks.EarlyStopping):
+    """Keras's early stopping, whose patience survives an interruption."""
 
-    The file is written anew and renamed each time, since columns may appear later (a validation
-    figure is absent from an epoch without validation).
+    def state(self) -> dict[str, Any]:
+        """The best value, and how long it has been waited for a better one."""
+        best = None if self.best is None else float(self.best)
+        return {"best": best, "wait": self.wait, "best_epoch": getattr(self, "best_epoch", 0)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Takes them back, after Keras has reset them at the beginning of `fit`."""
+        self.best, self.wait = state["best"], state["wait"]
+        self.best_epoch = state["best_epoch"]
+
+
+class AveragedWeights(keras.callbacks.SwapEMAWeights):
+    """Keras's swap of weights and averages at an epoch's end, which remembers where they are.
+
+    Keras swaps by adding and subtracting, so that swapping there and back rounds. A run that goes
+    on has to swap where the other one did, and not once more or less.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Takes the path of the file."""
-        super().__init__()
-        self.path = path
-        self.rows: list[dict[str, Any]] = []
+    def __init__(self) -> None:
+        """Swaps at the ends of epochs, so that what is saved is the average."""
+        super().__init__(swap_on_epoch=True)
 
-    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        """Adds a row."""
-        row: dict[str, Any] = {"epoch": epoch + 1}
-        self.rows.append(row | {name: float(value) for name, value in (logs or {}).items()})
-        write_rows(self.path, self.rows)
+    def state(self) -> dict[str, Any]:
+        """Whether the averages stand in the model."""
+        return {"swapped": self._ema_weights_in_model}
 
-
-def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Writes rows as CSV with the union of their columns in order of appearance, atomically."""
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    with written_aside(path) as aside, aside.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-class WithinEpochValidation(keras.callbacks.Callback):
-    """Measures every `every` steps within an epoch and hands the figures on.
-
-    Args:
-        every: steps between two measurements.
-        measure: gives the validation figures of the model as it stands.
-        report: takes the global step, the epoch and the figures with the prefix `val_`.
-    """
-
-    def __init__(
-        self,
-        every: int,
-        measure: Callable[[], Mapping[str, float]],
-        report: Callable[[int, int, dict[str, float]], None],
-    ) -> None:
-        """Stores what to call; see the class."""
-        super().__init__()
-        self.every = every
-        self.measure = measure
-        self.report = report
-        self._epoch = 0
-        self._step = 0
-
-    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
-        """Notes the epoch."""
-        self._epoch = epoch
-
-    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        """Measures when it is time."""
-        self._step += 1
-        if self._step % self.every:
-            return
-        logs_now = {f"val_{name}": float(value) for name, value in self.measure().items()}
-        score = joint_score(logs_now)
-        if score is not None:
-            logs_now["val_score"] = score
-        self.report(self._step, self._epoch, logs_now)
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Takes that back."""
+        self._ema_weights_in_model = state["swapped"]

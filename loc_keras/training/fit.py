@@ -1,7 +1,7 @@
-"""Fitting: compile, callbacks and the loop, from plain values."""
+"""Fitting: callbacks and the loop, from plain values; it goes on from the newest checkpoint."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,122 +11,56 @@ import tensorflow as tf
 
 from loc_keras.errors import TrainingError
 from loc_keras.training.callbacks import (
+    AveragedWeights,
     Checkpoints,
     EpochFigures,
+    PatientStopping,
+)
+from loc_keras.training.checkpoint_files import Checkpoint, newest_checkpoint
+from loc_keras.training.checkpointing import CheckpointWriter, TrainingCheckpoint
+from loc_keras.training.compiled import compiled_training_model
+from loc_keras.training.guard import (
+    SLOWER,
     FiniteLossGuard,
-    HistoryFile,
-    WithinEpochValidation,
-    write_rows,
+    NotFiniteError,
+    Sources,
+    diagnosis,
+    going_back,
 )
+from loc_keras.training.history_files import HistoryFile, WithinEpochValidation
+from loc_keras.training.interruption import Interruption
 from loc_keras.training.measure import answer_function, collect_answers, figures
-from loc_keras.training.model import (
-    TrainingModel,
-    compile_localizer,
-    training_model,
-)
-from loc_keras.training.optimizer import learning_rate_schedule, make_optimizer
-from loc_keras.training.phases import (
-    FineTune,
-    Phase,
-    rate_factors,
-    set_trainable,
-    training_phases,
-)
+from loc_keras.training.phases import Phase, training_phases
+from loc_keras.training.plan import FitPlan, FitResult
+from loc_keras.training.position import Place, Position
 from loc_keras.training.progress import progress_style
+from loc_keras.training.resume import (
+    callback_values,
+    is_done,
+    place_of,
+    rate_of,
+    restore_models,
+    restore_variables,
+)
+from loc_keras.training.run_state import checkpoints_folder
 from loc_keras.training.targets import with_targets
 from loc_keras.training.tensorboard import step_scalars
+from loc_keras.training.training_state import build_optimizer, restore_callbacks
 
 
-@dataclass(frozen=True)
-class FitPlan:
-    """How long and how to train.
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What `fit_localizer` was given."""
 
-    Attributes:
-        epochs: number of epochs.
-        steps_per_epoch: steps in each.
-        batch_size: images a step, for the count of images per second.
-        val_images: number of validation images, for the standard error of their figures.
-        learning_rate: highest learning rate.
-        optimizer: "adamw" or "adam".
-        weight_decay: its strength.
-        schedule: "cosine", "constant" or "one_cycle".
-        warmup_epochs: epochs of linear rise.
-        gradient_clip_norm: largest norm of the gradient, or None.
-        ema: momentum of the weights' moving average, or None.
-        accumulate: batches whose gradients are averaged into one update.
-        jit_compile: whether XLA compiles the step.
-        monitor: figure that chooses the best checkpoint.
-        early_stopping_patience: epochs without a better monitor before stopping, or None.
-        validate_every_steps: steps between validations within an epoch, or None.
-        fine_tune: how a body that starts from trained weights is trained on.
-        background: index of the class of images without an object, or None where all show one.
-    """
-
-    epochs: int
-    steps_per_epoch: int
-    batch_size: int
-    val_images: int
-    learning_rate: float
-    optimizer: str = "adamw"
-    weight_decay: float = 0.0
-    schedule: str = "cosine"
-    warmup_epochs: float = 0.0
-    gradient_clip_norm: float | None = None
-    ema: float | None = None
-    accumulate: int = 1
-    jit_compile: bool = False
-    monitor: str = "val_score"
-    early_stopping_patience: int | None = None
-    validate_every_steps: int | None = None
-    fine_tune: FineTune = field(default_factory=FineTune)
-    background: int | None = None
-
-
-@dataclass(frozen=True)
-class FitResult:
-    """What fitting left behind: where the models lie and how the run went."""
-
-    best_path: Path
-    last_path: Path
-    best_epoch: int
-    history: list[dict[str, Any]]
-
-
-def compiled_training_model(
-    localizer: keras.Model, plan: FitPlan, losses: Mapping[str, Any], phase: Phase | None = None
-) -> TrainingModel:
-    """Wraps and compiles a localizer for a phase of a plan.
-
-    Args:
-        localizer: the model; which of its layers are trainable is set here.
-        plan: how to train.
-        losses: as in `compile_localizer`.
-        phase: the part of the plan; None for a plan with one phase.
-    """
-    phase = phase or Phase(0, plan.epochs, body_learns=True)
-    tune = plan.fine_tune
-    set_trainable(localizer, body_learns=phase.body_learns, batch_norm=tune.batch_norm)
-    rate = learning_rate_schedule(
-        peak=plan.learning_rate,
-        # The heads' own phase ends at full speed: what they learn in it is but a start.
-        schedule=plan.schedule if phase.body_learns else "constant",
-        warmup_steps=round(min(plan.warmup_epochs, phase.epochs) * plan.steps_per_epoch),
-        total_steps=phase.epochs * plan.steps_per_epoch,
-    )
-    optimizer = make_optimizer(
-        plan.optimizer,
-        learning_rate=rate,
-        weight_decay=plan.weight_decay,
-        clip_norm=plan.gradient_clip_norm,
-        ema=plan.ema,
-        accumulate=plan.accumulate,
-        rate_factors=rate_factors(
-            localizer, body_rate=tune.body_rate, layer_decay=tune.layer_decay
-        ),
-    )
-    model = training_model(localizer)
-    compile_localizer(model, optimizer=optimizer, jit_compile=plan.jit_compile, **losses)
-    return model
+    localizer: keras.Model
+    train: Callable[[int], tf.data.Dataset]
+    val: tf.data.Dataset
+    plan: FitPlan
+    losses: Mapping[str, Any]
+    folder: Path
+    extra_callbacks: Sequence[keras.callbacks.Callback]
+    interruption: Interruption
+    say: Callable[[str], None]
 
 
 def fit_localizer(
@@ -138,8 +72,14 @@ def fit_localizer(
     losses: Mapping[str, Any],
     folder: Path,
     extra_callbacks: Sequence[keras.callbacks.Callback] = (),
+    sources: Sources | None = None,
+    say: Callable[[str], None] = print,
+    how_to_resume: str = "the run goes on when it is started again on the same folder.",
 ) -> FitResult:
-    """Trains a localizer and leaves its checkpoints, history and logs in the run folder.
+    """Trains a localizer and leaves its models, checkpoints, history and logs in the run folder.
+
+    Where the folder holds a checkpoint, training goes on from the newest one that is whole, and
+    comes to what it would have come to without the interruption.
 
     Args:
         localizer: the model; its weights are changed in place.
@@ -147,87 +87,169 @@ def fit_localizer(
         val: finite batches of the same.
         plan: how long and how.
         losses: arguments of `compile_localizer` that choose and weigh the losses.
-        folder: the run folder; gets best.keras, last.keras, history.csv and tensorboard/.
+        folder: the run folder; gets best.keras, last.keras, history.csv, tensorboard/ and
+            checkpoints/, which `run_state.close_run` removes when the run is finished.
         extra_callbacks: come after ours, so that they see all figures in the logs.
+        sources: names the images in the batch of a step, for the diagnosis of a failure.
+        say: takes sentences for the user.
+        how_to_resume: told to the user who interrupts.
 
     Raises:
-        TrainingError: if a step's loss is not finite, or the monitor never was.
+        TrainingError: if the loss is not finite for the second time, the monitor never was, or a
+            checkpoint cannot be written.
+        Interrupted: after Ctrl-C or SIGTERM, with a checkpoint of the last step.
     """
-    checkpoints = Checkpoints(localizer, folder, plan.monitor, plan.val_images)
-    history = HistoryFile(folder / "history.csv")
-    callbacks = [
-        EpochFigures(plan.batch_size),
-        FiniteLossGuard(checkpoints.newest),
-        *_within_epoch(localizer, val, plan, checkpoints, folder),
-        checkpoints,
-        history,
-        keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=False),
-        *extra_callbacks,
-    ]
-    asked = partial(with_targets, background=plan.background is not None)
-    for phase in training_phases(plan.epochs, plan.fine_tune.freeze_epochs):
-        model = compiled_training_model(localizer, plan, losses, phase)
-        names = list(model.output)
-        model.fit(
-            asked(train(phase.first * plan.steps_per_epoch), names),
-            validation_data=asked(val, names),
-            initial_epoch=phase.first,
-            epochs=phase.end,
-            steps_per_epoch=plan.steps_per_epoch,
-            callbacks=[*_averaging(plan), *callbacks, *_early_stopping(plan, phase)],
-            shuffle=False,
-            verbose=progress_style(),
-        )
-    if checkpoints.best_epoch is None:
+    task = Task(
+        localizer,
+        train,
+        val,
+        plan,
+        losses,
+        folder,
+        extra_callbacks,
+        Interruption(how_to_resume),
+        say,
+    )
+    where = checkpoints_folder(folder)
+    writer = CheckpointWriter(where, plan.keep_checkpoints)
+    factor: float | None = None
+    with task.interruption.waiting():
+        while True:
+            saved = newest_checkpoint(where, say)
+            rate = factor if factor is not None else rate_of(saved)
+            try:
+                models, history = _fit_on(task, saved, writer, rate)
+                break
+            except NotFiniteError as fault:
+                writer.wait()
+                saved = newest_checkpoint(where, say)
+                if saved is None or rate != 1:
+                    last = saved.path if saved else None
+                    raise diagnosis(fault, last, folder, sources) from fault
+                say(going_back(fault, saved.path))
+                factor = SLOWER
+            finally:
+                writer.wait()
+    if models.best_epoch is None:
         raise TrainingError(
             f"{plan.monitor} was a number in no epoch, so there is no best model; "
             f"{folder / 'history.csv'} shows what happened. Lower train.learning_rate."
         )
     return FitResult(
-        best_path=checkpoints.best_path,
-        last_path=checkpoints.last_path,
-        best_epoch=checkpoints.best_epoch,
+        best_path=models.best_path,
+        last_path=models.last_path,
+        best_epoch=models.best_epoch,
         history=history.rows,
     )
 
 
+def _fit_on(
+    task: Task, saved: Checkpoint | None, writer: CheckpointWriter, rate: float
+) -> tuple[Checkpoints, HistoryFile]:
+    """Trains from a checkpoint, or from nothing, to the end."""
+    plan, folder = task.plan, task.folder
+    place = Place() if saved is None else place_of(saved)
+    position = Position(plan.steps_per_epoch, place)
+    models = Checkpoints(task.localizer, folder, plan.monitor, plan.val_images)
+    history = HistoryFile(folder / "history.csv")
+    if saved is not None:
+        task.say(
+            f"going on from {saved.path.name}: {place.epoch} epochs and {place.step} of "
+            f"{plan.steps_per_epoch} steps of the next are done."
+        )
+        restore_models(saved, (models.best_path, models.last_path))
+        if is_done(saved, plan.epochs):
+            restore_callbacks((models, history), saved.state["callbacks"])
+            return models, history
+    callbacks = [
+        EpochFigures(plan.batch_size, position),
+        FiniteLossGuard(position),
+        *_within_epoch(task, position, models),
+        models,
+        history,
+        keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=False),
+        *task.extra_callbacks,
+    ]
+    for phase in training_phases(plan.epochs, plan.fine_tune.freeze_epochs):
+        if place.epoch >= phase.end:
+            continue
+        own = [position, *_averaging(plan), *callbacks, *_early_stopping(plan, phase)]
+        last = TrainingCheckpoint(
+            writer,
+            position,
+            own,
+            models.models,
+            every=plan.checkpoint_every_steps,
+            facts={"rate": rate, "phase": phase.first},
+            interruption=task.interruption,
+        )
+        _fit_phase(task, phase, position, saved, rate, [*own, last], last)
+        saved, place = None, Place(phase.end, 0)
+    return models, history
+
+
+def _fit_phase(
+    task: Task,
+    phase: Phase,
+    position: Position,
+    saved: Checkpoint | None,
+    rate: float,
+    callbacks: Sequence[keras.callbacks.Callback],
+    checkpoint: TrainingCheckpoint,
+) -> None:
+    """Trains a phase from its beginning, or from a checkpoint that is in it or ends before it."""
+    plan = replace(task.plan, learning_rate=task.plan.learning_rate * rate)
+    model = compiled_training_model(task.localizer, plan, task.losses, phase)
+    build_optimizer(model)
+    place = Place(phase.first) if saved is None else place_of(saved)
+    targets = partial(
+        with_targets, names=list(model.output), background=plan.background is not None
+    )
+    stream = targets(task.train(place.epoch * plan.steps_per_epoch + place.step))
+    if saved is not None:
+        position.restore_metrics = restore_variables(model, saved, phase.first, stream)
+        checkpoint.resume_with(callback_values(saved, phase.first), saved.state["random"])
+    model.fit(
+        stream,
+        validation_data=targets(task.val),
+        initial_epoch=place.epoch,
+        epochs=phase.end,
+        steps_per_epoch=plan.steps_per_epoch,
+        callbacks=list(callbacks),
+        shuffle=False,
+        verbose=progress_style(),
+    )
+
+
 def _within_epoch(
-    localizer: keras.Model,
-    val: tf.data.Dataset,
-    plan: FitPlan,
-    checkpoints: Checkpoints,
-    folder: Path,
+    task: Task, position: Position, models: Checkpoints
 ) -> list[keras.callbacks.Callback]:
-    """Validation between the ends of epochs: rows in history_steps.csv, scalars, checkpoints.
+    """Validation between the ends of epochs: rows in history_steps.csv, scalars, models.
 
     It measures the weights as they stand and no losses: with a moving average or with `val_loss`
     as the monitor, the best model is chosen at the ends of epochs alone.
     """
+    plan = task.plan
     if plan.validate_every_steps is None:
         return []
-    rows: list[dict[str, Any]] = []
-    write_scalars = step_scalars(folder / "tensorboard")
+    write_scalars = step_scalars(task.folder / "tensorboard")
+    answer = answer_function(task.localizer)
 
     def report(step: int, epoch: int, found: Mapping[str, float]) -> None:
-        rows.append({"step": step, "epoch": epoch + 1, **found})
-        write_rows(folder / "history_steps.csv", rows)
         write_scalars(step, found)
         if plan.ema is None:
-            checkpoints.offer(found, epoch)
-
-    answer = answer_function(localizer)
+            models.offer(found, epoch)
 
     def measure() -> Mapping[str, float]:
-        return figures(collect_answers(answer, val), plan.background)
+        return figures(collect_answers(answer, task.val), plan.background)
 
-    return [WithinEpochValidation(plan.validate_every_steps, measure, report)]
+    path = task.folder / "history_steps.csv"
+    return [WithinEpochValidation(plan.validate_every_steps, position, measure, report, path)]
 
 
 def _averaging(plan: FitPlan) -> list[keras.callbacks.Callback]:
-    """First in the list, so that all others see the averaged weights at an epoch's end."""
-    if plan.ema is None:
-        return []
-    return [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)]
+    """Early in the list, so that all others see the averaged weights at an epoch's end."""
+    return [] if plan.ema is None else [AveragedWeights()]
 
 
 def _early_stopping(plan: FitPlan, phase: Phase) -> list[keras.callbacks.Callback]:
@@ -236,7 +258,5 @@ def _early_stopping(plan: FitPlan, phase: Phase) -> list[keras.callbacks.Callbac
         return []
     mode = "min" if plan.monitor.endswith("loss") else "max"
     return [
-        keras.callbacks.EarlyStopping(
-            plan.monitor, patience=plan.early_stopping_patience, mode=mode, verbose=1
-        )
+        PatientStopping(plan.monitor, patience=plan.early_stopping_patience, mode=mode, verbose=1)
     ]

@@ -7,13 +7,14 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from loc_keras.training.callbacks import FiniteLossGuard
+from loc_keras.training.guard import FiniteLossGuard
 from loc_keras.training.measure import answer_function, collect_answers, figures
 from loc_keras.training.model import (
     compile_localizer,
     training_model,
 )
 from loc_keras.training.optimizer import make_optimizer
+from loc_keras.training.position import Position
 from loc_keras.training.progress import progress_style
 from loc_keras.training.targets import as_batch
 
@@ -74,12 +75,13 @@ def overfit_batch(
     names = list(model.output)
     images, targets = batch
     one = as_batch(images, targets, names, background=background is not None)
+    position = Position(steps)
     before = model.evaluate(one, verbose=0, return_dict=True)
     model.fit(
         one.repeat(),
         steps_per_epoch=steps,
         epochs=1,
-        callbacks=[FiniteLossGuard(lambda: None)],
+        callbacks=[position, FiniteLossGuard(position)],
         shuffle=False,
         verbose=progress_style(),
     )

@@ -116,6 +116,8 @@ def use_xla(xla: str) -> bool:
 def make_deterministic(seed: int, deterministic: bool) -> None:
     """Seeds Python, NumPy, Keras and TensorFlow, and asks for ops that repeat to the bit."""
     keras.utils.set_random_seed(seed)
+    # Without one of its own TensorFlow would seed it from the clock at its first use.
+    tf.random.set_global_generator(tf.random.Generator.from_seed(seed))
     if deterministic:
         tf.config.experimental.enable_op_determinism()
 

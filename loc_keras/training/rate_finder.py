@@ -11,7 +11,8 @@ import tensorflow as tf
 
 from loc_keras.errors import TrainingError
 from loc_keras.training.callbacks import Logs
-from loc_keras.training.fit import FitPlan, compiled_training_model
+from loc_keras.training.compiled import compiled_training_model
+from loc_keras.training.plan import FitPlan
 from loc_keras.training.targets import with_targets
 
 LOWEST, HIGHEST = 1e-6, 1.0

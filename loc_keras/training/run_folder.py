@@ -11,6 +11,7 @@ from typing import Any
 
 from loc_keras.atomic_file import write_text
 from loc_keras.errors import TrainingError
+from loc_keras.training.run_state import RunState, run_state
 
 PACKAGES = ("tensorflow", "keras", "keras-cv", "tensorboard", "numpy", "matplotlib")
 """Packages whose versions are written down."""
@@ -56,7 +57,7 @@ def refuse_used_folder(folder: Path) -> None:
     Raises:
         TrainingError: if it is a file or not empty.
     """
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+    if run_state(folder) is not RunState.NEW:
         raise TrainingError(
             f"the run folder {folder} is not empty, and a run never overwrites another; "
             "choose a new --run-dir or remove that one."

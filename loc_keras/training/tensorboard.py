@@ -71,17 +71,16 @@ class InferenceGraph(keras.callbacks.Callback):
         super().__init__()
         self.localizer = localizer
         self.folder = folder
-        self._written = False
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Traces and writes the graph, in the first phase of a training alone."""
-        if self._written:
+        """Traces and writes the graph, in the first phase of a new training alone."""
+        log = self.folder / "graph"
+        if log.exists():
             return
-        self._written = True
         images = tf.TensorSpec((None, *self.localizer.input_shape[1:]), tf.float32)
         traced = tf.function(lambda x: self.localizer(x, training=False))
         graph = traced.get_concrete_function(images).graph
-        with tf.summary.create_file_writer(str(self.folder / "graph")).as_default():
+        with tf.summary.create_file_writer(str(log)).as_default():
             tf.summary.graph(graph)
 
 

@@ -1,0 +1,222 @@
+"""Checkpoints on disk: folders that are whole or absent, with checksums; the last few are kept.
+
+A checkpoint is a folder `step-00000123` of four kinds of files: `arrays.safetensors` (numbers; no
+code is run by reading it), `state.json`, links to the models that belong to it, and `SHA256SUMS`,
+which `sha256sum -c` reads as well. Keras is not known here.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from loc_keras.errors import TrainingError
+
+ARRAYS_FILE, STATE_FILE, SUMS_FILE = "arrays.safetensors", "state.json", "SHA256SUMS"
+BROKEN = "broken-"
+"""Start of the name that a checkpoint gets which is not whole."""
+
+_NAME = re.compile(r"step-\d{8,}(-epoch-end)?")
+
+
+class CheckpointError(TrainingError):
+    """A checkpoint cannot be written, or is not what was written."""
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """What a checkpoint holds: where it lies, its arrays by name, and its plain values."""
+
+    path: Path
+    arrays: Mapping[str, np.ndarray]
+    state: Mapping[str, Any]
+
+
+def checkpoint_name(step: int, *, epoch_end: bool) -> str:
+    """Name of the folder after `step` steps; names sort as they were written.
+
+    The last step of an epoch may have two: one before the epoch's validation, one after it.
+    """
+    return f"step-{step:08d}" + ("-epoch-end" if epoch_end else "")
+
+
+def write_checkpoint(
+    folder: Path,
+    name: str,
+    arrays: Mapping[str, np.ndarray],
+    state: Mapping[str, Any],
+    models: Iterable[Path] = (),
+) -> Path:
+    """Writes a checkpoint aside, down to the disk, and renames it.
+
+    Args:
+        folder: Holds the checkpoints.
+        name: From `checkpoint_name`; one of that name is replaced.
+        arrays: Numbers by name.
+        state: Plain values that JSON can hold; not-a-number passes.
+        models: Files that belong to it. They are linked, not copied, where the disk can do that:
+            whoever replaces one by renaming, as we do, leaves the link as it was.
+
+    Returns:
+        Its folder.
+
+    Raises:
+        CheckpointError: If the disk is full or cannot be written; what was there before stays.
+    """
+    aside = folder / f".{os.getpid()}-writing-{name}"
+    try:
+        aside.mkdir(parents=True)
+        try:
+            contents = {ARRAYS_FILE: save(dict(arrays)), STATE_FILE: json.dumps(state).encode()}
+            sums = {file: hashlib.sha256(content).hexdigest() for file, content in contents.items()}
+            for file, content in contents.items():
+                _write_down(aside / file, content)
+            for model in models:
+                _link(model, aside / model.name)
+                sums[model.name] = _sum_of(model)
+            lines = "".join(f"{digest}  {file}\n" for file, digest in sums.items())
+            _write_down(aside / SUMS_FILE, lines.encode())
+            _sync_folder(aside)
+            _put_in_place(aside, folder / name)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+    except OSError as error:
+        raise CheckpointError(
+            f"the checkpoint {folder / name} cannot be written ({error.strerror or error}); make "
+            "room or mend the disk: earlier checkpoints are whole, and the run goes on from there."
+        ) from error
+    return folder / name
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Reads a checkpoint and compares every file with its checksum.
+
+    Raises:
+        CheckpointError: If something is missing, torn or changed.
+    """
+    try:
+        listed = (path / SUMS_FILE).read_text(encoding="utf-8").splitlines()
+        sums = {file: digest for digest, _, file in (line.partition("  ") for line in listed)}
+        for file in (ARRAYS_FILE, STATE_FILE, *sums):
+            if sums.get(file) != _sum_of(path / file):
+                raise CheckpointError(f"{path / file} is not what was written")
+        arrays = load((path / ARRAYS_FILE).read_bytes())
+        state = json.loads((path / STATE_FILE).read_bytes())
+    except (OSError, ValueError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CheckpointError(f"{path} cannot be read ({reason})") from error
+    return Checkpoint(path, arrays, state)
+
+
+def newest_checkpoint(folder: Path, say: Callable[[str], None]) -> Checkpoint | None:
+    """The newest checkpoint that is whole; others are put aside with a sentence.
+
+    Args:
+        folder: Holds the checkpoints; may be absent.
+        say: Takes a sentence about each that is not whole.
+    """
+    found = checkpoints_in(folder)
+    for path in reversed(found):
+        try:
+            return read_checkpoint(path)
+        except CheckpointError as error:
+            say(f"{error}; the checkpoint before it is taken.")
+            with contextlib.suppress(OSError):
+                shutil.rmtree(folder / f"{BROKEN}{path.name}", ignore_errors=True)
+                path.rename(folder / f"{BROKEN}{path.name}")
+    if found:
+        say("no checkpoint is whole, so the training begins anew.")
+    return None
+
+
+def checkpoints_in(folder: Path) -> list[Path]:
+    """All checkpoints that are there under their names, oldest first."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name))
+
+
+def prune(folder: Path, keep: int) -> None:
+    """Removes all checkpoints but the last `keep`, and what killed processes left half-written.
+
+    Only one process may write to the folder.
+    """
+    old = checkpoints_in(folder)[:-keep]
+    halves = [path for path in folder.iterdir() if path.name.startswith(".") and path.is_dir()]
+    for path in [*old, *halves]:
+        # Renamed first: a checkpoint that is half removed must not stand under its name.
+        gone = path if path in halves else folder / f".removing-{path.name}"
+        with contextlib.suppress(OSError):
+            path.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
+
+
+def models_in(checkpoint: Checkpoint) -> Iterator[Path]:
+    """The models that belong to a checkpoint."""
+    own = {ARRAYS_FILE, STATE_FILE, SUMS_FILE}
+    return (path for path in checkpoint.path.iterdir() if path.name not in own)
+
+
+def put_back(model: Path, target: Path) -> None:
+    """Makes `target` the model of a checkpoint again, unless it is that very file."""
+    if target.exists() and target.samefile(model):
+        return
+    aside = target.with_name(f".{os.getpid()}-writing-{target.name}")
+    try:
+        _link(model, aside)
+        os.replace(aside, target)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _put_in_place(aside: Path, target: Path) -> None:
+    """Renames a finished folder, replacing one of that name."""
+    if target.exists():
+        shutil.rmtree(target)
+    aside.rename(target)
+    _sync_folder(target.parent)
+
+
+def _write_down(path: Path, content: bytes) -> None:
+    """Writes all bytes and waits until they are on the disk."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    try:
+        rest = memoryview(content)
+        while rest:  # The system may take fewer bytes than it was given.
+            rest = rest[os.write(handle, rest) :]
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Waits until the names in a folder are on the disk; some systems cannot be asked."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _link(source: Path, target: Path) -> None:
+    """A second name for a file; a copy where the disk knows no such thing."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _sum_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
