@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--overfit-batch needs a number of steps of at least 1")
     if args.resume and (args.run_dir or _only_tries(args)):
         parser.error(
-            "--resume does not go with --run-dir, --overfit-batch, --find-lr, --find-batch"
+            "--resume goes with none of --run-dir, --overfit-batch, --find-lr, --find-batch"
         )
     refuse_plan_arguments(parser, args)
     return run_command(partial(_train, args, Console(markup=False)))
