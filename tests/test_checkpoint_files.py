@@ -12,8 +12,10 @@ import pytest
 from loc_keras.training import checkpoint_files
 from loc_keras.training.checkpoint_files import (
     CheckpointError,
+    begin_checkpoint,
     checkpoint_name,
     checkpoints_in,
+    end_checkpoint,
     models_in,
     newest_checkpoint,
     prune,
@@ -137,6 +139,16 @@ def test_models_stay_as_they_were_and_come_back(tmp_path):
     assert model.read_bytes() == b"at step 5"
     put_back(kept, model)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["best.keras", "c"]
+
+
+def test_models_are_those_of_the_moment_it_was_begun(tmp_path):
+    model, newer = tmp_path / "best.keras", tmp_path / "newer"
+    model.write_bytes(b"at step 5")
+    aside = begin_checkpoint(tmp_path / "c", "step-00000005", [model])
+    newer.write_bytes(b"at step 6")
+    os.replace(newer, model)
+    saved = read_checkpoint(end_checkpoint(aside, "step-00000005", ARRAYS, {}))
+    assert [path.read_bytes() for path in models_in(saved)] == [b"at step 5"]
 
 
 @pytest.mark.parametrize("after", [0, 10, 300])

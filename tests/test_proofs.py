@@ -66,3 +66,12 @@ def test_deterministic_runs_agree_to_the_bit(tmp_path):
     for first, second in zip(*histories, strict=True):
         for figure in set(first) - {"images_per_second"}:
             assert first[figure] == second[figure], figure
+
+
+def test_killed_runs_end_as_one_that_was_left_alone():
+    """Four kills of one run; `docs/experiments.md` has twenty."""
+    command = [sys.executable, "-m", "benchmarks.kill_and_resume", "--runs", "1", "--seed", "1"]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    lines = [line for line in printed.splitlines() if line.startswith("1 | ")]
+    assert len(lines) == 4
+    assert all(line.endswith("| equal") for line in lines)

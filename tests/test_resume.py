@@ -208,6 +208,30 @@ def test_loss_scale_comes_back(tmp_path):
     same_end(left_alone, (tmp_path / "run", *fit(tmp_path / "run", plan=plan)))
 
 
+@pytest.mark.slow
+def test_a_failure_that_passes_costs_half_the_rate_once(tmp_path):
+    """The first stream has a box that is no number at step 5; the one after going back has none."""
+    streams = []
+
+    def train(step):
+        streams.append(step)
+        if len(streams) > 1:
+            return batches(step)
+        bad = batches(4).take(1).map(lambda x, y: (x, {**y, "bbox": y["bbox"] * float("nan")}))
+        return batches(0).take(4).concatenate(bad).concatenate(batches(5))
+
+    said = []
+    plan = replace(PLAN, schedule="constant", warmup_epochs=0, validate_every_steps=None)
+    _, found = fit(tmp_path / "run", plan=plan, train=train, say=said.append)
+    assert streams == [0, 4]
+    assert "not finite at step 5 (epoch 2, step 2 of the epoch; bbox_loss)" in said[0]
+    rates = [row["learning_rate"] for row in found.history]
+    assert rates == pytest.approx([1e-2, 5e-3, 5e-3])
+    saved = newest_checkpoint(tmp_path / "run" / "checkpoints", print)
+    assert saved is not None
+    assert saved.state["rate"] == 0.5
+
+
 def test_workers_and_buffers_do_not_change_the_history(whole, tmp_path):
     """Threads of the input and depth of its buffer change when batches come, never which."""
 

@@ -57,45 +57,79 @@ def write_checkpoint(
     state: Mapping[str, Any],
     models: Iterable[Path] = (),
 ) -> Path:
-    """Writes a checkpoint aside, down to the disk, and renames it.
+    """Writes a checkpoint aside, down to the disk, and renames it; see its two halves.
+
+    Returns:
+        Its folder.
+    """
+    return end_checkpoint(begin_checkpoint(folder, name, models), name, arrays, state)
+
+
+def begin_checkpoint(folder: Path, name: str, models: Iterable[Path]) -> Path:
+    """Makes a folder aside and takes the models as they are now.
 
     Args:
         folder: Holds the checkpoints.
-        name: From `checkpoint_name`; one of that name is replaced.
-        arrays: Numbers by name.
-        state: Plain values that JSON can hold; not-a-number passes.
+        name: From `checkpoint_name`.
         models: Files that belong to it. They are linked, not copied, where the disk can do that:
             whoever replaces one by renaming, as we do, leaves the link as it was.
 
     Returns:
-        Its folder.
+        The folder aside.
 
     Raises:
         CheckpointError: If the disk is full or cannot be written; what was there before stays.
     """
     aside = folder / f".{os.getpid()}-writing-{name}"
-    try:
+    with _told(folder / name, aside):
         aside.mkdir(parents=True)
-        try:
-            contents = {ARRAYS_FILE: save(dict(arrays)), STATE_FILE: json.dumps(state).encode()}
-            sums = {file: hashlib.sha256(content).hexdigest() for file, content in contents.items()}
-            for file, content in contents.items():
-                _write_down(aside / file, content)
-            for model in models:
-                _link(model, aside / model.name)
-                sums[model.name] = _sum_of(model)
-            lines = "".join(f"{digest}  {file}\n" for file, digest in sums.items())
-            _write_down(aside / SUMS_FILE, lines.encode())
-            _sync_folder(aside)
-            _put_in_place(aside, folder / name)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
+        for model in models:
+            _link(model, aside / model.name)
+    return aside
+
+
+def end_checkpoint(
+    aside: Path, name: str, arrays: Mapping[str, np.ndarray], state: Mapping[str, Any]
+) -> Path:
+    """Writes the rest down to the disk, with checksums of all, and renames the folder.
+
+    Args:
+        aside: From `begin_checkpoint`.
+        name: As there; a checkpoint of that name is replaced.
+        arrays: Numbers by name.
+        state: Plain values that JSON can hold; not-a-number passes.
+
+    Returns:
+        The folder of the checkpoint.
+
+    Raises:
+        CheckpointError: As `begin_checkpoint`.
+    """
+    target = aside.with_name(name)
+    with _told(target, aside):
+        contents = {ARRAYS_FILE: save(dict(arrays)), STATE_FILE: json.dumps(state).encode()}
+        sums = {model.name: _sum_of(model) for model in aside.iterdir()}
+        for file, content in contents.items():
+            sums[file] = hashlib.sha256(content).hexdigest()
+            _write_down(aside / file, content)
+        lines = "".join(f"{digest}  {file}\n" for file, digest in sums.items())
+        _write_down(aside / SUMS_FILE, lines.encode())
+        _sync_folder(aside)
+        _put_in_place(aside, target)
+    return target
+
+
+@contextlib.contextmanager
+def _told(target: Path, aside: Path) -> Iterator[None]:
+    """Tells what the disk says of a write as one sentence, and removes what was half-written."""
+    try:
+        yield
     except OSError as error:
+        shutil.rmtree(aside, ignore_errors=True)
         raise CheckpointError(
-            f"the checkpoint {folder / name} cannot be written ({error.strerror or error}); make "
-            "room or mend the disk: earlier checkpoints are whole, and the run goes on from there."
+            f"the checkpoint {target} cannot be written ({error.strerror or error}); make room or "
+            "mend the disk: earlier checkpoints are whole, and the run goes on from there."
         ) from error
-    return folder / name
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

@@ -9,7 +9,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from loc_keras.training.checkpoint_files import checkpoint_name, prune, write_checkpoint
+from loc_keras.training.checkpoint_files import (
+    begin_checkpoint,
+    checkpoint_name,
+    end_checkpoint,
+    prune,
+)
 from loc_keras.training.interruption import Interruption
 from loc_keras.training.position import Place, Position
 from loc_keras.training.training_state import (
@@ -52,9 +57,15 @@ class CheckpointWriter:
         self._running: Future[None] | None = None
 
     def submit(self, snapshot: Snapshot) -> None:
-        """Begins to write, after the snapshot before is down."""
+        """Begins to write, after the snapshot before is down.
+
+        The models are taken at once: the next step may bring a better one.
+        """
         self.wait()
-        self._running = self._pool.submit(self._write, snapshot)
+        # Weights that are no numbers are not worth going back to: the guard will say more.
+        if are_finite(snapshot.arrays):
+            aside = begin_checkpoint(self.folder, snapshot.name, snapshot.models)
+            self._running = self._pool.submit(self._write, snapshot, aside)
 
     def look(self) -> None:
         """Raises what went wrong with a write that has ended."""
@@ -71,13 +82,8 @@ class CheckpointWriter:
         if running is not None:
             running.result()
 
-    def _write(self, snapshot: Snapshot) -> None:
-        # Weights that are no numbers are not worth going back to: the guard will say more.
-        if not are_finite(snapshot.arrays):
-            return
-        write_checkpoint(
-            self.folder, snapshot.name, snapshot.arrays, snapshot.state, snapshot.models
-        )
+    def _write(self, snapshot: Snapshot, aside: Path) -> None:
+        end_checkpoint(aside, snapshot.name, snapshot.arrays, snapshot.state)
         prune(self.folder, self.keep)
 
 
