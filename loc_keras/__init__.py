@@ -5,7 +5,8 @@ every model that it has saved. Keras looks for classes of other packages than it
 registry alone, so the imports below cannot wait until a name is asked for.
 """
 
-import loc_keras.onednn  # noqa: F401  (before anything that imports TensorFlow)
+import loc_keras.native_logs
+import loc_keras.onednn  # noqa: F401  (likewise)
 from loc_keras import boxes, losses, metrics
 from loc_keras.errors import LocKerasError
 from loc_keras.localizer import Localizer

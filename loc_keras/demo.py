@@ -21,6 +21,7 @@ from loc_keras.demo_page.uploads import keep_newest, uploads_folder
 from loc_keras.errors import DemoError
 from loc_keras.localizer import Localizer
 from loc_keras.localizer.localizer import TOP_K
+from loc_keras.predict_arguments import count
 from loc_keras.run_report import print_note
 
 HOST, PORT, MEGABYTES = "127.0.0.1", 7860, 20.0
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--max-megabytes", type=_megabytes, default=MEGABYTES, metavar="N", help="of one image file"
     )
     parser.add_argument(
-        "--top-k", type=_count, default=TOP_K, metavar="K", help="classes told of each image"
+        "--top-k", type=count, default=TOP_K, metavar="K", help="classes told of each image"
     )
     args = parser.parse_args(arguments)
     # Ended by `kill`, it cleans up as after Ctrl-C.
@@ -76,9 +77,9 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _port(text: str) -> int:
-    value = int(text)
+    value = int(text) if text.strip().isdecimal() else -1
     if not 0 <= value <= _PORTS:
-        raise argparse.ArgumentTypeError(f"must be 0 to {_PORTS}")
+        raise argparse.ArgumentTypeError(f"must be 0 to {_PORTS}, not {text!r}")
     return value
 
 
@@ -86,13 +87,6 @@ def _megabytes(text: str) -> float:
     value = float(text)
     if not (value > 0 and math.isfinite(value)):
         raise argparse.ArgumentTypeError("must be above 0")
-    return value
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
     return value
 
 

@@ -23,7 +23,7 @@ from rich.table import Table
 from loc_keras.atomic_file import write_text
 from loc_keras.bulk.inputs import Inputs
 from loc_keras.bulk.out_folder import FAILURES_FILE, Made, OutFolder
-from loc_keras.bulk.run import Record, answer_into, answered
+from loc_keras.bulk.run import Counts, Record, answer_into, answered
 from loc_keras.bulk.sidecars import sidecars_of, yolo_classes
 from loc_keras.bulk.tables import (
     COCO_FILE,
@@ -114,7 +114,7 @@ def _write_answers(args: argparse.Namespace) -> int:
             for name, text in yolo_classes(classes, background).items():
                 write_text(folder / name, text)
         if counts.failed:
-            _tell_failures(console, out, counts.failed)
+            _tell_failures(console, out, counts)
     finally:
         out.close()
     words = f"{counts.answered:,} answered, {counts.failed:,} could not be read"
@@ -173,7 +173,9 @@ def _load(path: str, console: Console) -> Localizer:
 def _count_of(inputs: Inputs) -> int:
     total = sum(1 for _ in inputs)
     if not total:
-        raise DataError("there is no image among what was given; name files, folders or patterns.")
+        raise DataError(
+            f"there is no image in {', '.join(inputs.barren)}; name files, folders or patterns."
+        )
     return total
 
 
@@ -187,15 +189,19 @@ def _cells(record: Record, *, trust: bool) -> list[str]:
     return cells
 
 
-def _tell_failures(console: Console, out: OutFolder, failed: int) -> None:
-    for number, record in enumerate(out.failures):
+def _tell_failures(console: Console, out: OutFolder, counts: Counts) -> None:
+    asked = (record for record in out.failures if record["path"] in counts.named)
+    for number, record in enumerate(asked):
         if number == _SHOWN_FAILURES:
-            _say(console, f"... and {failed - number:,} more in {out.folder / FAILURES_FILE}")
+            more = counts.failed - number
+            _say(console, f"... and {more:,} more in {out.folder / FAILURES_FILE}")
             return
         _say(console, f"{record['path']} {record['reason']}")
 
 
 def _tell_left_out(console: Console, inputs: Inputs) -> None:
+    for named in inputs.barren:
+        _say(console, f"{named} holds no image")
     if inputs.left_out:
         _say(console, f"{inputs.left_out:,} files without an image's ending were left out")
 

@@ -52,9 +52,9 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--out", help="folder for the answers; printed without it")
     parser.add_argument("--format", choices=FORMATS, help="of the answers; else jsonl")
     parser.add_argument("--draw", action="store_true", help="pictures with the boxes, into --out")
-    parser.add_argument("--batch-size", type=_count, default=BATCH_SIZE, metavar="N")
+    parser.add_argument("--batch-size", type=count, default=BATCH_SIZE, metavar="N")
     parser.add_argument(
-        "--top-k", type=_count, default=TOP_K, metavar="K", help="classes told of each image"
+        "--top-k", type=count, default=TOP_K, metavar="K", help="classes told of each image"
     )
     group = parser.add_argument_group(
         "on a cluster",
@@ -65,13 +65,13 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
         "--runner", metavar="NAME", help="DirectRunner, FlinkRunner, SparkRunner, DataflowRunner"
     )
     group.add_argument(
-        "--min-batch-size", type=_count, metavar="N", help="Beam tries sizes from N to --batch-size"
+        "--min-batch-size", type=count, metavar="N", help="Beam tries sizes from N to --batch-size"
     )
     group.add_argument(
-        "--max-bytes", type=_count, metavar="N", help=f"larger files fail; else {MAX_BYTES:,}"
+        "--max-bytes", type=count, metavar="N", help=f"larger files fail; else {MAX_BYTES:,}"
     )
     group.add_argument(
-        "--shards", type=_count, metavar="N", help="files of answers; else its choice"
+        "--shards", type=count, metavar="N", help="files of answers; else its choice"
     )
     return parser
 
@@ -107,8 +107,9 @@ def _refuse_with_runner(
             )
 
 
-def _count(text: str) -> int:
-    value = int(text)
+def count(text: str) -> int:
+    """A whole number of at least 1, as argparse takes it."""
+    value = int(text) if text.strip().isdecimal() else 0
     if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
+        raise argparse.ArgumentTypeError(f"must be at least 1, a whole number, not {text!r}")
     return value

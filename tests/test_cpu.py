@@ -28,9 +28,29 @@ def test_onednn_is_asked_for_before_tensorflow_is_imported():
     source = (loc_keras.__file__, loc_keras.onednn.__file__)
     with open(source[0], encoding="utf-8") as file:
         imports = [line for line in file if line.startswith(("import ", "from "))]
-    assert imports[0].startswith("import loc_keras.onednn")
+    # Both set a variable, by the standard library alone, that TensorFlow reads when it is imported.
+    assert [line.split()[1] for line in imports[:2]] == [
+        "loc_keras.native_logs",
+        "loc_keras.onednn",
+    ]
     with open(source[1], encoding="utf-8") as file:
         assert [line for line in file if line.startswith(("import ", "from "))] == ["import os\n"]
+
+
+def test_native_logs_are_hushed_without_a_driver_unless_the_user_has_decided(monkeypatch, tmp_path):
+    from loc_keras import native_logs
+
+    monkeypatch.setattr(native_logs, "DRIVER", tmp_path / "none")
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
+    native_logs.hush()
+    assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0"
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL")
+    monkeypatch.setattr(native_logs, "DRIVER", tmp_path)
+    native_logs.hush()
+    assert "TF_CPP_MIN_LOG_LEVEL" not in os.environ
+    monkeypatch.setattr(native_logs, "DRIVER", tmp_path / "none")
+    native_logs.hush()
+    assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == ("3" if os.path.isdir("/proc") else None)
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,8 @@ ROOMS = (
         0,
         *("atomic_file", "config", "config_augment", "config_base", "config_data", "config_faults"),
         *("config_formats", "config_io", "config_model", "config_source", "config_train"),
-        *("config_trust", "config_yaml", "errors", "onednn"),
+        *("config_trust", "config_yaml", "errors", "native_logs"),
+        "onednn",
     ),
 )
 ROOM_OF = {module: room for room in ROOMS for module in room.modules}

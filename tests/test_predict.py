@@ -423,6 +423,41 @@ def test_mistakes_are_told_in_a_sentence(place, tmp_path, monkeypatch, capsys, a
     assert words in capsys.readouterr().err
 
 
-def test_a_folder_without_images_is_told(place, tmp_path, capsys):
-    assert run_predict(place, tmp_path) == 2
-    assert "there is no image among what was given" in capsys.readouterr().err
+def test_a_call_tells_of_the_images_that_it_names(tmp_path):
+    counts, _, _ = answer(tmp_path, Imagined(), PATHS)
+    good = next(path for path in PATHS if "bad" not in path)
+    bad = next(path for path in PATHS if "bad" in path)
+    steps = []
+    localizer = Imagined()
+    for paths, expected in (([good], (1, 0, 1)), ([bad, bad, "/in/new.jpg"], (1, 1, 1))):
+        steps.clear()
+        counts, _, _ = answer(tmp_path, localizer, paths, advance=steps.append)
+        assert (counts.answered, counts.failed, counts.before) == expected
+        assert sum(steps) == len(paths)
+
+
+def test_the_folder_of_answers_is_none_of_images(place, capsys):
+    assert run_predict(place, place.images, "--out", place.images) == 2
+    told = capsys.readouterr().err
+    assert "both a folder of images and --out" in told
+    file = place.images / "readme.txt"
+    assert run_predict(place, place.images, "--out", file) == 2
+    assert "cannot be made a folder" in capsys.readouterr().err
+
+
+def test_what_gave_no_image_is_told(place, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert run_predict(place, tmp_path / "empty", place.images / "exact.png") == 0
+    assert f"{tmp_path / 'empty'} holds no image" in capsys.readouterr().err
+    assert run_predict(place, tmp_path / "empty") == 2
+    assert f"there is no image in {tmp_path / 'empty'}" in capsys.readouterr().err
+
+
+def test_lists_of_other_editors_are_read_or_refused(tree):
+    marked = tree / "marked.txt"
+    marked.write_bytes(b"\xef\xbb\xbfa.bmp\r\nb/2.jpg\r\n")
+    assert named(Inputs([], lists=[str(marked)]), tree) == ["a.bmp", "b/2.jpg"]
+    wide = tree / "wide.txt"
+    wide.write_text("a.bmp\n", encoding="utf-16")
+    with pytest.raises(DataError, match=r"wide\.txt is no UTF-8 text"):
+        list(Inputs([], lists=[str(wide)]))

@@ -66,8 +66,8 @@ def answer_on_runner(request: Request, console: Console) -> int:
     """
     options = options_of(request.runner, request.options)
     model = exported_model(request.model)
-    named = sources_of(request.images, request.lists, exists)
     out = request.out.rstrip("/") if "://" in request.out else os.path.abspath(request.out)
+    named = sources_of(request.images, request.lists, exists, out)
     refuse_answers(out)
     asked = Asked(
         model.place, model.names, model.background, named.root, request.top_k, request.max_bytes

@@ -1,7 +1,10 @@
 """Makes the runner that a command line names, and runs a pipeline on it to its end."""
 
+import contextlib
+import io
+import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
@@ -26,12 +29,18 @@ def options_of(runner: str, given: Sequence[str]) -> PipelineOptions:
     """The runner's own options, which from now on Beam's file systems go by as well.
 
     Raises:
-        ClusterError: If the direct runner does not know one; others may know more than Beam.
+        ClusterError: If Beam cannot read the value of one, or the direct runner does not know one;
+            others may know more than Beam.
     """
     parsed = PipelineOptions(list(given))
-    unknown = set(parsed.get_all_options(retain_unknown_options=True)) - set(
-        parsed.get_all_options()
-    )
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said), _without_warnings():
+            known = set(parsed.get_all_options())
+            unknown = set(parsed.get_all_options(retain_unknown_options=True)) - known
+    except SystemExit as error:  # Beam reads them by argparse, which prints its whole usage.
+        reason = said.getvalue().strip().rpartition("error: ")[2]
+        raise ClusterError(f"the runner's options cannot be read: {reason}.") from error
     if unknown and runner == DIRECT:
         raise ClusterError(
             f"{DIRECT} has no option --{min(unknown)}; those of several workers are "
@@ -39,6 +48,16 @@ def options_of(runner: str, given: Sequence[str]) -> PipelineOptions:
         )
     FileSystems.set_options(parsed)
     return parsed
+
+
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Beam warns of options that it does not know, which are told in another way."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def run(build: Build, runner: str, options: PipelineOptions, clean: Callable[[], None]) -> int:

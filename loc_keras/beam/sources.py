@@ -38,7 +38,10 @@ class Named(NamedTuple):
 
 
 def sources_of(
-    arguments: Sequence[str], lists: Sequence[str], exists: Callable[[str], bool]
+    arguments: Sequence[str],
+    lists: Sequence[str],
+    exists: Callable[[str], bool],
+    out: str | None = None,
 ) -> Named:
     """Looks at what was named, without walking through it.
 
@@ -46,11 +49,12 @@ def sources_of(
         arguments: Paths, patterns, and URLs of a file system that Beam knows.
         lists: Text files of one path a line.
         exists: Whether there is a file by the name or pattern, URL or path.
+        out: Folder or URL for the answers, which must not be one of the images.
 
     Raises:
-        DataError: If there is nothing under a name.
+        DataError: If there is nothing under a name, or it is `out`.
     """
-    found = [(_remote if "://" in one else _local)(one, exists) for one in arguments]
+    found = [_remote(one, exists) if "://" in one else _local(one, out) for one in arguments]
     for one in lists:
         path = one if "://" in one else os.path.abspath(one)
         if not exists(path):
@@ -69,8 +73,8 @@ def folder_of(path: str) -> str:
     return folder
 
 
-def _local(given: str, exists: Callable[[str], bool]) -> tuple[Source, str]:
-    inputs = Inputs([given])
+def _local(given: str, out: str | None) -> tuple[Source, str]:
+    inputs = Inputs([given], None if out is None or "://" in out else out)
     return Source(LOCAL, os.path.abspath(given)), inputs.root
 
 

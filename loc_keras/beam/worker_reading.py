@@ -41,6 +41,8 @@ class Find(beam.DoFn):
             with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
                 folder = folder_of(path)
                 lines = (line.decode("utf-8", "surrogateescape") for line in file)
+                # As `LIST_ENCODING`: the mark that some editors begin with is no part of a path.
+                lines = (line.removeprefix("\ufeff") for line in lines)
                 yield from filter(None, (listed_path(line, folder) for line in lines))
         else:
             found = _matches(path, kind == FOLDER)

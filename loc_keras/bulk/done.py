@@ -22,6 +22,11 @@ class Done:
         """Adds a path; False where it was there."""
         return self._insert("paths", path)
 
+    def __contains__(self, path: str) -> bool:
+        """Whether a path was added."""
+        query = "SELECT 1 FROM paths WHERE path = ?"
+        return self._base.execute(query, (os.fsencode(path),)).fetchone() is not None
+
     def stem(self, name: str) -> str:
         """A name without its ending or, where another file has that already, with it.
 

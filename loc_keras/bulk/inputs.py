@@ -10,6 +10,9 @@ from loc_keras.bulk.names import listed_path
 from loc_keras.data.readers.parsing import IMAGE_ENDINGS
 from loc_keras.errors import DataError
 
+LIST_ENCODING = "utf-8-sig"
+"""Some editors begin a UTF-8 text with a mark, which is no part of the first path."""
+
 
 class Inputs:
     """Walks through what was named; of one folder at a time the names are held.
@@ -21,6 +24,7 @@ class Inputs:
 
     Attributes:
         left_out: Files of folders met in the last walk whose names do not end like an image's.
+        barren: What was named, but gave no image in the last walk.
     """
 
     def __init__(
@@ -34,7 +38,13 @@ class Inputs:
         self._arguments = [os.path.abspath(one) for one in arguments]
         self._out = None if out is None else os.path.realpath(out)
         self.left_out = 0
+        self.barren: list[str] = []
         for given, path in zip(arguments, self._arguments, strict=True):
+            if self._out is not None and os.path.realpath(path) == self._out:
+                raise DataError(
+                    f"{given} is both a folder of images and --out, where answers are written; "
+                    "give another folder to --out."
+                )
             if "://" in given:
                 raise DataError(
                     f"{given} is not a local path; copy the images to this machine, or give "
@@ -45,7 +55,7 @@ class Inputs:
             if not has_magic(path):
                 raise DataError(f"{given} does not exist; give image files, folders or patterns.")
             if next(self._of(path), None) is None:
-                raise DataError(f"{given} matches no file.")
+                raise DataError(f"{given} matches no file; check the pattern and its folder.")
 
     @property
     def root(self) -> str:
@@ -55,11 +65,19 @@ class Inputs:
 
     def __iter__(self) -> Iterator[str]:
         """Absolute paths in the order of the arguments, within each by name."""
-        self.left_out = 0
+        self.left_out, self.barren = 0, []
         for path in self._arguments:
-            yield from self._of(path)
+            yield from self._noted(path, self._of(path))
         for path in self._lists:
-            yield from _listed(path)
+            yield from self._noted(path, _listed(path))
+
+    def _noted(self, named: str, paths: Iterator[str]) -> Iterator[str]:
+        first = next(paths, None)
+        if first is None:
+            self.barren.append(named)
+            return
+        yield first
+        yield from paths
 
     def _of(self, path: str) -> Iterator[str]:
         if os.path.isdir(path):
@@ -99,8 +117,16 @@ class Inputs:
 
 
 def _listed(path: str) -> Iterator[str]:
-    with open(path, encoding="utf-8", errors="surrogateescape") as lines:
-        yield from filter(None, (listed_path(line, os.path.dirname(path)) for line in lines))
+    with open(path, encoding=LIST_ENCODING, errors="surrogateescape") as lines:
+        for line in lines:
+            if "\0" in line:
+                raise DataError(
+                    f"{path} is no UTF-8 text of one path a line; save it as UTF-8, or name the "
+                    "images themselves."
+                )
+            listed = listed_path(line, os.path.dirname(path))
+            if listed:
+                yield listed
 
 
 def _entries(folder: str, *, hidden: bool = False) -> list[os.DirEntry[str]]:

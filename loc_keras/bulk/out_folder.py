@@ -47,7 +47,12 @@ class OutFolder:
     def __init__(self, folder: Path, made: Made) -> None:
         """Opens it; see the class."""
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(
+                f"--out {folder} cannot be made a folder ({error.strerror}); give another one."
+            ) from error
         before = _read_made(folder)
         if before is not None and (before.model, before.top_k) != (made.model, made.top_k):
             other = "model" if before.model != made.model else "--top-k"

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from loc_keras.bulk.done import Done
@@ -20,17 +20,19 @@ _WRITERS = 4
 
 @dataclass
 class Counts:
-    """What became of the files.
+    """What became of the files that a call named; of others that a folder holds, nothing.
 
     Attributes:
         answered: Those answered about, now or before.
         failed: Those that could not be read, now or before.
         before: Those of both that an earlier call has dealt with.
+        named: The files, each once.
     """
 
     answered: int = 0
     failed: int = 0
     before: int = 0
+    named: Done = field(default_factory=Done)
 
 
 def answered(
@@ -89,7 +91,20 @@ def answer_into(
         top_k: Classes that are told.
         advance: Is told how many more files were dealt with.
     """
-    done, counts = Done(), Counts()
+    done, failed, counts = Done(), Done(), Counts()
+
+    def not_done() -> Iterator[str]:
+        for path in paths:
+            if not counts.named.add(path):
+                advance(1)
+            elif done.add(path):
+                yield path
+            else:
+                counts.before += 1
+                counts.failed += path in failed
+                counts.answered += path not in failed
+                advance(1)
+
     with ThreadPoolExecutor(_WRITERS, thread_name_prefix="sidecars") as pool:
 
         def write_sidecars(records: Sequence[Record]) -> None:
@@ -103,15 +118,12 @@ def answer_into(
             for record in records:
                 done.add(record["path"])
             write_sidecars(records)
-            counts.answered += len(records)
         for record in out.failures:
             done.add(record["path"])
-            counts.failed += 1
-        counts.before = counts.answered + counts.failed
-        advance(counts.before)
+            failed.add(record["path"])
         found = answered(
             localizer,
-            (path for path in paths if done.add(path)),
+            not_done(),
             out.name_of,
             batch_size=batch_size,
             top_k=top_k,

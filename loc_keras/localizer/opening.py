@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -30,6 +31,11 @@ def open_trained(path: Path) -> Opened:
         TrustError: If the run's trust cannot be used.
     """
     if path.is_file():
+        if not zipfile.is_zipfile(path):
+            raise ModelError(
+                f"{path} is no .keras file; give a run's folder, a .keras file or an export. If it "
+                "once was one, it is damaged."
+            )
         return _open_file(path)
     if not path.is_dir():
         raise ModelError(
@@ -39,11 +45,21 @@ def open_trained(path: Path) -> Opened:
         return _open_file(path / BEST_FILE)
     version = version_folder(path)
     if version is None:
+        _refuse_device_model(path)
         raise ModelError(
             f"{path} holds neither {BEST_FILE}, as a run's folder does, nor saved_model.pb, as an "
             "exported version does; give one of these."
         )
     return _open_export(version)
+
+
+def _refuse_device_model(folder: Path) -> None:
+    for name in ("model.tflite", "model.onnx", "model.xml"):
+        if (folder / name).is_file():
+            raise ModelError(
+                f"{folder / name} is for programs on a device, which its own runtime opens; give "
+                "the run it was exported from, or its SavedModel."
+            )
 
 
 def _open_file(path: Path) -> Opened:

@@ -59,7 +59,7 @@ def refuse_format(kind: str, quantize: str) -> None:
     ]
     if missing:
         raise ExportError(
-            f"--format {kind} needs {' and '.join(missing)}, which is not installed; install it by "
+            f"--format {kind} needs {', '.join(missing)}, not installed here; install by "
             "python -m pip install -r requirements-export.txt."
         )
 

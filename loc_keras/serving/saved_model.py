@@ -56,7 +56,7 @@ def export_saved_model(bundle: Bundle, base: Path, version: int | None = None) -
         reason = getattr(error, "strerror", None) or getattr(error, "message", None) or error
         raise ExportError(
             f"the SavedModel cannot be written to {base} ({reason}); "
-            "set export.dir to a folder that can be written."
+            "choose a folder that can be written, by --out or export.dir."
         ) from error
 
 
