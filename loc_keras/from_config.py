@@ -236,6 +236,7 @@ def plan_from(config: Config, data: LocalizationData) -> FitPlan:
         early_stopping_patience=train.early_stopping_patience,
         validate_every_steps=train.validate_every_steps,
         fine_tune=FineTune(**train.fine_tune.model_dump()),
+        sync_batch_norm=train.sync_batch_norm,
     )
 
 

@@ -82,8 +82,10 @@ def print_note(console: Console, sentence: str | None) -> None:
         console.print(f"note: {sentence}", highlight=False, soft_wrap=True)
 
 
-def write_start(folder: Path, config_text: str, policy: str, data: LocalizationData) -> None:
-    """Writes what is known before training: config, environment, classes, rows left out."""
+def write_start(
+    folder: Path, config_text: str, policy: str, data: LocalizationData, **more: Any
+) -> None:
+    """Writes what is known before training: config, environment and more facts, classes, ..."""
     (folder / "plots").mkdir()
     write_text(folder / "config.yaml", config_text)
     write_text(folder / CLASSES_FILE, "".join(f"{name}\n" for name in data.class_names))
@@ -92,6 +94,7 @@ def write_start(folder: Path, config_text: str, policy: str, data: LocalizationD
         precision=policy,
         data_fingerprint=data.fingerprint,
         images=data.sizes,
+        **more,
     )
     write_json(folder / "environment.json", facts)
     if data.skipped:

@@ -33,14 +33,24 @@ from loc_keras.from_config import (
 )
 from loc_keras.model_from_config import localizer_from, start_from
 from loc_keras.models.initial_weights import refuse_absent
+from loc_keras.models.origin import WeightsOrigin
 from loc_keras.models.other_bodies import refuse_unknown_body
 from loc_keras.serving.saved_model import export_saved_model
 from loc_keras.serving.versions import prove_writable
 from loc_keras.training import precision, run_folder
-from loc_keras.training.fit import fit_localizer
+from loc_keras.training.cluster import cluster_from_environment
+from loc_keras.training.distribution import ALONE, Distribution, distribution
+from loc_keras.training.fit import FitResult, fit_localizer
 from loc_keras.training.overfit import overfit_batch
 from loc_keras.training.phases import small_batch_warning
-from loc_keras.trust_step import take_step, trust_step
+from loc_keras.trust_step import TrustStep, take_step, trust_step
+from loc_keras.worker_part import (
+    GO_ON,
+    help_chief,
+    refuse_for_workers,
+    released_workers,
+    small_share_note,
+)
 
 WIDE = 32
 """Channels in the first stage from which a processor's bfloat16 units pay (as measured)."""
@@ -77,39 +87,75 @@ def _train(args: argparse.Namespace, console: Console) -> int:
     # What can fail at the end is tried before hours are spent.
     refuse_unknown_body(config.model.backbone.name)
     refuse_absent(config.model.backbone.weights)
-    if args.run_dir:
-        run_folder.refuse_used_folder(args.run_dir)
-    if config.export.enabled:
-        prove_writable(export_base(config))
-    policy = _set_up(config)
+    cluster = cluster_from_environment()
+    refuse_for_workers(args, cluster)
+    if cluster is None or cluster.is_chief:
+        if args.run_dir:
+            run_folder.refuse_used_folder(args.run_dir)
+        if config.export.enabled:
+            prove_writable(export_base(config))
+    policy, devices = _set_up(config, alone=bool(args.overfit_batch))
+    if not devices.is_chief:
+        console = Console(quiet=True)
     data = data_from(config, given.records)
     val = validation_set(data)
     run_report.print_data(console, data)
     step = trust_step(config, data)
-    start = start_from(config, data)
+    with devices.scope():
+        start = start_from(config, data)
+        localizer = localizer_from(config, data, start)
     run_report.print_weights(console, start.origin)
-    localizer = localizer_from(config, data, start)
     plan = plan_from(config, data)
     if start.origin.weights != "none":
         run_report.print_note(console, small_batch_warning(plan.batch_size, plan.fine_tune))
     if args.overfit_batch:
         return _overfit(args.overfit_batch, config, data, localizer, console)
+    run_report.print_note(console, small_share_note(devices, plan))
+    fit = partial(
+        fit_localizer,
+        localizer,
+        train=data.train,
+        val=val,
+        val_share=data.val_share,
+        plan=plan,
+        losses=losses_from(config),
+        devices=devices,
+    )
+    if not devices.is_chief:
+        return help_chief(devices, fit)
     folder = (
         run_folder.given_run_folder(args.run_dir)
         if args.run_dir
         else run_folder.new_run_folder(Path(config.run.dir), str(config.name))
     )
-    run_report.write_start(folder, dump_config(config), policy, data)
-    console.print(f"run folder {folder}; {policy}, {localizer.count_params():,} parameters")
-    result = fit_localizer(
-        localizer,
-        train=data.train,
-        val=val,
-        plan=plan,
-        losses=losses_from(config),
-        folder=folder,
-        extra_callbacks=board_from(config, data, localizer, folder),
+    run_report.write_start(
+        folder,
+        dump_config(config),
+        policy,
+        data,
+        replicas=devices.replicas,
+        workers=devices.workers,
     )
+    console.print(
+        f"run folder {folder}; {policy}, {devices.words()}, {localizer.count_params():,} parameters"
+    )
+    with devices.watching(GO_ON):
+        result = fit(folder=folder, extra_callbacks=board_from(config, data, localizer, folder))
+    with released_workers(devices):
+        return _finish(config, data, folder, result, step, start.origin, console, started)
+
+
+def _finish(
+    config: Config,
+    data: LocalizationData,
+    folder: Path,
+    result: FitResult,
+    step: TrustStep | None,
+    origin: WeightsOrigin,
+    console: Console,
+    started: float,
+) -> int:
+    """Measures, calibrates and exports."""
     best = keras.saving.load_model(result.best_path)
     measured = run_report.finish_run(folder, best, data, str(config.name))
     trust = take_step(step, folder, result.best_path, best)
@@ -120,7 +166,7 @@ def _train(args: argparse.Namespace, console: Console) -> int:
         measured,
         name=str(config.name),
         resize=resize_rule(config),
-        origin=start.origin,
+        origin=origin,
         trust=trust.card,
     )
     exported = None
@@ -138,13 +184,15 @@ def _train(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def _set_up(config: Config) -> str:
-    """Prepares devices and seeds before the first operation; gives the dtype policy."""
+def _set_up(config: Config, *, alone: bool) -> tuple[str, Distribution]:
+    """Prepares devices and seeds before the first operation; gives dtype policy and devices."""
     if config.train.gpu_memory_growth:
         precision.grow_gpu_memory()
+    train = config.train
+    devices = ALONE if alone else distribution(train.strategy, batch_size=train.batch_size)
     precision.make_deterministic(config.train.seed, config.train.deterministic)
     wide = config.model.backbone.width >= WIDE
-    return precision.set_precision(config.train.precision, wide=wide)
+    return precision.set_precision(config.train.precision, wide=wide), devices
 
 
 def _overfit(

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 from rich.console import Console
@@ -43,9 +43,11 @@ class StepResult:
     error: TrustError | None = None
 
 
-def trust_step(
-    config: Config, data: LocalizationData
-) -> Callable[[Path, Path, keras.Model], StepResult] | None:
+TrustStep: TypeAlias = Callable[[Path, Path, keras.Model], StepResult]
+"""Takes run folder, model file and model."""
+
+
+def trust_step(config: Config, data: LocalizationData) -> TrustStep | None:
     """The step, to be called with run folder, model file and model; None without calibration.
 
     Raises:
@@ -88,7 +90,7 @@ def trust_step(
 
 
 def take_step(
-    step: Callable[[Path, Path, keras.Model], StepResult] | None,
+    step: TrustStep | None,
     folder: Path,
     model_path: Path,
     best: keras.Model,

@@ -1,12 +1,30 @@
 """What a data source hands to training: its splits and what is known about them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import tensorflow as tf
 
 from loc_keras.data.annotations import Split
+from loc_keras.data.share import Share
 from loc_keras.data.split_pictures import SplitPictures
+
+
+class TrainStream(Protocol):
+    """Gives the training batches from a global step on, or one share of each."""
+
+    def __call__(self, start_step: int = 0, *, share: Share | None = None) -> tf.data.Dataset:
+        """Builds the stream."""
+        ...
+
+
+class HeldOutShare(Protocol):
+    """Gives one share of the batches of a split, with weights as `pipeline.eval_dataset`."""
+
+    def __call__(self, *, share: Share) -> tf.data.Dataset:
+        """Builds the pipeline."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,9 +38,11 @@ class LocalizationData:
     Attributes:
         train: Builds the endless training stream; its argument is the global step (batch) to
             start at, and the stream from there on equals the full one after that many steps.
+            With a share it gives, and makes, that part of every batch alone.
         val: Every validation image once, in order, the last batch perhaps smaller; None where
             the source gives no validation images.
         test: Likewise for the test images.
+        val_share: Builds the pipeline of one share of the validation images, with weights.
         sizes: Images in `"train"`, `"val"`, `"test"` and, where it is configured,
             `"calibration"`.
         class_names: Name of each class, by index.
@@ -36,7 +56,7 @@ class LocalizationData:
         pictures: What the images of each split are made from, in the order of its pipeline.
     """
 
-    train: Callable[[int], tf.data.Dataset]
+    train: TrainStream
     val: tf.data.Dataset | None
     test: tf.data.Dataset | None
     sizes: dict[str, int]
@@ -49,6 +69,7 @@ class LocalizationData:
     background: int | None = None
     calibration: tf.data.Dataset | None = None
     pictures: Mapping[Split, SplitPictures] = field(default_factory=dict)
+    val_share: HeldOutShare | None = None
 
     def held_out(self, split: str) -> tf.data.Dataset | None:
         """The pipeline of `"val"`, `"test"` or `"calibration"`; None where it has no images."""

@@ -49,6 +49,9 @@ def localization_data(
             augmentation=augmentation_from(image_knobs, len(class_names)),
         ),
         val=evaluate(sets["val"], split=streams.VALIDATION) if "val" in sets else None,
+        val_share=partial(evaluate, sets["val"], split=streams.VALIDATION)
+        if "val" in sets
+        else None,
         test=evaluate(sets["test"], split=streams.TEST) if "test" in sets else None,
         calibration=evaluate(sets["calibration"], split=streams.CALIBRATION)
         if "calibration" in sets

@@ -1,6 +1,6 @@
 """Fitting: compile, callbacks and the loop, from plain values."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -9,7 +9,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from loc_keras.data.localization_data import HeldOutShare, TrainStream
 from loc_keras.errors import TrainingError
+from loc_keras.training.batch_statistics import AveragedStatistics, synchronize
 from loc_keras.training.callbacks import (
     Checkpoints,
     EpochFigures,
@@ -18,6 +20,7 @@ from loc_keras.training.callbacks import (
     WithinEpochValidation,
     write_rows,
 )
+from loc_keras.training.distribution import ALONE, Distribution
 from loc_keras.training.measure import answer_function, collect_answers, figures
 from loc_keras.training.model import (
     TrainingModel,
@@ -32,7 +35,7 @@ from loc_keras.training.phases import (
     set_trainable,
     training_phases,
 )
-from loc_keras.training.progress import progress_style
+from loc_keras.training.progress import SILENT, progress_style
 from loc_keras.training.targets import with_targets
 from loc_keras.training.tensorboard import step_scalars
 
@@ -59,6 +62,7 @@ class FitPlan:
         validate_every_steps: steps between validations within an epoch, or None.
         fine_tune: how a body that starts from trained weights is trained on.
         background: index of the class of images without an object, or None where all show one.
+        sync_batch_norm: whether batches are normalised by the statistics of all devices.
     """
 
     epochs: int
@@ -78,6 +82,7 @@ class FitPlan:
     validate_every_steps: int | None = None
     fine_tune: FineTune = field(default_factory=FineTune)
     background: int | None = None
+    sync_batch_norm: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,7 @@ def compiled_training_model(
     phase = phase or Phase(0, plan.epochs, body_learns=True)
     tune = plan.fine_tune
     set_trainable(localizer, body_learns=phase.body_learns, batch_norm=tune.batch_norm)
+    synchronize(localizer, plan.sync_batch_norm)
     rate = learning_rate_schedule(
         peak=plan.learning_rate,
         # The heads' own phase ends at full speed: what they learn in it is but a start.
@@ -129,23 +135,28 @@ def compiled_training_model(
 def fit_localizer(
     localizer: keras.Model,
     *,
-    train: Callable[[int], tf.data.Dataset],
+    train: TrainStream,
     val: tf.data.Dataset,
     plan: FitPlan,
     losses: Mapping[str, Any],
     folder: Path,
     extra_callbacks: Sequence[keras.callbacks.Callback] = (),
+    devices: Distribution = ALONE,
+    val_share: HeldOutShare | None = None,
 ) -> FitResult:
     """Trains a localizer and leaves its checkpoints, history and logs in the run folder.
 
     Args:
-        localizer: the model; its weights are changed in place.
+        localizer: the model, made within the scope of the devices; its weights are changed in
+            place.
         train: gives endless batches of (images, targets) from a global step on.
         val: finite batches of the same.
         plan: how long and how.
         losses: arguments of `compile_localizer` that choose and weigh the losses.
         folder: the run folder; gets best.keras, last.keras, history.csv and tensorboard/.
         extra_callbacks: come after ours, so that they see all figures in the logs.
+        devices: what trains; the figures in the logs are those of all devices together.
+        val_share: gives a share of the same images as `val`; needed for several devices.
 
     Raises:
         TrainingError: if a step's loss is not finite, or the monitor never was.
@@ -153,27 +164,29 @@ def fit_localizer(
     checkpoints = Checkpoints(localizer, folder, plan.monitor, plan.val_images)
     history = HistoryFile(folder / "history.csv")
     callbacks = [
+        *_shared_statistics(localizer, devices),
         EpochFigures(plan.batch_size),
         FiniteLossGuard(checkpoints.newest),
-        *_within_epoch(localizer, val, plan, checkpoints, folder),
+        *(_within_epoch(localizer, val, plan, checkpoints, folder) if devices.is_chief else ()),
         checkpoints,
         history,
-        keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=False),
+        *(_board(folder) if devices.is_chief else ()),
         *extra_callbacks,
     ]
     asked = partial(with_targets, background=plan.background is not None)
     for phase in training_phases(plan.epochs, plan.fine_tune.freeze_epochs):
-        model = compiled_training_model(localizer, plan, losses, phase)
-        names = list(model.output)
+        with devices.scope():
+            model = compiled_training_model(localizer, plan, losses, phase)
+        prepare = partial(asked, names=list(model.output))
         model.fit(
-            asked(train(phase.first * plan.steps_per_epoch), names),
-            validation_data=asked(val, names),
+            devices.train_batches(train, phase.first * plan.steps_per_epoch, prepare),
+            validation_data=devices.held_out_batches(val, val_share, prepare),
             initial_epoch=phase.first,
             epochs=phase.end,
             steps_per_epoch=plan.steps_per_epoch,
             callbacks=[*_averaging(plan), *callbacks, *_early_stopping(plan, phase)],
             shuffle=False,
-            verbose=progress_style(),
+            verbose=progress_style() if devices.is_chief else SILENT,
         )
     if checkpoints.best_epoch is None:
         raise TrainingError(
@@ -218,6 +231,19 @@ def _within_epoch(
         return figures(collect_answers(answer, val), plan.background)
 
     return [WithinEpochValidation(plan.validate_every_steps, measure, report)]
+
+
+def _board(folder: Path) -> list[keras.callbacks.Callback]:
+    return [keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=False)]
+
+
+def _shared_statistics(
+    localizer: keras.Model, devices: Distribution
+) -> list[keras.callbacks.Callback]:
+    """First of all, so that validation and saving see what all devices have in common."""
+    if devices.strategy is None:
+        return []
+    return [AveragedStatistics(localizer, devices.strategy)]
 
 
 def _averaging(plan: FitPlan) -> list[keras.callbacks.Callback]:
