@@ -20,6 +20,8 @@ from loc_keras.training.keras_multi_worker import strategy_for_keras
 
 Prepare = Callable[[tf.data.Dataset], tf.data.Dataset]
 
+WHOLE = Share(0, 1)
+
 LOST = (
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
@@ -86,11 +88,17 @@ class Distribution:
             of_share: Builds a share of them; only several devices need it.
             prepare: As in `train_batches`.
         """
-        return self.spread(
-            lambda share: prepare(
-                whole if share is None or of_share is None else of_share(share=share)
-            )
-        )
+        if self.strategy is None:
+            return prepare(whole)
+        if of_share is None:
+            raise ValueError("several devices need shares of the images to measure by")
+        # Endless, with `held_out_steps` of them read in each pass: at the end of a finite one
+        # TensorFlow hands out a batch without images, which Keras counts in the means of losses.
+        return self.spread(lambda share: prepare(of_share(share=share or WHOLE)).repeat())
+
+    def held_out_steps(self, whole: tf.data.Dataset) -> int | None:
+        """How many batches of `held_out_batches` are a pass; None where they end by themselves."""
+        return None if self.strategy is None else int(whole.cardinality())
 
     def spread(self, make: Callable[[Share | None], tf.data.Dataset]) -> Any:
         """Gives every device its part of each batch.

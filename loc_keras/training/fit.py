@@ -181,6 +181,7 @@ def fit_localizer(
         model.fit(
             devices.train_batches(train, phase.first * plan.steps_per_epoch, prepare),
             validation_data=devices.held_out_batches(val, val_share, prepare),
+            validation_steps=devices.held_out_steps(val),
             initial_epoch=phase.first,
             epochs=phase.end,
             steps_per_epoch=plan.steps_per_epoch,

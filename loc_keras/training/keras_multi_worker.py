@@ -52,7 +52,8 @@ def strategy_for_keras(**arguments: Any) -> tf.distribute.MultiWorkerMirroredStr
 def keras_needs_the_mend() -> bool:
     """Whether Keras still reduces scalars along axis 0, or is a version known to.
 
-    Looked at by asking Keras to reduce a scalar with a strategy that only takes notes.
+    Looked at by asking Keras to reduce a scalar with a strategy that only takes notes; it is no
+    tensor, since several workers must be set up before the first operation.
     """
     if Version(keras.__version__) < Version(SEEN_WITH):
         return True
@@ -61,7 +62,7 @@ def keras_needs_the_mend() -> bool:
     except ImportError:  # Keras was rearranged; the mend changes no call that works.
         return True
     noted: list[int | None] = []
-    reduce_per_replica(tf.constant(1.0), _note_taker(noted), "mean")
+    reduce_per_replica(1.0, _note_taker(noted), "mean")
     return noted == [0]
 
 
