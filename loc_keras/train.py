@@ -101,7 +101,7 @@ def _train(args: argparse.Namespace, console: Console) -> int:
     val = validation_set(data)
     run_report.print_data(console, data)
     step = trust_step(config, data)
-    with devices.scope():
+    with devices.watching(GO_ON), devices.scope():
         start = start_from(config, data)
         localizer = localizer_from(config, data, start)
     run_report.print_weights(console, start.origin)

@@ -65,10 +65,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not given:
         parser.error("after -- come the arguments of python -m loc_keras.train")
     command = [sys.executable, "-m", "loc_keras.train", *given]
-    return run_command(partial(run_workers, command, args.workers, pin=args.pin))
+    return run_command(partial(_run, command, args.workers, args.pin))
 
 
-def run_workers(command: Sequence[str], count: int, *, pin: bool = False) -> int:
+def _run(command: Sequence[str], count: int, pin: bool) -> int:
+    return run_workers(command, count, core_parts(available_cores(), count) if pin else None)
+
+
+def run_workers(
+    command: Sequence[str], count: int, cores: Sequence[Sequence[int]] | None = None
+) -> int:
     """Runs a command in several processes, each with the TF_CONFIG of one worker.
 
     The first is the chief, and writes to where this process does. When one fails, all end.
@@ -76,16 +82,15 @@ def run_workers(command: Sequence[str], count: int, *, pin: bool = False) -> int
     Args:
         command: What each runs.
         count: How many.
-        pin: Whether each has cores of its own.
+        cores: Numbers of those that each may use; None for all.
 
     Returns:
         0, or the exit code of the first that failed.
     """
-    cores = core_parts(available_cores(), count) if pin else [None] * count
     hosts = [f"127.0.0.1:{port}" for port in free_ports(count)]
     with ExitStack() as stack:
         workers = [
-            stack.enter_context(_started(command, hosts, index, cores[index]))
+            stack.enter_context(_started(command, hosts, index, cores[index] if cores else None))
             for index in range(count)
         ]
         failed = _first_failed(workers)
@@ -121,13 +126,26 @@ def _started(
     with ExitStack() as stack:
         log = None if index == 0 else stack.enter_context(tempfile.TemporaryFile())
         streams: Mapping[str, Any] = {} if log is None else {"stdout": log, "stderr": log}
-        process = subprocess.Popen(command, env=environment, **streams)
-        if cores is not None:
-            os.sched_setaffinity(process.pid, cores)
+        with _on(cores):
+            process = subprocess.Popen(command, env=environment, **streams)
         try:
             yield Worker(index, process, log)
         finally:
             _end(process)
+
+
+@contextmanager
+def _on(cores: Sequence[int] | None) -> Iterator[None]:
+    """Restricts this process for a while, so that what it starts is restricted from the start."""
+    if cores is None:
+        yield
+        return
+    before = available_cores()
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -3,13 +3,13 @@
 import argparse
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from loc_keras.errors import LocKerasError, TrainingError
 from loc_keras.training.cluster import Cluster
-from loc_keras.training.distribution import Distribution
+from loc_keras.training.distribution import LOST, Distribution
 from loc_keras.training.fit import FitPlan
 
 GO_ON = "start all workers again with the same command."
@@ -71,6 +71,12 @@ def released_workers(devices: Distribution) -> Iterator[None]:
     try:
         yield
     except LocKerasError:
-        devices.meet()
+        _let_go(devices)
         raise
-    devices.meet()
+    _let_go(devices)
+
+
+def _let_go(devices: Distribution) -> None:
+    """A worker that is lost by now is missed by nobody: the run is whole."""
+    with suppress(*LOST):
+        devices.meet()

@@ -17,6 +17,7 @@ from loc_keras.data.share import Share, in_pieces
 from loc_keras.errors import TrainingError
 from loc_keras.training.cluster import VARIABLE, Cluster, cluster_from_environment
 from loc_keras.training.keras_multi_worker import strategy_for_keras
+from loc_keras.training.worker_heartbeat import be_patient
 
 Prepare = Callable[[tf.data.Dataset], tf.data.Dataset]
 
@@ -180,7 +181,9 @@ def distribution(
                 "every process, or start them by python -m loc_keras.train_workers."
             )
         _refuse_uneven(batch_size, len(cluster.workers), "workers")
-        found = Distribution(strategy_for_keras(), cluster)
+        be_patient()
+        with Distribution(cluster=cluster).watching("start all workers within some minutes."):
+            found = Distribution(strategy_for_keras(), cluster)
     elif cluster is not None:
         raise TrainingError(
             f"{VARIABLE} names {len(cluster.workers)} workers, which would all write the same run, "
