@@ -78,6 +78,16 @@ class TrainConfig(Section):
     gpu_memory_growth: bool = Field(
         default=True, description="Take GPU memory as needed instead of all of it at the start."
     )
+    strategy: Literal["auto", "single", "mirrored", "multi_worker"] = Field(
+        default="auto",
+        description="Devices that train together; auto: multi_worker where TF_CONFIG names several "
+        "workers, mirrored where several GPUs are visible, else single.",
+    )
+    sync_batch_norm: bool = Field(
+        default=False,
+        description="With several devices, normalise by the statistics of the whole batch instead "
+        "of each device's share: the results of one device, at lower speed.",
+    )
     early_stopping_patience: Count | None = Field(
         default=None, description="Epochs without a better monitor before stopping; null: never."
     )

@@ -239,6 +239,7 @@ def plan_from(config: Config, data: LocalizationData) -> FitPlan:
         checkpoint_every_steps=train.checkpoint_every_steps,
         keep_checkpoints=train.keep_checkpoints,
         fine_tune=FineTune(**train.fine_tune.model_dump()),
+        sync_batch_norm=train.sync_batch_norm,
     )
 
 

@@ -14,6 +14,7 @@ from loc_keras.errors import TrainingError
 from loc_keras.serving.model_card import CARD_FILE
 from loc_keras.serving.saved_model import EXTRA_FOLDER
 from loc_keras.training import run_folder
+from loc_keras.training.distribution import Distribution
 from loc_keras.training.run_state import CONFIG_FILE, RunState, refuse_changes, run_state
 from loc_keras.training.tensorboard import flat_settings
 
@@ -66,6 +67,16 @@ def made_folder(folder: Path | None, config: Config) -> Path:
 def how_to_resume(folder: Path) -> str:
     """How an unfinished run goes on, as the end of a sentence."""
     return f"go on with: python -m loc_keras.train --resume {shlex.quote(str(folder))}"
+
+
+def how_it_ends(folder: Path, devices: Distribution) -> str:
+    """What becomes of the run if it stops before its end, as a sentence."""
+    if devices.strategy is None:
+        return f"if it stops, {how_to_resume(folder)}"
+    return (
+        "note: several devices take no checkpoints yet: if it stops, the same command begins anew "
+        "in the same --run-dir."
+    )
 
 
 def exported_before(folder: Path, base: Path) -> Path | None:

@@ -83,8 +83,10 @@ def print_note(console: Console, sentence: str | None) -> None:
         console.print(f"note: {sentence}", highlight=False, soft_wrap=True)
 
 
-def write_start(folder: Path, config_text: str, policy: str, data: LocalizationData) -> None:
-    """Writes what is known before training: environment, classes, rows left out, the config.
+def write_start(
+    folder: Path, config_text: str, policy: str, data: LocalizationData, **more: Any
+) -> None:
+    """Writes what is known before training: environment and more facts, classes, rows left out.
 
     The config comes last: a folder that has it holds all that going on with its run needs.
     """
@@ -96,6 +98,7 @@ def write_start(folder: Path, config_text: str, policy: str, data: LocalizationD
         precision=policy,
         data_fingerprint=data.fingerprint,
         images=data.sizes,
+        **more,
     )
     write_json(folder / ENVIRONMENT_FILE, facts)
     if data.skipped:

@@ -4,6 +4,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -37,6 +38,7 @@ from loc_keras.models.other_bodies import refuse_unknown_body
 from loc_keras.run_place import (
     exported_before,
     goes_on,
+    how_it_ends,
     how_to_resume,
     made_folder,
     read_or_resume,
@@ -44,6 +46,8 @@ from loc_keras.run_place import (
 from loc_keras.serving.saved_model import export_saved_model
 from loc_keras.serving.versions import prove_writable
 from loc_keras.training import precision
+from loc_keras.training.cluster import cluster_from_environment
+from loc_keras.training.distribution import ALONE, Distribution, distribution
 from loc_keras.training.fit import fit_localizer
 from loc_keras.training.interruption import resumable
 from loc_keras.training.overfit import overfit_batch
@@ -58,6 +62,14 @@ from loc_keras.training.run_state import (
 )
 from loc_keras.training_trials import find_batch, find_rate
 from loc_keras.trust_step import TrustStep, take_step, trust_step
+from loc_keras.worker_part import (
+    GO_ON,
+    help_chief,
+    refuse_accumulation,
+    refuse_for_workers,
+    released_workers,
+    small_share_note,
+)
 
 RATE_PICTURE = Path("learning_rate.png")
 
@@ -113,19 +125,27 @@ def _train(args: argparse.Namespace, console: Console) -> int:
     # What can fail at the end is tried before hours are spent.
     refuse_unknown_body(config.model.backbone.name)
     refuse_absent(config.model.backbone.weights)
+    cluster = cluster_from_environment()
+    refuse_for_workers(args, cluster)
     wanted = args.resume or args.run_dir
-    resumed = goes_on(wanted, config)
-    if config.export.enabled and not _only_tries(args):
-        prove_writable(export_base(config))
-    policy = _set_up(config)
+    resumed = False
+    if cluster is None or cluster.is_chief:
+        resumed = goes_on(wanted, config)
+        if config.export.enabled and not _only_tries(args):
+            prove_writable(export_base(config))
+    policy, devices = _set_up(config, alone=_only_tries(args))
+    if not devices.is_chief:
+        console = Console(quiet=True)
     data = data_from(config, given.records)
     validation_set(data)
     run_report.print_data(console, data)
     step = trust_step(config, data)
-    start = start_from(config, data)
+    with devices.watching(GO_ON), devices.scope():
+        start = start_from(config, data)
+        localizer = localizer_from(config, data, start)
     run_report.print_weights(console, start.origin)
-    localizer = localizer_from(config, data, start)
     plan = plan_from(config, data)
+    refuse_accumulation(devices, plan)
     if start.origin.weights != "none":
         run_report.print_note(console, small_batch_warning(plan.batch_size, plan.fine_tune))
     if args.overfit_batch:
@@ -134,31 +154,45 @@ def _train(args: argparse.Namespace, console: Console) -> int:
         return find_rate(config, data, localizer, plan, args.find_lr, console)
     if args.find_batch:
         return find_batch(config, data, localizer, plan, console)
+    run_report.print_note(console, small_share_note(devices, plan))
+    fit = partial(
+        fit_localizer,
+        localizer,
+        train=data.train,
+        val=validation_set(data),
+        val_share=data.val_share,
+        plan=plan,
+        losses=losses_from(config),
+        devices=devices,
+    )
+    if not devices.is_chief:
+        return help_chief(devices, fit)
     if resumed:
         folder = wanted
         refuse_other_data(folder, data.fingerprint)
         run_report.print_note(console, changed_packages(folder, package_versions()))
     else:
         folder = made_folder(wanted, config)
-        run_report.write_start(folder, dump_config(config), policy, data)
+        facts = {"replicas": devices.replicas, "workers": devices.workers}
+        run_report.write_start(folder, dump_config(config), policy, data, **facts)
     console.print(
-        f"run folder {folder}; {policy}, {localizer.count_params():,} parameters", soft_wrap=True
+        f"run folder {folder}; {policy}, {devices.words()}, {localizer.count_params():,} "
+        "parameters",
+        soft_wrap=True,
     )
-    console.print(f"if it stops, {how_to_resume(folder)}", highlight=False, soft_wrap=True)
-    with only_process(folder), resumable(how_to_resume(folder)):
-        result = fit_localizer(
-            localizer,
-            train=data.train,
-            val=validation_set(data),
-            plan=plan,
-            losses=losses_from(config),
-            folder=folder,
-            extra_callbacks=board_from(config, data, localizer, folder),
-            sources=data.batch_names,
-            say=partial(run_report.print_note, console),
-            how_to_resume=how_to_resume(folder),
-        )
-        return _finish(config, data, folder, result, step, start.origin, console, started)
+    console.print(how_it_ends(folder, devices), highlight=False, soft_wrap=True)
+    stoppable = nullcontext() if devices.strategy else resumable(how_to_resume(folder))
+    with only_process(folder), stoppable:
+        with devices.watching(GO_ON):
+            result = fit(
+                folder=folder,
+                extra_callbacks=board_from(config, data, localizer, folder),
+                sources=data.batch_names,
+                say=partial(run_report.print_note, console),
+                how_to_resume=how_to_resume(folder),
+            )
+        with released_workers(devices):
+            return _finish(config, data, folder, result, step, start.origin, console, started)
 
 
 def _finish(
@@ -207,13 +241,15 @@ def _only_tries(args: argparse.Namespace) -> bool:
     return bool(args.overfit_batch or args.find_lr or args.find_batch)
 
 
-def _set_up(config: Config) -> str:
-    """Prepares devices and seeds before the first operation; gives the dtype policy."""
+def _set_up(config: Config, *, alone: bool) -> tuple[str, Distribution]:
+    """Prepares devices and seeds before the first operation; gives dtype policy and devices."""
     if config.train.gpu_memory_growth:
         precision.grow_gpu_memory()
+    train = config.train
+    devices = ALONE if alone else distribution(train.strategy, batch_size=train.batch_size)
     precision.make_deterministic(config.train.seed, config.train.deterministic)
     wide = config.model.backbone.width >= WIDE
-    return precision.set_precision(config.train.precision, wide=wide)
+    return precision.set_precision(config.train.precision, wide=wide), devices
 
 
 def _overfit(

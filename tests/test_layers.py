@@ -31,12 +31,13 @@ def _room(floor: int, *modules: str) -> Room:
 DOORS = _room(
     6,
     *("train", "evaluate", "calibrate", "predict", "export", "check", "convert", "digits"),
-    "demo",
+    *("demo", "train_workers"),
     # What doors share stands beside them: it may know the config, and nothing below may use it.
     *("command_line", "data_arguments", "folder_plan", "folder_reading", "from_config"),
     *("model_from_config", "run_report", "evaluation_files", "compare_runs", "run_folder_model"),
     *("beam", "bulk", "demo_page", "export_bundle", "outcomes_of_split", "predict_arguments"),
     *("run_place", "trust_pictures", "trust_report", "trust_step", "training_trials"),
+    "worker_part",
 )
 ROOMS = (
     DOORS,

@@ -58,7 +58,12 @@ def augmentation_from(
     ) -> tuple[tf.Tensor, Targets]:
         return augment_sources(sources, targets, draws, options, form, num_classes)
 
-    return Augmentation(len(names), apply, apply_sources if options.warps else None)
+    return Augmentation(
+        len(names),
+        apply,
+        apply_sources if options.warps else None,
+        reach=1 if options.mixes else 0,
+    )
 
 
 # Every branch is decided by the options alone, so converting the source gains nothing; it takes

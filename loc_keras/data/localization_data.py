@@ -2,13 +2,31 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
 from loc_keras.data.annotations import Split
+from loc_keras.data.share import Share
 from loc_keras.data.split_pictures import SplitPictures
+
+
+class TrainStream(Protocol):
+    """Gives the training batches from a global step on, or one share of each."""
+
+    def __call__(self, start_step: int = 0, *, share: Share | None = None) -> tf.data.Dataset:
+        """Builds the stream."""
+        ...
+
+
+class HeldOutShare(Protocol):
+    """Gives one share of the batches of a split, with weights as `pipeline.eval_dataset`."""
+
+    def __call__(self, *, share: Share) -> tf.data.Dataset:
+        """Builds the pipeline."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,9 +40,11 @@ class LocalizationData:
     Attributes:
         train: Builds the endless training stream; its argument is the global step (batch) to
             start at, and the stream from there on equals the full one after that many steps.
+            With a share it gives, and makes, that part of every batch alone.
         val: Every validation image once, in order, the last batch perhaps smaller; None where
             the source gives no validation images.
         test: Likewise for the test images.
+        val_share: Builds the pipeline of one share of the validation images, with weights.
         sizes: Images in `"train"`, `"val"`, `"test"` and, where it is configured,
             `"calibration"`.
         class_names: Name of each class, by index.
@@ -39,7 +59,7 @@ class LocalizationData:
         batch_indices: Gives the training images, int64 (B,), in the batch of a global step.
     """
 
-    train: Callable[[int], tf.data.Dataset]
+    train: TrainStream
     val: tf.data.Dataset | None
     test: tf.data.Dataset | None
     sizes: dict[str, int]
@@ -53,6 +73,7 @@ class LocalizationData:
     calibration: tf.data.Dataset | None = None
     pictures: Mapping[Split, SplitPictures] = field(default_factory=dict)
     batch_indices: Callable[[int], npt.NDArray[np.int64]] | None = None
+    val_share: HeldOutShare | None = None
 
     def batch_names(self, step: int) -> list[str]:
         """Names of the pictures in the training batch of a global step, from 0; none if unknown."""

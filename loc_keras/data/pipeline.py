@@ -10,6 +10,7 @@ from loc_keras.data import streams
 from loc_keras.data.fused_sources import Sources
 from loc_keras.data.image_format import ImageFormat
 from loc_keras.data.memory import fits_in_memory
+from loc_keras.data.share import Share
 
 Targets = dict[str, tf.Tensor]
 BatchFn = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, Targets]]
@@ -53,11 +54,14 @@ class Augmentation:
         apply: Batch function `apply(images, targets, draws)`.
         apply_sources: The same, `apply_sources(sources, targets, draws, form)`, for pictures that
             are not resized yet; None where nothing is resampled.
+        reach: Images behind an image in its batch that changing it takes; the first follows the
+            last.
     """
 
     columns: int
     apply: AugmentFn
     apply_sources: SourcesFn | None = None
+    reach: int = 0
 
 
 def batched_set(size: int, columns: int, function: BatchFn) -> ImageSet:
@@ -80,8 +84,11 @@ def train_dataset(
     batch_size: int,
     seed: int,
     augmentation: Augmentation | None = None,
+    share: Share | None = None,
 ) -> tf.data.Dataset:
     """Endless shuffled training stream of `(images, targets)`; see `streams.train_stream`.
+
+    With a share it gives, and makes, only that part of every batch.
 
     Where images come unresized and the augmentation resamples them, both are done in one
     resampling. Their pixels then differ a little from those of images that are kept resized: they
@@ -91,6 +98,9 @@ def train_dataset(
     stream = streams.train_stream(
         images.size, batch_size, seed, columns=images.columns + extra, start_step=start_step
     )
+    reach = augmentation.reach if augmentation else 0
+    if share is not None:
+        stream = stream.map(lambda rows: share.training_rows(rows, batch_size, reach))
     if augmentation is None:
         batches = images.fetch(stream).map(_drop_draws)
     elif augmentation.apply_sources is not None and images.unresized is not None:
@@ -98,6 +108,8 @@ def train_dataset(
         batches = images.unresized.fetch(stream).map(move, num_parallel_calls=tf.data.AUTOTUNE)
     else:
         batches = images.fetch(stream).map(augmentation.apply, num_parallel_calls=tf.data.AUTOTUNE)
+    if share is not None and reach:
+        batches = batches.map(lambda *batch: share.drop_reach(batch, batch_size))
     return batches.prefetch(tf.data.AUTOTUNE)
 
 
@@ -109,8 +121,12 @@ def eval_dataset(
     split: int,
     image_shape: tuple[int, int, int],
     cache: str = "auto",
+    share: Share | None = None,
 ) -> tf.data.Dataset:
     """Every image once, in order, the same in each pass.
+
+    With a share it gives, and makes, only that part of every batch, filled up so that all shares
+    are equal, and weights in which what fills it counts 0; see `Share.weights`.
 
     Args:
         images: The split.
@@ -120,16 +136,24 @@ def eval_dataset(
         image_shape: (height, width, channels), to judge the size of a cache.
         cache: `"auto"` keeps the images in memory after the first pass where they fit,
             `"memory"` does in any case, `"none"` makes them anew in each pass.
+        share: The part to give; None for whole batches.
 
     Returns:
-        Dataset of known cardinality of `(images, targets)`.
+        Dataset of known cardinality of `(images, targets)`, with a share of `(images, targets,
+        weights)`, weights float32 (B,).
     """
     stream = streams.eval_stream(images.size, batch_size, seed, split, columns=images.columns)
+    if share is not None:
+        stream = stream.map(share.held_out_rows)
     batches = images.fetch(stream).map(_drop_draws)
     cardinality = -(-images.size // batch_size)
     batches = batches.apply(tf.data.experimental.assert_cardinality(cardinality))
     if use_cache(cache, images.size * math.prod(image_shape)):
         batches = batches.cache()
+    if share is not None:
+        batches = batches.enumerate().map(
+            lambda number, batch: (*batch, share.weights(number, images.size, batch_size))
+        )
     return batches.prefetch(tf.data.AUTOTUNE)
 
 

@@ -50,6 +50,9 @@ def localization_data(
         ),
         batch_indices=partial(streams.batch_indices, sets["train"].size, batch_size, seed),
         val=evaluate(sets["val"], split=streams.VALIDATION) if "val" in sets else None,
+        val_share=partial(evaluate, sets["val"], split=streams.VALIDATION)
+        if "val" in sets
+        else None,
         test=evaluate(sets["test"], split=streams.TEST) if "test" in sets else None,
         calibration=evaluate(sets["calibration"], split=streams.CALIBRATION)
         if "calibration" in sets

@@ -14,6 +14,7 @@ import numpy as np
 
 from loc_keras.atomic_file import written_aside
 from loc_keras.errors import TrainingError
+from loc_keras.training.batch_statistics import unsynchronized
 from loc_keras.training.phases import all_trainable
 from loc_keras.training.position import Position
 
@@ -165,13 +166,13 @@ def standard_error(monitor: str, logs: Mapping[str, Any], images: int) -> float:
 
 
 def save_model(model: keras.Model, path: Path) -> None:
-    """Saves a localizer as a `.keras` file that is either whole or absent, no layer frozen.
+    """Saves a localizer as a `.keras` file, whole or absent; no layer is frozen or synchronized.
 
     Raises:
         TrainingError: If the disk is full or cannot be written.
     """
     try:
-        with written_aside(path) as aside, all_trainable(model):
+        with written_aside(path) as aside, all_trainable(model), unsynchronized(model):
             model.save(aside)
     except OSError as error:
         raise TrainingError(

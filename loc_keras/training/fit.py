@@ -1,7 +1,8 @@
 """Fitting: callbacks and the loop, from plain values; it goes on from the newest checkpoint."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from loc_keras.data.localization_data import HeldOutShare, TrainStream
 from loc_keras.errors import TrainingError
+from loc_keras.training.batch_statistics import AveragedStatistics
 from loc_keras.training.callbacks import (
     AveragedWeights,
     Checkpoints,
@@ -19,6 +22,7 @@ from loc_keras.training.callbacks import (
 from loc_keras.training.checkpoint_files import Checkpoint, newest_checkpoint
 from loc_keras.training.checkpointing import CheckpointWriter, TrainingCheckpoint
 from loc_keras.training.compiled import compiled_training_model
+from loc_keras.training.distribution import ALONE, Distribution
 from loc_keras.training.guard import (
     SLOWER,
     FiniteLossGuard,
@@ -33,7 +37,7 @@ from loc_keras.training.measure import answer_function, collect_answers, figures
 from loc_keras.training.phases import Phase, training_phases
 from loc_keras.training.plan import FitPlan, FitResult
 from loc_keras.training.position import Place, Position
-from loc_keras.training.progress import progress_style
+from loc_keras.training.progress import SILENT, progress_style
 from loc_keras.training.resume import (
     callback_values,
     is_done,
@@ -44,29 +48,15 @@ from loc_keras.training.resume import (
 )
 from loc_keras.training.run_state import checkpoints_folder
 from loc_keras.training.targets import with_targets
+from loc_keras.training.task import Task
 from loc_keras.training.tensorboard import step_scalars
 from loc_keras.training.training_state import build_optimizer, restore_callbacks
-
-
-@dataclass(frozen=True, eq=False)
-class Task:
-    """What `fit_localizer` was given."""
-
-    localizer: keras.Model
-    train: Callable[[int], tf.data.Dataset]
-    val: tf.data.Dataset
-    plan: FitPlan
-    losses: Mapping[str, Any]
-    folder: Path
-    extra_callbacks: Sequence[keras.callbacks.Callback]
-    interruption: Interruption
-    say: Callable[[str], None]
 
 
 def fit_localizer(
     localizer: keras.Model,
     *,
-    train: Callable[[int], tf.data.Dataset],
+    train: TrainStream,
     val: tf.data.Dataset,
     plan: FitPlan,
     losses: Mapping[str, Any],
@@ -75,14 +65,18 @@ def fit_localizer(
     sources: Sources | None = None,
     say: Callable[[str], None] = print,
     how_to_resume: str = "the run goes on when it is started again on the same folder.",
+    devices: Distribution = ALONE,
+    val_share: HeldOutShare | None = None,
 ) -> FitResult:
     """Trains a localizer and leaves its models, checkpoints, history and logs in the run folder.
 
     Where the folder holds a checkpoint, training goes on from the newest one that is whole, and
-    comes to what it would have come to without the interruption.
+    comes to what it would have come to without the interruption. Several devices take no
+    checkpoints yet: what is interrupted begins anew.
 
     Args:
-        localizer: the model; its weights are changed in place.
+        localizer: the model, made within the scope of the devices; its weights are changed in
+            place.
         train: gives endless batches of (images, targets) from a global step on.
         val: finite batches of the same.
         plan: how long and how.
@@ -93,6 +87,8 @@ def fit_localizer(
         sources: names the images in the batch of a step, for the diagnosis of a failure.
         say: takes sentences for the user.
         how_to_resume: told to the user who interrupts.
+        devices: what trains; the figures in the logs are those of all devices together.
+        val_share: gives a share of the same images as `val`; needed for several devices.
 
     Raises:
         TrainingError: if the loss is not finite for the second time, the monitor never was, or a
@@ -109,11 +105,19 @@ def fit_localizer(
         extra_callbacks,
         Interruption(how_to_resume),
         say,
+        devices,
+        val_share,
     )
     where = checkpoints_folder(folder)
+    if devices.strategy is not None and newest_checkpoint(where, say) is not None:
+        raise TrainingError(
+            f"{folder} holds checkpoints of one device, from which several cannot go on; set "
+            "train.strategy to single, or give another --run-dir."
+        )
     writer = CheckpointWriter(where, plan.keep_checkpoints)
     factor: float | None = None
-    with task.interruption.waiting():
+    # Without checkpoints there is nothing to wait for: a signal ends the process as usual.
+    with nullcontext() if devices.strategy else task.interruption.waiting():
         while True:
             saved = newest_checkpoint(where, say)
             rate = factor if factor is not None else rate_of(saved)
@@ -161,19 +165,26 @@ def _fit_on(
         if is_done(saved, plan.epochs):
             restore_callbacks((models, history), saved.state["callbacks"])
             return models, history
+    chief = task.devices.is_chief
     callbacks = [
         EpochFigures(plan.batch_size, position),
         FiniteLossGuard(position),
-        *_within_epoch(task, position, models),
+        *(_within_epoch(task, position, models) if chief else ()),
         models,
         history,
-        keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=False),
+        *(_board(folder) if chief else ()),
         *task.extra_callbacks,
     ]
     for phase in training_phases(plan.epochs, plan.fine_tune.freeze_epochs):
         if place.epoch >= phase.end:
             continue
-        own = [position, *_averaging(plan), *callbacks, *_early_stopping(plan, phase)]
+        own = [
+            *_shared_statistics(task),
+            position,
+            *_averaging(plan),
+            *callbacks,
+            *_early_stopping(plan, phase),
+        ]
         last = TrainingCheckpoint(
             writer,
             position,
@@ -183,7 +194,8 @@ def _fit_on(
             facts={"rate": rate, "phase": phase.first},
             interruption=task.interruption,
         )
-        _fit_phase(task, phase, position, saved, rate, [*own, last], last)
+        listening = own if task.devices.strategy else [*own, last]
+        _fit_phase(task, phase, position, saved, rate, listening, last)
         saved, place = None, Place(phase.end, 0)
     return models, history
 
@@ -199,25 +211,28 @@ def _fit_phase(
 ) -> None:
     """Trains a phase from its beginning, or from a checkpoint that is in it or ends before it."""
     plan = replace(task.plan, learning_rate=task.plan.learning_rate * rate)
-    model = compiled_training_model(task.localizer, plan, task.losses, phase)
-    build_optimizer(model)
+    with task.devices.scope():
+        model = compiled_training_model(task.localizer, plan, task.losses, phase)
+        build_optimizer(model)
     place = Place(phase.first) if saved is None else place_of(saved)
     targets = partial(
         with_targets, names=list(model.output), background=plan.background is not None
     )
-    stream = targets(task.train(place.epoch * plan.steps_per_epoch + place.step))
+    first_step = place.epoch * plan.steps_per_epoch + place.step
+    stream = task.devices.train_batches(task.train, first_step, targets)
     if saved is not None:
         position.restore_metrics = restore_variables(model, saved, phase.first, stream)
         checkpoint.resume_with(callback_values(saved, phase.first), saved.state["random"])
     model.fit(
         stream,
-        validation_data=targets(task.val),
+        validation_data=task.devices.held_out_batches(task.val, task.val_share, targets),
+        validation_steps=task.devices.held_out_steps(task.val),
         initial_epoch=place.epoch,
         epochs=phase.end,
         steps_per_epoch=plan.steps_per_epoch,
         callbacks=list(callbacks),
         shuffle=False,
-        verbose=progress_style(),
+        verbose=progress_style() if task.devices.is_chief else SILENT,
     )
 
 
@@ -245,6 +260,17 @@ def _within_epoch(
 
     path = task.folder / "history_steps.csv"
     return [WithinEpochValidation(plan.validate_every_steps, position, measure, report, path)]
+
+
+def _board(folder: Path) -> list[keras.callbacks.Callback]:
+    return [keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=False)]
+
+
+def _shared_statistics(task: Task) -> list[keras.callbacks.Callback]:
+    """First of all, so that validation and saving see what all devices have in common."""
+    if task.devices.strategy is None:
+        return []
+    return [AveragedStatistics(task.localizer, task.devices.strategy)]
 
 
 def _averaging(plan: FitPlan) -> list[keras.callbacks.Callback]:

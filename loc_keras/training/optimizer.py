@@ -2,10 +2,11 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 import keras
+import tensorflow as tf
 
 Schedule: TypeAlias = float | keras.optimizers.schedules.LearningRateSchedule
 
@@ -84,7 +85,33 @@ def _half_cosine(start: float, end: float, share: Any) -> Any:
     return end + (start - end) * 0.5 * (1.0 + keras.ops.cos(math.pi * share))
 
 
-class AdamWithL2(keras.optimizers.Adam):
+class ClippedSum(keras.optimizers.Optimizer):
+    """Clips the gradient of the whole batch; stands before an optimizer as its base.
+
+    With several devices Keras clips what each of them contributes, before it adds them up. A limit
+    would then mean something else for each number of devices.
+    """
+
+    def _clip_gradients(self, grads: list[Any]) -> list[Any]:
+        return grads if _several_replicas() else super()._clip_gradients(grads)
+
+    def _all_reduce_sum_gradients(self, grads_and_vars: Iterable[tuple[Any, Any]]) -> list[Any]:
+        summed = super()._all_reduce_sum_gradients(grads_and_vars)
+        if not _several_replicas():
+            return summed
+        clipped = super()._clip_gradients([gradient for gradient, _ in summed])
+        return [(gradient, pair[1]) for gradient, pair in zip(clipped, summed, strict=True)]
+
+
+def _several_replicas() -> bool:
+    return tf.distribute.get_strategy().num_replicas_in_sync > 1
+
+
+class AdamW(ClippedSum, keras.optimizers.AdamW):
+    """Keras's AdamW, with the gradient clipped as a whole."""
+
+
+class AdamWithL2(ClippedSum, keras.optimizers.Adam):
     """Adam (Kingma and Ba 2015) whose weight decay is part of the gradient, as in PyTorch's Adam.
 
     Keras's own `weight_decay` acts apart from the gradient in Adam too, which makes it AdamW.
@@ -106,7 +133,7 @@ class AdamWithL2(keras.optimizers.Adam):
         return {**super().get_config(), "l2": self.l2}
 
 
-class AdamWithDecay(keras.optimizers.Adam):
+class AdamWithDecay(ClippedSum, keras.optimizers.Adam):
     """Adam whose weight decay acts apart from the gradient, at the rate of the variable's step.
 
     It is AdamW (Loshchilov and Hutter 2019, algorithm 2), but for Keras's own, which decays every
@@ -198,6 +225,6 @@ def make_optimizer(
         return LayerwiseAdamW(learning_rate, decay=weight_decay, **common)
     if name == "adam":
         return AdamWithL2(learning_rate, l2=weight_decay, **common)
-    optimizer = keras.optimizers.AdamW(learning_rate, weight_decay=weight_decay, **common)
+    optimizer = AdamW(learning_rate, weight_decay=weight_decay, **common)
     optimizer.exclude_from_weight_decay(var_names=list(NO_DECAY))
     return optimizer

@@ -30,6 +30,7 @@ class FitPlan:
         validate_every_steps: steps between validations within an epoch, or None.
         fine_tune: how a body that starts from trained weights is trained on.
         background: index of the class of images without an object, or None where all show one.
+        sync_batch_norm: whether batches are normalised by the statistics of all devices.
         checkpoint_every_steps: steps between checkpoints; None for those at the ends of epochs.
         keep_checkpoints: how many are kept.
     """
@@ -52,6 +53,7 @@ class FitPlan:
     validate_every_steps: int | None = None
     fine_tune: FineTune = field(default_factory=FineTune)
     background: int | None = None
+    sync_batch_norm: bool = False
     checkpoint_every_steps: int | None = None
     keep_checkpoints: int = 2
 

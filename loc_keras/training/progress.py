@@ -2,7 +2,7 @@
 
 import sys
 
-BAR, LINE_AN_EPOCH = 1, 2
+SILENT, BAR, LINE_AN_EPOCH = 0, 1, 2
 
 
 def progress_style() -> int:

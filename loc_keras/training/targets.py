@@ -16,22 +16,29 @@ def with_targets(
     """Gives every output its target, and its weights where some images show no object.
 
     Args:
-        dataset: Batches of (images, targets).
+        dataset: Batches of (images, targets), perhaps with the weight of each image for a third.
         names: Outputs of the training model.
         background: Whether images without an object are a class.
 
     Returns:
-        Batches of (images, targets), with `box_weights` for a third where there is a background.
+        Batches of (images, targets), with weights for a third where images have some, or where
+        there is a background: `box_weights`, times those of the images.
     """
-    if not background:
-        return dataset.map(lambda images, targets: (images, with_training_targets(targets, names)))
-    return dataset.map(
-        lambda images, targets: (
-            images,
-            with_training_targets(targets, names),
-            box_weights(targets["bbox"], names),
-        )
-    )
+
+    def ask(
+        images: tf.Tensor, targets: Mapping[str, tf.Tensor], weights: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, ...]:
+        asked = with_training_targets(targets, names)
+        if background:
+            shown = box_weights(targets["bbox"], names)
+            if weights is not None:
+                shown = {name: value * weights for name, value in shown.items()}
+            return images, asked, shown
+        if weights is not None:
+            return images, asked, dict.fromkeys(names, weights)
+        return images, asked
+
+    return dataset.map(ask)
 
 
 def box_weights(boxes: tf.Tensor, names: Sequence[str]) -> dict[str, tf.Tensor]:

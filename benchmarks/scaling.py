@@ -1,0 +1,98 @@
+"""What a second worker with a core of its own gains: images a second of 2 against 1.
+
+Run it with `python -m benchmarks.scaling` on a machine that does nothing else. One worker has one
+core, then two have one each, and so on in turn, so that what else the machine does meets both. The
+global batch grows with the number of workers (weak scaling) or stays (`--strong`). A perfect
+cluster has a ratio of 2; what is missing is the exchange of gradients and waiting for the slower.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+BATCH, STEPS, SIDE = 32, 10, 64
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scaling", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--width", type=int, default=16)
+    parser.add_argument("--strong", action="store_true", help="keep the global batch")
+    parser.add_argument("--batch", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.out is not None:
+        speed = measure(args.batch, args.width)
+        if speed is not None:
+            args.out.write_text(json.dumps(speed))
+        return 0
+    from loc_keras.train_workers import available_cores, run_workers
+
+    cores = [[core] for core in available_cores()[:2]]
+    speeds: dict[int, list[float]] = {1: [], 2: []}
+    with TemporaryDirectory() as folder:
+        for _ in range(args.rounds):
+            for count, found in speeds.items():
+                out = Path(folder) / "speed.json"
+                batch = BATCH if args.strong else BATCH * count
+                command = [sys.executable, "-m", "benchmarks.scaling", "--width", str(args.width)]
+                more = ["--batch", str(batch), "--out", str(out)]
+                if run_workers([*command, *more], count, cores[:count]):
+                    return 1
+                found.append(json.loads(out.read_text()))
+    for count, found in speeds.items():
+        shown = ", ".join(f"{speed:.1f}" for speed in found)
+        print(f"{count} worker(s), a core each: {shown} images/s")
+    ratios = [two / one for one, two in zip(speeds[1], speeds[2], strict=True)]
+    kind = "same global batch" if args.strong else "same batch a worker"
+    low, high = min(ratios), max(ratios)
+    print(f"ratio {statistics.median(ratios):.2f} ({low:.2f}..{high:.2f}), {kind}, of 2 possible")
+    return 0
+
+
+def measure(batch: int, width: int) -> float | None:
+    """Images a second of all workers together, from the steps of the second epoch."""
+    import keras
+
+    from loc_keras.data.digits_data import build_digits_data
+    from loc_keras.models.assembly import build_localizer
+    from loc_keras.training.distribution import distribution
+    from loc_keras.training.fit import FitPlan, fit_localizer
+
+    devices = distribution("auto", batch_size=batch)
+    keras.utils.set_random_seed(0)
+    data = build_digits_data(batch_size=batch, limit=batch, canvas=SIDE)
+    with devices.scope():
+        localizer = build_localizer(
+            image_shape=data.image_shape,
+            num_classes=len(data.class_names),
+            width=width,
+            stem="small",
+        )
+    plan = FitPlan(
+        epochs=2,
+        steps_per_epoch=STEPS,
+        batch_size=batch,
+        val_images=data.sizes["val"],
+        learning_rate=1e-3,
+    )
+    with TemporaryDirectory() as folder:
+        result = fit_localizer(
+            localizer,
+            train=data.train,
+            val=data.val,
+            val_share=data.val_share,
+            plan=plan,
+            losses={},
+            folder=Path(folder),
+            devices=devices,
+        )
+    devices.meet()
+    return result.history[-1]["images_per_second"] if devices.is_chief else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,198 @@
+"""Trains with several workers on this machine: `--workers 2 -- --config FILE`.
+
+All arguments after `--` go to `python -m loc_keras.train`, in as many processes. It is for machines
+with several processors, one worker on each, and for trying what is to run on several machines.
+"""
+
+import argparse
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import IO, Any
+
+from loc_keras.command_line import run_command
+from loc_keras.errors import TrainingError
+from loc_keras.training.cluster import VARIABLE, tf_config
+
+GRACE_SECONDS = 20.0
+"""How long the others may take to end by themselves after one has ended."""
+
+LINES_SHOWN = 20
+"""Last lines of a worker that failed, which are shown."""
+
+
+@dataclass(eq=False)
+class Worker:
+    """A process of the training, and where it writes what nobody reads unless it fails."""
+
+    index: int
+    process: subprocess.Popen[bytes]
+    log: IO[bytes] | None
+
+    def last_lines(self) -> str:
+        """The end of what it wrote."""
+        if self.log is None:
+            return ""
+        self.log.seek(0)
+        lines = self.log.read().decode(errors="replace").splitlines()
+        return "\n".join(lines[-LINES_SHOWN:])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parses the command line, starts the workers and gives the exit code of the training."""
+    parser = argparse.ArgumentParser(
+        prog="python -m loc_keras.train_workers",
+        usage="%(prog)s --workers N [--pin] -- ARGUMENTS OF loc_keras.train",
+        description=__doc__,
+    )
+    parser.add_argument("--workers", type=int, required=True, help="number of processes")
+    parser.add_argument(
+        "--pin", action="store_true", help="give each worker its own equal part of the cores"
+    )
+    parser.add_argument("train", nargs=argparse.REMAINDER, help="-- and what train is given")
+    args = parser.parse_args(arguments)
+    given = args.train[1:] if args.train[:1] == ["--"] else args.train
+    if args.workers < 1:
+        parser.error("--workers needs a number of at least 1")
+    if not given:
+        parser.error("after -- come the arguments of python -m loc_keras.train")
+    command = [sys.executable, "-m", "loc_keras.train", *given]
+    return run_command(partial(_run, command, args.workers, args.pin))
+
+
+def _run(command: Sequence[str], count: int, pin: bool) -> int:
+    return run_workers(command, count, core_parts(available_cores(), count) if pin else None)
+
+
+def run_workers(
+    command: Sequence[str], count: int, cores: Sequence[Sequence[int]] | None = None
+) -> int:
+    """Runs a command in several processes, each with the TF_CONFIG of one worker.
+
+    The first is the chief, and writes to where this process does. When one fails, all end.
+
+    Args:
+        command: What each runs.
+        count: How many.
+        cores: Numbers of those that each may use; None for all.
+
+    Returns:
+        0, or the exit code of the first that failed.
+    """
+    hosts = [f"127.0.0.1:{port}" for port in free_ports(count)]
+    with ExitStack() as stack:
+        workers = [
+            stack.enter_context(_started(command, hosts, index, cores[index] if cores else None))
+            for index in range(count)
+        ]
+        failed = _first_failed(workers)
+        if failed is None:
+            return 0
+        code = failed.process.returncode
+        print(failed.last_lines(), file=sys.stderr)
+        print(
+            f"worker {failed.index} of {count} ended with code {code}, and the others with it.",
+            file=sys.stderr,
+        )
+        return code if code > 0 else 128 - code
+
+
+def _first_failed(workers: Sequence[Worker]) -> Worker | None:
+    """Waits until all have ended well, or one has not."""
+    left = list(workers)
+    while left:
+        for worker in left:
+            if worker.process.poll():
+                return worker
+        left = [worker for worker in left if worker.process.poll() is None]
+        time.sleep(0.1)
+    return None
+
+
+@contextmanager
+def _started(
+    command: Sequence[str], hosts: list[str], index: int, cores: Sequence[int] | None
+) -> Iterator[Worker]:
+    """A worker, which has ended when the context does."""
+    environment = {**os.environ, VARIABLE: tf_config(hosts, index)}
+    with ExitStack() as stack:
+        log = None if index == 0 else stack.enter_context(tempfile.TemporaryFile())
+        streams: Mapping[str, Any] = {} if log is None else {"stdout": log, "stderr": log}
+        with _on(cores):
+            process = subprocess.Popen(command, env=environment, **streams)
+        try:
+            yield Worker(index, process, log)
+        finally:
+            _end(process)
+
+
+@contextmanager
+def _on(cores: Sequence[int] | None) -> Iterator[None]:
+    """Restricts this process for a while, so that what it starts is restricted from the start."""
+    if cores is None:
+        yield
+        return
+    before = available_cores()
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+    process.wait()
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of the loopback interface that were free a moment ago, all different."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def available_cores() -> list[int]:
+    """Numbers of the cores that this process may use.
+
+    Raises:
+        TrainingError: If the system does not say.
+    """
+    affinity = getattr(os, "sched_getaffinity", None)
+    if affinity is None:
+        raise TrainingError("--pin needs Linux, which alone says which cores a process may use.")
+    return sorted(affinity(0))
+
+
+def core_parts(cores: Sequence[int], count: int) -> list[list[int]]:
+    """Neighbouring cores for each of `count` workers, equally many.
+
+    Raises:
+        TrainingError: If there are fewer cores than workers.
+    """
+    size = len(cores) // count
+    if size == 0:
+        raise TrainingError(
+            f"--pin gives each worker cores of its own, but there are {len(cores)} for {count} "
+            f"workers; take at most --workers {len(cores)}, or leave out --pin."
+        )
+    return [list(cores[index * size : (index + 1) * size]) for index in range(count)]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
