@@ -15,9 +15,12 @@ import tensorflow as tf
 
 import loc_keras
 from benchmarks.workers_agree import compare, differences
+from loc_keras.errors import TrainingError
 from loc_keras.training import keras_multi_worker
-from loc_keras.training.batch_statistics import batch_norms, synchronize
+from loc_keras.training.batch_statistics import AveragedStatistics, batch_norms, synchronize
 from loc_keras.training.callbacks import save_model
+from loc_keras.training.cluster import Cluster
+from loc_keras.training.distribution import Distribution
 from loc_keras.training.optimizer import make_optimizer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -75,6 +78,38 @@ def test_gradient_is_clipped_after_the_sum(name, monkeypatch):
     np.testing.assert_array_equal(sent, half)
     ((clipped, _),) = optimizer._all_reduce_sum_gradients([(sent, None)])
     np.testing.assert_allclose(clipped, [0.6, 0.8], rtol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def devices():
+    """The first of two workers, whose strategy is that of several workers without a cluster."""
+    return Distribution(keras_multi_worker.MendedMultiWorkerStrategy(), Cluster(("a:1", "b:1"), 0))
+
+
+def test_strategy_of_workers_reduces_scalars_batches_and_statistics(devices):
+    strategy = devices.strategy
+    # As Keras asks: a measure along axis 0, and whole batches of integers for their shapes.
+    assert float(strategy.reduce("MEAN", tf.constant(3.0), axis=0)) == 3.0
+    batch = {"images": tf.zeros((2, 4, 4, 1), tf.uint8), "labels": tf.ones((2,), tf.int32)}
+    assert strategy.reduce("MEAN", batch, axis=None)["images"].shape == (2, 4, 4, 1)
+    # Other calls are as they were: the mean along the axis.
+    assert float(strategy.reduce("MEAN", tf.constant([1.0, 2.0]), axis=0)) == 1.5
+    devices.meet()
+    with strategy.scope():
+        layer = keras.layers.BatchNormalization(name="stage1_bn")
+        model = keras.Sequential([keras.Input((2,)), layer])
+    layer.moving_mean.assign([1.0, 2.0])
+    AveragedStatistics(model, strategy).on_test_begin()
+    np.testing.assert_array_equal(layer.moving_mean, [1.0, 2.0])
+
+
+@pytest.mark.parametrize("kind", [tf.errors.UnavailableError, tf.errors.AbortedError])
+def test_loss_of_a_worker_is_one_sentence(devices, kind):
+    sentence = f"worker 0 of 2 lost its connection .*{kind.__name__}.* start them again"
+    with pytest.raises(TrainingError, match=sentence), devices.watching("start them again."):
+        raise kind(None, None, "Collective ops is aborted by: ...")
+    with pytest.raises(kind), Distribution().watching("start them again."):
+        raise kind(None, None, "not about workers")
 
 
 @pytest.mark.slow

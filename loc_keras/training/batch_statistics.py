@@ -71,7 +71,8 @@ class AveragedStatistics(keras.callbacks.Callback):
     def _run(self) -> None:
         def mean() -> None:
             context = tf.distribute.get_replica_context()
-            values = [tf.convert_to_tensor(variable) for variable in self._variables]
+            # A reduction asks for a tensor's device, which what is read of a variable has not.
+            values = [tf.identity(variable) for variable in self._variables]
             means = context.all_reduce(tf.distribute.ReduceOp.MEAN, values)
             for variable, value in zip(self._variables, means, strict=True):
                 variable.assign(value)
