@@ -15,8 +15,8 @@ import tensorflow as tf
 
 import loc_keras
 from benchmarks.workers_agree import compare, differences
-from loc_keras.training import keras_multi_worker
 from loc_keras.errors import TrainingError
+from loc_keras.training import keras_multi_worker
 from loc_keras.training.batch_statistics import AveragedStatistics, batch_norms, synchronize
 from loc_keras.training.callbacks import save_model
 from loc_keras.training.cluster import Cluster
