@@ -183,7 +183,7 @@ def test_markdown():
 def test_a_format_whose_packages_are_missing_is_absent(monkeypatch, tmp_path):
     monkeypatch.setattr(converters, "find_spec", lambda module: None)
     (reason,) = write_artifacts(None, tmp_path, [("onnx", "none")]).values()
-    assert "needs tf2onnx and onnx and onnxruntime, which is not installed" in reason
+    assert "needs tf2onnx, onnx, onnxruntime, not installed here" in reason
     onnx = next(way for way in WAYS if way.kind == "onnx")
     artifacts = {("onnx", "none"): reason, None: inference.Artifact(tmp_path, 1.0)}
     absent, jobs = inference.split_ways([BARE, onnx], artifacts, 1, tmp_path)
