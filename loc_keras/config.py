@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from loc_keras.config_augment import AugmentConfig
 from loc_keras.config_base import Section, Text, Weight
 from loc_keras.config_data import DataConfig
-from loc_keras.config_model import ModelConfig
+from loc_keras.config_model import RESNETS, ModelConfig
 from loc_keras.config_train import TrainConfig
 from loc_keras.config_trust import TrustConfig
 
@@ -82,6 +82,23 @@ class Config(Section):
         if name in (".", "..") or (name and not {"/", "\\", "\0"}.isdisjoint(name)):
             raise ValueError("must be usable as a folder's name, without slashes")
         return name
+
+    @model_validator(mode="after")
+    def _works_on_several_sizes(self) -> "Config":
+        if not self.train.progressive_size:
+            return self
+        body, head = self.model.backbone.name, self.model.bbox_head
+        if body not in RESNETS:
+            raise ValueError(
+                f"train.progressive_size needs a body that takes images of any size, one of "
+                f"{', '.join(RESNETS)}, and model.backbone.name is {body}; leave it out"
+            )
+        if head == "spatial":
+            raise ValueError(
+                "train.progressive_size needs a box head without weights for each place, and "
+                "model.bbox_head is spatial; set it to distribution, or leave it out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _something_to_learn(self) -> "Config":

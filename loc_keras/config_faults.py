@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic_core import ErrorDetails
 
@@ -70,23 +70,37 @@ def unknown_key_sentence(path: KeyPath) -> str:
 
 
 def section_at(path: KeyPath) -> type[Section] | None:
-    """Finds the section of the schema at a key path; None where there is a value or nothing."""
-    section: type[Section] = Config
+    """Finds the section of the schema at a key path; None where there is a value or nothing.
+
+    A key that is a number stands for an item of a list.
+    """
+    section: type[Section] | None = Config
+    annotation: Any = Config
     for key in path:
-        field = section.model_fields.get(str(key))
-        kind = None if field is None else _section_in(field.annotation)
-        if kind is None:
-            return None
-        section = kind
+        if isinstance(key, int):
+            section = _section_in_list(annotation)
+            annotation = section
+            continue
+        field = None if section is None else section.model_fields.get(str(key))
+        annotation = None if field is None else field.annotation
+        section = _section_in(annotation)
     return section
 
 
 def _section_in(annotation: Any) -> type[Section] | None:
     """The section that a key holds, also where the key may be null instead."""
+    if get_origin(annotation) in (tuple, list):
+        return None
     for kind in (annotation, *get_args(annotation)):
         if isinstance(kind, type) and issubclass(kind, Section):
             return kind
     return None
+
+
+def _section_in_list(annotation: Any) -> type[Section] | None:
+    """The section that each item of a list holds."""
+    kinds = get_args(annotation) if get_origin(annotation) in (tuple, list) else ()
+    return next((kind for kind in kinds if _section_in(kind)), None)
 
 
 def key_name(path: Iterable[int | str]) -> str:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, Strict, model_validator
 
 from loc_keras.config_base import Count, Section, Weight
 
@@ -28,6 +28,15 @@ class FineTuneConfig(Section):
         description="Whether the body's batch normalisation adapts to the new images or stays as "
         "it came; frozen is for batches below 16.",
     )
+
+
+class SizeStageConfig(Section):
+    """A first part of the training on smaller images."""
+
+    share: Annotated[float, Field(gt=0, lt=1)] = Field(
+        description="Part of all steps, >0..<1; what all stages leave is of full size."
+    )
+    side: int = Field(ge=16, description="Longer side of the training images in px, >= 16.")
 
 
 class TrainConfig(Section):
@@ -113,9 +122,24 @@ class TrainConfig(Section):
         "error of the best. val_score: class accuracy times mean IoU.",
     )
 
+    progressive_size: Annotated[tuple[SizeStageConfig, ...], Strict(False)] = Field(
+        default=(),
+        description="Stages from the training's beginning on smaller images, which take less time; "
+        "validation is always at full size. resnets only, bbox_head distribution or gap_mlp.",
+    )
     fine_tune: FineTuneConfig = Field(
         default=FineTuneConfig(), description="Training on from weights that know something."
     )
+
+    @model_validator(mode="after")
+    def _sizes_grow_to_the_full(self) -> "TrainConfig":
+        whole = sum(stage.share for stage in self.progressive_size)
+        if whole >= 1:
+            raise ValueError(
+                f"the shares of progressive_size sum to {whole:g}, which leaves no step at full "
+                "size; they must sum to less than 1"
+            )
+        return self
 
     @model_validator(mode="after")
     def _freeze_ends(self) -> "TrainConfig":

@@ -28,6 +28,7 @@ from loc_keras.report.run_pictures import panel_picture
 from loc_keras.training.phases import FineTune
 from loc_keras.training.plan import FitPlan
 from loc_keras.training.precision import use_xla
+from loc_keras.training.size_stages import size_stages
 from loc_keras.training.tensorboard import (
     HyperParameters,
     ImagePanel,
@@ -238,6 +239,7 @@ def plan_from(config: Config, data: LocalizationData) -> FitPlan:
         validate_every_steps=train.validate_every_steps,
         checkpoint_every_steps=train.checkpoint_every_steps,
         keep_checkpoints=train.keep_checkpoints,
+        size_stages=size_stages(train.progressive_size, data.image_shape),
         fine_tune=FineTune(**train.fine_tune.model_dump()),
         sync_batch_norm=train.sync_batch_norm,
     )

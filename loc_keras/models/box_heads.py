@@ -10,6 +10,7 @@ from loc_keras.models.box_layers import (
     AttendedProfiles,
     LinearResample1D,
     OrderedBox,
+    ResampleLike1D,
     SideIntegral,
 )
 
@@ -54,6 +55,9 @@ def distribution_head(maps: Sequence[Tensor], image_size: tuple[int, int]) -> Te
     of all stages meet at the finest resolution, and 1-D convolutions give logits over positions.
     Convolutions move with the object, so one learned edge serves every place in the image.
     The integral over bins follows Li et al. 2020 ("Generalized Focal Loss").
+
+    No weight depends on the image's size, and no layer but the last resampling: it gives as many
+    bins for a smaller image, so that training may begin on smaller ones.
     """
     attention = layers.Conv2D(1, 1, name="bbox_attention", dtype=HEAD_DTYPE)(maps[-1])
     profiles = [
@@ -66,9 +70,9 @@ def distribution_head(maps: Sequence[Tensor], image_size: tuple[int, int]) -> Te
     along_y = _side_logits([y for _, y in profiles], bins, "bbox_y")
     # (N, bins, 2) for x1, x2 and for y1, y2 to (N, bins, 4) as x1, y1, x2, y2.
     sides = layers.Concatenate(name="bbox_axes", dtype=HEAD_DTYPE)([along_x, along_y])
-    sides = layers.Reshape((bins, 2, 2), name="bbox_pairs", dtype=HEAD_DTYPE)(sides)
+    sides = layers.Reshape((-1, 2, 2), name="bbox_pairs", dtype=HEAD_DTYPE)(sides)
     sides = layers.Permute((3, 2, 1), name="bbox_order", dtype=HEAD_DTYPE)(sides)
-    sides = layers.Reshape((4, bins), name=SIDES_LAYER, dtype=HEAD_DTYPE)(sides)
+    sides = layers.Reshape((4, -1), name=SIDES_LAYER, dtype=HEAD_DTYPE)(sides)
     points = SideIntegral(name="bbox_integral", dtype=HEAD_DTYPE)(sides)
     return OrderedBox(name="bbox", dtype=HEAD_DTYPE)(points)
 
@@ -82,7 +86,8 @@ def _side_logits(profiles: Sequence[Tensor], bins: int, name: str, channels: int
             channels, use_bias=False, name=f"{name}_lateral{stage}", dtype=HEAD_DTYPE
         )(profile)
         if part.shape[1] != cells:
-            part = LinearResample1D(cells, name=f"{name}_up{stage}", dtype=HEAD_DTYPE)(part)
+            like = [part, profiles[0]]
+            part = ResampleLike1D(name=f"{name}_up{stage}", dtype=HEAD_DTYPE)(like)
         parts.append(part)
     x = layers.Add(name=f"{name}_sum", dtype=HEAD_DTYPE)(parts)
     x = layers.BatchNormalization(epsilon=1e-5, momentum=0.9, name=f"{name}_bn", dtype=HEAD_DTYPE)(
@@ -95,7 +100,7 @@ def _side_logits(profiles: Sequence[Tensor], bins: int, name: str, channels: int
     # Each cell speaks for several bins: their values stand in its channels, side by side.
     steps = max(1, -(-(bins - 1) // cells))
     x = layers.Conv1D(steps * 8, 3, padding="same", name=f"{name}_conv2", dtype=HEAD_DTYPE)(x)
-    x = layers.Reshape((cells * steps, 8), name=f"{name}_unfold", dtype=HEAD_DTYPE)(x)
+    x = layers.Reshape((-1, 8), name=f"{name}_unfold", dtype=HEAD_DTYPE)(x)
     x = LinearResample1D(bins, at="edges", name=f"{name}_bins", dtype=HEAD_DTYPE)(x)
     x = layers.ReLU(name=f"{name}_bins_relu", dtype=HEAD_DTYPE)(x)
     return layers.Conv1D(2, 5, padding="same", name=f"{name}_logits", dtype=HEAD_DTYPE)(x)

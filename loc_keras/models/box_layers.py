@@ -82,6 +82,31 @@ class LinearResample1D(layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="loc_keras")
+class ResampleLike1D(layers.Layer):
+    """Reads a sequence (N, L, C) at the cell centres of another, (N, M, ...): (N, M, C).
+
+    The length is that of the other sequence at each call, so that a network whose body works on
+    images of several sizes can use it on each.
+    """
+
+    def call(self, inputs: tuple[Tensor, Tensor]) -> Tensor:
+        """Interpolates the first of two sequences to the length of the second."""
+        sequence, like = inputs
+        length, cells = like.shape[1], sequence.shape[1]
+        if length == cells:
+            return sequence
+        matrix = interpolation_matrix(length, cells, "centres")
+        return ops.matmul(ops.cast(matrix, sequence.dtype), sequence)
+
+    def compute_output_shape(
+        self, input_shape: tuple[tuple[int | None, ...], tuple[int | None, ...]]
+    ) -> tuple[int | None, ...]:
+        """Takes the length of the second."""
+        sequence, like = input_shape
+        return (sequence[0], like[1], sequence[2])
+
+
+@keras.saving.register_keras_serializable(package="loc_keras")
 class AttendedProfiles(layers.Layer):
     """Sums a feature map along its rows and along its columns with weights of attention.
 

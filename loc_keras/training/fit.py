@@ -38,6 +38,7 @@ from loc_keras.training.phases import Phase, training_phases
 from loc_keras.training.plan import FitPlan, FitResult
 from loc_keras.training.position import Place, Position
 from loc_keras.training.progress import SILENT, progress_style
+from loc_keras.training.progressive import ProgressiveSize
 from loc_keras.training.resume import (
     callback_values,
     is_done,
@@ -181,6 +182,7 @@ def _fit_on(
         own = [
             *_shared_statistics(task),
             position,
+            *_smaller_images(plan, position),
             *_averaging(plan),
             *callbacks,
             *_early_stopping(plan, phase),
@@ -271,6 +273,11 @@ def _shared_statistics(task: Task) -> list[keras.callbacks.Callback]:
     if task.devices.strategy is None:
         return []
     return [AveragedStatistics(task.localizer, task.devices.strategy)]
+
+
+def _smaller_images(plan: FitPlan, position: Position) -> list[keras.callbacks.Callback]:
+    total = plan.epochs * plan.steps_per_epoch
+    return [ProgressiveSize(plan.size_stages, total, position)] if plan.size_stages else []
 
 
 def _averaging(plan: FitPlan) -> list[keras.callbacks.Callback]:

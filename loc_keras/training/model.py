@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+from keras import ops
 
 from loc_keras.losses import BoxLoss, ClassLoss, DistributionFocalLoss
 from loc_keras.metrics import bbox_metrics, class_metrics, joint_metrics
@@ -25,6 +26,17 @@ class TrainingModel(keras.Model):
 
     joint: Sequence[keras.metrics.Metric] = ()
     variances: LogVariances | None = None
+    train_size: tuple[int, int] | None = None
+    """(height, width) in pixels to which images are resized in training alone; None: as they are.
+
+    After a change the training step must be made anew (`make_train_function(force=True)`).
+    """
+
+    def call(self, inputs: Tensor, training: bool | None = None, mask: Any = None) -> Any:
+        """Runs the network; in training on images of `train_size`."""
+        if training and self.train_size is not None:
+            inputs = resized(inputs, self.train_size)
+        return super().call(inputs, training=training, mask=mask)
 
     def compute_metrics(
         self, x: Tensor, y: Mapping[str, Tensor], y_pred: Mapping[str, Tensor], sample_weight: Any
@@ -34,6 +46,15 @@ class TrainingModel(keras.Model):
         for metric in self.joint:
             metric.update_state(y, y_pred, sample_weight)
         return self.get_metrics_result()
+
+
+def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Images (N, h, w, C) of any dtype as float32 (N, height, width, C).
+
+    Bilinear with the kernel widened where the image shrinks, so that no pixel is passed over.
+    Boxes in fractions of the image stay as they are.
+    """
+    return ops.image.resize(ops.cast(images, "float32"), size, antialias=True)
 
 
 def training_model(localizer: keras.Model) -> TrainingModel:

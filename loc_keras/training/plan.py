@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from loc_keras.training.phases import FineTune
+from loc_keras.training.size_stages import SizeStage
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class FitPlan:
         monitor: figure that chooses the best checkpoint.
         early_stopping_patience: epochs without a better monitor before stopping, or None.
         validate_every_steps: steps between validations within an epoch, or None.
+        size_stages: first parts of the training on smaller images.
         fine_tune: how a body that starts from trained weights is trained on.
         background: index of the class of images without an object, or None where all show one.
         sync_batch_norm: whether batches are normalised by the statistics of all devices.
@@ -51,6 +53,7 @@ class FitPlan:
     monitor: str = "val_score"
     early_stopping_patience: int | None = None
     validate_every_steps: int | None = None
+    size_stages: tuple[SizeStage, ...] = ()
     fine_tune: FineTune = field(default_factory=FineTune)
     background: int | None = None
     sync_batch_norm: bool = False
