@@ -171,6 +171,7 @@ def test_tensorboard_has_scalars_graph_pictures_and_settings(finished):
     assert any(tag.startswith("_hparams_/") for tag in tags["hparams"])
 
 
+@pytest.mark.whole
 @pytest.mark.usefixtures("short_body")
 def test_published_layout_trains_without_conversion(workplace, capsys):
     folder = workplace / "published"
@@ -193,6 +194,7 @@ def test_published_layout_trains_without_conversion(workplace, capsys):
     assert json.loads((run / "metrics.json").read_text())["test"]["images"] == 50
 
 
+@pytest.mark.whole
 @pytest.mark.usefixtures("short_body")
 def test_overfit_batch_says_what_it_found_and_writes_nothing(workplace, capsys):
     config = ["--config", str(workplace / "tiny.yaml")]
@@ -204,6 +206,7 @@ def test_overfit_batch_says_what_it_found_and_writes_nothing(workplace, capsys):
     assert sorted(workplace.rglob("*")) == before
 
 
+@pytest.mark.whole
 @pytest.mark.usefixtures("short_body")
 def test_trials_print_what_to_set_and_train_nothing(workplace, capsys, tmp_path):
     config = ["--config", str(workplace / "tiny.yaml")]
@@ -326,6 +329,7 @@ def test_trust_is_fitted_by_training_and_travels(finished, workplace):
     assert outer.shape == box.shape == (2, 4)
 
 
+@pytest.mark.whole
 def test_exporting_again(finished, workplace, capsys):
     out = workplace / "again"
     arguments = ["--run", str(finished), "--out", str(out)]
@@ -349,6 +353,7 @@ def test_exporting_again(finished, workplace, capsys):
     assert [child.name for child in out.iterdir()] == ["5"]
 
 
+@pytest.mark.whole
 def test_calibrating_again(finished, workplace, capsys):
     run = workplace / "calibrated"
     shutil.copytree(finished, run)

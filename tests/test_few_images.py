@@ -103,6 +103,7 @@ def raccoons(tmp_path_factory):
     return place
 
 
+@pytest.mark.whole
 def test_one_class_trains_and_says_that_its_accuracy_is_none(raccoons, capsys):
     run = raccoons / "run"
     metrics = json.loads((run / "metrics.json").read_text())
@@ -125,6 +126,7 @@ def test_one_class_trains_and_says_that_its_accuracy_is_none(raccoons, capsys):
     assert "a class accuracy of 100 % is no result" in told
 
 
+@pytest.mark.whole
 def test_one_class_is_exported_with_its_probability_of_one(raccoons):
     served = tf.saved_model.load(str(raccoons / "saved" / "few" / "1"))
     images = tf.zeros((2, 32, 32, 3))
@@ -169,6 +171,7 @@ def test_too_few_images_for_the_fractions_are_told_with_the_number(tmp_path, cap
     assert told.count("\n") == 1
 
 
+@pytest.mark.whole
 def test_two_images_a_class_train_where_one_is_held_back(tmp_path, capsys):
     source = write_set(tmp_path / "set", "csv", samples(objects=4, empty=0))
     for one in (tmp_path / "set" / "images" / "train").iterdir():  # 16 bits grey, as TIFF.

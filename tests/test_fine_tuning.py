@@ -125,6 +125,7 @@ def test_frozen_normalisation_stays_while_convolutions_learn(tmp_path):
     assert len(saved.trainable_weights) == len(tiny().trainable_weights)
 
 
+@pytest.mark.whole
 def test_second_phase_goes_on_with_the_stream_the_history_and_the_moving_average(tmp_path):
     asked = []
 

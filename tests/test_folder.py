@@ -123,6 +123,7 @@ def history(run):
     return [{key: one[key] for key in one if "second" not in key} for one in rows]
 
 
+@pytest.mark.whole
 @pytest.mark.usefixtures("short_body")
 def test_run_of_a_folder_is_repeated_by_its_config(folder, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)

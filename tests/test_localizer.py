@@ -368,6 +368,7 @@ def test_trust_belongs_to_the_best_model_alone(place, tmp_path):
         Localizer.load(tmp_path)
 
 
+@pytest.mark.whole
 def test_an_export_answers_like_its_run(place, localizer, answers, tmp_path):
     model = keras.saving.load_model(place.run / "best.keras")
     trust = read_trust(place.run / TRUST_FILE, place.run / "best.keras")

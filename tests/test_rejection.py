@@ -153,6 +153,7 @@ def squares(count, seed=0, batch=8):
     return tf.data.Dataset.from_tensor_slices((images, targets)).batch(batch)
 
 
+@pytest.mark.whole
 @pytest.mark.usefixtures("short_body")
 def test_what_fit_streams_equals_the_figures(tmp_path):
     keras.utils.set_random_seed(0)
@@ -208,6 +209,7 @@ def finished(tmp_path_factory):
     return place
 
 
+@pytest.mark.whole
 def test_a_run_reports_rejection_and_lists_the_class(finished, capsys):
     run = finished / "run"
     metrics = json.loads((run / "metrics.json").read_text())

@@ -21,6 +21,7 @@ from loc_keras.training.checkpoint_files import checkpoints_in, newest_checkpoin
 from loc_keras.training.fit import fit_localizer
 from loc_keras.training.phases import FineTune
 from loc_keras.training.plan import FitPlan
+from loc_keras.training.size_stages import SizeStage
 
 SHAPE = (32, 32, 1)
 STEPS = 3
@@ -91,7 +92,7 @@ def terminate():
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def fit(folder, *callbacks, plan=PLAN, train=batches, **changes):
+def fit(folder, *callbacks, plan=PLAN, train=batches, bbox_head="spatial", **changes):
     """One process, as it were: a fresh model from another seed, since nothing may depend on it."""
     folder.mkdir(exist_ok=True)
     keras.utils.set_random_seed(len(os.listdir(folder)))
@@ -99,7 +100,7 @@ def fit(folder, *callbacks, plan=PLAN, train=batches, **changes):
         image_shape=SHAPE,
         num_classes=3,
         width=4,
-        bbox_head="spatial",
+        bbox_head=bbox_head,
         class_head="pooled",
         dropout=0.3,
         stochastic_depth=0.2,
@@ -196,6 +197,19 @@ def test_phases_of_fine_tuning_are_gone_on_with(tmp_path, step):
     with pytest.raises(Death):
         fit(folder, AtStep(), plan=plan)
     same_end(left_alone, (folder, *fit(folder, plan=plan)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", [2, 5])
+def test_a_change_of_the_images_size_is_gone_on_with(tmp_path, step):
+    """At 16 px for 4 of 9 steps, then at 24 px for 2: before, and behind, a first change."""
+    sizes = (SizeStage(0.44, 16), SizeStage(0.22, 24))
+    plan = replace(PLAN, size_stages=sizes, validate_every_steps=None)
+    settings = {"plan": plan, "bbox_head": "gap_mlp"}
+    left_alone = (tmp_path / "alone", *fit(tmp_path / "alone", **settings))
+    with pytest.raises(Death):
+        fit(tmp_path / "run", At(step, die), **settings)
+    same_end(left_alone, (tmp_path / "run", *fit(tmp_path / "run", **settings)))
 
 
 @pytest.mark.slow

@@ -211,6 +211,7 @@ def test_chance_of_being_kept_so_seldom(kept: list[bool], images: int, chance: f
 # As a model
 
 
+@pytest.mark.whole
 @pytest.mark.usefixtures("short_body")
 def test_model_states_it_saved_and_served(trust: Trust, tmp_path: Path) -> None:
     keras.utils.set_random_seed(0)
