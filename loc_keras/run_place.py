@@ -71,12 +71,8 @@ def how_to_resume(folder: Path) -> str:
 
 def how_it_ends(folder: Path, devices: Distribution) -> str:
     """What becomes of the run if it stops before its end, as a sentence."""
-    if devices.strategy is None:
-        return f"if it stops, {how_to_resume(folder)}"
-    return (
-        "note: several devices take no checkpoints yet: if it stops, the same command begins anew "
-        "in the same --run-dir."
-    )
+    workers = ", in all workers" if devices.workers > 1 else ""
+    return f"if it stops, {how_to_resume(folder)}{workers}"
 
 
 def exported_before(folder: Path, base: Path) -> Path | None:

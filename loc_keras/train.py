@@ -4,7 +4,6 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -181,8 +180,7 @@ def _train(args: argparse.Namespace, console: Console) -> int:
         soft_wrap=True,
     )
     console.print(how_it_ends(folder, devices), highlight=False, soft_wrap=True)
-    stoppable = nullcontext() if devices.strategy else resumable(how_to_resume(folder))
-    with only_process(folder), stoppable:
+    with only_process(folder), resumable(how_to_resume(folder)):
         with devices.watching(GO_ON):
             result = fit(
                 folder=folder,

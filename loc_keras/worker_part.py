@@ -12,7 +12,10 @@ from loc_keras.training.cluster import Cluster
 from loc_keras.training.distribution import LOST, Distribution
 from loc_keras.training.plan import FitPlan
 
-GO_ON = "start all workers again with the same command."
+GO_ON = (
+    "start all workers again, with --resume and the run folder: the run goes on from its last "
+    "checkpoint."
+)
 """What to do after a worker was lost."""
 
 
@@ -34,11 +37,6 @@ def refuse_for_workers(args: argparse.Namespace, cluster: Cluster | None) -> Non
         raise TrainingError(
             "--overfit-batch, --find-lr and --find-batch work in one process; run them without "
             "TF_CONFIG."
-        )
-    if args.resume:
-        raise TrainingError(
-            "--resume is for one device so far; several workers take no checkpoints, and begin "
-            "anew by the same command with the same --run-dir."
         )
 
 

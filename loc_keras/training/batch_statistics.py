@@ -59,14 +59,18 @@ class AveragedStatistics(keras.callbacks.Callback):
         self._strategy = strategy
         self._average = tf.function(self._run)
 
-    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Takes the mean over all devices."""
+    def average(self) -> None:
+        """Takes the mean over all devices; a second one changes nothing."""
         if self._variables:
             self._average()
 
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Before a validation."""
+        self.average()
+
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Likewise where there was no validation; a second mean changes nothing."""
-        self.on_test_begin()
+        """Likewise where there was no validation."""
+        self.average()
 
     def _run(self) -> None:
         def mean() -> None:

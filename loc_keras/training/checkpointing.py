@@ -9,12 +9,14 @@ from typing import Any
 import keras
 import numpy as np
 
+from loc_keras.training.batch_statistics import AveragedStatistics
 from loc_keras.training.checkpoint_files import (
     begin_checkpoint,
     checkpoint_name,
     end_checkpoint,
     prune,
 )
+from loc_keras.training.distribution import ALONE, Distribution
 from loc_keras.training.interruption import Interruption
 from loc_keras.training.position import Place, Position
 from loc_keras.training.training_state import (
@@ -100,6 +102,7 @@ class TrainingCheckpoint(keras.callbacks.Callback):
         every: Steps between checkpoints; None for those at the ends of epochs alone.
         facts: What else goes into the state.
         interruption: Tells whether to stop.
+        devices: What trains; every worker has this callback, since reading takes all of them.
     """
 
     def __init__(
@@ -112,6 +115,7 @@ class TrainingCheckpoint(keras.callbacks.Callback):
         every: int | None,
         facts: Mapping[str, Any],
         interruption: Interruption,
+        devices: Distribution = ALONE,
     ) -> None:
         """Stores what to save; see the class."""
         super().__init__()
@@ -122,6 +126,7 @@ class TrainingCheckpoint(keras.callbacks.Callback):
         self.every = every
         self.facts = facts
         self.interruption = interruption
+        self.devices = devices
         self._values: Mapping[str, Any] | None = None
         self._random: Mapping[str, Any] | None = None
         self._before_validation: Snapshot | None = None
@@ -149,7 +154,7 @@ class TrainingCheckpoint(keras.callbacks.Callback):
         self.writer.look()
         place = self.position.place
         last = place.step == self.position.steps_per_epoch
-        if self.interruption.asked is not None:
+        if self.interruption.due is not None:
             self._leave(self._snapshot(place))
         if last:
             # Validation may last: who stops the run during it must not lose steps.
@@ -159,19 +164,23 @@ class TrainingCheckpoint(keras.callbacks.Callback):
 
     def on_test_batch_end(self, batch: int, logs: Logs = None) -> None:
         """Leaves in the middle of a validation, which will be done again."""
-        if self.interruption.asked is not None and self._before_validation is not None:
+        if self.interruption.due is not None and self._before_validation is not None:
             self._leave(self._before_validation)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Takes the checkpoint of the epoch."""
         self._before_validation = None
         snapshot = self._snapshot(Place(epoch + 1, 0), done=self.model.stop_training)
-        if self.interruption.asked is not None:
+        if self.interruption.due is not None:
             self._leave(snapshot)
         self.writer.submit(snapshot)
 
     def _snapshot(self, place: Place, *, done: bool = False) -> Snapshot:
         step = place.epoch * self.position.steps_per_epoch + place.step
+        for other in self.others:
+            # What is read is the same on all devices then, and so is what they go on with.
+            if isinstance(other, AveragedStatistics):
+                other.average()
         state = {
             "format": FORMAT,
             "epoch": place.epoch,
@@ -182,11 +191,15 @@ class TrainingCheckpoint(keras.callbacks.Callback):
             "random": random_state(),
         }
         name = checkpoint_name(step, epoch_end=place.step == 0 and step > 0)
-        return Snapshot(name, collect_arrays(self.model), state, self.models())
+        with self.devices.scope():
+            arrays = collect_arrays(self.model)
+        return Snapshot(name, arrays, state, self.models())
 
     def _leave(self, snapshot: Snapshot) -> None:
         self.writer.submit(snapshot)
         self.writer.wait()
+        # Whoever ends first is missed by the others: only after the chief has written.
+        self.devices.meet()
         epoch, step = snapshot.state["epoch"], snapshot.state["step"]
         of = f"{step} of {self.position.steps_per_epoch}"
         self.interruption.leave(

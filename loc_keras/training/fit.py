@@ -1,7 +1,6 @@
 """Fitting: callbacks and the loop, from plain values; it goes on from the newest checkpoint."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,14 +11,13 @@ import tensorflow as tf
 
 from loc_keras.data.localization_data import HeldOutShare, TrainStream
 from loc_keras.errors import TrainingError
-from loc_keras.training.batch_statistics import AveragedStatistics
 from loc_keras.training.callbacks import (
     AveragedWeights,
     Checkpoints,
     EpochFigures,
     PatientStopping,
 )
-from loc_keras.training.checkpoint_files import Checkpoint, newest_checkpoint
+from loc_keras.training.checkpoint_files import Checkpoint
 from loc_keras.training.checkpointing import CheckpointWriter, TrainingCheckpoint
 from loc_keras.training.compiled import compiled_training_model
 from loc_keras.training.distribution import ALONE, Distribution
@@ -48,6 +46,11 @@ from loc_keras.training.resume import (
     restore_variables,
 )
 from loc_keras.training.run_state import checkpoints_folder
+from loc_keras.training.several_devices import (
+    checkpoint_to_go_on,
+    checkpoint_writer,
+    device_callbacks,
+)
 from loc_keras.training.targets import with_targets
 from loc_keras.training.task import Task
 from loc_keras.training.tensorboard import step_scalars
@@ -72,8 +75,8 @@ def fit_localizer(
     """Trains a localizer and leaves its models, checkpoints, history and logs in the run folder.
 
     Where the folder holds a checkpoint, training goes on from the newest one that is whole, and
-    comes to what it would have come to without the interruption. Several devices take no
-    checkpoints yet: what is interrupted begins anew.
+    comes to what it would have come to without the interruption. Several workers all call it; the
+    chief's folder alone is read and written.
 
     Args:
         localizer: the model, made within the scope of the devices; its weights are changed in
@@ -104,30 +107,24 @@ def fit_localizer(
         losses,
         folder,
         extra_callbacks,
-        Interruption(how_to_resume),
+        Interruption(how_to_resume, together=devices.cluster is not None),
         say,
         devices,
         val_share,
     )
     where = checkpoints_folder(folder)
-    if devices.strategy is not None and newest_checkpoint(where, say) is not None:
-        raise TrainingError(
-            f"{folder} holds checkpoints of one device, from which several cannot go on; set "
-            "train.strategy to single, or give another --run-dir."
-        )
-    writer = CheckpointWriter(where, plan.keep_checkpoints)
+    writer = checkpoint_writer(devices, where, plan.keep_checkpoints)
     factor: float | None = None
-    # Without checkpoints there is nothing to wait for: a signal ends the process as usual.
-    with nullcontext() if devices.strategy else task.interruption.waiting():
+    with task.interruption.waiting():
         while True:
-            saved = newest_checkpoint(where, say)
+            saved = checkpoint_to_go_on(devices, where, say)
             rate = factor if factor is not None else rate_of(saved)
             try:
                 models, history = _fit_on(task, saved, writer, rate)
                 break
             except NotFiniteError as fault:
                 writer.wait()
-                saved = newest_checkpoint(where, say)
+                saved = checkpoint_to_go_on(devices, where, say)
                 if saved is None or rate != 1:
                     last = saved.path if saved else None
                     raise diagnosis(fault, last, folder, sources) from fault
@@ -162,7 +159,8 @@ def _fit_on(
             f"going on from {saved.path.name}: {place.epoch} epochs and {place.step} of "
             f"{plan.steps_per_epoch} steps of the next are done."
         )
-        restore_models(saved, (models.best_path, models.last_path))
+        if task.devices.is_chief:
+            restore_models(saved, (models.best_path, models.last_path))
         if is_done(saved, plan.epochs):
             restore_callbacks((models, history), saved.state["callbacks"])
             return models, history
@@ -180,7 +178,7 @@ def _fit_on(
         if place.epoch >= phase.end:
             continue
         own = [
-            *_shared_statistics(task),
+            *device_callbacks(task.localizer, task.devices, task.interruption),
             position,
             *_smaller_images(plan, position),
             *_averaging(plan),
@@ -195,9 +193,9 @@ def _fit_on(
             every=plan.checkpoint_every_steps,
             facts={"rate": rate, "phase": phase.first},
             interruption=task.interruption,
+            devices=task.devices,
         )
-        listening = own if task.devices.strategy else [*own, last]
-        _fit_phase(task, phase, position, saved, rate, listening, last)
+        _fit_phase(task, phase, position, saved, rate, [*own, last], last)
         saved, place = None, Place(phase.end, 0)
     return models, history
 
@@ -223,7 +221,9 @@ def _fit_phase(
     first_step = place.epoch * plan.steps_per_epoch + place.step
     stream = task.devices.train_batches(task.train, first_step, targets)
     if saved is not None:
-        position.restore_metrics = restore_variables(model, saved, phase.first, stream)
+        position.restore_metrics = restore_variables(
+            model, saved, phase.first, stream, task.devices
+        )
         checkpoint.resume_with(callback_values(saved, phase.first), saved.state["random"])
     model.fit(
         stream,
@@ -266,13 +266,6 @@ def _within_epoch(
 
 def _board(folder: Path) -> list[keras.callbacks.Callback]:
     return [keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=False)]
-
-
-def _shared_statistics(task: Task) -> list[keras.callbacks.Callback]:
-    """First of all, so that validation and saving see what all devices have in common."""
-    if task.devices.strategy is None:
-        return []
-    return [AveragedStatistics(task.localizer, task.devices.strategy)]
 
 
 def _smaller_images(plan: FitPlan, position: Position) -> list[keras.callbacks.Callback]:

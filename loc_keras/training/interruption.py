@@ -17,14 +17,28 @@ class Interruption:
     Args:
         how_to_resume: Told to who did, as a part of a sentence.
 
+        together: Whether several processes stop together, when they have agreed to.
+
     Attributes:
-        asked: Number of the signal that came; None while none did.
+        asked: Number of the signal that came to this process; None while none did.
     """
 
-    def __init__(self, how_to_resume: str) -> None:
+    def __init__(self, how_to_resume: str, *, together: bool = False) -> None:
         """Nobody asked yet."""
         self.how_to_resume = how_to_resume
+        self.together = together
         self.asked: int | None = None
+        self._agreed: int | None = None
+
+    @property
+    def due(self) -> int | None:
+        """Number of the signal for which to leave now; None to go on."""
+        return self._agreed if self.together else self.asked
+
+    def agree(self, asked_somewhere: bool) -> None:
+        """Notes what processes that stop together have agreed on; one may have no signal."""
+        if asked_somewhere:
+            self._agreed = signal.SIGTERM if self.asked is None else self.asked
 
     def leave(self, what_became: str) -> None:
         """Leaves if somebody asked.
@@ -32,8 +46,8 @@ class Interruption:
         Raises:
             Interrupted: With what became of the work, and how to go on.
         """
-        if self.asked is not None:
-            raise Interrupted(f"{what_became}; {self.how_to_resume}", self.asked)
+        if self.due is not None:
+            raise Interrupted(f"{what_became}; {self.how_to_resume}", self.due)
 
     @contextmanager
     def waiting(self) -> Iterator[None]:

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from loc_keras.training.checkpoint_files import Checkpoint, models_in, put_back
+from loc_keras.training.distribution import ALONE, Distribution
 from loc_keras.training.position import Place
 from loc_keras.training.training_state import (
     METRICS,
@@ -47,7 +48,11 @@ def restore_models(saved: Checkpoint, targets: Iterable[Path]) -> None:
 
 
 def restore_variables(
-    model: keras.Model, saved: Checkpoint, phase: int, stream: tf.data.Dataset
+    model: keras.Model,
+    saved: Checkpoint,
+    phase: int,
+    stream: tf.data.Dataset,
+    devices: Distribution = ALONE,
 ) -> Callable[[], None]:
     """Puts all variables back but those of the measures, which `fit` resets as it begins.
 
@@ -55,19 +60,22 @@ def restore_variables(
         model: Compiled, with a built optimizer.
         saved: The checkpoint. One of the phase before, at its end, gives its weights alone.
         phase: First epoch of the phase that goes on.
-        stream: Of training, to build measures by.
+        stream: Of training, to build measures by; for several devices `fit` builds them first.
+        devices: What trains.
 
     Returns:
         What puts the measures of the half-done epoch back.
     """
     half_done = saved.state["step"] > 0
-    if half_done:
+    if half_done and devices.strategy is None:
         build_metrics(model, next(iter(stream)))
     same_phase = saved.state["phase"] == phase
-    restore_arrays(model, saved.arrays, (MODEL, OPTIMIZER) if same_phase else (MODEL,))
+    with devices.scope():
+        restore_arrays(model, saved.arrays, (MODEL, OPTIMIZER) if same_phase else (MODEL,))
 
     def restore_metrics() -> None:
-        restore_arrays(model, saved.arrays, (METRICS,))
+        with devices.scope():
+            restore_arrays(model, saved.arrays, (METRICS,))
 
     return restore_metrics if half_done else lambda: None
 
