@@ -11,16 +11,19 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from types import FrameType
 from typing import IO, Any
 
-from loc_keras.command_line import run_command
+from loc_keras.command_line import SIGNALLED, USER_ERROR, run_command
 from loc_keras.errors import TrainingError
 from loc_keras.training.cluster import VARIABLE, tf_config
+from loc_keras.training.interruption import SIGNALS
 
 GRACE_SECONDS = 20.0
 """How long the others may take to end by themselves after one has ended."""
@@ -50,12 +53,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parses the command line, starts the workers and gives the exit code of the training."""
     parser = argparse.ArgumentParser(
         prog="python -m loc_keras.train_workers",
-        usage="%(prog)s --workers N [--pin] -- ARGUMENTS OF loc_keras.train",
+        usage="%(prog)s --workers N [--pin] [--restarts N] -- ARGUMENTS OF loc_keras.train",
         description=__doc__,
     )
     parser.add_argument("--workers", type=int, required=True, help="number of processes")
     parser.add_argument(
         "--pin", action="store_true", help="give each worker its own equal part of the cores"
+    )
+    parser.add_argument(
+        "--restarts",
+        type=int,
+        default=0,
+        metavar="N",
+        help="start all again up to N times after one was lost; needs train's --run-dir or "
+        "--resume, and goes on from the last checkpoint",
     )
     parser.add_argument("train", nargs=argparse.REMAINDER, help="-- and what train is given")
     args = parser.parse_args(arguments)
@@ -64,57 +75,131 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--workers needs a number of at least 1")
     if not given:
         parser.error("after -- come the arguments of python -m loc_keras.train")
+    if args.restarts < 0:
+        parser.error("--restarts needs a number of at least 0")
+    if args.restarts and not _names_a_run(given):
+        parser.error("--restarts needs --run-dir or --resume after --, to find the run again")
     command = [sys.executable, "-m", "loc_keras.train", *given]
-    return run_command(partial(_run, command, args.workers, args.pin))
+    return run_command(partial(_run, command, args.workers, args.pin, args.restarts))
 
 
-def _run(command: Sequence[str], count: int, pin: bool) -> int:
-    return run_workers(command, count, core_parts(available_cores(), count) if pin else None)
+def _names_a_run(given: Sequence[str]) -> bool:
+    return any(one.partition("=")[0] in ("--run-dir", "--resume") for one in given)
+
+
+def _run(command: Sequence[str], count: int, pin: bool, restarts: int) -> int:
+    cores = core_parts(available_cores(), count) if pin else None
+    return run_workers(command, count, cores, restarts=restarts)
 
 
 def run_workers(
-    command: Sequence[str], count: int, cores: Sequence[Sequence[int]] | None = None
+    command: Sequence[str],
+    count: int,
+    cores: Sequence[Sequence[int]] | None = None,
+    *,
+    restarts: int = 0,
 ) -> int:
     """Runs a command in several processes, each with the TF_CONFIG of one worker.
 
-    The first is the chief, and writes to where this process does. When one fails, all end.
+    The first is the chief, and writes to where this process does. When one fails, all end. SIGINT
+    and SIGTERM are passed on to all, which end by themselves.
 
     Args:
         command: What each runs.
         count: How many.
         cores: Numbers of those that each may use; None for all.
+        restarts: How often all are started again after one was lost: ended by a signal, or by a
+            fault that is not the user's.
 
     Returns:
-        0, or the exit code of the first that failed.
+        0, or the exit code of the first that failed, or 128 plus the number of the signal.
     """
+    while True:
+        code, lost = _run_once(command, count, cores)
+        if not lost or restarts == 0:
+            return code
+        restarts -= 1
+        print(f"all are started again; restarts left: {restarts}.", file=sys.stderr, flush=True)
+
+
+def _run_once(
+    command: Sequence[str], count: int, cores: Sequence[Sequence[int]] | None
+) -> tuple[int, bool]:
+    """The exit code of all workers together, and whether one was lost."""
     hosts = [f"127.0.0.1:{port}" for port in free_ports(count)]
     with ExitStack() as stack:
         workers = [
             stack.enter_context(_started(command, hosts, index, cores[index] if cores else None))
             for index in range(count)
         ]
-        failed = _first_failed(workers)
+        asked = stack.enter_context(_passing_on(workers))
+        failed = _first_failed(workers, asked)
+        if asked:
+            _wait_for(workers)
+            return SIGNALLED + asked[0], False
         if failed is None:
-            return 0
+            return 0, False
         code = failed.process.returncode
         print(failed.last_lines(), file=sys.stderr)
         print(
             f"worker {failed.index} of {count} ended with code {code}, and the others with it.",
             file=sys.stderr,
+            flush=True,
         )
-        return code if code > 0 else 128 - code
+        return (code if code > 0 else SIGNALLED - code), _is_lost(workers)
 
 
-def _first_failed(workers: Sequence[Worker]) -> Worker | None:
-    """Waits until all have ended well, or one has not."""
+def _is_lost(workers: Sequence[Worker]) -> bool:
+    """Whether a worker ended neither well nor by a mistake of the user.
+
+    The others see that it is missing, and end with the code of such a mistake.
+    """
+    codes = [worker.process.poll() for worker in workers]
+    return any(code not in (None, 0, USER_ERROR) for code in codes)
+
+
+def _first_failed(workers: Sequence[Worker], asked: Sequence[int]) -> Worker | None:
+    """Waits until all have ended well, or one has not, or they were asked to end."""
     left = list(workers)
-    while left:
-        for worker in left:
-            if worker.process.poll():
-                return worker
+    while left and not asked:
+        failed = [worker for worker in left if worker.process.poll()]
+        if failed:
+            # The one that was lost, rather than one that only misses it.
+            return next((one for one in failed if one.process.returncode != USER_ERROR), failed[0])
         left = [worker for worker in left if worker.process.poll() is None]
         time.sleep(0.1)
     return None
+
+
+def _wait_for(workers: Sequence[Worker]) -> None:
+    """Waits until all have ended: they save first; a second signal is passed on, too."""
+    for worker in workers:
+        worker.process.wait()
+
+
+@contextmanager
+def _passing_on(workers: Sequence[Worker]) -> Iterator[list[int]]:
+    """Passes SIGINT and SIGTERM on to all workers for a while; gives the list of those that came.
+
+    Outside of the main thread signals cannot be caught, and nothing changes.
+    """
+    came: list[int] = []
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        for worker in workers:
+            if worker.process.poll() is None:
+                worker.process.send_signal(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield came
+        return
+    before = {number: signal.signal(number, pass_on) for number in SIGNALS}
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
@@ -127,7 +212,9 @@ def _started(
         log = None if index == 0 else stack.enter_context(tempfile.TemporaryFile())
         streams: Mapping[str, Any] = {} if log is None else {"stdout": log, "stderr": log}
         with _on(cores):
-            process = subprocess.Popen(command, env=environment, **streams)
+            # In a session of its own, since a terminal sends Ctrl-C to all of one's processes:
+            # each worker must get it once.
+            process = subprocess.Popen(command, env=environment, start_new_session=True, **streams)
         try:
             yield Worker(index, process, log)
         finally:
