@@ -27,7 +27,7 @@ def refuse_for_workers(args: argparse.Namespace, cluster: Cluster | None) -> Non
     """
     if cluster is None:
         return
-    if args.config is None:
+    if args.data is not None:
         raise TrainingError(
             "with several workers every one must read the same settings, and each would find its "
             "own for --data; write them to a file first, by --write-config FILE and without "

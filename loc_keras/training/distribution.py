@@ -124,9 +124,16 @@ class Distribution:
 
     def meet(self) -> None:
         """Waits until every worker has come here."""
-        if self.cluster is not None and self.strategy is not None:
-            one = self.strategy.run(lambda: tf.constant(1.0))
-            self.strategy.reduce(tf.distribute.ReduceOp.SUM, one, axis=None)
+        strategy = self.strategy
+        if self.cluster is None or strategy is None:
+            return
+
+        def together() -> tf.Tensor:
+            one = strategy.run(lambda: tf.constant(1.0))
+            return strategy.reduce(tf.distribute.ReduceOp.SUM, one, axis=None)
+
+        # In a graph: outside of one the strategy is slow, and says so.
+        tf.function(together)()
 
     @contextmanager
     def watching(self, how_to_resume: str) -> Iterator[None]:

@@ -5,7 +5,8 @@ alone they answer at once.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -59,17 +60,26 @@ def checkpoint_of_chief(devices: Distribution, saved: Checkpoint | None) -> Chec
 
 def _sum(devices: Distribution, values: np.ndarray) -> np.ndarray:
     """Adds the values of all workers, each counted once however many devices it has."""
+    return np.asarray(_adder(devices)(tf.constant(values)))
+
+
+@cache
+def _adder(devices: Distribution) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Traced once for each shape: outside of a graph the strategy is slow, and says so."""
     strategy = devices.strategy
     assert strategy is not None
     of_worker = devices.replicas // devices.workers
 
-    def part() -> tf.Tensor:
+    def part(values: tf.Tensor) -> tf.Tensor:
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         first = tf.equal(tf.convert_to_tensor(replica) % of_worker, 0)
-        return tf.where(first, tf.constant(values), tf.zeros_like(values))
+        return tf.where(first, values, tf.zeros_like(values))
 
-    parts = strategy.run(part)
-    return np.asarray(strategy.reduce(tf.distribute.ReduceOp.SUM, parts, axis=None))
+    def add(values: tf.Tensor) -> tf.Tensor:
+        parts = strategy.run(part, args=(values,))
+        return strategy.reduce(tf.distribute.ReduceOp.SUM, parts, axis=None)
+
+    return tf.function(add)
 
 
 def _packed(saved: Checkpoint) -> bytes:
