@@ -2,15 +2,18 @@
 
 import json
 import os
+import signal
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import tensorflow as tf
 from ruamel.yaml import YAML
 
+from loc_keras import train_workers
 from loc_keras.errors import TrainingError
 from loc_keras.train_workers import core_parts, free_ports, run_workers
 from loc_keras.training.cluster import cluster_from_environment, tf_config
@@ -111,6 +114,82 @@ def test_launcher_ends_all_when_one_fails_and_says_which(capfd):
     told = capfd.readouterr().err
     assert "reason of 1" in told
     assert "worker 1 of 3 ended with code 3" in told
+
+
+LOST_ONCE = """
+import os, signal, sys, time
+from pathlib import Path
+place = Path(sys.argv[1])
+index = "1" if '"index": 1' in os.environ["TF_CONFIG"] else "0"
+with (place / index).open("a") as file:
+    file.write("x")
+starts = len((place / index).read_text())
+if index == "1" and starts <= int(sys.argv[2]):
+    os.kill(os.getpid(), signal.SIGKILL)
+if index == "0" and starts <= int(sys.argv[2]):
+    # What the others do when one is gone.
+    time.sleep(0.3)
+    sys.exit(2)
+"""
+
+
+@pytest.mark.parametrize(("lost", "restarts", "code"), [(1, 1, 0), (2, 1, 137), (1, 0, 137)])
+def test_launcher_starts_all_again_where_one_was_lost(tmp_path, capfd, lost, restarts, code):
+    command = [sys.executable, "-c", LOST_ONCE, str(tmp_path), str(lost)]
+    assert run_workers(command, 2, restarts=restarts) == code
+    starts = [len((tmp_path / index).read_text()) for index in "01"]
+    assert starts == [1 + restarts] * 2
+    assert capfd.readouterr().err.count("all are started again") == restarts
+
+
+def test_a_mistake_of_the_user_is_not_repeated(capfd):
+    assert run_workers([sys.executable, "-c", "import sys; sys.exit(2)"], 2, restarts=3) == 2
+    assert "started again" not in capfd.readouterr().err
+
+
+SAVES = """
+import signal, sys, time
+from pathlib import Path
+place = Path(sys.argv[1])
+
+def save(number, frame):
+    time.sleep(0.5)
+    (place / f"saved{time.monotonic_ns()}").touch()
+    sys.exit(128 + number)
+
+signal.signal(signal.SIGTERM, save)
+signal.signal(signal.SIGINT, save)
+(place / f"ready{time.monotonic_ns()}").touch()
+time.sleep(3600)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_launcher_passes_a_signal_on_once_and_lets_workers_save(tmp_path, number):
+    """Ctrl-C in a terminal goes to the whole group of the launcher, as here."""
+    script = tmp_path / "worker.py"
+    script.write_text(SAVES)
+    command = [sys.executable, str(script), str(tmp_path)]
+    code = (
+        "import sys; from loc_keras.train_workers import run_workers; "
+        f"sys.exit(run_workers({command!r}, 2, restarts=2))"
+    )
+    launcher = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, start_new_session=True)
+    while len(list(tmp_path.glob("ready*"))) < 2:
+        assert launcher.poll() is None
+        time.sleep(0.05)
+    os.killpg(launcher.pid, number)
+    assert launcher.wait(60) == 128 + number
+    assert len(list(tmp_path.glob("saved*"))) == 2
+
+
+@pytest.mark.parametrize(
+    "given", [["--restarts", "1", "--", "--config", "my.yaml"], ["--restarts", "-1", "--", "x"]]
+)
+def test_restarts_need_a_run_to_find_again(given, capsys):
+    with pytest.raises(SystemExit):
+        train_workers.main(["--workers", "2", *given])
+    assert "--restarts needs" in capsys.readouterr().err
 
 
 def test_slurm_script_names_the_workers_of_the_job(tmp_path):

@@ -14,14 +14,19 @@ import pytest
 import tensorflow as tf
 
 import loc_keras
+from benchmarks import workers_killed
 from benchmarks.workers_agree import compare, differences
-from loc_keras.errors import TrainingError
-from loc_keras.training import keras_multi_worker
+from loc_keras.errors import Interrupted, TrainingError
+from loc_keras.training import keras_multi_worker, worker_talk
 from loc_keras.training.batch_statistics import AveragedStatistics, batch_norms, synchronize
 from loc_keras.training.callbacks import save_model
+from loc_keras.training.checkpoint_files import Checkpoint, checkpoints_in
+from loc_keras.training.checkpointing import Snapshot
 from loc_keras.training.cluster import Cluster
 from loc_keras.training.distribution import Distribution
+from loc_keras.training.interruption import Interruption
 from loc_keras.training.optimizer import make_optimizer
+from loc_keras.training.several_devices import checkpoint_writer
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -103,6 +108,62 @@ def test_strategy_of_workers_reduces_scalars_batches_and_statistics(devices):
     np.testing.assert_array_equal(layer.moving_mean, [1.0, 2.0])
 
 
+def test_workers_get_what_the_chief_tells(devices):
+    # Any number of bytes, also where four of them are no whole number of words.
+    for content in (b"", b"a", b"four", bytes(range(256)) * 3 + b"\xff"):
+        assert worker_talk.from_chief(devices, content) == content
+    assert worker_talk.on_any_worker(devices, True) is True
+    assert worker_talk.on_any_worker(devices, False) is False
+    # One process alone asks nobody.
+    assert worker_talk.from_chief(Distribution(), b"x") == b"x"
+    assert worker_talk.on_any_worker(Distribution(), True) is True
+
+
+def test_a_checkpoint_reaches_all_workers_whole(devices, tmp_path):
+    arrays = {
+        "model/0000/kernel": np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32),
+        "optimizer/0000/step": np.array(2**40 + 1),
+        "model/0001/seed": np.array([1, 2**32 - 1], np.uint32),
+    }
+    saved = Checkpoint(tmp_path, arrays, {"epoch": 3, "rate": 0.5, "callbacks": {"é": [None]}})
+    found = worker_talk.checkpoint_of_chief(devices, saved)
+    assert found.path == tmp_path
+    assert found.state == saved.state
+    assert found.arrays.keys() == arrays.keys()
+    for name, array in arrays.items():
+        assert found.arrays[name].dtype == array.dtype
+        np.testing.assert_array_equal(found.arrays[name], array)
+    assert worker_talk.checkpoint_of_chief(devices, None) is None
+
+
+def test_processes_that_stop_together_wait_until_they_agreed():
+    one = Interruption("go on.", together=True)
+    one.asked = signal.SIGINT
+    assert one.due is None
+    one.leave("not yet")
+    one.agree(False)
+    assert one.due is None
+    one.agree(True)
+    assert one.due == signal.SIGINT
+    other = Interruption("go on.", together=True)
+    other.agree(True)
+    with pytest.raises(Interrupted, match=r"saved; go on\.") as stop:
+        other.leave("saved")
+    # No signal came to it: it ends as if by the one that systems send.
+    assert stop.value.signal == signal.SIGTERM
+
+
+def test_only_the_chief_writes_checkpoints(devices, tmp_path):
+    snapshot = Snapshot("step-00000001", {"model/0000/a": np.zeros(2)}, {}, [])
+    for index, written in ((0, ["step-00000001"]), (1, [])):
+        folder = tmp_path / str(index)
+        own = Distribution(devices.strategy, Cluster(("a:1", "b:1"), index))
+        writer = checkpoint_writer(own, folder, keep=2)
+        writer.submit(snapshot)
+        writer.wait()
+        assert [path.name for path in checkpoints_in(folder)] == written
+
+
 @pytest.mark.parametrize("kind", [tf.errors.UnavailableError, tf.errors.AbortedError])
 def test_loss_of_a_worker_is_one_sentence(devices, kind):
     sentence = f"worker 0 of 2 lost its connection .*{kind.__name__}.* start them again"
@@ -147,6 +208,91 @@ def launch(tmp_path, epochs):
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("index", [0, 1])
+def test_a_lost_worker_costs_nothing_but_time(tmp_path, index):
+    """Killed behind a checkpoint in the second of 3 epochs; then all are started again."""
+    (tmp_path / "tiny.yaml").write_text(workers_killed.CONFIG)
+    alone = workers_killed.start(tmp_path, "alone", 2)
+    workers_killed.finish(alone, tmp_path / "alone.log")
+    killed = workers_killed.start(tmp_path, "run", 2)
+    moment = workers_killed.kill(killed, tmp_path / "run", index, after=24, part=0.5)
+    assert moment["goes on from step"] >= 24
+    workers_killed.finish(workers_killed.start(tmp_path, "run", 2), tmp_path / "run.log")
+    assert "going on from step-000000" in (tmp_path / "run.log").read_text()
+    found = workers_killed.differences(tmp_path / "alone", tmp_path / "run")
+    assert float(found["largest difference of a loss"]) < 1e-5
+    assert found["of a weight"] == "equal to the bit" or float(found["of a weight"]) < 4e-3
+
+
+MIRRORED = """
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+(processor,) = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * 2)
+from loc_keras.data.digits_data import build_digits_data
+from loc_keras.models import assembly
+from loc_keras.training import precision
+from loc_keras.training.distribution import distribution
+from loc_keras.training.fit import FitPlan, fit_localizer
+
+devices = distribution("mirrored", batch_size=16)
+assert devices.replicas == 2
+precision.make_deterministic(0, True)
+assembly.STAGE_SIZES = {"resnet18": (1,)}
+data = build_digits_data(batch_size=16, limit=70, canvas=32)
+
+
+class Death(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        if int(self.model.optimizer.iterations) == 7:
+            raise KeyboardInterrupt
+
+
+def fit(folder, *callbacks):
+    folder.mkdir(exist_ok=True)
+    # Without synchronized statistics, so that those of each device must be made equal.
+    plan = FitPlan(3, 4, 16, data.sizes["val"], 1e-3, ema=0.9, checkpoint_every_steps=3)
+    with devices.scope():
+        localizer = assembly.build_localizer(
+            image_shape=data.image_shape, num_classes=10, width=4, stem="small",
+            bbox_head="spatial", class_head="pooled",
+        )
+    fit_localizer(
+        localizer, train=data.train, val=data.val, val_share=data.val_share, plan=plan, losses={},
+        folder=folder, devices=devices, extra_callbacks=callbacks,
+    )
+    return localizer.get_weights()
+
+
+home = Path(sys.argv[1])
+keras.utils.set_random_seed(0)
+alone = fit(home / "alone")
+keras.utils.set_random_seed(0)
+try:
+    fit(home / "run", Death())
+except KeyboardInterrupt:
+    pass
+keras.utils.set_random_seed(5)
+resumed = fit(home / "run")
+print("apart", max(float(np.abs(a - b).max()) for a, b in zip(alone, resumed)))
+"""
+
+
+@pytest.mark.slow
+def test_two_devices_of_one_process_go_on(tmp_path):
+    command = [sys.executable, "-c", MIRRORED, str(tmp_path)]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr
+    assert "going on from step-00000006" in found.stdout
+    assert float(found.stdout.split("apart ")[1]) < 1e-6
 
 
 @pytest.mark.slow

@@ -68,7 +68,7 @@ def _adder(devices: Distribution) -> Callable[[tf.Tensor], tf.Tensor]:
     """Traced once for each shape: outside of a graph the strategy is slow, and says so."""
     strategy = devices.strategy
     assert strategy is not None
-    of_worker = devices.replicas // devices.workers
+    of_worker = max(1, devices.replicas // devices.workers)
 
     def part(values: tf.Tensor) -> tf.Tensor:
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
