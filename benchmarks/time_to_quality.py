@@ -39,9 +39,9 @@ WAYS: dict[str, list[str]] = {
     "ours": [],
     "ours, longer": ["train.epochs=4", "train.warmup_epochs=0.5"],
     "smaller images first": ["train.progressive_size=[{share: 0.4, side: 48}]"],
-    "batches of 128": [
-        *("train.batch_size=128", "train.steps_per_epoch=400", "train.learning_rate=0.004"),
-        "train.validate_every_steps=25",
+    "batches of 64": [
+        *("train.batch_size=64", "train.steps_per_epoch=900", "train.learning_rate=0.003"),
+        "train.validate_every_steps=60",
     ],
     "no fall of the rate": ["train.schedule=constant"],
     "one cycle": ["train.schedule=one_cycle"],

@@ -9,9 +9,10 @@
 #
 # One worker a node, each with all GPUs of its node:
 #
-#   sbatch examples/slurm_train.sh CONFIG.yaml
+#   sbatch examples/slurm_train.sh CONFIG.yaml RUN_DIR
 #
-# Data, config and run.dir must lie where all nodes see them. train.batch_size of the config is the
+# A job that is requeued goes on with the unfinished run in RUN_DIR. Data, config and RUN_DIR must lie
+# where all nodes see them. train.batch_size of the config is the
 # batch of all GPUs together, here a multiple of 2 x 8. Without GPUs leave out --gpus-per-node.
 #
 # TensorFlow's SlurmClusterResolver is not used: it sorts nodes as text (n10 before n2), while SLURM
@@ -28,5 +29,5 @@ srun --kill-on-bad-exit=1 bash -c '
   export TF_CONFIG="{\"cluster\": {\"worker\": [$WORKERS]},
     \"task\": {\"type\": \"worker\", \"index\": $SLURM_PROCID}}"
   TF_CONFIG=$(echo $TF_CONFIG)
-  exec python -m loc_keras.train --config "$0"
-' "$1"
+  exec python -m loc_keras.train --config "$0" --run-dir "$1"
+' "$1" "$2"

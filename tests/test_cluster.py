@@ -207,7 +207,7 @@ def test_slurm_script_names_the_workers_of_the_job(tmp_path):
         path.write_text(f"#!/bin/bash\n{body}\n")
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
     done = subprocess.run(
-        ["bash", str(ROOT / "examples" / "slurm_train.sh"), "some.yaml"],
+        ["bash", str(ROOT / "examples" / "slurm_train.sh"), "some.yaml", "some/run"],
         env={
             "PATH": f"{bin_folder}:/usr/bin:/bin",
             "SLURM_JOB_NODELIST": "n[2,10]",
@@ -223,7 +223,7 @@ def test_slurm_script_names_the_workers_of_the_job(tmp_path):
     hosts = [worker.split(":")[0] for worker in found[0].workers]
     assert hosts == ["n2", "n10"]
     assert found[0].workers == found[1].workers
-    assert all("-m loc_keras.train --config some.yaml" in command for _, command in told)
+    assert all("-m loc_keras.train --config some.yaml --run-dir some/run" in command for _, command in told)
 
 
 def test_kubernetes_manifest_starts_a_chief_and_workers():
@@ -239,6 +239,9 @@ def test_kubernetes_manifest_starts_a_chief_and_workers():
         assert container["name"] == "tensorflow"
         command = [*container.get("command", []), *container.get("args", [])]
         assert command[:3] == ["python", "-m", "loc_keras.train"]
+        # Pods that are started again find the run by its folder.
+        assert "--run-dir" in command
+        assert spec["restartPolicy"] == "OnFailure"
         mounted = {mount["name"] for mount in container["volumeMounts"]}
         assert mounted == {volume["name"] for volume in pod["volumes"]}
     # The operator counts the chief and the workers; each gets an equal share.
