@@ -223,7 +223,8 @@ def test_slurm_script_names_the_workers_of_the_job(tmp_path):
     hosts = [worker.split(":")[0] for worker in found[0].workers]
     assert hosts == ["n2", "n10"]
     assert found[0].workers == found[1].workers
-    assert all("-m loc_keras.train --config some.yaml --run-dir some/run" in command for _, command in told)
+    wanted = "-m loc_keras.train --config some.yaml --run-dir some/run"
+    assert all(wanted in command for _, command in told)
 
 
 def test_kubernetes_manifest_starts_a_chief_and_workers():
