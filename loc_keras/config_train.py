@@ -106,6 +106,11 @@ class TrainConfig(Section):
     steps_per_epoch: Count | None = Field(
         default=None, description="Steps that count as an epoch; null: one pass over the images."
     )
+    profile_steps: Annotated[tuple[Count, Count], Strict(False)] | None = Field(
+        default=None,
+        description="[first, last] step, from 1, whose operations TensorBoard's profiler records "
+        "into the run's tensorboard folder; null: none.",
+    )
     checkpoint_every_steps: Count | None = Field(
         default=None,
         description="Steps between checkpoints to go on from after an interruption; null: at each "
@@ -130,6 +135,13 @@ class TrainConfig(Section):
     fine_tune: FineTuneConfig = Field(
         default=FineTuneConfig(), description="Training on from weights that know something."
     )
+
+    @model_validator(mode="after")
+    def _profile_ends(self) -> "TrainConfig":
+        if self.profile_steps is not None and self.profile_steps[0] > self.profile_steps[1]:
+            first, last = self.profile_steps
+            raise ValueError(f"profile_steps must be [first, last]; got [{first}, {last}]")
+        return self
 
     @model_validator(mode="after")
     def _sizes_grow_to_the_full(self) -> "TrainConfig":

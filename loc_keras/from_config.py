@@ -239,6 +239,7 @@ def plan_from(config: Config, data: LocalizationData) -> FitPlan:
         validate_every_steps=train.validate_every_steps,
         checkpoint_every_steps=train.checkpoint_every_steps,
         keep_checkpoints=train.keep_checkpoints,
+        profile_steps=train.profile_steps,
         size_stages=size_stages(train.progressive_size, data.image_shape),
         fine_tune=FineTune(**train.fine_tune.model_dump()),
         sync_batch_norm=train.sync_batch_norm,

@@ -58,6 +58,7 @@ def test_a_stage_must_shrink_the_image_but_not_to_nothing(side):
             "'train.progressive_size[0].share'?",
         ),
         ("train.progressive_size=3", "must be a list"),
+        ("train.profile_steps=[9, 3]", "profile_steps must be [first, last]; got [9, 3]"),
     ],
 )
 def test_settings_that_make_no_sense(override, told, tmp_path):

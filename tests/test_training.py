@@ -79,7 +79,7 @@ def test_fit_reports_every_measure_for_validation(tmp_path):
         tiny("distribution", "region"),
         train=lambda step: squares(24).repeat(),
         val=squares(11, seed=1),
-        plan=plan(validate_every_steps=2, warmup_epochs=0.5),
+        plan=plan(validate_every_steps=2, warmup_epochs=0.5, profile_steps=(2, 3)),
         losses={"bbox": "giou", "distribution_weight": 0.5},
         folder=tmp_path,
     )
@@ -104,6 +104,8 @@ def test_fit_reports_every_measure_for_validation(tmp_path):
     with (tmp_path / "history_steps.csv").open() as file:
         steps = list(csv.DictReader(file))
     assert [row["step"] for row in steps] == ["2", "4", "6"]
+    # What TensorBoard's page of profiles reads.
+    assert len(list((tmp_path / "tensorboard").rglob("*.xplane.pb"))) == 1
     # The last of them falls on the end of the last epoch.
     assert float(steps[-1]["val_bbox_iou"]) == pytest.approx(last["val_bbox_iou"], abs=1e-5)
 

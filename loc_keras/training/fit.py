@@ -171,7 +171,7 @@ def _fit_on(
         *(_within_epoch(task, position, models) if chief else ()),
         models,
         history,
-        *(_board(folder) if chief else ()),
+        *(_board(folder, plan.profile_steps) if chief else ()),
         *task.extra_callbacks,
     ]
     for phase in training_phases(plan.epochs, plan.fine_tune.freeze_epochs):
@@ -264,8 +264,10 @@ def _within_epoch(
     return [WithinEpochValidation(plan.validate_every_steps, position, measure, report, path)]
 
 
-def _board(folder: Path) -> list[keras.callbacks.Callback]:
-    return [keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=False)]
+def _board(folder: Path, profile_steps: tuple[int, int] | None) -> list[keras.callbacks.Callback]:
+    log = str(folder / "tensorboard")
+    profile = profile_steps or 0  # 0 switches the profiler off.
+    return [keras.callbacks.TensorBoard(log, write_graph=False, profile_batch=profile)]
 
 
 def _smaller_images(plan: FitPlan, position: Position) -> list[keras.callbacks.Callback]:

@@ -29,6 +29,7 @@ class FitPlan:
         monitor: figure that chooses the best checkpoint.
         early_stopping_patience: epochs without a better monitor before stopping, or None.
         validate_every_steps: steps between validations within an epoch, or None.
+        profile_steps: first and last step, from 1, that the profiler records, or None.
         size_stages: first parts of the training on smaller images.
         fine_tune: how a body that starts from trained weights is trained on.
         background: index of the class of images without an object, or None where all show one.
@@ -53,6 +54,7 @@ class FitPlan:
     monitor: str = "val_score"
     early_stopping_patience: int | None = None
     validate_every_steps: int | None = None
+    profile_steps: tuple[int, int] | None = None
     size_stages: tuple[SizeStage, ...] = ()
     fine_tune: FineTune = field(default_factory=FineTune)
     background: int | None = None
