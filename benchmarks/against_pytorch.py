@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--loaders", type=int, default=0, help="processes of PyTorch's input")
+    parser.add_argument("--leave-out", nargs="*", default=[], metavar="WORD", help="ways with it")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -47,6 +48,8 @@ def main() -> None:
             ("loc_keras", sys.executable, "keras_worker", OURS),
         ):
             for way in ways:
+                if any(word in way for word in args.leave_out):
+                    continue
                 said = [part.format(way=way) for part in given]
                 command = [python, "-m", f"benchmarks.{module}", *said]
                 workers[f"{prefix}, {way}"] = start(command)

@@ -30,7 +30,7 @@ from loc_keras.training.model import (
 
 POLICIES = ("float32", "mixed_float16", "mixed_bfloat16")
 STARTS = {"zero area": "distribution", "disjoint": "spatial"}
-SIDE, CLASSES, BATCH, WARM_UP = 32, 3, 16, 20
+SIDE, CLASSES, BATCH, WARM_UP = 48, 3, 32, 20
 CORNER = 4.0
 """Bias of the four corners before their sigmoid, which puts all of them at 0.982."""
 
@@ -110,10 +110,10 @@ def hostile(start: str) -> TrainingModel:
 
 
 def squares(generator: np.random.Generator, count: int) -> tuple[np.ndarray, dict[str, Any]]:
-    """Squares of 6 to 13 px whose gray value is their class, on noise."""
+    """Squares of 8 to 19 px whose gray value is their class, on noise."""
     images = generator.integers(0, 40, (count, SIDE, SIDE, 1)).astype(np.float32)
     labels = generator.integers(0, CLASSES, count)
-    sides = generator.integers(6, 14, count)
+    sides = generator.integers(8, 20, count)
     corners = np.floor(generator.uniform(size=(count, 2)) * (SIDE - sides[:, None])).astype(int)
     for image, label, side, (x, y) in zip(images, labels, sides, corners, strict=True):
         image[y : y + side, x : x + side] = 80 * (label + 1)
