@@ -252,7 +252,7 @@ data = build_digits_data(batch_size=16, limit=70, canvas=32)
 
 class Death(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
-        if int(self.model.optimizer.iterations) == 7:
+        if int(keras.ops.convert_to_numpy(self.model.optimizer.iterations)) == 7:
             raise KeyboardInterrupt
 
 
