@@ -26,7 +26,9 @@ from loc_keras.training.cluster import Cluster
 from loc_keras.training.distribution import Distribution
 from loc_keras.training.interruption import Interruption
 from loc_keras.training.optimizer import make_optimizer
+from loc_keras.training.plan import FitPlan
 from loc_keras.training.several_devices import checkpoint_writer
+from loc_keras.worker_part import refuse_for_devices
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -162,6 +164,18 @@ def test_only_the_chief_writes_checkpoints(devices, tmp_path):
         writer.submit(snapshot)
         writer.wait()
         assert [path.name for path in checkpoints_in(folder)] == written
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"accumulate": 2}, "train.accumulate 2 .* set it to 1"), ({"jit_compile": True}, "xla: on")],
+)
+def test_settings_that_fail_on_several_devices_are_refused(devices, change, words):
+    plan = FitPlan(1, 1, 8, 8, 1e-3, **change)
+    with pytest.raises(TrainingError, match=words):
+        refuse_for_devices(devices, plan)
+    refuse_for_devices(Distribution(), plan)
+    refuse_for_devices(devices, FitPlan(1, 1, 8, 8, 1e-3))
 
 
 @pytest.mark.parametrize("kind", [tf.errors.UnavailableError, tf.errors.AbortedError])
