@@ -26,7 +26,7 @@ from loc_keras.training.cluster import VARIABLE, tf_config
 from loc_keras.training.interruption import SIGNALS
 
 HANG_UP = getattr(signal, "SIGHUP", None)
-"""What a terminal sends that is closed; workers do not get it, since they left its session."""
+"""What a terminal sends that is closed; workers, in groups of their own, do not get it."""
 
 STOPPED = tuple(SIGNALLED + number for number in SIGNALS)
 """Exit codes of workers that were asked to end, and did with a checkpoint."""
@@ -224,9 +224,9 @@ def _started(
         log = None if index == 0 else stack.enter_context(tempfile.TemporaryFile())
         streams: Mapping[str, Any] = {} if log is None else {"stdout": log, "stderr": log}
         with _on(cores):
-            # In a session of its own, since a terminal sends Ctrl-C to all of one's processes:
-            # each worker must get it once.
-            process = subprocess.Popen(command, env=environment, start_new_session=True, **streams)
+            # In a group of its own: a terminal sends Ctrl-C to all of a group, and each worker must
+            # get it once. Not in a session of its own, between which Linux shares out the cores.
+            process = subprocess.Popen(command, env=environment, process_group=0, **streams)
         try:
             yield Worker(index, process, log)
         finally:
