@@ -36,7 +36,7 @@ def read_or_resume(args: argparse.Namespace, console: Console) -> Given | None:
     if state is RunState.NEW:
         raise TrainingError(
             f"{args.resume} holds nothing to go on with; begin with --config and --run-dir "
-            f"{args.resume}."
+            f"{args.resume}, or, where several machines train, put the run folder where all see it."
         )
     return Given(load_config(args.resume / CONFIG_FILE, args.set))
 

@@ -64,7 +64,7 @@ from loc_keras.trust_step import TrustStep, take_step, trust_step
 from loc_keras.worker_part import (
     GO_ON,
     help_chief,
-    refuse_accumulation,
+    refuse_for_devices,
     refuse_for_workers,
     released_workers,
     small_share_note,
@@ -144,7 +144,7 @@ def _train(args: argparse.Namespace, console: Console) -> int:
         localizer = localizer_from(config, data, start)
     run_report.print_weights(console, start.origin)
     plan = plan_from(config, data)
-    refuse_accumulation(devices, plan)
+    refuse_for_devices(devices, plan)
     if start.origin.weights != "none":
         run_report.print_note(console, small_batch_warning(plan.batch_size, plan.fine_tune))
     if args.overfit_batch:

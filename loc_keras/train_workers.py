@@ -25,6 +25,12 @@ from loc_keras.errors import TrainingError
 from loc_keras.training.cluster import VARIABLE, tf_config
 from loc_keras.training.interruption import SIGNALS
 
+HANG_UP = getattr(signal, "SIGHUP", None)
+"""What a terminal sends that is closed; workers, in groups of their own, do not get it."""
+
+STOPPED = tuple(SIGNALLED + number for number in SIGNALS)
+"""Exit codes of workers that were asked to end, and did with a checkpoint."""
+
 GRACE_SECONDS = 20.0
 """How long the others may take to end by themselves after one has ended."""
 
@@ -102,7 +108,7 @@ def run_workers(
     """Runs a command in several processes, each with the TF_CONFIG of one worker.
 
     The first is the chief, and writes to where this process does. When one fails, all end. SIGINT
-    and SIGTERM are passed on to all, which end by themselves.
+    and SIGTERM are passed on to all, which end by themselves; SIGHUP as SIGTERM.
 
     Args:
         command: What each runs.
@@ -150,12 +156,12 @@ def _run_once(
 
 
 def _is_lost(workers: Sequence[Worker]) -> bool:
-    """Whether a worker ended neither well nor by a mistake of the user.
+    """Whether a worker ended neither well nor by what the user did: a mistake, or a signal.
 
     The others see that it is missing, and end with the code of such a mistake.
     """
     codes = [worker.process.poll() for worker in workers]
-    return any(code not in (None, 0, USER_ERROR) for code in codes)
+    return any(code not in (None, 0, USER_ERROR, *STOPPED) for code in codes)
 
 
 def _first_failed(workers: Sequence[Worker], asked: Sequence[int]) -> Worker | None:
@@ -179,7 +185,7 @@ def _wait_for(workers: Sequence[Worker]) -> None:
 
 @contextmanager
 def _passing_on(workers: Sequence[Worker]) -> Iterator[list[int]]:
-    """Passes SIGINT and SIGTERM on to all workers for a while; gives the list of those that came.
+    """Passes signals on to all workers for a while; gives the list of those that came.
 
     Outside of the main thread signals cannot be caught, and nothing changes.
     """
@@ -189,17 +195,23 @@ def _passing_on(workers: Sequence[Worker]) -> Iterator[list[int]]:
         came.append(number)
         for worker in workers:
             if worker.process.poll() is None:
-                worker.process.send_signal(number)
+                worker.process.send_signal(signal.SIGTERM if number == HANG_UP else number)
 
     if threading.current_thread() is not threading.main_thread():
         yield came
         return
-    before = {number: signal.signal(number, pass_on) for number in SIGNALS}
+    numbers = [*SIGNALS, *([HANG_UP] if HANG_UP is not None and not _ignored(HANG_UP) else [])]
+    before = {number: signal.signal(number, pass_on) for number in numbers}
     try:
         yield came
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _ignored(number: int) -> bool:
+    """Whether a signal is passed over, as SIGHUP is under nohup."""
+    return signal.getsignal(number) is signal.SIG_IGN
 
 
 @contextmanager
@@ -212,9 +224,9 @@ def _started(
         log = None if index == 0 else stack.enter_context(tempfile.TemporaryFile())
         streams: Mapping[str, Any] = {} if log is None else {"stdout": log, "stderr": log}
         with _on(cores):
-            # In a session of its own, since a terminal sends Ctrl-C to all of one's processes:
-            # each worker must get it once.
-            process = subprocess.Popen(command, env=environment, start_new_session=True, **streams)
+            # In a group of its own: a terminal sends Ctrl-C to all of a group, and each worker must
+            # get it once. Not in a session of its own, between which Linux shares out the cores.
+            process = subprocess.Popen(command, env=environment, process_group=0, **streams)
         try:
             yield Worker(index, process, log)
         finally:

@@ -40,16 +40,26 @@ def refuse_for_workers(args: argparse.Namespace, cluster: Cluster | None) -> Non
         )
 
 
-def refuse_accumulation(devices: Distribution, plan: FitPlan) -> None:
-    """Refuses several devices with `train.accumulate`, which was never tried on them.
+def refuse_for_devices(devices: Distribution, plan: FitPlan) -> None:
+    """Refuses settings that Keras and TensorFlow fail at on several devices, once they trace.
+
+    Keras 3.15 adds up gradients within a condition, where TensorFlow's strategies cannot exchange
+    them; and TensorFlow 2.21 has no exchange between processors that XLA could compile.
 
     Raises:
-        TrainingError: If both are asked for.
+        TrainingError: If there is one.
     """
-    if devices.strategy is not None and plan.accumulate > 1:
+    if devices.strategy is None:
+        return
+    if plan.accumulate > 1:
         raise TrainingError(
             f"train.accumulate {plan.accumulate} is for one device; set it to 1: several devices "
             "hold a larger batch."
+        )
+    if plan.jit_compile:
+        raise TrainingError(
+            "train.xla: on is for one device, since XLA cannot compile the exchange between "
+            "several; set it to off."
         )
 
 

@@ -142,8 +142,11 @@ def test_launcher_starts_all_again_where_one_was_lost(tmp_path, capfd, lost, res
     assert capfd.readouterr().err.count("all are started again") == restarts
 
 
-def test_a_mistake_of_the_user_is_not_repeated(capfd):
-    assert run_workers([sys.executable, "-c", "import sys; sys.exit(2)"], 2, restarts=3) == 2
+# A mistake; and what all end with when one of them was sent SIGINT or SIGTERM: 128 + 2, 128 + 15.
+@pytest.mark.parametrize("code", [2, 130, 143])
+def test_what_the_user_did_is_not_repeated(code, capfd):
+    command = [sys.executable, "-c", f"import sys; sys.exit({code})"]
+    assert run_workers(command, 2, restarts=3) == code
     assert "started again" not in capfd.readouterr().err
 
 
@@ -164,9 +167,9 @@ time.sleep(3600)
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_launcher_passes_a_signal_on_once_and_lets_workers_save(tmp_path, number):
-    """Ctrl-C in a terminal goes to the whole group of the launcher, as here."""
+    """Ctrl-C in a terminal, and closing it, go to the whole group of the launcher, as here."""
     script = tmp_path / "worker.py"
     script.write_text(SAVES)
     command = [sys.executable, str(script), str(tmp_path)]

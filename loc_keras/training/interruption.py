@@ -16,7 +16,6 @@ class Interruption:
 
     Args:
         how_to_resume: Told to who did, as a part of a sentence.
-
         together: Whether several processes stop together, when they have agreed to.
 
     Attributes:
