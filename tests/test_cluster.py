@@ -127,8 +127,10 @@ starts = len((place / index).read_text())
 if index == "1" and starts <= int(sys.argv[2]):
     os.kill(os.getpid(), signal.SIGKILL)
 if index == "0" and starts <= int(sys.argv[2]):
-    # What the others do when one is gone.
-    time.sleep(0.3)
+    # What the others do when one is gone, which they notice after it is.
+    while not (place / "1").exists() or len((place / "1").read_text()) < starts:
+        time.sleep(0.05)
+    time.sleep(1)
     sys.exit(2)
 """
 
