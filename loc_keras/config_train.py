@@ -109,7 +109,8 @@ class TrainConfig(Section):
     profile_steps: Annotated[tuple[Count, Count], Strict(False)] | None = Field(
         default=None,
         description="[first, last] step, from 1, whose operations TensorBoard's profiler records "
-        "into the run's tensorboard folder; null: none.",
+        "into the run's tensorboard folder, counted anew after a resume and in each phase of "
+        "fine-tuning; null: none.",
     )
     checkpoint_every_steps: Count | None = Field(
         default=None,
