@@ -4,19 +4,15 @@ The counterpart of `benchmarks.pytorch_worker`: the same folder, arguments and a
 """
 
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import keras
 
+from benchmarks.config_step import config_step
+from benchmarks.timed_steps import answer
 from loc_keras.config import Config
-from loc_keras.from_config import data_from, losses_from, plan_from
-from loc_keras.model_from_config import localizer_from
-from loc_keras.training.compiled import compiled_training_model
-from loc_keras.training.model import with_training_targets
 
-WARM_UP = 2
 HEADS = {"bbox_head": "gap_mlp", "class_head": "pooled"}
 
 
@@ -31,6 +27,8 @@ def config_of(folder: Path, way: str, batch: int) -> Config:
                 "source": {"format": "csv", "path": str(folder)},
                 "image_size": 224,
                 "channels": 3,
+                # Decodes each image each time, as PyTorch's loader does, where that is asked for.
+                "cache": "none" if "not cached" in way else "auto",
             },
             "model": {"backbone": {"width": 64}, **heads},
             "loss": {"bbox": "iou"},
@@ -42,28 +40,14 @@ def config_of(folder: Path, way: str, batch: int) -> Config:
 def main() -> None:
     folder, way, batch = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     keras.mixed_precision.set_global_policy("mixed_bfloat16" if "bfloat16" in way else "float32")
-    config = config_of(folder, way, batch)
-    data = data_from(config)
-    localizer = localizer_from(config, data)
-    model = compiled_training_model(localizer, plan_from(config, data), losses_from(config))
-    names = list(model.output)
-    stream = data.train(0).map(lambda x, y: (x, with_training_targets(y, names)))
-    model.make_train_function()
-    iterator = iter(stream)
+    model, live = config_step(config_of(folder, way, batch))
+    iterator = iter(live)
 
     def step() -> None:
         logs: Any = model.train_function(iterator)
         float(logs["loss"])  # Waits for the step.
 
-    for _ in range(WARM_UP):
-        step()
-    print("ready", flush=True)
-    for line in sys.stdin:
-        seconds, steps, began = float(line), 0, time.perf_counter()
-        while time.perf_counter() - began < seconds:
-            step()
-            steps += 1
-        print(steps * batch / (time.perf_counter() - began), flush=True)
+    answer(step, batch)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,14 @@
 """A process that trains with PyTorch as the original notebook did, and times its own steps.
 
-Started by `benchmarks.against_pytorch` with a folder, a way, a batch size and a number of loaders;
-it needs torch, numpy and Pillow alone. Each line on standard input is a number of seconds to train
-for; each on standard output the images per second. The network is ResNet18 (He et al. 2016) without
+Started by `benchmarks.against_pytorch` with a folder, a way and a batch size; it needs torch, numpy
+and Pillow alone, and answers as in `timed_steps`. The network is ResNet18 (He et al. 2016) without
 its last layer, whose pooled features feed a linear classifier and a regressor of 128, 64, 32 and 4
 units; the loss is cross-entropy plus 1 - IoU. Images are read one at a time by Pillow and resized.
 """
 
 import csv
+import re
 import sys
-import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -21,7 +20,9 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-SIDE, CLASSES, WARM_UP = 224, 10, 2
+from benchmarks.timed_steps import answer
+
+SIDE, CLASSES = 224, 10
 
 
 class Pictures(Dataset):
@@ -99,14 +100,14 @@ def batches(folder: Path, batch: int, workers: int) -> Iterator[Any]:
 
 def main() -> None:
     folder, way, batch = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-    workers = int(sys.argv[4])
+    loaders = re.search(r"(\d) loader", way)
     torch.manual_seed(0)
     plain = Localizer()
     if "channels last" in way:
         plain = plain.to(memory_format=torch.channels_last)
     model = torch.compile(plain) if "compiled" in way else plain
     optimizer = torch.optim.Adam(plain.parameters(), 1e-3)
-    source = batches(folder, batch, workers)
+    source = batches(folder, batch, int(loaders[1]) if loaders else 0)
 
     def step() -> None:
         images, labels, boxes = next(source)
@@ -120,15 +121,7 @@ def main() -> None:
         optimizer.step()
         loss.item()
 
-    for _ in range(WARM_UP):
-        step()
-    print("ready", flush=True)
-    for line in sys.stdin:
-        seconds, steps, began = float(line), 0, time.perf_counter()
-        while time.perf_counter() - began < seconds:
-            step()
-            steps += 1
-        print(steps * batch / (time.perf_counter() - began), flush=True)
+    answer(step, batch)
 
 
 if __name__ == "__main__":

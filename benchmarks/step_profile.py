@@ -20,12 +20,9 @@ import keras
 import tensorflow as tf
 from rich.console import Console
 
+from benchmarks.config_step import config_step
 from benchmarks.table import markdown_of, table_of
 from loc_keras.config_io import load_config
-from loc_keras.from_config import data_from, losses_from, plan_from
-from loc_keras.model_from_config import localizer_from
-from loc_keras.training.compiled import compiled_training_model
-from loc_keras.training.model import with_training_targets
 
 WARM_UP = 4
 KINDS = {
@@ -67,12 +64,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=5)
     args = parser.parse_args()
     config = load_config(args.config, args.set)
-    data = data_from(config)
-    localizer = localizer_from(config, data)
-    model = compiled_training_model(localizer, plan_from(config, data), losses_from(config))
-    names = list(model.output)
-    live = data.train(0).map(lambda x, y: (x, with_training_targets(y, names)))
-    model.make_train_function()
+    model, live = config_step(config)
     held = iter(live.take(2).cache().repeat())
     timed(model, held, WARM_UP)
     with tempfile.TemporaryDirectory() as folder:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from loc_keras.errors import Interrupted, LocKerasError
 
-USER_ERROR = 2
+USER_ERROR = LocKerasError.code
 INTERRUPTED = 130
 SIGNALLED = 128
 """Exit codes of programs that a signal ended are this plus its number."""
@@ -27,14 +27,15 @@ def run_command(command: Callable[[], int], *, when_interrupted: str = "stopped.
     """Runs a command and gives its exit code.
 
     A `LocKerasError`, and a file that the system cannot open or make, become one sentence on stderr
-    and code 2, Ctrl-C becomes the sentence `when_interrupted` and code 130, an `Interrupted` its
-    own message and 128 plus the signal; anything else is a fault of ours and keeps its trace.
+    and code 2 (or the error's own), Ctrl-C becomes the sentence `when_interrupted` and code 130, an
+    `Interrupted` its own message and 128 plus the signal; anything else is a fault of ours and
+    keeps its trace.
     """
     try:
         return command()
     except LocKerasError as error:
         print(f"error: {error}", file=sys.stderr)
-        return USER_ERROR
+        return error.code
     except OSError as error:
         if error.filename is None:  # Not about a file that the user could mend.
             raise

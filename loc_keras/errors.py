@@ -1,8 +1,16 @@
 """The errors that users read: each message is one sentence that says what to mend."""
 
+from typing import ClassVar
+
 
 class LocKerasError(Exception):
-    """Base of every error caused by what a user gave: doors print its message, not a trace."""
+    """Base of every error caused by what a user gave: doors print its message, not a trace.
+
+    Attributes:
+        code: Exit code of a command that ends by it.
+    """
+
+    code: ClassVar[int] = 2
 
 
 class ConfigError(LocKerasError):
@@ -33,6 +41,12 @@ class ModelError(LocKerasError):
 
 class TrainingError(LocKerasError):
     """Training had to stop, for example on a loss that is not finite."""
+
+
+class WorkerLostError(TrainingError):
+    """Another worker is gone: no mistake, and starting all of them again may help."""
+
+    code = 75  # EX_TEMPFAIL of BSD's sysexits: a failure that passes.
 
 
 class ExportError(LocKerasError):

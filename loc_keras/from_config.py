@@ -28,7 +28,7 @@ from loc_keras.report.run_pictures import panel_picture
 from loc_keras.training.phases import FineTune
 from loc_keras.training.plan import FitPlan
 from loc_keras.training.precision import use_xla
-from loc_keras.training.size_stages import size_stages
+from loc_keras.training.size_stages import SizeStage, refuse_wrong_sizes
 from loc_keras.training.tensorboard import (
     HyperParameters,
     ImagePanel,
@@ -219,6 +219,8 @@ def resize_rule(config: Config) -> str:
 def plan_from(config: Config, data: LocalizationData) -> FitPlan:
     """How long and how to train."""
     train = config.train
+    sizes = tuple(SizeStage(one.share, one.side) for one in train.progressive_size)
+    refuse_wrong_sizes(sizes, data.image_shape)
     return FitPlan(
         epochs=train.epochs,
         steps_per_epoch=train.steps_per_epoch or data.steps_per_epoch,
@@ -240,7 +242,7 @@ def plan_from(config: Config, data: LocalizationData) -> FitPlan:
         checkpoint_every_steps=train.checkpoint_every_steps,
         keep_checkpoints=train.keep_checkpoints,
         profile_steps=train.profile_steps,
-        size_stages=size_stages(train.progressive_size, data.image_shape),
+        size_stages=sizes,
         fine_tune=FineTune(**train.fine_tune.model_dump()),
         sync_batch_norm=train.sync_batch_norm,
     )

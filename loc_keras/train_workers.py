@@ -21,7 +21,7 @@ from types import FrameType
 from typing import IO, Any
 
 from loc_keras.command_line import SIGNALLED, USER_ERROR, run_command
-from loc_keras.errors import TrainingError
+from loc_keras.errors import TrainingError, WorkerLostError
 from loc_keras.training.cluster import VARIABLE, tf_config
 from loc_keras.training.interruption import SIGNALS
 
@@ -158,10 +158,12 @@ def _run_once(
 def _is_lost(workers: Sequence[Worker]) -> bool:
     """Whether a worker ended neither well nor by what the user did: a mistake, or a signal.
 
-    The others see that it is missing, and end with the code of such a mistake.
+    Where one made out a mistake, the others, which only miss it, do not count.
     """
     codes = [worker.process.poll() for worker in workers]
-    return any(code not in (None, 0, USER_ERROR, *STOPPED) for code in codes)
+    if USER_ERROR in codes:
+        return False
+    return any(code not in (None, 0, *STOPPED) for code in codes)
 
 
 def _first_failed(workers: Sequence[Worker], asked: Sequence[int]) -> Worker | None:
@@ -171,7 +173,8 @@ def _first_failed(workers: Sequence[Worker], asked: Sequence[int]) -> Worker | N
         failed = [worker for worker in left if worker.process.poll()]
         if failed:
             # The one that was lost, rather than one that only misses it.
-            return next((one for one in failed if one.process.returncode != USER_ERROR), failed[0])
+            missing = WorkerLostError.code
+            return next((one for one in failed if one.process.returncode != missing), failed[0])
         left = [worker for worker in left if worker.process.poll() is None]
         time.sleep(0.1)
     return None

@@ -14,7 +14,8 @@ import tensorflow as tf
 from ruamel.yaml import YAML
 
 from loc_keras import train_workers
-from loc_keras.errors import TrainingError
+from loc_keras.command_line import run_command
+from loc_keras.errors import TrainingError, WorkerLostError
 from loc_keras.train_workers import core_parts, free_ports, run_workers
 from loc_keras.training.cluster import cluster_from_environment, tf_config
 from loc_keras.training.distribution import ALONE, distribution
@@ -131,7 +132,7 @@ if index == "0" and starts <= int(sys.argv[2]):
     while not (place / "1").exists() or len((place / "1").read_text()) < starts:
         time.sleep(0.05)
     time.sleep(1)
-    sys.exit(2)
+    sys.exit(75)
 """
 
 
@@ -142,6 +143,44 @@ def test_launcher_starts_all_again_where_one_was_lost(tmp_path, capfd, lost, res
     starts = [len((tmp_path / index).read_text()) for index in "01"]
     assert starts == [1 + restarts] * 2
     assert capfd.readouterr().err.count("all are started again") == restarts
+
+
+BOTH_END = """
+import json, os, sys, time
+from pathlib import Path
+place, codes = Path(sys.argv[1]), [int(code) for code in sys.argv[2:]]
+index = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
+with (place / str(index)).open("a") as file:
+    file.write("x")
+while not (place / str(1 - index)).exists():
+    time.sleep(0.05)
+# Whoever misses another one ends after it.
+time.sleep(1.5 * (codes[index] == 75 and codes[1 - index] != 75))
+sys.exit(codes[index])
+"""
+
+
+@pytest.mark.parametrize(
+    ("codes", "code", "starts"),
+    [
+        ((75, 75), 75, 2),  # All miss each other, as where the network breaks.
+        ((2, 75), 2, 1),  # One made out a mistake of the user, the other misses it.
+        ((75, 2), 2, 1),
+    ],
+)
+def test_workers_that_only_miss_another_are_started_again(tmp_path, codes, code, starts):
+    command = [sys.executable, "-c", BOTH_END, str(tmp_path), *map(str, codes)]
+    assert run_workers(command, 2, restarts=1) == code
+    assert len((tmp_path / "0").read_text()) == starts
+
+
+def test_a_lost_worker_has_an_exit_code_of_its_own(capsys):
+    def command():
+        raise WorkerLostError("worker 0 of 2 lost its connection.")
+
+    # sysexits.h of BSD: EX_TEMPFAIL 75, "temp failure; user is invited to retry".
+    assert run_command(command) == 75
+    assert "error: worker 0 of 2 lost its connection." in capsys.readouterr().err
 
 
 # A mistake; and what all end with when one of them was sent SIGINT or SIGTERM: 128 + 2, 128 + 15.

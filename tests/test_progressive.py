@@ -16,7 +16,7 @@ from loc_keras.training import model as model_file
 from loc_keras.training.fit import fit_localizer
 from loc_keras.training.model import training_model
 from loc_keras.training.plan import FitPlan
-from loc_keras.training.size_stages import SizeStage, size_at, size_stages
+from loc_keras.training.size_stages import SizeStage, refuse_wrong_sizes, size_at
 
 STAGES = (SizeStage(0.5, 16), SizeStage(0.25, 24))
 
@@ -39,10 +39,10 @@ def test_a_stage_must_shrink_the_image_but_not_to_nothing(side):
     with pytest.raises(
         TrainingError, match=rf"\[1\].side is {side} px.* 32 x 32 px: give 16 to 31"
     ):
-        size_stages([SizeStage(0.5, 20), SizeStage(0.2, side)], (32, 32, 1))
+        refuse_wrong_sizes([SizeStage(0.5, 20), SizeStage(0.2, side)], (32, 32, 1))
     # Half as high as wide: 31 px of width would leave less than 16 px of height.
     with pytest.raises(TrainingError, match="give 32 to 63"):
-        size_stages([SizeStage(0.5, 31)], (32, 64, 3))
+        refuse_wrong_sizes([SizeStage(0.5, 31)], (32, 64, 3))
 
 
 @pytest.mark.parametrize(

@@ -157,7 +157,8 @@ def matching(folder: str, pattern: str) -> list[str]:
     else:
         try:
             found = [str(path) for path in Path(folder).glob(pattern)]
-        except (ValueError, NotImplementedError) as error:  # As pathlib says that it is malformed.
+        # pathlib's two answers to a malformed pattern; the second is for a drive letter on Windows.
+        except (ValueError, NotImplementedError) as error:
             raise OutsideError(f"{pattern!r} is no pattern: {error}") from error
     return sorted(path for path in found if is_file(path))
 

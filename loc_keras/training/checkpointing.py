@@ -157,8 +157,10 @@ class TrainingCheckpoint(keras.callbacks.Callback):
         if self.interruption.due is not None:
             self._leave(self._snapshot(place))
         if last:
-            # Validation may last: who stops the run during it must not lose steps.
-            self._before_validation = self._snapshot(place)
+            # Validation may last: who stops the run during it must not lose steps. Several workers
+            # do not leave it in its middle.
+            if not self.interruption.together:
+                self._before_validation = self._snapshot(place)
         elif self.every is not None and self.position.global_step % self.every == 0:
             self.writer.submit(self._snapshot(place))
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from loc_keras.data.localization_data import HeldOutShare, TrainStream
 from loc_keras.data.share import Share, in_pieces
-from loc_keras.errors import TrainingError
+from loc_keras.errors import TrainingError, WorkerLostError
 from loc_keras.training.cluster import VARIABLE, Cluster, cluster_from_environment
 from loc_keras.training.keras_multi_worker import strategy_for_keras
 from loc_keras.training.worker_heartbeat import be_patient
@@ -147,7 +147,7 @@ class Distribution:
         except LOST as error:
             if self.cluster is None:
                 raise
-            raise TrainingError(
+            raise WorkerLostError(
                 f"worker {self.cluster.index} of {self.workers} lost its connection to another "
                 f"one ({type(error).__name__}), which ended or cannot be reached; {how_to_resume}"
             ) from error

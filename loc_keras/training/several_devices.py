@@ -34,12 +34,15 @@ class SharedInterruption(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         """Asks the others."""
-        asked = self.interruption.asked is not None
-        self.interruption.agree(on_any_worker(self.devices, asked))
+        self._ask()
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Likewise, after a validation."""
-        self.on_train_batch_end(0)
+        self._ask()
+
+    def _ask(self) -> None:
+        asked = self.interruption.asked is not None
+        self.interruption.agree(on_any_worker(self.devices, asked))
 
 
 class NothingWritten(CheckpointWriter):

@@ -2,12 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from loc_keras.errors import TrainingError
-
-SMALLEST_SIDE = 16
-"""Images with a shorter side vanish in the body's strides."""
+from loc_keras.models.assembly import SMALLEST_SIDE
 
 
 @dataclass(frozen=True)
@@ -23,20 +20,8 @@ class SizeStage:
     side: int
 
 
-class Stage(Protocol):
-    """What has a share and a side, such as a section of the config."""
-
-    @property
-    def share(self) -> float:
-        """Part of all steps."""
-
-    @property
-    def side(self) -> int:
-        """Longer side in pixels."""
-
-
-def size_stages(stages: Sequence[Stage], image_shape: tuple[int, ...]) -> tuple[SizeStage, ...]:
-    """Stages that fit images of (height, width, ...) pixels.
+def refuse_wrong_sizes(stages: Sequence[SizeStage], image_shape: tuple[int, ...]) -> None:
+    """Refuses stages that do not fit images of (height, width, ...) pixels.
 
     Raises:
         TrainingError: If a stage does not make the images smaller, or makes them too small.
@@ -49,7 +34,6 @@ def size_stages(stages: Sequence[Stage], image_shape: tuple[int, ...]) -> tuple[
                 f"train.progressive_size[{number}].side is {stage.side} px, and the images have "
                 f"{height} x {width} px: give {least} to {max(height, width) - 1}."
             )
-    return tuple(SizeStage(stage.share, stage.side) for stage in stages)
 
 
 def size_at(
