@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from loc_keras.training.batch_statistics import synchronize
+from loc_keras.training.fused_batch_norm import fuse_batch_norms
 from loc_keras.training.model import TrainingModel, compile_localizer, training_model
 from loc_keras.training.optimizer import learning_rate_schedule, make_optimizer
 from loc_keras.training.phases import Phase, rate_factors, set_trainable
@@ -27,6 +28,7 @@ def compiled_training_model(
     tune = plan.fine_tune
     set_trainable(localizer, body_learns=phase.body_learns, batch_norm=tune.batch_norm)
     synchronize(localizer, plan.sync_batch_norm)
+    fuse_batch_norms(localizer)
     rate = learning_rate_schedule(
         peak=plan.learning_rate,
         # The heads' own phase ends at full speed: what they learn in it is but a start.
