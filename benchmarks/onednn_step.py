@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from loc_keras.models.assembly import build_localizer
 from loc_keras.onednn import SWITCH
+from loc_keras.training.fused_batch_norm import fuse_batch_norms
 from loc_keras.training.model import compile_localizer, training_model, with_training_targets
 from loc_keras.training.optimizer import make_optimizer
 
@@ -29,6 +30,7 @@ def main() -> None:
     precision = parser.parse_args().precision
     keras.mixed_precision.set_global_policy(precision)
     localizer = build_localizer(image_shape=(SIDE, SIDE, 3), num_classes=CLASSES, width=WIDTH)
+    fuse_batch_norms(localizer)
     model = training_model(localizer)
     compile_localizer(model, optimizer=make_optimizer("adamw", learning_rate=1e-3))
     images = np.random.default_rng(0).integers(0, 255, (BATCH, SIDE, SIDE, 3)).astype(np.float32)

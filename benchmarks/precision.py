@@ -106,6 +106,10 @@ def hostile(start: str) -> TrainingModel:
         layer = localizer.get_layer("bbox_points")
         kernel, _ = layer.get_weights()
         layer.set_weights([kernel * 0.1, np.full(4, CORNER, np.float32)])
+    if keras.backend.backend() == "tensorflow":
+        from loc_keras.training.fused_batch_norm import fuse_batch_norms
+
+        fuse_batch_norms(localizer)  # As in every training; it is TensorFlow's alone.
     return training_model(localizer)
 
 

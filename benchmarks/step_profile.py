@@ -26,11 +26,12 @@ from loc_keras.config_io import load_config
 
 WARM_UP = 4
 KINDS = {
-    "convolution, forward": ("Conv2D", "_FusedConv2D", "_MklConv2D"),
+    "convolution, forward": ("Conv2D", "_FusedConv2D"),
     "convolution, gradient of the input": ("Conv2DBackpropInput",),
     "convolution, gradient of the kernel": ("Conv2DBackpropFilter",),
     "matrix products": ("MatMul", "BatchMatMulV2", "_FusedMatMul", "BatchMatMulV3"),
-    "sums and means (batch normalisation, losses)": ("Mean", "Sum", "SquaredDifference"),
+    "batch normalisation": ("FusedBatchNormV3", "_FusedBatchNormEx", "FusedBatchNormGradV3"),
+    "sums and means (losses)": ("Mean", "Sum", "SquaredDifference"),
     "pooling": ("MaxPool", "MaxPoolGrad", "AvgPool"),
     "rectifier": ("Relu", "ReluGrad"),
     "element by element": (
@@ -112,7 +113,9 @@ def by_kind(spent: Counter[tuple[str, str]]) -> list[dict[str, str]]:
     kinds = {one: kind for kind, members in KINDS.items() for one in members}
     sums: Counter[str] = Counter()
     for (_, one), value in spent.items():
-        sums[kinds.get(one, "all others")] += value
+        # oneDNN's kernels are told as `_MklNative` and the operation that they stand for.
+        plain = one.replace("_MklNative", "").replace("_Mkl", "")
+        sums[kinds.get(plain, kinds.get(f"_{plain}", "all others"))] += value
     return shares(sums, "operation")
 
 

@@ -22,6 +22,7 @@ from rich.console import Console
 from benchmarks.table import table_of
 from loc_keras.data.digits_data import build_digits_data
 from loc_keras.models.assembly import build_localizer
+from loc_keras.training.fused_batch_norm import fuse_batch_norms
 from loc_keras.training.model import compile_localizer, training_model, with_training_targets
 from loc_keras.training.optimizer import make_optimizer
 
@@ -49,13 +50,16 @@ def main() -> None:
 
 
 def step_rates(stream: tf.data.Dataset, widths: list[int], seconds: float) -> list[dict[str, Any]]:
-    """Images per second for each width, precision and compiler, batches held in memory."""
+    """Images per second for each width, precision, compiler and kind of batch normalisation.
+
+    Batches are held in memory; the ratio is to the first row of a width.
+    """
     rows = []
     for width in widths:
         base = None
         for policy in ("float32", "mixed_bfloat16"):
-            for xla in (False, True):
-                step, names = _train_step(width, policy, xla)
+            for xla, fused in ((False, True), (False, False), (True, True)):
+                step, names = _train_step(width, policy, xla, fused)
                 rate = _rate(step, _in_memory(stream, names), seconds)
                 base = base or rate
                 rows.append(
@@ -63,6 +67,7 @@ def step_rates(stream: tf.data.Dataset, widths: list[int], seconds: float) -> li
                         "width": width,
                         "precision": policy,
                         "xla": "on" if xla else "off",
+                        "batch normalisation": "kernel" if fused else "Keras's",
                         "images/s": round(rate, 1),
                         "ratio": round(rate / base, 3),
                     }
@@ -89,9 +94,11 @@ def pipeline_cost(stream: tf.data.Dataset, width: int, seconds: float) -> list[d
     ]
 
 
-def _train_step(width: int, policy: str, xla: bool) -> tuple[Any, list[str]]:
+def _train_step(width: int, policy: str, xla: bool, fused: bool = True) -> tuple[Any, list[str]]:
     keras.mixed_precision.set_global_policy(policy)
     localizer = build_localizer(image_shape=(100, 100, 1), num_classes=10, width=width)
+    if fused:
+        fuse_batch_norms(localizer)
     model = training_model(localizer)
     optimizer = make_optimizer("adamw", learning_rate=1e-3, weight_decay=0.05)
     compile_localizer(model, optimizer=optimizer, jit_compile=xla)

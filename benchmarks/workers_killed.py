@@ -83,6 +83,7 @@ def kill(
     """Kills one worker some time after a checkpoint of step `after` or later."""
     while newest(run) < after and launcher.poll() is None:
         time.sleep(0.005)
+    seen = newest(run)
     time.sleep(part * LATEST)
     listed = ["pgrep", "-P", str(launcher.pid)]
     children = subprocess.run(listed, capture_output=True, text=True, check=True).stdout.split()
@@ -90,7 +91,8 @@ def kill(
     code = launcher.wait()
     if code != 128 + signal.SIGKILL:
         raise RuntimeError(f"the launcher ended with {code}")
-    return {"goes on from step": newest(run)}
+    moment = f"{part * LATEST:.2f} s after the checkpoint of step {seen}"
+    return {"when": moment, "goes on from step": f"{newest(run)} of {EPOCHS * STEPS}"}
 
 
 def newest(run: Path) -> int:

@@ -1,6 +1,5 @@
 """The kernel of batch normalisation against Keras's own layer, and against NumPy."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,6 @@ SHAPE = (4, 5, 6, 3)
 # Half precision keeps 11 and 8 bits: a unit in the last place of values up to 8, and some more. In
 # float32 sums of 120 values are added in another order.
 TOLERANCE = {"float32": 1e-5, "mixed_float16": 8e-3, "mixed_bfloat16": 6e-2}
-
-
-@pytest.fixture(autouse=True)
-def _float32_afterwards() -> Iterator[None]:
-    yield
-    keras.mixed_precision.set_global_policy("float32")
 
 
 def layer_of(fused: bool, shape: tuple[int, ...] = SHAPE, **options: Any) -> Any:

@@ -20,6 +20,7 @@ from loc_keras.training.model import SIDES_OUTPUT, training_model, with_training
 from loc_keras.training.optimizer import learning_rate_schedule, make_optimizer
 from loc_keras.training.overfit import overfit_batch
 from loc_keras.training.plan import FitPlan
+from loc_keras.training.training_state import collect_arrays
 
 IMAGE_SHAPE = (32, 32, 1)
 
@@ -377,3 +378,18 @@ def test_environment_names_versions():
     assert facts["packages"]["keras"] == keras.__version__
     assert facts["packages"]["tensorflow"] == tf.__version__
     assert facts["seed"] == 3
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_what_was_collected_stays_while_training_goes_on(jit_compile):
+    model = compiled_training_model(tiny(), plan(ema=0.9, jit_compile=jit_compile), {})
+    names = list(model.output)
+    data = squares(8).map(lambda x, y: (x, with_training_targets(y, names)))
+    model.fit(data, verbose=0)
+    collected = collect_arrays(model)
+    copies = {name: array.copy() for name, array in collected.items()}
+    model.fit(data.repeat(3), verbose=0)
+    moved = [name for name, now in collect_arrays(model).items() if (now != copies[name]).any()]
+    assert len(moved) > len(copies) / 2
+    for name, array in copies.items():
+        assert np.array_equal(collected[name], array), name

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from loc_keras.training.fused_batch_norm import fuse_batch_norms
 from loc_keras.training.guard import FiniteLossGuard
 from loc_keras.training.measure import answer_function, collect_answers, figures
 from loc_keras.training.model import (
@@ -68,6 +69,7 @@ def overfit_batch(
     Raises:
         TrainingError: if a step's loss is not finite.
     """
+    fuse_batch_norms(localizer)
     model = training_model(localizer)
     # Smoothed targets and weight decay keep a loss above zero on purpose.
     optimizer = make_optimizer("adam", learning_rate=learning_rate)

@@ -57,12 +57,27 @@ def build_metrics(model: keras.Model, batch: tuple[Any, ...]) -> None:
 
 
 def collect_arrays(model: keras.Model) -> dict[str, np.ndarray]:
-    """Copies of all variables, by names such as `model/0003/stem/kernel`."""
+    """Values of all variables as they are now, by names such as `model/0003/stem/kernel`.
+
+    The arrays are read-only where that spares a copy, and stay as they are while training goes on.
+    """
     return {
-        f"{group}/{index:04d}/{variable.path}": np.asarray(keras.ops.convert_to_numpy(variable))
+        f"{group}/{index:04d}/{variable.path}": _value_of(variable)
         for group, variables in variables_of(model).items()
         for index, variable in enumerate(variables)
     }
+
+
+def _value_of(variable: keras.Variable) -> np.ndarray:
+    """The value of a variable, without a copy where one device holds it.
+
+    Whoever reads such a variable shares its buffer, and TensorFlow copies a shared buffer before it
+    writes to it. Training then waits for no copy, but for one call a variable.
+    """
+    value = variable.value
+    if isinstance(value, tf.distribute.DistributedValues):
+        return np.asarray(keras.ops.convert_to_numpy(variable))
+    return np.asarray(tf.raw_ops.ReadVariableOp(resource=value.handle, dtype=value.dtype))
 
 
 def restore_arrays(
