@@ -4,16 +4,19 @@ Run it with `python -m benchmarks.scaling` on a machine that does nothing else. 
 core, then two have one each, and so on in turn, so that what else the machine does meets both. The
 global batch grows with the number of workers (weak scaling) or stays (`--strong`). A perfect
 cluster has a ratio of 2; what is missing is the exchange of gradients and waiting for the slower.
+Also told is what it costs several workers to agree, at each step, on whether to stop.
 """
 
 import argparse
 import json
 import statistics
 import sys
+import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 BATCH, STEPS, SIDE = 32, 10, 64
+AGREEMENTS = 200
 
 
 def main() -> int:
@@ -25,42 +28,53 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.out is not None:
-        speed = measure(args.batch, args.width)
-        if speed is not None:
-            args.out.write_text(json.dumps(speed))
+        found = measure(args.batch, args.width)
+        if found is not None:
+            args.out.write_text(json.dumps(found))
         return 0
     from loc_keras.train_workers import available_cores, run_workers
 
     cores = [[core] for core in available_cores()[:2]]
     speeds: dict[int, list[float]] = {1: [], 2: []}
+    agreeing: list[float] = []
     with TemporaryDirectory() as folder:
         for _ in range(args.rounds):
-            for count, found in speeds.items():
+            for count, rates in speeds.items():
                 out = Path(folder) / "speed.json"
                 batch = BATCH if args.strong else BATCH * count
                 command = [sys.executable, "-m", "benchmarks.scaling", "--width", str(args.width)]
                 more = ["--batch", str(batch), "--out", str(out)]
                 if run_workers([*command, *more], count, cores[:count]):
                     return 1
-                found.append(json.loads(out.read_text()))
-    for count, found in speeds.items():
-        shown = ", ".join(f"{speed:.1f}" for speed in found)
+                rate, seconds = json.loads(out.read_text())
+                rates.append(rate)
+                if count == 2:
+                    agreeing.append(seconds / (batch / rate))
+    for count, rates in speeds.items():
+        shown = ", ".join(f"{rate:.1f}" for rate in rates)
         print(f"{count} worker(s), a core each: {shown} images/s")
     ratios = [two / one for one, two in zip(speeds[1], speeds[2], strict=True)]
     kind = "same global batch" if args.strong else "same batch a worker"
     low, high = min(ratios), max(ratios)
     print(f"ratio {statistics.median(ratios):.2f} ({low:.2f}..{high:.2f}), {kind}, of 2 possible")
+    print(f"agreeing takes {statistics.median(agreeing):.2%} of a step of 2 workers")
     return 0
 
 
-def measure(batch: int, width: int) -> float | None:
-    """Images a second of all workers together, from the steps of the second epoch."""
+def measure(batch: int, width: int) -> tuple[float, float] | None:
+    """What the chief tells of a training and after it.
+
+    Returns:
+        Images a second of all workers together, from the steps of the second epoch, and the seconds
+        that it takes the workers to agree once.
+    """
     import keras
 
     from loc_keras.data.digits_data import build_digits_data
     from loc_keras.models.assembly import build_localizer
     from loc_keras.training.distribution import distribution
     from loc_keras.training.fit import FitPlan, fit_localizer
+    from loc_keras.training.worker_talk import on_any_worker
 
     devices = distribution("auto", batch_size=batch)
     keras.utils.set_random_seed(0)
@@ -90,8 +104,13 @@ def measure(batch: int, width: int) -> float | None:
             folder=Path(folder),
             devices=devices,
         )
+    on_any_worker(devices, False)  # Begins together.
+    began = time.perf_counter()
+    for _ in range(AGREEMENTS):
+        on_any_worker(devices, False)
+    seconds = (time.perf_counter() - began) / AGREEMENTS
     devices.meet()
-    return result.history[-1]["images_per_second"] if devices.is_chief else None
+    return (result.history[-1]["images_per_second"], seconds) if devices.is_chief else None
 
 
 if __name__ == "__main__":

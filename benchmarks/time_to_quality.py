@@ -171,7 +171,7 @@ def row_of(name: str, points: Sequence[Point]) -> dict[str, str]:
     row = {"way": name}
     for level, values in LEVELS.items():
         when = reached(points, *values)
-        row[level] = f"{when.seconds:.0f} s" if when else "not reached"
+        row[level] = f"{when.seconds:.0f} s (step {when.step})" if when else "not reached"
     last = points[-1]
     row["steps, seconds at the end"] = f"{last.step}, {last.seconds:.0f}"
     row["class accuracy, mean IoU there"] = f"{last.accuracy:.2%}, {last.iou:.3f}"

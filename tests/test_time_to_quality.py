@@ -25,6 +25,6 @@ def test_rows_are_read_as_they_come(tmp_path):
 
 def test_a_line_says_when_and_what_was_not():
     row = row_of("ours", points((0.99, 0.9), (0.99, 0.9)))
-    assert row["98.5 % and .89"] == "10 s"
+    assert row["98.5 % and .89"] == "10 s (step 1)"
     assert row["99.3 % and .975"] == "not reached"
     assert row["class accuracy, mean IoU there"] == "99.00%, 0.900"
