@@ -1,6 +1,7 @@
 """Half precision from the worst of starts, over 500 steps: as good as float32."""
 
 import pytest
+
 from benchmarks.precision import POLICIES, STARTS, trained
 
 STEPS = 500
