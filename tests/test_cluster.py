@@ -126,6 +126,9 @@ with (place / index).open("a") as file:
     file.write("x")
 starts = len((place / index).read_text())
 if index == "1" and starts <= int(sys.argv[2]):
+    # The launcher ends the other one, which must have counted its start by then.
+    while not (place / "0").exists() or len((place / "0").read_text()) < starts:
+        time.sleep(0.05)
     os.kill(os.getpid(), signal.SIGKILL)
 if index == "0" and starts <= int(sys.argv[2]):
     # What the others do when one is gone, which they notice after it is.
@@ -215,7 +218,9 @@ def test_launcher_passes_a_signal_on_once_and_lets_workers_save(tmp_path, number
     script.write_text(SAVES)
     command = [sys.executable, str(script), str(tmp_path)]
     code = (
-        "import sys; from loc_keras.train_workers import run_workers; "
+        # Under nohup, SIGHUP would be ignored, and stay so.
+        "import signal, sys; signal.signal(signal.SIGHUP, signal.SIG_DFL); "
+        "from loc_keras.train_workers import run_workers; "
         f"sys.exit(run_workers({command!r}, 2, restarts=2))"
     )
     launcher = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, start_new_session=True)

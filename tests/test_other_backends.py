@@ -44,7 +44,7 @@ def answers(weights: list[np.ndarray] | None) -> tuple[list[np.ndarray], dict[st
     return weights, told
 
 
-@pytest.mark.parametrize("backend", ["numpy", "jax", "torch"])
+@pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_another_backend_needs_no_tensorflow_and_gives_the_same(
     backend: str, tmp_path: Path
 ) -> None:
