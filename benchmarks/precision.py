@@ -34,7 +34,7 @@ SIDE, CLASSES, BATCH, WARM_UP = 48, 3, 32, 20
 CORNER = 2.0
 """Bias of the four corners before their sigmoid, which puts all of them at 0.881.
 
-At 3.0 and more the sigmoids are so flat that float32 itself is left with a box of the whole image
+At 4.0 the sigmoids are so flat that float32 itself is left with a box of the whole image
 after 500 steps, which would compare nothing.
 """
 

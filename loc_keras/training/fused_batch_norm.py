@@ -50,7 +50,7 @@ class FusedCall:
             is_training=True,
         )
         values = tf.cast(tf.reduce_prod(tf.shape(inputs)[:-1]), tf.float32)
-        # The kernel tells the variance of the population, n / (n - 1) of the one that Keras keeps.
+        # The kernel divides by n - 1 for the moving variance, Keras by n.
         _move(layer.moving_mean, mean, layer.momentum)
         _move(layer.moving_variance, variance * ((values - 1) / values), layer.momentum)
         return outputs
