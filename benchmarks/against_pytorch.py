@@ -18,8 +18,7 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks.in_turn import median_ratio
-from benchmarks.table import markdown_of, table_of
+from benchmarks.common import markdown_of, median_ratio, table_of
 from loc_keras import digits
 
 OURS = ("float32", "float32, not cached", "float32, XLA", "float32, our heads", "bfloat16")

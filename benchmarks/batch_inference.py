@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from rich.console import Console
 
-from benchmarks.table import table_of
+from benchmarks.common import table_of
 
 WORKERS = ["--direct_running_mode=multi_processing"]
 WAYS = {
@@ -86,7 +86,7 @@ def signature_seconds(model: str, files: list[Path], batches: int = 20) -> tuple
     """Processor seconds an image: a file through the whole graph, and pixels through the model."""
     import tensorflow as tf
 
-    from loc_keras.localizer.exported import version_folder
+    from loc_keras.localizer.opening import version_folder
 
     bundle = tf.saved_model.load(str(version_folder(Path(model))))
     contents = [path.read_bytes() for path in islice(cycle(files), BATCH * (batches + 1))]

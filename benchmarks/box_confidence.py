@@ -14,13 +14,12 @@ import numpy as np
 from rich.console import Console
 from sklearn.metrics import roc_auc_score
 
-from benchmarks.answers_file import read_answers
-from benchmarks.table import table_of
+from benchmarks.common import table_of
+from benchmarks.trust_answers import read_answers
 from loc_keras.evaluation.reliability import expected_calibration_error
-from loc_keras.trust.box_confidence import apply_box_confidence, fit_box_confidence
+from loc_keras.trust.confidence import PRIOR, apply_box_confidence, fit_box_confidence
 from loc_keras.trust.fit import good_boxes, signals_of
 from loc_keras.trust.observations import Observations
-from loc_keras.trust.signals import PRIOR
 
 MIRRORED = "mirrored"
 

@@ -19,15 +19,19 @@ import numpy as np
 import tensorflow as tf
 from rich.console import Console
 
-from benchmarks.table import table_of
+from benchmarks.common import table_of
 from loc_keras.models.assembly import build_localizer
-from loc_keras.training.checkpointing import CheckpointWriter, Snapshot, TrainingCheckpoint
-from loc_keras.training.compiled import compiled_training_model
-from loc_keras.training.interruption import Interruption
-from loc_keras.training.model import with_training_targets
+from loc_keras.training.callbacks import Position
+from loc_keras.training.checkpointing import (
+    CheckpointWriter,
+    Snapshot,
+    TrainingCheckpoint,
+    build_optimizer,
+    collect_arrays,
+)
+from loc_keras.training.model import compiled_training_model, with_training_targets
 from loc_keras.training.plan import FitPlan
-from loc_keras.training.position import Position
-from loc_keras.training.training_state import build_optimizer, collect_arrays
+from loc_keras.training.run_folder import Interruption
 
 SIDE, CLASSES, WARM_UP = 64, 10, 3
 

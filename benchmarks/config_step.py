@@ -3,11 +3,9 @@
 import keras
 import tensorflow as tf
 
-from loc_keras.config import Config
-from loc_keras.from_config import data_from, losses_from, plan_from
-from loc_keras.model_from_config import localizer_from
-from loc_keras.training.compiled import compiled_training_model
-from loc_keras.training.model import with_training_targets
+from loc_keras.cli.build import data_from, localizer_from, losses_from, plan_from
+from loc_keras.config.schema import Config
+from loc_keras.training.model import compiled_training_model, with_training_targets
 
 
 def config_step(config: Config) -> tuple[keras.Model, tf.data.Dataset]:

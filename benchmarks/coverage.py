@@ -19,15 +19,15 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from benchmarks.table import table_of
-from loc_keras.atomic_file import write_text
-from loc_keras.trust.coverage_study import (
+from benchmarks.common import table_of
+from benchmarks.coverage_study import (
     COVERAGES,
     CoverageRow,
     CoverageStudy,
     HeldOutAnswers,
     coverage_over_splits,
 )
+from loc_keras.atomic_file import write_text
 
 NEEDED = ("boxes", "boxes_pred", "labels", "probabilities")
 

@@ -10,17 +10,15 @@ import keras
 import numpy as np
 
 from benchmarks.inference_worker import IMAGES_FILE
-from benchmarks.input_images import Kind, photograph
-from loc_keras.data.image_format import ImageFormat
+from benchmarks.input_pipeline import Kind, photograph
+from loc_keras.cli.runs import MODEL_FILE, SAMPLES, bundle_of, load_run, samples_of
+from loc_keras.data.resize import ImageFormat
 from loc_keras.errors import ExportError
 from loc_keras.export import CALIBRATION_IMAGES, calibration_images
-from loc_keras.export_bundle import SAMPLES, bundle_of, samples_of
 from loc_keras.models.assembly import build_localizer
-from loc_keras.run_folder_model import MODEL_FILE, load_run
 from loc_keras.serving.bundle import Bundle
-from loc_keras.serving.converters import FILES, SAVED_MODEL, refuse_format
 from loc_keras.serving.live_check import live_answers, requests_for
-from loc_keras.serving.portable import export_portable
+from loc_keras.serving.portable import FILES, SAVED_MODEL, export_portable, refuse_format
 from loc_keras.serving.saved_model import export_saved_model
 from loc_keras.serving.signatures import IMAGES
 

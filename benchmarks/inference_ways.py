@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from loc_keras.serving.converters import LITERT, ONNX, OPENVINO, SAVED_MODEL
+from loc_keras.serving.portable import LITERT, ONNX, OPENVINO, SAVED_MODEL
 
 Given = Literal["pixels", "bytes", "files"]
 

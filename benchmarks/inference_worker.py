@@ -24,7 +24,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from benchmarks.process_memory import peak_mib
+from benchmarks.common import peak_mib
 
 IMAGES_FILE = "images.npy"
 """Pixels uint8 (N, H, W, C) of the model's size; the pictures they are of lie beside it, by number,

@@ -11,7 +11,7 @@ import keras
 
 from benchmarks.config_step import config_step
 from benchmarks.timed_steps import answer
-from loc_keras.config import Config
+from loc_keras.config.schema import Config
 
 HEADS = {"bbox_head": "gap_mlp", "class_head": "pooled"}
 

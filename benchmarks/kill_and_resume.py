@@ -28,7 +28,7 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks.table import table_of
+from benchmarks.common import table_of
 
 STEPS_AN_EPOCH, EPOCHS = 20, 3
 SETTINGS = [
@@ -177,10 +177,10 @@ def differences(one: Trial, other: Trial) -> str:
 
 def train(arguments: list[str]) -> int:
     """Trains in this process, with a short body, and writes down each step that was taken."""
-    from loc_keras import run_report
     from loc_keras import train as door
+    from loc_keras.cli import runs as run_report
     from loc_keras.models import assembly
-    from loc_keras.training.position import Position
+    from loc_keras.training.callbacks import Position
 
     assembly.STAGE_SIZES = {"resnet18": (1,)}
     run_report.save_run_curves = run_report.save_run_architecture = lambda *given: None

@@ -19,7 +19,7 @@ import tensorflow as tf
 from PIL import Image
 from rich.console import Console
 
-from benchmarks.table import table_of
+from benchmarks.common import table_of
 from loc_keras import Localizer, build_localizer
 
 CLASSES, FILES, BATCH = 20, 64, 32

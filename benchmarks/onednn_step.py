@@ -14,9 +14,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from loc_keras._environ import SWITCH
 from loc_keras.models.assembly import build_localizer
-from loc_keras.onednn import SWITCH
-from loc_keras.training.fused_batch_norm import fuse_batch_norms
+from loc_keras.training.batch_norm import fuse_batch_norms
 from loc_keras.training.model import compile_localizer, training_model, with_training_targets
 from loc_keras.training.optimizer import make_optimizer
 

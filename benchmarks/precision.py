@@ -19,7 +19,7 @@ import keras
 import numpy as np
 from rich.console import Console
 
-from benchmarks.table import markdown_of, table_of
+from benchmarks.common import markdown_of, table_of
 from loc_keras.models.assembly import build_localizer
 from loc_keras.training.model import (
     TrainingModel,
@@ -111,7 +111,7 @@ def hostile(start: str) -> TrainingModel:
         kernel, _ = layer.get_weights()
         layer.set_weights([kernel * 0.1, np.full(4, CORNER, np.float32)])
     if keras.backend.backend() == "tensorflow":
-        from loc_keras.training.fused_batch_norm import fuse_batch_norms
+        from loc_keras.training.batch_norm import fuse_batch_norms
 
         fuse_batch_norms(localizer)  # As in every training; it is TensorFlow's alone.
     return training_model(localizer)

@@ -74,7 +74,7 @@ def measure(batch: int, width: int) -> tuple[float, float] | None:
     from loc_keras.models.assembly import build_localizer
     from loc_keras.training.distribution import distribution
     from loc_keras.training.fit import FitPlan, fit_localizer
-    from loc_keras.training.worker_talk import on_any_worker
+    from loc_keras.training.several_devices import on_any_worker
 
     devices = distribution("auto", batch_size=batch)
     keras.utils.set_random_seed(0)

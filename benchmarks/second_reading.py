@@ -29,8 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from loc_keras.errors import DataError
-from loc_keras.evaluation.coco_files import DETECTIONS_FILE, TRUTH_FILE
-from loc_keras.evaluation.metrics_file import METRICS_FILE
+from loc_keras.evaluation.files import DETECTIONS_FILE, METRICS_FILE, TRUTH_FILE
 
 TOLERANCE = 1e-6
 THRESHOLDS = (0.3, 0.5, 0.7, 0.75, 0.9)

@@ -20,9 +20,9 @@ import keras
 import tensorflow as tf
 from rich.console import Console
 
+from benchmarks.common import markdown_of, table_of
 from benchmarks.config_step import config_step
-from benchmarks.table import markdown_of, table_of
-from loc_keras.config_io import load_config
+from loc_keras.config.load import load_config
 
 WARM_UP = 4
 KINDS = {

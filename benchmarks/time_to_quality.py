@@ -21,13 +21,49 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
-from benchmarks.table import markdown_of, table_of
+from benchmarks.common import markdown_of, table_of
+from loc_keras.report.style import FAINT, FONT, INK, LABEL_SIZE, TITLE_SIZE, new_figure, save_figure
+
+SEEN_FROM = {"accuracy": (0.9, 1.0), "iou": (0.85, 1.0)}
+TITLES = {"accuracy": "class accuracy", "iou": "mean IoU"}
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c564b", "#7f7f7f")
+DASHES = ("-", "--", ":")
+
+
+def draw(
+    found: Mapping[str, Sequence[Any]], levels: Mapping[str, tuple[float, float]], path: Path
+) -> None:
+    """Draws accuracy and IoU over time, a line a way; levels are dotted lines."""
+    figure = new_figure(9.5, 4.2, 110)
+    axes = figure.subplots(1, 2)
+    for axis, (name, span) in zip(axes, SEEN_FROM.items(), strict=True):
+        for number, (way, points) in enumerate(found.items()):
+            axis.plot(
+                [point.seconds for point in points],
+                [getattr(point, name) for point in points],
+                label=way,
+                color=COLOURS[number % len(COLOURS)],
+                linestyle=DASHES[number // len(COLOURS)],
+                linewidth=2.2 if number == 0 else 1.2,
+            )
+        for level in levels.values():
+            axis.axhline(level[name == "iou"], color=INK, linestyle=":", linewidth=0.8)
+        axis.set_ylim(*span)
+        axis.set_xlim(left=0)
+        axis.set_xlabel("seconds since the command began", fontsize=LABEL_SIZE)
+        axis.set_title(TITLES[name], fontsize=TITLE_SIZE, fontfamily=FONT)
+        axis.grid(color=FAINT, linewidth=0.5)
+    axes[1].legend(frameon=False, fontsize=LABEL_SIZE, loc="lower right")
+    figure.tight_layout()
+    save_figure(figure, path)
+
 
 RECIPE = "configs/mnist_quick.yaml"
 LEVELS = {"98.5 % and .89": (0.985, 0.89), "99.3 % and .975": (0.993, 0.975)}
@@ -99,7 +135,7 @@ def main() -> None:
     Console().print(table_of(rows))
     print(markdown_of(rows))
     if args.picture:
-        from benchmarks.time_to_quality_plot import draw
+        pass
 
         draw(found, LEVELS, args.picture)
 

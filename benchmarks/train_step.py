@@ -19,11 +19,10 @@ import keras
 import tensorflow as tf
 from rich.console import Console
 
-from benchmarks.in_turn import median_ratio
-from benchmarks.table import markdown_of, table_of
+from benchmarks.common import markdown_of, median_ratio, table_of
 from loc_keras.data.digits_data import build_digits_data
 from loc_keras.models.assembly import build_localizer
-from loc_keras.training.fused_batch_norm import fuse_batch_norms
+from loc_keras.training.batch_norm import fuse_batch_norms
 from loc_keras.training.model import compile_localizer, training_model, with_training_targets
 from loc_keras.training.optimizer import make_optimizer
 

@@ -12,22 +12,17 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from loc_keras.config import Config
+from loc_keras.cli.build import localizer_from, losses_from, plan_from
+from loc_keras.config.schema import Config
+from loc_keras.data.dataset import LocalizationData, build_file_data
 from loc_keras.data.duplicates import identical_groups, merged_groups
-from loc_keras.data.file_data import build_file_data
-from loc_keras.data.load_records import image_refs
-from loc_keras.data.localization_data import LocalizationData
+from loc_keras.data.load_records import grouped_split, image_refs, stratified_split
 from loc_keras.data.records import Records
 from loc_keras.data.resolve import DatasetRecords
-from loc_keras.data.splits import grouped_split, stratified_split
-from loc_keras.from_config import losses_from, plan_from
-from loc_keras.model_from_config import localizer_from
-from loc_keras.models.body_layers import body_layers
-from loc_keras.training.compiled import compiled_training_model
+from loc_keras.models.body import body_layers
 from loc_keras.training.measure import answer_function, collect_answers, figures
-from loc_keras.training.model import TrainingModel, with_training_targets
-from loc_keras.training.phases import FineTune, Phase, set_trainable, training_phases
-from loc_keras.training.plan import FitPlan
+from loc_keras.training.model import TrainingModel, compiled_training_model, with_training_targets
+from loc_keras.training.plan import FineTune, FitPlan, Phase, set_trainable, training_phases
 
 ALL = 0
 """A number of photographs that stands for all of them."""

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from benchmarks.table import table_of
+from benchmarks.common import table_of
 
 CASES = ("1", "2", "4", "mirrored")
 BATCH, STEPS, EPOCHS = 16, 4, 2

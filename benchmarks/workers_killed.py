@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from benchmarks.table import markdown_of, table_of
+from benchmarks.common import markdown_of, table_of
 
 EPOCHS, STEPS, EVERY = 3, 20, 6
 CONFIG = f"""

@@ -8,8 +8,7 @@ needs TensorFlow, which models, losses and metrics do without under another back
 
 from typing import TYPE_CHECKING, Any
 
-import loc_keras.native_logs
-import loc_keras.onednn  # noqa: F401  (likewise)
+import loc_keras._environ  # noqa: F401  (sets what TensorFlow reads at its import)
 from loc_keras import boxes, losses, metrics
 from loc_keras.errors import LocKerasError
 from loc_keras.models.assembly import build_localizer

@@ -12,11 +12,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from loc_keras.command_line import add_set, run_command
-from loc_keras.run_folder_model import load_run
-from loc_keras.run_report import print_data, print_note
-from loc_keras.trust.trust_file import TRUST_FILE
-from loc_keras.trust_report import calibrate_model, measured_on, options_from, print_trust
+from loc_keras.cli.console import add_set, print_note, run_command
+from loc_keras.cli.runs import load_run, print_data
+from loc_keras.cli.trust import calibrate_model, measured_on, options_from, print_trust
+from loc_keras.trust.statements import TRUST_FILE
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

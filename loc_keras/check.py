@@ -12,22 +12,20 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from loc_keras.command_line import run_command
-from loc_keras.config import Config
-from loc_keras.config_io import dump_config
+from loc_keras.cli.build import annotations_from, data_from, records_from, rules_from
+from loc_keras.cli.console import run_command
+from loc_keras.cli.data_source import add_data_arguments, read_to_check
+from loc_keras.config.load import dump_config
+from loc_keras.config.schema import Config
 from loc_keras.data.annotations import Annotations
-from loc_keras.data.check.fix import refuse_fix_folder, summary, write_fix
-from loc_keras.data.check.fix_plan import FixPlan, plan_fix
+from loc_keras.data.check.fix import FixPlan, plan_fix, refuse_fix_folder, summary, write_fix
 from loc_keras.data.check.run import CheckResult, check_data, quick_check
-from loc_keras.data.even_sample import even_sample
-from loc_keras.data.writers.csv_files import GROUPED_COLUMNS
-from loc_keras.data_arguments import add_data_arguments, read_to_check
+from loc_keras.data.formats.csv_file import GROUPED_COLUMNS
+from loc_keras.data.records import even_sample
 from loc_keras.errors import LocKerasError
-from loc_keras.from_config import annotations_from, data_from, records_from, rules_from
-from loc_keras.report.data_page import FINDINGS_FILE, write_report
-from loc_keras.report.data_preview import save_preview
-from loc_keras.report.data_table import print_findings
-from loc_keras.report.table import classes_words
+from loc_keras.report.data_charts import save_preview
+from loc_keras.report.data_report import FINDINGS_FILE, write_report
+from loc_keras.report.terminal import classes_words, print_findings
 
 FOUND_ERRORS = 1
 MOST_PREVIEWED = 400

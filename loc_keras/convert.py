@@ -13,18 +13,17 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from loc_keras.command_line import add_set, run_command
-from loc_keras.config import Config
-from loc_keras.config_io import load_config
+from loc_keras.cli.build import records_from
+from loc_keras.cli.console import add_set, run_command
+from loc_keras.config.load import load_config
+from loc_keras.config.schema import Config
 from loc_keras.data.annotations import SPLITS, Split
-from loc_keras.data.even_sample import even_sample
-from loc_keras.data.records import Records
-from loc_keras.data.writers.csv_files import any_group
-from loc_keras.data.writers.dataset import SKIPPED, SOURCES, Conversion, write_dataset
-from loc_keras.data.writers.folder import partial_of, refuse_place
-from loc_keras.data.writers.yaml_text import to_yaml
+from loc_keras.data.convert import SKIPPED, Conversion, partial_of, refuse_place, write_dataset
+from loc_keras.data.formats.csv_file import any_group
+from loc_keras.data.formats.registry import SOURCES
+from loc_keras.data.formats.yolo_yaml import to_yaml
+from loc_keras.data.records import Records, even_sample
 from loc_keras.errors import ConfigError
-from loc_keras.from_config import records_from
 
 CONFIG_FILE = "loc_keras.yaml"
 """File in the converted folder: a config that reads it again."""

@@ -11,18 +11,23 @@ from pathlib import Path
 
 from rich.console import Console
 
-from loc_keras.command_line import run_command
+from loc_keras.cli.console import print_note, run_command
 from loc_keras.data.image_header import without_image_warnings
-from loc_keras.demo_page.guard import Guard
-from loc_keras.demo_page.limits import MEGABYTE, Limits
-from loc_keras.demo_page.serve import address_of, listen, server_of
-from loc_keras.demo_page.submission import warm
-from loc_keras.demo_page.uploads import keep_newest, uploads_folder
+from loc_keras.demo_page.guard import (
+    MEGABYTE,
+    Guard,
+    Limits,
+    address_of,
+    keep_newest,
+    listen,
+    server_of,
+    uploads_folder,
+)
+from loc_keras.demo_page.page import warm
 from loc_keras.errors import DemoError
 from loc_keras.localizer import Localizer
 from loc_keras.localizer.localizer import TOP_K
-from loc_keras.predict_arguments import count
-from loc_keras.run_report import print_note
+from loc_keras.predict import count
 
 HOST, PORT, MEGABYTES = "127.0.0.1", 7860, 20.0
 

@@ -9,12 +9,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from loc_keras.command_line import run_command
-from loc_keras.data.digit_files import refuse_used_folder, write_digits
+from loc_keras.cli.console import run_command
 from loc_keras.data.digit_sources import load_digits
-from loc_keras.data.digit_task import DigitTask
-from loc_keras.data.digits_data import digit_splits
-from loc_keras.data.readers.csv_file import PUBLISHED_FILES
+from loc_keras.data.digits import DigitTask
+from loc_keras.data.digits_data import digit_splits, refuse_used_folder, write_digits
+from loc_keras.data.formats.csv_file import PUBLISHED_FILES
 from loc_keras.errors import DataError
 
 

@@ -17,23 +17,23 @@ import numpy as np
 import tensorflow as tf
 from rich.console import Console
 
-from loc_keras.command_line import add_set, run_command
+from loc_keras.cli.console import add_set, print_note, run_command
+from loc_keras.cli.runs import RunWithData, bundle_of, load_run, print_data
+from loc_keras.cli.trust import trust_of
 from loc_keras.errors import DataError
-from loc_keras.export_bundle import bundle_of
-from loc_keras.report.table import print_metrics
-from loc_keras.run_folder_model import RunWithData, load_run
-from loc_keras.run_report import print_data, print_note
-from loc_keras.serving.bundle import Bundle
-from loc_keras.serving.converters import FORMATS, QUANTIZE, SAVED_MODEL, refuse_format
-from loc_keras.serving.model_card import CARD_FILE
-from loc_keras.serving.portable import export_portable
+from loc_keras.report.terminal import print_metrics
+from loc_keras.serving.bundle import CARD_FILE, Bundle, parse_version, refuse_version
+from loc_keras.serving.portable import (
+    FORMATS,
+    QUANTIZE,
+    SAVED_MODEL,
+    export_portable,
+    refuse_format,
+)
 from loc_keras.serving.portable_answers import Run
 from loc_keras.serving.saved_model import export_saved_model
-from loc_keras.serving.versions import parse_version, refuse_version
 from loc_keras.training.measure import answer_function, collect_answers, figures
-from loc_keras.trust.trust_file import TRUST_FILE
-from loc_keras.trust.trusted_model import trusted_model
-from loc_keras.trust_report import trust_of
+from loc_keras.trust.statements import TRUST_FILE, trusted_model
 
 CALIBRATION_IMAGES = 128
 """Validation images by which the ranges of int8 are set."""

@@ -20,10 +20,10 @@ from functools import partial
 from types import FrameType
 from typing import IO, Any
 
-from loc_keras.command_line import SIGNALLED, USER_ERROR, run_command
+from loc_keras.cli.console import SIGNALLED, USER_ERROR, run_command
 from loc_keras.errors import TrainingError, WorkerLostError
-from loc_keras.training.cluster import VARIABLE, tf_config
-from loc_keras.training.interruption import SIGNALS
+from loc_keras.training.distribution import VARIABLE, tf_config
+from loc_keras.training.run_folder import SIGNALS
 
 HANG_UP = getattr(signal, "SIGHUP", None)
 """What a terminal sends that is closed; workers, in groups of their own, do not get it."""

@@ -5,8 +5,8 @@ import itertools
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-import reference_boxes as reference
 import tensorflow as tf
+from helpers import reference_boxes as reference
 from hypothesis import assume, given, settings
 
 from loc_keras import boxes

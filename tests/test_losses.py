@@ -7,8 +7,8 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-import reference_boxes as reference
 import tensorflow as tf
+from helpers import reference_boxes as reference
 
 from loc_keras import boxes, losses
 from loc_keras.errors import ConfigError, DataError

@@ -6,8 +6,8 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-import reference_boxes as reference
 import tensorflow as tf
+from helpers import reference_boxes as reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

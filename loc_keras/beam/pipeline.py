@@ -8,10 +8,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.ml.inference.base import RunInference
 
-from loc_keras.beam.sources import Source
-from loc_keras.beam.worker_handler import ExportedModelHandler
-from loc_keras.beam.worker_reading import LEFT_OUT, Find
-from loc_keras.beam.worker_records import Record
+from loc_keras.beam.worker import LEFT_OUT, ExportedModelHandler, Find, Record, Source
 
 FAILED = "failed"
 

@@ -3,16 +3,134 @@
 import contextlib
 import io
 import logging
+import os
+import signal
 import sys
+import tempfile
+import threading
+import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
 
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from loc_keras.beam.lost_worker import lost_worker_ends_it
-from loc_keras.beam.quiet import told_to_a_file
 from loc_keras.errors import ClusterError
+
+GRACE = 15.0
+"""Seconds in which the runner may find out by itself; it does where data were on their way."""
+
+_THREAD = "run_worker"
+"""Name of Beam's threads that wait for the process of a worker, and raise when it ends badly."""
+
+
+class LostWorkerError(Exception):
+    """A worker's process has ended before its work."""
+
+
+@contextmanager
+def lost_worker_ends_it(grace: float = GRACE) -> Iterator[None]:
+    """Raises in the main thread, some time after a worker was lost, if it is still in there.
+
+    Without signals, or in another thread, nothing is watched.
+
+    Args:
+        grace: Seconds.
+
+    Raises:
+        LostWorkerError: Then.
+    """
+    number = getattr(signal, "SIGUSR1", None)
+    main = threading.main_thread()
+    if number is None or threading.current_thread() is not main:
+        yield
+        return
+    timers: list[threading.Timer] = []
+    before = threading.excepthook
+
+    def ended(told: threading.ExceptHookArgs) -> None:
+        before(told)
+        if told.thread is not None and told.thread.name == _THREAD:
+            # To this thread, since it sleeps in a lock that only a signal of its own ends.
+            timer = threading.Timer(grace, signal.pthread_kill, (main.ident, number))
+            timer.daemon = True
+            timers.append(timer)
+            timer.start()
+
+    def stop(_: int, __: FrameType | None) -> None:
+        raise LostWorkerError("a worker's process has ended")
+
+    handler = signal.signal(number, stop)
+    threading.excepthook = ended
+    try:
+        yield
+    finally:
+        threading.excepthook = before
+        for timer in timers:
+            timer.cancel()
+        for timer in timers:  # One may have been about to send.
+            timer.join()
+        signal.signal(number, handler)
+
+
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """Passes over what Python's logging would tell up to warnings, in all threads."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+@contextmanager
+def told_to_a_file(*, workers: bool) -> Iterator[Path]:
+    """Gives a temporary file, which holds the trace after an error and is removed without one.
+
+    Args:
+        workers: Whether all that is written to the error stream goes there, too. The processes that
+            a runner starts inherit the stream, so it is redirected below Python.
+    """
+    number, name = tempfile.mkstemp(prefix="loc-keras-runner-", suffix=".log")
+    log = Path(name)
+    try:
+        with _stderr_to(number) if workers else _nothing():
+            yield log
+    except Exception:
+        with log.open("a", encoding="utf-8") as file:
+            traceback.print_exc(file=file)
+        raise
+    except BaseException:
+        log.unlink()
+        raise
+    else:
+        log.unlink()
+    finally:
+        os.close(number)
+
+
+@contextmanager
+def _stderr_to(number: int) -> Iterator[None]:
+    sys.stderr.flush()
+    kept = os.dup(2)
+    os.dup2(number, 2)
+    try:
+        with without_warnings():
+            yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
+
 
 DIRECT = "DirectRunner"
 

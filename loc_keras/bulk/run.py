@@ -6,9 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from loc_keras.bulk.done import Done
-from loc_keras.bulk.out_folder import OutFolder
-from loc_keras.bulk.sidecars import Sidecar
+from loc_keras.bulk.outputs import Done, OutFolder, Sidecar
 from loc_keras.errors import ImageError
 from loc_keras.localizer import Localizer
 

@@ -5,9 +5,90 @@ or outside the image, and images may be missing. `records.resolve` decides what 
 `check` tells the user what is wrong, both from the same objects.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
+
+from loc_keras.data.files import OutsideError, join_inside, read_text
+from loc_keras.data.resize import EMPTY_BOX
+from loc_keras.errors import DataError
+
+# Whole numbers beyond both are identifiers (as in a data base), not class indices.
+_MOST_INDEX_CLASSES = 10_000
+_MOST_INDICES_PER_LABEL = 10
+
+
+def infer_class_names(labels: set[str], background: str | None = None) -> list[str]:
+    """Names of the classes: whole numbers in numeric order, else alphabetic order.
+
+    Whole numbers from 0 name every number up to the largest, so that a number is its own class
+    index even where some do not occur. Where the largest is above 10,000 and above 10 times the
+    number of labels, they name only themselves, as numbers that do not start at 0 do. The class
+    `background`, where it is given, comes last, whether labels name it or not.
+    """
+    if background is not None:
+        return [*infer_class_names(labels - {background}), background]
+    if labels and all(_is_index(label) for label in labels):
+        numbers = {int(label) for label in labels}
+        largest = max(numbers)
+        dense = largest <= max(_MOST_INDEX_CLASSES, _MOST_INDICES_PER_LABEL * len(numbers))
+        if min(numbers) == 0 and dense:
+            return [str(number) for number in range(largest + 1)]
+        return [str(number) for number in sorted(numbers)]
+    return sorted(labels)
+
+
+def with_class(names: Sequence[str], name: str) -> list[str]:
+    """Class names that hold `name`: at its place, or else after the others."""
+    return list(names) if name in names else [*names, name]
+
+
+def class_indices(names: Sequence[str]) -> dict[str, int]:
+    """Class index of each label: of the names and, where none of them is a number, of 0..K-1."""
+    named = {name: index for index, name in enumerate(names)}
+    if any(map(_is_index, names)):
+        return named
+    return {str(index): index for index in range(len(names))} | named
+
+
+def class_index(label: str, index_of: dict[str, int]) -> int | None:
+    """Looks a label up, whole numbers with or without leading zeros; None for no class."""
+    if label in index_of:
+        return index_of[label]
+    if _is_index(label):
+        return index_of.get(str(int(label)))
+    return None
+
+
+def read_class_names(root: str, name: str) -> list[str]:
+    """Reads a file with one class name a line; blank lines do not count.
+
+    Args:
+        root: Folder of the data set.
+        name: The file, relative to it.
+
+    Raises:
+        DataError: If it cannot be read, is empty, or names a class twice.
+    """
+    try:
+        path = join_inside(root, name)
+    except OutsideError as fault:
+        raise DataError(f"data.source.class_names_file: {fault}.") from fault
+    lines = read_text(path, what="class name file").splitlines()
+    names = [line.strip() for line in lines if line.strip()]
+    if not names:
+        raise DataError(f"class name file {path} is empty; write one class name a line.")
+    twice = sorted({one for one in names if names.count(one) > 1})
+    if twice:
+        raise DataError(f"class name file {path} names {', '.join(twice)} more than once.")
+    return names
+
+
+def _is_index(label: str) -> bool:
+    # Python refuses to turn thousands of digits into a number.
+    return label.isascii() and label.isdigit() and len(label) <= 18
+
 
 Split = Literal["train", "val", "test", "calibration"]
 
@@ -140,3 +221,84 @@ class Annotations:
         for split, objects in self.objects.items():
             for one in objects:
                 yield split, one
+
+
+FAULT_KIND = "background_box"
+
+
+def with_background(
+    annotations: Annotations, name: str, class_names: Sequence[str] | None = None
+) -> Annotations:
+    """Makes images without an object records of a class.
+
+    An image that is named as empty but has an object as well, read or not, is none: what is said
+    of it stays a fault.
+
+    Args:
+        annotations: As read.
+        name: Class of images without an object. Where the data set fixes its classes and this is
+            none of them, it comes after them.
+        class_names: Classes by index where the config fixes them.
+
+    Returns:
+        Annotations without `empty`, whose faults of these images are gone. Objects that have the
+        class of the background and a box are faults.
+    """
+    given = class_names or annotations.class_names
+    if given:
+        names = with_class(given, name)
+    else:
+        train = annotations.objects.get("train", [])
+        names = infer_class_names({one.label for one in train}, name)
+    index_of = class_indices(names)
+
+    def is_background(label: str) -> bool:
+        return class_index(label, index_of) == index_of[name]
+
+    faults: list[Fault] = []
+    objects: dict[Split, list[Annotated]] = {}
+    unread = Counter(annotations.unread)
+    for split, several in annotations.objects.items():
+        objects[split] = []
+        for one in several:
+            if not is_background(one.label):
+                objects[split].append(one)
+            elif one.box == EMPTY_BOX:
+                objects[split].append(one._replace(label=name, empty=True))
+            else:
+                faults.append(_boxed(one, name))
+                unread[one.image] += 1
+    showing = {(split, one.image) for split, part in objects.items() for one in part}
+    used: set[Fault] = set()
+    for nothing in annotations.empty:
+        fits = not nothing.label or is_background(nothing.label)
+        if fits and nothing.image not in unread and (nothing.split, nothing.image) not in showing:
+            used.add(nothing.fault)
+            objects.setdefault(nothing.split, []).append(_annotated(nothing, name))
+    return replace(
+        annotations,
+        objects=objects,
+        faults=[fault for fault in annotations.faults if fault not in used] + faults,
+        class_names=with_class(annotations.class_names, name) if annotations.class_names else None,
+        unread=dict[ImageRef, int](unread),
+        empty=(),
+    )
+
+
+def _annotated(nothing: EmptyImage, label: str) -> Annotated:
+    return Annotated(
+        nothing.image,
+        nothing.name,
+        label,
+        EMPTY_BOX,
+        nothing.fault.file,
+        nothing.fault.row,
+        nothing.size,
+        nothing.group,
+        empty=True,
+    )
+
+
+def _boxed(one: Annotated, name: str) -> Fault:
+    reason = f"has a box of the class {name!r}, which data.source.background keeps for images "
+    return Fault(one.file, one.row, reason + "without an object", FAULT_KIND)

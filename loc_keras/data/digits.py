@@ -6,15 +6,183 @@ fixed, and the batch size, the number of workers and the execution mode change n
 """
 
 import math
+from dataclasses import dataclass, fields
 
 import numpy as np
 import tensorflow as tf
 
-from loc_keras.data.affine import linear_map, warp
 from loc_keras.data.digit_sources import DIGIT_SIDE
-from loc_keras.data.digit_task import DigitDeformation, DigitTask
-from loc_keras.data.paste import keep_window, paste
+from loc_keras.data.geometry import linear_map
+from loc_keras.data.geometry import warp_affine as warp
 from loc_keras.errors import DataError
+
+BOX_RULES = ("square", "tight")
+BACKGROUNDS = ("black", "noise", "clutter")
+
+
+@dataclass(frozen=True)
+class DigitTask:
+    """The family of tasks; the defaults are the published one (28 px on black 100 x 100).
+
+    Attributes:
+        canvas: Side of the picture in pixels.
+        scale: Lowest and highest size of the digit's square, as a factor of 28 px; the side
+            is drawn uniformly between them and rounded to whole pixels.
+        box: `"square"` is the whole pasted square; `"tight"` the extent of the ink, which is
+            every pixel of at least `digits.INK_THRESHOLD`.
+        background: `"black"`; `"noise"`, independent uniform pixels; or `"clutter"`, small
+            crops of other digits (after the cluttered MNIST of Mnih et al. 2014).
+        clutter: Number of crops of the clutter background, of 6 to 10 px where the digit's
+            square has 28.
+        distractors: Number of larger crops of other digits, of 10 to 13 px where the square
+            has 28; never a whole digit, so the label stays unambiguous.
+    """
+
+    canvas: int = 100
+    scale: tuple[float, float] = (1.0, 1.0)
+    box: str = "square"
+    background: str = "black"
+    clutter: int = 8
+    distractors: int = 0
+
+    def __post_init__(self) -> None:
+        """Checks the options.
+
+        Raises:
+            DataError: If one is out of range or does not fit another.
+        """
+        low, high = self.scale
+        if not 0 < low <= high:
+            raise DataError(f"digits scale must be 0 < low <= high, got {low} {high}.")
+        if self.smallest_side < 8:
+            raise DataError(
+                f"digits scale {low} makes squares of {self.smallest_side} px: at least 8 px "
+                f"are needed, so a scale of {8 / DIGIT_SIDE:.2f}."
+            )
+        if self.largest_side > self.canvas:
+            raise DataError(
+                f"digits scale {high} makes squares of {self.largest_side} px, which do not fit "
+                f"on a canvas of {self.canvas} px: lower the scale or enlarge the canvas."
+            )
+        _check_choice("box", self.box, BOX_RULES)
+        _check_choice("background", self.background, BACKGROUNDS)
+        for name, count in (("clutter", self.clutter), ("distractors", self.distractors)):
+            if count < 0:
+                raise DataError(f"digits {name} must be 0 or more, got {count}.")
+
+    @property
+    def smallest_side(self) -> int:
+        """Side of the smallest digit square in pixels."""
+        return round(DIGIT_SIDE * self.scale[0])
+
+    @property
+    def largest_side(self) -> int:
+        """Side of the largest digit square in pixels."""
+        return round(DIGIT_SIDE * self.scale[1])
+
+    @property
+    def clutter_count(self) -> int:
+        """Number of small crops that are really drawn."""
+        return self.clutter if self.background == "clutter" else 0
+
+
+@dataclass(frozen=True)
+class DigitDeformation:
+    """Random deformation of a digit inside its own square, about the square's centre.
+
+    What leaves the square is cut off, so that the square stays a true box.
+
+    Attributes:
+        rotation: Largest angle in degrees, either way.
+        scale: Largest relative change of size: factors from 1 / (1 + scale) to 1 + scale,
+            uniform in their logarithm.
+        shear: Largest horizontal shift per unit of height, either way.
+        aspect: Largest relative change of width over height, drawn as `scale` is.
+    """
+
+    rotation: float = 0.0
+    scale: float = 0.0
+    shear: float = 0.0
+    aspect: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Checks the ranges.
+
+        Raises:
+            DataError: If a value is negative, or so large that digits lose their shape.
+        """
+        limits = {"rotation": 180.0, "scale": 1.0, "shear": 1.0, "aspect": 1.0}
+        for name, limit in limits.items():
+            value = getattr(self, name)
+            if not 0 <= value <= limit:
+                raise DataError(f"augment.digit_{name} must be in 0..{limit:g}, got {value}.")
+
+    @property
+    def active(self) -> bool:
+        """Whether any knob is above zero."""
+        return any(getattr(self, field.name) > 0 for field in fields(self))
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise DataError(f"digits {name} must be one of {', '.join(choices)}, got {value!r}.")
+
+
+def keep_window(
+    tiles: tf.Tensor, left: tf.Tensor, top: tf.Tensor, width: tf.Tensor, height: tf.Tensor
+) -> tf.Tensor:
+    """Blacks out every pixel outside one window per tile.
+
+    Args:
+        tiles: uint8 (B, S, S).
+        left: int32 (B,), first column kept, in pixels; `top` likewise for rows.
+        top: int32 (B,).
+        width: int32 (B,), number of columns kept; `height` likewise for rows.
+        height: int32 (B,).
+
+    Returns:
+        uint8 (B, S, S).
+    """
+    side = tf.range(tf.shape(tiles)[1])
+    columns = _between(side, left, width)
+    rows = _between(side, top, height)
+    mask = rows[:, :, tf.newaxis] & columns[:, tf.newaxis, :]
+    return tf.where(mask, tiles, tf.zeros_like(tiles))
+
+
+def paste(tiles: tf.Tensor, left: tf.Tensor, top: tf.Tensor, canvas: int) -> tf.Tensor:
+    """Puts each tile on its own black canvas; what hangs over the edge is cut off.
+
+    Args:
+        tiles: uint8 (B, S, S).
+        left: int32 (B,), canvas column of the tile's first column, in pixels, of any sign.
+        top: int32 (B,), likewise for rows.
+        canvas: Side of the canvas in pixels.
+
+    Returns:
+        uint8 (B, canvas, canvas).
+    """
+    # Two gathers, columns first: the second then copies whole rows, so the cost is that of
+    # the small tile and not of the canvas.
+    padded = tf.pad(tiles, [[0, 0], [0, 1], [0, 1]])
+    side = tf.shape(tiles)[1]
+    columns = _source_index(left, side, canvas)
+    rows = _source_index(top, side, canvas)
+    wide = tf.gather(padded, columns, axis=2, batch_dims=1)
+    return tf.gather(wide, rows, axis=1, batch_dims=1)
+
+
+def _source_index(start: tf.Tensor, side: tf.Tensor, canvas: int) -> tf.Tensor:
+    """Tile index shown by each canvas index; `side` is the index of the zero padding."""
+    index = tf.range(canvas)[tf.newaxis, :] - start[:, tf.newaxis]
+    return tf.where((index >= 0) & (index < side), index, side)
+
+
+def _between(index: tf.Tensor, start: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+    """Whether, as bool (B, S), start <= index < start + count."""
+    start, count = start[:, tf.newaxis], count[:, tf.newaxis]
+    return (index >= start) & (index < start + count)
+
 
 INK_THRESHOLD = 64
 """A pixel of at least this value (a quarter of full white) is ink, for tight boxes."""

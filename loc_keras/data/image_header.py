@@ -13,7 +13,11 @@ from PIL import Image, UnidentifiedImageError
 
 from loc_keras.data import files
 from loc_keras.data.annotations import WHOLE_FILE, ImageRef
-from loc_keras.data.image_limits import MAX_PIXELS
+
+MAX_PIXELS = 2**26
+"""Most pixels of a picture that is decoded, 67 million: a 64-megapixel camera's 9248 x 6944 passes
+and takes 200 MB in colour; a file that declares more is taken for a decompression bomb."""
+
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "PPM", "TIFF")
 """Formats that are read, by their contents: the ending of a file's name is not looked at."""

@@ -1,5 +1,6 @@
 """From a data set's folder to the records of its three splits."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,8 +21,186 @@ from loc_keras.data.duplicates import identical_groups, merged_groups, near_grou
 from loc_keras.data.image_header import Header, HeaderError
 from loc_keras.data.records import Records
 from loc_keras.data.resolve import DatasetRecords, ResolveRules, resolve
-from loc_keras.data.splits import empty_part, grouped_split
 from loc_keras.errors import DataError
+
+_NO_PART = -1
+_LEAST_TO_CUT = 2  # One image for the part and one that is left for training.
+
+
+def stratified_split(
+    labels: np.ndarray,
+    fractions: dict[str, float],
+    seed: int,
+    *,
+    min_per_class: int = 1,
+) -> dict[str, np.ndarray]:
+    """Cuts parts off a labelled set and leaves the rest to `"train"`.
+
+    A part of fraction f holds exactly round(f * N) items; each class gives it the whole part
+    of its proportional quota, and the largest remainders (Hamilton's method) get the items
+    that are still missing. The parts share no item.
+
+    Args:
+        labels: int (N,), class index of each item.
+        fractions: Part name to its fraction of N, each in [0, 1), together below 1; a
+            fraction of 0 gives an empty part.
+        seed: Any integer; the same seed gives the same parts.
+        min_per_class: Items of every class that each part of a fraction above 0 must hold;
+            train must hold as many, and at least one. With 0 the last item of a class stays in
+            train, so that the parts may come out smaller.
+
+    Returns:
+        Part name, with `"train"` first, to its int64 indices in a seeded random order.
+
+    Raises:
+        DataError: If a fraction is out of range or a class is too small.
+    """
+    labels = np.asarray(labels)
+    _check_fractions(fractions)
+    rng = np.random.default_rng([seed, len(labels)])
+    classes = np.unique(labels)
+    remaining = {c: rng.permutation(np.flatnonzero(labels == c)) for c in classes}
+    counts = np.array([len(remaining[c]) for c in classes])
+    parts: dict[str, list[np.ndarray]] = {}
+    for name, fraction in fractions.items():
+        taken = _apportion(counts, fraction)
+        if not min_per_class:
+            # The last image of a class is needed for training.
+            left = np.array([len(remaining[c]) for c in classes])
+            taken = np.minimum(taken, np.maximum(left - 1, 0))
+        if fraction > 0:
+            _check_classes(classes, counts, taken, min_per_class, name)
+        parts[name] = [remaining[c][:n] for c, n in zip(classes, taken, strict=True)]
+        remaining = {c: remaining[c][n:] for c, n in zip(classes, taken, strict=True)}
+    left = np.array([len(remaining[c]) for c in classes])
+    _check_classes(classes, counts, left, max(min_per_class, 1), "train")
+    ordered = {"train": list(remaining.values()), **parts}
+    return {name: rng.permutation(_join(pieces)) for name, pieces in ordered.items()}
+
+
+def grouped_split(
+    labels: np.ndarray, groups: np.ndarray, fractions: dict[str, float], seed: int
+) -> dict[str, np.ndarray]:
+    """Cuts parts off a labelled set so that no group stands in two of them.
+
+    Without groups of several items this is `stratified_split`. Otherwise groups of several go
+    first, the largest before the others and equal ones in a seeded order, each to the part that
+    still lacks most items of its classes (after the iterative stratification of Sechidis,
+    Tsoumakas and Vlahavas, 2011); single items then fill each part class by class.
+
+    Args:
+        labels: int (N,), class index of each item.
+        groups: int (N,), items of one number stay together.
+        fractions: As for `stratified_split`.
+        seed: Any integer; the same seed gives the same parts.
+
+    Returns:
+        Part name, with `"train"` first, to its int64 indices in a seeded random order.
+
+    Raises:
+        DataError: If a fraction is out of range.
+    """
+    _, inverse, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    if counts.max(initial=0) <= 1:
+        return stratified_split(labels, fractions, seed, min_per_class=0)
+    _check_fractions(fractions)
+    rng = np.random.default_rng([seed, len(labels)])
+    _, classes = np.unique(labels, return_inverse=True)
+    names = ["train", *fractions]
+    totals = np.bincount(classes)
+    wanted = np.array([_apportion(totals, fraction) for fraction in fractions.values()])
+    wanted = np.concatenate([(totals - wanted.sum(axis=0))[np.newaxis], wanted]).astype(float)
+    part_of = np.full(len(labels), _NO_PART)
+    for items in _groups_of_several(inverse, counts, rng):
+        held = np.bincount(classes[items], minlength=len(totals))
+        part = _neediest(wanted, held)
+        part_of[items] = part
+        wanted[part] -= held
+    _place_singles(part_of, classes, wanted, rng)
+    return {
+        name: rng.permutation(np.flatnonzero(part_of == part)) for part, name in enumerate(names)
+    }
+
+
+def _groups_of_several(
+    inverse: np.ndarray, counts: np.ndarray, rng: np.random.Generator
+) -> list[np.ndarray]:
+    """Items of each group of several, the largest groups first, equal ones shuffled."""
+    order = rng.permutation(np.flatnonzero(counts > 1))
+    order = order[np.argsort(-counts[order], kind="stable")]
+    by_group = np.split(np.argsort(inverse, kind="stable"), np.cumsum(counts)[:-1])
+    return [by_group[group] for group in order]
+
+
+def _neediest(wanted: np.ndarray, held: np.ndarray) -> int:
+    """The part (of P) that lacks most of a group's items, by class: wanted (P, K), held (K,)."""
+    # Between equals, what a part lacks as a whole. One that wants nothing gets nothing.
+    lack = wanted @ held + 1e-6 * wanted.sum(axis=1)
+    return int(np.where(wanted.max(axis=1) > 0, lack, -np.inf).argmax())
+
+
+def _place_singles(
+    part_of: np.ndarray, classes: np.ndarray, wanted: np.ndarray, rng: np.random.Generator
+) -> None:
+    """Gives every item without a part one: what the cut parts lack by class, then in all."""
+    waiting = [
+        rng.permutation(np.flatnonzero((part_of == _NO_PART) & (classes == c))).tolist()
+        for c in range(wanted.shape[1])
+    ]
+    for part in range(1, len(wanted)):
+        for c, items in enumerate(waiting):
+            for _ in range(min(len(items), max(0, int(wanted[part, c])))):
+                part_of[items.pop()] = part
+                wanted[part, c] -= 1
+        # Groups took more of one class than asked for, or less; the total still fits.
+        for _ in range(max(0, int(wanted[part].sum()))):
+            richest = max(range(len(waiting)), key=lambda c: len(waiting[c]))
+            if waiting[richest]:
+                part_of[waiting[richest].pop()] = part
+    part_of[part_of == _NO_PART] = 0
+
+
+def empty_part(name: str, fraction: float, total: int) -> str:
+    """Says that a fraction above 0 of `total` items came to none, and how to get one."""
+    use = {"val": "validation", "test": "testing"}.get(name, name)
+    fault = f"data.split.{name} {fraction:g} of {total} images leaves none for {use}; "
+    if total < _LEAST_TO_CUT:
+        return fault + "give more images."
+    digits = len(str(total)) + 1
+    one = math.ceil(10**digits / total) / 10**digits
+    return fault + f"raise it ({one:g} gives one image), or give more images."
+
+
+def _check_fractions(fractions: dict[str, float]) -> None:
+    if any(not 0 <= value < 1 for value in fractions.values()) or sum(fractions.values()) >= 1:
+        raise DataError(f"split fractions must be in [0, 1) and sum to less than 1: {fractions}.")
+
+
+def _apportion(counts: np.ndarray, fraction: float) -> np.ndarray:
+    """Whole numbers near `counts * fraction` that sum to its rounded total."""
+    quotas = counts * fraction
+    taken = np.floor(quotas).astype(np.int64)
+    missing = round(float(counts.sum() * fraction)) - int(taken.sum())
+    # A stable sort gives equal remainders to the lower class, so the result is reproducible.
+    taken[np.argsort(taken - quotas, kind="stable")[: max(missing, 0)]] += 1
+    return taken
+
+
+def _check_classes(
+    classes: np.ndarray, counts: np.ndarray, taken: np.ndarray, least: int, name: str
+) -> None:
+    poor = np.flatnonzero(taken < least)
+    if poor.size:
+        first = poor[0]
+        raise DataError(
+            f"class {classes[first]} has {counts[first]} images, which leaves {taken[first]} "
+            f"for the {name} split, but at least {least} are needed: give more images or change "
+            "the split fractions."
+        )
+
+
+def _join(pieces: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate([np.empty(0, np.int64), *pieces])
 
 
 @dataclass(frozen=True)

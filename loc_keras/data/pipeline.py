@@ -1,16 +1,282 @@
 """Input pipelines: from a stream of indices to batches of images and targets."""
 
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
-from loc_keras.data import streams
-from loc_keras.data.fused_sources import Sources
-from loc_keras.data.image_format import ImageFormat
-from loc_keras.data.memory import fits_in_memory
-from loc_keras.data.share import Share
+from loc_keras.data.fused import Sources
+from loc_keras.data.resize import ImageFormat
+
+TRAIN, VALIDATION, TEST, CALIBRATION = range(4)
+"""Numbers that keep the random streams of the splits apart."""
+
+
+def steps_per_epoch(size: int, batch_size: int) -> int:
+    """Full batches in one training epoch; at least one (see `train_stream`)."""
+    return _slots(size, batch_size) // batch_size
+
+
+def train_stream(
+    size: int, batch_size: int, seed: int, *, columns: int, start_step: int = 0
+) -> tf.data.Dataset:
+    """Endless stream of shuffled index batches with the random numbers of each image.
+
+    Every epoch shuffles anew. The images that do not fill its last batch are left out of that
+    epoch (others of them in each). With fewer images than a batch, an epoch is one batch that
+    repeats images as evenly as possible.
+
+    Args:
+        size: Number of images, >= 1.
+        batch_size: Images in every batch, >= 1.
+        seed: Any integer in 0..2**63-1.
+        columns: Random numbers wanted for each image.
+        start_step: Batch at which to start; the stream from there on equals the full
+            stream after that many batches.
+
+    Returns:
+        Elements `{"index": int64 (B,), "draws": float32 (B, columns)}`, draws uniform in
+        [0, 1) and keyed by seed, epoch and index.
+    """
+    slots = _slots(size, batch_size)
+    steps = slots // batch_size
+    first_epoch, first_step = divmod(start_step, steps)
+
+    def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
+        key = _epoch_key(seed, TRAIN, epoch)
+        keys = tf.random.split(key, 2, alg="philox")
+        order = tf.random.experimental.stateless_shuffle(
+            tf.range(slots, dtype=tf.int64), keys[0], alg="philox"
+        )
+        draws = _uniform(slots, columns, keys[1])
+        start = tf.where(tf.equal(epoch, first_epoch), tf.cast(first_step, tf.int64), 0)
+
+        def batch(step: tf.Tensor) -> dict[str, tf.Tensor]:
+            slot = tf.slice(order, [step * batch_size], [batch_size])
+            return {
+                "index": tf.ensure_shape(slot % size, [batch_size]),
+                "draws": tf.ensure_shape(tf.gather(draws, slot), [batch_size, columns]),
+            }
+
+        return tf.data.Dataset.range(start, steps).map(batch)
+
+    return tf.data.Dataset.range(first_epoch, tf.int64.max).flat_map(epoch_batches)
+
+
+def batch_indices(size: int, batch_size: int, seed: int, step: int) -> npt.NDArray[np.int64]:
+    """Indices of the images in one batch of the training stream, int64 (B,).
+
+    Args:
+        size: As in `train_stream`.
+        batch_size: Likewise.
+        seed: Likewise.
+        step: Which batch, from 0, over all epochs.
+    """
+    stream = train_stream(size, batch_size, seed, columns=0, start_step=step)
+    return next(iter(stream))["index"].numpy()
+
+
+def eval_stream(
+    size: int, batch_size: int, seed: int, split: int, *, columns: int
+) -> tf.data.Dataset:
+    """Every index once and in order, with random numbers fixed by seed and split.
+
+    Args:
+        size: Number of images, >= 1.
+        batch_size: Images in every batch but the last, which may hold fewer.
+        seed: Any integer in 0..2**63-1.
+        split: `VALIDATION`, `TEST` or `CALIBRATION`.
+        columns: Random numbers wanted for each image.
+
+    Returns:
+        Elements as `train_stream`, of known cardinality.
+    """
+    with tf.device("CPU:0"):  # As in `train_stream`, where the pipeline draws them.
+        draws = _uniform(size, columns, _epoch_key(seed, split, tf.zeros([], tf.int64)))
+        rows = {"index": tf.range(size, dtype=tf.int64), "draws": draws}
+        return tf.data.Dataset.from_tensor_slices(rows).batch(batch_size)
+
+
+def _slots(size: int, batch_size: int) -> int:
+    """Places in one epoch: the size, or its first multiple that fills a batch."""
+    return size if size >= batch_size else -(-batch_size // size) * size
+
+
+def _epoch_key(seed: int, split: int, epoch: tf.Tensor) -> tf.Tensor:
+    base = tf.constant([seed, split], tf.int64)
+    return tf.random.fold_in(base, epoch, alg="philox")
+
+
+def _uniform(rows: int, columns: int, key: tf.Tensor) -> tf.Tensor:
+    return tf.random.stateless_uniform([rows, columns], key, alg="philox")
+
+
+CACHE_SHARE = 0.25
+"""Largest part of the free memory that a cache may take."""
+
+_UNKNOWN = 2 * 2**30  # Bytes assumed free where the system does not say.
+
+
+def fits_in_memory(num_bytes: int) -> bool:
+    """Says whether a cache of this many bytes takes at most `CACHE_SHARE` of what is free."""
+    return num_bytes <= CACHE_SHARE * free_memory()
+
+
+def free_memory() -> int:
+    """Bytes that can be allocated without swapping, as far as the system tells."""
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    except (AttributeError, OSError, ValueError):
+        return _UNKNOWN
+
+
+def pixel_moments(dataset: tf.data.Dataset, steps: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and variance of each channel over the first batches of a dataset.
+
+    Batches are merged by the pairwise update of Chan, Golub and LeVeque (1979) in float64,
+    which does not cancel where the mean is large against the deviation.
+
+    Args:
+        dataset: Batches `(images, ...)`, images numeric (B, H, W, C) in 0..255.
+        steps: Batches to read, or None to read a finite dataset to its end.
+
+    Returns:
+        float64 (C,) mean and float64 (C,) population variance, in pixel units 0..255.
+
+    Raises:
+        ValueError: If there is no pixel to measure.
+    """
+    count, mean, spread = 0, np.zeros(1), np.zeros(1)
+    for images, *_ in dataset if steps is None else dataset.take(steps):
+        pixels = np.asarray(images, np.float64)
+        pixels = pixels.reshape(-1, pixels.shape[-1])
+        batch_mean = pixels.mean(axis=0)
+        batch_spread = np.square(pixels - batch_mean).sum(axis=0)
+        total = count + len(pixels)
+        delta = batch_mean - mean
+        mean = mean + delta * (len(pixels) / total)
+        spread = spread + batch_spread + np.square(delta) * (count * len(pixels) / total)
+        count = total
+    if count == 0:
+        raise ValueError("pixel moments need at least one batch with images")
+    return mean, spread / count
+
+
+Rows = dict[str, tf.Tensor]
+
+
+@dataclass(frozen=True)
+class Share:
+    """Consecutive images of every global batch: the first share, the second, and so on.
+
+    Cut this way, the shares of all workers together are the batch that one process would make, in
+    its order; so the sum of what they learn does not depend on their number.
+
+    Attributes:
+        index: Which share, 0..count - 1.
+        count: Number of shares of a batch, one for each worker.
+        pieces: Equal pieces that a share is cut into again, one for each device of a worker.
+    """
+
+    index: int
+    count: int
+    pieces: int = 1
+
+    def training_rows(self, rows: Rows, batch_size: int, reach: int) -> Rows:
+        """The rows of a full batch that this share needs.
+
+        Args:
+            rows: Tensors (B, ...).
+            batch_size: B, divisible by `count`.
+            reach: Following images, the last one's being the first, that making an image takes;
+                they come behind the share, for `drop_reach` to take away.
+
+        Returns:
+            Tensors (B / count + reach, ...).
+        """
+        size = batch_size // self.count
+        if self.count == 1:
+            return rows
+        places = tf.range(self.index * size, (self.index + 1) * size + reach) % batch_size
+        return {name: tf.gather(value, places) for name, value in rows.items()}
+
+    def drop_reach(self, batch: Any, batch_size: int) -> Any:
+        """Takes away what `training_rows` added: structure of tensors (B / count + reach, ...)."""
+        return tf.nest.map_structure(lambda value: value[: batch_size // self.count], batch)
+
+    def held_out_rows(self, rows: Rows) -> Rows:
+        """This share of a batch of any size, which is first filled up by repeating its last row.
+
+        Args:
+            rows: Tensors (B, ...), B >= 1.
+
+        Returns:
+            Tensors (P / count, ...), P the first multiple of `count * pieces` not below B.
+        """
+        found = tf.shape(rows["index"], tf.int64)[0]
+        size = self._filled(found) // self.count
+        places = tf.minimum(tf.range(self.index * size, (self.index + 1) * size), found - 1)
+        return {name: tf.gather(value, places) for name, value in rows.items()}
+
+    def weights(self, batch: tf.Tensor, size: int, batch_size: int) -> tf.Tensor:
+        """How much each image of a held-out share counts.
+
+        Repeated images count 0. Keras divides sums of losses by the number of images, the repeated
+        ones included; so the others count a little more than 1, by the same factor in all shares.
+
+        Args:
+            batch: Number of the batch, int64 scalar.
+            size: Images in all batches together.
+            batch_size: Images in every batch but the last.
+
+        Returns:
+            float32 (P / count,), as `held_out_rows`.
+        """
+        last = size % batch_size
+        made = size - last + int(self._filled(last))
+        found = tf.minimum(tf.constant(batch_size, tf.int64), size - batch * batch_size)
+        part = self._filled(found) // self.count
+        real = tf.range(self.index * part, (self.index + 1) * part) < found
+        return tf.cast(real, tf.float32) * (made / size)
+
+    def _filled(self, found: Any) -> Any:
+        """The first number from `found` on that all devices share evenly."""
+        parts = self.count * self.pieces
+        return -(-found // parts) * parts
+
+
+def in_pieces(dataset: tf.data.Dataset, pieces: int) -> tf.data.Dataset:
+    """Cuts every batch into as many equal ones, in order.
+
+    Args:
+        dataset: Structures of tensors (B, ...), B divisible by `pieces`.
+        pieces: How many.
+
+    Returns:
+        Structures of tensors (B / pieces, ...), `pieces` for each batch.
+    """
+    if pieces == 1:
+        return dataset
+
+    def cut(value: tf.Tensor) -> tf.Tensor:
+        size = value.shape[0]
+        shape = [pieces, -1 if size is None else size // pieces, *value.shape[1:]]
+        return tf.reshape(value, shape)
+
+    return dataset.map(lambda *batch: tf.nest.map_structure(cut, batch)).unbatch()
+
 
 Targets = dict[str, tf.Tensor]
 BatchFn = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, Targets]]
@@ -95,7 +361,7 @@ def train_dataset(
     are sharper. Boxes and draws are the same.
     """
     extra = augmentation.columns if augmentation else 0
-    stream = streams.train_stream(
+    stream = train_stream(
         images.size, batch_size, seed, columns=images.columns + extra, start_step=start_step
     )
     reach = augmentation.reach if augmentation else 0
@@ -142,7 +408,7 @@ def eval_dataset(
         Dataset of known cardinality of `(images, targets)`, with a share of `(images, targets,
         weights)`, weights float32 (B,).
     """
-    stream = streams.eval_stream(images.size, batch_size, seed, split, columns=images.columns)
+    stream = eval_stream(images.size, batch_size, seed, split, columns=images.columns)
     if share is not None:
         stream = stream.map(share.held_out_rows)
     batches = images.fetch(stream).map(_drop_draws)

@@ -4,11 +4,24 @@
 aspect ratio and centres the picture on black, so that boxes move and shrink.
 """
 
+from dataclasses import dataclass
 from typing import Literal
 
 import tensorflow as tf
 
-from loc_keras.data.empty_boxes import keep_empty
+EMPTY_BOX = (0.0, 0.0, 0.0, 0.0)
+"""(x1, y1, x2, y2) of an image without an object; no other image has it."""
+
+
+def are_empty(boxes: tf.Tensor) -> tf.Tensor:
+    """Whether each box is the empty one: (..., 4) to bool (...)."""
+    return tf.reduce_all(tf.equal(boxes, 0.0), axis=-1)
+
+
+def keep_empty(before: tf.Tensor, after: tf.Tensor) -> tf.Tensor:
+    """Boxes (..., 4) after a change, with the empty ones as they were before it."""
+    return tf.where(are_empty(before)[..., tf.newaxis], tf.zeros_like(after), after)
+
 
 ResizeRule = Literal["stretch", "letterbox"]
 
@@ -162,3 +175,31 @@ def _box_map(size: tf.Tensor, target: tuple[int, int]) -> tuple[tf.Tensor, tf.Te
     scale = tf.reverse(tf.cast(scaled, tf.float32) / side, axis=[-1])
     shift = tf.reverse(tf.cast(offset, tf.float32) / side, axis=[-1])
     return tf.concat([scale, scale], axis=-1), tf.concat([shift, shift], axis=-1)
+
+
+@dataclass(frozen=True)
+class ImageFormat:
+    """The common format of the pictures that a model sees.
+
+    Attributes:
+        size: Height and width in pixels.
+        channels: 1 or 3.
+        rule: `"stretch"` or `"letterbox"`; None takes no image of another size.
+        fast: Whether JPEG pictures are decoded as small as the target allows, at some cost in
+            sharpness: `image_ratio`.
+    """
+
+    size: tuple[int, int]
+    channels: int
+    rule: ResizeRule | None
+    fast: bool = False
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(height, width, channels)."""
+        return (*self.size, self.channels)
+
+    @property
+    def rule_in_use(self) -> ResizeRule:
+        """The rule for pictures that users bring, also where training takes one size alone."""
+        return self.rule or "stretch"

@@ -1,20 +1,213 @@
 """From annotations as written to records that can be trained on, with a reason for each loss."""
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-from loc_keras.data.annotations import Annotated, Annotations, Fault, ImageRef, Split
-from loc_keras.data.box_rules import Box, BoxFault, usable_box
-from loc_keras.data.check.catalogue import kind_of
-from loc_keras.data.class_names import class_index, class_indices, infer_class_names
-from loc_keras.data.empty_boxes import EMPTY_BOX
+from loc_keras.data.annotations import (
+    Annotated,
+    Annotations,
+    Fault,
+    ImageRef,
+    Split,
+    class_index,
+    class_indices,
+    infer_class_names,
+)
+from loc_keras.data.decode import turn_boxes, turn_boxes_back
+from loc_keras.data.faults import kind_of
 from loc_keras.data.image_header import Header, HeaderError, read_headers
-from loc_keras.data.orientation import turn_boxes, turn_boxes_back
 from loc_keras.data.records import UPRIGHT, Records
-from loc_keras.data.several import SeveralPolicy, Usable, choose
+from loc_keras.data.resize import EMPTY_BOX
+
+Box = tuple[float, float, float, float]
+
+TOLERANCE = 1e-3
+"""How far a side may lie outside 0..1 (rounding in the file) before the box is refused."""
+
+TOLERANCE_PX = 1.0
+"""Likewise in px, for boxes in px: off by one is common and harmless."""
+
+_SIDES = ("x1", "y1", "x2", "y2")
+
+
+class BoxFault(Exception):
+    """Why a box cannot be used.
+
+    Attributes:
+        kind: `"not_finite"`, `"inverted"`, `"zero_area"` or `"outside_image"`.
+    """
+
+    def __init__(self, reason: str, kind: str) -> None:
+        super().__init__(reason)
+        self.kind = kind
+
+
+def usable_box(box: Box, size: tuple[int, int] | None) -> Box:
+    """Checks a box and gives it in fractions.
+
+    Args:
+        box: (x1, y1, x2, y2), fractions of the image side, or px if `size` is given.
+        size: Width and height of the image in px for boxes in px, else None.
+
+    Returns:
+        (x1, y1, x2, y2), fractions in [0, 1]; what passes an edge by no more than the
+        tolerance is set to the edge.
+
+    Raises:
+        BoxFault: If the box is not finite, inverted, without area or outside the image.
+    """
+    for name, value in zip(_SIDES, box, strict=True):
+        if not math.isfinite(value):
+            raise BoxFault(f"column {name}: {value} is not a finite number", "not_finite")
+    x1, y1, x2, y2 = box
+    for low_name, low, high_name, high in (("x1", x1, "x2", x2), ("y1", y1, "y2", y2)):
+        if high <= low:
+            kind = "inverted" if high < low else "zero_area"
+            raise BoxFault(
+                f"column {high_name}: {high:g} is not greater than {low_name} {low:g}", kind
+            )
+    sides = (1, 1, 1, 1) if size is None else (*size, *size)
+    fractions = [value / side for value, side in zip(box, sides, strict=True)]
+    for name, given, value, side in zip(_SIDES, box, fractions, sides, strict=True):
+        slack = TOLERANCE if size is None else max(TOLERANCE, TOLERANCE_PX / side)
+        if not -slack <= value <= 1 + slack:
+            hint = "; are the boxes in pixels?" if size is None and max(box) > 2 else ""
+            raise BoxFault(f"column {name}: {given:g} is outside 0..{side}{hint}", "outside_image")
+    left, top, right, bottom = (min(max(value, 0.0), 1.0) for value in fractions)
+    if right <= left or bottom <= top:
+        raise BoxFault("box lies outside the image", "outside_image")
+    # Records are float32: what is thinner than its step would have no area there.
+    if np.float32(right) <= np.float32(left) or np.float32(bottom) <= np.float32(top):
+        raise BoxFault("box is too thin to have an area", "zero_area")
+    return left, top, right, bottom
+
+
+SeveralPolicy = Literal["skip", "largest", "first", "crop"]
+Window = tuple[int, int, int, int]
+
+WHOLE_PICTURE: Window = (0, 0, 0, 0)
+
+
+class Usable(NamedTuple):
+    """An object that passed all rules.
+
+    Attributes:
+        source: The object as written.
+        label: Class index.
+        box: (x1, y1, x2, y2) in fractions of the turned picture.
+        size: Width and height of the turned picture in px.
+        orientation: EXIF orientation to undo.
+        window: (left, top, right, bottom) in px to cut out of the turned picture, all zero for
+            all of it.
+    """
+
+    source: Annotated
+    label: int
+    box: Box
+    size: tuple[int, int]
+    orientation: int
+    window: Window = WHOLE_PICTURE
+
+
+def choose(
+    objects: Sequence[Usable], count: int, policy: SeveralPolicy, margin: float
+) -> tuple[list[Usable], list[Fault]]:
+    """Applies the policy to the objects of one image.
+
+    Args:
+        objects: The usable ones, in the order of the file, at least one.
+        count: How many the image has, with those that cannot be used.
+        policy: `"skip"` leaves out images with several objects, `"largest"` and `"first"` keep
+            one, `"crop"` cuts one picture out for each.
+        margin: For `"crop"`, the most context on each side, in sides of the box.
+
+    Returns:
+        What becomes records, and a fault of kind `"several"` for each object left out.
+    """
+    if count == 1:
+        return list(objects), []
+    if policy == "crop":
+        boxes = np.array([one.box for one in objects])
+        return [_cropped(one, place, boxes, margin) for place, one in enumerate(objects)], []
+    if policy == "skip":
+        kept: list[Usable] = []
+    elif policy == "first":
+        kept = list(objects[:1])
+    else:
+        kept = [max(objects, key=lambda one: _area(one.box))]
+    why = f"is one of {count} objects in {objects[0].source.name}; data.source.several is {policy}"
+    return kept, [
+        Fault(one.source.file, one.source.row, why, "several") for one in objects if one not in kept
+    ]
+
+
+def _cropped(one: Usable, index: int, boxes: np.ndarray, margin: float) -> Usable:
+    """Cuts a window around one object that no object beside it reaches into.
+
+    The context on each side is drawn by a rule from the object's place in the list, so that
+    objects do not all stand in the middle and the same data give the same windows.
+    """
+    sides = _room_beside(one.box, np.delete(boxes, index, axis=0), margin)
+    shares = [_golden_share(4 * index + side + len(one.source.name)) for side in range(4)]
+    left, top, right, bottom = (room * share for room, share in zip(sides, shares, strict=True))
+    width, height = one.size
+    x1, y1, x2, y2 = one.box
+    window = (
+        _floor_px((x1 - left) * width),
+        _floor_px((y1 - top) * height),
+        min(width, _ceil_px((x2 + right) * width)),
+        min(height, _ceil_px((y2 + bottom) * height)),
+    )
+    span = (window[2] - window[0], window[3] - window[1])
+    box = (
+        max(0.0, (x1 * width - window[0]) / span[0]),
+        max(0.0, (y1 * height - window[1]) / span[1]),
+        min(1.0, (x2 * width - window[0]) / span[0]),
+        min(1.0, (y2 * height - window[1]) / span[1]),
+    )
+    return one._replace(box=box, size=span, window=window)
+
+
+def _room_beside(box: Box, others: np.ndarray, margin: float) -> list[float]:
+    """Free space left, above, right and below, at most `margin` sides of the box.
+
+    Each other box (of N, as float64 (N, 4)) that does not overlap this one limits the side on
+    which it stands farthest.
+    """
+    x1, y1, x2, y2 = box
+    room = np.minimum(
+        [x1, y1, 1 - x2, 1 - y2], margin * np.array([x2 - x1, y2 - y1, x2 - x1, y2 - y1])
+    )
+    gaps = np.stack([x1 - others[:, 2], y1 - others[:, 3], others[:, 0] - x2, others[:, 1] - y2])
+    farthest = gaps.argmax(axis=0)
+    for side in range(4):
+        limits = gaps[side][(farthest == side) & (gaps[side] >= 0)]
+        room[side] = min(room[side], limits.min(initial=np.inf))
+    return [float(space) for space in room]
+
+
+def _golden_share(index: int) -> float:
+    """Fractions in [0, 1) that fill it evenly: multiples of the golden ratio."""
+    return (index * 0.6180339887498949) % 1.0
+
+
+def _floor_px(value: float) -> int:
+    # Rounded first: 30.000000001 is 30 with an error of the division, not a part of pixel 31.
+    return max(0, math.floor(round(value, 6)))
+
+
+def _ceil_px(value: float) -> int:
+    return math.ceil(round(value, 6))
+
+
+def _area(box: Box) -> float:
+    return (box[2] - box[0]) * (box[3] - box[1])
+
 
 _FIRST_SWAPPED = 5  # EXIF orientations from here on exchange width and height.
 

@@ -5,12 +5,10 @@ from typing import Any
 
 import gradio as gr
 
-from loc_keras.demo_page.limits import Limits
-from loc_keras.demo_page.submission import NOTHING_SENT, answer
-from loc_keras.demo_page.uploads import is_within
-from loc_keras.demo_page.view import shown
+from loc_keras.demo_page.guard import Limits, is_within
+from loc_keras.demo_page.page import NOTHING_SENT, answer, shown
 from loc_keras.localizer import Localizer
-from loc_keras.report.page_html import safe
+from loc_keras.report.html import safe
 
 # Fonts of the machine: Gradio's usual ones would be asked of another host.
 _FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
@@ -117,6 +115,6 @@ def head(localizer: Localizer) -> str:
 
 
 def _css() -> str:
-    from loc_keras.demo_page.style import CSS
+    from loc_keras.demo_page.page import CSS
 
     return CSS

@@ -4,10 +4,52 @@ It speaks ASGI (the Asynchronous Server Gateway Interface, version 3) and knows 
 guards, so that a route that the server's package brings along is closed until it is listed here.
 """
 
-from collections.abc import Awaitable, Callable, MutableMapping
+import errno
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from loc_keras.demo_page.limits import MEGABYTE, Limits
+from loc_keras.errors import DemoError
+
+MEGABYTE = 2**20
+"""Bytes of what the page and the browser call MB."""
+
+_ENVELOPE = 65_536
+_QUESTION = 65_536
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is taken.
+
+    Attributes:
+        file_bytes: Largest file.
+        uploads: Uploads that may arrive at the same time.
+        waiting: Images that may wait for their answer; answers are made one by one.
+        kept: Uploads that stay on disk, the newest; more than may wait, since a page shows its own.
+    """
+
+    file_bytes: int
+    uploads: int = 4
+    waiting: int = 16
+    kept: int = 32
+
+    @property
+    def upload_bytes(self) -> int:
+        """Largest body of an upload: one file and the form around it."""
+        return self.file_bytes + _ENVELOPE
+
+    @property
+    def question_bytes(self) -> int:
+        """Largest body of any other request: it names an upload."""
+        return _QUESTION
+
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -117,3 +159,114 @@ def _with_headers(send: Send) -> Send:
         await send(message)
 
     return sent
+
+
+FOLDER_VARIABLE = "GRADIO_TEMP_DIR"
+"""Environment variable by which the page's server is told its folder, before its import."""
+
+
+@contextmanager
+def uploads_folder() -> Iterator[Path]:
+    """A fresh folder, named in `FOLDER_VARIABLE`; it is removed at the end, with all within it."""
+    before = os.environ.get(FOLDER_VARIABLE)
+    with tempfile.TemporaryDirectory(prefix="loc_keras-demo-", ignore_cleanup_errors=True) as name:
+        folder = Path(name).resolve()
+        os.environ[FOLDER_VARIABLE] = str(folder)
+        try:
+            yield folder
+        finally:
+            if before is None:
+                del os.environ[FOLDER_VARIABLE]
+            else:
+                os.environ[FOLDER_VARIABLE] = before
+
+
+def keep_newest(folder: Path, count: int) -> None:
+    """Removes all but the newest uploads, each a folder of its own or a file still arriving."""
+    dated = []
+    for entry in os.scandir(folder):
+        try:
+            dated.append((entry.stat().st_mtime_ns, entry.path))
+        except FileNotFoundError:  # Its upload was moved to its place meanwhile.
+            continue
+    for _, path in sorted(dated, reverse=True)[count:]:
+        if os.path.isdir(path):
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            Path(path).unlink(missing_ok=True)
+
+
+def is_within(path: str, folder: Path) -> bool:
+    """Whether a path, with its links followed, leads into a folder."""
+    return Path(path).resolve().is_relative_to(folder.resolve())
+
+
+_BACKLOG = 128
+_PATIENCE_SECONDS = 1
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Takes an address.
+
+    Args:
+        host: Name or number of an interface of this machine.
+        port: 1..65535, or 0 for any free one.
+
+    Returns:
+        A socket that listens.
+
+    Raises:
+        DemoError: If the port is in use or not allowed, or the host is not this machine's.
+    """
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except OSError as error:
+        raise DemoError(f"--host {host} is no address of this machine ({_why(error)}).") from error
+    taken = socket.socket(family, kind, proto)
+    try:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(address)
+        taken.listen(_BACKLOG)
+    except OSError as error:
+        taken.close()
+        if error.errno == errno.EADDRINUSE:
+            raise DemoError(
+                f"port {port} of {host} is in use; give another one by --port, 0 for any."
+            ) from error
+        raise DemoError(
+            f"port {port} of {host} cannot be taken ({_why(error)}); give others by --host and "
+            "--port."
+        ) from error
+    return taken
+
+
+def address_of(taken: socket.socket) -> str:
+    """What a browser on this machine is given."""
+    host, port = taken.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):
+        host = "localhost"
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
+
+def server_of(app: Any) -> Any:
+    """A server for an ASGI application; its `run(sockets=[...])` serves until it is interrupted.
+
+    On Ctrl-C it waits shortly for requests on their way, then raises `KeyboardInterrupt`.
+    """
+    import uvicorn
+
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        ws="none",
+        timeout_graceful_shutdown=_PATIENCE_SECONDS,
+    )
+    return uvicorn.Server(config)
+
+
+def _why(error: OSError) -> str:
+    return error.strerror or str(error)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from loc_keras.errors import ConfigError
-from loc_keras.evaluation.results import Estimate
+from loc_keras.evaluation.outcomes import Estimate
 
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]

@@ -16,10 +16,8 @@ import numpy.typing as npt
 
 from loc_keras.errors import ConfigError, DataError
 from loc_keras.evaluation.bootstrap import Bootstrap, Floats, means_of
-from loc_keras.evaluation.columns import class_columns, object_columns
-from loc_keras.evaluation.figures import check
-from loc_keras.evaluation.outcomes import Outcomes
-from loc_keras.evaluation.results import Estimate
+from loc_keras.evaluation.figures import check, class_columns, object_columns
+from loc_keras.evaluation.outcomes import Estimate, Outcomes
 
 COMPARED = (
     *("class_accuracy", "mean_iou", "acc50", "acc75", "acc90"),

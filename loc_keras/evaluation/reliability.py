@@ -1,9 +1,15 @@
 """Whether probabilities mean what they say: reliability bins and the numbers that sum them up."""
 
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from loc_keras.errors import ConfigError
+from loc_keras.evaluation.bootstrap import Bootstrap
+from loc_keras.evaluation.outcomes import Estimate, Outcomes
 
 
 class ReliabilityBin(NamedTuple):
@@ -83,3 +89,257 @@ def negative_log_likelihood(probabilities: npt.ArrayLike, labels: npt.ArrayLike)
     values = np.asarray(probabilities, np.float64)
     own = np.take_along_axis(values, np.asarray(labels)[:, None], axis=1)
     return float(-np.log(np.maximum(own, np.finfo(np.float32).tiny)).mean())
+
+
+class Guarantee(NamedTuple):
+    """A promise and how often it was kept.
+
+    Attributes:
+        name: `label set`, `outer box` or `inner box`.
+        asked: Share of images for which it is promised, such as .9.
+        kept: Share for which it was kept here.
+        size: Mean size: labels in a set; share of the picture that a box covers.
+        empty: Share of images with an empty set or box.
+        p_value: Probability that it would be kept so seldom or less if it holds: both the images
+            here and those of calibration are a matter of luck.
+    """
+
+    name: str
+    asked: float
+    kept: Estimate
+    size: float
+    empty: float
+    p_value: float = 1.0
+
+
+class ShiftTest(NamedTuple):
+    """One signal's two-sample test.
+
+    Attributes:
+        name: What was compared, such as `class confidence`.
+        distance: Largest gap of the two distribution functions (Kolmogorov-Smirnov), in [0, 1].
+        p_value: Corrected for the number of tests, in [0, 1].
+    """
+
+    name: str
+    distance: float
+    p_value: float
+
+
+@dataclass(frozen=True)
+class Shift:
+    """Whether images look to the model as those of the calibration split did.
+
+    Attributes:
+        images: How many were compared.
+        calibration_images: With how many.
+        p_value: Smallest of the corrected ones: below `level` the sets differ.
+        level: Of the test, such as .01.
+        tests: Of each signal, the most different first.
+    """
+
+    images: int
+    calibration_images: int
+    p_value: float
+    level: float
+    tests: Sequence[ShiftTest]
+
+    @property
+    def found(self) -> bool:
+        """Whether the two sets differ, so that the guarantees no longer hold."""
+        return self.p_value < self.level
+
+
+@dataclass(frozen=True, eq=False)
+class TrustFigures:
+    """What was stated about each answer, and how true it was over all images.
+
+    Attributes:
+        temperature: The one that the class logits are divided by.
+        ece: Expected calibration error of the class probability, before and after.
+        nll: Negative log-likelihood, before and after.
+        class_bins: Reliability of the class probability, before and after.
+        box_bins: Reliability of `p_iou50`.
+        auroc_p_iou50: Area under the ROC curve of `p_iou50` for telling good boxes (IoU >= .5)
+            from bad ones; NaN where all are good, or all bad.
+        auroc_confidence: That of the class probability.
+        guarantees: Of label sets and boxes.
+        shift: Comparison with the calibration split.
+        probabilities: Calibrated, float (N, K).
+        p_iou50: Stated probability that the box has IoU >= .5, float (N,).
+        outer_px: Outer boxes in px of the pictures, float64 (N, 4).
+        inner_px: Inner boxes, likewise; all zero where empty.
+        label_sets: bool (N, K).
+        auroc_gain: `auroc_p_iou50` minus `auroc_confidence`, on the same draws; None where it was
+            not measured.
+    """
+
+    temperature: float
+    ece: tuple[float, float]
+    nll: tuple[float, float]
+    class_bins: tuple[Sequence[ReliabilityBin], Sequence[ReliabilityBin]]
+    box_bins: Sequence[ReliabilityBin]
+    auroc_p_iou50: Estimate
+    auroc_confidence: Estimate
+    guarantees: Sequence[Guarantee]
+    shift: Shift
+    probabilities: npt.NDArray[np.floating]
+    p_iou50: npt.NDArray[np.floating]
+    outer_px: npt.NDArray[np.float64]
+    inner_px: npt.NDArray[np.float64]
+    label_sets: npt.NDArray[np.bool_]
+    auroc_gain: Estimate | None = None
+
+
+Score = Literal["class", "class_and_box"]
+
+
+def detection_scores(
+    outcomes: Outcomes, trust: TrustFigures | None = None, score: Score = "class"
+) -> npt.NDArray[np.float64]:
+    """How sure each answer is, which decides the order in which an evaluator takes them.
+
+    Args:
+        outcomes: Of N images.
+        trust: What was stated about the same answers.
+        score: `class` is the probability of the predicted class, calibrated where there is
+            `trust`; it says nothing about the box. `class_and_box` is that times `p_iou50`, the
+            probability that the detection is right at an IoU of .5 if class and box fail
+            independently; it needs `trust`.
+
+    Returns:
+        float64 (N,), in [0, 1].
+
+    Raises:
+        ConfigError: `class_and_box` without `trust`.
+    """
+    if trust is None:
+        if score == "class_and_box":
+            raise ConfigError(
+                "The score class_and_box needs p_iou50, which only a calibrated model states; "
+                "calibrate the run, or take the score class."
+            )
+        return outcomes.confidences
+    own = np.take_along_axis(trust.probabilities, outcomes.predicted[:, None], axis=1)[:, 0]
+    sure = trust.p_iou50 if score == "class_and_box" else 1.0
+    return np.asarray(own * sure, np.float64)
+
+
+LEVEL, RESAMPLES, SEED = 0.95, 2000, 0
+
+
+def auroc(scores: npt.ArrayLike, good: npt.ArrayLike) -> float:
+    """Area under the ROC curve.
+
+    Args:
+        scores: float (N,), higher for answers that are thought good; no NaN.
+        good: bool (N,).
+
+    Returns:
+        In [0, 1]; .5 is chance, NaN where all answers are good, or all bad.
+    """
+    counts = np.ones((1, np.asarray(good).size), np.int64)
+    return float(_areas(np.asarray(scores, np.float64), np.asarray(good, bool), counts)[0])
+
+
+def auroc_estimate(
+    scores: npt.ArrayLike,
+    good: npt.ArrayLike,
+    *,
+    level: float = LEVEL,
+    resamples: int = RESAMPLES,
+    seed: int = SEED,
+) -> Estimate:
+    """Area under the ROC curve with its bootstrap interval.
+
+    Args:
+        scores: float (N,).
+        good: bool (N,).
+        level: Coverage of the interval.
+        resamples: How often images are drawn.
+        seed: Of the draws.
+
+    Returns:
+        All NaN where all answers are good, or all bad.
+    """
+    values, is_good = np.asarray(scores, np.float64), np.asarray(good, bool)
+    value = auroc(values, is_good)
+    return _estimate(
+        value, lambda counts: _areas(values, is_good, counts), is_good, level, resamples, seed
+    )
+
+
+def auroc_difference(
+    scores: npt.ArrayLike,
+    others: npt.ArrayLike,
+    good: npt.ArrayLike,
+    *,
+    level: float = LEVEL,
+    resamples: int = RESAMPLES,
+    seed: int = SEED,
+) -> Estimate:
+    """By how much one number ranks better than another one, on the same images.
+
+    Args:
+        scores: float (N,).
+        others: float (N,), of the same answers.
+        good: bool (N,).
+        level: Coverage of the interval; without 0 in it, the two differ.
+        resamples: How often images are drawn.
+        seed: Of the draws.
+
+    Returns:
+        Area of `scores` minus that of `others`, in [-1, 1]; all NaN where all answers are good, or
+        all bad.
+    """
+    is_good = np.asarray(good, bool)
+    one, two = np.asarray(scores, np.float64), np.asarray(others, np.float64)
+    value = auroc(one, is_good) - auroc(two, is_good)
+    return _estimate(
+        value,
+        lambda counts: _areas(one, is_good, counts) - _areas(two, is_good, counts),
+        is_good,
+        level,
+        resamples,
+        seed,
+    )
+
+
+def _areas(
+    scores: npt.NDArray[np.float64],
+    good: npt.NDArray[np.bool_],
+    counts: npt.NDArray[np.integer],
+) -> npt.NDArray[np.float64]:
+    """Area of each draw, (draws,), NaN where it holds one kind alone; counts (draws, N)."""
+    if not good.any() or good.all():
+        return np.full(len(counts), np.nan)
+    order = np.argsort(scores, kind="stable")
+    ranked = scores[order]
+    starts = np.flatnonzero(np.r_[True, ranked[1:] > ranked[:-1]])
+    # By distinct score, from low to high: how many good and bad answers have it.
+    goods = np.add.reduceat(counts[:, order] * good[order], starts, axis=1)
+    bads = np.add.reduceat(counts[:, order] * ~good[order], starts, axis=1)
+    beaten = np.cumsum(bads, axis=1) - bads / 2
+    pairs = goods.sum(axis=1) * bads.sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        return (goods * beaten).sum(axis=1) / pairs
+
+
+def _estimate(
+    value: float,
+    areas: Callable[[npt.NDArray[np.integer]], npt.NDArray[np.float64]],
+    good: npt.NDArray[np.bool_],
+    level: float,
+    resamples: int,
+    seed: int,
+) -> Estimate:
+    """A value with the interval of `areas`, which gives (draws,) of counts (draws, N)."""
+    if np.isnan(value):
+        return Estimate(value, float("nan"), float("nan"), good.size)
+    bootstrap = Bootstrap(level, resamples, seed)
+    draws = bootstrap.resample(lambda counts: areas(counts)[:, None], good.size)[:, 0]
+    draws = draws[~np.isnan(draws)]
+    if not draws.size:
+        return Estimate(value, float("nan"), float("nan"), good.size)
+    low, high = bootstrap.interval(draws[:, None])
+    return Estimate(value, float(low[0]), float(high[0]), good.size)

@@ -3,20 +3,239 @@
 import hashlib
 import json
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import tensorflow as tf
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
-from loc_keras.data.image_format import ImageFormat
+from loc_keras.data.resize import ImageFormat, ResizeRule
 from loc_keras.errors import ModelError, TrustError
-from loc_keras.localizer.exported import exported_settings, signature_of, version_folder
-from loc_keras.localizer.opened import Answer, Opened
-from loc_keras.localizer.run_settings import Settings, run_settings
-from loc_keras.models.model_file import open_model
-from loc_keras.trust.statements import STATED
-from loc_keras.trust.trust_file import TRUST_FILE, Trust, model_digest, read_trust
-from loc_keras.trust.trusted_model import trusted_model
+from loc_keras.models.weights import open_model
+from loc_keras.serving.bundle import CARD_FILE
+from loc_keras.serving.saved_model import EXTRA_FOLDER
+from loc_keras.trust.statements import (
+    STATED,
+    TRUST_FILE,
+    Trust,
+    model_digest,
+    read_trust,
+    trusted_model,
+)
+
+CLASSES_FILE, CONFIG_FILE = "classes.txt", "config.yaml"
+RULES: tuple[ResizeRule, ...] = ("stretch", "letterbox")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is known of a model beside itself.
+
+    Attributes:
+        class_names: By index; None where they are unknown.
+        rule: How images are brought to its size.
+        background: Name of the class of images without an object; None without one.
+        named_by: File that names the classes.
+    """
+
+    class_names: tuple[str, ...] | None = None
+    rule: ResizeRule = "stretch"
+    background: str | None = None
+    named_by: Path | None = None
+
+    def named(self, names: Sequence[str]) -> "Settings":
+        """The same with names for the classes."""
+        return replace(self, class_names=tuple(names))
+
+
+def run_settings(folder: Path) -> tuple[Settings, tuple[str, ...]]:
+    """Reads `classes.txt` and `config.yaml`.
+
+    The config is looked at as a plain file: of hundreds of settings two are about use.
+
+    Args:
+        folder: The one that holds the model.
+
+    Returns:
+        The settings, and a sentence for each file that is not there.
+
+    Raises:
+        ModelError: If the config cannot be read.
+    """
+    notes = []
+    names = read_names(folder / CLASSES_FILE)
+    if names is None:
+        notes.append(f"there is no {CLASSES_FILE} beside the model, so classes are told by number.")
+    config = folder / CONFIG_FILE
+    if not config.is_file():
+        notes.append(f"there is no {CONFIG_FILE} beside the model, so images are stretched.")
+        return Settings(names, named_by=folder / CLASSES_FILE), tuple(notes)
+    data = _section(_read_yaml(config), "data")
+    background = _section(data, "source").get("background")
+    rule = rule_of(data.get("resize", "stretch"), config)
+    return Settings(names, rule, background, folder / CLASSES_FILE), tuple(notes)
+
+
+def read_names(path: Path) -> tuple[str, ...] | None:
+    """Class names, one a line; None where there is no such file."""
+    try:
+        return tuple(path.read_text(encoding="utf-8").removesuffix("\n").split("\n"))
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"{path} cannot be read ({error}).") from error
+
+
+def rule_of(value: object, file: Path) -> ResizeRule:
+    """A resize rule as a file names it.
+
+    Raises:
+        ModelError: If there is no such rule.
+    """
+    if value not in RULES:
+        raise ModelError(f"{file} names the resize rule {value!r}; there are {', '.join(RULES)}.")
+    return value
+
+
+def _read_yaml(path: Path) -> Mapping[str, Any]:
+    try:
+        found = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except (YAMLError, UnicodeDecodeError, OSError) as error:
+        first = (str(error).splitlines() or [""])[0]
+        raise ModelError(f"{path} cannot be read ({first}); it says how images are resized.") from (
+            error
+        )
+    return found if isinstance(found, Mapping) else {}
+
+
+def _section(tree: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = tree.get(name)
+    return found if isinstance(found, Mapping) else {}
+
+
+GRAPH_FILE = "saved_model.pb"
+ASSET_FOLDERS = (EXTRA_FOLDER, "assets")
+NAME_FILES = ("classes.txt", "labels.txt")
+SIGNATURES = ("images", "serving_default")
+"""Signatures that may take raw pixels, in the order of preference."""
+
+_IMAGE_RANK = 4
+
+
+class Argument(NamedTuple):
+    """The one input of a signature."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: tf.DType
+
+
+def version_folder(path: Path) -> Path | None:
+    """The folder itself where it is a version, else its newest version; None without one."""
+    if (path / GRAPH_FILE).is_file():
+        return path
+    numbers = [child for child in path.iterdir() if child.name.isdecimal()]
+    found = [child for child in numbers if (child / GRAPH_FILE).is_file()]
+    return max(found, key=lambda child: int(child.name), default=None)
+
+
+def signature_of(folder: Path) -> tuple[Any, Argument]:
+    """The signature of a version that takes pixels.
+
+    Raises:
+        ModelError: If it cannot be opened or has none.
+    """
+    try:
+        loaded = tf.saved_model.load(str(folder))
+    except (OSError, ValueError, tf.errors.OpError) as error:
+        raise ModelError(f"{folder} cannot be opened as a SavedModel ({_first(error)}).") from error
+    for name in SIGNATURES:
+        signature = loaded.signatures.get(name)
+        if signature is None:
+            continue
+        arguments = list(signature.structured_input_signature[1].values())
+        if len(arguments) == 1 and arguments[0].shape.rank == _IMAGE_RANK:
+            # The graph's variables live as long as the object that was loaded.
+            signature.loaded_from = loaded
+            spec = arguments[0]
+            return signature, Argument(spec.name, tuple(spec.shape), spec.dtype)
+    raise ModelError(
+        f"{folder} has no signature that takes pixels (number, height, width, channels) under the "
+        f"names {' or '.join(SIGNATURES)}; export the run anew."
+    )
+
+
+def exported_settings(folder: Path) -> tuple[Settings, tuple[str, ...]]:
+    """Reads class names and model card of a version.
+
+    Returns:
+        The settings, and a sentence for each file that is not there.
+
+    Raises:
+        ModelError: If the card cannot be read.
+    """
+    notes = []
+    files = [folder / place / name for place in ASSET_FOLDERS for name in NAME_FILES]
+    named_by = next((file for file in files if file.is_file()), None)
+    if named_by is None:
+        notes.append("the export names no classes, so they are told by number.")
+    cards = [folder / place / CARD_FILE for place in ASSET_FOLDERS]
+    card_file = next((file for file in cards if file.is_file()), None)
+    names = None if named_by is None else read_names(named_by)
+    if card_file is None:
+        notes.append(f"the export holds no {CARD_FILE}, so images are stretched.")
+        return Settings(names, named_by=named_by), tuple(notes)
+    card = _read_card(card_file)
+    preprocessing = card.get("preprocessing")
+    said = preprocessing.get("resize", "stretch") if isinstance(preprocessing, Mapping) else None
+    # Of drawn digits the card says that none is needed.
+    plain = "stretch" if said is None or str(said).startswith("none") else said
+    background = card.get("background")
+    return Settings(names, rule_of(plain, card_file), background, named_by), tuple(notes)
+
+
+def _read_card(path: Path) -> Mapping[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read ({_first(error)}).") from error
+    return found if isinstance(found, Mapping) else {}
+
+
+def _first(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+Answer = Callable[[tf.Tensor], Mapping[str, tf.Tensor]]
+"""Takes raw pixels float32 (N, H, W, C), inside a graph."""
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A trained model with all that is known of it.
+
+    Attributes:
+        path: File or folder of the model itself.
+        answer: What it answers: `softmax`, `bbox` and, where trust is fitted, what
+            `statements.STATED` names.
+        form: The images that it takes.
+        settings: Names of classes, resize rule, class of the background.
+        trusted: Whether trust is fitted.
+        notes: What was not known and how it was taken instead, as sentences.
+        digest: SHA-256, in hex, of the model and of what is said about its answers.
+    """
+
+    path: Path
+    answer: Answer
+    form: ImageFormat
+    settings: Settings
+    trusted: bool
+    notes: tuple[str, ...]
+    digest: str
+
 
 BEST_FILE = "best.keras"
 

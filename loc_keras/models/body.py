@@ -1,18 +1,378 @@
 """A body that is not one of our own ResNets: network, normalisation, origin of the weights."""
 
-from collections.abc import Sequence
+import math
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
+from keras import layers, ops
 
 from loc_keras.errors import ModelError
-from loc_keras.models.body_layers import BODY_NAME
-from loc_keras.models.feature_levels import feature_maps
-from loc_keras.models.origin import WeightsOrigin
-from loc_keras.models.preprocessing import Preprocessing
+
+
+@dataclass(frozen=True)
+class WeightsOrigin:
+    """Source and licence of weights that a body starts from.
+
+    Attributes:
+        body: name of the body, as `model.backbone.name` has it.
+        weights: what the user asked for: "none", "imagenet", a file or a run.
+        source: who made the weights and where they were taken from, in words.
+        licence: SPDX name of their licence, or "unknown" where nothing says it.
+        sha256: of the file they were read from, in hex; None where there is no one file.
+    """
+
+    body: str
+    weights: str
+    source: str
+    licence: str
+    sha256: str | None = None
+
+
+def random_weights(body: str) -> WeightsOrigin:
+    """The origin of a body that starts from random weights: nobody's."""
+    return WeightsOrigin(body, "none", "random weights of this training", "none needed")
+
 
 Tensor = Any  # A Keras tensor; Keras has no public static type for it.
+
+SAME_LEVEL = 0.7
+"""A map whose side is more than this share of the one before stands on the same level: halving
+gives at most 2/3 (3 cells become 2), an unpadded 3x3 convolution at least 5/7 (7 become 5)."""
+
+HALF = 3
+"""A first level is at half the image's side where the side shrinks less than this many times."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One operation of a network.
+
+    Attributes:
+        operation: The layer or operation.
+        size: Height and width of its feature map; None where it gives none of its own: no map, a
+            map that is only padded or cut, or one that is later spread over a larger map, as the
+            weights of "squeeze and excite" are.
+        level: How often maps have shrunk up to here; 0 at the size of the image.
+        depth: Length of the longest way from the image to here.
+        bottleneck: Whether all that comes later is computed from this one tensor.
+    """
+
+    operation: Any
+    size: tuple[int, int] | None
+    level: int
+    depth: int
+    bottleneck: bool
+
+
+def network_cells(network: keras.Model) -> list[Cell]:
+    """Reads the operations of a functional network in topological order.
+
+    Args:
+        network: Takes one batch of images of a fixed size, (N, H, W, C).
+    """
+    operations = list(network.operations)
+    sources = _sources(operations)
+    sizes = _own_sizes(operations, sources)
+    ranks = _ranks({size for size in sizes if size is not None})
+    levels: list[int] = []
+    depths: list[int] = []
+    for place, size in enumerate(sizes):
+        above = max((levels[source] for source in sources[place]), default=0)
+        levels.append(above if size is None else ranks[size])
+        depths.append(1 + max((depths[source] for source in sources[place]), default=-1))
+    necks = _bottlenecks(sources)
+    return [Cell(*parts) for parts in zip(operations, sizes, levels, depths, necks, strict=True)]
+
+
+def feature_maps(network: keras.Model) -> tuple[Tensor, list[Tensor]] | None:
+    """The map of the stem and the last map before each shrinking, from fine to coarse.
+
+    On each level it is the last tensor that all that follows is computed from; where branches run
+    past every tensor of a level, it is the deepest of those with the most channels.
+
+    Args:
+        network: Takes one batch of images of a fixed size, (N, H, W, C).
+
+    Returns:
+        The stem's map, at half the image's side where the network has such a level and else the
+        first one of its finest level, and the maps of the coarser levels. Maps at the size of the
+        image are left out. None where the network has no map at all.
+    """
+    on_level: dict[int, list[Cell]] = {}
+    for cell in network_cells(network):
+        if cell.size is not None and cell.level > 0:
+            on_level.setdefault(cell.level, []).append(cell)
+    if not on_level:
+        return None
+    cells = [on_level[level] for level in sorted(on_level)]
+    maps = [_last_map(level) for level in cells]
+    shrunk = network.input_shape[1] / cells[0][0].operation.output.shape[1]
+    if shrunk < HALF and len(maps) > 1:
+        return maps[0], maps[1:]
+    first = next((cell for cell in cells[0] if cell.bottleneck), cells[0][0])
+    return first.operation.output, maps
+
+
+def _last_map(cells: list[Cell]) -> Tensor:
+    necks = [cell for cell in cells if cell.bottleneck]
+    if necks:
+        return necks[-1].operation.output
+    # As in NASNet, whose cells also take what the cell before them took.
+    return max(
+        cells, key=lambda cell: (cell.operation.output.shape[-1], cell.depth)
+    ).operation.output
+
+
+def _sources(operations: list[Any]) -> list[list[int]]:
+    """For each operation the places of those whose tensors it takes."""
+    maker = {
+        id(tensor): place
+        for place, operation in enumerate(operations)
+        for tensor in keras.tree.flatten(operation.output)
+    }
+    return [
+        []
+        if isinstance(operation, layers.InputLayer)
+        else [maker[id(tensor)] for tensor in keras.tree.flatten(operation.input)]
+        for operation in operations
+    ]
+
+
+def _own_sizes(operations: list[Any], sources: list[list[int]]) -> list[tuple[int, int] | None]:
+    sizes = [_map_size(operation) for operation in operations]
+    # From the end: the largest map that is computed from each operation's.
+    reach = [0] * len(operations)
+    for place in reversed(range(len(operations))):
+        size = sizes[place]
+        reach[place] = max(reach[place], math.prod(size) if size else 0)
+        for source in sources[place]:
+            reach[source] = max(reach[source], reach[place])
+    return [
+        size if size is not None and math.prod(size) >= most else None
+        for size, most in zip(sizes, reach, strict=True)
+    ]
+
+
+def _map_size(operation: Any) -> tuple[int, int] | None:
+    shape: tuple[int, ...] = getattr(operation.output, "shape", ())
+    if len(shape) != 4 or isinstance(operation, (layers.ZeroPadding2D, layers.Cropping2D)):
+        return None
+    return shape[1], shape[2]
+
+
+def _ranks(sizes: set[tuple[int, int]]) -> dict[tuple[int, int], int]:
+    """The level of each size, with sizes that hardly differ on one level."""
+    ranks: dict[tuple[int, int], int] = {}
+    level, before = 0, None
+    for size in sorted(sizes, key=math.prod, reverse=True):
+        if before is not None:
+            share = math.sqrt(math.prod(size) / math.prod(before))
+            level += share <= SAME_LEVEL
+        ranks[size] = level
+        before = size
+    return ranks
+
+
+def _bottlenecks(sources: list[list[int]]) -> list[bool]:
+    """Whether no connection leads past an operation, from one before it to one after it."""
+    last_use = [0] * len(sources)
+    for place, before in enumerate(sources):
+        for source in before:
+            last_use[source] = place
+    necks, open_until = [], 0
+    for place, use in enumerate(last_use):
+        necks.append(open_until <= place)
+        open_until = max(open_until, use)
+    return necks
+
+
+BODY_NAME = "body"
+"""Name of the nested model that holds a body which is not one of our own ResNets."""
+
+_OWN = re.compile(r"(stem|stage(?P<stage>\d+))_")
+
+
+def body_groups(localizer: keras.Model) -> list[list[keras.layers.Layer]]:
+    """The body's layers in groups, from the pixels to the heads.
+
+    Groups are the stem and the stages of our ResNets. In another body a group ends where the
+    feature map shrinks, see `feature_levels`.
+
+    Args:
+        localizer: A model as `build_localizer` gives it.
+
+    Returns:
+        Groups of layers, of which none holds another layer; each layer once.
+    """
+    nested = [layer for layer in localizer.layers if layer.name == BODY_NAME]
+    if nested:
+        return _groups_by_level(nested[0])
+    groups: dict[int, list[keras.layers.Layer]] = {}
+    for layer in localizer.layers:
+        match = _OWN.match(layer.name)
+        if match:
+            groups.setdefault(int(match["stage"] or 0), []).append(layer)
+    return [groups[stage] for stage in sorted(groups)]
+
+
+def body_layers(localizer: keras.Model) -> list[keras.layers.Layer]:
+    """All layers of the body, from the pixels to the heads."""
+    return [layer for group in body_groups(localizer) for layer in group]
+
+
+def _groups_by_level(body: keras.Model) -> list[list[keras.layers.Layer]]:
+    groups: dict[int, list[keras.layers.Layer]] = {}
+    for cell in network_cells(body):
+        # What stands at the size of the image belongs to the first group, as our stem does.
+        groups.setdefault(max(cell.level, 1), []).extend(_leaves(cell.operation))
+    return [groups[level] for level in sorted(groups)]
+
+
+def _leaves(operation: Any) -> list[keras.layers.Layer]:
+    """The layers that a layer is made of; none for what is no layer."""
+    if not isinstance(operation, keras.layers.Layer):
+        return []
+    if isinstance(operation, keras.Model):
+        parts = operation.layers
+    else:
+        # Blocks of KerasHub are layers of layers, and Keras lists these nowhere in public.
+        parts = list(operation._flatten_layers(include_self=False, recursive=False))
+        held = {id(weight) for part in parts for weight in part.weights}
+        # One that has weights of its own beside those of its parts stays whole.
+        if any(id(weight) not in held for weight in operation.weights):
+            parts = []
+    return [leaf for part in parts for leaf in _leaves(part)] or [operation]
+
+
+NORMALIZATION = "normalization"
+"""Name of the layer that subtracts the mean and divides by the deviation."""
+
+COLOURS = 3
+"""Channels of the images that all trained bodies take."""
+
+BLACK_AND_WHITE = (0.0, 255.0)
+"""Between these an affine normalisation is measured."""
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Normalisation of raw pixels 0..255: (pixel - mean) / deviation, channel by channel.
+
+    Weights were trained with one of these, which must come with them: other pixels would be a
+    different picture to the same network.
+
+    Attributes:
+        mean: of each channel in the order that the body takes them, 0..255.
+        deviation: likewise, above 0.
+        reverse_channels: whether the body takes blue, green, red; means are in that order then.
+    """
+
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+    reverse_channels: bool = False
+
+    @property
+    def variance(self) -> tuple[float, ...]:
+        """Square of each deviation, in squared pixel values."""
+        return tuple(deviation**2 for deviation in self.deviation)
+
+
+IMAGENET = Preprocessing(
+    mean=(0.485 * 255, 0.456 * 255, 0.406 * 255),
+    deviation=(0.229 * 255, 0.224 * 255, 0.225 * 255),
+)
+"""Of the torchvision and timm weights: mean and deviation of ImageNet's RGB pixels, 0..255."""
+
+
+def raw_pixels(channels: int) -> Preprocessing:
+    """That of a body which normalises by itself: pixels 0..255 as they are."""
+    return Preprocessing((0.0,) * channels, (1.0,) * channels)
+
+
+def scaled_and_shifted(scale: Any, offset: Any) -> Preprocessing | None:
+    """That of pixel * scale + offset, as KerasHub's image converters write it.
+
+    Args:
+        scale: one number or one a channel; None: 1.
+        offset: likewise; None: 0.
+
+    Returns:
+        The normalisation, or None where a scale is not above 0.
+    """
+    scales = np.broadcast_to(1.0 if scale is None else scale, COLOURS)
+    offsets = np.broadcast_to(0.0 if offset is None else offset, COLOURS)
+    if not np.all(scales > 0):
+        return None
+    # From 0, so that no mean is a negative zero.
+    means, deviations = 0.0 - offsets / scales, 1.0 / scales
+    return Preprocessing(tuple(map(float, means)), tuple(map(float, deviations)))
+
+
+@keras.saving.register_keras_serializable(package="loc_keras")
+class ReverseChannels(layers.Layer):
+    """Turns red, green, blue into blue, green, red: (N, H, W, C) with the last axis reversed."""
+
+    def call(self, images: Tensor) -> Tensor:
+        """Reverses the last axis."""
+        return ops.flip(images, axis=-1)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Keeps the shape."""
+        return input_shape
+
+
+def normalised(images: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """Builds the layers that normalise raw pixels (N, H, W, C), in float32 under every policy."""
+    if preprocessing.reverse_channels:
+        images = ReverseChannels(name="reverse_channels", dtype="float32")(images)
+    return layers.Normalization(
+        mean=list(preprocessing.mean),
+        variance=[deviation**2 for deviation in preprocessing.deviation],
+        name=NORMALIZATION,
+        dtype="float32",
+    )(images)
+
+
+def preprocessing_of(localizer: keras.Model) -> Preprocessing:
+    """Reads back how a localizer normalises its pixels."""
+    config = localizer.get_layer(NORMALIZATION).get_config()
+    return Preprocessing(
+        mean=tuple(float(value) for value in np.ravel(config["mean"])),
+        deviation=tuple(float(value) ** 0.5 for value in np.ravel(config["variance"])),
+        reverse_channels=any(isinstance(layer, ReverseChannels) for layer in localizer.layers),
+    )
+
+
+def measured_preprocessing(function: Callable[[np.ndarray], np.ndarray]) -> Preprocessing | None:
+    """Finds the normalisation that a function applies to RGB pixels, by trying it.
+
+    Args:
+        function: From float64 (N, H, W, 3), 0..255, to the same shape.
+
+    Returns:
+        The normalisation, or None where the function is of another kind: it was compared on
+        colours of every mixture.
+    """
+    black, white = (
+        np.asarray(function(np.full((1, 1, 1, 3), value)), np.float64)[0, 0, 0]
+        for value in BLACK_AND_WHITE
+    )
+    if not np.all(white > black):
+        return None
+    deviation = (BLACK_AND_WHITE[1] - BLACK_AND_WHITE[0]) / (white - black)
+    mean = -black * deviation
+    colours = np.stack(np.meshgrid(*[np.linspace(0.0, 255.0, 6)] * 3), axis=-1).reshape(1, 6, 36, 3)
+    given = np.asarray(function(colours.copy()), np.float64)
+    for reverse in (False, True):
+        taken = colours[..., ::-1] if reverse else colours
+        if np.allclose(given, (taken - mean) / deviation, rtol=0, atol=1e-6 * np.ptp(given)):
+            # Adding 0 turns the minus of a mean that is 0 into a plain 0.
+            return Preprocessing(tuple((mean + 0.0).tolist()), tuple(deviation.tolist()), reverse)
+    return None
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,17 +1,198 @@
 """The weights of a PyTorch ResNet, from a `.safetensors` file into our body."""
 
+import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from loc_keras.errors import ModelError
-from loc_keras.models.backbone import STAGE_SIZES
-from loc_keras.models.fault_words import listed
-from loc_keras.models.preprocessing import IMAGENET, Preprocessing
-from loc_keras.models.safetensors_file import TensorFile, read_safetensors
-from loc_keras.models.torch_names import TorchTensor, torch_tensors
+from loc_keras.errors import ModelError, listed
+from loc_keras.models.backbone import BLOCK_KINDS, EXPANSION, STAGE_SIZES
+from loc_keras.models.body import IMAGENET, Preprocessing
+
+SHARED_WIDTH = 64
+"""Width of the networks whose weights are shared."""
+
+SHARED_STEM = "imagenet"
+"""Their stem."""
+
+SHARED_CHANNELS = 3
+"""Channels of the images they take: red, green, blue."""
+
+_NORM_SLOTS = ("weight", "bias", "running_mean", "running_var")
+
+
+@dataclass(frozen=True)
+class TorchTensor:
+    """One tensor of a state dict, and its place in our network.
+
+    Attributes:
+        layer: name of our layer.
+        slot: index among that layer's weights.
+        shape: shape in PyTorch; of a convolution (out, in, height, width), which is (height,
+            width, in, out) in Keras.
+    """
+
+    layer: str
+    slot: int
+    shape: tuple[int, ...]
+
+
+def torch_tensors(body: str) -> dict[str, TorchTensor]:
+    """All tensors of a body by their PyTorch name, without the classifier `fc`.
+
+    Args:
+        body: a key of `backbone.STAGE_SIZES`.
+    """
+    found = _conv("conv1", "stem_conv", (SHARED_WIDTH, SHARED_CHANNELS, 7, 7))
+    found |= _norm("bn1", "stem_bn", SHARED_WIDTH)
+    channels = SHARED_WIDTH
+    for stage, blocks in enumerate(STAGE_SIZES[body]):
+        filters = SHARED_WIDTH * 2**stage
+        for block in range(blocks):
+            theirs = f"layer{stage + 1}.{block}"
+            ours = f"stage{stage + 1}_block{block + 1}"
+            shapes = _block_shapes(BLOCK_KINDS[body], channels, filters)
+            for index, shape in enumerate(shapes, start=1):
+                found |= _conv(f"{theirs}.conv{index}", f"{ours}_conv{index}", shape)
+                found |= _norm(f"{theirs}.bn{index}", f"{ours}_bn{index}", shape[0])
+            out = shapes[-1][0]
+            if block == 0 and (stage > 0 or out != channels):
+                shortcut = (out, channels, 1, 1)
+                found |= _conv(f"{theirs}.downsample.0", f"{ours}_shortcut_conv", shortcut)
+                found |= _norm(f"{theirs}.downsample.1", f"{ours}_shortcut_bn", out)
+            channels = out
+    return found
+
+
+def _block_shapes(kind: str, channels: int, filters: int) -> list[tuple[int, ...]]:
+    """Shapes of a block's convolutions in PyTorch's order."""
+    if kind == "bottleneck":
+        return [
+            (filters, channels, 1, 1),
+            (filters, filters, 3, 3),
+            (EXPANSION * filters, filters, 1, 1),
+        ]
+    return [(filters, channels, 3, 3), (filters, filters, 3, 3)]
+
+
+def _conv(theirs: str, ours: str, shape: tuple[int, ...]) -> dict[str, TorchTensor]:
+    return {f"{theirs}.weight": TorchTensor(ours, 0, shape)}
+
+
+def _norm(theirs: str, ours: str, channels: int) -> dict[str, TorchTensor]:
+    return {
+        f"{theirs}.{name}": TorchTensor(ours, slot, (channels,))
+        for slot, name in enumerate(_NORM_SLOTS)
+    }
+
+
+PICKLE_SUFFIXES = (".pth", ".pt", ".bin", ".pkl", ".pickle", ".ckpt", ".tar")
+"""Ends of the names of files that PyTorch writes by pickling."""
+
+CONVERT = (
+    'python -c "import sys, torch; from safetensors.torch import save_file; save_file({name: '
+    "tensor.contiguous() for name, tensor in torch.load(sys.argv[1], weights_only=True).items()}, "
+    'sys.argv[2])" FILE.pth FILE.safetensors'
+)
+"""The command that turns a pickled state dict into safetensors; it needs PyTorch."""
+
+# Wrappers put these before every name: DataParallel, training frameworks, torch.compile.
+_PREFIXES = ("module.", "model.", "backbone.", "_orig_mod.")
+_FLOATS = frozenset({"F16", "BF16", "F32", "F64"})
+_PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+
+
+@dataclass(frozen=True, eq=False)
+class TensorFile:
+    """What a file holds.
+
+    Attributes:
+        tensors: float32 arrays by name, without the wrappers' prefixes.
+        metadata: what its writer noted.
+        sha256: of the file, in hex.
+    """
+
+    tensors: dict[str, np.ndarray]
+    metadata: dict[str, str]
+    sha256: str
+
+
+def read_safetensors(path: Path, *, ignored: Iterable[str] = ()) -> TensorFile:
+    """Reads the tensors of a file.
+
+    Args:
+        path: the file.
+        ignored: beginnings and ends of names (without prefixes) that are left out.
+
+    Raises:
+        ModelError: if it is a pickle, not whole, or holds something but finite floats.
+    """
+    refuse_pickle(path)
+    from safetensors import SafetensorError, safe_open
+
+    ignored = tuple(ignored)
+    tensors = {}
+    try:
+        with safe_open(path, framework="numpy") as opened:
+            metadata = opened.metadata() or {}
+            names = list(opened.keys())
+            prefix = _common_prefix(names)
+            for name in names:
+                short = name.removeprefix(prefix)
+                if short.startswith(ignored) or short.endswith(ignored):
+                    continue
+                kind = opened.get_slice(name).get_dtype()
+                if kind not in _FLOATS:
+                    raise ModelError(
+                        f"{path}: tensor {name} holds {kind} numbers, where weights must be "
+                        "floats of 16 to 64 bits; take a file that is not quantised."
+                    )
+                tensors[short] = opened.get_tensor(name).astype(np.float32)
+    except SafetensorError as error:
+        raise ModelError(
+            f"{path} is not a whole safetensors file ({error}); download or convert it again."
+        ) from error
+    broken = [name for name, tensor in tensors.items() if not np.isfinite(tensor).all()]
+    if broken:
+        raise ModelError(
+            f"{path}: {listed(broken, 'tensor')} with values that are not finite; download or "
+            "convert it again."
+        )
+    with path.open("rb") as file:
+        return TensorFile(tensors, metadata, hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def refuse_pickle(path: Path) -> None:
+    """Refuses a file that is a pickle by its name or its first bytes.
+
+    Raises:
+        ModelError: if it is one.
+    """
+    with path.open("rb") as file:
+        start = file.read(8)
+    if path.suffix.lower() in PICKLE_SUFFIXES or start.startswith(_PICKLE_STARTS):
+        raise ModelError(
+            f"{path} is a pickle, and reading a pickle can run any code that its author put "
+            "there, so only safetensors files are taken; convert it where you trust it, with "
+            f"PyTorch installed: {CONVERT}"
+        )
+
+
+def _common_prefix(names: list[str]) -> str:
+    """What wrappers put before every name, such as "module."; "" where there is nothing."""
+    prefix = ""
+    while names:
+        for one in _PREFIXES:
+            if all(name.startswith(prefix + one) for name in names):
+                prefix += one
+                break
+        else:
+            break
+    return prefix
+
 
 # The classifier, which is ours to learn, and a counter that PyTorch keeps for itself.
 IGNORED = ("fc.", "num_batches_tracked")

@@ -5,6 +5,24 @@ Design"). No picture leans on hue alone: truth is solid and prediction dashed, v
 solid and training dashed, so that a gray print can be read too.
 """
 
+import os
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
+
+from loc_keras.atomic_file import written_aside
+
 BLUE = "#0072B2"
 GREEN = "#009E73"
 VERMILLION = "#D55E00"
@@ -28,3 +46,233 @@ FONT = "DejaVu Sans"  # ships inside matplotlib, so text has the same width ever
 TITLE_SIZE = 12.0
 LABEL_SIZE = 9.5
 SMALL_SIZE = 8.5
+
+
+def new_figure(width: float, height: float, dpi: float) -> Figure:
+    """Make an empty figure that belongs to no window and no global registry.
+
+    Args:
+        width: Width in inches.
+        height: Height in inches.
+        dpi: Pixels per inch.
+
+    Returns:
+        A white figure with an Agg canvas.
+    """
+    figure = Figure(figsize=(width, height), dpi=dpi, facecolor=PAPER)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def figure_to_array(figure: Figure) -> npt.NDArray[np.uint8]:
+    """Render a figure.
+
+    Args:
+        figure: Any figure.
+
+    Returns:
+        uint8 (H, W, 3) in 0..255; H and W are the figure's size in inches times its dpi.
+    """
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba(), dtype=np.uint8)[..., :3].copy()
+
+
+def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
+    """Write a figure as PNG, whole or not at all; missing folders are made.
+
+    Args:
+        figure: Any figure.
+        path: The file to write; an existing one is replaced in one step.
+
+    Returns:
+        The path written.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A reader (TensorBoard, a browser, a copy job) must never meet half a picture.
+    with written_aside(path) as aside:
+        FigureCanvasAgg(figure).print_png(aside)
+    return path
+
+
+def keep_apart(
+    wanted: Sequence[float], gaps: Sequence[float], weights: Sequence[float] | None = None
+) -> list[float]:
+    """Move ordered positions so that neighbours keep their distance.
+
+    Of all allowed positions, the result has the least weighted sum of squared moves. With the gaps
+    taken off, "at least a gap apart" becomes "never falling", which is isotonic regression;
+    it is solved by pooling neighbours that break the rule at their weighted mean (Ayer et al. 1955,
+    "An empirical distribution function for sampling with incomplete information").
+
+    Args:
+        wanted: n wanted positions, in the order that is kept.
+        gaps: n - 1 smallest distances, from each position to the next.
+        weights: n weights > 0 of the moves; None weighs all alike.
+
+    Returns:
+        n positions.
+    """
+    offsets = [0.0]
+    for gap in gaps:
+        offsets.append(offsets[-1] + gap)
+    pools: list[tuple[float, float, int]] = []
+    for index, position in enumerate(wanted):
+        mean, mass, size = position - offsets[index], weights[index] if weights else 1.0, 1
+        while pools and pools[-1][0] > mean:
+            before, its_mass, members = pools.pop()
+            mean = (mean * mass + before * its_mass) / (mass + its_mass)
+            mass, size = mass + its_mass, size + members
+        pools.append((mean, mass, size))
+    levels = [mean for mean, _, size in pools for _ in range(size)]
+    return [level + offset for level, offset in zip(levels, offsets, strict=False)]
+
+
+def spread_apart(positions: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Move label positions as little as needed so that no two are closer than `gap`.
+
+    Args:
+        positions: Wanted positions in any order.
+        gap: Smallest distance between two labels.
+        low: Lowest position allowed.
+        high: Highest position allowed; where the labels cannot all fit, the gap shrinks.
+
+    Returns:
+        New positions for the input's order; the labels keep their order on the line.
+    """
+    steps = max(len(positions) - 1, 0)
+    if steps:
+        gap = min(gap, (high - low) / steps)
+    order = sorted(range(len(positions)), key=lambda index: positions[index])
+    apart = keep_apart([positions[index] for index in order], [gap] * steps)
+    moved = [0.0] * len(positions)
+    for rank, index in enumerate(order):
+        # The k-th label from below leaves room for k labels under it and the rest above.
+        moved[index] = min(max(apart[rank], low + rank * gap), high - (steps - rank) * gap)
+    return moved
+
+
+SEQUENCE = LinearSegmentedColormap.from_list("paper to blue", ["#FFFFFF", BLUE, "#00263D"])
+WORDS: dict[str, Any] = {"family": FONT, "color": INK}
+
+
+def dress(axes: Axes, grid: str | None) -> None:
+    """Takes off what tells nothing; lines of the grid run along `grid`, "x", "y" or neither."""
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(MUTED)
+    if grid:
+        axes.grid(axis=grid, color=FAINT, linewidth=0.7)  # type: ignore[arg-type]
+    axes.set_axisbelow(True)
+    axes.tick_params(
+        labelsize=SMALL_SIZE, labelfontfamily=FONT, colors=MUTED, labelcolor=INK, length=3
+    )
+
+
+ELLIPSIS = "…"
+
+
+def clean(text: str, longest: int = 200) -> str:
+    """One line of printable text: other characters are written as Python escapes them."""
+    shown = "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text
+    )
+    return shown if len(shown) <= longest else shown[: longest - 1] + "…"
+
+
+@lru_cache(maxsize=4096)
+def text_width(text: str, size: float, weight: str = "normal") -> float:
+    """Measure one line of text.
+
+    Args:
+        text: The line.
+        size: Font size in points.
+        weight: Font weight, for example `"bold"`.
+
+    Returns:
+        The advance width in points (1/72 inch).
+    """
+    if not text.strip():
+        return 0.0
+    font = FontProperties(family=FONT, weight=weight)
+    path = TextPath((0, 0), text.replace("$", r"\$"), size=size, prop=font)
+    return float(path.get_extents().x1)
+
+
+def shorten(text: str, width: float, size: float, weight: str = "normal") -> str:
+    """Cut a text so that it fits, and say with an ellipsis that it was cut.
+
+    Args:
+        text: One line.
+        width: The room in points.
+        size: Font size in points.
+        weight: Font weight.
+
+    Returns:
+        The text itself where it fits, else its longest beginning that does, with an ellipsis.
+    """
+    if text_width(text, size, weight) <= width:
+        return text
+    beginnings = [text[:end].rstrip(" ·,") + ELLIPSIS for end in range(len(text))]
+    fitting = bisect_right(beginnings, width, key=lambda cut: text_width(cut, size, weight))
+    return beginnings[max(fitting - 1, 0)]
+
+
+def shorten_middle(text: str, width: float, size: float) -> str:
+    """Cut a text in its middle so that it fits; of paths, both ends tell something.
+
+    Args:
+        text: One line.
+        width: The room in points.
+        size: Font size in points.
+
+    Returns:
+        The text itself where it fits, else its beginning, an ellipsis and its end.
+    """
+    if text_width(text, size) <= width:
+        return text
+    beginning = shorten(text, width / 2, size)
+    end = shorten(text[::-1], width - text_width(beginning, size), size)[::-1]
+    return beginning + end.removeprefix(ELLIPSIS)
+
+
+def fill_lines(
+    parts: Iterable[str], width: float, size: float, weight: str = "normal", joint: str = " · "
+) -> list[str]:
+    """Lay parts on as few lines as they need; a part is never split, only shortened.
+
+    Args:
+        parts: Texts in reading order.
+        width: Room of a line in points.
+        size: Font size in points.
+        weight: Font weight.
+        joint: What stands between two parts on one line.
+
+    Returns:
+        The lines.
+    """
+    lines: list[str] = []
+    for part in parts:
+        longer = lines[-1] + joint + part if lines else part
+        if lines and text_width(longer, size, weight) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(shorten(part, width, size, weight))
+    return lines
+
+
+def wrap_words(text: str, width: float, size: float, weight: str = "normal") -> list[str]:
+    """Wrap a sentence at its spaces.
+
+    Args:
+        text: The sentence.
+        width: Room of a line in points.
+        size: Font size in points.
+        weight: Font weight.
+
+    Returns:
+        The lines; a single word wider than a line is shortened.
+    """
+    return fill_lines(text.split(), width, size, weight, joint=" ")

@@ -1,12 +1,204 @@
 """What an export is made of."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import keras
 
-from loc_keras.data.image_format import ImageFormat
+from loc_keras.data.resize import ImageFormat
+from loc_keras.errors import ExportError
+from loc_keras.models.body import Preprocessing, WeightsOrigin
+
+CARD_FILE = "model_card.json"
+"""Name of the card in a run folder, and below `assets.extra` in an exported version."""
+
+OUTPUTS = {
+    "softmax": "float32 (N, classes): probability of each class, in the order of `classes`",
+    "bbox": "float32 (N, 4): box (x1, y1, x2, y2), x to the right, y down, in fractions of the "
+    "image side, 0..1, with x1 <= x2 and y1 <= y2",
+}
+"""What the outputs of every localizer mean."""
+
+TRUST_OUTPUTS = {
+    "softmax_calibrated": "float32 (N, classes): `softmax` at the fitted temperature",
+    "p_iou50": "float32 (N,): probability that the box has an IoU of at least .5 with the true one",
+    "box_outer": "float32 (N, 4): box that holds the true one with the promised probability",
+    "box_inner": "float32 (N, 4): box that lies in the true one with the promised probability; all "
+    "zero where it is empty",
+    "label_set": "bool (N, classes): classes of which the true one is one with that probability",
+}
+"""What the further outputs of a localizer with trust mean."""
+
+
+def model_card(
+    *,
+    name: str,
+    class_names: Sequence[str],
+    image_shape: tuple[int, int, int],
+    resize: str,
+    preprocessing: Preprocessing,
+    origin: WeightsOrigin,
+    images: Mapping[str, int],
+    fingerprint: str,
+    figures: Mapping[str, Mapping[str, float | int]],
+    packages: Mapping[str, str | None],
+    date: datetime,
+    background: int | None = None,
+    trust: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Puts together the card of a trained localizer.
+
+    Args:
+        name: Name of the run's config.
+        class_names: Names of the classes by index.
+        image_shape: (height, width, channels) that the model takes.
+        resize: Rule by which pictures were brought to that size, in words.
+        preprocessing: How the model normalises raw pixels inside itself.
+        origin: Body, and where its first weights came from.
+        images: Number of images in each split.
+        fingerprint: SHA-256 of the labelled data and its splits, in hex.
+        figures: What was measured, by split.
+        packages: Versions of packages.
+        date: When the card was written, with its time zone.
+        background: Index of the class of images without an object; None where all show one.
+        trust: What is promised of single answers, and how it was kept; None without trust.
+
+    Returns:
+        Nested dicts, lists, texts and numbers, ready for JSON.
+    """
+    height, width, channels = image_shape
+    return {
+        "name": name,
+        "date": date.isoformat(timespec="seconds"),
+        "classes": list(class_names),
+        **({} if background is None else {"background": class_names[background]}),
+        "input": {
+            "images": "raw pixels 0..255, any numeric type, (N, height, width, channels), RGB "
+            "where there are three channels",
+            "height": height,
+            "width": width,
+            "channels": channels,
+        },
+        "outputs": {**OUTPUTS, **(TRUST_OUTPUTS if trust else {})},
+        "preprocessing": {
+            "resize": resize,
+            "normalisation": "inside the model: (pixel - mean) / deviation",
+            "mean": list(preprocessing.mean),
+            "deviation": list(preprocessing.deviation),
+            "reverse_channels": preprocessing.reverse_channels,
+        },
+        "body": origin.body,
+        "weights": {key: value for key, value in asdict(origin).items() if key != "body"},
+        "training_data": {"images": dict(images), "fingerprint": fingerprint},
+        "figures": {split: dict(found) for split, found in figures.items()},
+        "packages": dict(packages),
+        **({"trust": dict(trust)} if trust else {}),
+    }
+
+
+MAX_VERSION = 2**63 - 1
+"""TF Serving holds a version as an int64."""
+
+_NUMBER = re.compile(r"[1-9][0-9]*", re.ASCII)
+
+
+def parse_version(text: str) -> int:
+    """A version number that somebody wrote.
+
+    Raises:
+        ExportError: If TF Serving would ignore a folder of that name, or read it as another number.
+    """
+    if not _NUMBER.fullmatch(text) or int(text) > MAX_VERSION:
+        raise ExportError(
+            f"{text!r} is no version that TF Serving loads; give a whole number from 1 to "
+            f"{MAX_VERSION}, without leading zeros."
+        )
+    return int(text)
+
+
+def next_version(base: Path) -> int:
+    """One more than the highest version in the folder; 1 where there is none."""
+    if not base.is_dir():
+        return 1
+    # A name with leading zeros is a number to TF Serving, too.
+    names = [child.name for child in base.iterdir()]
+    numbers = [int(name) for name in names if name.isascii() and name.isdecimal()]
+    highest = max((number for number in numbers if number <= MAX_VERSION), default=0)
+    if highest == MAX_VERSION:
+        raise ExportError(f"{base} holds the highest version that there can be; give --version.")
+    return highest + 1
+
+
+def refuse_version(base: Path, version: int) -> None:
+    """Refuses a version that is there already.
+
+    Raises:
+        ExportError: Naming its folder.
+    """
+    if (base / str(version)).exists():
+        raise ExportError(
+            f"{base / str(version)} exists and is never overwritten; give another --version, or "
+            "none for the next one."
+        )
+
+
+def prove_writable(base: Path) -> None:
+    """Makes the folder of the served model and tries to write to it.
+
+    Raises:
+        ExportError: If that cannot be done.
+    """
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryDirectory(dir=base, prefix=".writing-").cleanup()
+    except OSError as error:
+        raise ExportError(
+            f"the SavedModel cannot be written to {base} ({error.strerror or error}); "
+            "set export.dir to a folder that can be written, or export.enabled to false."
+        ) from error
+
+
+@contextmanager
+def folder_aside(base: Path) -> Iterator[Path]:
+    """An empty folder beside the versions, removed at the end if it was not renamed into place.
+
+    Two exports at once have two of them, so they do not touch each other's files.
+    """
+    base.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(dir=base, prefix=".writing-"))
+    try:
+        yield aside
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def put_in_place(written: Path, base: Path, version: int | None) -> Path:
+    """Renames a finished version to its number.
+
+    Args:
+        written: The finished folder.
+        base: Folder of the served model, on the same disk.
+        version: Its number; None for the next one.
+
+    Raises:
+        ExportError: If the version is there already.
+    """
+    while True:
+        number = next_version(base) if version is None else version
+        refuse_version(base, number)
+        try:
+            return written.rename(base / str(number))
+        except OSError:
+            # Another export may have taken the number since it was looked for.
+            if not (base / str(number)).exists():
+                raise
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,16 +4,219 @@ REST needs nothing but the standard library; gRPC needs `requirements-serving.tx
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol, Self, overload
+from pathlib import Path
+from typing import Any, Protocol, Self, TypeVar, overload
 
-from loc_keras.errors import ServingError
-from loc_keras.serving.client_answers import ServedAnswer, answer_of
-from loc_keras.serving.client_grpc import GrpcInterface
-from loc_keras.serving.client_images import EncodedImage, batches
-from loc_keras.serving.client_rest import RestInterface
-from loc_keras.serving.client_retry import Backoff, asked_again
+from loc_keras.errors import DataError, ServerUnavailableError, ServingError
+from loc_keras.serving.client_transport import GrpcInterface, RestInterface
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class Backoff:
+    """How often a server is asked, and how long is waited between.
+
+    Attributes:
+        tries: Number of times that it is asked, 1 or more.
+        first_s: Longest wait after the first try, in seconds; it doubles with every try.
+        longest_s: Longest wait after any, in seconds.
+    """
+
+    tries: int = 4
+    first_s: float = 0.2
+    longest_s: float = 5.0
+
+
+def asked_again(
+    ask: Callable[[], Answer],
+    backoff: Backoff,
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+    uniform: Callable[[float, float], float] = random.uniform,
+) -> Answer:
+    """Calls `ask` until it answers.
+
+    Waits are drawn evenly between nothing and `longest_wait` ("full jitter", Brooker 2015, AWS
+    Architecture Blog), so that clients that were refused together do not come back together.
+
+    Raises:
+        ServerUnavailableError: If it raised that on every try. Any other error passes at once.
+    """
+    for done in range(1, backoff.tries):
+        try:
+            return ask()
+        except ServerUnavailableError:
+            sleep(uniform(0.0, longest_wait(backoff, done)))
+    try:
+        return ask()
+    except ServerUnavailableError as error:
+        if backoff.tries == 1:
+            raise
+        raise ServerUnavailableError(f"{error} It was asked {backoff.tries} times.") from error
+
+
+def longest_wait(backoff: Backoff, done: int) -> float:
+    """Upper end of the wait after `done` tries (1, 2, ...), in seconds."""
+    # As a float: 2.0 ** 1100 would overflow.
+    return (
+        backoff.longest_s
+        if done > 64
+        else min(backoff.longest_s, backoff.first_s * 2 ** (done - 1))
+    )
+
+
+Box = tuple[float, float, float, float]
+"""(x1, y1, x2, y2), x to the right and y down."""
+
+
+@dataclass(frozen=True)
+class ServedAnswer:
+    """The answer for one image. Where it could not be read, only `ok` and `reason` say something.
+
+    Attributes:
+        ok: Whether the image was read.
+        reason: Why not; empty where it was.
+        label: Name of the most probable class.
+        class_id: Its index.
+        score: Its probability.
+        probabilities: Probability of each class.
+        box_px: Box in pixels of the image as it was sent, upright.
+        box_fraction: The same in fractions of its sides.
+        p_iou50: Probability that the box has an IoU of at least .5 with the true one; None, like
+            the following, where no trust was fitted to the model.
+        box_outer_px: Box that holds the true one with the promised probability.
+        box_inner_px: Box that lies in the true one with it; all zero where it is empty.
+        label_set: For each class, whether it is one of those of which the true one is one with it.
+        outputs: All outputs of the server for this image, by name.
+    """
+
+    ok: bool
+    reason: str = ""
+    label: str | None = None
+    class_id: int | None = None
+    score: float | None = None
+    probabilities: tuple[float, ...] = ()
+    box_px: Box | None = None
+    box_fraction: Box | None = None
+    p_iou50: float | None = None
+    box_outer_px: Box | None = None
+    box_inner_px: Box | None = None
+    label_set: tuple[bool, ...] | None = None
+    outputs: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+def answer_of(row: Mapping[str, Any]) -> ServedAnswer:
+    """Types the outputs for one image.
+
+    Args:
+        row: Outputs of `serving_default`, `image_bytes` or `tf_example` for one image, by name.
+
+    Raises:
+        ServingError: If one is missing or of another type.
+    """
+    if not _taken(row, "ok", bool):
+        return ServedAnswer(ok=False, reason=_taken(row, "reason", str), outputs=row)
+    return ServedAnswer(
+        ok=True,
+        label=_taken(row, "label", str),
+        class_id=_taken(row, "class_id", int),
+        score=_taken(row, "score", float),
+        probabilities=_taken(row, "probabilities", _floats),
+        box_px=_taken(row, "box", _box),
+        box_fraction=_taken(row, "box_fraction", _box),
+        p_iou50=_taken(row, "p_iou50", float) if "p_iou50" in row else None,
+        box_outer_px=_taken(row, "box_outer", _box) if "box_outer" in row else None,
+        box_inner_px=_taken(row, "box_inner", _box) if "box_inner" in row else None,
+        label_set=_taken(row, "label_set", _bools) if "label_set" in row else None,
+        outputs=row,
+    )
+
+
+def _taken(row: Mapping[str, Any], name: str, make: Any) -> Any:
+    """The output `name` as `make` gives it."""
+    if name not in row:
+        raise ServingError(
+            f"the served model has no output {name!r} but {', '.join(sorted(row)) or 'none'}; "
+            "choose a signature that takes encoded images, such as serving_default."
+        )
+    try:
+        return make(row[name])
+    except (TypeError, ValueError) as error:
+        raise ServingError(
+            f"the served model gave output {name!r} as {row[name]!r:.80}."
+        ) from error
+
+
+def _floats(values: Any) -> tuple[float, ...]:
+    return tuple(float(value) for value in values)
+
+
+def _bools(values: Any) -> tuple[bool, ...]:
+    return tuple(bool(value) for value in values)
+
+
+def _box(values: Any) -> Box:
+    x1, y1, x2, y2 = _floats(values)
+    return x1, y1, x2, y2
+
+
+EncodedImage = bytes | bytearray | str | os.PathLike[str]
+"""One image: the bytes of an encoded file, or the path of such a file."""
+
+
+def image_bytes(image: EncodedImage) -> bytes:
+    """The encoded file of one image.
+
+    Raises:
+        DataError: If it is a path that cannot be read, or nothing of `EncodedImage`.
+    """
+    if isinstance(image, bytes | bytearray):
+        return bytes(image)
+    if not isinstance(image, str | os.PathLike):
+        raise DataError(
+            f"an image of type {type(image).__name__} was given; "
+            "a client sends encoded files, as bytes or by their path."
+        )
+    try:
+        return Path(image).read_bytes()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"image {os.fspath(image)} cannot be read ({reason}).") from error
+
+
+def batches(
+    images: Iterable[EncodedImage], max_images: int, max_bytes: int
+) -> Iterator[list[bytes]]:
+    """Groups images in order, each as large as both limits allow.
+
+    Files are read as their group is made, so that no more than one group is held in memory.
+
+    Args:
+        images: Encoded images or their paths.
+        max_images: Most images of a group, 1 or more.
+        max_bytes: Most bytes of a group; an image above that makes a group of its own.
+
+    Yields:
+        Groups of one image or more.
+    """
+    group: list[bytes] = []
+    size = 0
+    for image in images:
+        data = image_bytes(image)
+        if group and (len(group) >= max_images or size + len(data) > max_bytes):
+            yield group
+            group, size = [], 0
+        group.append(data)
+        size += len(data)
+    if group:
+        yield group
+
 
 MAX_IMAGES = 32
 """Images of one request; the batching parameters in docs/serving.md allow as many."""

@@ -8,12 +8,13 @@ would have to be unpickled.
 
 import sys
 
+import numpy as np
+import tensorflow as tf
+
 if __name__ == "__main__":  # Before TensorFlow could look for them.
     sys.modules["keras"] = None  # type: ignore[assignment]
     sys.modules["loc_keras"] = None  # type: ignore[assignment]
 
-import numpy as np
-import tensorflow as tf
 
 LENGTHS = ":lengths"
 

@@ -12,12 +12,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from loc_keras.data.decode import decode_bytes
-from loc_keras.data.image_format import ImageFormat
+from loc_keras.data.decode import decode_bytes, is_transposed, turn_image
 from loc_keras.data.image_header import read_orientation
-from loc_keras.data.image_ratio import jpeg_ratio
-from loc_keras.data.orientation import is_transposed, turn_image
-from loc_keras.data.resize import resize_images, restore_boxes
+from loc_keras.data.record_images import jpeg_ratio
+from loc_keras.data.resize import ImageFormat, resize_images, restore_boxes
 from loc_keras.errors import ExportError
 from loc_keras.serving import fresh_answers
 from loc_keras.serving.bundle import Bundle

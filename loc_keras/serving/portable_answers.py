@@ -8,11 +8,12 @@ write.
 import sys
 from collections.abc import Callable
 
+import numpy as np
+
 if __name__ == "__main__":  # Before a runtime could look for them.
     for package in ("keras", "loc_keras", "tensorflow"):
         sys.modules[package] = None  # type: ignore[assignment]
 
-import numpy as np
 
 Run = Callable[[np.ndarray], dict[str, np.ndarray]]
 """From images float32 (N, H, W, C), raw pixels, to the outputs by name."""

@@ -3,9 +3,11 @@
 Their order in the list matters: `EpochFigures` adds figures to the logs that later ones use.
 """
 
+import csv
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,128 @@ import numpy as np
 
 from loc_keras.atomic_file import written_aside
 from loc_keras.errors import TrainingError
-from loc_keras.training.batch_statistics import unsynchronized
-from loc_keras.training.phases import all_trainable
-from loc_keras.training.position import Position
+from loc_keras.training.batch_norm import unsynchronized
+from loc_keras.training.model import TrainingModel
+from loc_keras.training.plan import SizeStage, all_trainable, size_at
+from loc_keras.training.run_folder import write_json
 
 Logs = dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place between two steps.
+
+    Attributes:
+        epoch: Epochs that are finished, with their validation and all callbacks.
+        step: Steps taken in the epoch after them, 0..steps_per_epoch.
+    """
+
+    epoch: int = 0
+    step: int = 0
+
+
+class Position(keras.callbacks.Callback):
+    """Knows the place of the run; other callbacks ask it, so it comes first in their list.
+
+    Keras's `fit` begins every epoch at its first batch. To go on in the middle of an epoch, its
+    first batches are passed over: their step is replaced by one that computes nothing and takes
+    nothing from the data, whose stream begins behind them. So batch numbers, the progress bar and
+    the counters of other callbacks go on by themselves.
+
+    Args:
+        steps_per_epoch: Steps of every epoch.
+        start: Where the run goes on.
+        restore_metrics: Puts the running measures of a half-done epoch back, after Keras has reset
+            them at its beginning.
+    """
+
+    def __init__(
+        self,
+        steps_per_epoch: int,
+        start: Place | None = None,
+        restore_metrics: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Stores the start; see the class."""
+        super().__init__()
+        self.steps_per_epoch = steps_per_epoch
+        self.start = start or Place()
+        self.restore_metrics = restore_metrics
+        self.place = self.start
+        self.passing_over = False
+        self._step_function: Callable[[Any], Mapping[str, Any]] | None = None
+
+    @property
+    def global_step(self) -> int:
+        """Steps taken since the training began, over all epochs and phases."""
+        return self.place.epoch * self.steps_per_epoch + self.place.step
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        """Keeps the real step."""
+        self._step_function = self.model.train_function
+
+    def replace_step(self, step_function: Callable[[Any], Mapping[str, Any]]) -> None:
+        """Takes another step from here on; not while batches are passed over."""
+        self._step_function = step_function
+        self.model.train_function = step_function
+
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        """Notes the epoch, and prepares to pass over what is done of it."""
+        done = self.start.step if epoch == self.start.epoch else 0
+        self.place = Place(epoch, done)
+        self.passing_over = done > 0
+        if self.passing_over:
+            self.restore_metrics()
+            measured = self.model.get_metrics_result()
+            self.model.train_function = lambda iterator: measured
+
+    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
+        """Puts the real step back at the first batch that is not done."""
+        if self.passing_over and batch >= self.place.step:
+            self.passing_over = False
+            self.model.train_function = self._step_function
+
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
+        """Counts a step that was taken."""
+        if not self.passing_over:
+            self.place = Place(self.place.epoch, batch + 1)
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        """Puts the real step back where the whole epoch was passed over."""
+        self.passing_over = False
+        self.model.train_function = self._step_function
+
+
+class ProgressiveSize(keras.callbacks.Callback):
+    """Changes the size of the training images where a stage ends; comes after the position.
+
+    Args:
+        stages: See `size_at`.
+        total_steps: Steps of the whole training.
+        position: Knows the step.
+    """
+
+    model: TrainingModel
+
+    def __init__(self, stages: Sequence[SizeStage], total_steps: int, position: Position) -> None:
+        """Stores the stages; see the class."""
+        super().__init__()
+        self.stages = tuple(stages)
+        self.total_steps = total_steps
+        self.position = position
+
+    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
+        """Makes the step anew where the next batch is to have another size."""
+        if self.position.passing_over:
+            return
+        height, width = self.model.input.shape[1:3]
+        step = self.position.global_step
+        size = size_at(step, self.stages, self.total_steps, (height, width))
+        if size != self.model.train_size:
+            self.model.train_size = size
+            # The optimizer, the metrics and all variables stay; only the graph is another.
+            self.model.make_train_function(force=True)
+            self.position.replace_step(self.model.train_function)
 
 
 class EpochFigures(keras.callbacks.Callback):
@@ -213,3 +332,203 @@ class AveragedWeights(keras.callbacks.SwapEMAWeights):
     def restore(self, state: Mapping[str, Any]) -> None:
         """Takes that back."""
         self._ema_weights_in_model = state["swapped"]
+
+
+class HistoryFile(keras.callbacks.Callback):
+    """Writes `history.csv`: one row an epoch, complete at each epoch's end.
+
+    The file is written anew and renamed each time, since columns may appear later (a validation
+    figure is absent from an epoch without validation).
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Takes the path of the file."""
+        super().__init__()
+        self.path = path
+        self.rows: list[dict[str, Any]] = []
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        """Adds a row."""
+        row: dict[str, Any] = {"epoch": epoch + 1}
+        self.rows.append(row | {name: float(value) for name, value in (logs or {}).items()})
+        write_rows(self.path, self.rows)
+
+    def state(self) -> dict[str, Any]:
+        """The rows."""
+        return {"rows": list(self.rows)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Takes rows back; the file follows at the next epoch's end."""
+        self.rows = list(state["rows"])
+
+
+class WithinEpochValidation(keras.callbacks.Callback):
+    """Measures every `every` steps within an epoch and writes `history_steps.csv`.
+
+    Args:
+        every: Steps between two measurements.
+        position: Knows the step.
+        measure: Gives the validation figures of the model as it stands.
+        report: Takes the global step, the epoch and the figures with the prefix `val_`.
+        path: The file.
+    """
+
+    def __init__(
+        self,
+        every: int,
+        position: Position,
+        measure: Callable[[], Mapping[str, float]],
+        report: Callable[[int, int, dict[str, float]], None],
+        path: Path,
+    ) -> None:
+        """Stores what to call; see the class."""
+        super().__init__()
+        self.every = every
+        self.position = position
+        self.measure = measure
+        self.report = report
+        self.path = path
+        self.rows: list[dict[str, Any]] = []
+
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
+        """Measures when it is time."""
+        step, epoch = self.position.global_step, self.position.place.epoch
+        if self.position.passing_over or step % self.every:
+            return
+        found = {f"val_{name}": float(value) for name, value in self.measure().items()}
+        score = joint_score(found)
+        if score is not None:
+            found["val_score"] = score
+        self.rows.append({"step": step, "epoch": epoch + 1, **found})
+        write_rows(self.path, self.rows)
+        self.report(step, epoch, found)
+
+    def state(self) -> dict[str, Any]:
+        """The rows."""
+        return {"rows": list(self.rows)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Takes rows back."""
+        self.rows = list(state["rows"])
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Writes rows as CSV with the union of their columns in order of appearance, atomically."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    with written_aside(path) as aside, aside.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+Sources = Callable[[int], Sequence[str]]
+"""Names of the images in the batch of a global step, counted from 0."""
+
+NOT_FINITE_FILE = "not_finite.json"
+SLOWER = 0.5
+"""Factor on the learning rate after going back."""
+
+_SHOWN = 5
+
+
+class NotFiniteError(TrainingError):
+    """The loss, or the weights, stopped being numbers.
+
+    Args:
+        where: Step and epoch, in words.
+        what: Outputs concerned, in words.
+        batch: Global step, from 0, whose batch was the last one learned from.
+    """
+
+    def __init__(self, where: str, what: str, batch: int) -> None:
+        """Puts the sentence together."""
+        super().__init__(
+            f"the loss is not finite at {where[:-1]}; {what}); lower train.learning_rate or set "
+            "train.gradient_clip_norm, and check the data."
+        )
+        self.where = where
+        self.what = what
+        self.batch = batch
+
+
+class FiniteLossGuard(keras.callbacks.Callback):
+    """Raises at the first step whose loss is not finite, or where the weights are not at an end.
+
+    Args:
+        position: Knows the step.
+    """
+
+    def __init__(self, position: Position) -> None:
+        """Stores the position."""
+        super().__init__()
+        self.position = position
+
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
+        """Looks at the running loss, which stays not finite once a step's loss was.
+
+        Raises:
+            NotFiniteError: naming the step and the outputs concerned.
+        """
+        if logs is None or math.isfinite(float(logs.get("loss", 0.0))):
+            return
+        bad = [
+            name
+            for name, value in logs.items()
+            if name.endswith("_loss") and not math.isfinite(float(value))
+        ]
+        raise self._error(", ".join(bad) or "sum of the losses")
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        """Looks at the weights where validation gave no number: the last step may be at fault.
+
+        Raises:
+            NotFiniteError: if some weight is not finite.
+        """
+        if math.isfinite(float((logs or {}).get("val_loss", 0.0))):
+            return
+        bad = [
+            variable.path
+            for variable in self.model.weights
+            if not np.isfinite(keras.ops.convert_to_numpy(variable)).all()
+        ]
+        if bad:
+            raise self._error(f"weights {', '.join(bad[:_SHOWN])}")
+
+    def _error(self, what: str) -> NotFiniteError:
+        place, step = self.position.place, self.position.global_step
+        where = f"step {step} (epoch {place.epoch + 1}, step {place.step} of the epoch)"
+        return NotFiniteError(where, what, step - 1)
+
+
+def diagnosis(
+    fault: NotFiniteError, last_good: Path | None, folder: Path, sources: Sources | None
+) -> TrainingError:
+    """The sentence with which a run stops, with the files of the batch in the run folder.
+
+    Args:
+        fault: What was seen.
+        last_good: The newest checkpoint.
+        folder: The run folder; gets `not_finite.json`.
+        sources: Tells what was in a batch; None where that is not known.
+    """
+    files = list(sources(fault.batch)) if sources else []
+    write_json(
+        folder / NOT_FINITE_FILE,
+        {"step": fault.batch + 1, "where": fault.where, "what": fault.what, "files": files},
+    )
+    shown = ", ".join(files[:_SHOWN]) + (", ..." if len(files) > _SHOWN else "")
+    return TrainingError(
+        f"the loss is again not finite at {fault.where[:-1]}; {fault.what}), with the learning "
+        "rate halved after the first time; "
+        + (f"the batch has {shown} ({NOT_FINITE_FILE} lists all); " if files else "")
+        + f"the last good checkpoint is {last_good}; lower train.learning_rate or set "
+        "train.gradient_clip_norm, and check these images and their boxes."
+    )
+
+
+def going_back(fault: NotFiniteError, last_good: Path) -> str:
+    """The sentence that tells of the one time that a run goes back."""
+    return (
+        f"the loss is not finite at {fault.where[:-1]}; {fault.what}): going back to "
+        f"{last_good}, with the learning rate times {SLOWER:g} from there on. This is done once."
+    )

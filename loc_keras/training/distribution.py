@@ -4,20 +4,186 @@ The batch of the config is the global one, whatever trains on it: each device ta
 and the gradients of all are added. So the number of devices changes no setting of the training.
 """
 
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+import keras
 import tensorflow as tf
+from packaging.version import Version
+from tensorflow.core.protobuf import config_pb2
+from tensorflow.python.eager import context  # TensorFlow offers these settings nowhere else.
 
-from loc_keras.data.localization_data import HeldOutShare, TrainStream
-from loc_keras.data.share import Share, in_pieces
+from loc_keras.data.dataset import HeldOutShare, TrainStream
+from loc_keras.data.pipeline import Share, in_pieces
 from loc_keras.errors import TrainingError, WorkerLostError
-from loc_keras.training.cluster import VARIABLE, Cluster, cluster_from_environment
-from loc_keras.training.keras_multi_worker import strategy_for_keras
-from loc_keras.training.worker_heartbeat import be_patient
+
+SEEN_WITH = "3.15"
+"""The newest minor version of Keras in which the fault was seen."""
+
+
+class MendedMultiWorkerStrategy(tf.distribute.MultiWorkerMirroredStrategy):
+    """TensorFlow's strategy for several workers, with `reduce` as Keras 3 calls it."""
+
+    def reduce(self, reduce_op: Any, value: Any, axis: int | None = None) -> Any:
+        """Reduces over all replicas, as the method of TensorFlow does.
+
+        Args:
+            reduce_op: "SUM", "MEAN" or a `tf.distribute.ReduceOp`.
+            value: Values of the replicas; a structure of them is answered by those of the first
+                replica here, since Keras asks so for shapes alone.
+            axis: Axis to reduce too; None for scalars, and taken as None where they are scalars.
+        """
+        if tf.nest.is_nested(value):
+            return tf.nest.map_structure(lambda one: self.experimental_local_results(one)[0], value)
+        if axis == 0 and self.experimental_local_results(value)[0].shape.rank == 0:
+            axis = None
+        return super().reduce(reduce_op, value, axis=axis)
+
+
+def strategy_for_keras(**arguments: Any) -> tf.distribute.MultiWorkerMirroredStrategy:
+    """The strategy for the workers in TF_CONFIG, mended where this Keras needs it.
+
+    Args:
+        **arguments: Of `tf.distribute.MultiWorkerMirroredStrategy`.
+    """
+    if keras_needs_the_mend():
+        return MendedMultiWorkerStrategy(**arguments)
+    return tf.distribute.MultiWorkerMirroredStrategy(**arguments)
+
+
+def keras_needs_the_mend() -> bool:
+    """Whether Keras still reduces scalars along axis 0, or is a version known to.
+
+    Looked at by asking Keras to reduce a scalar with a strategy that only takes notes; it is no
+    tensor, since several workers must be set up before the first operation.
+    """
+    if Version(keras.__version__) < Version(SEEN_WITH):
+        return True
+    try:
+        from keras.src.backend.tensorflow.trainer import reduce_per_replica
+    except ImportError:  # Keras was rearranged; the mend changes no call that works.
+        return True
+    noted: list[int | None] = []
+    reduce_per_replica(1.0, _note_taker(noted), "mean")
+    return noted == [0]
+
+
+def _note_taker(noted: list[int | None]) -> tf.distribute.MultiWorkerMirroredStrategy:
+    """What Keras takes for a strategy of several workers, without a cluster."""
+
+    class NoteTaker(tf.distribute.MultiWorkerMirroredStrategy):
+        extended = type("Extended", (), {"_in_multi_worker_mode": staticmethod(lambda: True)})()
+
+        def __init__(self) -> None:
+            """Begins nothing."""
+
+        def reduce(self, reduce_op: Any, value: Any, axis: int | None = None) -> Any:
+            noted.append(axis)
+            return value
+
+    return NoteTaker()
+
+
+VARIABLE = "TF_CONFIG"
+"""Environment variable that TensorFlow and Kubernetes' training operator agree on."""
+
+EXAMPLE = '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", ...}}'
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Who trains together.
+
+    Attributes:
+        workers: `host:port` of each, the chief first.
+        index: Which of them this process is, 0 for the chief.
+    """
+
+    workers: tuple[str, ...]
+    index: int
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this process writes the run folder and talks to the user."""
+        return self.index == 0
+
+
+def cluster_from_environment(environment: Mapping[str, str] = os.environ) -> Cluster | None:
+    """The cluster that TF_CONFIG names; None where it names none or one worker alone.
+
+    Raises:
+        TrainingError: If TF_CONFIG cannot be understood, or names tasks that do not train.
+    """
+    text = environment.get(VARIABLE, "").strip()
+    if not text:
+        return None
+    try:
+        said = json.loads(text)
+        hosts = {kind: list(found) for kind, found in said.get("cluster", {}).items() if found}
+        task = said.get("task", {})
+        kind, number = str(task.get("type", "")), int(task.get("index", 0))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise TrainingError(
+            f"{VARIABLE} cannot be understood ({error}); expected JSON such as {EXAMPLE}."
+        ) from error
+    if sum(map(len, hosts.values())) < 2:
+        return None
+    _refuse_other_tasks(hosts)
+    if kind not in hosts or not 0 <= number < len(hosts[kind]):
+        raise TrainingError(
+            f"{VARIABLE} says that this process is {kind or 'no task'} {number}, which its cluster "
+            f"does not list; give task.type and task.index of one of its tasks."
+        )
+    chiefs = hosts.get("chief", [])
+    workers = (*chiefs, *hosts.get("worker", []))
+    return Cluster(workers, number if kind == "chief" else len(chiefs) + number)
+
+
+def tf_config(workers: list[str], index: int) -> str:
+    """The value of TF_CONFIG for one of some workers `host:port`, the first being the chief."""
+    said = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
+    return json.dumps(said)
+
+
+def _refuse_other_tasks(hosts: Mapping[str, Any]) -> None:
+    others = sorted(set(hosts) - {"chief", "worker"})
+    if others:
+        raise TrainingError(
+            f"{VARIABLE} lists tasks of type {', '.join(others)}, but training is done by chief "
+            "and worker tasks alone; leave the others out."
+        )
+    if len(hosts.get("chief", [])) > 1:
+        raise TrainingError(f"{VARIABLE} lists several chiefs; make all but one of them workers.")
+
+
+HEARTBEAT_SECONDS = 100
+"""TensorFlow's own 10 s end a training on busy machines: while a model is traced, a starved
+process may not get to answer for longer. A process that ends is noticed at once all the same, since
+its connections break; only a machine that falls silent is noticed this late."""
+
+END_SECONDS = 30
+"""How long a worker that ends waits for the others to end."""
+
+
+def be_patient() -> None:
+    """Sets these times for the workers in TF_CONFIG; comes before their strategy is made."""
+    cluster = tf.distribute.cluster_resolver.TFConfigClusterResolver().cluster_spec()
+    coordination = config_pb2.ConfigProto().experimental.coordination_config
+    jobs = [job for job in ("chief", "worker") if job in cluster.jobs]
+    for job in jobs:
+        coordination.coordinated_job_list.add(name=job, num_tasks=cluster.num_tasks(job))
+    context.context().configure_coordination_service(
+        service_type="standalone",
+        service_leader=f"/job:{jobs[0]}/replica:0/task:0",
+        heartbeat_timeout_in_ms=HEARTBEAT_SECONDS * 1000,
+        shutdown_barrier_timeout_in_ms=END_SECONDS * 1000,
+        coordinated_jobs=list(coordination.coordinated_job_list),
+    )
+
 
 Prepare = Callable[[tf.data.Dataset], tf.data.Dataset]
 

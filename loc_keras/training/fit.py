@@ -1,7 +1,7 @@
 """Fitting: callbacks and the loop, from plain values; it goes on from the newest checkpoint."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,52 +9,72 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from loc_keras.data.localization_data import HeldOutShare, TrainStream
+from loc_keras.data.dataset import HeldOutShare, TrainStream
 from loc_keras.errors import TrainingError
 from loc_keras.training.callbacks import (
+    SLOWER,
     AveragedWeights,
     Checkpoints,
     EpochFigures,
-    PatientStopping,
-)
-from loc_keras.training.checkpoint_files import Checkpoint
-from loc_keras.training.checkpointing import CheckpointWriter, TrainingCheckpoint
-from loc_keras.training.compiled import compiled_training_model
-from loc_keras.training.distribution import ALONE, Distribution
-from loc_keras.training.guard import (
-    SLOWER,
     FiniteLossGuard,
+    HistoryFile,
     NotFiniteError,
+    PatientStopping,
+    Place,
+    Position,
+    ProgressiveSize,
     Sources,
+    WithinEpochValidation,
     diagnosis,
     going_back,
 )
-from loc_keras.training.history_files import HistoryFile, WithinEpochValidation
-from loc_keras.training.interruption import Interruption
-from loc_keras.training.measure import answer_function, collect_answers, figures
-from loc_keras.training.phases import Phase, training_phases
-from loc_keras.training.plan import FitPlan, FitResult
-from loc_keras.training.position import Place, Position
-from loc_keras.training.progress import SILENT, progress_style
-from loc_keras.training.progressive import ProgressiveSize
-from loc_keras.training.resume import (
+from loc_keras.training.checkpoint_files import Checkpoint
+from loc_keras.training.checkpointing import (
+    CheckpointWriter,
+    TrainingCheckpoint,
+    build_optimizer,
     callback_values,
     is_done,
     place_of,
     rate_of,
+    restore_callbacks,
     restore_models,
     restore_variables,
 )
-from loc_keras.training.run_state import checkpoints_folder
+from loc_keras.training.distribution import ALONE, Distribution
+from loc_keras.training.measure import (
+    SILENT,
+    answer_function,
+    collect_answers,
+    figures,
+    progress_style,
+)
+from loc_keras.training.model import compiled_training_model, with_targets
+from loc_keras.training.plan import FitPlan, FitResult, Phase, training_phases
+from loc_keras.training.run_folder import Interruption, checkpoints_folder
 from loc_keras.training.several_devices import (
     checkpoint_to_go_on,
     checkpoint_writer,
     device_callbacks,
 )
-from loc_keras.training.targets import with_targets
-from loc_keras.training.task import Task
 from loc_keras.training.tensorboard import step_scalars
-from loc_keras.training.training_state import build_optimizer, restore_callbacks
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What `fit_localizer` was given."""
+
+    localizer: keras.Model
+    train: TrainStream
+    val: tf.data.Dataset
+    plan: FitPlan
+    losses: Mapping[str, Any]
+    folder: Path
+    extra_callbacks: Sequence[keras.callbacks.Callback]
+    interruption: Interruption
+    say: Callable[[str], None]
+    devices: Distribution
+    val_share: HeldOutShare | None
 
 
 def fit_localizer(

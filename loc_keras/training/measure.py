@@ -1,5 +1,6 @@
 """What a localizer answers over a data set, and how good the answers are."""
 
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -9,6 +10,13 @@ import tensorflow as tf
 
 from loc_keras.boxes import iou
 from loc_keras.metrics import bbox_metrics, joint_metrics
+
+SILENT, BAR, LINE_AN_EPOCH = 0, 1, 2
+
+
+def progress_style() -> int:
+    """Keras's bar on a terminal; one line an epoch in a file, which a bar would flood."""
+    return BAR if sys.stdout.isatty() else LINE_AN_EPOCH
 
 
 @dataclass(frozen=True)

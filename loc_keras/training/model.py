@@ -4,14 +4,70 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
 from keras import ops
 
+from loc_keras.data.resize import are_empty
 from loc_keras.losses import BoxLoss, ClassLoss, DistributionFocalLoss
 from loc_keras.metrics import bbox_metrics, class_metrics, joint_metrics
-from loc_keras.models.box_heads import SIDES_LAYER
-from loc_keras.training.loss_balance import LogVariances, balanced
+from loc_keras.models.heads import SIDES_LAYER
+from loc_keras.training.batch_norm import fuse_batch_norms, synchronize
+from loc_keras.training.optimizer import learning_rate_schedule, make_optimizer
+from loc_keras.training.plan import FitPlan, Phase, rate_factors, set_trainable
 
 Tensor = Any  # A Keras tensor; Keras has no public static type for it.
+
+
+class LogVariances(keras.layers.Layer):
+    """Holds the logarithm of the noise's variance in each term: one trained number a loss.
+
+    Args:
+        terms: Names of the losses.
+    """
+
+    def __init__(self, terms: tuple[str, ...], **kwargs: Any) -> None:
+        super().__init__(dtype="float32", **kwargs)
+        self.of = {
+            term: self.add_weight(shape=(), initializer="zeros", name=f"{term}_log_variance")
+            for term in terms
+        }
+
+
+class UncertainLoss(keras.losses.Loss):
+    """A loss divided by the variance of its noise, with the price of claiming much noise.
+
+    It is exp(-s) L + s / 2 with s = log(variance), as Kendall, Gal and Cipolla 2018 have it
+    ("Multi-Task Learning Using Uncertainty to Weigh Losses", equation 10) but for their factor 1/2
+    on regressions, which only shifts s. Where s follows, the term weighs 1 / (2 L): all terms pull
+    alike, however large they are. At the start, with s = 0, it is the loss itself. A loss that
+    reaches 0 would drive s to minus infinity; `FLOOR` is as low as it counts.
+
+    Args:
+        loss: The loss L, >= 0.
+        log_variance: s, a scalar variable.
+    """
+
+    FLOOR = -5.0
+    """Weights grow to e^5, about 150, at most."""
+
+    def __init__(self, loss: keras.losses.Loss, log_variance: Any) -> None:
+        super().__init__(name=loss.name, reduction=loss.reduction, dtype=loss.dtype)
+        self.loss = loss
+        self.log_variance = log_variance
+
+    def __call__(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor = None) -> Tensor:
+        """The loss of a batch, reduced as the inner loss is."""
+        found = self.loss(y_true, y_pred, sample_weight)
+        log_variance = keras.ops.maximum(self.log_variance, self.FLOOR)
+        return keras.ops.exp(-log_variance) * found + log_variance / 2
+
+
+def balanced(
+    losses: dict[str, keras.losses.Loss], variances: LogVariances
+) -> dict[str, keras.losses.Loss]:
+    """Every loss with its own uncertainty."""
+    return {name: UncertainLoss(loss, variances.of[name]) for name, loss in losses.items()}
+
 
 SIDES_OUTPUT = "bbox_distribution"
 """Name of the extra output, seen in training only, whose logits the focal loss needs."""
@@ -133,3 +189,102 @@ def with_training_targets(targets: Mapping[str, Tensor], names: Sequence[str]) -
 def has_distribution(localizer: keras.Model) -> bool:
     """Tells whether the localizer has the distribution head."""
     return any(layer.name == SIDES_LAYER for layer in localizer.layers)
+
+
+def compiled_training_model(
+    localizer: keras.Model, plan: FitPlan, losses: Mapping[str, Any], phase: Phase | None = None
+) -> TrainingModel:
+    """Wraps and compiles a localizer for a phase of a plan.
+
+    Args:
+        localizer: the model; which of its layers are trainable is set here.
+        plan: how to train.
+        losses: as in `compile_localizer`.
+        phase: the part of the plan; None for a plan with one phase.
+    """
+    phase = phase or Phase(0, plan.epochs, body_learns=True)
+    tune = plan.fine_tune
+    set_trainable(localizer, body_learns=phase.body_learns, batch_norm=tune.batch_norm)
+    synchronize(localizer, plan.sync_batch_norm)
+    fuse_batch_norms(localizer)
+    rate = learning_rate_schedule(
+        peak=plan.learning_rate,
+        # The heads' own phase ends at full speed: what they learn in it is but a start.
+        schedule=plan.schedule if phase.body_learns else "constant",
+        warmup_steps=round(min(plan.warmup_epochs, phase.epochs) * plan.steps_per_epoch),
+        total_steps=phase.epochs * plan.steps_per_epoch,
+    )
+    optimizer = make_optimizer(
+        plan.optimizer,
+        learning_rate=rate,
+        weight_decay=plan.weight_decay,
+        clip_norm=plan.gradient_clip_norm,
+        ema=plan.ema,
+        accumulate=plan.accumulate,
+        rate_factors=rate_factors(
+            localizer, body_rate=tune.body_rate, layer_decay=tune.layer_decay
+        ),
+    )
+    model = training_model(localizer)
+    compile_localizer(model, optimizer=optimizer, jit_compile=plan.jit_compile, **losses)
+    return model
+
+
+CLASS_OUTPUT = "softmax"
+
+
+def with_targets(
+    dataset: tf.data.Dataset, names: Sequence[str], *, background: bool
+) -> tf.data.Dataset:
+    """Gives every output its target, and its weights where some images show no object.
+
+    Args:
+        dataset: Batches of (images, targets), perhaps with the weight of each image for a third.
+        names: Outputs of the training model.
+        background: Whether images without an object are a class.
+
+    Returns:
+        Batches of (images, targets), with weights for a third where images have some, or where
+        there is a background: `box_weights`, times those of the images.
+    """
+
+    def ask(
+        images: tf.Tensor, targets: Mapping[str, tf.Tensor], weights: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, ...]:
+        asked = with_training_targets(targets, names)
+        if background:
+            shown = box_weights(targets["bbox"], names)
+            if weights is not None:
+                shown = {name: value * weights for name, value in shown.items()}
+            return images, asked, shown
+        if weights is not None:
+            return images, asked, dict.fromkeys(names, weights)
+        return images, asked
+
+    return dataset.map(ask)
+
+
+def box_weights(boxes: tf.Tensor, names: Sequence[str]) -> dict[str, tf.Tensor]:
+    """Weight of each image in each output: 0 in those of the box where the box is empty, else 1.
+
+    Keras divides the weighted sum of a batch by its number of images, not by its weights. So an
+    image with an object counts as much as it does among as many images that all show one, and the
+    box loss of a batch without any object is 0.
+
+    Args:
+        boxes: float32 (B, 4).
+        names: Outputs of the training model.
+
+    Returns:
+        float32 (B,) for each output.
+    """
+    shown = 1.0 - tf.cast(are_empty(boxes), tf.float32)
+    return {name: tf.ones_like(shown) if name == CLASS_OUTPUT else shown for name in names}
+
+
+def as_batch(
+    images: tf.Tensor, targets: Mapping[str, tf.Tensor], names: Sequence[str], *, background: bool
+) -> tf.data.Dataset:
+    """One batch as a data set of that batch alone, as `with_targets`."""
+    one = tf.data.Dataset.from_tensors((images, dict(targets)))
+    return with_targets(one, names, background=background).cache()

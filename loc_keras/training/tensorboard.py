@@ -137,14 +137,3 @@ def step_scalars(folder: Path) -> Callable[[int, Mapping[str, float]], None]:
 def _plain(value: Any) -> bool | int | float | str:
     """Keeps what TensorBoard's table can hold and writes all else as text."""
     return value if isinstance(value, bool | int | float | str) else str(value)
-
-
-def flat_settings(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flattens nested settings to dotted names."""
-    flat: dict[str, Any] = {}
-    for key, value in section.items():
-        if isinstance(value, dict):
-            flat |= flat_settings(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat

@@ -2,13 +2,176 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
+from keras import layers, ops
 
-from loc_keras.trust.observer import observer
+from loc_keras.boxes import iou
+from loc_keras.errors import TrustError
+from loc_keras.models.heads import SIDES_LAYER
+
+Tensor = Any  # A Keras tensor; Keras has no public static type for it.
+
+QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)
+"""Of a side's position that stand for its distribution, each for a fifth of it."""
+
+GOOD_IOU = 0.5
+
+
+def side_spread(logits: Tensor) -> Tensor:
+    """Standard deviation of each side's position under its distribution.
+
+    Args:
+        logits: float32 (N, 4, B), bin k stands for the fraction k / (B - 1) of the image side.
+
+    Returns:
+        float32 (N, 4), in fractions of the image side.
+    """
+    shares = ops.softmax(logits, axis=-1)
+    positions = _positions(logits)
+    mean = ops.sum(shares * positions, axis=-1, keepdims=True)
+    return ops.sqrt(ops.sum(shares * ops.square(positions - mean), axis=-1))
+
+
+def side_quantiles(logits: Tensor) -> Tensor:
+    """Positions below which each side lies with the probabilities `QUANTILES`.
+
+    Within a bin the distribution is taken as even, so that positions move smoothly with the logits.
+
+    Args:
+        logits: float32 (N, 4, B).
+
+    Returns:
+        float32 (N, 4, Q), in fractions of the image side, rising along the last axis.
+    """
+    bins = logits.shape[-1]
+    shares = ops.softmax(logits, axis=-1)
+    upto = ops.cumsum(shares, axis=-1)
+    wanted = ops.cast(np.asarray(QUANTILES)[:, None], logits.dtype)
+    # The part of each bin that lies below the quantile; all of it, none, or a share of one bin.
+    before = (upto - shares)[..., None, :]
+    part = (wanted - before) / ops.maximum(shares[..., None, :], 1e-12)
+    filled = ops.sum(ops.clip(part, 0.0, 1.0), axis=-1)
+    # Bin k covers k - 1/2 to k + 1/2 in steps.
+    return ops.clip((filled - 0.5) / (bins - 1), 0.0, 1.0)
+
+
+def iou_under_distribution(boxes: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+    """How well a box would do if its sides were drawn from their distributions.
+
+    The four sides are taken as independent; of each, `QUANTILES` are tried with each other.
+
+    Args:
+        boxes: float32 (N, 4), the answers.
+        logits: float32 (N, 4, B).
+
+    Returns:
+        Mean IoU and the share of draws with an IoU of at least .5, both float32 (N,).
+    """
+    sides = side_quantiles(logits)
+    count = len(QUANTILES)
+    places = np.stack(np.meshgrid(*[np.arange(count)] * 4, indexing="ij"), axis=-1).reshape(-1, 4)
+    drawn = ops.stack([ops.take(sides[:, s], places[:, s], axis=-1) for s in range(4)], axis=-1)
+    drawn = ops.concatenate(
+        [
+            ops.minimum(drawn[..., :2], drawn[..., 2:]),
+            ops.maximum(drawn[..., :2], drawn[..., 2:]),
+        ],
+        axis=-1,
+    )
+    overlap = iou(drawn, ops.broadcast_to(boxes[:, None], ops.shape(drawn)))
+    # A soft threshold: a hard one of so few draws would jump.
+    good = ops.sigmoid((overlap - GOOD_IOU) / 0.05)
+    return ops.mean(overlap, axis=-1), ops.mean(good, axis=-1)
+
+
+@keras.saving.register_keras_serializable(package="loc_keras")
+class SideStatistics(layers.Layer):
+    """The statistics of this module of a box (N, 4) and the logits of its sides (N, 4, B)."""
+
+    def call(self, boxes: Tensor, logits: Tensor) -> dict[str, Tensor]:
+        """Gives `spread` (N, 4), `mean_iou` (N,) and `chance50` (N,)."""
+        mean_iou, chance = iou_under_distribution(boxes, logits)
+        return {"spread": side_spread(logits), "mean_iou": mean_iou, "chance50": chance}
+
+    def compute_output_shape(
+        self, boxes_shape: tuple[int | None, ...], logits_shape: tuple[int | None, ...]
+    ) -> dict[str, tuple[int | None, ...]]:
+        """Gives the shapes."""
+        del logits_shape
+        batch = boxes_shape[0]
+        return {"spread": (batch, 4), "mean_iou": (batch,), "chance50": (batch,)}
+
+
+def _positions(logits: Tensor) -> Tensor:
+    return ops.cast(np.linspace(0.0, 1.0, logits.shape[-1]), logits.dtype)
+
+
+FEATURES_LAYER = "softmax_pool"
+"""Name of the layer whose output is the pooled last feature map, (N, F), in every localizer."""
+
+
+@keras.saving.register_keras_serializable(package="loc_keras")
+class Mirror(layers.Layer):
+    """Mirrors images (N, H, W, C) left to right."""
+
+    def call(self, images: Tensor) -> Tensor:
+        """Turns the columns round."""
+        return ops.flip(images, axis=2)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Keeps the shape."""
+        return input_shape
+
+
+@keras.saving.register_keras_serializable(package="loc_keras")
+class MirrorBox(layers.Layer):
+    """Boxes (N, 4) of mirrored images as boxes of the images themselves."""
+
+    def call(self, boxes: Tensor) -> Tensor:
+        """Exchanges left and right."""
+        x1, y1, x2, y2 = ops.unstack(boxes, 4, axis=-1)
+        return ops.stack([1 - x2, y1, 1 - x1, y2], axis=-1)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Keeps the shape."""
+        return input_shape
+
+
+def observed_outputs(localizer: keras.Model, *, flip: bool = False) -> dict[str, Tensor]:
+    """The tensors of a localizer that trust is built on.
+
+    Args:
+        localizer: A functional model with the outputs `softmax` and `bbox`.
+        flip: Whether it also looks at the mirrored image, which takes twice the time.
+
+    Returns:
+        `softmax` (N, K), `bbox` (N, 4), `features` (N, F); of a distribution head also `spread`
+        (N, 4), `mean_iou` (N,) and `chance50` (N,), see `SideStatistics`; with `flip` also
+        `softmax_mirrored` (N, K) and `bbox_mirrored` (N, 4), turned back.
+    """
+    found = {name: localizer.output[name] for name in ("softmax", "bbox")}
+    names = {layer.name for layer in localizer.layers}
+    found["features"] = localizer.get_layer(FEATURES_LAYER).output
+    if SIDES_LAYER in names:
+        logits = localizer.get_layer(SIDES_LAYER).output
+        found |= SideStatistics(name="trust_sides", dtype="float32")(found["bbox"], logits)
+    if flip:
+        mirrored = localizer(Mirror(name="trust_mirror")(localizer.inputs[0]))
+        found["softmax_mirrored"] = mirrored["softmax"]
+        turned = MirrorBox(name="trust_mirror_box", dtype="float32")
+        found["bbox_mirrored"] = turned(mirrored["bbox"])
+    return found
+
+
+def observer(localizer: keras.Model, *, flip: bool = False) -> keras.Model:
+    """The model of `observed_outputs`; it shares all weights with the localizer."""
+    return keras.Model(localizer.inputs[0], observed_outputs(localizer, flip=flip))
+
 
 Array = npt.NDArray[np.floating]
 
@@ -93,3 +256,58 @@ def observe(
         outputs=whole,
         background=background,
     )
+
+
+def class_answers(
+    probabilities: npt.ArrayLike, labels: npt.ArrayLike
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Probabilities (N, K) and true classes (N,) of at least one image.
+
+    Raises:
+        TrustError: They do not fit together, or hold what no model gives.
+    """
+    p, y = np.asarray(probabilities, np.float64), np.asarray(labels)
+    if p.ndim != 2 or y.shape != p.shape[:1] or not p.size:
+        raise TrustError(
+            f"Probabilities (N, K) and labels (N,) of one or more calibration images are needed, "
+            f"but they have the shapes {p.shape} and {y.shape}."
+        )
+    if not (np.isfinite(p).all() and (p >= 0).all()):
+        row = int(np.argmin((np.isfinite(p) & (p >= 0)).all(axis=1)))
+        raise TrustError(
+            f"Row {row} of the probabilities holds {p[row]}, but each must be a number of at "
+            f"least 0; check the model's answer to that image."
+        )
+    classes = p.shape[1]
+    outside = (y < 0) | (y >= classes)
+    if outside.any():
+        row = int(np.argmax(outside))
+        raise TrustError(
+            f"Row {row} has the label {y[row]}, but with {classes} probabilities an image a label "
+            f"lies in 0..{classes - 1}; calibrate with the classes the model was trained on."
+        )
+    return p, y.astype(np.int64)
+
+
+def box_answers(
+    boxes: npt.ArrayLike, boxes_pred: npt.ArrayLike
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """True and predicted boxes, each float64 (N, 4), of any number of images.
+
+    Raises:
+        TrustError: Their shapes differ or are not (N, 4), or a coordinate is not finite.
+    """
+    true, pred = np.asarray(boxes, np.float64), np.asarray(boxes_pred, np.float64)
+    if true.shape != pred.shape or true.ndim != 2 or true.shape[1] != 4:
+        raise TrustError(
+            f"True and predicted boxes are compared row by row, each (N, 4), but have the shapes "
+            f"{true.shape} and {pred.shape}."
+        )
+    finite = np.isfinite(true).all(axis=1) & np.isfinite(pred).all(axis=1)
+    if not finite.all():
+        row = int(np.argmin(finite))
+        raise TrustError(
+            f"Row {row} has the true box {true[row]} and the predicted box {pred[row]}, but all "
+            f"coordinates must be finite; leave the image out or mend it."
+        )
+    return true, pred

@@ -16,9 +16,9 @@ import numpy.typing as npt
 from scipy import stats
 
 from loc_keras.errors import TrustError
-from loc_keras.evaluation.trust_figures import Shift, ShiftTest
+from loc_keras.evaluation.reliability import Shift, ShiftTest
+from loc_keras.trust.confidence import box_signals
 from loc_keras.trust.observations import Observations
-from loc_keras.trust.signals import box_signals
 
 LEVEL = 0.01
 """Sets that were drawn alike are called different this often at most."""

@@ -1,23 +1,36 @@
 """All that is said of a single answer beside its class and its box."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field
+import keras
+from keras import layers
+from pydantic import Field, TypeAdapter, ValidationError
 
-from loc_keras.trust.box_confidence import BoxConfidence, apply_box_confidence
-from loc_keras.trust.conformal_boxes import (
+from loc_keras.atomic_file import write_text
+from loc_keras.errors import TrustError
+from loc_keras.trust.confidence import (
+    BoxConfidence,
+    apply_box_confidence,
+    apply_temperature,
+    box_signals,
+    most_probable,
+)
+from loc_keras.trust.conformal import (
     BoxMargins,
+    LabelSets,
     inner_boxes,
+    label_sets,
     margins_of,
     outer_boxes,
     scales_of,
 )
-from loc_keras.trust.label_sets import LabelSets, label_sets
-from loc_keras.trust.most_probable import most_probable
-from loc_keras.trust.signals import box_signals
-from loc_keras.trust.temperature import apply_temperature
+from loc_keras.trust.observations import observed_outputs
+from loc_keras.trust.shift import ShiftReference
 
 Tensor = Any  # A Keras tensor; Keras has no public static type for it.
 
@@ -70,3 +83,160 @@ def stated(outputs: Mapping[str, Tensor], said: Statements) -> dict[str, Tensor]
         "box_inner": inner_boxes(bbox, scales, margins_of(said.boxes.inner, predicted)),
         "label_set": label_sets(softmax, said.label_sets),
     }
+
+
+TRUST_FILE = "trust.json"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """On what trust was fitted.
+
+    Attributes:
+        split: Name of the split.
+        images: Its images.
+        object_images: Those that show an object, on which everything about boxes rests.
+        data_fingerprint: SHA-256 of the data and their splits, in hex.
+        model_sha256: Of the model's file.
+        coverage: Asked share.
+    """
+
+    split: str
+    images: int
+    object_images: int
+    data_fingerprint: str
+    model_sha256: str
+    coverage: float
+
+
+@dataclass(frozen=True)
+class Trust:
+    """The content of the file.
+
+    Attributes:
+        version: Of its form.
+        calibration: On what it was fitted.
+        statements: What is said of answers.
+        shift: Statistics of the calibration images, with which new ones are compared.
+    """
+
+    version: int
+    calibration: Calibration
+    statements: Statements
+    shift: ShiftReference
+
+
+_ADAPTER: TypeAdapter[Trust] = TypeAdapter(Trust)
+_STATEMENTS: TypeAdapter[Statements] = TypeAdapter(Statements)
+
+
+def write_trust(path: Path, trust: Trust) -> None:
+    """Writes the file whole or not at all."""
+    write_text(path, json.dumps(_ADAPTER.dump_python(trust, mode="json"), indent=1) + "\n")
+
+
+def read_trust(path: Path, model_path: Path) -> Trust | None:
+    """Reads the file that stands beside a model.
+
+    Args:
+        path: Of the file.
+        model_path: The model, which must be the one that was calibrated.
+
+    Returns:
+        None where there is no such file.
+
+    Raises:
+        TrustError: If it is damaged, of another version, or of another model.
+    """
+    if not path.is_file():
+        return None
+    again = "run python -m loc_keras.calibrate again"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        version = content.get("version") if isinstance(content, dict) else None
+        if version != VERSION:
+            raise TrustError(f"{path} is of version {version}, not {VERSION}; {again}.")
+        trust = _ADAPTER.validate_python(content)
+    except (ValueError, UnicodeDecodeError, ValidationError) as error:
+        raise TrustError(f"{path} is damaged ({_first_fault(error)}); {again}.") from error
+    if trust.calibration.model_sha256 != model_digest(model_path):
+        raise TrustError(
+            f"{path} was fitted to another model than {model_path}, whose file has changed since; "
+            f"{again}."
+        )
+    return trust
+
+
+def statements_to_json(statements: Statements) -> dict[str, Any]:
+    """Statements as values of JSON."""
+    plain: dict[str, Any] = _STATEMENTS.dump_python(statements, mode="json")
+    return plain
+
+
+def statements_from_json(content: dict[str, Any]) -> Statements:
+    """The inverse of `statements_to_json`."""
+    return _STATEMENTS.validate_python(content)
+
+
+def model_digest(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _first_fault(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return str(error)
+
+
+@keras.saving.register_keras_serializable(package="loc_keras")
+class StatedTrust(layers.Layer):
+    """Gives `statements.stated` of a localizer's outputs.
+
+    Args:
+        statements: What was fitted, or its form in JSON.
+    """
+
+    def __init__(self, statements: Statements | dict[str, Any], **kwargs: Any) -> None:
+        """Stores what was fitted; see the class."""
+        # Autocast would round boxes and probabilities to half precision.
+        super().__init__(autocast=False, **kwargs)
+        if not isinstance(statements, Statements):
+            statements = statements_from_json(statements)
+        self.statements = statements
+
+    def call(self, outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """States; see the class."""
+        return stated(outputs, self.statements)
+
+    def compute_output_spec(self, outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Gives shapes and dtypes."""
+        batch, classes = outputs["softmax"].shape
+        forms = {
+            "softmax_calibrated": ((batch, classes), "float32"),
+            "p_iou50": ((batch,), "float32"),
+            "box_outer": ((batch, 4), "float32"),
+            "box_inner": ((batch, 4), "float32"),
+            "label_set": ((batch, classes), "bool"),
+        }
+        return {name: keras.KerasTensor(shape, dtype) for name, (shape, dtype) in forms.items()}
+
+    def get_config(self) -> dict[str, Any]:
+        """Gives the arguments that rebuild the layer."""
+        return {**super().get_config(), "statements": statements_to_json(self.statements)}
+
+
+def trusted_model(localizer: keras.Model, statements: Statements) -> keras.Model:
+    """The localizer with further outputs, sharing all its weights.
+
+    Returns:
+        A functional model that answers `softmax`, `bbox` and what `statements.stated` says.
+    """
+    seen = observed_outputs(localizer, flip=statements.flip)
+    seen.pop("features")
+    said = StatedTrust(statements, name="trust", dtype="float32")(seen)
+    answers = {name: localizer.output[name] for name in ("softmax", "bbox")}
+    return keras.Model(localizer.inputs[0], {**answers, **said}, name=localizer.name)

@@ -1,0 +1,54 @@
+"""Tables of figures, on the terminal and in documents."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+
+def median_ratio(measured: Sequence[float], base: Sequence[float]) -> float:
+    """Median of the ratios within the rounds, each of which had one state of the machine."""
+    return round(float(np.median(np.divide(measured, base))), 3)
+
+
+def table_of(rows: list[dict[str, Any]], title: str | None = None) -> Table:
+    """A row for each dictionary, a column for each key of the first."""
+    table = Table(title=title)
+    for name in rows[0]:
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    return table
+
+
+def markdown_of(rows: Sequence[dict[str, Any]]) -> str:
+    """The same as a table of Markdown, whose first column is text and all others are figures."""
+    names = list(rows[0])
+    lines = [names, ["---", *("---:" for _ in names[1:])]]
+    lines += [[str(value) for value in row.values()] for row in rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+STATUS = Path("/proc/self/status")
+
+
+def resident_mib() -> float:
+    """MiB of this process in memory now."""
+    return _told("VmRSS")
+
+
+def peak_mib() -> float:
+    """Most MiB of this process that were in memory at once.
+
+    `resource.getrusage` would not do: its peak holds that of the process which started this one.
+    """
+    return _told("VmHWM")
+
+
+def _told(name: str) -> float:
+    for line in STATUS.read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) / 1024
+    raise OSError(f"the system does not tell the memory of a process in {STATUS}")

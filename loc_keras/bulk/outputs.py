@@ -1,0 +1,423 @@
+"""The folder of answers: its journals, and what they were made with."""
+
+import csv
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from loc_keras.atomic_file import write_text, written_aside
+from loc_keras.bulk.inputs import image_name
+from loc_keras.data.formats.coco import coco_annotation, coco_categories
+from loc_keras.data.formats.voc import refuse_unwritable, voc_xml
+from loc_keras.data.formats.writing import object_classes, write_bytes
+from loc_keras.data.formats.yolo import yolo_line, yolo_yaml
+from loc_keras.errors import DataError, ImageError
+from loc_keras.evaluation.files import label_set, safe_cell
+from loc_keras.localizer.pictures import upright_picture
+
+Record = Mapping[str, Any]
+
+DATABASE = "answered by loc_keras"
+_COLOURS = 3
+_QUALITY = 90
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """A kind of file that is written for each image.
+
+    Attributes:
+        folder: Below the folder of the answers.
+        ending: Of the files.
+        write: Writes one for a record.
+    """
+
+    folder: str
+    ending: str
+    write: Callable[[Path, Record], None]
+
+    def write_missing(self, out: Path, stem: str, record: Record) -> None:
+        """Writes the file of a record, unless it is there."""
+        path = out / self.folder / f"{stem}{self.ending}"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.write(path, record)
+
+
+def sidecars_of(
+    form: str, *, draw: bool, class_names: Sequence[str], background: int | None
+) -> list[Sidecar]:
+    """The kinds that a format asks for.
+
+    Args:
+        form: `"voc"`, `"yolo"` or another, which has none.
+        draw: Whether pictures are drawn, too.
+        class_names: Of the model.
+        background: Index of the class of images without an object.
+
+    Raises:
+        DataError: If a class cannot be written in that format.
+    """
+    found = []
+    if form == "voc":
+        refuse_unwritable(class_names)
+        found.append(Sidecar("Annotations", ".xml", _write_voc))
+    if form == "yolo":
+        found.append(Sidecar("labels", ".txt", _write_yolo))
+    if draw:
+        found.append(Sidecar("drawn", ".jpg", _draw))
+    return found
+
+
+def yolo_classes(class_names: Sequence[str], background: int | None) -> dict[str, str]:
+    """Content of the files that name the classes of a YOLO folder."""
+    nothing = None if background is None else class_names[background]
+    names = object_classes(class_names, nothing)
+    return {
+        "data.yaml": yolo_yaml({}, names),
+        "classes.txt": "".join(f"{name}\n" for name in names),
+    }
+
+
+def _write_voc(path: Path, record: Record) -> None:
+    name = str(record["image"])
+    folder, _, file = name.rpartition("/")
+    size = (record["height"], record["width"])
+    label = record["label"] if record["found"] else None
+    write_bytes(
+        path, voc_xml(folder, file, size, _COLOURS, label, record["box"] or (), database=DATABASE)
+    )
+
+
+def _write_yolo(path: Path, record: Record) -> None:
+    box = record["box_fraction"]
+    write_text(path, "" if box is None else yolo_line(record["index"], box))
+
+
+def _draw(path: Path, record: Record) -> None:
+    from loc_keras.report.image_boxes import draw_answer
+
+    try:
+        picture = upright_picture(record["path"])
+    except ImageError:  # It was there when it was answered about.
+        return
+    caption = f"{record['label']} {100 * record['score']:.0f} %"
+    boxes = (record["box"], record.get("box_outer"), record.get("box_inner"))
+    drawn = draw_answer(picture, caption, *boxes)
+    with written_aside(path) as aside:
+        drawn.save(aside, quality=_QUALITY)
+
+
+CSV_FILE, COCO_FILE = "predictions.csv", "predictions_coco.json"
+
+_SIDES = ("x1", "y1", "x2", "y2")
+_TRUST_BOXES = {"outer": "box_outer", "inner": "box_inner"}
+
+
+def csv_columns(*, trust: bool) -> list[str]:
+    """Names of the columns, with those of trust or without."""
+    columns = ["image", "path", "label", "score", "found", *(f"{side}_px" for side in _SIDES)]
+    columns += ["width", "height"]
+    if trust:
+        sides = [f"{box}_{side}_px" for box in _TRUST_BOXES for side in _SIDES]
+        columns += ["p_iou50", *sides, "label_set"]
+    return columns
+
+
+def csv_row(record: Record, *, trust: bool) -> dict[str, Any]:
+    """The cells of an answer; empty where there is nothing to tell.
+
+    A text that a spreadsheet would take for a formula gets an apostrophe before it.
+    """
+    row: dict[str, Any] = {name: safe_cell(record[name]) for name in ("image", "path", "label")}
+    row |= {name: record[name] for name in ("score", "width", "height")}
+    row["found"] = str(record["found"]).lower()
+    row |= _cells("", record["box"])
+    if trust:
+        row["p_iou50"] = record["p_iou50"]
+        row["label_set"] = safe_cell(label_set(record["label_set"]))
+        for name, key in _TRUST_BOXES.items():
+            row |= _cells(f"{name}_", record[key])
+    return row
+
+
+def write_csv(path: Path, records: Iterable[Record], *, trust: bool) -> None:
+    """Writes a row for each answer; UTF-8, with a header, whole or absent."""
+    with written_aside(path) as aside, aside.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, csv_columns(trust=trust), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(csv_row(record, trust=trust) for record in records)
+
+
+def write_coco(path: Path, records: Iterable[Record], class_names: Sequence[str]) -> None:
+    """Writes answers as annotations of an `instances` file, with their scores; whole or absent.
+
+    Args:
+        path: The file.
+        records: Can be gone through twice.
+        class_names: Of the model, by index; those of the answers' categories are one higher.
+    """
+    ends = {"annotations": _annotations(records), "images": _images(records)}
+    head = {
+        "info": {"description": "answered by loc_keras", "version": "1"},
+        "licenses": [],
+        "categories": coco_categories(class_names),
+    }
+    with written_aside(path) as aside, aside.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(head)[:-1])
+        for name, items in ends.items():
+            file.write(f', "{name}": [')
+            _write_items(file, items)
+            file.write("]")
+        file.write("}\n")
+
+
+def _images(records: Iterable[Record]) -> Iterator[dict[str, Any]]:
+    for number, record in enumerate(records, start=1):
+        sides = {name: record[name] for name in ("width", "height")}
+        yield {"id": number, "file_name": record["image"], **sides}
+
+
+def _annotations(records: Iterable[Record]) -> Iterator[dict[str, Any]]:
+    objects = 0
+    for number, record in enumerate(records, start=1):
+        if record["found"]:
+            objects += 1
+            one = coco_annotation(objects, number, record["index"], record["box"])
+            yield {**one, "score": record["score"]}
+
+
+def _write_items(file: TextIO, items: Iterable[Record]) -> None:
+    for place, item in enumerate(items):
+        file.write(f"{',' if place else ''}\n{json.dumps(item)}")
+
+
+def _cells(prefix: str, box: Sequence[float] | None) -> dict[str, Any]:
+    values = [""] * len(_SIDES) if box is None else box
+    return {f"{prefix}{side}_px": value for side, value in zip(_SIDES, values, strict=True)}
+
+
+_CHUNK = 1 << 16
+
+
+class Journal:
+    """A file of one JSON object a line.
+
+    Args:
+        path: The file, made where it is not there. A last line without an end was torn by the end
+            of its process; it is cut off.
+
+    Attributes:
+        path: The file.
+        torn: Bytes that were cut off.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Opens it; see the class."""
+        self.path = path
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        size = os.fstat(self._file).st_size
+        whole = _end_of_last_line(self._file, size)
+        self.torn = size - whole
+        if self.torn:
+            os.ftruncate(self._file, whole)
+
+    def append(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Adds lines, in one write as long as the system takes it whole.
+
+        Raises:
+            DataError: If the system refuses, as on a full disk.
+        """
+        left = memoryview("".join(f"{json.dumps(one)}\n" for one in records).encode())
+        try:
+            while left:
+                left = left[os.write(self._file, left) :]
+        except OSError as error:
+            raise DataError(
+                f"{self.path} cannot be written ({error.strerror}); make room, and give the same "
+                "command again to go on."
+            ) from error
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Reads the lines one by one.
+
+        Raises:
+            DataError: At a line that is no JSON object, naming it.
+        """
+        with self.path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                try:
+                    record = json.loads(line)
+                except ValueError:
+                    record = None
+                if not isinstance(record, dict):
+                    raise DataError(
+                        f"{self.path}, line {number}, is no answer; restore the file, or give "
+                        "another --out."
+                    )
+                yield record
+
+    def lock(self) -> bool:
+        """Keeps other processes away until this one ends; False where one is at work already."""
+        try:
+            import fcntl
+        except ImportError:  # There is none on Windows.
+            return True
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Brings everything to the disk and closes the file."""
+        os.fsync(self._file)
+        os.close(self._file)
+
+
+def _end_of_last_line(file: int, size: int) -> int:
+    """Bytes up to and with the last line end."""
+    end = size
+    while end:
+        start = max(0, end - _CHUNK)
+        at = os.pread(file, end - start, start).rfind(b"\n")
+        if at >= 0:
+            return start + at + 1
+        end = start
+    return 0
+
+
+ANSWERS_FILE, FAILURES_FILE, MADE_FILE = "predictions.jsonl", "failures.jsonl", "predict.json"
+
+
+@dataclass(frozen=True)
+class Made:
+    """What answers were made with; all in a folder were made with the same.
+
+    Attributes:
+        model: Digest of the model.
+        top_k: Classes that are told of each image.
+        root: Folder that names of images are relative to.
+    """
+
+    model: str
+    top_k: int
+    root: str
+
+
+class OutFolder:
+    """Answers and failures of a folder, opened to go on.
+
+    Args:
+        folder: Made where it is not there.
+        made: What answers will be made with.
+
+    Attributes:
+        folder: The folder.
+        root: Folder that names of images are relative to, as it was the first time.
+        answers: A line for each image that was answered about.
+        failures: A line for each that could not be read.
+
+    Raises:
+        DataError: If there are answers of another model, or another process is at work.
+    """
+
+    def __init__(self, folder: Path, made: Made) -> None:
+        """Opens it; see the class."""
+        self.folder = folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(
+                f"--out {folder} cannot be made a folder ({error.strerror}); give another one."
+            ) from error
+        before = _read_made(folder)
+        if before is not None and (before.model, before.top_k) != (made.model, made.top_k):
+            other = "model" if before.model != made.model else "--top-k"
+            raise DataError(
+                f"{folder} holds answers made with another {other}; give another folder to --out."
+            )
+        self.answers = Journal(folder / ANSWERS_FILE)
+        if not self.answers.lock():
+            raise DataError(f"another process is writing to {folder}; wait until it has ended.")
+        self.failures = Journal(folder / FAILURES_FILE)
+        self.root = made.root if before is None else before.root
+        if before is None:
+            write_text(folder / MADE_FILE, json.dumps(asdict(made), indent=1) + "\n")
+
+    @property
+    def torn(self) -> bool:
+        """Whether a line was cut off that an earlier process could not finish."""
+        return bool(self.answers.torn or self.failures.torn)
+
+    def name_of(self, path: str) -> str:
+        """Name of an image: its path relative to the root, or from / on where it lies elsewhere."""
+        return image_name(path, self.root)
+
+    def close(self) -> None:
+        """Closes the journals."""
+        self.answers.close()
+        self.failures.close()
+
+
+def _read_made(folder: Path) -> Made | None:
+    path = folder / MADE_FILE
+    if not path.is_file():
+        if (folder / ANSWERS_FILE).exists():
+            raise DataError(
+                f"{folder} holds {ANSWERS_FILE} but no {MADE_FILE}, which tells the model that "
+                "answered; give another folder to --out."
+            )
+        return None
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        if "runner" in told:
+            raise DataError(
+                f"{folder} holds answers from a runner, which are not continued; give another "
+                "folder to --out."
+            )
+        return Made(**told)
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{path} is damaged; give another folder to --out.") from error
+
+
+class Done:
+    """A set of paths, each with a name of its own for what is written about it.
+
+    It lies in a temporary file that the system removes with the process.
+    """
+
+    def __init__(self) -> None:
+        """Begins empty."""
+        self._base = sqlite3.connect("")
+        self._base.execute("PRAGMA journal_mode=OFF")
+        self._base.execute("CREATE TABLE paths (path BLOB PRIMARY KEY) WITHOUT ROWID")
+        self._base.execute("CREATE TABLE stems (stem BLOB PRIMARY KEY) WITHOUT ROWID")
+        self._base.commit()
+
+    def add(self, path: str) -> bool:
+        """Adds a path; False where it was there."""
+        return self._insert("paths", path)
+
+    def __contains__(self, path: str) -> bool:
+        """Whether a path was added."""
+        query = "SELECT 1 FROM paths WHERE path = ?"
+        return self._base.execute(query, (os.fsencode(path),)).fetchone() is not None
+
+    def stem(self, name: str) -> str:
+        """A name without its ending or, where another file has that already, with it.
+
+        The same names in the same order give the same stems.
+        """
+        stem = os.path.splitext(name)[0]
+        while not self._insert("stems", stem):
+            stem = name if stem != name and not stem.startswith(name) else f"{stem}_"
+        return stem
+
+    def _insert(self, table: str, text: str) -> bool:
+        query = f"INSERT OR IGNORE INTO {table} VALUES (?)"
+        return self._base.execute(query, (os.fsencode(text),)).rowcount == 1

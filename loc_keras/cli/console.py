@@ -1,0 +1,57 @@
+"""What all commands share: how a user's mistake is told, and how a command ends."""
+
+import argparse
+import sys
+from collections.abc import Callable
+
+from rich.console import Console
+
+from loc_keras.errors import Interrupted, LocKerasError
+
+USER_ERROR = LocKerasError.code
+INTERRUPTED = 130
+SIGNALLED = 128
+"""Exit codes of programs that a signal ended are this plus its number."""
+
+
+def add_set(parser: argparse.ArgumentParser) -> None:
+    """Adds `--set SECTION.KEY=VALUE`, which changes settings of the config."""
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="change one setting, for example data.source.path; may be repeated",
+    )
+
+
+def run_command(command: Callable[[], int], *, when_interrupted: str = "stopped.") -> int:
+    """Runs a command and gives its exit code.
+
+    A `LocKerasError`, and a file that the system cannot open or make, become one sentence on stderr
+    and code 2 (or the error's own), Ctrl-C becomes the sentence `when_interrupted` and code 130, an
+    `Interrupted` its own message and 128 plus the signal; anything else is a fault of ours and
+    keeps its trace.
+    """
+    try:
+        return command()
+    except LocKerasError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.code
+    except OSError as error:
+        if error.filename is None:  # Not about a file that the user could mend.
+            raise
+        print(f"error: {error.filename}: {error.strerror}.", file=sys.stderr)
+        return USER_ERROR
+    except Interrupted as stop:
+        print(stop, file=sys.stderr)
+        return SIGNALLED + stop.signal
+    except KeyboardInterrupt:
+        print(when_interrupted, file=sys.stderr)
+        return INTERRUPTED
+
+
+def print_note(console: Console, sentence: str | None) -> None:
+    """Prints something the user should know, if there is something."""
+    if sentence:
+        console.print(f"note: {sentence}", highlight=False, soft_wrap=True)

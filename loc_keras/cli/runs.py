@@ -1,0 +1,419 @@
+"""What a run writes into its folder and prints, put together from the rooms below the doors."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from rich.console import Console
+
+from loc_keras.atomic_file import write_text
+from loc_keras.cli.build import data_from
+from loc_keras.config.load import load_config
+from loc_keras.config.schema import Config
+from loc_keras.data.annotations import ALL_SPLITS
+from loc_keras.data.dataset import LocalizationData
+from loc_keras.data.files import read_bytes
+from loc_keras.data.records import Records
+from loc_keras.data.resize import ImageFormat
+from loc_keras.errors import DataError, ModelError
+from loc_keras.models.body import WeightsOrigin, preprocessing_of
+from loc_keras.models.weights import open_model
+from loc_keras.report.gallery import (
+    GALLERY_IMAGES,
+    choose_examples,
+    save_run_architecture,
+    save_run_curves,
+    save_split_gallery,
+)
+from loc_keras.report.terminal import classes_words, print_metrics
+from loc_keras.serving.bundle import CARD_FILE, Bundle, model_card
+from loc_keras.serving.image_bytes import is_served_kind
+from loc_keras.training.measure import Answers, answer_function, collect_answers, figures
+from loc_keras.training.plan import FitResult
+from loc_keras.training.precision import device_summary
+from loc_keras.training.run_folder import (
+    CONFIG_FILE,
+    ENVIRONMENT_FILE,
+    environment,
+    open_run,
+    package_versions,
+    write_json,
+)
+from loc_keras.training.trials import NEAR_ZERO, OverfitResult
+
+SAMPLES = 4
+"""Validation images on which the exported copy is compared with the model."""
+
+_LOOKED_AT = 8
+"""Files that are looked at for each that is wanted, since some may be of another kind."""
+
+
+def bundle_of(
+    model: keras.Model,
+    data: LocalizationData,
+    card: Mapping[str, Any] | None,
+    texts: Mapping[str, str],
+) -> Bundle:
+    """Puts an export together.
+
+    Args:
+        model: What is exported.
+        data: The run's.
+        card: The model card.
+        texts: Further files to come with the model, by name.
+    """
+    return Bundle(
+        localizer=model,
+        class_names=data.class_names,
+        form=image_format(data),
+        samples=samples_of(data),
+        card=card,
+        texts=texts,
+    )
+
+
+def image_format(data: LocalizationData) -> ImageFormat:
+    """How pictures become the model's images."""
+    *size, channels = data.image_shape
+    rules = [pictures.rule for pictures in data.pictures.values()]
+    return ImageFormat((size[0], size[1]), channels, rules[0] if rules else "stretch")
+
+
+def samples_of(data: LocalizationData, count: int = SAMPLES) -> list[bytes]:
+    """Encoded validation images: the files themselves, or PNG where they are of another kind.
+
+    Args:
+        data: The run's.
+        count: How many at most.
+    """
+    pictures = data.pictures.get("val")
+    records = pictures.records if pictures else None
+    return (_files(records, count) if records is not None else []) or _drawn(data, count)
+
+
+def _files(records: Records, count: int) -> list[bytes]:
+    found: list[bytes] = []
+    for index in range(min(len(records), _LOOKED_AT * count)):
+        place = (records.paths[index], int(records.offsets[index]), int(records.lengths[index]))
+        content = read_bytes(*place)
+        if is_served_kind(content):
+            found.append(content)
+        if len(found) == count:
+            break
+    return found
+
+
+def _drawn(data: LocalizationData, count: int) -> list[bytes]:
+    images, _ = next(iter(data.val or data.train(0)))
+    return [tf.io.encode_png(image).numpy() for image in tf.cast(images[:count], tf.uint8)]
+
+
+Measured = dict[str, dict[str, float | int]]
+SHOWN_SKIPPED = 5
+CLASSES_FILE = "classes.txt"
+
+
+def print_data(console: Console, data: LocalizationData, *, listed: bool = True) -> None:
+    """Prints the sizes of the splits, the classes, and what was left out.
+
+    Args:
+        console: Where to.
+        data: The data source.
+        listed: Whether what was left out is also written to the run folder.
+    """
+    sizes = ", ".join(
+        f"{data.sizes[split]:,} {split}" for split in ALL_SPLITS if split in data.sizes
+    )
+    height, width, channels = data.image_shape
+    console.print(
+        f"data: {sizes} images of {height} x {width} x {channels}, "
+        f"{classes_words(data.class_names)}"
+    )
+    if len(data.class_names) == 1:
+        console.print(
+            f"note: {data.class_names[0]} is the only class: the model has only to find it.",
+            highlight=False,
+            soft_wrap=True,
+        )
+    for note in data.notes:
+        console.print(f"note: {note}", highlight=False, soft_wrap=True)
+    if data.skipped:
+        where = "all listed in skipped.json" if listed else "python -m loc_keras.check lists all"
+        noun = "row" if len(data.skipped) == 1 else "rows"
+        console.print(f"left out: {len(data.skipped)} {noun}, {where}")
+        for file, row, reason in data.skipped[:SHOWN_SKIPPED]:
+            place = f"{file} row {row}:" if row else f"{file}:"
+            console.print(f"  {place} {reason}", highlight=False, soft_wrap=True)
+
+
+def print_weights(console: Console, origin: WeightsOrigin) -> None:
+    """Prints where the body's first weights come from, unless they are random."""
+    if origin.weights != "none":
+        console.print(
+            f"weights: {origin.source}, licence {origin.licence}", highlight=False, soft_wrap=True
+        )
+
+
+def write_start(
+    folder: Path, config_text: str, policy: str, data: LocalizationData, **more: Any
+) -> None:
+    """Writes what is known before training: environment and more facts, classes, rows left out.
+
+    The config comes last: a folder that has it holds all that going on with its run needs.
+    """
+    open_run(folder)
+    (folder / "plots").mkdir(exist_ok=True)
+    write_text(folder / CLASSES_FILE, "".join(f"{name}\n" for name in data.class_names))
+    facts = environment(
+        device_summary(),
+        precision=policy,
+        data_fingerprint=data.fingerprint,
+        images=data.sizes,
+        **more,
+    )
+    write_json(folder / ENVIRONMENT_FILE, facts)
+    if data.skipped:
+        rows = [{"file": str(f), "row": row, "reason": why} for f, row, why in data.skipped]
+        write_json(folder / "skipped.json", {"skipped": rows})
+    write_text(folder / CONFIG_FILE, config_text)
+
+
+def finish_run(folder: Path, best: keras.Model, data: LocalizationData, name: str) -> Measured:
+    """Measures the best model on validation and test images, and draws the run's pictures."""
+    answer = answer_function(best)
+    splits = {"val": data.val, "test": data.test}
+    answers = {
+        split: collect_answers(answer, dataset)
+        for split, dataset in splits.items()
+        if dataset is not None
+    }
+    measured: Measured = {
+        split: figures(found, data.background) for split, found in answers.items()
+    }
+    # Written before anything is drawn: a picture that fails must not cost the figures.
+    write_json(folder / "metrics.json", measured)
+    save_run_curves(folder, name, len(data.class_names))
+    save_run_architecture(best, folder)
+    for split, found in answers.items():
+        _draw_gallery(folder, split, splits[split], found, data)
+    return measured
+
+
+def write_card(
+    folder: Path,
+    best: keras.Model,
+    data: LocalizationData,
+    measured: Measured,
+    *,
+    name: str,
+    resize: str,
+    origin: WeightsOrigin,
+    trust: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Writes the model card into the run folder, and gives it for the export."""
+    card = model_card(
+        name=name,
+        class_names=data.class_names,
+        image_shape=data.image_shape,
+        resize=resize,
+        preprocessing=preprocessing_of(best),
+        origin=origin,
+        images=data.sizes,
+        fingerprint=data.fingerprint,
+        figures=measured,
+        packages=package_versions(),
+        date=datetime.now().astimezone(),
+        background=data.background,
+        trust=trust,
+    )
+    write_json(folder / CARD_FILE, card)
+    return card
+
+
+def print_end(
+    console: Console,
+    folder: Path,
+    measured: Measured,
+    result: FitResult,
+    exported: Path | None,
+    seconds: float,
+    print_more: Callable[[], None] = lambda: None,
+) -> None:
+    """Prints the figures, perhaps something more, and where everything lies."""
+    console.print()
+    print_metrics(console, measured)
+    print_more()
+    rows: Mapping[str, Any] = {
+        f"best model (epoch {result.best_epoch + 1})": result.best_path,
+        "last model": result.last_path,
+        "figures": folder / "metrics.json",
+        "pictures": folder / "plots",
+        "TensorBoard": f"tensorboard --logdir {folder / 'tensorboard'}",
+        "SavedModel": exported or "not exported",
+    }
+    for label, value in rows.items():
+        console.print(f"{label + ':':26s}{value}", highlight=False, soft_wrap=True)
+    console.print(f"finished in {seconds / 60:.1f} min", highlight=False)
+
+
+def print_overfit(console: Console, found: OverfitResult, images: int) -> None:
+    """Prints what became of the one batch, and says whether it was learned by heart."""
+    verdict = (
+        f"learned by heart (both at most {NEAR_ZERO:g})"
+        if found.passed
+        else f"NOT learned by heart: both must be at most {NEAR_ZERO:g}; try more steps, then "
+        "suspect the labels, the learning rate or the losses"
+    )
+    console.print(
+        f"one batch of {images} images, {found.steps} steps: loss before {found.first_loss:.3f}; "
+        f"after, class loss {found.class_loss:.4f} (accuracy {found.accuracy:.1%}) and box loss "
+        f"{found.box_loss:.4f}; {verdict}",
+        highlight=False,
+    )
+
+
+def _draw_gallery(
+    folder: Path, split: str, dataset: tf.data.Dataset, answers: Answers, data: LocalizationData
+) -> None:
+    label = data.background
+    chosen, title = choose_examples(
+        answers.ious,
+        split,
+        GALLERY_IMAGES,
+        background=None if label is None else answers.probabilities[:, label],
+        empty=None if label is None else answers.labels == label,
+        one_class=len(data.class_names) == 1,
+    )
+    save_split_gallery(
+        folder,
+        split,
+        images_at(dataset, chosen),
+        {"softmax": answers.labels[chosen], "bbox": answers.boxes[chosen]},
+        {"softmax": answers.probabilities[chosen], "bbox": answers.boxes_pred[chosen]},
+        data.class_names,
+        title=title,
+        background=label,
+    )
+
+
+def images_at(dataset: tf.data.Dataset, indices: np.ndarray) -> np.ndarray:
+    """The images (M, H, W, C) at some places of a data set, in the order of `indices`."""
+    found: dict[int, np.ndarray] = {}
+    wanted = set(indices.tolist())
+    start = 0
+    for images, _ in dataset:
+        here = [index for index in wanted if start <= index < start + len(images)]
+        found |= {index: images[index - start].numpy() for index in here}
+        start += len(images)
+        if len(found) == len(wanted):
+            break
+    return np.stack([found[index] for index in indices.tolist()])
+
+
+MODEL_FILE = "best.keras"
+
+
+@dataclass(frozen=True, eq=False)
+class RunWithData:
+    """A run's best model with data that fit it.
+
+    Attributes:
+        folder: The run's.
+        localizer: Its best model.
+        config: Of the data.
+        data: What the config names.
+    """
+
+    folder: Path
+    localizer: keras.Model
+    config: Config
+    data: LocalizationData
+
+    @property
+    def same_data(self) -> bool:
+        """Whether these are the very splits that the run was trained with."""
+        file = self.folder / "environment.json"
+        if not file.is_file():
+            return False
+        return json.loads(file.read_text())["data_fingerprint"] == self.data.fingerprint
+
+    @property
+    def name(self) -> str:
+        """Name of the config, else that of the folder."""
+        return str(self.config.name or self.folder.name)
+
+    @property
+    def model_path(self) -> Path:
+        """The model's file."""
+        return self.folder / MODEL_FILE
+
+    def held_out(self, split: str) -> tf.data.Dataset:
+        """The pipeline of a split that is not trained on.
+
+        Raises:
+            DataError: If the data have no such images.
+        """
+        found = self.data.held_out(split)
+        if found is None:
+            raise DataError(f"{self.config.data.source.path} has no {split} images to measure on.")
+        return found
+
+
+def load_run(
+    folder: Path, config_path: Path | None = None, overrides: list[str] | None = None
+) -> RunWithData:
+    """Opens a run's best model with the run's own data, or those of another config.
+
+    Args:
+        folder: The run's.
+        config_path: Another config than the run's own.
+        overrides: `section.key=value` each, over the config.
+
+    Raises:
+        ModelError: If there is no model, it cannot be opened, or the data do not fit it.
+        LocKerasError: If config or data are wrong.
+    """
+    localizer = load_model(folder)
+    config = load_config(config_path or folder / "config.yaml", overrides or [])
+    data = data_from(config)
+    _check_fit(localizer, data.image_shape, data.class_names, folder)
+    return RunWithData(folder, localizer, config, data)
+
+
+def load_model(folder: Path) -> keras.Model:
+    """Opens the best model of a run.
+
+    Raises:
+        ModelError: If there is none, or it cannot be opened.
+    """
+    path = folder / MODEL_FILE
+    if not path.is_file():
+        raise ModelError(f"{folder} holds no {MODEL_FILE}; give the folder of a run to --run.")
+    return open_model(path)
+
+
+def _check_fit(
+    localizer: keras.Model, image_shape: tuple[int, ...], class_names: list[str], run: Path
+) -> None:
+    """Refuses data that the model was not made for."""
+    takes = localizer.input_shape[1:]
+    if tuple(takes) != tuple(image_shape):
+        raise ModelError(
+            f"the model takes images of {takes}, the data has {image_shape} (height, width, "
+            "channels); set data.image_size and data.channels to the model's."
+        )
+    file = run / CLASSES_FILE
+    learned = file.read_text(encoding="utf-8").splitlines() if file.is_file() else None
+    gives = localizer.output["softmax"].shape[-1]
+    if gives != len(class_names) or (learned is not None and learned != class_names):
+        raise ModelError(
+            f"the model knows the classes {', '.join(learned or [str(gives)])}, but the data has "
+            f"{', '.join(class_names)}; name them alike and in that order, for example by "
+            "data.source.class_names."
+        )

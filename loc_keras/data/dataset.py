@@ -1,0 +1,361 @@
+"""Records of image files as a data source: one format for all pictures, pixels kept, pipelines."""
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from loc_keras.data import pipeline as streams
+from loc_keras.data.annotations import WHOLE_FILE, Fault, ImageRef, Split
+from loc_keras.data.augment.batch import augmentation_from, split_augment_options
+from loc_keras.data.files import file_size
+from loc_keras.data.image_header import HeaderError, read_header
+from loc_keras.data.load_records import faults_error, image_refs
+from loc_keras.data.pipeline import (
+    ImageSet,
+    Share,
+    eval_dataset,
+    side_pair,
+    train_dataset,
+    use_cache,
+)
+from loc_keras.data.pixel_store import Keep, image_set, store_pixels
+from loc_keras.data.records import COLUMNS, Records
+from loc_keras.data.resize import ImageFormat, ResizeRule, restore_boxes
+from loc_keras.data.resolve import DatasetRecords
+from loc_keras.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class SplitPictures:
+    """The pictures of one split, in the order of its pipeline.
+
+    Attributes:
+        names: str (N,), as the annotations name them; digits are numbered.
+        sizes: int32 (N, 2), height and width of the whole pictures in px, as boxes refer to them.
+        rule: How they are brought to the model's size.
+        target: Height and width of the model's images.
+        boxes: float32 (N, 4), true boxes in fractions of the pictures; None where they are only
+            known from the pipeline.
+        records: Where the pictures lie; None for digits, which are drawn.
+    """
+
+    names: npt.NDArray[np.object_]
+    sizes: npt.NDArray[np.int32]
+    rule: ResizeRule
+    target: tuple[int, int]
+    boxes: npt.NDArray[np.float32] | None = None
+    records: Records | None = None
+
+    def __len__(self) -> int:
+        """Number of pictures."""
+        return len(self.names)
+
+    def to_px(self, boxes: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+        """Boxes in fractions of the model's images as boxes in px of the pictures.
+
+        Args:
+            boxes: (N, 4), one for each picture.
+
+        Returns:
+            float64 (N, 4), (x1, y1, x2, y2) clipped to the picture.
+        """
+        whole = restore_boxes(boxes.astype(np.float32), self.sizes, self.target, self.rule)
+        return np.asarray(whole, np.float64) * np.tile(self.sizes[:, ::-1], 2)
+
+
+def pictures_of_records(
+    records: Records, target: tuple[int, int], rule: ResizeRule
+) -> SplitPictures:
+    """The pictures of records."""
+    return SplitPictures(records.names, records.sizes, rule, target, records.boxes, records)
+
+
+def drawn_pictures(
+    count: int, size: tuple[int, int], target: tuple[int, int], rule: ResizeRule
+) -> SplitPictures:
+    """Pictures that are drawn, so that they have a number for a name.
+
+    Args:
+        count: How many.
+        size: Height and width in px.
+        target: Height and width of the model's images.
+        rule: How one becomes the other.
+    """
+    names = np.array([f"{number:06d}" for number in range(count)], object)
+    return SplitPictures(names, np.tile(np.array(size, np.int32), (count, 1)), rule, target)
+
+
+class TrainStream(Protocol):
+    """Gives the training batches from a global step on, or one share of each."""
+
+    def __call__(self, start_step: int = 0, *, share: Share | None = None) -> tf.data.Dataset:
+        """Builds the stream."""
+        ...
+
+
+class HeldOutShare(Protocol):
+    """Gives one share of the batches of a split, with weights as `pipeline.eval_dataset`."""
+
+    def __call__(self, *, share: Share) -> tf.data.Dataset:
+        """Builds the pipeline."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class LocalizationData:
+    """The splits as `tf.data` pipelines of `(images, targets)`.
+
+    Images are uint8 (B, H, W, C), raw pixels 0..255; targets are `{"softmax": int32 (B,),
+    "bbox": float32 (B, 4)}` with boxes (x1, y1, x2, y2) in fractions of the image side. The box of
+    an image without an object is `empty_boxes.EMPTY_BOX`.
+
+    Attributes:
+        train: Builds the endless training stream; its argument is the global step (batch) to
+            start at, and the stream from there on equals the full one after that many steps.
+            With a share it gives, and makes, that part of every batch alone.
+        val: Every validation image once, in order, the last batch perhaps smaller; None where
+            the source gives no validation images.
+        test: Likewise for the test images.
+        val_share: Builds the pipeline of one share of the validation images, with weights.
+        sizes: Images in `"train"`, `"val"`, `"test"` and, where it is configured,
+            `"calibration"`.
+        class_names: Name of each class, by index.
+        image_shape: (height, width, channels) of every image.
+        steps_per_epoch: Batches in one epoch of the training stream.
+        fingerprint: SHA-256, in hex, of the labelled data and of how it is split.
+        skipped: Rows left out by the reader, as (file, row number, reason).
+        notes: Sentences about choices the user should know of.
+        background: Index of the class of images without an object; None where all show one.
+        calibration: Likewise for the images on which trust is fitted; None without such a split.
+        pictures: What the images of each split are made from, in the order of its pipeline.
+        batch_indices: Gives the training images, int64 (B,), in the batch of a global step.
+    """
+
+    train: TrainStream
+    val: tf.data.Dataset | None
+    test: tf.data.Dataset | None
+    sizes: dict[str, int]
+    class_names: list[str]
+    image_shape: tuple[int, int, int]
+    steps_per_epoch: int
+    fingerprint: str
+    skipped: list[tuple[str, int, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    background: int | None = None
+    calibration: tf.data.Dataset | None = None
+    pictures: Mapping[Split, SplitPictures] = field(default_factory=dict)
+    batch_indices: Callable[[int], npt.NDArray[np.int64]] | None = None
+    val_share: HeldOutShare | None = None
+
+    def batch_names(self, step: int) -> list[str]:
+        """Names of the pictures in the training batch of a global step, from 0; none if unknown."""
+        pictures = self.pictures.get("train")
+        if self.batch_indices is None or pictures is None:
+            return []
+        return [str(name) for name in pictures.names[self.batch_indices(step)]]
+
+    def held_out(self, split: str) -> tf.data.Dataset | None:
+        """The pipeline of `"val"`, `"test"` or `"calibration"`; None where it has no images."""
+        held: dict[str, tf.data.Dataset | None] = {
+            "val": self.val,
+            "test": self.test,
+            "calibration": self.calibration,
+        }
+        return held[split]
+
+
+def localization_data(
+    sets: Mapping[str, ImageSet],
+    *,
+    batch_size: int,
+    seed: int,
+    image_shape: tuple[int, int, int],
+    image_knobs: Mapping[str, Any],
+    cache: str,
+    class_names: list[str],
+    **facts: Any,
+) -> LocalizationData:
+    """Builds the pipelines of a data source.
+
+    Args:
+        sets: Images of `"train"` and, where there are any, of `"val"`, `"test"` and
+            `"calibration"`.
+        batch_size: Images in a batch.
+        seed: Seed of the order, of what is drawn and of the augmentation.
+        image_shape: (height, width, channels) of every image.
+        image_knobs: Whole-image augmentation of the training images; see `ImageAugment`.
+        cache: Whether evaluation images stay in memory: `pipeline.eval_dataset`.
+        class_names: Name of each class, by index.
+        **facts: The remaining fields of `LocalizationData`.
+
+    Returns:
+        The source, with None for a split without images.
+    """
+    evaluate = partial(
+        eval_dataset, batch_size=batch_size, seed=seed, image_shape=image_shape, cache=cache
+    )
+    return LocalizationData(
+        train=partial(
+            train_dataset,
+            sets["train"],
+            batch_size=batch_size,
+            seed=seed,
+            augmentation=augmentation_from(image_knobs, len(class_names)),
+        ),
+        batch_indices=partial(streams.batch_indices, sets["train"].size, batch_size, seed),
+        val=evaluate(sets["val"], split=streams.VALIDATION) if "val" in sets else None,
+        val_share=partial(evaluate, sets["val"], split=streams.VALIDATION)
+        if "val" in sets
+        else None,
+        test=evaluate(sets["test"], split=streams.TEST) if "test" in sets else None,
+        calibration=evaluate(sets["calibration"], split=streams.CALIBRATION)
+        if "calibration" in sets
+        else None,
+        image_shape=image_shape,
+        class_names=class_names,
+        steps_per_epoch=streams.steps_per_epoch(sets["train"].size, batch_size),
+        **facts,
+    )
+
+
+_GRAY, _COLOUR = 1, 3
+_GRAY_MODES = frozenset(
+    {"1", "L", "LA", "La", "I", "F"}
+)  # Pillow's; those of 16 bits are "I;16..".
+
+
+def build_file_data(
+    found: DatasetRecords,
+    *,
+    batch_size: int,
+    seed: int = 0,
+    limit: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    channels: int | None = None,
+    resize: ResizeRule = "stretch",
+    augment: Mapping[str, Any] | None = None,
+    cache: str = "auto",
+    cache_dir: str = "cache",
+    on_error: str = "stop",
+) -> LocalizationData:
+    """Builds the pipelines of a data set whose records are known.
+
+    Args:
+        found: Records of each split; `"train"` must have some.
+        batch_size: Images in a batch.
+        seed: Seed of the order and the augmentation.
+        limit: Most images in each split, or None for all.
+        image_size: Side, or (height, width), of every image; None demands that all pictures
+            have one size and keeps it.
+        channels: 1 or 3; None takes that of the first training image.
+        resize: `"stretch"` or `"letterbox"`.
+        augment: Knobs of `augment.ImageAugment` by name; those left out are off.
+        cache: `"auto"` holds decoded images in memory where they take at most a quarter of
+            what is free, `"memory"` in any case, `"disk"` in files under `cache_dir`, `"none"`
+            decodes in every epoch.
+        cache_dir: Folder for `"disk"`.
+        on_error: `"stop"` at images that cannot be decoded, or `"skip"` them.
+
+    Returns:
+        The splits; all but the training one are None where there are no records for them.
+
+    Raises:
+        DataError: If an image or an option is wrong.
+    """
+    digit_knobs, image_knobs = split_augment_options(augment or {})
+    notes = list(found.notes)
+    if any(digit_knobs.values()):
+        notes.append("augment.digit_* bends the digits source alone and is not used here.")
+    first = found.first or found.splits["train"]
+    form = _image_format(first, image_size, channels, resize)
+    faults = list(found.faults)
+    sets: dict[str, ImageSet] = {}
+    sizes: dict[str, int] = {}
+    pictures: dict[Split, SplitPictures] = {}
+    digest = hashlib.sha256(repr(form).encode())
+    for split, records in found.splits.items():
+        part = records.take(np.arange(len(records))[:limit])
+        store = store_pixels(part, form, keep=_keep(cache, part, form), folder=cache_dir)
+        _judge_broken(store.faults, split, len(part), on_error)
+        faults += store.faults
+        sets[split] = image_set(store)
+        sizes[split] = len(store.records)
+        pictures[split] = pictures_of_records(store.records, form.size, form.rule or "stretch")
+        digest.update(f"{split} {_fingerprint(store.records, form)}".encode())
+    return localization_data(
+        sets,
+        batch_size=batch_size,
+        seed=seed,
+        image_shape=form.shape,
+        image_knobs=image_knobs,
+        # The decoded images are kept where they are decoded, for all splits alike.
+        cache="none",
+        sizes={"train": 0, "val": 0, "test": 0} | sizes,
+        class_names=found.class_names,
+        fingerprint=digest.hexdigest(),
+        skipped=[(fault.file, fault.row, fault.reason) for fault in faults],
+        notes=notes,
+        background=found.background,
+        pictures=pictures,
+    )
+
+
+def _image_format(
+    first: Records,
+    image_size: int | tuple[int, int] | None,
+    channels: int | None,
+    rule: ResizeRule,
+) -> ImageFormat:
+    """The format asked for; what is left open is that of the first training image in its file."""
+    if channels is None:
+        channels = _channels_of(image_refs(first)[0])
+    if image_size is not None:
+        return ImageFormat(side_pair(image_size), channels, rule)
+    height, width = (int(side) for side in first.sizes[0])
+    return ImageFormat((height, width), channels, None)
+
+
+def _channels_of(ref: ImageRef) -> int:
+    try:
+        mode = read_header(ref).mode
+    except HeaderError as fault:
+        raise DataError(f"image {ref.path} {fault}.") from fault
+    return _GRAY if mode in _GRAY_MODES or mode.startswith("I;16") else _COLOUR
+
+
+def _keep(cache: str, records: Records, form: ImageFormat) -> Keep:
+    """Where the pixels of a split are kept."""
+    if cache == "disk":
+        return "disk"
+    return "memory" if use_cache(cache, len(records) * math.prod(form.shape)) else "none"
+
+
+def _judge_broken(broken: list[Fault], split: Split, total: int, on_error: str) -> None:
+    """Refuses images that cannot be decoded, or a split of which nothing else is left."""
+    if broken and on_error == "stop":
+        raise faults_error(broken)
+    if len(broken) == total:
+        first = f"{broken[0].file} row {broken[0].row} {broken[0].reason}"
+        raise DataError(f"no image of the {split} split can be decoded; the first is {first}.")
+
+
+def _fingerprint(records: Records, form: ImageFormat) -> str:
+    """SHA-256, in hex, of the records and the sizes of their files."""
+    digest = hashlib.sha256(repr(form).encode())
+    lengths = [
+        file_size(path) if length == WHOLE_FILE else length
+        for path, length in zip(records.paths.tolist(), records.lengths.tolist(), strict=True)
+    ]
+    digest.update(repr((records.names.tolist(), lengths, records.class_names)).encode())
+    for name in COLUMNS:
+        column = getattr(records, name)
+        if column.dtype != object:
+            digest.update(np.ascontiguousarray(column).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,532 @@
+"""Data sets of TensorFlow Datasets (TFDS) that have boxes."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from loc_keras.atomic_file import write_text, written_aside
+from loc_keras.data import files
+from loc_keras.data.annotations import Annotated, Annotations, EmptyImage, Fault, ImageRef, Split
+from loc_keras.data.formats.parsing import given_splits
+from loc_keras.errors import DataError
+
+INDEX_ENDING = ".index"
+"""Added to the name of a blob for the file that lists its contents."""
+
+
+def write_blob(
+    path: Path, items: Iterable[tuple[str, bytes]], *, stamp: str
+) -> dict[str, ImageRef]:
+    """Writes contents as they come, one at a time in memory, and their index.
+
+    Args:
+        path: File to write; its folder is made. A blob of that name is replaced.
+        items: Key and content of each; keys are distinct.
+        stamp: What the contents depend on, for `read_blob`.
+
+    Returns:
+        Where each content lies, by key.
+
+    Raises:
+        OSError: If the files cannot be written.
+        ValueError: If a key comes twice.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    index = _index_path(path)
+    index.unlink(missing_ok=True)  # It would describe the new blob wrongly.
+    entries: dict[str, ImageRef] = {}
+    position = 0
+    with written_aside(path) as aside, aside.open("wb") as file:
+        for key, content in items:
+            if key in entries:
+                raise ValueError(f"the key {key!r} comes twice")
+            file.write(content)
+            entries[key] = ImageRef(str(path), position, len(content))
+            position += len(content)
+    header = {"stamp": stamp, "bytes": position, "count": len(entries)}
+    rows = [[key, ref.offset, ref.length] for key, ref in entries.items()]
+    write_text(index, "\n".join(map(json.dumps, [header, *rows])) + "\n")
+    return entries
+
+
+def read_blob(path: Path, *, stamp: str) -> dict[str, ImageRef] | None:
+    """Reads the index of a blob.
+
+    Args:
+        path: File of the blob.
+        stamp: As it was written with.
+
+    Returns:
+        Where each content lies, by key, in the order of writing; None where the blob is absent,
+        not whole, or was written with another stamp.
+    """
+    try:
+        header, *rows = map(json.loads, _index_path(path).read_text("utf-8").splitlines())
+        entries = {
+            str(key): ImageRef(str(path), int(offset), int(length)) for key, offset, length in rows
+        }
+        written = header["stamp"], header["bytes"], header["count"]
+        whole = written == (stamp, path.stat().st_size, len(entries))
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return entries if whole else None
+
+
+def _index_path(path: Path) -> Path:
+    return path.with_name(path.name + INDEX_ENDING)
+
+
+_NAME_FEATURES = ("image/filename", "file_name", "filename")
+_KEY = "data.source.tfds"
+# The only format of TFDS's own data sets. One that was prepared before TFDS recorded formats has
+# none in its files.
+_BOX_FORMATS = (None, "REL_YXYX")
+
+
+class Place(NamedTuple):
+    """One feature.
+
+    Attributes:
+        path: Keys that lead to it.
+        feature: Its TFDS feature connector.
+        depth: Number of sequences around it: 0 for one value an example, 1 for a list.
+    """
+
+    path: tuple[str, ...]
+    feature: Any
+    depth: int
+
+    @property
+    def name(self) -> str:
+        """Its keys as one text, as the config names it."""
+        return "/".join(self.path)
+
+
+class Layout(NamedTuple):
+    """The features that make records.
+
+    Attributes:
+        image: One image an example.
+        box: One box an example, or a list of them.
+        label: One class an example, or a list as long as that of the boxes.
+        filename: Name of the image, or None where the data set has none.
+        class_names: Classes in the order of their numbers; None where labels are no TFDS classes.
+    """
+
+    image: Place
+    box: Place
+    label: Place
+    filename: Place | None
+    class_names: list[str] | None
+
+
+def find_layout(
+    features: Any, *, image: str | None = None, box: str | None = None, label: str | None = None
+) -> Layout:
+    """Finds the features by their types, or by names where they are given.
+
+    Args:
+        features: The data set's `tfds.features.FeaturesDict`.
+        image: Name of the image feature, or None.
+        box: Name of the box feature, such as `objects/bbox`, or None.
+        label: Name of the class feature, or None. By type, one that stands beside the boxes goes
+            before one of the whole image, and one called `label` before others.
+
+    Raises:
+        DataError: If there is none, several that are equally likely, or the named one is absent
+            or of the wrong type.
+    """
+    import tensorflow_datasets as tfds
+
+    # TFDS gives features of a prepared data set in an order that changes from run to run.
+    places = sorted(_places(features, (), 0), key=lambda place: place.name)
+    images = [
+        place
+        for place in places
+        if isinstance(place.feature, tfds.features.Image)
+        and not isinstance(place.feature, tfds.features.LabeledImage)
+        and place.depth == 0
+        # Images of floats, such as depth maps, are stored as PNG files of other meaning.
+        and np.dtype(place.feature.np_dtype).kind == "u"
+    ]
+    boxes = [
+        place
+        for place in places
+        if isinstance(place.feature, tfds.features.BBoxFeature) and place.depth <= 1
+    ]
+    box_place = _chosen("box", boxes, box, "bbox")
+    _check_box_format(box_place)
+    label_place = _label(places, box_place, label)
+    names = [place for place in places if place.depth == 0 and place.name in _NAME_FEATURES]
+    is_class = isinstance(label_place.feature, tfds.features.ClassLabel)
+    return Layout(
+        image=_chosen("image", images, image, "image"),
+        box=box_place,
+        label=label_place,
+        filename=names[0] if names else None,
+        class_names=list(label_place.feature.names) if is_class else None,
+    )
+
+
+def _places(feature: Any, path: tuple[str, ...], depth: int) -> Iterator[Place]:
+    """All features without parts of their own."""
+    import tensorflow_datasets as tfds
+
+    if isinstance(feature, tfds.features.FeaturesDict):
+        for key, part in feature.items():
+            yield from _places(part, (*path, key), depth)
+    elif isinstance(feature, tfds.features.Dataset):
+        return  # A data set within an example is not read as a tensor.
+    elif isinstance(feature, tfds.features.Sequence):
+        yield from _places(feature.feature, path, depth + 1)
+    else:
+        yield Place(path, feature, depth)
+
+
+def _label(places: Sequence[Place], box: Place, name: str | None) -> Place:
+    import tensorflow_datasets as tfds
+
+    def of_object(place: Place) -> bool:
+        return place.depth == box.depth and place.path[:-1] == box.path[:-1]
+
+    usable = [place for place in places if place.depth == 0 or of_object(place)]
+    if name is not None:
+        return _chosen("label", usable, name, "label")
+    classes = [place for place in usable if isinstance(place.feature, tfds.features.ClassLabel)]
+    beside = [place for place in classes if of_object(place)]
+    return _chosen("label", beside or classes, None, "label")
+
+
+def _chosen(role: str, places: Sequence[Place], name: str | None, usual: str) -> Place:
+    """The one that is named, the only one, or the one with the usual name."""
+    found = ", ".join(place.name for place in places) or "none"
+    if name is not None:
+        named = [place for place in places if place.name == name]
+        if not named:
+            raise DataError(f"{_KEY}.{role}: {name!r} is not one of the {role} features: {found}.")
+        return named[0]
+    likely = list(places)
+    if len(likely) > 1:
+        likely = [place for place in places if place.path[-1] == usual]
+    if len(likely) != 1:
+        raise DataError(
+            f"the TFDS data set has {len(places)} {role} features ({found}) where one was "
+            f"expected; "
+            + (f"name it by {_KEY}.{role}." if places else "it cannot serve localization.")
+        )
+    return likely[0]
+
+
+def _check_box_format(box: Place) -> None:
+    written = getattr(box.feature, "bbox_format", None)
+    written = getattr(written, "value", written)
+    if written not in _BOX_FORMATS:
+        raise DataError(
+            f"the TFDS feature {box.name} has boxes in the format {written}; only REL_YXYX "
+            "(ymin, xmin, ymax, xmax in fractions) is read."
+        )
+
+
+ID = "tfds_id"
+"""Key under which an example says what it is: its shard and its number there."""
+
+
+def open_builder(root: str, name: str, *, download: bool) -> Any:
+    """Opens a data set that is prepared on disk, or prepares it.
+
+    What is on disk is opened from its own files alone: neither the code that made it nor the
+    network is needed.
+
+    Args:
+        root: TFDS's `data_dir`.
+        name: As `tfds.builder` takes it: `name`, `name/config`, `name:1.0.0`.
+        download: Whether to download and prepare a data set that is not there.
+
+    Returns:
+        A `tfds.core.DatasetBuilder`.
+
+    Raises:
+        DataError: If TFDS is not installed, the data set is not there or cannot be prepared.
+    """
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError as error:
+        raise DataError(
+            "the tfds format needs TensorFlow Datasets; install it by: "
+            f"pip install tensorflow-datasets ({error})."
+        ) from error
+    # TFDS raises errors of many types, those of its downloads and of each data set's own code
+    # among them; none of them is the user's to trace.
+    try:
+        return tfds.core.read_only_builder.builder_from_files(name, data_dir=root)
+    except tfds.core.DatasetNotFoundError as error:
+        if not download:
+            raise DataError(
+                f"the TFDS data set {name} is not prepared below {root}; set data.source.path to "
+                "its data_dir, or data.source.tfds.download to true to fetch and prepare it there."
+            ) from error
+    except Exception as error:
+        raise DataError(f"the TFDS data set {name} below {root}: {_sentence(error)}") from error
+    try:
+        builder = tfds.builder(name, data_dir=root, try_gcs=False)
+        builder.download_and_prepare(
+            download_config=tfds.download.DownloadConfig(try_download_gcs=False)
+        )
+    except Exception as error:
+        raise DataError(
+            f"the TFDS data set {name} could not be prepared in {root}: {_sentence(error)}"
+        ) from error
+    return builder
+
+
+def check_splits(builder: Any, specs: Sequence[str]) -> None:
+    """Checks that a data set has the splits that are asked for.
+
+    Args:
+        builder: The data set.
+        specs: In TFDS's notation, such as `train[:90%]` or `train+validation`.
+
+    Raises:
+        DataError: If one names a split that the data set lacks.
+    """
+    known = list(builder.info.splits)
+    for spec in specs:
+        for part in spec.split("+"):
+            name = part.partition("[")[0].strip()
+            # A data set that was never prepared knows no splits, and any is tried.
+            if known and name not in (*known, "all"):
+                raise DataError(
+                    f"the TFDS data set {builder.info.name} has no split {name!r}; it has "
+                    f"{', '.join(known)}. Set data.source.tfds.splits to these, or to null where "
+                    "a split shall be cut off train."
+                )
+
+
+def examples(builder: Any, spec: str, wanted: Sequence[Place]) -> Iterator[dict[str, Any]]:
+    """Examples of a split, always in the same order.
+
+    Args:
+        builder: The data set.
+        spec: Split in TFDS's notation.
+        wanted: Features to read; images come as encoded bytes.
+
+    Yields:
+        Nested dicts of NumPy values, with `ID` at the top.
+
+    Raises:
+        DataError: If the split cannot be read.
+    """
+    import tensorflow_datasets as tfds
+
+    features: dict[str, Any] = {}
+    decoders: dict[str, Any] = {}
+    for place in wanted:
+        _put(features, place.path, True)
+        if isinstance(place.feature, tfds.features.Image):
+            _put(decoders, place.path, tfds.decode.SkipDecoding())
+    try:
+        dataset = builder.as_dataset(
+            split=spec,
+            decoders=tfds.decode.PartialDecoding(features, decoders=decoders or None),
+            shuffle_files=False,
+            read_config=tfds.ReadConfig(
+                add_tfds_id=True, try_autocache=False, interleave_cycle_length=1
+            ),
+        )
+        yield from tfds.as_numpy(dataset)
+    except GeneratorExit:
+        raise
+    except Exception as error:
+        raise DataError(
+            f"split {spec!r} of the TFDS data set {builder.info.name} cannot be read: "
+            f"{_sentence(error)}"
+        ) from error
+
+
+def value_at(example: dict[str, Any], place: Place) -> Any:
+    """The value of a feature in an example."""
+    value: Any = example
+    for key in place.path:
+        value = value[key]
+    return value
+
+
+def _put(tree: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+    for key in path[:-1]:
+        tree = tree.setdefault(key, {})
+    tree[path[-1]] = value
+
+
+def _sentence(error: Exception) -> str:
+    """The first line of what an error says, which TFDS follows by pages of advice."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
+
+
+DEFAULT_SPLITS: Mapping[str, str | None] = {"train": "train", "val": None, "test": "test"}
+
+_BLOB_FOLDER = "loc_keras_blobs"
+
+
+def read_tfds(
+    root: str,
+    *,
+    name: str,
+    splits: Mapping[str, str | None] = DEFAULT_SPLITS,
+    image: str | None = None,
+    box: str | None = None,
+    label: str | None = None,
+    download: bool = False,
+    cache_dir: str | None = None,
+) -> Annotations:
+    """Reads a TFDS data set with boxes.
+
+    An example of `caltech_birds2011`, as one of `cars196` or `oxford_iiit_pet` (`head_bbox`), has
+    one box, and one of `voc` a list, each with a class of its own:
+
+    ```
+    {"image": ..., "bbox": [ymin, xmin, ymax, xmax], "label": 17}
+    {"image": ..., "objects": {"bbox": [[...], [...]], "label": [3, 14]}}
+    ```
+
+    In `stanford_dogs` the boxes are a list and the class is that of the image, so all boxes get it.
+
+    The encoded images are copied once into a file for each split, from which they can be read in
+    any order; later reads find them there.
+
+    Args:
+        root: TFDS's `data_dir`, under which the data set is prepared.
+        name: As `tfds.builder` takes it: `name`, `name/config`, `name:1.0.0`.
+        splits: For each split one of the data set, also in parts, such as `train[:90%]`; None
+            leaves it out.
+        image: Name of the image feature; None finds it by its type.
+        box: Name of the box feature, such as `objects/bbox`; None finds it by its type.
+        label: Name of the class feature; None finds it by its type.
+        download: Whether to download and prepare a data set that is not there.
+        cache_dir: Local folder for the copies of the images; None is `loc_keras_blobs` in `root`.
+
+    Returns:
+        Boxes in fractions. File and row of an object are its TFDS shard and its record there,
+        from 1. Classes are in the order of the data set.
+
+    Raises:
+        DataError: If the data set is not prepared and not to be downloaded, lacks a split or one
+            of the features, or the copies cannot be written.
+    """
+    wanted = {split: str(spec) for split, spec in given_splits(splits, "data.source.tfds.splits")}
+    folder = _blob_folder(root, cache_dir)
+    builder = open_builder(root, name, download=download)
+    check_splits(builder, list(wanted.values()))
+    layout = find_layout(builder.info.features, image=image, box=box, label=label)
+    objects: dict[Split, list[Annotated]] = {}
+    faults: list[Fault] = []
+    empty: list[EmptyImage] = []
+    data_dir = str(builder.data_dir)
+    for split, spec in wanted.items():
+        images = _split_images(builder, spec, layout, folder)
+        objects[split] = []
+        parts = (layout.box, layout.label, layout.filename)
+        for example in examples(builder, spec, [part for part in parts if part is not None]):
+            at = _shard_and_row(example, data_dir)
+            if not len(value_at(example, layout.box)):
+                nothing = Fault(*at, "names no object", "no_object")
+                faults.append(nothing)
+                image_ref = images[example[ID].decode("utf-8")]
+                empty.append(EmptyImage(split, image_ref, _name(example, layout), nothing))
+            else:
+                objects[split] += _example_objects(example, layout, at, images, faults)
+    return Annotations(
+        objects=objects,
+        units="fraction",
+        faults=faults,
+        class_names=layout.class_names,
+        empty=empty,
+    )
+
+
+def _blob_folder(root: str, cache_dir: str | None) -> Path:
+    folder = files.join(root, _BLOB_FOLDER) if cache_dir is None else cache_dir
+    if files.is_remote(folder):
+        raise DataError(
+            f"images of a TFDS data set are copied to local files, which {folder} is not; set "
+            "data.cache_dir to a local folder."
+        )
+    return Path(folder)
+
+
+def _split_images(builder: Any, spec: str, layout: Layout, folder: Path) -> dict[str, ImageRef]:
+    """Where the encoded images of a split lie, by example id; copies them where need be."""
+    info = builder.info
+    stamp = f"{info.full_name} {info.dataset_size} {spec} {layout.image.name}"
+    digest = hashlib.sha256(f"{spec} {layout.image.name}".encode()).hexdigest()[:8]
+    file = f"{re.sub(r'[^A-Za-z0-9]+', '_', spec).strip('_')}-{digest}.blob"
+    path = folder.joinpath(*info.full_name.split("/"), file)
+    found = read_blob(path, stamp=stamp)
+    if found is not None:
+        return found
+    contents = (
+        (example[ID].decode("utf-8"), value_at(example, layout.image))
+        for example in examples(builder, spec, [layout.image])
+    )
+    try:
+        return write_blob(path, contents, stamp=stamp)
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"the images of the TFDS data set {info.name} cannot be copied to {path}: {error}; "
+            "set data.cache_dir to a folder with space for them."
+        ) from error
+
+
+def _shard_and_row(example: dict[str, Any], data_dir: str) -> tuple[str, int]:
+    """The file of an example, and its number there from 1."""
+    shard, _, number = example[ID].decode("utf-8").rpartition("__")
+    return files.join(data_dir, shard), int(number) + 1
+
+
+def _example_objects(
+    example: dict[str, Any],
+    layout: Layout,
+    at: tuple[str, int],
+    images: Mapping[str, ImageRef],
+    faults: list[Fault],
+) -> list[Annotated]:
+    """The objects of one example, which has some."""
+    shard, row = at
+    boxes = value_at(example, layout.box).reshape(-1, 4).tolist()
+    label = value_at(example, layout.label)
+    labels = list(label) if layout.label.depth else [label] * len(boxes)
+    if len(labels) != len(boxes):
+        reason = f"has {len(boxes)} boxes and {len(labels)} classes"
+        faults.append(Fault(shard, row, reason, "columns"))
+        return []
+    image = images[example[ID].decode("utf-8")]
+    name = _name(example, layout)
+    objects = []
+    for (ymin, xmin, ymax, xmax), one in zip(boxes, labels, strict=True):
+        text = _label_text(one, layout.class_names)
+        if text is None:
+            reason = f"{layout.label.name} {one} is none of the {len(layout.class_names or ())}"
+            faults.append(Fault(shard, row, f"{reason} classes", "label"))
+        else:
+            objects.append(Annotated(image, name, text, (xmin, ymin, xmax, ymax), shard, row))
+    return objects
+
+
+def _name(example: dict[str, Any], layout: Layout) -> str:
+    if layout.filename is not None:
+        text = value_at(example, layout.filename).decode("utf-8", "replace")
+        if text:
+            return text
+    return example[ID].decode("utf-8")
+
+
+def _label_text(value: Any, class_names: list[str] | None) -> str | None:
+    """A label as text; None for a number that is no class, as the -1 of hidden labels."""
+    if class_names is not None:
+        return class_names[value] if 0 <= value < len(class_names) else None
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

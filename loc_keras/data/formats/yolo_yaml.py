@@ -1,0 +1,263 @@
+"""The YAML file of a YOLO data set: what it says, as plain text, with bounded effort."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from ruamel.yaml import YAML
+from ruamel.yaml import events as yaml_events
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from loc_keras.data import files
+from loc_keras.data.annotations import SPLITS, Split
+from loc_keras.data.formats.parsing import label_problem, shown
+from loc_keras.errors import DataError
+
+_ONE_LINE_ITEMS = 10
+_WORDS = {None: "null", True: "true", False: "false"}
+
+
+def to_yaml(tree: Mapping[Any, Any]) -> str:
+    """Writes nested mappings of texts, finite numbers, truth values, null and lists of these.
+
+    The result means the same in YAML 1.1 and 1.2. Keys are numbers or plain words.
+    """
+    return "".join(f"{line}\n" for line in _lines(tree))
+
+
+def _lines(tree: Mapping[Any, Any], indent: str = "") -> Iterator[str]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            yield f"{indent}{key}:"
+            yield from _lines(value, indent + "  ")
+        elif isinstance(value, Sequence) and not isinstance(value, str):
+            yield from _list_lines(key, value, indent)
+        else:
+            yield f"{indent}{key}: {_scalar(value)}"
+
+
+def _list_lines(key: Any, values: Sequence[Any], indent: str) -> Iterator[str]:
+    if len(values) <= _ONE_LINE_ITEMS:
+        yield f"{indent}{key}: [{', '.join(map(_scalar, values))}]"
+    else:
+        yield f"{indent}{key}:"
+        yield from (f"{indent}  - {_scalar(value)}" for value in values)
+
+
+def _scalar(value: Any) -> str:
+    if isinstance(value, str):
+        return '"' + "".join(map(_escaped, value)) + '"'
+    if isinstance(value, Mapping):
+        return "{}"
+    if value is None or isinstance(value, bool):
+        return _WORDS[value]
+    if isinstance(value, float):
+        # YAML 1.1 takes a number with an exponent but without a point for text.
+        return np.format_float_positional(value, trim="0")
+    return str(value)
+
+
+def _escaped(sign: str) -> str:
+    if sign in '"\\':
+        return "\\" + sign
+    if sign.isprintable():
+        return sign
+    code = ord(sign)
+    return (
+        f"\\x{code:02x}"
+        if code <= 0xFF
+        else f"\\u{code:04x}"
+        if code <= 0xFFFF
+        else (f"\\U{code:08x}")
+    )
+
+
+LARGEST_YAML = 2**20
+"""Bytes of the largest YAML file that is parsed: tens of thousands of class names."""
+
+MOST_CLASSES = 100_000
+"""Classes that a data set may have."""
+
+_DEEPEST = 20
+_NULLS = frozenset({"", "~", "null", "Null", "NULL"})
+
+
+@dataclass(frozen=True)
+class YoloConfig:
+    """What a data.yaml says.
+
+    Attributes:
+        base: `path`, the folder that the others are relative to, or `""`.
+        splits: Folders and lists of images of each split, as written.
+        class_names: Names of the classes by index.
+        has_keypoints: Whether label lines have key points behind the box.
+    """
+
+    base: str
+    splits: dict[Split, list[str]]
+    class_names: list[str]
+    has_keypoints: bool
+
+
+def read_yolo_config(path: str) -> YoloConfig:
+    """Reads a data.yaml.
+
+    Raises:
+        DataError: If it is missing, no YAML, uses aliases, or lacks `train` or the classes.
+    """
+    if not files.is_file(path):
+        raise DataError(f"YAML file {path} does not exist: mend data.source.yolo.yaml.")
+    if files.file_size(path) > LARGEST_YAML:
+        raise DataError(f"YAML file {path} is larger than {LARGEST_YAML >> 20} MiB; is it one?")
+    tree = _parsed(path, files.read_text(path, what="YAML file"))
+    if not isinstance(tree, dict):
+        raise DataError(f"YAML file {path} holds {shown(tree)}, expected train, val and names.")
+    splits: dict[Split, list[str]] = {}
+    for split in SPLITS:
+        places = tree.get(split)
+        places = places if isinstance(places, list) else [places]
+        if not all(isinstance(one, str | None) for one in places):
+            raise DataError(f"{path}: {split} must be a folder, a list file, or a list of these.")
+        given = [one for one in places if one is not None]
+        if given:
+            splits[split] = given
+    if "train" not in splits:
+        raise DataError(f"{path} has no train: name the folder of the training images.")
+    base = tree.get("path") or ""
+    if not isinstance(base, str):
+        raise DataError(f"{path}: path is {shown(base)}, expected a folder.")
+    return YoloConfig(base, splits, _class_names(path, tree), bool(tree.get("kpt_shape")))
+
+
+def parse_yaml(text: str) -> Any:
+    """Parses one YAML document into dicts, lists and text; nothing becomes a number or an object.
+
+    Raises:
+        ValueError: If it uses aliases, is nested deeply, repeats a key, or has two documents.
+        YAMLError: If it is not YAML.
+    """
+    tree = _Tree()
+    for event in YAML(typ="safe", pure=True).parse(text):
+        tree.take(event)
+    return tree.value
+
+
+@dataclass
+class _Tree:
+    """Grows from the events of a parser.
+
+    Attributes:
+        value: The document, when the last event is taken.
+    """
+
+    value: Any = None
+    _open: list[Any] = field(default_factory=list)
+    _keys: list[str | None] = field(default_factory=list)
+    _documents: int = 0
+
+    def take(self, event: Any) -> None:
+        """Takes the next event; raises ValueError at what is refused."""
+        if isinstance(event, yaml_events.AliasEvent):
+            raise ValueError("uses an alias (*), which is not read; write the value out")
+        if isinstance(event, yaml_events.DocumentStartEvent):
+            self._documents += 1
+            if self._documents > 1:
+                raise ValueError("has more than one document")
+        elif isinstance(event, yaml_events.MappingStartEvent):
+            self._begin({})
+        elif isinstance(event, yaml_events.SequenceStartEvent):
+            self._begin([])
+        elif isinstance(event, yaml_events.CollectionEndEvent):
+            self._open.pop()
+            self._keys.pop()
+        elif isinstance(event, yaml_events.ScalarEvent):
+            plain = event.style is None
+            self._add(None if plain and event.value in _NULLS else event.value)
+
+    def _begin(self, collection: Any) -> None:
+        if len(self._open) >= _DEEPEST:
+            raise ValueError("is nested too deeply")
+        self._add(collection)
+        self._open.append(collection)
+        self._keys.append(None)
+
+    def _add(self, value: Any) -> None:
+        if not self._open:
+            self.value = value
+            return
+        parent = self._open[-1]
+        if isinstance(parent, list):
+            parent.append(value)
+        elif self._keys[-1] is None:
+            key = "null" if value is None else value
+            if not isinstance(key, str):
+                raise ValueError("has a key that is not text")
+            if key in parent:
+                raise ValueError(f"has the key {shown(key)} twice")
+            self._keys[-1] = key
+        else:
+            parent[self._keys[-1]] = value
+            self._keys[-1] = None
+
+
+def _parsed(path: str, text: str) -> Any:
+    try:
+        return parse_yaml(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark
+        line = "" if mark is None else f" in line {mark.line + 1}"
+        raise DataError(f"{path} is not YAML{line}: {error.problem}.") from None
+    except YAMLError as error:
+        raise DataError(f"{path} is not YAML: {shown(str(error))[1:-1]}.") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"YAML file {path} {shown(str(error))[1:-1]}.") from None
+
+
+def _class_names(path: str, tree: Mapping[str, Any]) -> list[str]:
+    count = _whole_number(tree.get("nc"))
+    if tree.get("nc") is not None and (count is None or not 0 < count <= MOST_CLASSES):
+        raise DataError(f"{path}: nc is {shown(tree['nc'])}, expected the number of classes.")
+    names = tree.get("names")
+    if names is None:
+        if count is None:
+            raise DataError(f"{path} has no names: list the classes in the order of their indices.")
+        return [str(index) for index in range(count)]
+    listed = _in_order(path, names)
+    if len(listed) > MOST_CLASSES:
+        raise DataError(f"{path}: names has more than {MOST_CLASSES:,} classes; is that meant?")
+    for index, name in enumerate(listed):
+        if problem := label_problem(name):
+            raise DataError(f"{path}: the name of class {index} {problem}; mend names.")
+    if not listed:
+        raise DataError(f"{path}: names is empty; list the classes.")
+    stripped = [name.strip() for name in listed]
+    name, times = Counter(stripped).most_common(1)[0]
+    if times > 1:
+        raise DataError(f"{path}: {times} classes are called {shown(name)}; rename them in names.")
+    if count is not None and count != len(listed):
+        raise DataError(f"{path}: nc is {count}, but names has {len(listed)} classes; mend one.")
+    return stripped
+
+
+def _in_order(path: str, names: Any) -> list[Any]:
+    """Names as a list, from a list or a mapping of indices."""
+    if isinstance(names, list):
+        return names
+    if not isinstance(names, dict):
+        raise DataError(f"{path}: names is {shown(names)}, expected a list of the classes.")
+    by_index = {_whole_number(key): name for key, name in names.items()}
+    missing = [index for index in range(len(names)) if index not in by_index]
+    if missing:
+        raise DataError(
+            f"{path}: names has {len(names)} classes but not the index {missing[0]}; "
+            "number them from 0 without gaps."
+        )
+    return [by_index[index] for index in range(len(names))]
+
+
+def _whole_number(value: Any) -> int | None:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
+        return int(value)
+    return None

@@ -1,0 +1,368 @@
+"""`metrics.json`: an evaluation as JSON that every reader takes."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from loc_keras.atomic_file import write_text
+from loc_keras.evaluation.outcomes import Estimate, Evaluation, Group, Outcomes
+from loc_keras.evaluation.reliability import ReliabilityBin, Shift, TrustFigures, detection_scores
+
+METRICS_FILE = "metrics.json"
+
+
+def metrics_json(evaluation: Evaluation, trust: TrustFigures | None = None) -> dict[str, Any]:
+    """All figures as values of JSON: mappings, lists, strings, numbers and None.
+
+    An estimate is `{"value", "low", "high", "images"}`. A figure of no image is None, `null` in the
+    file: NaN is no JSON. What trust says of single images is in `predictions.csv`, not here.
+
+    Args:
+        evaluation: Of a split.
+        trust: What was stated about the answers, with its own key `trust`.
+    """
+    found: dict[str, Any] = {
+        "images": evaluation.images,
+        "object_images": evaluation.object_images,
+        "class_names": list(evaluation.class_names),
+        "intervals": {
+            "method": "percentile bootstrap",
+            "level": evaluation.level,
+            "resamples": evaluation.resamples,
+            "seed": evaluation.seed,
+        },
+        "figures": _figures(evaluation.figures),
+        "floors": {name: _figures(figures) for name, figures in evaluation.floors.items()},
+        "errors": _figures(evaluation.errors),
+        "classes": _groups(evaluation.classes),
+        "sizes": _groups(evaluation.sizes),
+        "positions": _groups(evaluation.positions),
+    }
+    if trust is not None:
+        found["trust"] = trust_json(trust)
+    return {**found, "confusion": evaluation.confusion.tolist()}
+
+
+def write_metrics(
+    path: Path,
+    evaluation: Evaluation,
+    trust: TrustFigures | None = None,
+    about: Mapping[str, str] | None = None,
+) -> None:
+    """Writes `metrics_json` as a file that is whole or absent; a row of the confusion is a line.
+
+    Args:
+        path: The file.
+        evaluation: Of a split.
+        trust: What was stated about the answers.
+        about: What was measured, such as the run, for the key `about` at the top.
+    """
+    content = metrics_json(evaluation, trust)
+    if about:
+        content = {"about": dict(about), **content}
+    # Apart, since `indent` would give each cell a line: a million lines for a thousand classes.
+    rows = ",\n".join(f"    {json.dumps(row)}" for row in content.pop("confusion"))
+    rest = json.dumps(content, indent=2, allow_nan=False).removesuffix("\n}")
+    write_text(path, f'{rest},\n  "confusion": [\n{rows}\n  ]\n}}\n')
+
+
+def _figures(figures: Mapping[str, Estimate]) -> dict[str, Any]:
+    return {name: _estimate(estimate) for name, estimate in figures.items()}
+
+
+def _estimate(estimate: Estimate) -> dict[str, Any]:
+    low, high = _number(estimate.low), _number(estimate.high)
+    return {
+        "value": _number(estimate.value),
+        "low": low,
+        "high": high,
+        "images": int(estimate.images),
+    }
+
+
+def _groups(groups: Sequence[Group]) -> list[dict[str, Any]]:
+    return [
+        {"name": group.name, "images": group.images, "figures": _figures(group.figures)}
+        for group in groups
+    ]
+
+
+def trust_json(trust: TrustFigures) -> dict[str, Any]:
+    """What trust states of the whole split, as values of JSON."""
+    before_after = ("before", "after")
+    return {
+        "temperature": _number(trust.temperature),
+        "ece": dict(zip(before_after, map(_number, trust.ece), strict=True)),
+        "nll": dict(zip(before_after, map(_number, trust.nll), strict=True)),
+        "class_bins": dict(zip(before_after, map(_bins, trust.class_bins), strict=True)),
+        "box_bins": _bins(trust.box_bins),
+        "auroc_p_iou50": _estimate(trust.auroc_p_iou50),
+        "auroc_confidence": _estimate(trust.auroc_confidence),
+        **({"auroc_gain": _estimate(trust.auroc_gain)} if trust.auroc_gain else {}),
+        "guarantees": [
+            {
+                "name": one.name,
+                "asked": _number(one.asked),
+                "kept": _estimate(one.kept),
+                "size": _number(one.size),
+                "empty": _number(one.empty),
+                "p_value": _number(one.p_value),
+            }
+            for one in trust.guarantees
+        ],
+        "shift": _shift(trust.shift),
+    }
+
+
+def _bins(bins: Sequence[ReliabilityBin]) -> list[dict[str, Any]]:
+    return [
+        {
+            "low": _number(one.low),
+            "high": _number(one.high),
+            "images": int(one.images),
+            "stated": _number(one.stated),
+            "found": _number(one.found),
+        }
+        for one in bins
+    ]
+
+
+def _shift(shift: Shift) -> dict[str, Any]:
+    return {
+        "found": bool(shift.found),
+        "images": int(shift.images),
+        "calibration_images": int(shift.calibration_images),
+        "p_value": _number(shift.p_value),
+        "level": _number(shift.level),
+        "tests": [
+            {
+                "name": one.name,
+                "distance": _number(one.distance),
+                "p_value": _number(one.p_value),
+            }
+            for one in shift.tests
+        ],
+    }
+
+
+def _number(value: float) -> float | None:
+    """The number; None where it is NaN or infinite, which JSON cannot say."""
+    return float(value) if math.isfinite(value) else None
+
+
+TRUTH_FILE = "coco_truth.json"
+DETECTIONS_FILE = "coco_detections.json"
+
+
+def write_coco(
+    folder: Path,
+    outcomes: Outcomes,
+    class_names: Sequence[str],
+    file_names: Sequence[str],
+    scores: npt.ArrayLike | None = None,
+) -> None:
+    """Writes `coco_truth.json` and `coco_detections.json`, each whole or absent.
+
+    Args:
+        folder: An existing folder.
+        outcomes: Of N images.
+        class_names: Name of each class, by index.
+        file_names: N files or names of the images.
+        scores: (N,), see `scores.detection_scores`; None for the class probability.
+    """
+    files = {
+        TRUTH_FILE: coco_truth(outcomes, class_names, file_names),
+        DETECTIONS_FILE: coco_detections(outcomes, scores),
+    }
+    for name, content in files.items():
+        # Escaped (`ensure_ascii`), since a file name need not be valid Unicode.
+        write_text(folder / name, json.dumps(content, allow_nan=False) + "\n")
+
+
+def coco_truth(
+    outcomes: Outcomes, class_names: Sequence[str], file_names: Sequence[str]
+) -> dict[str, Any]:
+    """The true boxes as the content of an `instances` file; arguments as for `write_coco`."""
+    images = [
+        {"id": number, "file_name": name, "height": int(height), "width": int(width)}
+        for number, (name, (height, width)) in enumerate(
+            zip(file_names, outcomes.sizes, strict=True), start=1
+        )
+    ]
+    annotations: list[dict[str, Any]] = []
+    for index in np.flatnonzero(outcomes.shown).tolist():
+        bbox = _xywh(outcomes.boxes_px[index])
+        annotations.append(
+            {
+                "id": len(annotations) + 1,
+                "image_id": index + 1,
+                "category_id": int(outcomes.labels[index]) + 1,
+                "bbox": bbox,
+                "area": bbox[2] * bbox[3],
+                "iscrowd": 0,
+                "segmentation": [],
+            }
+        )
+    categories = [
+        {
+            "id": index + 1,
+            "name": name,
+            "supercategory": "background" if index == outcomes.background else "object",
+        }
+        for index, name in enumerate(class_names)
+    ]
+    return {
+        "info": {"description": "truth of an evaluation by loc_keras", "version": "1"},
+        "licenses": [],
+        "images": images,
+        "annotations": annotations,
+        "categories": categories,
+    }
+
+
+def coco_detections(
+    outcomes: Outcomes, scores: npt.ArrayLike | None = None
+) -> list[dict[str, Any]]:
+    """The answers in COCO's format of detection results, one for each image.
+
+    Args:
+        outcomes: Of N images.
+        scores: (N,), see `scores.detection_scores`; None for the class probability.
+    """
+    scores = outcomes.confidences if scores is None else np.asarray(scores, np.float64)
+    rows = zip(outcomes.predicted, outcomes.boxes_pred_px, scores, strict=True)
+    return [
+        {
+            "image_id": number,
+            "category_id": int(label) + 1,
+            "bbox": _xywh(box),
+            "score": float(score),
+        }
+        for number, (label, box, score) in enumerate(rows, start=1)
+    ]
+
+
+def _xywh(box_px: npt.NDArray[np.float64]) -> list[float]:
+    """`[x, y, width, height]` of (x1, y1, x2, y2)."""
+    x1, y1, x2, y2 = box_px.tolist()
+    return [x1, y1, x2 - x1, y2 - y1]
+
+
+PREDICTIONS_FILE = "predictions.csv"
+LABEL_JOINT = "|"
+
+_SIDES = ("x1", "y1", "x2", "y2")
+# What makes a spreadsheet take a cell for a formula (OWASP, "CSV Injection"): the four signs, a
+# tab or a line end before them, and their full-width forms.
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
+
+
+def write_predictions(
+    path: Path,
+    outcomes: Outcomes,
+    class_names: Sequence[str],
+    images: Sequence[str],
+    paths: Sequence[str],
+    trust: TrustFigures | None = None,
+) -> None:
+    """Writes a row for each image, in their order; UTF-8, with a header, whole or absent.
+
+    Columns: `image, path, true_label, pred_label, probability, p_iou50`, then `true_x1_px` to
+    `true_y2_px`, `pred_x1_px` to `pred_y2_px`, `iou, corner_error_px`, `outer_x1_px` to
+    `outer_y2_px`, `inner_x1_px` to `inner_y2_px`, `label_set`. Those that need `trust` (`p_iou50`,
+    outer, inner, `label_set`) are absent without it. A cell is empty where there is nothing to
+    tell: the true box of an image without an object and what is compared with it, an empty inner
+    box, an empty label set.
+
+    A text that a spreadsheet would take for a formula gets an apostrophe before it, so a name that
+    begins with `=`, `+`, `-` or `@` is to be read without its first character.
+
+    Args:
+        path: The file.
+        outcomes: Of N images.
+        class_names: Name of each class, by index.
+        images: Names of the N images, as the annotations have them.
+        paths: N files that hold them.
+        trust: Of the same images; `probability` is then the calibrated one.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    columns = _columns(outcomes, class_names, images, paths, trust)
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    write_text(path, text.getvalue())
+
+
+def safe_cell(text: str) -> str:
+    r"""A text that no spreadsheet takes for a formula and every file can hold.
+
+    Bytes of a file name that are no UTF-8 become `\udc..`, as Python shows them.
+    """
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+
+
+def label_set(names: Iterable[str]) -> str:
+    r"""Names joined by `|`; a `|` inside a name is written as `\|`, and a backslash doubled."""
+    escaped = (name.replace("\\", "\\\\").replace(LABEL_JOINT, "\\|") for name in names)
+    return LABEL_JOINT.join(escaped)
+
+
+def _columns(
+    outcomes: Outcomes,
+    class_names: Sequence[str],
+    images: Sequence[str],
+    paths: Sequence[str],
+    trust: TrustFigures | None,
+) -> dict[str, Sequence[str]]:
+    """Cells by the name of their column."""
+    shown = outcomes.shown
+    columns: dict[str, Sequence[str]] = {
+        "image": [safe_cell(name) for name in images],
+        "path": [safe_cell(name) for name in paths],
+        "true_label": [safe_cell(class_names[label]) for label in outcomes.labels],
+        "pred_label": [safe_cell(class_names[label]) for label in outcomes.predicted],
+        "probability": _numbers(detection_scores(outcomes, trust), 6),
+    }
+    if trust is not None:
+        columns["p_iou50"] = _numbers(trust.p_iou50, 6)
+    columns |= _sides("true", outcomes.boxes_px, shown)
+    columns |= _sides("pred", outcomes.boxes_pred_px)
+    columns["iou"] = _numbers(outcomes.ious, 6)
+    columns["corner_error_px"] = _numbers(outcomes.corner_errors_px, 3)
+    if trust is not None:
+        columns |= _sides("outer", trust.outer_px)
+        columns |= _sides("inner", trust.inner_px, _not_empty(trust.inner_px))
+        columns["label_set"] = [
+            safe_cell(label_set(class_names[label] for label in np.flatnonzero(row).tolist()))
+            for row in trust.label_sets
+        ]
+    return columns
+
+
+def _sides(
+    name: str, boxes_px: npt.NDArray[np.float64], there: npt.NDArray[np.bool_] | None = None
+) -> dict[str, list[str]]:
+    """Four columns of a box, empty where it is not there."""
+    if there is not None:
+        boxes_px = np.where(there[:, None], boxes_px, np.nan)
+    return {
+        f"{name}_{side}_px": _numbers(boxes_px[:, place], 3) for place, side in enumerate(_SIDES)
+    }
+
+
+def _not_empty(boxes_px: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    return np.asarray(boxes_px.any(axis=1), bool)
+
+
+def _numbers(values: npt.ArrayLike, decimals: int) -> list[str]:
+    """Each number with as many decimals; nothing for NaN."""
+    numbers = np.asarray(values, np.float64) + 0.0  # Makes -0 a 0.
+    return ["" if np.isnan(value) else f"{value:.{decimals}f}" for value in numbers]

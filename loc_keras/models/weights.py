@@ -1,0 +1,391 @@
+"""What a body starts from: random weights, ImageNet's, those of a file, or an earlier run's."""
+
+import dataclasses
+import hashlib
+import json
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from loc_keras.errors import ModelError, first_line, listed
+from loc_keras.models.assembly import build_body
+from loc_keras.models.backbone import BLOCK_KINDS, STAGE_SIZES, STEM_KERNELS
+from loc_keras.models.body import (
+    BODY_NAME,
+    NORMALIZATION,
+    Body,
+    Preprocessing,
+    WeightsOrigin,
+    body_layers,
+    preprocessing_of,
+    random_weights,
+)
+from loc_keras.models.hub_bodies import PRESETS, HubWeights, read_hub_weights
+from loc_keras.models.torch_weights import (
+    SHARED_CHANNELS,
+    SHARED_STEM,
+    SHARED_WIDTH,
+    read_torch_weights,
+    refuse_pickle,
+)
+
+BEST_MODEL = "best.keras"
+"""The file of a run folder whose body is taken."""
+
+
+@dataclass(frozen=True)
+class BodyLayer:
+    """A layer of a body that has weights: its name, class and values."""
+
+    name: str
+    kind: str
+    values: list[np.ndarray]
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        """Shape of each weight."""
+        return [value.shape for value in self.values]
+
+
+@dataclass(frozen=True, eq=False)
+class RunWeights:
+    """The body of a localizer that was saved.
+
+    Attributes:
+        path: the file it was read from.
+        layers: its layers that have weights, from the pixels to the heads.
+        description: what kind of body it is, in words of the configuration.
+        preprocessing: the normalisation inside the localizer.
+        source: which run it was, in words.
+        licence: of the weights; nothing says it.
+        sha256: of the file, in hex.
+    """
+
+    path: Path
+    layers: list[BodyLayer]
+    description: str
+    preprocessing: Preprocessing
+    source: str
+    licence: str
+    sha256: str
+
+    def load(self, localizer: keras.Model) -> None:
+        """Puts the weights into the body of a localizer.
+
+        Layers are found by name, or by their order where all differ in name alone: Keras numbers
+        layers without a name of their own anew in every process.
+
+        Raises:
+            ModelError: if the bodies differ.
+        """
+        targets = [layer for layer in body_layers(localizer) if layer.weights]
+        wanted = [_body_layer(layer) for layer in targets]
+        by_name = {layer.name: layer for layer in self.layers}
+        if {layer.name for layer in wanted} == set(by_name):
+            found = [by_name[layer.name] for layer in wanted]
+        else:
+            found = self.layers
+        if [(one.kind, one.shapes) for one in found] != [(one.kind, one.shapes) for one in wanted]:
+            raise ModelError(self._difference(wanted))
+        for layer, source in zip(targets, found, strict=True):
+            layer.set_weights(source.values)
+
+    def _difference(self, wanted: list[BodyLayer]) -> str:
+        mine = {layer.name: layer.shapes for layer in self.layers}
+        asked = {layer.name: layer.shapes for layer in wanted}
+        faults = []
+        missing = [name for name in asked if name not in mine]
+        extra = [name for name in mine if name not in asked]
+        other = [name for name in asked if name in mine and asked[name] != mine[name]]
+        if missing:
+            faults.append(f"it lacks {listed(missing, 'layer')}")
+        if extra:
+            faults.append(f"it has {listed(extra, 'layer')} that the new body has not")
+        if other:
+            faults.append(f"it has {listed(other, 'layer')} of another shape")
+        return (
+            f"the body of {self.path} is {self.description}, and the new one is another: "
+            f"{'; '.join(faults)}; give model.backbone the same name, width and stem."
+        )
+
+
+def read_run_weights(path: Path, channels: int) -> RunWeights:
+    """Opens a saved localizer and takes its body, whatever its heads and classes.
+
+    Args:
+        path: a run folder, whose best model is taken, or a `.keras` file.
+        channels: channels of the images that the body is to see.
+
+    Raises:
+        ModelError: if it cannot be opened, is no localizer, or sees images of other channels.
+    """
+    file = path / BEST_MODEL if path.is_dir() else path
+    if not zipfile.is_zipfile(file):
+        raise ModelError(
+            f"{file} is not a whole .keras file; give the run folder or the .keras file of a "
+            "finished training."
+        )
+    try:
+        localizer = keras.saving.load_model(file, compile=False)
+    except Exception as error:  # Keras raises errors of many kinds for a file that is broken.
+        raise ModelError(
+            f"{file} cannot be opened as a saved localizer ({first_line(error)}); give the run "
+            "folder or the .keras file of a finished training."
+        ) from error
+    layers = [layer for layer in body_layers(localizer) if layer.weights]
+    if not layers or NORMALIZATION not in {layer.name for layer in localizer.layers}:
+        raise ModelError(
+            f"{file} is a Keras model, but no localizer of this package: it has no body whose "
+            "weights could be taken; give the run folder of a localizer."
+        )
+    trained_on = localizer.input_shape[-1]
+    if trained_on != channels:
+        raise ModelError(
+            f"the body of {file} was trained with data.channels: {trained_on}, and these images "
+            f"have {channels}; set it to {trained_on}."
+        )
+    with file.open("rb") as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    return RunWeights(
+        path=file,
+        layers=[_body_layer(layer) for layer in layers],
+        description=_description(localizer),
+        preprocessing=preprocessing_of(localizer),
+        source=_source(file),
+        licence="unknown",
+        sha256=digest,
+    )
+
+
+def _body_layer(layer: keras.layers.Layer) -> BodyLayer:
+    return BodyLayer(layer.name, type(layer).__name__, layer.get_weights())
+
+
+def _description(localizer: keras.Model) -> str:
+    """Name, width and stem of a ResNet of ours, as far as they can be told."""
+    named = {layer.name: layer for layer in body_layers(localizer)}
+    if "stem_conv" not in named:
+        inner = next(layer for layer in localizer.layers if layer.name == BODY_NAME)
+        return f"no ResNet of ours but one of {len(inner.layers)} layers"
+    kernel, _, _, width = named["stem_conv"].kernel.shape
+    stem = next((name for name, side in STEM_KERNELS.items() if side == kernel), f"{kernel} px")
+    stages = [0] * 8
+    for name in named:
+        if name.startswith("stage") and name.endswith("_conv1"):
+            stages[int(name[5])] += 1
+    sizes = tuple(count for count in stages if count)
+    kind = "bottleneck" if "stage1_block1_conv3" in named else "basic"
+    body = next(
+        (body for body in STAGE_SIZES if (STAGE_SIZES[body], BLOCK_KINDS[body]) == (sizes, kind)),
+        f"a ResNet of {'+'.join(map(str, sizes))} {kind} blocks",
+    )
+    return f"{body} of width {width} with the {stem} stem"
+
+
+def _source(file: Path) -> str:
+    """Which run a file is from, and what that was trained on, as far as its folder says."""
+    folder = file.resolve().parent
+    try:
+        facts = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
+        images, fingerprint = int(facts["images"]["train"]), str(facts["data_fingerprint"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"an earlier training, the file {file.name}"
+    return (
+        f"the run {folder.parent.name}/{folder.name} ({file.name}), trained on {images:,} images "
+        f"(fingerprint {fingerprint[:12]})"
+    )
+
+
+NONE = "none"
+IMAGENET_WEIGHTS = "imagenet"
+
+
+@dataclass(frozen=True, eq=False)
+class InitialWeights:
+    """Weights to start from, found and checked, before the model is built.
+
+    Attributes:
+        preprocessing: the pixels that they were trained on, to build the model with; None: any.
+        origin: where they come from.
+        load: puts them into the body of a localizer that was built for them.
+    """
+
+    preprocessing: Preprocessing | None
+    origin: WeightsOrigin
+    load: Callable[[keras.Model], None]
+
+
+def initial_weights(
+    name: str, *, width: int, stem: str, weights: str, channels: int
+) -> InitialWeights:
+    """Finds the weights that a body is to start from.
+
+    Args:
+        name: the body, as `model.backbone.name` has it.
+        width: channels of its first stage.
+        stem: its stem.
+        weights: "none", "imagenet", a `.safetensors` file, a run folder, a `.keras` file, or a
+            folder that KerasHub's `save_to_preset` wrote. A body that is not one of our ResNets
+            takes "none" and runs only: its builder has ImageNet weights of its own.
+        channels: channels of the images.
+
+    Raises:
+        ModelError: if they are not there, broken, or made for another body.
+    """
+    if weights == NONE:
+        return InitialWeights(None, random_weights(name), lambda localizer: None)
+    if weights == IMAGENET_WEIGHTS:
+        _refuse_unshared(name, width, stem, channels, "ImageNet weights")
+        return _from_hub(read_hub_weights(PRESETS[name], name), name, weights)
+    refuse_absent(weights)
+    path = Path(weights).expanduser()
+    kind = _kind(path)
+    if kind == "run":
+        run = read_run_weights(path, channels)
+        origin = WeightsOrigin(name, weights, run.source, run.licence, run.sha256)
+        return InitialWeights(run.preprocessing, origin, run.load)
+    _refuse_unshared(name, width, stem, channels, f"the weights {path}")
+    if kind == "preset":
+        return _from_hub(read_hub_weights(str(path), name), name, weights)
+    found = read_torch_weights(path, name)
+    source = f"PyTorch weights in the file {path.name}"
+    origin = WeightsOrigin(name, weights, source, found.licence, found.sha256)
+    return InitialWeights(found.preprocessing, origin, found.load)
+
+
+def _from_hub(found: HubWeights, name: str, weights: str) -> InitialWeights:
+    origin = WeightsOrigin(name, weights, found.source, found.licence, found.sha256)
+    return InitialWeights(found.preprocessing, origin, found.load)
+
+
+def refuse_absent(weights: str) -> None:
+    """Refuses a path at which nothing stands, before anything else is read.
+
+    Args:
+        weights: as in `initial_weights`.
+
+    Raises:
+        ModelError: if it names a path, and there is none.
+    """
+    path = Path(weights).expanduser()
+    if weights not in (NONE, IMAGENET_WEIGHTS) and not path.exists():
+        raise ModelError(
+            f"model.backbone.weights: there is no file or folder {path}; give none, imagenet, a "
+            ".safetensors file, a run folder, a .keras file or a KerasHub preset folder."
+        )
+
+
+def _kind(path: Path) -> str:
+    """What stands at a path: "run", "preset" or "safetensors"."""
+    if path.is_dir():
+        if (path / BEST_MODEL).is_file():
+            return "run"
+        if (path / "config.json").is_file():
+            return "preset"
+        raise ModelError(
+            f"model.backbone.weights: the folder {path} holds neither {BEST_MODEL}, as a run does, "
+            "nor config.json, as a KerasHub preset does; give another."
+        )
+    if path.suffix == ".keras":
+        return "run"
+    refuse_pickle(path)
+    if path.suffix == ".safetensors":
+        return "safetensors"
+    raise ModelError(
+        f"model.backbone.weights: {path} ends in neither .safetensors nor .keras, the files that "
+        "are read; give one of these, a run folder or a KerasHub preset folder."
+    )
+
+
+def _refuse_unshared(name: str, width: int, stem: str, channels: int, what: str) -> None:
+    """Refuses a body that shared weights cannot fit."""
+    if name not in STAGE_SIZES:
+        raise ModelError(
+            f"model.backbone.weights: {what} cannot be put into the body {name}; they are for "
+            f"{', '.join(STAGE_SIZES)}."
+        )
+    wrong = []
+    if width != SHARED_WIDTH:
+        wrong.append(f"model.backbone.width: {SHARED_WIDTH} (it is {width})")
+    if stem != SHARED_STEM:
+        wrong.append(f"model.backbone.stem: {SHARED_STEM} (it is {stem})")
+    if channels != SHARED_CHANNELS:
+        wrong.append(f"data.channels: {SHARED_CHANNELS} (the images have {channels})")
+    if wrong:
+        raise ModelError(f"{what} need {' and '.join(wrong)}; set that, or weights: none.")
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """A body and its first weights, found and checked before the localizer is built.
+
+    Attributes:
+        body: the network, where it is none of our own ResNets.
+        preprocessing: the pixels that the weights were trained on; None: any.
+        origin: where the weights come from.
+        load: puts the weights into the body of a localizer that was built for them.
+    """
+
+    body: Body | None
+    preprocessing: Preprocessing | None
+    origin: WeightsOrigin
+    load: Callable[[keras.Model], None]
+
+
+def find_start(
+    name: str, *, width: int, stem: str, weights: str, image_shape: tuple[int, int, int]
+) -> Start:
+    """Finds what `model.backbone` names.
+
+    Args:
+        name: the body.
+        width: channels of a ResNet's first stage.
+        stem: stem of a ResNet.
+        weights: "none", "imagenet" or a path, see `initial_weights` for our ResNets and runs, and
+            `build_body` for other bodies.
+        image_shape: (height, width, channels) of the images.
+
+    Raises:
+        ModelError: If body or weights are not there, broken, or do not fit each other.
+    """
+    ours = name in STAGE_SIZES
+    if not ours and not names_a_run(weights):
+        body = build_body(name, image_shape, weights)
+        assert body is not None, name  # The config and `refuse_unknown_body` saw to that.
+        return Start(body, body.preprocessing, body.origin, lambda localizer: None)
+    found = initial_weights(name, width=width, stem=stem, weights=weights, channels=image_shape[-1])
+    body = None if ours else build_body(name, image_shape)
+    if body is not None:
+        body = dataclasses.replace(body, preprocessing=found.preprocessing)
+    return Start(body, found.preprocessing, found.origin, found.load)
+
+
+def names_a_run(weights: str) -> bool:
+    """Whether `model.backbone.weights` names a model of ours: a run's folder or a saved file."""
+    path = Path(weights).expanduser()
+    return path.suffix == ".keras" or (path / BEST_MODEL).is_file()
+
+
+def open_model(path: Path) -> keras.Model:
+    """Opens a `.keras` file.
+
+    Raises:
+        ModelError: If it cannot be opened.
+    """
+    try:
+        return keras.saving.load_model(path)
+    except (ValueError, TypeError, OSError, KeyError, zipfile.BadZipFile) as error:
+        if "keras_hub" in str(error) and find_spec("keras_hub") is None:
+            raise ModelError(
+                f"{path} holds layers of KerasHub, which is not installed; install it by python "
+                "-m pip install keras-hub."
+            ) from error
+        raise ModelError(
+            f"{path} cannot be opened as a model ({type(error).__name__}): the file is damaged or "
+            "of another version; take last.keras in its place or train anew."
+        ) from error

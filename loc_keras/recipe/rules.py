@@ -1,0 +1,460 @@
+"""Which settings a data set and a device call for: a pure function from measured facts."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from loc_keras.recipe import numbers
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known before training.
+
+    Attributes:
+        images: Pictures that training may use, before missing splits are cut off; at least 1.
+        given: Splits beside train that the data give, with their pictures.
+        classes: Pictures of each class by its name, in train.
+        side: Median of the pictures' sides in px (the root of their area).
+        spread: 90th percentile of width by height divided by the 10th, at least 1.
+        object_side: Median side of the boxes in fractions of the picture (the root of their
+            share of the area).
+        small_side: 10th percentile of the boxes' shorter side, likewise.
+        grey: Whether all pictures are grey.
+        several: Images that show several objects.
+        annotated: Images with any object.
+        policy: What is done with images of several objects: `"skip"`, `"crop"`, ...
+        cores: CPU cores.
+        gpus: Names of the GPUs.
+        bfloat16: Whether the CPU has units for bfloat16.
+        avx512: Whether the CPU has 512-bit vectors; True where the system does not say.
+        weights: Pretrained weights that were asked for, or None.
+        body: `name`, `width` and `stem` of the body that the weights are of, where they say so.
+    """
+
+    images: int
+    classes: Mapping[str, int]
+    side: float
+    spread: float = 1.0
+    object_side: float = 0.5
+    small_side: float = 0.25
+    grey: bool = False
+    given: Mapping[str, int] = field(default_factory=dict)
+    several: int = 0
+    annotated: int = 0
+    policy: str = "skip"
+    cores: int = 2
+    gpus: tuple[str, ...] = ()
+    bfloat16: bool = False
+    avx512: bool = True
+    weights: str | None = None
+    body: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def device(self) -> str:
+        """`"gpu"` or `"cpu"`."""
+        return "gpu" if self.gpus else "cpu"
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether training starts from given weights."""
+        return self.weights not in (None, "none")
+
+
+class Choice(NamedTuple):
+    """One setting: its key in the config, its value, and why."""
+
+    key: str
+    value: Any
+    why: str
+
+
+class Chooser:
+    """Collects choices; what the user asked for goes before what is recommended."""
+
+    def __init__(self, asked: Mapping[str, Any]) -> None:
+        self.choices: list[Choice] = []
+        self._asked = asked
+
+    def pick(self, key: str, value: Any, why: str) -> Any:
+        """Adds a choice and gives the value in force."""
+        if key in self._asked:
+            value, why = self._asked[key], "asked for"
+        self.choices.append(Choice(key, value, why))
+        return value
+
+    def asks_for_other_body(self) -> bool:
+        """Whether the user named a body that is none of our ResNets, so that no width is chosen."""
+        return "/" in str(self._asked.get("model.backbone.name", ""))
+
+
+def step_of(table: tuple[tuple[float, float], ...], value: float) -> float:
+    """The entry of the first row whose limit is above a value."""
+    return next(entry for limit, entry in table if value < limit)
+
+
+class Cost(NamedTuple):
+    """What decides how long an image takes.
+
+    Attributes:
+        side: Of the model's input in px.
+        width: Of the body.
+        batch: Images a step.
+        halves: Whether the body computes in 16 bits.
+        cores: CPU cores.
+        gpu: Whether there is a GPU.
+        avx512: Whether the CPU has 512-bit vectors, as the measured one had.
+    """
+
+    side: float
+    width: int
+    batch: int
+    halves: bool = False
+    cores: int = numbers.MEASURED_CORES
+    gpu: bool = False
+    avx512: bool = True
+
+
+def images_a_second(cost: Cost) -> float:
+    """Training images a second, validation included, about."""
+    if cost.gpu:
+        area = (cost.side / numbers.GPU_SIDE) ** 2 * (cost.width / 64)
+        return min(numbers.GPU_MOST, numbers.GPU_IMAGES / area)
+    seconds = numbers.HEAD_SECONDS + numbers.BODY_SECONDS * (cost.side / numbers.MEASURED_SIDE) ** 2
+    seconds *= _near(numbers.WIDTH_FACTORS, cost.width)
+    if not cost.halves:
+        seconds *= _near(numbers.FLOAT32_FACTORS, cost.width)
+    if not cost.avx512:
+        seconds *= numbers.AVX2_FACTOR
+    seconds *= next(factor for limit, factor in numbers.BATCH_FACTORS if cost.batch < limit)
+    return min(cost.cores, numbers.MOST_CORES) / numbers.MEASURED_CORES / seconds
+
+
+def _near(factors: dict[int, float], width: int) -> float:
+    """The factor of the nearest width that was measured; beyond them it grows with the width."""
+    nearest = min(factors, key=lambda one: abs(one - width))
+    return factors[nearest] * (max(1.0, width / nearest))
+
+
+def choose_training(
+    facts: Facts,
+    chooser: Chooser,
+    tuned: Mapping[str, Any],
+    *,
+    count: int,
+    minutes: float,
+    side: float,
+    width: int,
+) -> list[str]:
+    """Chooses precision, batch, learning rate and length; gives notes for the user.
+
+    Args:
+        facts: What was measured.
+        chooser: Takes the choices.
+        tuned: From `fine_tuning`.
+        count: Images for training.
+        minutes: Time that it may take.
+        side: Of the model's input in px.
+        width: Of the body.
+    """
+    halves = facts.bfloat16 and not facts.gpus and width >= numbers.WIDTHS["cpu"]
+    precision = chooser.pick(
+        "train.precision", "auto", "bfloat16 on this CPU" if halves else "by device"
+    )
+    batch = chooser.pick(
+        "train.batch_size", int(step_of(numbers.BATCHES, count)), f"{count:,} training images"
+    )
+    rate = next(rate for most, rate in numbers.LEARNING_RATES if batch <= most)
+    chooser.pick("train.learning_rate", tuned.get("train.learning_rate", rate), f"batch of {batch}")
+    decay = tuned.get("train.weight_decay", numbers.WEIGHT_DECAY)
+    chooser.pick("train.weight_decay", decay, "as in all measured recipes")
+    passes = max(1, count // batch)
+    least = math.ceil(numbers.EPOCH_IMAGES / batch)
+    steps = (
+        chooser.pick(
+            "train.steps_per_epoch",
+            least if passes < least else None,
+            f"some {least * batch / count:.0f} passes, for fewer pauses"
+            if passes < least
+            else "one pass over the images",
+        )
+        or passes
+    )
+    cost = Cost(
+        side,
+        width,
+        batch,
+        halves if precision == "auto" else precision.endswith("16"),
+        facts.cores,
+        bool(facts.gpus),
+        facts.avx512,
+    )
+    speed = images_a_second(cost)
+    affordable = minutes * 60 * speed / (steps * batch)
+    fewest, most = numbers.EPOCHS
+    between = max(1, round(numbers.CHECKPOINT_SECONDS * speed / batch))
+    chooser.pick(
+        "train.checkpoint_every_steps",
+        between if between < steps else None,
+        "an interruption costs a minute at most, about"
+        if between < steps
+        else "an epoch takes less than a minute",
+    )
+    wanted = min(max(math.floor(affordable), fewest), most)
+    guess = "a guess, as no GPU was measured" if facts.gpus else "estimated"
+    epochs = chooser.pick(
+        "train.epochs", wanted, f"{minutes:g} min at some {speed:,.0f} images/s ({guess})"
+    )
+    if tuned:
+        _fine_tune(chooser, tuned, epochs, batch)
+    chooser.pick(
+        "train.warmup_epochs",
+        round(min(numbers.WARMUP_EPOCHS, numbers.WARMUP_SHARE * epochs), 2),
+        "a tenth, at most 3",
+    )
+    shortest, longest = numbers.EMA_STEPS
+    window = min(numbers.EMA_EPOCHS * steps, epochs * steps // 10)
+    window = min(max(window, shortest), longest)
+    chooser.pick("train.ema", round(1 - 1 / window, 4), f"averages over some {window:,} steps")
+    chooser.pick("train.seed", 0, "the start of every random draw")
+    taken = epochs * steps * batch / speed / 60
+    notes = [f"training will take some {max(taken, 1):.0f} min ({guess}) and a minute around it."]
+    if taken > minutes * 1.1:
+        notes.append(f"{epochs} epochs take longer than the {minutes:g} min of --minutes.")
+    return notes
+
+
+def _fine_tune(chooser: Chooser, tuned: Mapping[str, Any], epochs: int, batch: int) -> None:
+    """How a body that knows something is trained on."""
+    slower = {key: value for key, value in tuned.items() if key.startswith("train.fine_tune.")}
+    if slower:
+        rest = round(numbers.FREEZE_SHARE * epochs)
+        chooser.pick("train.fine_tune.freeze_epochs", rest, "the heads learn alone first")
+    for key, value in slower.items():
+        chooser.pick(key, value, "slower towards the pixels")
+    frozen = batch < numbers.STEADY_BATCH
+    chooser.pick(
+        "train.fine_tune.batch_norm",
+        "frozen" if frozen else "train",
+        f"batches of {batch} are {'too small' if frozen else 'large enough'} for its statistics",
+    )
+
+
+_MOST_SHOWN = 5
+
+
+def choose(
+    facts: Facts, *, minutes: float = numbers.BUDGET_MINUTES, asked: Mapping[str, Any] | None = None
+) -> tuple[list[Choice], list[str]]:
+    """Chooses settings for a data set.
+
+    Args:
+        facts: What was measured.
+        minutes: Time that training may take, about.
+        asked: Settings that are given, by key; the others are chosen to go with them.
+
+    Returns:
+        The choices, each key once, and notes for the user.
+    """
+    chooser = Chooser(asked or {})
+    policy_why = f"{facts.several:,} of {facts.annotated:,} images show several objects"
+    chooser.pick("data.source.several", facts.policy, policy_why)
+    _splits(facts, chooser)
+    side = _pictures(facts, chooser)
+    width = _body(facts, chooser)
+    tuned = fine_tuning(facts)
+    _augment(facts, chooser)
+    notes = choose_training(
+        facts,
+        chooser,
+        tuned,
+        count=train_images(facts),
+        minutes=minutes,
+        side=side,
+        width=width,
+    )
+    return chooser.choices, [
+        *_class_notes(facts),
+        *_held_notes(facts),
+        *_weights_notes(facts),
+        *notes,
+    ]
+
+
+def held_fraction(facts: Facts) -> float:
+    """Fraction for each missing split: more of small sets, and one image a class where it goes."""
+    fraction = step_of(numbers.HELD_BACK, facts.images)
+    needed = math.ceil(1000 * len(facts.classes) / facts.images) / 1000
+    return min(max(fraction, needed), numbers.MOST_HELD_BACK)
+
+
+def train_images(facts: Facts) -> int:
+    """Pictures left for training when the missing splits are cut off, about."""
+    missing = sum(name not in facts.given for name in ("val", "test"))
+    held = missing * held_fraction(facts) + calibration_fraction(facts)
+    return max(1, round(facts.images * (1 - held)))
+
+
+def calibration_fraction(facts: Facts) -> float:
+    """Fraction on which trust in single answers is fitted; 0 for small sets."""
+    return numbers.CALIBRATION if facts.images >= numbers.CALIBRATION_FROM else 0.0
+
+
+def several_policy(several: int, annotated: int) -> str:
+    """What to do with images of several objects: leave them out, or cut each object out."""
+    return "crop" if several > numbers.SEVERAL_SHARE * annotated else "skip"
+
+
+def fine_tuning(facts: Facts) -> dict[str, Any]:
+    """Settings that differ when a training starts from given weights.
+
+    Args:
+        facts: What was measured; `weights` is None for a start from random weights.
+
+    Returns:
+        Values by key; empty for random weights.
+    """
+    if not facts.pretrained:
+        return {}
+    return dict(numbers.FINE_TUNING_RUN if facts.body else numbers.FINE_TUNING)
+
+
+def _splits(facts: Facts, chooser: Chooser) -> None:
+    fraction = held_fraction(facts)
+    for name, word in (("val", "validation"), ("test", "test")):
+        if name not in facts.given:
+            count = round(fraction * facts.images)
+            chooser.pick(
+                f"data.split.{name}", fraction, f"{count:,} of {facts.images:,} images for {word}"
+            )
+    if calibration := calibration_fraction(facts):
+        count = round(calibration * facts.images)
+        words = f"{count:,} of {facts.images:,} images, on which trust in single answers is fitted"
+        chooser.pick("data.split.calibration", calibration, words)
+
+
+def _pictures(facts: Facts, chooser: Chooser) -> float:
+    size = chooser.pick("data.image_size", *_image_size(facts))
+    unequal = facts.spread > numbers.LETTERBOX_SPREAD
+    chooser.pick(
+        "data.resize",
+        "letterbox" if unequal else "stretch",
+        f"shapes differ {facts.spread:.2f} times"
+        + (", so that stretching would distort them unequally" if unequal else ""),
+    )
+    grey = facts.grey and not facts.pretrained
+    why = "all pictures are grey" if grey else "colour"
+    if facts.grey and not grey:
+        why = "pretrained weights take colour"
+    channels = chooser.pick("data.channels", 1 if grey else 3, why)
+    sides = (size, size) if isinstance(size, int) else size
+    # With null the pictures keep the size of the first one.
+    area = math.prod(sides) if sides else facts.side**2
+    total = area * (channels or 3) * (facts.images + sum(facts.given.values())) / 2**20
+    chooser.pick("data.cache", "auto", f"decoded pictures take {total:,.0f} MiB")
+    return math.sqrt(area)
+
+
+def _image_size(facts: Facts) -> tuple[int, str]:
+    least, usual, most = numbers.SIZES[facts.device]
+    native = round(facts.side)
+    wanted = numbers.SMALL_OBJECT_PX / max(facts.small_side, 1e-6)
+    size = max(usual, math.ceil(min(wanted, most) / numbers.SIDE_STEP) * numbers.SIDE_STEP)
+    why = f"usual on a {facts.device.upper()}"
+    if size > usual:
+        why = (
+            f"small objects have {facts.small_side:.0%} of the side and keep "
+            f"{facts.small_side * min(size, most):.0f} px"
+        )
+    if size > most:
+        size, why = most, f"{why}; the most on a {facts.device.upper()}"
+    if native < size:
+        size = max(native, least)
+        why = "as the pictures" if size == native else f"the least; the pictures have {native} px"
+    return size, why
+
+
+def _body(facts: Facts, chooser: Chooser) -> int:
+    width, why = numbers.WIDTHS[facts.device], f"for a {facts.device.upper()}"
+    if facts.grey and not facts.gpus and not facts.pretrained:
+        width, why = numbers.GREY_WIDTH, "grey pictures, on a CPU"
+    body = dict(facts.body)
+    if facts.pretrained:
+        chooser.pick("model.backbone.weights", facts.weights, "asked for")
+        body = body or dict(numbers.SHARED_BODY)
+        width, why = body["width"], "that of the weights"
+        for key in ("name", "stem"):
+            chooser.pick(f"model.backbone.{key}", body[key], why)
+    if not chooser.asks_for_other_body():
+        width = chooser.pick("model.backbone.width", width, why)
+    chooser.pick("model.dropout", numbers.DROPOUT, "against learning by heart")
+    chooser.pick(
+        "loss.distribution_weight", numbers.DISTRIBUTION_WEIGHT, "as in all measured recipes"
+    )
+    many = len(facts.classes) >= numbers.MANY_CLASSES
+    chooser.pick(
+        "loss.label_smoothing",
+        numbers.MANY_LABEL_SMOOTHING if many else numbers.LABEL_SMOOTHING,
+        f"{len(facts.classes)} classes",
+    )
+    return int(width)
+
+
+def _augment(facts: Facts, chooser: Chooser) -> None:
+    reason = _no_flip(facts.classes)
+    chooser.pick("augment.flip", not reason, reason or "no class is told by its side")
+    strength = "medium"
+    if train_images(facts) < numbers.SMALL_SET:
+        strength = "strong"
+    elif train_images(facts) >= numbers.LARGE_SET:
+        strength = "light"
+    why = f"{strength}, for {train_images(facts):,} images"
+    for name, value in numbers.AUGMENT[strength].items():
+        if facts.grey and name in numbers.COLOUR_ONLY:
+            continue
+        if value:
+            chooser.pick(f"augment.{name}", value, why)
+    if numbers.AUGMENT[strength]["rotation"]:
+        chooser.pick("augment.box_from", "ellipse", "boxes of turned objects stay tight")
+
+
+def _no_flip(classes: Mapping[str, int]) -> str:
+    """Why pictures must not be mirrored; `""` where they may."""
+    for name in classes:
+        words = "".join(sign if sign.isalpha() else " " for sign in name.lower()).split()
+        if numbers.SIDE_WORDS & set(words):
+            return f"class {name!r} is told by its side"
+    if classes and all(len(name) <= 1 or name.isdigit() for name in classes):
+        return "classes look like digits or letters"
+    return ""
+
+
+def _weights_notes(facts: Facts) -> list[str]:
+    if facts.pretrained or facts.images >= numbers.PRETRAINED_HELPS:
+        return []
+    return [
+        f"with fewer than {numbers.PRETRAINED_HELPS:,} images pretrained weights help: --weights "
+        "imagenet fetches them, --weights FILE or RUN takes those at hand."
+    ]
+
+
+def _held_notes(facts: Facts) -> list[str]:
+    return [
+        f"the data give {count:,} images for {split}: one more right or wrong moves its figures by "
+        f"{1 / count:.0%}."
+        for split, count in facts.given.items()
+        if 0 < count < numbers.FEW_HELD_BACK
+    ]
+
+
+def _class_notes(facts: Facts) -> list[str]:
+    rare = {name: count for name, count in facts.classes.items() if count < numbers.LEAST_A_CLASS}
+    if not rare:
+        return []
+    shown = ", ".join(f"{name} ({count})" for name, count in list(rare.items())[:_MOST_SHOWN])
+    more = ", ..." if len(rare) > _MOST_SHOWN else ""
+    return [
+        f"{len(rare)} of {len(facts.classes)} classes have fewer than {numbers.LEAST_A_CLASS} "
+        f"images, one each to train, validate and test: {shown}{more}."
+    ]

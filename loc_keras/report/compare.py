@@ -1,0 +1,401 @@
+"""One picture of several runs: their figures with intervals, and how far each is from the first."""
+
+import math
+import os
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from loc_keras.evaluation.outcomes import Estimate
+from loc_keras.evaluation.paired import COMPARED, LOWER_IS_BETTER, Comparison, Difference
+from loc_keras.report.style import (
+    BLUE,
+    FAINT,
+    FONT,
+    GREEN,
+    INK,
+    LABEL_SIZE,
+    MUTED,
+    PAPER,
+    PURPLE,
+    SMALL_SIZE,
+    TITLE_SIZE,
+    VERMILLION,
+    new_figure,
+    save_figure,
+    shorten_middle,
+    text_width,
+)
+
+FIGURE_NAMES = {
+    "class_accuracy": "class accuracy",
+    "mean_iou": "mean IoU × 100",
+    "acc50": "box accuracy, IoU ≥ .5",
+    "acc75": "box accuracy, IoU ≥ .75",
+    "acc90": "box accuracy, IoU ≥ .9",
+    "top1_loc": "Top-1 localization",
+    "gt_known_loc": "GT-known localization",
+    "corner_error_px": "corner error in px (lower is better)",
+}
+SHORT_NAMES = {
+    "class_accuracy": "class accuracy",
+    "mean_iou": "mean IoU × 100",
+    "acc50": "IoU ≥ .5",
+    "acc75": "IoU ≥ .75",
+    "acc90": "IoU ≥ .9",
+    "top1_loc": "Top-1 loc.",
+    "gt_known_loc": "GT-known loc.",
+    "corner_error_px": "corner error",
+}
+NOTHING = "–"
+MINUS = "−"  # As wide as a plus sign, unlike the hyphen.
+
+
+def images_words(comparison: Comparison) -> str:
+    """Such as `1,000 images, 900 of them with an object`."""
+    images = f"{comparison.images:,} image{'' if comparison.images == 1 else 's'}"
+    if comparison.object_images == comparison.images:
+        return images
+    return f"{images}, {comparison.object_images:,} of them with an object"
+
+
+def in_units(figure: str, value: float) -> float:
+    """The number as it is shown: percent, or px of the corner error."""
+    return value if figure in LOWER_IS_BETTER else 100 * value
+
+
+def value_words(figure: str, estimate: Estimate) -> str:
+    """Such as `71.23`; a dash for NaN."""
+    return _number(in_units(figure, estimate.value))
+
+
+def interval_words(figure: str, one: Estimate | Difference) -> str:
+    """Such as `70.11 to 72.35`, with signs for a difference; a dash for NaN."""
+    if math.isnan(one.low):
+        return NOTHING
+    signed = isinstance(one, Difference)
+    low, high = (_number(in_units(figure, end), signed=signed) for end in (one.low, one.high))
+    return f"{low} to {high}"
+
+
+def difference_words(figure: str, difference: Difference) -> str:
+    """Such as `+1.12` or `−0.40`; a dash for NaN."""
+    return _number(in_units(figure, difference.value), signed=True)
+
+
+def p_words(p_value: float) -> str:
+    """Such as `.012` or `< .001`; a dash for NaN."""
+    if math.isnan(p_value):
+        return NOTHING
+    if p_value < 0.001:
+        return "< .001"
+    return "1" if p_value >= 0.9995 else f"{p_value:.3f}".removeprefix("0")
+
+
+def is_clear(difference: Difference) -> bool:
+    """Whether the interval of the difference lies on one side of 0."""
+    return difference.low > 0 or difference.high < 0
+
+
+def _number(value: float, *, signed: bool = False) -> str:
+    if math.isnan(value):
+        return NOTHING
+    text = f"{value:+.2f}" if signed and value else f"{abs(value):.2f}"
+    return text.replace("-", MINUS)
+
+
+def comparison_table(comparison: Comparison) -> Table:
+    """A row for each figure of each run, by its number; clear differences are bold."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)  # For a terminal of 80 columns.
+    table.add_column("figure", no_wrap=True)
+    for heading in ("run", "value", "interval", "minus run 1", "interval", "p"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name in COMPARED:
+        for number, (run, figures) in enumerate(comparison.figures.items(), start=1):
+            cells = [str(number), value_words(name, figures[name])]
+            cells.append(interval_words(name, figures[name]))
+            style = ""
+            if run in comparison.differences:
+                difference = comparison.differences[run][name]
+                style = "bold" if is_clear(difference) else ""
+                cells.append(difference_words(name, difference))
+                cells += [interval_words(name, difference), p_words(difference.p_value)]
+            table.add_row(
+                Text(SHORT_NAMES[name] if number == 1 else ""),
+                *(Text(cell, style=style) for cell in cells),
+            )
+        table.add_section()
+    return table
+
+
+def print_comparison(console: Console, comparison: Comparison) -> None:
+    """Prints which runs are compared, the comparison as a table, and what its numbers are.
+
+    Args:
+        console: Where to print.
+        comparison: Of two runs or more.
+    """
+    for number, run in enumerate(comparison.figures, start=1):
+        role = " (the one that others are compared with)" if number == 1 else ""
+        console.print(Text(f"run {number}: {run}{role}"), soft_wrap=True)
+    console.print(comparison_table(comparison))
+    sentences = (
+        f"{images_words(comparison)}, the same for every run; {100 * comparison.level:g} % "
+        f"intervals of the paired bootstrap, {comparison.resamples:,} resamples; figures in "
+        "percent, the corner error in px of the original pictures; bold: the interval of the "
+        "difference excludes 0.",
+        "note: p is not corrected for the number of comparisons, and what another seed of "
+        "training would change is not in it.",
+    )
+    for sentence in sentences:
+        console.print(sentence, highlight=False, soft_wrap=True, markup=False)
+
+
+# Lengths in inches; DPI in pixels per inch.
+WIDTH = 11.6
+MARGIN = 0.25
+NAMES = 1.75  # for the names of the figures
+NUMBER = 0.22  # for the number of a run
+PANEL = 2.75  # of one plot
+VALUES = 0.62  # for the values beside the left plot
+ROW = 0.2
+GAP = 0.16  # between two figures
+AXIS = 0.5  # for ticks and their label
+LINE = 0.19  # of text
+TITLE = 0.34
+HEAD = 0.3  # for the titles of the plots
+DPI = 144.0
+NOTE_LETTERS = 170  # On a line: counted, since measuring each beginning of a long text takes long.
+
+COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, INK)
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+MERGED = "acc50"  # The same figure as GT-known localization where an image has one box.
+SHOWN_NAMES = {
+    **FIGURE_NAMES,
+    "gt_known_loc": "GT-known localization\n(box accuracy, IoU ≥ .5)",
+    "corner_error_px": "corner error in px\n(lower is better)",
+}
+PAD = 0.05  # Room beyond the widest interval, as a part of the span.
+
+
+def save_comparison(path: str | os.PathLike[str], comparison: Comparison) -> Path:
+    """Draws a comparison and writes it as PNG, whole or not at all.
+
+    Args:
+        path: File to write; missing folders are made.
+        comparison: Of two runs or more.
+
+    Returns:
+        The path written.
+    """
+    return save_figure(draw_comparison(comparison), path)
+
+
+def draw_comparison(comparison: Comparison) -> Figure:
+    """Draws the runs' figures on the left and their differences to the first run on the right.
+
+    A row is a run. A difference is a full mark where its interval excludes 0, an open one where it
+    does not. Shares and mean IoU have one axis in percent, the corner error its own in px.
+
+    Args:
+        comparison: Of two runs or more.
+
+    Returns:
+        A figure of its own.
+    """
+    runs = list(comparison.figures)
+    shares = [name for name in COMPARED if name not in LOWER_IS_BETTER and name != MERGED]
+    pixels = [name for name in COMPARED if name in LOWER_IS_BETTER]
+    heights = [len(names) * (len(runs) * ROW + GAP) for names in (shares, pixels)]
+    notes = textwrap.wrap(_note(comparison), NOTE_LETTERS)
+    top = MARGIN + TITLE + LINE * (len(notes) + len(runs)) + 2 * GAP + HEAD
+    height = top + sum(heights) + 2 * AXIS + MARGIN
+    figure = new_figure(WIDTH, height, DPI)
+    _draw_head(figure, comparison, notes)
+    edge = top
+    for names, tall in zip((shares, pixels), heights, strict=True):
+        left = MARGIN + NAMES + NUMBER
+        right = left + PANEL + VALUES
+        bottom = height - edge - tall
+        boxes = [
+            (at / WIDTH, bottom / height, PANEL / WIDTH, tall / height) for at in (left, right)
+        ]
+        axes = [figure.add_axes(box) for box in boxes]
+        _draw_block(axes[0], axes[1], comparison, names, first=names is shares)
+        edge += tall + AXIS
+    return figure
+
+
+def _note(comparison: Comparison) -> str:
+    """What the marks and numbers mean, in one paragraph."""
+    return (
+        f"{images_words(comparison)}, the same for every run. Bars: "
+        f"{100 * comparison.level:g} % intervals of the paired bootstrap over images, "
+        f"{comparison.resamples:,} resamples. Full mark: the interval of the difference excludes "
+        "0. p: two-sided, not corrected for the number of comparisons. What another seed of "
+        "training would change is not in it."
+    )
+
+
+def _draw_head(figure: Figure, comparison: Comparison, notes: Sequence[str]) -> None:
+    height = figure.get_figheight()
+    runs = list(comparison.figures)
+    edge = height - MARGIN
+    style: dict[str, Any] = {"family": FONT, "va": "top", "parse_math": False}
+    figure.text(
+        MARGIN / WIDTH,
+        edge / height,
+        f"{len(runs)} runs compared",
+        size=TITLE_SIZE,
+        weight="bold",
+        color=INK,
+        **style,
+    )
+    edge -= TITLE
+    for line in notes:
+        figure.text(MARGIN / WIDTH, edge / height, line, size=SMALL_SIZE, color=MUTED, **style)
+        edge -= LINE
+    edge -= GAP
+    for index, run in enumerate(runs):
+        role = " (the one that others are compared with)" if index == 0 else ""
+        room = (WIDTH - 2 * MARGIN) * 72 - text_width(role, LABEL_SIZE) - 24
+        words = f"{index + 1}  {shorten_middle(run, room, LABEL_SIZE)}{role}"
+        colour = _colour(index)
+        figure.text(MARGIN / WIDTH, edge / height, words, size=LABEL_SIZE, color=colour, **style)
+        edge -= LINE
+
+
+def _draw_block(
+    left: Axes, right: Axes, comparison: Comparison, names: Sequence[str], *, first: bool
+) -> None:
+    """Draws the rows of some figures of one unit."""
+    runs = list(comparison.figures)
+    total = len(names) * (len(runs) * ROW + GAP)
+    ends: tuple[list[float], list[float]] = ([], [])
+    for axes in (left, right):
+        _dress(axes, total)
+    for place, name in enumerate(names):
+        start = place * (len(runs) * ROW + GAP) + GAP / 2
+        _write_name(left, SHOWN_NAMES[name], start + len(runs) * ROW / 2)
+        if place:
+            for axes in (left, right):
+                axes.axhline(start - GAP / 2, color=FAINT, linewidth=0.7, zorder=0)
+        for index, run in enumerate(runs):
+            y = start + (index + 0.5) * ROW
+            _write(left, -0.045, y, str(index + 1), _colour(index), "right")
+            estimate = comparison.figures[run][name]
+            ends[0].extend(_draw_row(left, y, name, estimate, index, full=True))
+            _write(left, 1.03, y, value_words(name, estimate), INK)
+            if index:
+                difference = comparison.differences[run][name]
+                clear = is_clear(difference)
+                ends[1].extend(_draw_row(right, y, name, difference, index, full=clear))
+                _write(right, 1.03, y, _difference_line(name, difference), INK, bold=clear)
+    right.axvline(0, color=MUTED, linewidth=1.0, zorder=1)
+    _limit(left, ends[0])
+    _limit(right, [*ends[1], 0.0])
+    unit = "px" if names[0] in LOWER_IS_BETTER else "%"
+    side = "left" if names[0] in LOWER_IS_BETTER else "right"
+    points = "px" if unit == "px" else "percentage points"
+    for axes, words in ((left, unit), (right, f"{points}, {side} is better")):
+        axes.set_xlabel(words, size=SMALL_SIZE, family=FONT, color=MUTED)
+    if first:
+        level = f"{100 * comparison.level:g} % interval"
+        titles = (f"Figure and {level}", "Difference to run 1")
+        for axes, words in zip((left, right), titles, strict=True):
+            axes.set_title(words, loc="left", size=LABEL_SIZE, family=FONT, color=INK, pad=7)
+        _write(right, 1.03, -HEAD / 2, f"difference, {level}, p", MUTED)
+
+
+def _draw_row(
+    axes: Axes, y: float, name: str, one: Estimate | Difference, index: int, *, full: bool
+) -> list[float]:
+    """Draws a mark and its interval; gives the ends drawn."""
+    value, low, high = (in_units(name, end) for end in (one.value, one.low, one.high))
+    if math.isnan(value):
+        return []
+    colour = _colour(index)
+    if not math.isnan(low):
+        axes.plot([low, high], [y, y], color=colour, linewidth=1.6, zorder=2)
+    axes.plot(
+        [value],
+        [y],
+        marker=MARKERS[index % len(MARKERS)],
+        color=colour,
+        markersize=5.0,
+        markerfacecolor=colour if full else PAPER,
+        zorder=3,
+    )
+    return [end for end in (value, low, high) if not math.isnan(end)]
+
+
+def _difference_line(name: str, difference: Difference) -> str:
+    words = difference_words(name, difference)
+    if math.isnan(difference.low):
+        return words
+    return f"{words}  [{interval_words(name, difference)}]  p {p_words(difference.p_value)}"
+
+
+def _colour(index: int) -> str:
+    return COLOURS[index % len(COLOURS)]
+
+
+def _dress(axes: Axes, total: float) -> None:
+    axes.set_ylim(total, 0.0)  # Rows run downward.
+    axes.set_yticks([])
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(MUTED)
+    axes.grid(axis="x", color=FAINT, linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.tick_params(
+        labelsize=SMALL_SIZE, labelfontfamily=FONT, colors=MUTED, labelcolor=INK, length=3
+    )
+
+
+def _limit(axes: Axes, ends: Sequence[float]) -> None:
+    low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
+    pad = PAD * (high - low) or 1.0
+    axes.set_xlim(low - pad, high + pad)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
+
+
+def _write(
+    axes: Axes, x: float, y: float, words: str, colour: str, side: str = "left", bold: bool = False
+) -> None:
+    """Writes beside a plot: x in parts of its width, y in inches from its upper edge."""
+    axes.text(
+        x,
+        y,
+        words,
+        transform=axes.get_yaxis_transform(),
+        size=SMALL_SIZE,
+        family=FONT,
+        color=colour,
+        ha=side,
+        va="center_baseline",
+        weight="bold" if bold else "normal",
+        parse_math=False,
+    )
+
+
+def _write_name(axes: Axes, name: str, y: float) -> None:
+    axes.text(
+        -(NAMES + NUMBER) / PANEL,
+        y,
+        name,
+        transform=axes.get_yaxis_transform(),
+        size=LABEL_SIZE,
+        family=FONT,
+        color=INK,
+        va="center",
+    )

@@ -1,0 +1,297 @@
+"""The figures of an evaluation as tables on the terminal."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from loc_keras.data.faults import Finding, Severity, count_by_kind, count_by_severity, kind_of
+from loc_keras.evaluation.outcomes import Estimate, Evaluation
+from loc_keras.evaluation.reliability import Guarantee, TrustFigures
+from loc_keras.report.evaluation_charts import shift_sentence, verdict
+from loc_keras.report.evaluation_content import (
+    MISSING,
+    easy_sentence,
+    format_interval,
+    format_value,
+    gain_sentence,
+    percent,
+    words_of,
+)
+from loc_keras.report.style import clean
+
+STYLES: dict[Severity, str] = {"error": "bold red", "warning": "yellow", "note": "dim"}
+EXAMPLES = 3
+
+
+def print_findings(console: Console, findings: Sequence[Finding]) -> None:
+    """Prints a table of kinds, then the first examples of each, then the totals.
+
+    Args:
+        console: Where to print.
+        findings: All findings.
+    """
+    if findings:
+        console.print(findings_table(findings))
+        for kind in count_by_kind(findings):
+            _print_examples(console, kind, [one for one in findings if one.kind == kind])
+    console.print(totals(findings))
+
+
+def findings_table(findings: Sequence[Finding]) -> Table:
+    """One row a kind, errors first."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("")
+    table.add_column("number", justify="right", no_wrap=True)
+    table.add_column("found", ratio=3)
+    table.add_column("what to do", ratio=4)
+    for kind, count in count_by_kind(findings).items():
+        about = kind_of(kind)
+        severity = Text(about.severity, style=STYLES[about.severity])
+        table.add_row(severity, f"{count:,}", Text(about.title), Text(about.mend))
+    return table
+
+
+def totals(findings: Sequence[Finding]) -> str:
+    """How many errors, warnings and notes, in words."""
+    if not findings:
+        return "Nothing was found: the data set is clean."
+    counts = count_by_severity(findings)
+    parts = [
+        f"{count:,} {severity}{'' if count == 1 else 's'}" for severity, count in counts.items()
+    ]
+    return f"{parts[0]}, {parts[1]}, {parts[2]}."
+
+
+def place(finding: Finding) -> str:
+    """File and row of a finding; `"the data set"` where it has none."""
+    if not finding.file:
+        return "the data set"
+    return f"{finding.file}, row {finding.row}" if finding.row else finding.file
+
+
+def _print_examples(console: Console, kind: str, findings: Sequence[Finding]) -> None:
+    about = kind_of(kind)
+    console.print(Text(f"{about.severity}: {about.title}", style=STYLES[about.severity]))
+    for finding in findings[:EXAMPLES]:
+        words = f"  {clean(place(finding), 300)}: {clean(finding.message, 300)}"
+        console.print(Text(words), soft_wrap=True)
+    if len(findings) > EXAMPLES:
+        console.print(Text(f"  and {len(findings) - EXAMPLES:,} more", style="dim"))
+
+
+Metrics = Mapping[str, Mapping[str, float]]
+
+MISSING_table = "–"
+SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
+PERCENTAGES = {
+    "softmax_accuracy": "class accuracy",
+    "bbox_acc50": "box accuracy, IoU ≥ .5",
+    "bbox_acc75": "box accuracy, IoU ≥ .75",
+    "bbox_acc90": "box accuracy, IoU ≥ .9",
+    "top1_loc": "Top-1 localization",
+    "top5_loc": "Top-5 localization",
+    "gt_known_loc": "GT-known localization",
+    "max_box_acc_v2": "MaxBoxAccV2",
+    "rejection": "background found empty",
+    "false_rejection": "object called background",
+}
+NAMES = {
+    "images": "images",
+    "object_images": "images with an object",
+    "softmax_accuracy": PERCENTAGES["softmax_accuracy"],
+    "bbox_iou": "mean IoU",
+    **PERCENTAGES,
+}
+
+
+ONE_CLASS = (
+    "note: with one class the class is always right, so a class accuracy of 100 % is no result; "
+    "only the box is learned and measured."
+)
+OBJECTS_ONLY = (
+    "note: box and localization figures are those of the images with an object; class accuracy is "
+    "that of all."
+)
+_COUNTED = frozenset({"classes"})  # Told in words.
+
+
+def classes_words(class_names: Sequence[str]) -> str:
+    """The number of classes with its noun."""
+    return "1 class" if len(class_names) == 1 else f"{len(class_names):,} classes"
+
+
+def format_metric(key: str, value: float | None) -> str:
+    """Write one figure so that a column of them lines up.
+
+    Args:
+        key: Name of the metric.
+        value: Its value; None where a split lacks it.
+
+    Returns:
+        Accuracies in percent with two decimals, whole numbers with thousands separators,
+        everything else with four decimals; a dash for None and NaN.
+    """
+    if value is None or math.isnan(value):
+        return MISSING_table
+    if key in PERCENTAGES:
+        return f"{100 * value:.2f} %"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.4f}"
+
+
+def metrics_table(metrics: Metrics) -> Table:
+    """Lay out the metrics of one or more splits side by side.
+
+    Args:
+        metrics: Split name (`val`, `test`) to metric name to value; `images` is the number of
+            images measured. Metrics that are not known here come last, under their own name.
+
+    Returns:
+        A table with one row per metric and one column per split.
+    """
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("measured on", no_wrap=True)
+    for split in metrics:
+        table.add_column(SPLIT_NAMES.get(split, split), justify="right", no_wrap=True)
+    table.add_column("key", style="dim", no_wrap=True)
+    present = dict.fromkeys(key for values in metrics.values() for key in values)
+    known = [key for key in NAMES if key in present]
+    others = [key for key in present if key not in NAMES and key not in _COUNTED]
+    for key in (*known, *others):
+        figures = [Text(format_metric(key, values.get(key))) for values in metrics.values()]
+        table.add_row(Text(NAMES.get(key, key)), *figures, Text(key))
+    return table
+
+
+def print_metrics(console: Console, metrics: Metrics) -> None:
+    """Print the metrics of a run's splits as one table, and below it what they do not say.
+
+    Args:
+        console: Where to print.
+        metrics: As in `metrics_table`, for example `{"val": {...}, "test": {...}}`.
+    """
+    console.print(metrics_table(metrics))
+    present = {key for values in metrics.values() for key in values}
+    if "classes" in present:
+        console.print(ONE_CLASS, highlight=False, soft_wrap=True)
+    if "object_images" in present:
+        console.print(OBJECTS_ONLY, highlight=False, soft_wrap=True)
+
+
+_ERRORS = {
+    "right": "class and box right",
+    "class_wrong": "class wrong",
+    "box_wrong": "box wrong",
+    "both_wrong": "both wrong",
+}
+_KEPT = {
+    "label set": "class in the label set",
+    "outer box": "object in the outer box",
+    "inner box": "inner box in the object",
+}
+
+
+def print_evaluation(console: Console, found: Evaluation, trust: TrustFigures | None) -> None:
+    """Prints the figures with their intervals and floors, the errors, and the trust figures."""
+    console.print(figures_table(found))
+    console.print(f"errors: {_errors(found)}", highlight=False, soft_wrap=True)
+    for sentence in (gain_sentence(found), easy_sentence(found), *_notes(found)):
+        if sentence:
+            console.print(sentence, highlight=False, soft_wrap=True)
+    if trust is not None:
+        console.print()
+        print_trust_table(console, trust)
+        console.print(shift_sentence(trust.shift), highlight=False, soft_wrap=True)
+
+
+def print_trust_table(console: Console, trust: TrustFigures) -> None:
+    """Prints `trust_table`, and below it which guarantees were broken."""
+    console.print(trust_table(trust))
+    for one in trust.guarantees:
+        if verdict(one) == "broken":
+            console.print(
+                f"warning: the {one.name} was right for {percent(one.kept.value)} % of the images, "
+                f"not {100 * one.asked:g} %, which luck does not explain (p = {one.p_value:.2g}): "
+                "these images are not like those of calibration.",
+                highlight=False,
+                soft_wrap=True,
+            )
+
+
+def figures_table(found: Evaluation) -> Table:
+    """One row a figure: value, interval, and what each floor scores."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column(f"{found.images:,} images", no_wrap=True)
+    table.add_column("value", justify="right", no_wrap=True)
+    table.add_column(f"{100 * found.level:g} % interval", justify="right", no_wrap=True)
+    for name in found.floors:
+        table.add_column(name, justify="right", style="dim", no_wrap=True)
+    for key, estimate in found.figures.items():
+        floors = [_value(key, floor.get(key)) for floor in found.floors.values()]
+        row = [words_of(key).name, _value(key, estimate), format_interval(key, estimate)]
+        table.add_row(*map(Text, [*row, *floors]))
+    return table
+
+
+def trust_table(trust: TrustFigures) -> Table:
+    """What was promised of single answers and how it was kept, for a terminal of 80 columns."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("trust", no_wrap=True)
+    for name in ("asked", "found", "95 % interval"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("mean size")
+    for row in trust_rows(trust):
+        table.add_row(*map(Text, row))
+    return table
+
+
+def trust_rows(trust: TrustFigures) -> Iterable[tuple[str, str, str, str, str]]:
+    """Cells of `trust_table`: name, asked, found, interval, mean size or what it was before."""
+    one_class = trust.probabilities.shape[1] == 1  # Of which nothing is to be told.
+    for one in trust.guarantees:
+        if one_class and one.name == "label set":
+            continue
+        found = f"{percent(one.kept.value)} %" if one.kept.images else MISSING
+        asked = f"{100 * one.asked:g} %"
+        yield _KEPT[one.name], asked, found, format_interval("acc50", one.kept), _size(one)
+    if not one_class:
+        before, after = trust.ece
+        error = f"{percent(after)} %"
+        yield "calibration error, classes", "", error, "", f"before: {percent(before)} %"
+    ranks = {"bad boxes told by p_iou50": trust.auroc_p_iou50}
+    if not one_class:
+        ranks["  by the class probability"] = trust.auroc_confidence
+        if trust.auroc_gain is not None:
+            ranks["  gain of p_iou50 over it"] = trust.auroc_gain
+    for name, auroc in ranks.items():
+        value, interval = _value("mean_iou", auroc), format_interval("mean_iou", auroc)
+        yield name, "", value, interval, "area under ROC"
+
+
+def _size(one: Guarantee) -> str:
+    if one.name == "label set":
+        return f"{one.size:.2f} labels"
+    empty = f", {percent(one.empty)} % empty" if one.empty else ""
+    return f"{percent(one.size)} % of area{empty}"
+
+
+def _notes(found: Evaluation) -> list[str]:
+    """What the figures do not say of themselves."""
+    one_class = [ONE_CLASS] if len(found.class_names) == 1 else []
+    return one_class + ([OBJECTS_ONLY] if found.object_images < found.images else [])
+
+
+def _errors(found: Evaluation) -> str:
+    return ", ".join(
+        f"{_ERRORS.get(key, key)} {_value('acc50', estimate)}"
+        for key, estimate in found.errors.items()
+    )
+
+
+def _value(key: str, estimate: Estimate | None) -> str:
+    return MISSING if estimate is None else format_value(key, estimate.value)

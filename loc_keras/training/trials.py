@@ -1,0 +1,389 @@
+"""Finding a learning rate: the loss while the rate rises from too low to too high."""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from loc_keras.errors import TrainingError
+from loc_keras.training.batch_norm import fuse_batch_norms
+from loc_keras.training.callbacks import FiniteLossGuard, Logs, Position
+from loc_keras.training.measure import answer_function, collect_answers, figures, progress_style
+from loc_keras.training.model import (
+    TrainingModel,
+    as_batch,
+    compile_localizer,
+    compiled_training_model,
+    training_model,
+    with_targets,
+)
+from loc_keras.training.optimizer import make_optimizer
+from loc_keras.training.plan import FitPlan
+
+NEAR_ZERO = 0.05
+"""Both losses must end below this: class cross entropy, and 1 minus the mean IoU."""
+
+
+@dataclass(frozen=True)
+class OverfitResult:
+    """What one batch came to.
+
+    Attributes:
+        steps: steps on the batch.
+        class_loss: cross entropy of the batch at the end, in inference mode.
+        box_loss: 1 minus the mean IoU of the images with an object, likewise.
+        accuracy: class accuracy at the end.
+        first_loss: sum of the weighted losses before the first step, in inference mode.
+    """
+
+    steps: int
+    class_loss: float
+    box_loss: float
+    accuracy: float
+    first_loss: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether both losses came near zero; not-a-number never passes."""
+        return self.class_loss <= NEAR_ZERO and self.box_loss <= NEAR_ZERO
+
+
+def overfit_batch(
+    localizer: keras.Model,
+    batch: tuple[tf.Tensor, Mapping[str, tf.Tensor]],
+    *,
+    steps: int,
+    learning_rate: float,
+    losses: Mapping[str, Any],
+    background: int | None = None,
+) -> OverfitResult:
+    """Trains on one batch alone, at a constant rate, without label smoothing or decay.
+
+    Args:
+        localizer: a fresh model; its weights are changed.
+        batch: images and targets.
+        steps: how often the batch is learned.
+        learning_rate: rate of Adam.
+        losses: arguments of `compile_localizer`.
+        background: index of the class of images without an object, or None.
+
+    Raises:
+        TrainingError: if a step's loss is not finite.
+    """
+    fuse_batch_norms(localizer)
+    model = training_model(localizer)
+    # Smoothed targets and weight decay keep a loss above zero on purpose.
+    optimizer = make_optimizer("adam", learning_rate=learning_rate)
+    compile_localizer(model, optimizer=optimizer, **{**losses, "label_smoothing": 0.0})
+    names = list(model.output)
+    images, targets = batch
+    one = as_batch(images, targets, names, background=background is not None)
+    position = Position(steps)
+    before = model.evaluate(one, verbose=0, return_dict=True)
+    model.fit(
+        one.repeat(),
+        steps_per_epoch=steps,
+        epochs=1,
+        callbacks=[position, FiniteLossGuard(position)],
+        shuffle=False,
+        verbose=progress_style(),
+    )
+    answers = collect_answers(answer_function(localizer), [batch])
+    found = figures(answers, background)
+    cross_entropy = keras.losses.SparseCategoricalCrossentropy()
+    return OverfitResult(
+        steps=steps,
+        class_loss=float(cross_entropy(answers.labels, answers.probabilities)),
+        box_loss=1.0 - float(found.get("bbox_iou", 1.0)),
+        accuracy=float(found["softmax_accuracy"]),
+        first_loss=float(before["loss"]),
+    )
+
+
+LOWEST, HIGHEST = 1e-6, 1.0
+"""Rates between which it is searched: Adam's useful ones lie well inside."""
+
+STEPS = 150
+"""Batches of a sweep, 25 for each factor of ten."""
+
+MEMORY = 0.9
+"""How much of the running mean of the loss each batch keeps: it looks at about the last ten."""
+
+DIVERGED = 4.0
+"""The sweep ends where the loss is so many times the lowest it was."""
+
+BELOW_LOWEST = 10.0
+"""The suggested rate is the one of the lowest loss over this: at the lowest itself the loss is
+about to diverge."""
+
+
+@dataclass(frozen=True)
+class RateSweep:
+    """A sweep of rising rates.
+
+    Attributes:
+        rates: Learning rate of each step.
+        losses: Loss of each step's batch before the step.
+        smooth: Their running mean.
+        diverged: Whether the sweep ended because the loss rose, rather than at `HIGHEST`.
+    """
+
+    rates: tuple[float, ...]
+    losses: tuple[float, ...]
+    smooth: tuple[float, ...]
+    diverged: bool
+
+    @property
+    def lowest_at(self) -> float:
+        """Rate at which the running mean was lowest."""
+        return self.rates[int(np.argmin(self.smooth))]
+
+    @property
+    def suggested(self) -> float:
+        """The rate to train with, to two digits."""
+        return two_digits(self.lowest_at / BELOW_LOWEST)
+
+
+def sweep_rates(
+    localizer: keras.Model,
+    batches: tf.data.Dataset,
+    *,
+    plan: FitPlan,
+    losses: Mapping[str, Any],
+    steps: int = STEPS,
+) -> RateSweep:
+    """Trains with a rate that rises by a constant factor from batch to batch.
+
+    The learning-rate range test of Smith 2017 ("Cyclical Learning Rates", section 3.3), with rates
+    by their logarithm.
+
+    Args:
+        localizer: A fresh model; its weights are spoilt.
+        batches: Endless batches of (images, targets).
+        plan: How it would be trained: optimizer, decay, clipping.
+        losses: Arguments of `compile_localizer`.
+        steps: Batches of a whole sweep, at least 2.
+
+    Raises:
+        TrainingError: If the loss was not finite from the first batch on.
+    """
+    # The rate is set at each step, and an average of the weights would never be looked at.
+    steady = replace(plan, schedule="constant", warmup_epochs=0.0, ema=None, accumulate=1)
+    model = compiled_training_model(localizer, steady, losses)
+    rising = _RisingRate(rising_rates(steps))
+    model.fit(
+        with_targets(batches, list(model.output), background=plan.background is not None),
+        steps_per_epoch=steps,
+        epochs=1,
+        callbacks=[rising],
+        shuffle=False,
+        verbose=0,
+    )
+    if not rising.losses:
+        raise TrainingError(
+            "the loss of the very first batch is not finite, at a learning rate of "
+            f"{LOWEST:g}; check the data (python -m loc_keras.check)."
+        )
+    return RateSweep(
+        rates=tuple(rising.rates[: len(rising.losses)]),
+        losses=tuple(rising.losses),
+        smooth=tuple(running_mean(rising.losses)),
+        diverged=rising.diverged,
+    )
+
+
+class _RisingRate(keras.callbacks.Callback):
+    """Sets each step's rate and notes its loss."""
+
+    def __init__(self, rates: Sequence[float]) -> None:
+        super().__init__()
+        self.rates = rates
+        self.losses: list[float] = []
+        self.diverged = False
+
+    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
+        self.model.optimizer.learning_rate = self.rates[batch]
+        # Else the loss in the logs is the mean since the first batch.
+        self.model.reset_metrics()
+
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
+        loss = float((logs or {})["loss"])
+        if math.isfinite(loss):
+            self.losses.append(loss)
+        self.diverged = not math.isfinite(loss) or has_diverged(running_mean(self.losses))
+        self.model.stop_training = self.diverged
+
+
+def rising_rates(steps: int) -> list[float]:
+    """Rates from `LOWEST` to `HIGHEST`, each a constant factor above the one before."""
+    return [float(rate) for rate in np.geomspace(LOWEST, HIGHEST, steps)]
+
+
+def running_mean(values: Sequence[float]) -> list[float]:
+    """Exponentially weighted mean up to each value, without the bias of its start.
+
+    The correction is that of Kingma and Ba 2015 ("Adam", section 3).
+    """
+    mean, found = 0.0, []
+    for count, value in enumerate(values, start=1):
+        mean = MEMORY * mean + (1 - MEMORY) * value
+        found.append(mean / (1 - MEMORY**count))
+    return found
+
+
+def has_diverged(smooth: Sequence[float]) -> bool:
+    """Whether the last of the running means is `DIVERGED` times the lowest.
+
+    Losses whose weight is learned can be negative; the distance is then measured from the lowest in
+    units of what was gained since the first.
+    """
+    lowest = min(smooth)
+    if lowest > 0:
+        return smooth[-1] > DIVERGED * lowest
+    return smooth[-1] > lowest + DIVERGED * (smooth[0] - lowest)
+
+
+def two_digits(value: float) -> float:
+    """A number rounded to two significant digits."""
+    return float(f"{value:.1e}")
+
+
+SMALLEST = 4
+WARM, TIMED = 2, 4
+"""Steps of each size that are not counted, and those of which the fastest counts."""
+
+NEAR_BEST = 0.95
+"""The smallest batch of this share of the best speed is suggested: larger ones buy no time, and
+each of their steps sees more images for the same change."""
+
+LONGEST_STEP_S = 20.0
+"""No larger batch is tried once a step takes this long."""
+
+
+@dataclass(frozen=True)
+class BatchSpeed:
+    """Speed of the step with one batch size.
+
+    Attributes:
+        batch_size: Images a step.
+        images_per_second: Of the fastest of the timed steps; 0 where it did not fit the memory.
+        step_seconds: Duration of that step.
+    """
+
+    batch_size: int
+    images_per_second: float
+    step_seconds: float
+
+    @property
+    def fits(self) -> bool:
+        """Whether the device's memory held it."""
+        return self.images_per_second > 0
+
+
+def batch_speeds(
+    localizer: keras.Model,
+    batch: tuple[tf.Tensor, Mapping[str, tf.Tensor]],
+    *,
+    plan: FitPlan,
+    losses: Mapping[str, Any],
+    largest: int,
+) -> list[BatchSpeed]:
+    """Times the step, without reading and augmenting, at sizes that double.
+
+    Args:
+        localizer: A fresh model; its weights are spoilt.
+        batch: Images and targets, that are repeated to each size.
+        plan: How it would be trained.
+        losses: Arguments of `compile_localizer`.
+        largest: Largest size tried, such as the number of training images.
+
+    Returns:
+        A row a size. The last one may say that it did not fit.
+
+    Raises:
+        TrainingError: If the smallest size does not fit.
+    """
+    steady = replace(plan, schedule="constant", warmup_epochs=0.0)
+    model = compiled_training_model(localizer, steady, losses)
+    step = _timed_step(model, batch, background=plan.background is not None)
+    found: list[BatchSpeed] = []
+    for size in batch_sizes(largest):
+        try:
+            seconds = step(size)
+        except tf.errors.ResourceExhaustedError as error:
+            if not found:
+                raise TrainingError(
+                    f"not even {size} images a step fit the device's memory; lower data.image_size "
+                    "or model.backbone.width."
+                ) from error
+            return [*found, BatchSpeed(size, 0.0, 0.0)]
+        found.append(BatchSpeed(size, size / seconds, seconds))
+        if seconds > LONGEST_STEP_S:
+            break
+    return found
+
+
+def _timed_step(
+    model: TrainingModel, batch: tuple[tf.Tensor, Mapping[str, tf.Tensor]], *, background: bool
+) -> Callable[[int], float]:
+    """A function that gives the seconds of the fastest step with a batch of a size."""
+    names = list(model.output)
+
+    def step(size: int) -> float:
+        clock = _StepClock()
+        model.fit(
+            with_targets(_batches_of(batch, size), names, background=background),
+            steps_per_epoch=WARM + TIMED,
+            epochs=1,
+            callbacks=[clock],
+            shuffle=False,
+            verbose=0,
+        )
+        return min(clock.seconds[WARM:])
+
+    return step
+
+
+class _StepClock(keras.callbacks.Callback):
+    """Notes how long each step takes, up to its loss, for which the device has to be done."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: list[float] = []
+        self._began = 0.0
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self._began = time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        float((logs or {})["loss"])
+        self.seconds.append(time.perf_counter() - self._began)
+
+
+def _batches_of(batch: tuple[tf.Tensor, Mapping[str, tf.Tensor]], size: int) -> tf.data.Dataset:
+    """Endless batches of one size out of the images of one batch.
+
+    The size is no part of the data set's type, so that the step is traced once for all.
+    """
+    images, targets = batch
+    rows = tf.data.Dataset.from_tensor_slices((images, dict(targets))).cache().repeat()
+    return rows.batch(size).prefetch(1)
+
+
+def batch_sizes(largest: int) -> list[int]:
+    """Powers of two from `SMALLEST` to the largest allowed; never none."""
+    sizes = [SMALLEST]
+    while sizes[-1] * 2 <= largest:
+        sizes.append(sizes[-1] * 2)
+    return sizes
+
+
+def suggested_batch(speeds: Sequence[BatchSpeed]) -> int:
+    """The smallest batch that is nearly as fast as any, by images a second."""
+    best = max(one.images_per_second for one in speeds)
+    return min(one.batch_size for one in speeds if one.images_per_second >= NEAR_BEST * best)

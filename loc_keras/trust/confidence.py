@@ -1,0 +1,380 @@
+"""The probability that a box is good (IoU of at least .5), from signals beside the image.
+
+A logistic regression on standardised signals, such as the class probability, the spread of each
+side or the box's size, fitted on calibration images. An L2 penalty holds its weights near what is
+known before (`prior`; without one, near 0: Hoerl and Kennard 1970; le Cessie and van Houwelingen
+1992): a Gaussian prior. How strong it is depends on how many images of the rarer kind, good or bad
+boxes, there are:
+
+- ten or more: chosen by five-fold cross-validation on the log loss, from a thousand times weaker
+  to a hundred times stronger than unit variance of the weights; same images, same choice;
+- three to nine: fixed at ten times stronger, too few being left to choose by;
+- fewer: the prior's weights as they are, so that boxes are still ranked, and the bias at which the
+  mean probability is the smoothed share of good boxes, (good + 1) / (images + 2) (Laplace's rule of
+  succession).
+
+The regression is linear in what it is given: a signal that is skewed, such as a size, does better
+as its logarithm, which the caller takes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from keras import ops
+from scipy.optimize import brentq, minimize, minimize_scalar
+from scipy.special import expit, logit, logsumexp
+from sklearn.model_selection import StratifiedKFold
+
+from loc_keras.boxes import Tensor, area, iou
+from loc_keras.errors import TrustError
+from loc_keras.trust.observations import class_answers
+
+Tensor_most_probable = Any  # A Keras tensor; Keras has no public static type for it.
+
+
+def most_probable(probabilities: Tensor_most_probable) -> Tensor_most_probable:
+    """Index of the largest probability, the first of equals.
+
+    `ops.argmax` of floats looks at their sign bits, which LiteRT, ONNX and OpenVINO cannot.
+
+    Args:
+        probabilities: float (N, K).
+
+    Returns:
+        int32 (N,).
+    """
+    values = ops.convert_to_tensor(probabilities)
+    is_highest = ops.equal(values, ops.max(values, axis=-1, keepdims=True))
+    return ops.cast(ops.argmax(ops.cast(is_highest, "int32"), axis=-1), "int32")
+
+
+LOWEST, HIGHEST = 0.1, 10.0
+"""The range of T."""
+
+DEVIATION = 0.5
+"""Of the Gaussian prior of log T around 0. If all calibration images are right, the likelihood
+alone draws T to 0 and promises certainty after ten images; with many images the prior is nothing.
+"""
+
+# A probability that underflowed to 0 in float32 is at most this, and counts as this.
+_TINY = float(np.finfo(np.float32).tiny)
+# So far below 1 that it stays below after both are divided by the same float32.
+_BELOW_ONE = 1 - 2.0**-22
+
+
+def fit_temperature(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> float:
+    """Fits T on images the model was not trained on.
+
+    The likelihood of these images is never worse than with T = 1, which is also the answer where T
+    makes no difference: for a single class, or if all classes are equally likely in each row.
+
+    Args:
+        probabilities: float (N, K), of each class, rows that add up to 1.
+        labels: int (N,), true classes.
+
+    Returns:
+        T in [LOWEST, HIGHEST].
+
+    Raises:
+        TrustError: There is no image, or the arrays do not fit together.
+    """
+    p, y = class_answers(probabilities, labels)
+    logits = np.log(np.maximum(p, _TINY))
+    own = np.take_along_axis(logits, y[:, None], axis=1)[:, 0]
+
+    def cost(log_temperature: float) -> float:
+        beta = np.exp(-log_temperature)
+        prior = (log_temperature / DEVIATION) ** 2 / (2 * len(y))
+        return float(np.mean(logsumexp(logits * beta, axis=1) - own * beta) + prior)
+
+    ends = (float(np.log(LOWEST)), float(np.log(HIGHEST)))
+    found = minimize_scalar(cost, bounds=ends, method="bounded", options={"xatol": 1e-8})
+    # The bounded method stops short of the ends.
+    best = min((found.x, *ends), key=cost)
+    gain = cost(0.0) - cost(best)
+    # Below what rounding does to the mean, a gain is none.
+    if gain <= 1e-12:
+        return 1.0
+    return float(np.clip(np.exp(best), LOWEST, HIGHEST))
+
+
+def apply_temperature(probabilities: Tensor, temperature: Tensor | float) -> Tensor:
+    """Probabilities after the logits were divided by T.
+
+    The most probable class stays the most probable one, and classes that shared that place still
+    do, so every answer stays as it was. Elsewhere order can only be lost to rounding, not turned.
+
+    Args:
+        probabilities: (..., K), of the softmax.
+        temperature: Above 0.
+
+    Returns:
+        float32 (..., K); rows add up to 1 within rounding.
+    """
+    before = ops.cast(probabilities, "float32")
+    highest = ops.max(before, axis=-1, keepdims=True)
+    odds = ops.maximum(before, _TINY) / highest
+    powers = ops.exp(ops.log(odds) / temperature)
+    # Two near probabilities can round to one, and equal ones apart (vectorised exp and its scalar
+    # remainder differ in the last bit): either would let argmax name another class.
+    powers = ops.where(before >= highest, 1.0, ops.minimum(powers, _BELOW_ONE))
+    return powers / ops.sum(powers, axis=-1, keepdims=True)
+
+
+_LEAST = 1e-6
+
+PRIOR = {"class_log_odds": 0.5, "spread": -0.5, "widest_spread": -0.5}
+"""What is known of the signals' weights before any image is seen, for `fit_box_confidence`.
+
+Of a handful of sums tried, this one ranks good boxes before bad ones on five data sets nearly as
+well as weights fitted to each (docs/experiments.md); it counts where calibration images show too
+few bad boxes to fit anything.
+"""
+
+
+def box_signals(outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Numbers of each answer that go with the quality of its box.
+
+    All are logarithms or log odds, so that a linear model can use them.
+
+    Args:
+        outputs: As `observer.observed_outputs` gives them.
+
+    Returns:
+        Each float32 (N,): `class_log_odds` (of the top class; not with a single class), `log_area`
+        of the box; of a distribution head `spread` (log of the sides' mean standard deviation in
+        box sides), `widest_spread` (of the least certain side), `mean_iou` and `chance50` (log
+        odds, see `SideStatistics`); of a mirrored look `mirrored_iou` (log odds) and
+        `mirrored_class` (log of the probability that the top class has there).
+    """
+    boxes = ops.convert_to_tensor(outputs["bbox"])
+    found = {"log_area": ops.log(ops.maximum(area(boxes), _LEAST))}
+    if outputs["softmax"].shape[-1] > 1:
+        found["class_log_odds"] = class_log_odds(outputs["softmax"])
+    if "spread" in outputs:
+        relative = ops.convert_to_tensor(outputs["spread"]) / box_sides(boxes)
+        found["spread"] = ops.log(ops.maximum(ops.mean(relative, axis=-1), _LEAST))
+        found["widest_spread"] = ops.log(ops.maximum(ops.max(relative, axis=-1), _LEAST))
+        found["mean_iou"] = _log_odds(outputs["mean_iou"])
+        found["chance50"] = _log_odds(outputs["chance50"])
+    if "bbox_mirrored" in outputs:
+        found["mirrored_iou"] = _log_odds(iou(outputs["bbox"], outputs["bbox_mirrored"]))
+        top = most_probable(outputs["softmax"])
+        there = ops.take_along_axis(
+            ops.convert_to_tensor(outputs["softmax_mirrored"]), top[:, None], axis=-1
+        )[:, 0]
+        found["mirrored_class"] = ops.log(ops.maximum(there, _LEAST))
+    return found
+
+
+def class_log_odds(probabilities: Tensor) -> Tensor:
+    """Log odds of the most probable class, (N, K) to (N,); within about +-16.
+
+    The other classes are summed, since 1 - p has no digits left where p is near 1.
+    """
+    values = ops.convert_to_tensor(probabilities)
+    index = ops.arange(values.shape[-1], dtype="int32")
+    top = ops.expand_dims(most_probable(values), -1)
+    rest = ops.sum(ops.where(ops.equal(index, top), ops.zeros_like(values), values), axis=-1)
+    return ops.log(ops.maximum(ops.max(values, axis=-1), 1e-7)) - ops.log(ops.maximum(rest, 1e-7))
+
+
+def box_sides(boxes: Tensor) -> Tensor:
+    """Width and height of a box as the scale of its four sides, (N, 4): w, h, w, h; at least 1e-3.
+
+    Args:
+        boxes: (N, 4), fractions.
+    """
+    size = ops.maximum(boxes[..., 2:] - boxes[..., :2], 1e-3)
+    return ops.concatenate([size, size], axis=-1)
+
+
+def _log_odds(share: Tensor) -> Tensor:
+    inside = ops.clip(ops.convert_to_tensor(share), 1e-4, 1 - 1e-4)
+    return ops.log(inside) - ops.log(1 - inside)
+
+
+Floats = npt.NDArray[np.float64]
+
+GOOD_IOU = 0.5
+
+_FEWEST_TO_CHOOSE, _FEWEST_TO_FIT = 10, 3
+# Inverse strengths of the penalty, scikit-learn's C.
+_STRENGTHS = tuple(float(c) for c in 10.0 ** np.arange(-2, 4))
+_FIXED_STRENGTH = 0.1
+_FOLDS, _SEED = 5, 0
+
+
+@dataclass(frozen=True)
+class BoxConfidence:
+    """A fitted regression; all tuples have one number for each signal.
+
+    Attributes:
+        names: Of the signals.
+        mean: Of the calibration images; a signal that is NaN counts as this.
+        scale: Standard deviation of the calibration images; 1 where it is 0.
+        low: Smallest value there; smaller ones count as this.
+        high: Largest value there; larger ones count as this.
+        weights: Of the standardised signals.
+        bias: Log odds at the mean.
+    """
+
+    names: tuple[str, ...]
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    weights: tuple[float, ...]
+    bias: float
+
+
+def fit_box_confidence(
+    signals: Mapping[str, npt.ArrayLike],
+    good: npt.ArrayLike,
+    prior: Mapping[str, float] | None = None,
+) -> BoxConfidence:
+    """Fits the regression on images with an object that the model was not trained on.
+
+    Args:
+        signals: By name, each float (N,), finite.
+        good: bool (N,), whether each box has an IoU of at least GOOD_IOU.
+        prior: Weights of standardised signals that are thought right before any image is seen;
+            0 for those without one. Names without a signal are not looked at.
+
+    Raises:
+        TrustError: There is no image or no signal, or a signal does not fit `good` or is not
+            finite.
+    """
+    is_good = np.asarray(good, bool)
+    columns = {name: np.asarray(values, np.float64) for name, values in signals.items()}
+    _check(columns, is_good)
+    values = np.stack(list(columns.values()), axis=1)
+    mean, scale = values.mean(axis=0), values.std(axis=0)
+    # Equal numbers have a mean that is off in the last bit, and so a deviation just above 0; and a
+    # deviation must not vanish in float32, in which it is applied.
+    still = (values.min(axis=0) == values.max(axis=0)) | (scale < np.finfo(np.float32).tiny)
+    scale = np.where(still, 1.0, scale)
+    before = np.array([(prior or {}).get(name, 0.0) for name in columns])
+    weights, bias = _regression((values - mean) / scale, is_good, before)
+    return BoxConfidence(
+        names=tuple(columns),
+        mean=_numbers(mean),
+        scale=_numbers(scale),
+        low=_numbers(values.min(axis=0)),
+        high=_numbers(values.max(axis=0)),
+        weights=_numbers(weights),
+        bias=bias,
+    )
+
+
+def apply_box_confidence(signals: Mapping[str, Tensor], fitted: BoxConfidence) -> Tensor:
+    """Probability that each box is good.
+
+    Args:
+        signals: By name, each (N,); those that were not fitted are not looked at.
+        fitted: See `fit_box_confidence`.
+
+    Returns:
+        float32 (N,), in [0, 1], never NaN.
+
+    Raises:
+        TrustError: A signal is missing.
+    """
+    missing = [name for name in fitted.names if name not in signals]
+    if missing:
+        raise TrustError(
+            f"The confidence of boxes was fitted on the signals {', '.join(fitted.names)}, but "
+            f"{', '.join(missing)} is not given; fit it again on the signals there are."
+        )
+    values = ops.stack([ops.cast(signals[name], "float32") for name in fitted.names], axis=-1)
+    mean, scale, low, high, weights = (
+        ops.convert_to_tensor(row, dtype="float32")
+        for row in (fitted.mean, fitted.scale, fitted.low, fitted.high, fitted.weights)
+    )
+    values = ops.where(ops.isnan(values), mean, values)
+    standard = (ops.minimum(ops.maximum(values, low), high) - mean) / scale
+    return ops.sigmoid(ops.sum(standard * weights, axis=-1) + fitted.bias)
+
+
+def _regression(
+    standard: Floats, good: npt.NDArray[np.bool_], prior: Floats
+) -> tuple[Floats, float]:
+    """Weights (S,) and bias of standardised signals (N, S)."""
+    rarer = int(min(good.sum(), (~good).sum()))
+    if rarer < _FEWEST_TO_FIT:
+        return prior, _bias_for_share(standard @ prior, (good.sum() + 1) / (len(good) + 2))
+    if rarer < _FEWEST_TO_CHOOSE:
+        return _penalised(standard, good, prior, _FIXED_STRENGTH)
+    return _penalised(standard, good, prior, _chosen_strength(standard, good, prior))
+
+
+def _bias_for_share(odds: Floats, share: float) -> float:
+    """The bias at which the mean probability of log odds (N,) is a share in (0, 1)."""
+    wide = float(np.abs(odds).max()) + abs(float(logit(share))) + 1.0
+    return float(brentq(lambda bias: float(expit(odds + bias).mean()) - share, -wide, wide))
+
+
+def _chosen_strength(standard: Floats, good: npt.NDArray[np.bool_], prior: Floats) -> float:
+    """The strength with the least log loss on images that were left out; of equal ones the most."""
+    folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=_SEED)
+    parts = list(folds.split(standard, good))
+
+    def loss(strength: float) -> float:
+        left_out = []
+        for fit, test in parts:
+            weights, bias = _penalised(standard[fit], good[fit], prior, strength)
+            left_out.append(_log_losses(standard[test] @ weights + bias, good[test]))
+        return float(np.mean([losses.mean() for losses in left_out]))
+
+    return min(_STRENGTHS, key=loss)
+
+
+def _penalised(
+    standard: Floats, good: npt.NDArray[np.bool_], prior: Floats, strength: float
+) -> tuple[Floats, float]:
+    """Weights and bias with the least `strength * log loss + |weights - prior|^2 / 2`."""
+
+    def cost(moved: Floats) -> tuple[float, Floats]:
+        odds = standard @ (prior + moved[:-1]) + moved[-1]
+        slope = strength * (expit(odds) - good)
+        gradient = np.append(slope @ standard + moved[:-1], slope.sum())
+        total = strength * _log_losses(odds, good).sum() + moved[:-1] @ moved[:-1] / 2
+        return float(total), gradient
+
+    start = np.append(np.zeros(len(prior)), logit((good.sum() + 1) / (len(good) + 2)))
+    found = minimize(
+        cost, start, jac=True, method="L-BFGS-B", options={"gtol": 1e-8, "ftol": 1e-14}
+    )
+    return prior + found.x[:-1], float(found.x[-1])
+
+
+def _log_losses(odds: Floats, good: npt.NDArray[np.bool_]) -> Floats:
+    """Minus the log probability of what was the case, (N,)."""
+    return np.asarray(np.logaddexp(0, np.where(good, -odds, odds)))
+
+
+def _check(columns: Mapping[str, npt.NDArray[np.float64]], good: npt.NDArray[np.bool_]) -> None:
+    if not columns or good.ndim != 1 or not len(good):
+        raise TrustError(
+            f"The confidence of boxes needs one or more signals of one or more images, but has "
+            f"{len(columns)} signals of images of the shape {good.shape}."
+        )
+    for name, values in columns.items():
+        if values.shape != good.shape:
+            raise TrustError(
+                f"The signal {name!r} needs one number for each of the {len(good)} images, but "
+                f"has the shape {values.shape}."
+            )
+        bad = int(np.count_nonzero(~np.isfinite(values)))
+        if bad:
+            raise TrustError(
+                f"The signal {name!r} is not a finite number for {bad} of {len(good)} images; "
+                f"leave the signal out or mend it."
+            )
+
+
+def _numbers(row: npt.NDArray[np.float64]) -> tuple[float, ...]:
+    return tuple(float(number) for number in row)

@@ -1,0 +1,485 @@
+"""Outer and inner boxes: the one holds the true box, the other lies in it, with a promise each.
+
+All four sides of the predicted box are moved by one margin, times a scale of each side. The margin
+is the conformal quantile of the largest of four scores, how far each side of the true box lies
+beyond (outer) or within (inner) the predicted one, in units of the side's scale: split conformal on
+the maximum (de Grancey et al. 2022, section 3; Andéol et al. 2023, section 3), which promises all
+four sides at once and needs no correction for four tests. The two promises hold one by one.
+
+Scalings:
+
+- `additive`: scale 1, the same margin in fractions of the picture for every box;
+- `size`: the predicted width for the left and right side, the height for the others;
+- `spread`: what the model itself says of the side's standard deviation.
+
+A margin may be negative: a model whose boxes are too large has an outer box within its box. Boxes
+are fractions of the picture, clipped to it; predicted ones must not be inverted. The true box lies
+in the outer one exactly where its score is at most the margin, up to a millionth of the picture,
+which is added outward so that rounding in float32 never breaks a promise.
+
+An inner box of which nothing is left is all zero (`is_empty`); it lies in every box and keeps its
+promise. That is counted: the inner score of an image is at most the margin at which its inner box
+vanishes. Else the many images whose box is too wrong to share anything with the truth would ask for
+a margin that empties the others' boxes as well.
+
+The margin of the inner box is at least minus that of the outer one, so that it lies within it.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from keras import ops
+
+from loc_keras.boxes import Tensor
+from loc_keras.errors import TrustError
+from loc_keras.trust.confidence import most_probable
+from loc_keras.trust.observations import box_answers, class_answers
+
+# Far finer than any level that someone means, and coarse enough to read 1 - .9 as a tenth.
+_LARGEST_DENOMINATOR = 10**9
+
+
+def conformal_quantile(scores: npt.ArrayLike, coverage: float) -> float:
+    """The ceil((n + 1) coverage)-th smallest score.
+
+    Args:
+        scores: float (n,), finite, of the calibration images.
+        coverage: Promised share, in (0, 1).
+
+    Returns:
+        One of the scores.
+
+    Raises:
+        TrustError: The images are too few for the coverage, a score is not finite, or the
+            coverage is out of range.
+    """
+    values = np.asarray(scores, np.float64).ravel()
+    bad = int(np.count_nonzero(~np.isfinite(values)))
+    if bad:
+        raise TrustError(
+            f"{bad} of {values.size} calibration scores are not finite numbers; look for NaN in "
+            f"the model's answers or in the true boxes."
+        )
+    rank = conformal_rank(values.size, coverage)
+    return float(np.partition(values, rank - 1)[rank - 1])
+
+
+def conformal_rank(images: int, coverage: float) -> int:
+    """Which of the sorted calibration scores is the quantile, counted from 1.
+
+    Args:
+        images: How many there are to calibrate with, n.
+        coverage: Promised share, in (0, 1).
+
+    Returns:
+        ceil((n + 1) coverage), in 1..n.
+
+    Raises:
+        TrustError: It would be n + 1, so no score promises this much; or the coverage is out of
+            range.
+    """
+    rank = math.ceil((images + 1) * _exact(coverage))
+    if rank <= images:
+        return rank
+    lower = f" or ask for {highest_coverage(images):g} or less" if images else ""
+    raise TrustError(
+        f"A coverage of {float(coverage):g} needs {least_images(coverage)} calibration images or "
+        f"more, but there are {images}; add images{lower}."
+    )
+
+
+def least_images(coverage: float) -> int:
+    """Fewest calibration images that can promise the coverage: 1 / (1 - coverage) - 1, rounded up.
+
+    Raises:
+        TrustError: The coverage is out of range.
+    """
+    share = _exact(coverage)
+    return math.ceil(share / (1 - share))
+
+
+def highest_coverage(images: int) -> float:
+    """Highest coverage that so many images can promise: n / (n + 1), cut after four decimals.
+
+    From 9,999 images on it stays at .9999.
+    """
+    return min(10_000 * images // (images + 1), 9_999) / 10_000
+
+
+def _exact(coverage: float) -> Fraction:
+    """The fraction that was meant, in (0, 1)."""
+    if not 0 < coverage < 1:
+        raise TrustError(
+            f"A coverage is a share between 0 and 1, such as 0.9, but {coverage} was asked for."
+        )
+    # str() of a float is the shortest decimal text that gives it back: the one someone wrote.
+    share = Fraction(str(coverage)).limit_denominator(_LARGEST_DENOMINATOR)
+    if not 0 < share < 1:
+        raise TrustError(
+            f"A coverage of {coverage} is too near to 0 or 1 to be told from it; ask for one "
+            f"between 0.000001 and 0.999999."
+        )
+    return share
+
+
+Scaling = Literal["additive", "size", "spread"]
+SCALINGS: tuple[Scaling, ...] = ("additive", "size", "spread")
+
+# Below these a scale says more about rounding than about the box: a hundredth of the picture for
+# its size, a thousandth for a standard deviation.
+_LEAST_SIZE, _LEAST_SPREAD = 0.01, 0.001
+
+# Up to seven roundings of numbers up to 2 in float32 come together: 7 * 2**-24 * 2.
+_ROUNDING = 1e-6
+
+_SHOWN_CLASSES = 5
+
+
+@dataclass(frozen=True)
+class BoxMargins:
+    """Fitted margins.
+
+    Attributes:
+        scaling: What they are multiplied with.
+        coverage: Promised share of images, for each of the two boxes, in (0, 1).
+        outer: Margins of the outer box: one, or one for each predicted class.
+        inner: Likewise of the inner box.
+    """
+
+    scaling: Scaling
+    coverage: float
+    outer: tuple[float, ...]
+    inner: tuple[float, ...]
+
+
+def fit_boxes(
+    boxes: npt.ArrayLike,
+    boxes_pred: npt.ArrayLike,
+    *,
+    coverage: float,
+    scaling: Scaling = "additive",
+    spread: npt.ArrayLike | None = None,
+    classes_pred: npt.ArrayLike | None = None,
+    class_names: Sequence[str] | None = None,
+) -> BoxMargins:
+    """Fits the margins on images with an object that the model was not trained on.
+
+    Given classes, each gets its own margins, and the promise holds among the images answered as
+    that class (Mondrian; Vovk et al. 2005, section 4.5). The classes are the predicted ones, since
+    a new image has no other.
+
+    Args:
+        boxes: True boxes, float (N, 4), in fractions.
+        boxes_pred: Predicted boxes, float (N, 4).
+        coverage: Promised share, in (0, 1).
+        scaling: One of SCALINGS.
+        spread: Standard deviation of each predicted side, float (N, 4); for `spread` only.
+        classes_pred: Predicted classes, int (N,); None for one margin for all.
+        class_names: Of all K classes; needed with `classes_pred`.
+
+    Raises:
+        TrustError: The images, or those of a class, are too few for the coverage; or the arrays
+            do not fit together.
+    """
+    true, pred = box_answers(boxes, boxes_pred)
+    scales = ops.convert_to_numpy(scales_of(pred, scaling, spread))
+    scores = outer_scores(true, pred, scales), inner_scores(true, pred, scales)
+    if classes_pred is None:
+        groups = [np.ones(len(true), bool)]
+    else:
+        groups = _groups(np.asarray(classes_pred), len(true), class_names or (), coverage)
+    outer, inner = (
+        tuple(conformal_quantile(score[group], coverage) for group in groups) for score in scores
+    )
+    inner = tuple(max(own, -other) for own, other in zip(inner, outer, strict=True))
+    return BoxMargins(scaling, float(coverage), outer, inner)
+
+
+def scales_of(boxes_pred: Tensor, scaling: Scaling, spread: Tensor | None = None) -> Tensor:
+    """Scale of each side, above 0.
+
+    Args:
+        boxes_pred: (..., 4), in fractions.
+        scaling: One of SCALINGS.
+        spread: (..., 4), standard deviations in fractions; for `spread` only.
+
+    Returns:
+        float32 (..., 4), in the order of the box's sides.
+
+    Raises:
+        TrustError: There is no such scaling, or no spread for it.
+    """
+    boxes_pred = ops.cast(boxes_pred, "float32")
+    if scaling == "additive":
+        return ops.ones_like(boxes_pred)
+    if scaling == "size":
+        sizes = boxes_pred[..., 2:] - boxes_pred[..., :2]
+        return ops.maximum(ops.concatenate([sizes, sizes], axis=-1), _LEAST_SIZE)
+    if scaling != "spread":
+        raise TrustError(
+            f"There is no scaling {scaling!r} of box margins; choose one of {', '.join(SCALINGS)}."
+        )
+    if spread is None:
+        raise TrustError(
+            "Box margins scaled by 'spread' need the standard deviation of each side, which this "
+            "model does not give; choose 'additive' or 'size'."
+        )
+    return ops.maximum(ops.cast(spread, "float32"), _LEAST_SPREAD)
+
+
+def outer_scores(
+    boxes: npt.NDArray[np.floating],
+    boxes_pred: npt.NDArray[np.floating],
+    scales: npt.NDArray[np.floating],
+) -> npt.NDArray[np.float64]:
+    """Smallest margin with which the outer box holds the true box: (..., 4) each -> (...)."""
+    return _excess(boxes, boxes_pred, scales).max(axis=-1)
+
+
+def inner_scores(
+    boxes: npt.NDArray[np.floating],
+    boxes_pred: npt.NDArray[np.floating],
+    scales: npt.NDArray[np.floating],
+) -> npt.NDArray[np.float64]:
+    """Smallest margin with which the inner box lies in the true box, or is empty.
+
+    Args:
+        boxes: True boxes, (..., 4).
+        boxes_pred: Predicted boxes, (..., 4).
+        scales: (..., 4), see `scales_of`.
+
+    Returns:
+        float64 (...).
+    """
+    inside = (-_excess(boxes, boxes_pred, scales)).max(axis=-1)
+    sizes = np.asarray(boxes_pred[..., 2:], np.float64) - boxes_pred[..., :2]
+    vanished = (sizes / (scales[..., :2] + scales[..., 2:])).min(axis=-1)
+    return np.minimum(inside, vanished)
+
+
+def margins_of(values: Sequence[float], classes_pred: Tensor | None = None) -> Tensor:
+    """Margin of each image.
+
+    Args:
+        values: `outer` or `inner` of BoxMargins.
+        classes_pred: Predicted classes, int (N,); not used where there is one margin for all.
+
+    Returns:
+        float32, () or (N,).
+    """
+    table = ops.convert_to_tensor(list(values), dtype="float32")
+    if len(values) == 1:
+        return table[0]
+    return ops.take(table, classes_pred, axis=0)
+
+
+def outer_boxes(boxes_pred: Tensor, scales: Tensor, margins: Tensor | float) -> Tensor:
+    """Boxes that hold the true box as promised.
+
+    A negative margin that would turn a box inside out stops where its sides meet.
+
+    Args:
+        boxes_pred: (..., 4), in fractions, not inverted.
+        scales: (..., 4), see `scales_of`.
+        margins: () or (...).
+
+    Returns:
+        float32 (..., 4), within the picture. A higher margin never gives a smaller box.
+    """
+    low, high, scale_low, scale_high, margin = _parts(boxes_pred, scales, margins)
+    margin = ops.maximum(margin, -(high - low) / (scale_low + scale_high))
+    low = low - margin * scale_low - _ROUNDING
+    high = high + margin * scale_high + _ROUNDING
+    return ops.clip(ops.concatenate([low, high], axis=-1), 0.0, 1.0)
+
+
+def inner_boxes(boxes_pred: Tensor, scales: Tensor, margins: Tensor | float) -> Tensor:
+    """Boxes that lie in the true box as promised.
+
+    Args:
+        boxes_pred: (..., 4), in fractions, not inverted.
+        scales: (..., 4), see `scales_of`.
+        margins: () or (...).
+
+    Returns:
+        float32 (..., 4), within the picture; all zero where empty. A higher margin never gives a
+        larger box.
+    """
+    low, high, scale_low, scale_high, margin = _parts(boxes_pred, scales, margins)
+    low = low + margin * scale_low + _ROUNDING
+    high = high - margin * scale_high - _ROUNDING
+    boxes = ops.clip(ops.concatenate([low, high], axis=-1), 0.0, 1.0)
+    empty = ops.expand_dims(is_empty(boxes), axis=-1)
+    return ops.where(empty, ops.zeros_like(boxes), boxes)
+
+
+def is_empty(boxes: Tensor) -> Tensor:
+    """Whether a box has no area, as an inner box has where nothing is left: (..., 4) -> (...)."""
+    return ops.any(boxes[..., 2:] <= boxes[..., :2], axis=-1)
+
+
+def _parts(
+    boxes_pred: Tensor, scales: Tensor, margins: Tensor | float
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Both corners (..., 2), their scales (..., 2) and the margins (..., 1) or (1,), float32."""
+    boxes_pred, scales = ops.cast(boxes_pred, "float32"), ops.cast(scales, "float32")
+    margin = ops.expand_dims(ops.cast(margins, "float32"), axis=-1)
+    return boxes_pred[..., :2], boxes_pred[..., 2:], scales[..., :2], scales[..., 2:], margin
+
+
+def _excess(
+    boxes: npt.NDArray[np.floating],
+    boxes_pred: npt.NDArray[np.floating],
+    scales: npt.NDArray[np.floating],
+) -> npt.NDArray[np.float64]:
+    """How far each side of the true box lies beyond the predicted one, in scales: (..., 4)."""
+    outward = np.array([-1.0, -1.0, 1.0, 1.0])
+    return outward * (np.asarray(boxes, np.float64) - boxes_pred) / scales
+
+
+def _groups(
+    classes_pred: npt.NDArray[np.integer], images: int, class_names: Sequence[str], coverage: float
+) -> list[npt.NDArray[np.bool_]]:
+    """Which images were answered as each class, bool (N,) for each; all of them enough."""
+    groups = [classes_pred == index for index in range(len(class_names))]
+    if classes_pred.shape != (images,) or sum(map(np.count_nonzero, groups)) != images:
+        raise TrustError(
+            f"A margin for each of {len(class_names)} classes needs the predicted class of each of "
+            f"the {images} images, in 0..{len(class_names) - 1}, but the classes given have the "
+            f"shape {classes_pred.shape} or lie outside."
+        )
+    needed = least_images(coverage)
+    counts = [(name, int(group.sum())) for name, group in zip(class_names, groups, strict=True)]
+    few = [f"{name!r} ({count})" for name, count in counts if count < needed]
+    if few:
+        more = f" and {len(few) - _SHOWN_CLASSES} more" if len(few) > _SHOWN_CLASSES else ""
+        raise TrustError(
+            f"A coverage of {float(coverage):g} in each class needs {needed} calibration images "
+            f"answered as that class, but too few are so answered for "
+            f"{', '.join(few[:_SHOWN_CLASSES])}{more}; add images, ask for less, or take one "
+            f"margin for all classes."
+        )
+    return groups
+
+
+def within(inner: npt.NDArray[np.floating], outer: npt.NDArray[np.floating]) -> Any:
+    """Whether one box lies in the other: (..., 4) each to bool (...)."""
+    low, high = inner[..., :2] >= outer[..., :2], inner[..., 2:] <= outer[..., 2:]
+    return low.all(axis=-1) & high.all(axis=-1)
+
+
+def areas(boxes: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """What boxes cover, (..., 4) to float64 (...); 0 for one that is inverted."""
+    sides = boxes[..., 2:].astype(np.float64) - boxes[..., :2]
+    return np.asarray(sides.clip(0).prod(axis=-1))
+
+
+PENALTY, K_REG = 0.01, 1
+
+# Sums of float32 differ by so much from one machine to another; counted in the user's favour.
+_ROUNDING_label_sets = 2e-6
+
+
+@dataclass(frozen=True)
+class LabelSets:
+    """Fitted label sets.
+
+    Attributes:
+        coverage: Promised share of images whose true class is in the set, in (0, 1).
+        threshold: Largest score of a label in the set.
+        penalty: Added for each rank beyond `k_reg`, at least 0; 0 is APS.
+        k_reg: Ranks without a penalty, at least 0.
+    """
+
+    coverage: float
+    threshold: float
+    penalty: float = PENALTY
+    k_reg: int = K_REG
+
+
+def fit_label_sets(
+    probabilities: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    coverage: float,
+    penalty: float = PENALTY,
+    k_reg: int = K_REG,
+) -> LabelSets:
+    """Fits the threshold on images the model was not trained on.
+
+    Args:
+        probabilities: float (N, K).
+        labels: int (N,), true classes.
+        coverage: Promised share, in (0, 1).
+        penalty: Chosen before looking at these images, as is `k_reg`: else the promise is off.
+        k_reg: See the module.
+
+    Raises:
+        TrustError: The images are too few for the coverage, or the arrays do not fit together.
+    """
+    quantile = conformal_quantile(true_scores(probabilities, labels, penalty, k_reg), coverage)
+    return LabelSets(coverage, float(threshold_above(quantile)), penalty, k_reg)
+
+
+def threshold_above(quantile: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """The threshold that no rounding of a score at the quantile passes, same shape."""
+    values = np.asarray(quantile, np.float64)
+    return values + _ROUNDING_label_sets * np.maximum(1.0, values)
+
+
+def label_sets(probabilities: Tensor, fitted: LabelSets) -> Tensor:
+    """Which labels each set holds.
+
+    Args:
+        probabilities: (N, K).
+        fitted: See `fit_label_sets`.
+
+    Returns:
+        bool (N, K), the most probable label always included. A higher coverage, fitted on the same
+        images, gives the same labels or more.
+    """
+    probabilities = ops.cast(probabilities, "float32")
+    index = ops.arange(probabilities.shape[-1], dtype="int32")
+    top = most_probable(probabilities)
+    is_top = ops.equal(index, ops.expand_dims(top, axis=-1))
+    scores = label_scores(probabilities, fitted.penalty, fitted.k_reg)
+    return ops.logical_or(scores <= fitted.threshold, is_top)
+
+
+def label_scores(probabilities: Tensor, penalty: float = PENALTY, k_reg: int = K_REG) -> Tensor:
+    """Score of every label, float32 (N, K).
+
+    Of classes with equal probability the one with the smaller index comes first, as for argmax.
+
+    Args:
+        probabilities: (N, K).
+        penalty: See the module.
+        k_reg: See the module.
+    """
+    probabilities = ops.cast(probabilities, "float32")
+    order = ops.argsort(-probabilities, axis=-1)
+    mass = ops.cumsum(ops.take_along_axis(probabilities, order, axis=-1), axis=-1)
+    ranks = ops.arange(1, probabilities.shape[-1] + 1, dtype="float32")
+    ahead = ops.concatenate([ops.zeros_like(mass[:, :1]), mass[:, :-1]], axis=-1)
+    scores = ahead + penalty * ops.maximum(ranks - k_reg, 0.0)
+    return ops.take_along_axis(scores, ops.argsort(order, axis=-1), axis=-1)
+
+
+def true_scores(
+    probabilities: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    penalty: float = PENALTY,
+    k_reg: int = K_REG,
+) -> npt.NDArray[np.float64]:
+    """Scores of the true classes, (N,), in the arithmetic that applies them later.
+
+    Raises:
+        TrustError: The arrays do not fit together.
+    """
+    p, y = class_answers(probabilities, labels)
+    scores = ops.convert_to_numpy(label_scores(p, penalty, k_reg))
+    return np.take_along_axis(scores, y[:, None], axis=1)[:, 0].astype(np.float64)

@@ -1,0 +1,222 @@
+"""Training and checking a folder by one line: what is printed, written, and trained again."""
+
+import csv
+import io
+import json
+import os
+
+import numpy as np
+import pytest
+from helpers.converted import drawn, save
+from rich.console import Console
+from ruamel.yaml import YAML
+
+from loc_keras import check, train
+from loc_keras.cli.data_source import plan_folder, print_plan, safe_name, shown_value
+from loc_keras.config.load import load_config
+from loc_keras.errors import ConfigError
+
+FAST = [
+    *("--set", "data.image_size=32", "--set", "model.backbone.width=4"),
+    *("--set", "train.epochs=2", "--set", "train.steps_per_epoch=2"),
+    *("--set", "train.precision=float32", "--set", "train.deterministic=true"),
+    *("--set", "export.enabled=false"),
+]
+
+
+def write_set(root, count=40):
+    """A CSV set without splits: images of 48 x 40 px, dark or bright objects."""
+    rng = np.random.default_rng(0)
+    rows = ["filename,class,xmin,ymin,xmax,ymax"]
+    for k in range(count):
+        x, y = rng.integers(0, 20, 2).tolist()
+        box = (x, y, x + 20, y + 16)
+        pixels = drawn(48, 40, box)
+        if k % 2:
+            pixels = 255 - pixels
+        pixels[-1] = k  # No two images are the same.
+        save(root / "pictures" / f"{k}.png", pixels)
+        rows.append(f"{k}.png,{['bright', 'dark'][k % 2]},{','.join(map(str, box))}")
+    (root / "labels.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return root
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_set(tmp_path_factory.mktemp("data") / "my set")
+
+
+def flow(text):
+    """A value of the table, read by a YAML parser of its own."""
+    value = YAML(typ="safe", pure=True).load(text)
+    return value
+
+
+def at(tree, key):
+    for part in key.split("."):
+        tree = tree[part]
+    return tree
+
+
+def plain(value):
+    """A setting without what was left out, square sides as one."""
+    if isinstance(value, dict):
+        return {key: plain(one) for key, one in value.items() if one is not None}
+    if isinstance(value, (list, tuple)):
+        both = [plain(one) for one in value]
+        return both[0] if len(both) == 2 and both[0] == both[1] else both
+    return value
+
+
+def test_every_choice_that_is_printed_is_what_the_config_holds(folder):
+    plan = plan_folder(str(folder), ["augment.hue=0.1", "train.schedule=constant"])
+    screen = Console(file=io.StringIO(), width=400, markup=False)
+    print_plan(screen, plan)
+    lines = screen.file.getvalue().splitlines()
+    tree = plan.config.model_dump()
+    printed = {}
+    for line in lines[3:]:
+        if not line.strip():
+            break
+        key, value, *_ = (part.strip() for part in line.strip().split("   ") if part.strip())
+        printed[key] = flow(value)
+    assert printed.keys() >= {"data.source.format", "train.epochs", "augment.flip", "train.seed"}
+    for key, value in printed.items():
+        assert value == plain(at(tree, key)), key
+    # And nothing but the name differs from the defaults without being printed.
+    assert {choice.key for choice in plan.choices if choice.value is not None} == set(printed)
+    asked = {choice.key for choice in plan.choices if choice.why == "asked for"}
+    assert asked == {"augment.hue", "train.schedule"}
+    assert plan.config.augment.hue == 0.1
+    assert plan.config.train.schedule == "constant"
+
+
+@pytest.mark.parametrize("sides", [(64, 64), (64, 48)])
+def test_sides_are_shown_as_they_may_be_written(sides):
+    assert plain(flow(shown_value(sides))) == plain(sides)
+
+
+def test_written_config_gives_all_settings_again(folder, tmp_path, capsys):
+    file = tmp_path / "chosen.yaml"
+    arguments = ["--data", str(folder), "--write-config", str(file), "--set", "train.seed=7"]
+    assert train.main(arguments) == 0
+    assert f"--config {file}" in capsys.readouterr().out
+    assert load_config(file) == plan_folder(str(folder), ["train.seed=7"]).config
+    text = file.read_text(encoding="utf-8")
+    assert "seed: 7 # asked for" in text
+    assert "flip: true # no class is told by its side" in text
+    assert not (tmp_path / "runs").exists()
+
+
+def test_config_on_the_screen_is_nothing_but_the_config(folder, capsys):
+    assert train.main(["--data", str(folder), "--write-config", "-"]) == 0
+    printed = capsys.readouterr()
+    tree = YAML(typ="safe", pure=True).load(printed.out)
+    assert tree["name"] == "my_set"
+    assert tree["data"]["source"]["path"] == str(folder)
+    assert "choice" in printed.err
+
+
+def history(run):
+    with (run / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    return [{key: one[key] for key in one if "second" not in key} for one in rows]
+
+
+@pytest.mark.whole
+@pytest.mark.usefixtures("short_body")
+def test_run_of_a_folder_is_repeated_by_its_config(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    relative = os.path.relpath(folder)
+    first, again = tmp_path / "first", tmp_path / "again"
+    assert train.main(["--data", relative, *FAST, "--run-dir", str(first)]) == 0
+    printed = capsys.readouterr().out
+    assert "labels.csv" in printed and "28 train, 6 val, 6 test" in printed
+    config = load_config(first / "config.yaml")
+    assert config.data.source.path == relative
+    assert config.name == "my_set"
+    assert train.main(["--config", str(first / "config.yaml"), "--run-dir", str(again)]) == 0
+    assert load_config(again / "config.yaml") == config
+    facts = [json.loads((run / "environment.json").read_text()) for run in (first, again)]
+    assert facts[0]["data_fingerprint"] == facts[1]["data_fingerprint"]
+    assert history(first) == history(again)
+    assert len(history(first)) == 2
+    metrics = [json.loads((run / "metrics.json").read_text()) for run in (first, again)]
+    assert metrics[0] == metrics[1]
+
+
+def test_folder_is_checked_by_one_line(folder, tmp_path, capsys):
+    copy = write_set(tmp_path / "copy", count=8)
+    assert check.main(["--data", str(copy), "--quick"]) == 0
+    printed = capsys.readouterr().out
+    assert "train 8 objects in 8 images" in printed
+    for k in range(6):
+        (copy / "pictures" / f"{k}.png").unlink()
+    # Most images are gone: training refuses, the check lists them.
+    assert check.main(["--data", str(copy), "--quick"]) == 1
+    assert "image file is missing" in capsys.readouterr().out
+    assert train.main(["--data", str(copy)]) == 2
+    assert "6 of 8 objects cannot be used" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--data", "x", "--config", "y"],
+        ["--config", "y", "--minutes", "3"],
+        ["--config", "y", "--name", "n"],
+        ["--config", "y", "--write-config", "f"],
+        ["--data", "x", "--minutes", "0"],
+        ["--data", "x", "--minutes", "nan"],
+    ],
+)
+def test_arguments_that_do_not_go_together_are_refused(arguments, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        train.main(arguments)
+    assert stopped.value.code == 2
+    assert "--" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("train.epoch=3", "train.epoch"),
+        ("train.epochs=0", "train.epochs"),
+        ("data.source.path=x", "goes with --config"),
+    ],
+)
+def test_wrong_overrides_are_told_before_the_folder_is_read(override, told, capsys):
+    assert train.main(["--data", "nowhere", "--set", override]) == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert "nowhere does not exist" not in error
+
+
+def test_override_that_cannot_go_with_a_choice_is_told(folder):
+    with pytest.raises(ConfigError, match=r"warmup_epochs \(9\) must not exceed epochs \(2\)"):
+        plan_folder(str(folder), ["train.warmup_epochs=9", "train.epochs=2"])
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/a/b/caltech3", "caltech3"),
+        ("photos/", "photos"),
+        ("my photos (2)", "my_photos_2"),
+        ("/", "folder"),
+        ("Käfer.v2", "Käfer.v2"),
+    ],
+)
+def test_name_is_made_of_the_folders(path, name):
+    assert safe_name(path) == name
+
+
+def test_name_of_the_working_folder(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert safe_name(".") == "here"
+
+
+def test_name_can_be_given(folder):
+    assert plan_folder(str(folder), name="other").config.name == "other"

@@ -1,0 +1,164 @@
+"""Which folder a training takes, when it goes on there, and what it refuses."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from loc_keras import train
+from loc_keras import train as run_place
+from loc_keras.cli.console import run_command
+from loc_keras.config.load import dump_config, load_config
+from loc_keras.errors import Interrupted, TrainingError
+from loc_keras.training import run_folder as run_state
+from loc_keras.training.run_folder import Interruption, RunState, resumable
+
+
+@pytest.fixture
+def config(tmp_path):
+    (tmp_path / "tiny.yaml").write_text("train: {epochs: 4, warmup_epochs: 1}")
+    return load_config(tmp_path / "tiny.yaml")
+
+
+def begun(folder, config):
+    """A folder as a run leaves it that was killed in training."""
+    run_state.open_run(folder)
+    (folder / "environment.json").write_text(
+        json.dumps({"data_fingerprint": "abc", "packages": {"keras": "3.15.1"}})
+    )
+    (folder / "config.yaml").write_text(dump_config(config))
+    return folder
+
+
+def test_what_a_folder_holds(tmp_path, config):
+    folder = tmp_path / "run"
+    assert run_state.run_state(folder) is RunState.NEW
+    folder.mkdir()
+    assert run_state.run_state(folder) is RunState.NEW
+    # Killed between making the folder and writing the config: nothing is lost by beginning anew.
+    run_state.open_run(folder)
+    (folder / "classes.txt").touch()
+    assert run_state.run_state(folder) is RunState.NEW
+    begun(folder, config)
+    assert run_state.run_state(folder) is RunState.UNFINISHED
+    (folder / "checkpoints" / "step-00000001").mkdir()
+    run_state.close_run(folder)
+    assert run_state.run_state(folder) is RunState.OTHER
+    assert sorted(os.listdir(folder)) == ["classes.txt", "config.yaml", "environment.json"]
+    (tmp_path / "file").touch()
+    assert run_state.run_state(tmp_path / "file") is RunState.OTHER
+
+
+def test_the_same_config_goes_on_and_another_is_refused_by_its_keys(tmp_path, config):
+    folder = begun(tmp_path / "run", config)
+    assert run_place.goes_on(folder, config) is True
+    assert run_place.goes_on(tmp_path / "new", config) is False
+    assert run_place.goes_on(None, config) is False
+    other = load_config(tmp_path / "tiny.yaml", ["train.epochs=9", "data.source.digits.canvas=48"])
+    with pytest.raises(TrainingError) as caught:
+        run_place.goes_on(folder, other)
+    message = str(caught.value)
+    assert "(data.source.digits.canvas 100 -> 48, train.epochs 4 -> 9)" in message
+    assert f"--resume {folder}" in message
+    run_state.close_run(folder)
+    with pytest.raises(TrainingError, match="never overwrites another"):
+        run_place.goes_on(folder, config)
+
+
+def test_other_data_are_refused_and_other_versions_told(tmp_path, config):
+    folder = begun(tmp_path / "run", config)
+    run_state.refuse_other_data(folder, "abc")
+    with pytest.raises(TrainingError, match=r"fingerprint abc, now xyz\)"):
+        run_state.refuse_other_data(folder, "xyz")
+    assert run_state.changed_packages(folder, {"keras": "3.15.1"}) is None
+    told = run_state.changed_packages(folder, {"keras": "3.15.2"})
+    assert told is not None
+    assert "keras 3.15.1 -> 3.15.2" in told
+
+
+@pytest.mark.parametrize(
+    ("prepare", "words"),
+    [
+        (lambda folder: None, "holds nothing to go on with"),
+        (lambda folder: (folder.mkdir(), (folder / "metrics.json").touch()), "no unfinished run"),
+    ],
+)
+def test_resuming_what_is_no_run_is_refused(tmp_path, capsys, prepare, words):
+    prepare(tmp_path / "run")
+    assert train.main(["--resume", str(tmp_path / "run")]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_resuming_with_a_changed_config_is_refused(tmp_path, config, capsys):
+    folder = begun(tmp_path / "run", config)
+    assert train.main(["--resume", str(folder), "--set", "train.epochs=5"]) == 2
+    assert "train.epochs 4 -> 5" in capsys.readouterr().err
+
+
+def test_command_to_go_on_can_be_pasted():
+    told = run_place.how_to_resume("my runs/a")
+    assert told == "go on with: python -m loc_keras.train --resume 'my runs/a'"
+
+
+def test_two_processes_never_train_into_one_folder(tmp_path, config):
+    folder = begun(tmp_path / "run", config)
+    pytest.importorskip("fcntl")
+    code = (
+        "import fcntl, sys\nfile = open(sys.argv[1], 'w')\nfcntl.flock(file, fcntl.LOCK_EX)\n"
+        "print('locked', flush=True)\nsys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(folder / "checkpoints" / ".lock")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        with pytest.raises(TrainingError, match="another process is training"):
+            run_state.only_process(folder).__enter__()
+        other.kill()  # As a crash would: the lock goes with its process.
+    with run_state.only_process(folder):
+        pass
+
+
+def test_an_export_that_is_there_already_is_found(tmp_path, config):
+    folder, base = begun(tmp_path / "run", config), tmp_path / "base"
+    assert run_place.exported_before(folder, base) is None
+    card = json.dumps({"name": "tiny", "date": "2026-01-02T03:04:05"})
+    (folder / "model_card.json").write_text(card)
+    for version, text in (("1", "{}"), (".writing-x", card)):
+        (base / version / "assets.extra").mkdir(parents=True)
+        (base / version / "assets.extra" / "model_card.json").write_text(text)
+    # Another run's version, and an export that was killed half-way.
+    assert run_place.exported_before(folder, base) is None
+    (base / ".writing-x").rename(base / "2")
+    assert run_place.exported_before(folder, base) == base / "2"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_give_their_exit_codes_and_the_command(capsys, number, code):
+    def command():
+        with resumable("go on with: X"):
+            os.kill(os.getpid(), number)
+        return 0
+
+    assert run_command(command) == code
+    assert capsys.readouterr().err == "stopped; go on with: X\n"
+
+
+def test_first_signal_waits_and_the_second_does_not():
+    before = signal.getsignal(signal.SIGINT)
+    interruption = Interruption("go on with: X")
+    with interruption.waiting():
+        os.kill(os.getpid(), signal.SIGINT)
+        assert interruption.asked == signal.SIGINT
+        with pytest.raises(Interrupted, match="stopped at once; go on with: X"):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+    with pytest.raises(Interrupted, match="all saved; go on with: X") as stop:
+        interruption.leave("all saved")
+    assert stop.value.signal == signal.SIGINT
+    Interruption("X").leave("nobody asked")

@@ -1,0 +1,334 @@
+"""COCO: boxes by hand and as pycocotools reads them, broken references one fault each."""
+
+import json
+import math
+
+import pytest
+import tensorflow as tf
+from helpers.fuzz_readers_text import (
+    LONG,
+    QUICK,
+    check_hostile,
+    hostile_files,
+    mutated_json,
+    write_files,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loc_keras.data.formats.coco import read_coco
+from loc_keras.errors import DataError
+
+SPLITS = {"train": {"annotations": "train.json", "images": "images"}}
+
+
+def tree():
+    """Two images with three objects of two categories, whose ids have gaps and are not in order."""
+    return {
+        "info": {"description": "not read"},
+        "images": [
+            {"id": 7, "file_name": "a.jpg", "width": 640, "height": 480},
+            {"id": 3, "file_name": "sub/é b.jpg"},
+        ],
+        "annotations": [
+            {"id": 1, "image_id": 3, "category_id": 18, "bbox": [64, 48, 448, 408], "iscrowd": 0},
+            {"id": 2, "image_id": 7, "category_id": 2, "bbox": [0.5, 1, 2, 3.25]},
+            {"id": 9, "image_id": 7, "category_id": 18, "bbox": [1, 2, -3, 0]},
+        ],
+        "categories": [
+            {"id": 18, "name": "dog", "supercategory": "animal"},
+            {"id": 2, "name": "cat"},
+        ],
+    }
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Writes a tree of JSON, or bytes, and reads it as the training split."""
+
+    def run(content):
+        data = content if isinstance(content, bytes) else json.dumps(content).encode()
+        write_files(tmp_path, {"train.json": data})
+        return read_coco(str(tmp_path), splits=SPLITS)
+
+    return run
+
+
+def rows(found):
+    return [one.row for one in found.objects["train"]]
+
+
+def test_all_that_a_file_says(read, tmp_path):
+    found = read(tree())
+    # x + width and y + height, by hand.
+    assert [one.box for one in found.objects["train"]] == [
+        (64, 48, 512, 456),
+        (0.5, 1, 2.5, 4.25),
+        (1, 2, -2, 2),
+    ]
+    assert [one.label for one in found.objects["train"]] == ["dog", "cat", "dog"]
+    assert rows(found) == [1, 2, 3]
+    assert [one.name for one in found.objects["train"]] == ["sub/é b.jpg", "a.jpg", "a.jpg"]
+    assert [one.size for one in found.objects["train"]] == [None, (640, 480), (640, 480)]
+    first = found.objects["train"][0]
+    assert first.image.path == str(tmp_path / "images" / "sub" / "é b.jpg")
+    assert first.file == str(tmp_path / "train.json")
+    assert found.class_names == ["cat", "dog"]
+    assert found.units == "pixel"
+    assert found.exact
+    assert found.folders == [str(tmp_path / "images")]
+    assert found.faults == []
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 4),
+            st.integers(0, 2),
+            st.lists(st.floats(0, 1000, width=32), min_size=4, max_size=4),
+            st.integers(0, 1),
+        ),
+        max_size=12,
+    )
+)
+@QUICK
+def test_pycocotools_reads_the_same(tmp_path, things):
+    from pycocotools.coco import COCO
+
+    content = {
+        "images": [{"id": 10 + i, "file_name": f"{i}.jpg"} for i in range(5)],
+        "categories": [{"id": 5 - i, "name": f"class {i}"} for i in range(3)],
+        "annotations": [
+            {
+                "id": row,
+                "image_id": 10 + image,
+                "category_id": 5 - kind,
+                "bbox": box,
+                "iscrowd": crowd,
+            }
+            for row, (image, kind, box, crowd) in enumerate(things, 1)
+        ],
+    }
+    write_files(tmp_path, {"train.json": json.dumps(content).encode()})
+    found = read_coco(str(tmp_path), splits=SPLITS)
+    theirs = COCO(str(tmp_path / "train.json"))
+    expected = []
+    for entry in theirs.loadAnns(theirs.getAnnIds(iscrowd=0)):
+        x, y, width, height = entry["bbox"]
+        name = theirs.loadImgs(entry["image_id"])[0]["file_name"]
+        label = theirs.loadCats(entry["category_id"])[0]["name"]
+        expected.append((entry["id"], name, label, (x, y, x + width, y + height)))
+    ours = [(one.row, one.name, one.label, one.box) for one in found.objects["train"]]
+    assert ours == sorted(expected)
+    crowds = [fault.row for fault in found.faults if fault.kind == "crowd"]
+    assert crowds == sorted(theirs.getAnnIds(iscrowd=1))
+    empty = {fault.row + 9 for fault in found.faults if fault.kind == "no_object"}
+    assert empty == {one for one in theirs.getImgIds() if not theirs.getAnnIds(imgIds=[one])}
+    by_id = theirs.loadCats(sorted(theirs.getCatIds()))
+    assert found.class_names == [one["name"] for one in by_id]
+
+
+def changed(**entry):
+    """A change of the second annotation."""
+
+    def change(content):
+        content["annotations"][1].update(entry)
+        for key in [key for key, value in entry.items() if value is ...]:
+            del content["annotations"][1][key]
+
+    return change
+
+
+ANNOTATION_FAULTS = [
+    ({"iscrowd": 1}, "is a crowd", "crowd"),
+    ({"id": 1}, "the id 1 occurs before", "duplicate_id"),
+    ({"image_id": 8}, "image_id 8 is no image", "reference"),
+    ({"image_id": ...}, "image_id None is no image", "reference"),
+    ({"image_id": [7]}, "image_id a list of 1 is no image", "reference"),
+    ({"image_id": True}, "image_id True is no image", "reference"),
+    ({"image_id": "7"}, "image_id '7' is no image", "reference"),
+    ({"category_id": 1}, "category_id 1 is no category", "label"),
+    ({"category_id": {}}, "category_id a mapping of 0 is no category", "label"),
+    ({"bbox": ...}, "bbox is None, not a list of 4 numbers", "columns"),
+    ({"bbox": [1, 2, 3]}, "bbox is a list of 3, not a list of 4 numbers", "columns"),
+    ({"bbox": []}, "bbox is a list of 0, not a list of 4 numbers", "columns"),
+    ({"bbox": "1234"}, "bbox is '1234', not a list of 4 numbers", "columns"),
+    ({"bbox": [1, 2, 3, "4"]}, "bbox: '4' is not a number", "number"),
+    ({"bbox": [1, 2, 3, None]}, "bbox: None is not a number", "number"),
+    ({"bbox": [True, 2, 3, 4]}, "bbox: True is not a number", "number"),
+    ({"bbox": [10**400, 2, 3, 4]}, "bbox: a huge number is not a number of px", "number"),
+]
+
+
+@pytest.mark.parametrize(("entry", "reason", "kind"), ANNOTATION_FAULTS)
+def test_a_bad_annotation_is_one_fault(read, tmp_path, entry, reason, kind):
+    content = tree()
+    changed(**entry)(content)
+    found = read(content)
+    assert rows(found) == [1, 3]
+    assert found.faults == [(str(tmp_path / "train.json"), 2, f"of annotations: {reason}", kind)]
+
+
+def test_an_annotation_that_is_none(read):
+    found = read({**tree(), "annotations": [*tree()["annotations"], 5, None, []]})
+    assert [(fault.row, fault.kind) for fault in found.faults] == [(n, "syntax") for n in (4, 5, 6)]
+
+
+def test_infinite_numbers_are_for_others_to_judge(read):
+    content = tree()
+    changed(bbox=[math.nan, 0, math.inf, 1])(content)
+    assert "NaN" in json.dumps(content)
+    box = read(content).objects["train"][1].box
+    assert math.isnan(box[0])
+    assert math.isnan(box[2])
+    assert (box[1], box[3]) == (0, 1)
+
+
+IMAGE_FAULTS = [
+    ({"file_name": "../../a.jpg"}, "file_name '../../a.jpg' leads out of the data", "outside"),
+    ({"file_name": "/etc/passwd"}, "file_name '/etc/passwd' is absolute", "outside"),
+    ({"file_name": "a\0.jpg"}, "file_name 'a\\x00.jpg' names no file", "outside"),
+    ({"file_name": "\ud800.jpg"}, "file_name '\\ud800.jpg' names no file", "outside"),
+    ({"file_name": None}, "file_name is None, not text", "syntax"),
+    ({"file_name": 5}, "file_name is 5, not text", "syntax"),
+]
+
+
+@pytest.mark.parametrize(("entry", "reason", "kind"), IMAGE_FAULTS)
+def test_a_bad_image_is_a_fault_and_so_are_its_objects(read, entry, reason, kind):
+    content = tree()
+    content["images"][1].update(entry)
+    found = read(content)
+    assert rows(found) == [2, 3]
+    assert [(fault.row, fault.kind) for fault in found.faults] == [(2, kind), (1, "reference")]
+    assert found.faults[0].reason.startswith(f"of images: {reason}")
+    assert found.faults[1].reason == "of annotations: its image 3 cannot be used"
+
+
+def test_ids_that_stand_twice_or_are_none(read):
+    content = tree()
+    content["images"] += [{"id": 7, "file_name": "other.jpg"}, {"id": None}, {"id": 1.5}, "x"]
+    content["categories"] += [{"id": 2, "name": "cow"}, {"name": "horse"}, 3]
+    found = read(content)
+    assert rows(found) == [1, 2, 3]
+    assert found.class_names == ["cat", "dog"]
+    assert {one.name for one in found.objects["train"]} == {"a.jpg", "sub/é b.jpg"}
+    assert [(fault.row, fault.reason.split(":")[0], fault.kind) for fault in found.faults] == [
+        *[(3, "of images", "duplicate_id"), (4, "of images", "syntax")],
+        *[(5, "of images", "syntax"), (6, "of images", "syntax")],
+        *[(3, "of categories", "duplicate_id"), (4, "of categories", "syntax")],
+        (5, "of categories", "syntax"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "name", [None, 5, "", " ", "c\0t", "c\nt", "c\u2028t", "c\x85t", "\ud800", ["cat"]]
+)
+def test_categories_without_a_name(read, name):
+    content = tree()
+    content["categories"][1]["name"] = name
+    found = read(content)
+    assert found.class_names == ["dog"]
+    assert [(fault.row, fault.kind) for fault in found.faults] == [(2, "label"), (2, "label")]
+
+
+def test_ids_may_be_text_or_whole_floats(read):
+    content = tree()
+    content["images"][0]["id"] = "x"
+    content["annotations"][1]["image_id"] = content["annotations"][2]["image_id"] = "x"
+    content["annotations"][0]["category_id"] = 18.0
+    found = read(content)
+    assert rows(found) == [1, 2, 3]
+    assert found.faults == []
+
+
+@pytest.mark.parametrize("sides", [(-1, 5), ("640", 480), (1e400, 1), (math.nan, 1), ([], 2)])
+def test_declared_sizes_that_are_none(read, sides):
+    content = tree()
+    content["images"][0].update(width=sides[0], height=sides[1])
+    found = read(content)
+    assert [one.size for one in found.objects["train"]] == [None] * 3
+    # An empty list says nothing, as 0 does.
+    expected = [] if sides == ([], 2) else [(1, "declared_size")]
+    assert [(fault.row, fault.kind) for fault in found.faults] == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", r"is not JSON: Expecting value in line 1, column 1; mend it"),
+        (b'{"images": [],\n"annotations": [', r"is not JSON: Expecting value in line 2, column 17"),
+        (b"[]", r"holds a list of 0, expected a JSON object"),
+        (b"5", r"holds 5, expected a JSON object"),
+        (b"{}", r"it has no images; expected lists of images, annotations and categories"),
+        (b'{"images": 5}', r"images is 5; expected lists of images, annotations and categories"),
+        (b"[" * 10**6, r"is nested too deeply to be one"),
+        (b'{"a":' * 10**6, r"is nested too deeply to be one"),
+        (b'{"images": ' + b"1" * 9999 + b"}", r"has a number of too many digits"),
+        (b"\xff\xd8\xff\xe0", r"is not UTF-8 text: line 1"),
+    ],
+)
+def test_files_that_are_not_coco(read, content, message):
+    with pytest.raises(DataError, match=rf"COCO file .*train.json:? {message}"):
+        read(content)
+
+
+def test_byte_order_marks(read):
+    for encoding in ("utf-8-sig", "utf-16"):
+        assert rows(read(json.dumps(tree(), ensure_ascii=False).encode(encoding))) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("splits", "message"),
+    [
+        (
+            {"train": {"annotations": "none.json"}},
+            r"none.json does not exist: mend data.source.coco",
+        ),
+        ({"train": {}}, r"data.source.coco.splits.train.annotations is missing"),
+        ({"train": {"annotations": "../a.json"}}, r"train.annotations: '../a.json' leads out"),
+        ({"train": {"annotations": "a.json", "images": "/"}}, r"train.images: '/' is absolute"),
+        ({}, r"data.source.coco.splits.train is missing"),
+    ],
+)
+def test_wrong_options_are_named(tmp_path, splits, message):
+    write_files(tmp_path, {"a.json": json.dumps(tree()).encode()})
+    with pytest.raises(DataError, match=message):
+        read_coco(str(tmp_path), splits=splits)
+
+
+def test_remote_folders():
+    root = "ram://read_coco"
+    tf.io.gfile.makedirs(f"{root}/a é")
+    with tf.io.gfile.GFile(f"{root}/a é/train.json", "w") as file:
+        file.write(json.dumps(tree()))
+    splits = {"train": {"annotations": "a é/train.json", "images": "images"}}
+    found = read_coco(root, splits=splits)
+    assert [one.image.path for one in found.objects["train"]] == [
+        f"{root}/images/{name}" for name in ("sub/é b.jpg", "a.jpg", "a.jpg")
+    ]
+    assert found.faults == []
+
+
+# Fuzz
+
+VALID = {"train.json": json.dumps(tree()).encode()}
+HOSTILE = hostile_files(VALID, mutated_json)
+
+
+def check(folder, change):
+    write_files(folder, VALID)
+    check_hostile(folder, VALID, change, lambda: read_coco(str(folder), splits=SPLITS))
+
+
+@QUICK
+@given(change=HOSTILE)
+def test_no_input_breaks_the_reader(tmp_path, change):
+    check(tmp_path, change)
+
+
+@pytest.mark.slow
+@LONG
+@given(change=HOSTILE)
+def test_no_input_breaks_the_reader_long(tmp_path, change):
+    check(tmp_path, change)

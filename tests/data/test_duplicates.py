@@ -1,0 +1,125 @@
+"""Images that are the same, and splits that keep them together."""
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from loc_keras.data.annotations import ImageRef
+from loc_keras.data.duplicates import difference_hash, identical_groups, merged_groups, near_groups
+from loc_keras.data.load_records import grouped_split, stratified_split
+
+
+def photograph(seed, size=(60, 40)):
+    """Smooth random content, so that scaled and recompressed copies stay alike."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (6, 9, 3), np.uint8)
+    return Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
+
+
+def test_files_of_the_same_bytes_share_a_group(tmp_path):
+    contents = [b"one", b"two", b"one", b"three", b"two"]
+    refs = []
+    for i, content in enumerate(contents):
+        (tmp_path / str(i)).write_bytes(content)
+        refs.append(ImageRef(str(tmp_path / str(i))))
+    assert identical_groups(refs).tolist() == [0, 1, 0, 3, 1]
+
+
+def test_ranges_of_one_file_are_compared_by_their_bytes(tmp_path):
+    (tmp_path / "shard").write_bytes(b"xxabcxxabcxabd")
+    path = str(tmp_path / "shard")
+    refs = [ImageRef(path, 2, 3), ImageRef(path, 7, 3), ImageRef(path, 11, 3)]
+    assert identical_groups(refs).tolist() == [0, 0, 2]
+
+
+def test_near_duplicates_are_recompressed_and_scaled_copies(tmp_path):
+    photograph(1).save(tmp_path / "a.png")
+    photograph(1).save(tmp_path / "b.jpg", quality=60)
+    photograph(1).resize((120, 80), Image.Resampling.BICUBIC).save(tmp_path / "c.jpg", quality=90)
+    photograph(2).save(tmp_path / "d.png")
+    (tmp_path / "e.png").write_bytes(b"no picture")
+    Image.new("RGB", (9, 9)).save(tmp_path / "f.png")
+    Image.new("RGB", (9, 9), "white").save(tmp_path / "g.png")
+    refs = [ImageRef(str(path)) for path in sorted(tmp_path.iterdir())]
+    assert near_groups(refs).tolist() == [0, 0, 0, 3, 4, 5, 6]
+
+
+def test_difference_hash_by_hand(tmp_path):
+    # Brightness rises to the right everywhere: all 64 differences are positive.
+    ramp = np.repeat(np.arange(9, dtype=np.uint8)[np.newaxis] * 20, 8, axis=0)
+    Image.fromarray(ramp).save(tmp_path / "ramp.png")
+    assert difference_hash(ImageRef(str(tmp_path / "ramp.png"))) == 2**64 - 1
+
+
+def test_groups_are_joined_through_any_column():
+    # Rows 0 and 1 by the first column, 1 and 3 by the second; None joins nothing.
+    found = merged_groups(["a", "a", None, "b", None], [1, 2, None, 2, None])
+    assert found.tolist() == [0, 0, 2, 0, 4]
+
+
+sets = st.integers(2, 60).flatmap(
+    lambda n: st.tuples(
+        st.lists(st.integers(0, 3), min_size=n, max_size=n),
+        st.lists(st.integers(0, max(1, n // 2)), min_size=n, max_size=n),
+    )
+)
+
+
+@settings(deadline=None, max_examples=200)
+@given(data=sets, val=st.floats(0, 0.45), test=st.floats(0, 0.45), seed=st.integers(0, 9))
+def test_no_group_is_parted_and_no_item_lost(data, val, test, seed):
+    labels, groups = (np.array(column) for column in data)
+    assume(len(set(groups.tolist())) < len(groups))  # Otherwise it is the stratified split.
+    parts = grouped_split(labels, groups, {"val": val, "test": test}, seed)
+    assert sorted(np.concatenate(list(parts.values())).tolist()) == list(range(len(labels)))
+    held = [set(groups[index].tolist()) for index in parts.values()]
+    assert sum(map(len, held)) == len(set(groups.tolist()))
+    for name, fraction in (("val", val), ("test", test)):
+        if fraction == 0:
+            assert not len(parts[name])
+    again = grouped_split(labels, groups, {"val": val, "test": test}, seed)
+    assert all((parts[name] == again[name]).all() for name in parts)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_groups_keep_the_shares_of_classes(seed):
+    # 100 groups of three items; group g is of class g % 4: each class has 75 items.
+    groups = np.repeat(np.arange(100), 3)
+    labels = groups % 4
+    parts = grouped_split(labels, groups, {"val": 0.2, "test": 0.12}, seed)
+    for name, expected in (("train", 51), ("val", 15), ("test", 9)):
+        counts = np.bincount(labels[parts[name]], minlength=4)
+        # A group of three may go to either side of the exact share.
+        assert np.abs(counts - expected).max() <= 3
+
+
+def test_without_groups_it_is_the_stratified_split():
+    labels = np.arange(50) % 3
+    fractions = {"val": 0.2, "test": 0.1}
+    one = grouped_split(labels, np.arange(50), fractions, 4)
+    other = stratified_split(labels, fractions, 4, min_per_class=0)
+    assert all((one[name] == other[name]).all() for name in other)
+
+
+@pytest.mark.parametrize(
+    ("classes", "each", "val", "test"),
+    [(500, 9, 0.05, 0.0), (100, 6, 0.05, 0.05), (100, 3, 0.1, 0.1), (100, 14, 0.05, 0.0)],
+)
+def test_one_pair_changes_no_sizes(classes, each, val, test):
+    # Small classes: a rounded quota of each would be nothing, or twice too much.
+    labels = np.repeat(np.arange(classes), each)
+    groups = np.arange(len(labels))
+    groups[1] = groups[0]
+    parts = grouped_split(labels, groups, {"val": val, "test": test}, 0)
+    for name, fraction in (("val", val), ("test", test)):
+        assert abs(len(parts[name]) - round(fraction * len(labels))) <= 1
+        assert np.bincount(labels[parts[name]]).max(initial=0) <= max(1, np.ceil(fraction * each))
+
+
+def test_many_classes_take_little_memory():
+    labels = np.arange(200_000) % 1000
+    groups = np.arange(200_000)
+    groups[::50] = groups[1::50]
+    parts = grouped_split(labels, groups, {"val": 0.1}, 0)
+    assert abs(len(parts["val"]) - 20_000) <= 2

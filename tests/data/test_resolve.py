@@ -1,0 +1,328 @@
+"""From annotations to records: rules for boxes, classes, orientation, several objects, splits."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from loc_keras.data.annotations import (
+    Annotated,
+    Annotations,
+    Fault,
+    ImageRef,
+    class_index,
+    class_indices,
+    infer_class_names,
+    read_class_names,
+)
+from loc_keras.data.check.run import quick_check
+from loc_keras.data.load_records import Checked, SplitRule, load_records
+from loc_keras.data.resolve import BoxFault, ResolveRules, resolve, usable_box
+from loc_keras.errors import DataError
+
+ORIENTATION_TAG = 0x0112  # EXIF 2.3, table 4.
+
+
+def make_image(path, size=(20, 10), orientation=1, value=0):
+    exif = Image.Exif()
+    exif[ORIENTATION_TAG] = orientation
+    Image.new("RGB", size, (value,) * 3).save(path, exif=exif)
+    return str(path)
+
+
+def annotated(path, box, label="cat", row=1, **facts):
+    return Annotated(
+        ImageRef(path), path.rsplit("/", 1)[-1], label, box, "labels.txt", row, **facts
+    )
+
+
+def annotations(*objects, units="pixel", **facts):
+    return Annotations({"train": list(objects)}, units, **facts)
+
+
+# Boxes
+
+
+def test_boxes_in_px_become_fractions():
+    assert usable_box((2, 1, 12, 9), (20, 10)) == (0.1, 0.1, 0.6, 0.9)
+
+
+@pytest.mark.parametrize(
+    ("box", "size", "kind"),
+    [
+        ((float("nan"), 0, 1, 1), None, "not_finite"),
+        ((0, 0, float("inf"), 1), None, "not_finite"),
+        ((0.5, 0, 0.4, 1), None, "inverted"),
+        ((0, 0.3, 1, 0.3), None, "zero_area"),
+        ((0, 0, 1.01, 1), None, "outside_image"),
+        ((0, 0, 22, 10), (20, 10), "outside_image"),
+        ((20.5, 0, 20.9, 10), (20, 10), "outside_image"),
+        # Thinner than the step of float32 at .5, which is 6e-8.
+        ((0.5, 0, 0.5 + 1e-11, 1), None, "zero_area"),
+    ],
+)
+def test_boxes_that_cannot_be_used(box, size, kind):
+    with pytest.raises(BoxFault) as fault:
+        usable_box(box, size)
+    assert fault.value.kind == kind
+
+
+def test_a_pixel_or_a_rounding_too_far_is_clipped():
+    assert usable_box((-1, 0, 21, 10), (20, 10)) == (0, 0, 1, 1)
+    assert usable_box((0, 0, 1.0005, 1), None) == (0, 0, 1, 1)
+
+
+def test_fractions_that_must_be_pixels_are_asked_about():
+    with pytest.raises(BoxFault, match="are the boxes in pixels"):
+        usable_box((10, 10, 50, 60), None)
+
+
+# Classes
+
+
+@pytest.mark.parametrize(
+    ("labels", "given", "names", "indices"),
+    [
+        (("2", "0"), None, ["0", "1", "2"], [2, 0]),
+        (("3", "11"), None, ["3", "11"], [0, 1]),
+        (("b", "a"), None, ["a", "b"], [1, 0]),
+        (("b", "a"), ["b", "a", "c"], ["b", "a", "c"], [0, 1]),
+        (("2", "0"), ["zero", "one", "two"], ["zero", "one", "two"], [2, 0]),
+        (("02", "0"), None, ["0", "1", "2"], [2, 0]),
+        (("02", "1"), ["zero", "one", "two"], ["zero", "one", "two"], [2, 1]),
+        # Identifiers: as indices they would make a billion classes.
+        (("1000000000", "0"), None, ["0", "1000000000"], [1, 0]),
+        (("10001", "0"), None, ["0", "10001"], [1, 0]),
+    ],
+)
+def test_class_indices(labels, given, names, indices):
+    found = given or infer_class_names(set(labels))
+    assert found == names
+    assert [class_index(label, class_indices(found)) for label in labels] == indices
+
+
+@pytest.mark.parametrize("names", [("1", "3", "5"), ("cat", "7", "dog")])
+def test_a_number_is_no_index_where_names_are_numbers(names):
+    assert class_index("2", class_indices(names)) is None
+
+
+def test_whole_numbers_are_indices_up_to_ten_thousand_or_ten_times_the_labels():
+    assert len(infer_class_names({"10000", "0"})) == 10_001
+    assert len(infer_class_names({str(10 * i) for i in range(2001)})) == 20_001
+
+
+def test_a_number_of_thousands_of_digits_is_a_name():
+    assert infer_class_names({"9" * 5000, "0"}) == ["0", "9" * 5000]
+
+
+def test_class_names_from_a_file(tmp_path):
+    (tmp_path / "names.txt").write_text("\ufeffeggplant\n\n mushroom \n", encoding="utf-8")
+    assert read_class_names(str(tmp_path), "names.txt") == ["eggplant", "mushroom"]
+    (tmp_path / "twice.txt").write_text("a\nb\na\n")
+    with pytest.raises(DataError, match="names a more than once"):
+        read_class_names(str(tmp_path), "twice.txt")
+    (tmp_path / "empty.txt").write_text("\n")
+    with pytest.raises(DataError, match="is empty"):
+        read_class_names(str(tmp_path), "empty.txt")
+    with pytest.raises(DataError, match="leads out of the data folder"):
+        read_class_names(str(tmp_path), "../names.txt")
+
+
+# Records
+
+
+def test_pixel_boxes_exact_inclusive_and_as_the_format_says(tmp_path):
+    path = make_image(tmp_path / "a.png")
+    one = annotated(path, (0, 0, 9, 9))
+    expected = {
+        (True, None): [0, 0, 0.45, 0.9],
+        (False, None): [0, 0, 0.5, 1.0],
+        (True, True): [0, 0, 0.5, 1.0],
+        (False, False): [0, 0, 0.45, 0.9],
+    }
+    for (exact, inclusive), box in expected.items():
+        rules = ResolveRules(inclusive_pixels=inclusive)
+        found = resolve(annotations(one, exact=exact), rules).splits["train"]
+        np.testing.assert_allclose(found.boxes[0], box, rtol=1e-6)
+    assert found.sizes.tolist() == [[10, 20]]
+
+
+def test_exif_orientation_turns_boxes_and_sizes(tmp_path):
+    # Orientation 6: the stored picture must be turned clockwise, so its left edge is on top. A
+    # box over the left quarter of 20 x 10 px becomes the top quarter of 10 x 20 px.
+    path = make_image(tmp_path / "a.jpg", orientation=6)
+    stored, upright = (0.0, 0.0, 5.0, 10.0), (0.0, 0.0, 10.0, 5.0)
+    cases = [
+        ("apply", "stored", stored, [0, 0, 1, 0.25], [20, 10], 6),
+        ("apply", "upright", upright, [0, 0, 1, 0.25], [20, 10], 6),
+        ("ignore", "stored", stored, [0, 0, 0.25, 1], [10, 20], 1),
+        ("ignore", "upright", upright, [0, 0, 0.25, 1], [10, 20], 1),
+    ]
+    for exif, boxes_on, written, box, size, orientation in cases:
+        rules = ResolveRules(exif=exif, boxes_on=boxes_on)
+        found = resolve(annotations(annotated(path, written)), rules).splits["train"]
+        np.testing.assert_allclose(found.boxes[0], box, atol=1e-6)
+        assert found.sizes.tolist() == [size]
+        assert found.orientations.tolist() == [orientation]
+
+
+def test_everything_left_out_has_a_reason(tmp_path):
+    good = make_image(tmp_path / "good.png")
+    (tmp_path / "text.png").write_text("no picture")
+    objects = [
+        annotated(good, (0, 0, 5, 5), row=1),
+        annotated(str(tmp_path / "none.png"), (0, 0, 5, 5), row=2),
+        annotated(str(tmp_path / "text.png"), (0, 0, 5, 5), row=3),
+        annotated(make_image(tmp_path / "b.png"), (5, 0, 4, 5), row=4),
+        annotated(good, (0, 0, 5, 5), row=5),
+    ]
+    given = annotations(*objects, faults=[Fault("labels.txt", 6, "has 2 columns", "columns")])
+    found = resolve(given, ResolveRules())
+    assert found.splits["train"].rows.tolist() == [1]
+    assert [(fault.row, fault.kind) for fault in found.faults] == [
+        (2, "missing_image"),
+        (3, "not_image"),
+        (4, "inverted"),
+        (5, "duplicate_row"),
+        (6, "columns"),
+    ]
+    # A row written twice loses nothing.
+    assert [fault.row for fault in found.errors] == [2, 3, 4, 6]
+
+
+def test_labels_must_be_known(tmp_path):
+    path = make_image(tmp_path / "a.png")
+    given = annotations(annotated(path, (0, 0, 5, 5), label="cow"))
+    found = resolve(given, ResolveRules(class_names=("cat", "dog")))
+    assert found.faults[0].reason == "column label: 'cow' is not one of the 2 classes"
+    # Without given names the training split decides.
+    val = annotated(make_image(tmp_path / "b.png"), (0, 0, 5, 5), label="dog")
+    found = resolve(
+        Annotations({"train": given.objects["train"], "val": [val]}, "pixel"), ResolveRules()
+    )
+    assert found.class_names == ["cow"]
+    assert "val" not in found.splits
+    assert found.faults[0].kind == "label"
+
+
+def test_several_objects_by_policy(tmp_path):
+    path = make_image(tmp_path / "a.png")
+    pair = [annotated(path, (0, 0, 5, 5), row=1), annotated(path, (6, 0, 20, 10), row=2)]
+    sizes = {}
+    for policy in ("skip", "first", "largest", "crop"):
+        found = resolve(annotations(*pair), ResolveRules(several=policy))
+        sizes[policy] = found.splits["train"].rows.tolist() if found.splits else []
+        assert not found.errors
+    assert sizes == {"skip": [], "first": [1], "largest": [2], "crop": [1, 2]}
+
+
+# Splits
+
+
+def many(tmp_path, count, same=0):
+    """`count` pictures of two classes; the last `same` are copies of the first."""
+    objects = []
+    for i in range(count):
+        value = 0 if i >= count - same else i
+        path = make_image(tmp_path / f"{i}.png", value=value)
+        objects.append(annotated(path, (0, 0, 5, 5), label="ab"[i % 2], row=i + 1))
+    return objects
+
+
+def test_missing_splits_are_cut_off(tmp_path):
+    found = load_records(annotations(*many(tmp_path, 40)), ResolveRules(), SplitRule(0.2, 0.1))
+    assert {name: len(part) for name, part in found.splits.items()} == {
+        "train": 28,
+        "val": 8,
+        "test": 4,
+    }
+    rows = np.concatenate([part.rows for part in found.splits.values()])
+    assert sorted(rows.tolist()) == list(range(1, 41))
+    assert found.notes == ["Images for val and test were cut off the training images."]
+
+
+def test_identical_images_are_never_parted(tmp_path):
+    objects = many(tmp_path, 30, same=9)
+    for seed in range(5):
+        found = load_records(annotations(*objects), ResolveRules(), SplitRule(0.3, 0.2), seed=seed)
+        holders = {
+            name
+            for name, part in found.splits.items()
+            if set(part.rows.tolist()) & {1, *range(22, 31)}
+        }
+        assert len(holders) == 1
+        assert sum(len(part) for part in found.splits.values()) == 30
+
+
+def test_groups_of_the_data_are_never_parted(tmp_path):
+    objects = [one._replace(group=str(one.row % 4)) for one in many(tmp_path, 24)]
+    found = load_records(annotations(*objects), ResolveRules(), SplitRule(0.25, 0.25))
+    holders = [set(part.groups.tolist()) for part in found.splits.values()]
+    assert len(holders) == 3
+    assert sum(len(groups) for groups in holders) == 4
+
+
+def test_errors_stop_or_are_left_out(tmp_path):
+    objects = [*many(tmp_path, 12), annotated(str(tmp_path / "none.png"), (0, 0, 1, 1), row=13)]
+    with pytest.raises(DataError, match=r"1 object cannot be used: labels.txt: row 13 image"):
+        load_records(annotations(*objects), ResolveRules(), SplitRule(0.2, 0.2))
+    found = load_records(
+        annotations(*objects), ResolveRules(), SplitRule(0.2, 0.2), on_error="skip"
+    )
+    assert [fault.row for fault in found.faults] == [13]
+    with pytest.raises(DataError, match=r"no object is left for training.*missing_image"):
+        load_records(annotations(objects[-1]), ResolveRules(), SplitRule(0.2, 0.2), on_error="skip")
+
+
+def test_a_given_split_is_never_cut_off_the_training_images(tmp_path):
+    train = many(tmp_path, 20)
+    pair = make_image(tmp_path / "pair.png", value=99)
+    held = [annotated(pair, (0, 0, 5, 5), row=1), annotated(pair, (6, 0, 20, 10), row=2)]
+    held = [one._replace(file="test.txt", label="a") for one in held]
+    given = Annotations({"train": train, "test": held}, "pixel")
+    found = load_records(given, ResolveRules(), SplitRule(0.2, 0.2))
+    assert sorted(found.splits) == ["train", "val"]
+    assert any(note.startswith("no object is left for testing") for note in found.notes)
+    given = Annotations({"train": train, "val": held}, "pixel")
+    with pytest.raises(DataError, match=r"no object is left for validation: .* 2 of kind several"):
+        load_records(given, ResolveRules(), SplitRule(0.2, 0.2))
+
+
+def test_a_lost_image_is_dropped_though_its_row_has_another_fault(tmp_path):
+    # Two objects of one record: the second is inverted, the image stands in the test split, too.
+    objects = many(tmp_path, 12)
+    bad = objects[3]._replace(box=(9.0, 0.0, 1.0, 5.0))
+    lost = {("train", objects[3].image): "the identical image stands in test, too"}
+    found = load_records(
+        annotations(*objects, bad),
+        ResolveRules(several="first"),
+        SplitRule(0.2, 0.0),
+        on_error="skip",
+        checked=Checked(lost=lost),
+    )
+    rows = np.concatenate([part.rows for part in found.splits.values()])
+    assert 4 not in rows
+    assert sorted(fault.kind for fault in found.faults) == ["duplicate", "inverted"]
+
+
+def test_an_object_that_cannot_be_parsed_still_counts_as_one_of_its_image(tmp_path):
+    path = make_image(tmp_path / "a.png")
+    one = annotated(path, (0, 0, 5, 5))
+    found = resolve(annotations(one, unread={one.image: 1}), ResolveRules())
+    assert found.splits == {}
+    assert [fault.kind for fault in found.faults] == ["several"]
+    assert "train" in resolve(annotations(one), ResolveRules()).splits
+
+
+def test_what_a_check_read_is_not_read_again(tmp_path, monkeypatch):
+    given = annotations(*many(tmp_path, 30, same=9))
+    split = SplitRule(0.3, 0.2)
+    expected = load_records(given, ResolveRules(), split)
+    result = quick_check(given, ResolveRules())
+    headers = {image: facts.header for image, facts in result.images.items()}
+    # Reading anything now would fail.
+    monkeypatch.setattr("loc_keras.data.resolve.read_headers", None)
+    monkeypatch.setattr("loc_keras.data.load_records.identical_groups", None)
+    known = Checked(headers=headers, identical=result.identical)
+    found = load_records(given, ResolveRules(), split, checked=known)
+    for name, part in expected.splits.items():
+        assert found.splits[name].rows.tolist() == part.rows.tolist()
