@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from loc_keras._environ import SWITCH
+from loc_keras._environ import ONEDNN_VARIABLE
 from loc_keras.models.assembly import build_localizer
 from loc_keras.training.batch_norm import fuse_batch_norms
 from loc_keras.training.model import compile_localizer, training_model, with_training_targets
@@ -44,7 +44,7 @@ def main() -> None:
     started = time.perf_counter()
     model.fit(stream, steps_per_epoch=STEPS, verbose=0)
     rate = STEPS * BATCH / (time.perf_counter() - started)
-    print(f"{SWITCH}={os.environ[SWITCH]}, {precision}: {rate:.1f} images/s")
+    print(f"{ONEDNN_VARIABLE}={os.environ[ONEDNN_VARIABLE]}, {precision}: {rate:.1f} images/s")
 
 
 if __name__ == "__main__":
