@@ -47,11 +47,13 @@ class RowError(Exception):
 
     Attributes:
         kind: As in `annotations.Fault`.
+        row: What a row without a box says otherwise, with zeros for the box; else None.
     """
 
-    def __init__(self, reason: str, kind: str) -> None:
+    def __init__(self, reason: str, kind: str, row: "RawRow | None" = None) -> None:
         super().__init__(reason)
         self.kind = kind
+        self.row = row
 
 
 def read_rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str] | RowError]]:
@@ -177,18 +179,6 @@ class Layout:
     box: str
 
 
-class EmptyRowError(RowError):
-    """A row whose fields of the box are all empty.
-
-    Attributes:
-        row: What else it says, with zeros for a box.
-    """
-
-    def __init__(self, reason: str, kind: str, row: "RawRow") -> None:
-        super().__init__(reason, kind)
-        self.row = row
-
-
 class RawRow(NamedTuple):
     """The fields of one row.
 
@@ -270,8 +260,8 @@ def parse_row(fields: Sequence[str], layout: Layout) -> RawRow:
 
     Raises:
         RowError: If their number is wrong, one that is needed is empty, a number is none or the
-            split is unknown.
-        EmptyRowError: If the row has no box, so that its image may show no object.
+            split is unknown. It holds the row where only the box is empty, so that its image may
+            show no object.
     """
     if len(fields) != layout.count:
         found = "1 column" if len(fields) == 1 else f"{len(fields)} columns"
@@ -287,9 +277,9 @@ def parse_row(fields: Sequence[str], layout: Layout) -> RawRow:
             named["file"], label, _NO_BOX, _size(named), named.get("group", ""), _split(named)
         )
         if not label:
-            raise EmptyRowError(f"names no object in {shown(named['file'])}", "no_object", row)
+            raise RowError(f"names no object in {shown(named['file'])}", "no_object", row)
         if not label_problem(label):
-            raise EmptyRowError(f"column {box_columns[0]} is empty", "number", row)
+            raise RowError(f"column {box_columns[0]} is empty", "number", row)
     if "label" in named and (problem := label_problem(label)):
         raise RowError(f"column label {problem}", "label")
     first, second, third, fourth = (_number(name, named[name]) for name in box_columns)
@@ -600,7 +590,7 @@ def _read_file(root: str, path: str, split: Split, images: str, form: _Form, fou
         if isinstance(parsed, RowError):
             nothing = Fault(path, row_number, str(parsed), parsed.kind)
             found.faults.append(nothing)
-            row = parsed.row if isinstance(parsed, EmptyRowError) else None
+            row = parsed.row
         else:
             row = parsed
         if row is None or (nothing and "{label}" in images and not row.label):
