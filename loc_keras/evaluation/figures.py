@@ -1,144 +1,358 @@
-"""All figures of a split, put together."""
+"""Figures of a split: the table of all of them, how they are written, and the evaluator.
 
-from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+A figure is a row of `FIGURES`: its key in files, its name, meaning and unit, and the column of one
+value for each image whose mean it is. Terminal, page, pictures, comparison and files read this
+table: a new figure is a row, a test and, where none is there yet, a property of `Outcomes`.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from loc_keras.errors import DataError, ModelError
 from loc_keras.evaluation.bootstrap import Bootstrap
-from loc_keras.evaluation.outcomes import (
-    BOX_HIT,
-    TOP,
-    Estimate,
-    Evaluation,
-    Group,
-    Outcomes,
-    corner_errors,
-    paired_iou,
-)
+from loc_keras.evaluation.outcomes import TOP, Estimate, Evaluation, Group, Outcomes
 
 Column: TypeAlias = npt.NDArray[np.float64]
+Box: TypeAlias = npt.NDArray[np.float64]
+Unit = Literal["%", "iou", "px", "number"]
 
-MEDIANS = frozenset({"median_iou"})
-"""Figures that are medians; all others are means."""
+MISSING = "–"
+"""Stands for a figure that is not known."""
 
-REJECTIONS = ("rejection", "false_rejection")
-_IOU_ACCURACIES = {"acc50": 0.5, "acc75": 0.75, "acc90": 0.9}
 _MAX_BOX_ACC_V2 = (0.3, 0.5, 0.7)  # Thresholds of Choe et al. 2020.
 
 
-def class_columns(outcomes: Outcomes) -> dict[str, Column]:
-    """Figures of the class alone, of every image.
+@dataclass(frozen=True)
+class Figure:
+    """A figure of answers: what it is called, how it is written, and what it is the mean of.
 
-    Returns:
-        `class_accuracy` and, with more than five classes, `top5_accuracy`; float64 (N,) each.
+    Attributes:
+        key: Its key in the files of `evaluate` and in `Evaluation.figures`.
+        name: Its name in the field.
+        meaning: What it counts.
+        unit: `%` (a share, kept as 0..1), `iou` (a number that is mostly within 0..1), `px` (of the
+            original pictures; less is better) or `number`.
+        column: Gives a value for each image, bool or float64 (N,); None for figures that are
+            measured elsewhere (`trust`).
+        of: Images that it is of: `all`, those with an `object`, or those without, `empty`.
+        run_key: Its key in a run's own `metrics.json`, history and model card; "" where a run does
+            not measure it by itself.
+        short: Its name in narrow tables and legends.
+        box_only: Whether it looks at boxes alone, so that baselines have it.
+        median: Whether it is the median of the column, not the mean.
+        compared: Whether runs are compared by it.
+        least_classes: Classes from which on it says something.
+        background: Whether it needs a class of images without an object.
     """
-    columns = {"class_accuracy": outcomes.class_hits.astype(np.float64)}
-    if has_top5(outcomes):
-        columns["top5_accuracy"] = outcomes.top5_hits.astype(np.float64)
-    return columns
+
+    key: str
+    name: str
+    meaning: str
+    unit: Unit
+    column: Callable[[Outcomes], npt.NDArray[np.bool_] | Column] | None = None
+    of: Literal["all", "object", "empty"] = "object"
+    run_key: str = ""
+    short: str = ""
+    box_only: bool = False
+    median: bool = False
+    compared: bool = False
+    least_classes: int = 1
+    background: bool = False
+
+    @property
+    def short_name(self) -> str:
+        """`short`, or the name where there is no shorter one."""
+        return self.short or self.name
+
+    @property
+    def lower_is_better(self) -> bool:
+        """Whether less is better."""
+        return self.unit == "px"
+
+    def values(self, outcomes: Outcomes) -> Column:
+        """A value for each image that the figure is of, float64 (M,)."""
+        assert self.column is not None, f"{self.key} is no mean over images"
+        column = np.asarray(self.column(outcomes), np.float64)
+        if self.of == "all":
+            return column
+        return column[outcomes.shown if self.of == "object" else ~outcomes.shown]
 
 
-def object_columns(outcomes: Outcomes) -> dict[str, Column]:
-    """Figures of boxes, and of boxes with classes, of the images that show an object.
-
-    Top-1 and Top-5 localization are those of Russakovsky et al. (2015), as accuracies: the true
-    class is among the first k, and the box has an IoU of at least .5.
-
-    Returns:
-        float64 (M,) each, M the number of those images, in the order of `Evaluation.figures`.
-    """
-    shown = outcomes.shown
-    box = _box_columns(outcomes.ious[shown], outcomes.corner_errors_px[shown])
-    joint = {"top1_loc": (outcomes.class_hits & outcomes.box_hits)[shown].astype(np.float64)}
-    if has_top5(outcomes):
-        joint["top5_loc"] = (outcomes.top5_hits & outcomes.box_hits)[shown].astype(np.float64)
-    after = ("gt_known_loc", "max_box_acc_v2", "corner_error_px")
-    before = {name: column for name, column in box.items() if name not in after}
-    return {**before, **joint, **{name: box[name] for name in after}}
+def _box_accuracy(threshold: float) -> Callable[[Outcomes], npt.NDArray[np.bool_]]:
+    """Whether the IoU reaches a threshold."""
+    return lambda outcomes: outcomes.ious >= threshold
 
 
-def box_columns(outcomes: Outcomes, boxes_px: npt.ArrayLike) -> dict[str, Column]:
-    """Figures of other boxes than the predicted ones, of the images that show an object.
-
-    Args:
-        outcomes: Truth.
-        boxes_px: (N, 4), a box for each image.
-
-    Returns:
-        float64 (M,) each.
-    """
-    shown = outcomes.shown
-    truth, boxes = outcomes.boxes_px[shown], np.asarray(boxes_px)[shown]
-    return _box_columns(paired_iou(truth, boxes), corner_errors(truth, boxes))
+def _max_box_acc_v2(outcomes: Outcomes) -> Column:
+    """MaxBoxAccV2 of Choe et al. (2020) with one box an image: the share of thresholds reached."""
+    return (outcomes.ious[:, None] >= np.array(_MAX_BOX_ACC_V2)).mean(axis=1)
 
 
-def error_columns(outcomes: Outcomes) -> dict[str, Column]:
-    """What was wrong, class or box or both, of the images that show an object.
-
-    The split of the errors of single-object localization by Russakovsky et al. (2015).
-
-    Returns:
-        `right, class_wrong, box_wrong, both_wrong`, float64 (M,) each; one of them is 1.
-    """
-    named, found = outcomes.class_hits[outcomes.shown], outcomes.box_hits[outcomes.shown]
-    kinds = {
-        "right": named & found,
-        "class_wrong": ~named & found,
-        "box_wrong": named & ~found,
-        "both_wrong": ~named & ~found,
-    }
-    return {name: kind.astype(np.float64) for name, kind in kinds.items()}
+def _rejected(outcomes: Outcomes) -> npt.NDArray[np.bool_]:
+    """Whether each image is answered with the background."""
+    return outcomes.predicted == outcomes.background
 
 
-def rejection_columns(outcomes: Outcomes) -> dict[str, Column]:
-    """Whether images were answered with the background: of those without an object, and with one.
+# Top-1 and Top-5 localization are those of Russakovsky et al. (2015), as accuracies.
+FIGURES: dict[str, Figure] = {
+    figure.key: figure
+    for figure in (
+        Figure(
+            "class_accuracy",
+            "class accuracy",
+            "the most probable class is right",
+            "%",
+            column=lambda outcomes: outcomes.class_hits,
+            of="all",
+            run_key="softmax_accuracy",
+            compared=True,
+        ),
+        Figure(
+            "top5_accuracy",
+            "Top-5 accuracy",
+            "the five most probable hold the class",
+            "%",
+            column=lambda outcomes: outcomes.top5_hits,
+            of="all",
+            least_classes=TOP + 1,
+        ),
+        Figure(
+            "mean_iou",
+            "mean IoU",
+            "overlap of true and predicted box, 0 to 1",
+            "iou",
+            column=lambda outcomes: outcomes.ious,
+            run_key="bbox_iou",
+            box_only=True,
+            compared=True,
+        ),
+        Figure(
+            "median_iou",
+            "median IoU",
+            "half of the boxes agree at least so well",
+            "iou",
+            column=lambda outcomes: outcomes.ious,
+            box_only=True,
+            median=True,
+        ),
+        Figure(
+            "acc50",
+            "box accuracy, IoU ≥ .5",
+            "the box is roughly right",
+            "%",
+            column=_box_accuracy(0.5),
+            run_key="bbox_acc50",
+            short="IoU ≥ .5",
+            box_only=True,
+            compared=True,
+        ),
+        Figure(
+            "acc75",
+            "box accuracy, IoU ≥ .75",
+            "the box is right",
+            "%",
+            column=_box_accuracy(0.75),
+            run_key="bbox_acc75",
+            short="IoU ≥ .75",
+            box_only=True,
+            compared=True,
+        ),
+        Figure(
+            "acc90",
+            "box accuracy, IoU ≥ .9",
+            "the box is tight",
+            "%",
+            column=_box_accuracy(0.9),
+            run_key="bbox_acc90",
+            short="IoU ≥ .9",
+            box_only=True,
+            compared=True,
+        ),
+        Figure(
+            "top1_loc",
+            "Top-1 localization",
+            "class right and IoU ≥ .5",
+            "%",
+            column=lambda outcomes: outcomes.class_hits & outcomes.box_hits,
+            run_key="top1_loc",
+            short="Top-1 loc.",
+            compared=True,
+        ),
+        Figure(
+            "top5_loc",
+            "Top-5 localization",
+            "class among five and IoU ≥ .5",
+            "%",
+            column=lambda outcomes: outcomes.top5_hits & outcomes.box_hits,
+            run_key="top5_loc",
+            short="Top-5 loc.",
+            least_classes=TOP + 1,
+        ),
+        Figure(
+            "gt_known_loc",
+            "GT-known localization",
+            "IoU ≥ .5, whatever the class",
+            "%",
+            column=lambda outcomes: outcomes.box_hits,
+            run_key="gt_known_loc",
+            short="GT-known loc.",
+            box_only=True,
+            compared=True,
+        ),
+        Figure(
+            "max_box_acc_v2",
+            "MaxBoxAccV2",
+            "mean of IoU ≥ .3, .5 and .7",
+            "%",
+            column=_max_box_acc_v2,
+            run_key="max_box_acc_v2",
+            box_only=True,
+        ),
+        Figure(
+            "corner_error_px",
+            "corner error",
+            "mean distance of the corners",
+            "px",
+            column=lambda outcomes: outcomes.corner_errors_px,
+            box_only=True,
+            compared=True,
+        ),
+        Figure(
+            "rejection",
+            "background found empty",
+            "of images without an object",
+            "%",
+            column=_rejected,
+            of="empty",
+            run_key="rejection",
+            background=True,
+        ),
+        Figure(
+            "false_rejection",
+            "object called background",
+            "of images with one",
+            "%",
+            column=_rejected,
+            run_key="false_rejection",
+            background=True,
+        ),
+    )
+}
+"""Figures of answers by key, in the order of tables and files."""
 
-    Returns:
-        `rejection` float64 (N - M,) and `false_rejection` (M,); nothing without a background.
-    """
-    if outcomes.background is None:
-        return {}
-    rejected = (outcomes.predicted == outcomes.background).astype(np.float64)
-    parts = (rejected[~outcomes.shown], rejected[outcomes.shown])
-    return dict(zip(REJECTIONS, parts, strict=True))
+ERRORS: dict[str, Figure] = {
+    figure.key: figure
+    for figure in (
+        Figure(
+            "right",
+            "class and box right",
+            "the most probable class is true and IoU ≥ .5",
+            "%",
+            column=lambda outcomes: outcomes.class_hits & outcomes.box_hits,
+        ),
+        Figure(
+            "class_wrong",
+            "class wrong",
+            "the box is right: IoU ≥ .5",
+            "%",
+            column=lambda outcomes: ~outcomes.class_hits & outcomes.box_hits,
+        ),
+        Figure(
+            "box_wrong",
+            "box wrong",
+            "the class is right, but IoU < .5",
+            "%",
+            column=lambda outcomes: outcomes.class_hits & ~outcomes.box_hits,
+        ),
+        Figure(
+            "both_wrong",
+            "both wrong",
+            "neither class nor box is right",
+            "%",
+            column=lambda outcomes: ~outcomes.class_hits & ~outcomes.box_hits,
+        ),
+    )
+}
+"""Errors of single-object localization (Russakovsky et al. 2015); their shares add up to 1."""
+
+TRUST: dict[str, Figure] = {
+    figure.key: figure
+    for figure in (
+        Figure("temperature", "temperature", "divides the class logits", "number"),
+        Figure("ece", "calibration error, classes", "expected calibration error (ECE)", "%"),
+        Figure("nll", "negative log-likelihood", "of the true class, natural", "number"),
+        Figure("label set", "class in the label set", "the set holds the true class", "%"),
+        Figure("outer box", "object in the outer box", "the box holds the true one", "%"),
+        Figure("inner box", "inner box in the object", "the box lies in the true one", "%"),
+        Figure("auroc_p_iou50", "bad boxes told by p_iou50", "area under ROC", "iou"),
+        Figure("auroc_confidence", "by the class probability", "area under ROC", "iou"),
+        Figure("auroc_gain", "gain of p_iou50 over it", "area under ROC", "iou"),
+    )
+}
+"""What is measured of trust: by its key in `metrics.json`, or the name of its guarantee."""
+
+BY_RUN_KEY: dict[str, Figure] = {
+    figure.run_key: figure for figure in FIGURES.values() if figure.run_key
+}
+"""Figures of a run's own `metrics.json` by their keys there, in the order of its table."""
 
 
-def figures_of(outcomes: Outcomes, bootstrap: Bootstrap) -> dict[str, Estimate]:
-    """All figures of `Evaluation.figures` but the rejections, of any outcomes."""
-    of_all, of_objects = class_columns(outcomes), object_columns(outcomes)
-    if outcomes.shown.all():
-        return bootstrap.estimates({**of_all, **of_objects}, MEDIANS)
-    return bootstrap.estimates(of_all) | bootstrap.estimates(of_objects, MEDIANS)
+def figure_of(key: str) -> Figure:
+    """The figure of a key of any of the tables; one that stands in none is named by its key."""
+    for table in (FIGURES, ERRORS, TRUST, BY_RUN_KEY):
+        if key in table:
+            return table[key]
+    return Figure(key, key.replace("_", " "), "", "number")
 
 
-def rejections_of(outcomes: Outcomes, bootstrap: Bootstrap) -> dict[str, Estimate]:
-    """Estimates of `rejection_columns`, each of its own images."""
-    found: dict[str, Estimate] = {}
-    for name, column in rejection_columns(outcomes).items():
-        found |= bootstrap.estimates({name: column})
-    return found
+def format_value(key: str, value: float) -> str:
+    """A figure with its unit: `93.2 %`, `.832`, `3.4 px`; a dash for NaN."""
+    unit = figure_of(key).unit
+    if not math.isfinite(value):
+        return MISSING
+    if unit == "%":
+        return f"{percent(value)} %"
+    return f"{_plain(unit, value)} px" if unit == "px" else _plain(unit, value)
 
 
-def has_top5(outcomes: Outcomes) -> bool:
-    """Whether there are more classes than five, so that the top-5 figures say something."""
-    return outcomes.probabilities.shape[1] > TOP
+def format_interval(key: str, estimate: Estimate) -> str:
+    """The interval of a figure: `91.0 – 94.9 %`; a dash where there is none."""
+    unit = figure_of(key).unit
+    if not (math.isfinite(estimate.low) and math.isfinite(estimate.high)):
+        return MISSING
+    if unit == "%":
+        return f"{100 * estimate.low:.1f} – {100 * estimate.high:.1f} %"
+    end = " px" if unit == "px" else ""
+    return f"{_plain(unit, estimate.low)} – {_plain(unit, estimate.high)}{end}"
 
 
-def _box_columns(ious: Column, corner_errors_px: Column) -> dict[str, Column]:
-    reached: Mapping[str, Column] = {
-        name: (ious >= threshold).astype(np.float64) for name, threshold in _IOU_ACCURACIES.items()
-    }
-    return {
-        "mean_iou": ious,
-        "median_iou": ious,
-        **reached,
-        "gt_known_loc": (ious >= BOX_HIT).astype(np.float64),
-        "max_box_acc_v2": (ious[:, None] >= np.array(_MAX_BOX_ACC_V2)).mean(axis=1),
-        "corner_error_px": corner_errors_px,
-    }
+def format_difference(key: str, difference: float) -> str:
+    """A difference of two values, with its sign: `+1.2`, `−.031`, `+0.4 px`."""
+    unit = figure_of(key).unit
+    size = f"{100 * abs(difference):.1f}" if unit == "%" else _plain(unit, abs(difference))
+    return f"{'−' if difference < 0 else '+'}{size}{' px' if unit == 'px' else ''}"
+
+
+def percent(share: float) -> str:
+    """A share with one decimal; one that is not quite none or all does not look like it."""
+    words = f"{100 * share:.1f}"
+    if words == "100.0" and share < 1:
+        return "> 99.9"
+    return "< 0.1" if words == "0.0" and share > 0 else words
+
+
+def _plain(unit: str, value: float) -> str:
+    """A number that is no share, without its unit."""
+    if unit == "px":
+        return f"{value:,.1f}"
+    if unit == "iou":
+        return f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.3f}"
+    return f"{value:.3g}"
 
 
 SIZE_EDGES = (0.05, 0.2, 0.5)
@@ -158,11 +372,155 @@ NO_GROUP = -1
 _FIELDS = 3  # Along each side of the picture.
 
 
-def class_groups(
-    outcomes: Outcomes, class_names: Sequence[str], bootstrap: Bootstrap
-) -> list[Group]:
-    """A group for each true class, in order; a class without images has figures that are NaN."""
-    return _groups(outcomes, class_names, outcomes.labels, bootstrap)
+def evaluate(
+    outcomes: Outcomes,
+    class_names: Sequence[str],
+    train_boxes: npt.ArrayLike,
+    *,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Evaluation:
+    """Measures a split: figures with intervals, baselines, errors, groups and confusion.
+
+    Args:
+        outcomes: Truth and answer of each image.
+        class_names: Name of each class, by index, that of the background included.
+        train_boxes: Boxes of the training split, (M, 4) in fractions, for the baselines; those of
+            images without an object are all zero and do not count. None at all: no baselines.
+        level: Coverage of the intervals.
+        resamples: Bootstrap resamples of each interval.
+        seed: Of the resamples.
+
+    Raises:
+        DataError: A column has another length than the labels, or a label no class.
+        ModelError: Predictions are not finite, or are for another number of classes.
+        ConfigError: The level or the number of resamples is out of range.
+    """
+    check(outcomes, len(class_names))
+    bootstrap = Bootstrap(level, resamples, seed)
+    return Evaluation(
+        images=len(outcomes),
+        object_images=int(outcomes.shown.sum()),
+        class_names=tuple(class_names),
+        figures=figures_of(outcomes, bootstrap) | _rejections(outcomes, bootstrap),
+        baselines=baseline_figures(outcomes, train_boxes, bootstrap),
+        errors=_estimates(ERRORS.values(), outcomes, bootstrap),
+        classes=_groups(outcomes, class_names, outcomes.labels, bootstrap),
+        sizes=size_groups(outcomes, bootstrap),
+        positions=position_groups(outcomes, bootstrap),
+        confusion=confusion(outcomes),
+        level=level,
+        resamples=resamples,
+        seed=seed,
+    )
+
+
+def run_figures(outcomes: Outcomes) -> dict[str, float | int]:
+    """The figures of a run's own `metrics.json`: values of `evaluate`, by `Figure.run_key`.
+
+    Returns:
+        `images` and the figures that have a `run_key`; Top-5 localization with any number of
+        classes. With a single class, whose accuracy says nothing, also `classes`. With a background
+        also `object_images`, the number of images with an object, which all figures but the class
+        accuracy are of, and the two rejections. A figure of no image is left out.
+    """
+    bootstrap = Bootstrap(resamples=1)
+    classes = outcomes.probabilities.shape[1]
+    found = figures_of(outcomes, bootstrap)
+    if "top5_loc" not in found:
+        found |= _estimates([FIGURES["top5_loc"]], outcomes, bootstrap)
+    found = _rejections(outcomes, bootstrap) | found
+    counts: dict[str, float | int] = {"images": len(outcomes)}
+    if classes == 1:
+        counts["classes"] = classes
+    if outcomes.background is not None:
+        counts["object_images"] = int(outcomes.shown.sum())
+    return counts | {
+        key: found[figure.key].value
+        for key, figure in BY_RUN_KEY.items()
+        if figure.key in found and found[figure.key].images
+    }
+
+
+def figures_of(outcomes: Outcomes, bootstrap: Bootstrap) -> dict[str, Estimate]:
+    """All figures of `Evaluation.figures` but the rejections, of any outcomes."""
+    classes = outcomes.probabilities.shape[1]
+    chosen = [one for one in FIGURES.values() if classes >= one.least_classes]
+    of_all = [one for one in chosen if one.of == "all"]
+    of_objects = [one for one in chosen if one.of == "object" and not one.background]
+    if outcomes.shown.all():
+        return _estimates([*of_all, *of_objects], outcomes, bootstrap)
+    return _estimates(of_all, outcomes, bootstrap) | _estimates(of_objects, outcomes, bootstrap)
+
+
+def _rejections(outcomes: Outcomes, bootstrap: Bootstrap) -> dict[str, Estimate]:
+    """The figures that need a background, each of its own images."""
+    found: dict[str, Estimate] = {}
+    for figure in FIGURES.values():
+        if figure.background and outcomes.background is not None:
+            found |= _estimates([figure], outcomes, bootstrap)
+    return found
+
+
+def _estimates(
+    figures: Iterable[Figure], outcomes: Outcomes, bootstrap: Bootstrap
+) -> dict[str, Estimate]:
+    """Estimates of figures that are of the same images, on the same resamples."""
+    columns = {one.key: one.values(outcomes) for one in figures}
+    return bootstrap.estimates(columns, [one.key for one in FIGURES.values() if one.median])
+
+
+def constant_box(train_boxes: npt.ArrayLike) -> Box:
+    """The median of each coordinate of the training boxes.
+
+    Args:
+        train_boxes: (M, 4) in fractions, M at least 1.
+
+    Returns:
+        float64 (4,), (x1, y1, x2, y2) in fractions.
+    """
+    return np.median(np.asarray(train_boxes, np.float64), axis=0)
+
+
+def centre_box(train_boxes: npt.ArrayLike) -> Box:
+    """A box in the middle of the picture with the training boxes' median width and height.
+
+    Args:
+        train_boxes: (M, 4) in fractions, M at least 1.
+
+    Returns:
+        float64 (4,), (x1, y1, x2, y2) in fractions.
+    """
+    boxes = np.asarray(train_boxes, np.float64)
+    half = np.median(boxes[:, 2:] - boxes[:, :2], axis=0) / 2
+    return np.concatenate([0.5 - half, 0.5 + half])
+
+
+def baseline_figures(
+    outcomes: Outcomes, train_boxes: npt.ArrayLike, bootstrap: Bootstrap
+) -> dict[str, dict[str, Estimate]]:
+    """Box figures of the two boxes that see no image, each scaled to every picture.
+
+    Args:
+        outcomes: Truth; the images without an object do not count.
+        train_boxes: Boxes of the training split, (M, 4) in fractions of their pictures; those
+            that are all zero belong to images without an object and do not count either.
+        bootstrap: How intervals are made.
+
+    Returns:
+        Box figures of `constant box` and `centre box`; nothing where no training box is left.
+    """
+    boxes = np.asarray(train_boxes, np.float64).reshape(-1, 4)
+    boxes = boxes[boxes.any(axis=1)]
+    if not len(boxes):
+        return {}
+    scale = np.tile(outcomes.sizes[:, ::-1], 2)
+    figures = [one for one in FIGURES.values() if one.box_only]
+    return {
+        name: _estimates(figures, replace(outcomes, boxes_pred_px=box * scale), bootstrap)
+        for name, box in (("constant box", constant_box(boxes)), ("centre box", centre_box(boxes)))
+    }
 
 
 def size_groups(outcomes: Outcomes, bootstrap: Bootstrap) -> list[Group]:
@@ -195,105 +553,6 @@ def _groups(
         part = outcomes.take(places == index)
         found.append(Group(name, len(part), figures_of(part, bootstrap)))
     return found
-
-
-Box = npt.NDArray[np.float64]
-
-
-def constant_box(train_boxes: npt.ArrayLike) -> Box:
-    """The median of each coordinate of the training boxes.
-
-    Args:
-        train_boxes: (M, 4) in fractions, M at least 1.
-
-    Returns:
-        float64 (4,), (x1, y1, x2, y2) in fractions.
-    """
-    return np.median(np.asarray(train_boxes, np.float64), axis=0)
-
-
-def centre_box(train_boxes: npt.ArrayLike) -> Box:
-    """A box in the middle of the picture with the training boxes' median width and height.
-
-    Args:
-        train_boxes: (M, 4) in fractions, M at least 1.
-
-    Returns:
-        float64 (4,), (x1, y1, x2, y2) in fractions.
-    """
-    boxes = np.asarray(train_boxes, np.float64)
-    half = np.median(boxes[:, 2:] - boxes[:, :2], axis=0) / 2
-    return np.concatenate([0.5 - half, 0.5 + half])
-
-
-def floor_figures(
-    outcomes: Outcomes, train_boxes: npt.ArrayLike, bootstrap: Bootstrap
-) -> dict[str, dict[str, Estimate]]:
-    """Box figures of `constant box` and `centre box`, each scaled to every picture.
-
-    Args:
-        outcomes: Truth; the images without an object do not count.
-        train_boxes: Boxes of the training split, (M, 4) in fractions of their pictures; those
-            that are all zero belong to images without an object and do not count either.
-        bootstrap: How intervals are made.
-
-    Returns:
-        Box figures by the name of the floor; nothing where no training box is left.
-    """
-    boxes = np.asarray(train_boxes, np.float64).reshape(-1, 4)
-    boxes = boxes[boxes.any(axis=1)]
-    if not len(boxes):
-        return {}
-    scale = np.tile(outcomes.sizes[:, ::-1], 2)
-    floors = {"constant box": constant_box(boxes), "centre box": centre_box(boxes)}
-    return {
-        name: bootstrap.estimates(box_columns(outcomes, box * scale), MEDIANS)
-        for name, box in floors.items()
-    }
-
-
-def evaluate(
-    outcomes: Outcomes,
-    class_names: Sequence[str],
-    train_boxes: npt.ArrayLike,
-    *,
-    level: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
-) -> Evaluation:
-    """Measures a split: figures with intervals, floors, errors, groups and confusion.
-
-    Args:
-        outcomes: Truth and answer of each image.
-        class_names: Name of each class, by index, that of the background included.
-        train_boxes: Boxes of the training split, (M, 4) in fractions, for the floors; those of
-            images without an object are all zero and do not count. None at all: no floors.
-        level: Coverage of the intervals.
-        resamples: Bootstrap resamples of each interval.
-        seed: Of the resamples.
-
-    Raises:
-        DataError: A column has another length than the labels, or a label no class.
-        ModelError: Predictions are not finite, or are for another number of classes.
-        ConfigError: The level or the number of resamples is out of range.
-    """
-    check(outcomes, len(class_names))
-    bootstrap = Bootstrap(level, resamples, seed)
-    return Evaluation(
-        images=len(outcomes),
-        object_images=int(outcomes.shown.sum()),
-        class_names=tuple(class_names),
-        figures=figures_of(outcomes, bootstrap) | rejections_of(outcomes, bootstrap),
-        floors=floor_figures(outcomes, train_boxes, bootstrap),
-        errors=bootstrap.estimates(error_columns(outcomes)),
-        classes=class_groups(outcomes, class_names, bootstrap),
-        sizes=size_groups(outcomes, bootstrap),
-        positions=position_groups(outcomes, bootstrap),
-        confusion=confusion(outcomes),
-        level=level,
-        resamples=resamples,
-        seed=seed,
-    )
 
 
 def confusion(outcomes: Outcomes) -> npt.NDArray[np.int64]:

@@ -39,7 +39,7 @@ def metrics_json(evaluation: Evaluation, trust: TrustFigures | None = None) -> d
             "seed": evaluation.seed,
         },
         "figures": _figures(evaluation.figures),
-        "floors": {name: _figures(figures) for name, figures in evaluation.floors.items()},
+        "floors": {name: _figures(figures) for name, figures in evaluation.baselines.items()},
         "errors": _figures(evaluation.errors),
         "classes": _groups(evaluation.classes),
         "sizes": _groups(evaluation.sizes),

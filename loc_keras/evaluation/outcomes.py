@@ -119,12 +119,10 @@ class Evaluation:
         images: Images of the split.
         object_images: Those that show an object; box figures are of these.
         class_names: Name of each class, by index.
-        figures: In the order they are shown: `class_accuracy, top5_accuracy, mean_iou, median_iou,
-            acc50, acc75, acc90, top1_loc, top5_loc, gt_known_loc, max_box_acc_v2,
-            corner_error_px`; with a background also `rejection, false_rejection`. The top-5
-            figures are left out with five classes or fewer.
-        floors: What a box that sees nothing scores, by its name (`constant box`, `centre box`):
-            the box figures. Empty where no training box is known.
+        figures: By key, in the order of `figures.FIGURES`; the Top-5 figures are left out with
+            five classes or fewer, the rejections without a background.
+        baselines: Box figures of two boxes that depend on no image, by name (`constant box`,
+            `centre box`). Empty where no training box is known.
         errors: Shares of the images with an object: `right, class_wrong, box_wrong, both_wrong`.
         classes: Figures of each class, in order.
         sizes: Figures by the share of the picture that the object covers, from small to large.
@@ -139,7 +137,7 @@ class Evaluation:
     object_images: int
     class_names: Sequence[str]
     figures: Mapping[str, Estimate]
-    floors: Mapping[str, Mapping[str, Estimate]]
+    baselines: Mapping[str, Mapping[str, Estimate]]
     errors: Mapping[str, Estimate]
     classes: Sequence[Group]
     sizes: Sequence[Group]

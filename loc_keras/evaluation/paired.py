@@ -16,16 +16,11 @@ import numpy.typing as npt
 
 from loc_keras.errors import ConfigError, DataError
 from loc_keras.evaluation.bootstrap import Bootstrap, Floats, means_of
-from loc_keras.evaluation.figures import check, class_columns, object_columns
+from loc_keras.evaluation.figures import FIGURES, check
 from loc_keras.evaluation.outcomes import Estimate, Outcomes
 
-COMPARED = (
-    *("class_accuracy", "mean_iou", "acc50", "acc75", "acc90"),
-    *("top1_loc", "gt_known_loc", "corner_error_px"),
-)
+COMPARED = tuple(key for key, figure in FIGURES.items() if figure.compared)
 """Figures that are compared, all of them means."""
-
-LOWER_IS_BETTER = frozenset({"corner_error_px"})
 
 _SAME_PX = 0.01  # Boxes went through float32 fractions; a picture of 10,000 px then errs by .001.
 
@@ -114,12 +109,14 @@ def compare(
     bootstrap = Bootstrap(level, resamples, seed)
     matched = _matched(runs, names_of_images)
     reference = next(iter(matched.values()))
-    by_run = {run: class_columns(one) | object_columns(one) for run, one in matched.items()}
-    of_all, of_objects = COMPARED[:1], COMPARED[1:]
+    of_all = [name for name in COMPARED if FIGURES[name].of == "all"]
+    of_objects = [name for name in COMPARED if FIGURES[name].of == "object"]
     figures: dict[str, dict[str, Estimate]] = {run: {} for run in runs}
     differences: dict[str, dict[str, Difference]] = {run: {} for run in list(runs)[1:]}
     for names in (of_all, of_objects):
-        columns = {run: {name: mine[name] for name in names} for run, mine in by_run.items()}
+        columns = {
+            run: {name: FIGURES[name].values(one) for name in names} for run, one in matched.items()
+        }
         for run, mine in columns.items():
             figures[run] |= bootstrap.estimates(mine)
         first, *others = (np.stack(list(mine.values()), axis=1) for mine in columns.values())

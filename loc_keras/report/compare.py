@@ -15,8 +15,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from loc_keras.evaluation.figures import FIGURES, MISSING
 from loc_keras.evaluation.outcomes import Estimate
-from loc_keras.evaluation.paired import COMPARED, LOWER_IS_BETTER, Comparison, Difference
+from loc_keras.evaluation.paired import COMPARED, Comparison, Difference
 from loc_keras.report.style import (
     BLUE,
     FAINT,
@@ -36,27 +37,6 @@ from loc_keras.report.style import (
     text_width,
 )
 
-FIGURE_NAMES = {
-    "class_accuracy": "class accuracy",
-    "mean_iou": "mean IoU × 100",
-    "acc50": "box accuracy, IoU ≥ .5",
-    "acc75": "box accuracy, IoU ≥ .75",
-    "acc90": "box accuracy, IoU ≥ .9",
-    "top1_loc": "Top-1 localization",
-    "gt_known_loc": "GT-known localization",
-    "corner_error_px": "corner error in px (lower is better)",
-}
-SHORT_NAMES = {
-    "class_accuracy": "class accuracy",
-    "mean_iou": "mean IoU × 100",
-    "acc50": "IoU ≥ .5",
-    "acc75": "IoU ≥ .75",
-    "acc90": "IoU ≥ .9",
-    "top1_loc": "Top-1 loc.",
-    "gt_known_loc": "GT-known loc.",
-    "corner_error_px": "corner error",
-}
-NOTHING = "–"
 MINUS = "−"  # As wide as a plus sign, unlike the hyphen.
 
 
@@ -70,7 +50,13 @@ def images_words(comparison: Comparison) -> str:
 
 def in_units(figure: str, value: float) -> float:
     """The number as it is shown: percent, or px of the corner error."""
-    return value if figure in LOWER_IS_BETTER else 100 * value
+    return value if FIGURES[figure].unit == "px" else 100 * value
+
+
+def _name(figure: str, *, short: bool = False) -> str:
+    """The figure's name with what `in_units` makes of its unit."""
+    known = FIGURES[figure]
+    return f"{known.short_name if short else known.name}{' × 100' if known.unit == 'iou' else ''}"
 
 
 def value_words(figure: str, estimate: Estimate) -> str:
@@ -81,7 +67,7 @@ def value_words(figure: str, estimate: Estimate) -> str:
 def interval_words(figure: str, one: Estimate | Difference) -> str:
     """Such as `70.11 to 72.35`, with signs for a difference; a dash for NaN."""
     if math.isnan(one.low):
-        return NOTHING
+        return MISSING
     signed = isinstance(one, Difference)
     low, high = (_number(in_units(figure, end), signed=signed) for end in (one.low, one.high))
     return f"{low} to {high}"
@@ -95,7 +81,7 @@ def difference_words(figure: str, difference: Difference) -> str:
 def p_words(p_value: float) -> str:
     """Such as `.012` or `< .001`; a dash for NaN."""
     if math.isnan(p_value):
-        return NOTHING
+        return MISSING
     if p_value < 0.001:
         return "< .001"
     return "1" if p_value >= 0.9995 else f"{p_value:.3f}".removeprefix("0")
@@ -108,7 +94,7 @@ def is_clear(difference: Difference) -> bool:
 
 def _number(value: float, *, signed: bool = False) -> str:
     if math.isnan(value):
-        return NOTHING
+        return MISSING
     text = f"{value:+.2f}" if signed and value else f"{abs(value):.2f}"
     return text.replace("-", MINUS)
 
@@ -130,7 +116,7 @@ def comparison_table(comparison: Comparison) -> Table:
                 cells.append(difference_words(name, difference))
                 cells += [interval_words(name, difference), p_words(difference.p_value)]
             table.add_row(
-                Text(SHORT_NAMES[name] if number == 1 else ""),
+                Text(_name(name, short=True) if number == 1 else ""),
                 *(Text(cell, style=style) for cell in cells),
             )
         table.add_section()
@@ -179,10 +165,9 @@ NOTE_LETTERS = 170  # On a line: counted, since measuring each beginning of a lo
 COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, INK)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 MERGED = "acc50"  # The same figure as GT-known localization where an image has one box.
-SHOWN_NAMES = {
-    **FIGURE_NAMES,
-    "gt_known_loc": "GT-known localization\n(box accuracy, IoU ≥ .5)",
-    "corner_error_px": "corner error in px\n(lower is better)",
+_NOTES = {
+    "gt_known_loc": "\n(box accuracy, IoU ≥ .5)",
+    "corner_error_px": " in px\n(lower is better)",
 }
 PAD = 0.05  # Room beyond the widest interval, as a part of the span.
 
@@ -213,8 +198,8 @@ def draw_comparison(comparison: Comparison) -> Figure:
         A figure of its own.
     """
     runs = list(comparison.figures)
-    shares = [name for name in COMPARED if name not in LOWER_IS_BETTER and name != MERGED]
-    pixels = [name for name in COMPARED if name in LOWER_IS_BETTER]
+    shares = [name for name in COMPARED if FIGURES[name].unit != "px" and name != MERGED]
+    pixels = [name for name in COMPARED if FIGURES[name].unit == "px"]
     heights = [len(names) * (len(runs) * ROW + GAP) for names in (shares, pixels)]
     notes = textwrap.wrap(_note(comparison), NOTE_LETTERS)
     top = MARGIN + TITLE + LINE * (len(notes) + len(runs)) + 2 * GAP + HEAD
@@ -285,7 +270,7 @@ def _draw_block(
         _dress(axes, total)
     for place, name in enumerate(names):
         start = place * (len(runs) * ROW + GAP) + GAP / 2
-        _write_name(left, SHOWN_NAMES[name], start + len(runs) * ROW / 2)
+        _write_name(left, _name(name) + _NOTES.get(name, ""), start + len(runs) * ROW / 2)
         if place:
             for axes in (left, right):
                 axes.axhline(start - GAP / 2, color=FAINT, linewidth=0.7, zorder=0)
@@ -303,9 +288,9 @@ def _draw_block(
     right.axvline(0, color=MUTED, linewidth=1.0, zorder=1)
     _limit(left, ends[0])
     _limit(right, [*ends[1], 0.0])
-    unit = "px" if names[0] in LOWER_IS_BETTER else "%"
-    side = "left" if names[0] in LOWER_IS_BETTER else "right"
-    points = "px" if unit == "px" else "percentage points"
+    lower = FIGURES[names[0]].lower_is_better
+    unit, points = ("px", "px") if lower else ("%", "percentage points")
+    side = "left" if lower else "right"
     for axes, words in ((left, unit), (right, f"{points}, {side} is better")):
         axes.set_xlabel(words, size=SMALL_SIZE, family=FONT, color=MUTED)
     if first:

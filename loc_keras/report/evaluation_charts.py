@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from scipy.stats import binomtest
 
+from loc_keras.evaluation.figures import MISSING, format_value, percent
 from loc_keras.evaluation.outcomes import Estimate
 from loc_keras.evaluation.reliability import (
     Guarantee,
@@ -22,7 +23,7 @@ from loc_keras.evaluation.reliability import (
     reliability_bins,
 )
 from loc_keras.report import html
-from loc_keras.report.evaluation_content import MISSING, ImageRows, format_value, percent
+from loc_keras.report.evaluation_content import ImageRows
 from loc_keras.report.evaluation_tables import bar
 from loc_keras.report.gallery import LOCALIZED_IOU
 from loc_keras.report.style import (

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from loc_keras.evaluation.figures import format_value, percent
 from loc_keras.evaluation.outcomes import Evaluation
 from loc_keras.report import evaluation_charts as evaluation_trust
 from loc_keras.report import evaluation_pictures as evaluation_galleries
@@ -25,10 +26,8 @@ from loc_keras.report.evaluation_content import (
     PictureChoice,
     choose_pictures,
     easy_sentence,
-    format_value,
     gain_sentence,
     join_words,
-    percent,
 )
 from loc_keras.report.evaluation_pictures import failure_parts, group_galleries, suspect_parts
 from loc_keras.report.evaluation_tables import (
@@ -287,8 +286,8 @@ def _figures(found: Evaluation) -> list[str]:
     sentences = [gain_sentence(found)]
     if len(found.class_names) == 1:
         sentences.append(ONE_CLASS)
-    if found.floors:
-        sentences.append(FLOORS.format(join_words([f"the {name}" for name in found.floors])))
+    if found.baselines:
+        sentences.append(FLOORS.format(join_words([f"the {name}" for name in found.baselines])))
     if found.images != found.object_images:
         sentences.append(
             "Box and localization figures are of the images with an object; class accuracy is of "
@@ -325,7 +324,7 @@ def _boxes(page: EvaluationPage) -> list[str]:
             SCALE,
         ),
         html.chart(
-            figure_uri(iou_curve(ious, page.evaluation.floors)),
+            figure_uri(iou_curve(ious, page.evaluation.baselines)),
             f"share of boxes by least IoU: {shares}",
             SCALE,
         ),

@@ -10,16 +10,17 @@ from matplotlib.colors import LinearSegmentedColormap, PowerNorm, to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from loc_keras.evaluation.outcomes import Estimate, Evaluation, Group
-from loc_keras.report import html
-from loc_keras.report.evaluation_content import (
+from loc_keras.evaluation.figures import (
+    ERRORS,
     MISSING,
-    format_gain,
+    figure_of,
     format_interval,
     format_value,
     percent,
-    words_of,
 )
+from loc_keras.evaluation.outcomes import Estimate, Evaluation, Group
+from loc_keras.report import html
+from loc_keras.report.evaluation_content import format_gain
 from loc_keras.report.style import (
     BLUE,
     FAINT,
@@ -39,12 +40,6 @@ from loc_keras.report.thumbnails import figure_uri
 MOST_ROWS = 20
 """Rows of a long table that are shown at once; the others are folded."""
 
-_ERRORS = {
-    "right": ("class and box right", "the most probable class is true and IoU ≥ .5"),
-    "class_wrong": ("class wrong", "the box is right: IoU ≥ .5"),
-    "box_wrong": ("box wrong", "the class is right, but IoU < .5"),
-    "both_wrong": ("both wrong", "neither class nor box is right"),
-}
 _ERRORS_OF_ONE_CLASS = {
     "right": ("box right", "IoU ≥ .5"),
     "box_wrong": ("box wrong", "IoU < .5"),
@@ -102,7 +97,7 @@ def headline_cards(evaluation: Evaluation, keys: Iterable[str]) -> str:
     for key in keys:
         if key not in evaluation.figures:
             continue
-        found, words = evaluation.figures[key], words_of(key)
+        found, words = evaluation.figures[key], figure_of(key)
         cards.append(
             f'<div class="card"><b>{html.safe(format_value(key, found.value))}</b>'
             f"<span>{html.safe(words.name)}</span>"
@@ -114,13 +109,13 @@ def headline_cards(evaluation: Evaluation, keys: Iterable[str]) -> str:
 
 def figure_table(evaluation: Evaluation) -> str:
     """All figures with their intervals, beside what boxes score that see nothing."""
-    floors = list(evaluation.floors)
+    floors = list(evaluation.baselines)
     heads = ["figure", "value", f"{100 * evaluation.level:g} % interval", *floors]
     heads += ["gain", "images"] if floors else ["images"]
     rows = []
     for key, found in evaluation.figures.items():
-        words = words_of(key)
-        others = [evaluation.floors[name].get(key) for name in floors]
+        words = figure_of(key)
+        others = [evaluation.baselines[name].get(key) for name in floors]
         rows.append(
             (
                 _with_meaning(words.name, words.meaning),
@@ -145,8 +140,8 @@ def group_table(first: str, groups: Sequence[Group], keys: Sequence[str], *, lev
         level: Of the interval, as in `Evaluation`.
     """
     lead, *others = keys
-    heads = [first, "images", words_of(lead).name, f"{100 * level:g} % interval", "0 to 100 %"]
-    heads += [words_of(key).name for key in others]
+    heads = [first, "images", figure_of(lead).name, f"{100 * level:g} % interval", "0 to 100 %"]
+    heads += [figure_of(key).name for key in others]
     rows = []
     for group in groups:
         found = group.figures.get(lead)
@@ -183,8 +178,8 @@ def class_tables(evaluation: Evaluation, keys: Sequence[str]) -> list[str]:
 def error_bar(evaluation: Evaluation) -> str:
     """How the images with an object divide into right and the ways to be wrong."""
     shown = [
-        (key, *_ERRORS[key], evaluation.errors[key])
-        for key in _ERRORS
+        (key, error.name, error.meaning, evaluation.errors[key])
+        for key, error in ERRORS.items()
         if key in evaluation.errors and math.isfinite(evaluation.errors[key].value)
     ]
     if len(evaluation.class_names) == 1:
@@ -223,7 +218,7 @@ def error_bar(evaluation: Evaluation) -> str:
 
 def position_field(groups: Sequence[Group], key: str) -> str:
     """A figure by where the object's centre is: nine fields, darker where it is higher."""
-    words = words_of(key)
+    words = figure_of(key)
     cells = []
     for group in groups:
         found = group.figures.get(key)

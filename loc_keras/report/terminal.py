@@ -9,18 +9,18 @@ from rich.table import Table
 from rich.text import Text
 
 from loc_keras.data.faults import Finding, Severity, count_by_kind, count_by_severity, kind_of
+from loc_keras.evaluation.figures import (
+    BY_RUN_KEY,
+    MISSING,
+    figure_of,
+    format_interval,
+    format_value,
+    percent,
+)
 from loc_keras.evaluation.outcomes import Estimate, Evaluation
 from loc_keras.evaluation.reliability import Guarantee, TrustFigures
 from loc_keras.report.evaluation_charts import shift_sentence, verdict
-from loc_keras.report.evaluation_content import (
-    MISSING,
-    easy_sentence,
-    format_interval,
-    format_value,
-    gain_sentence,
-    percent,
-    words_of,
-)
+from loc_keras.report.evaluation_content import easy_sentence, gain_sentence
 from loc_keras.report.style import clean
 
 STYLES: dict[Severity, str] = {"error": "bold red", "warning": "yellow", "note": "dim"}
@@ -85,28 +85,8 @@ def _print_examples(console: Console, kind: str, findings: Sequence[Finding]) ->
 
 Metrics = Mapping[str, Mapping[str, float]]
 
-MISSING_table = "–"
 SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
-PERCENTAGES = {
-    "softmax_accuracy": "class accuracy",
-    "bbox_acc50": "box accuracy, IoU ≥ .5",
-    "bbox_acc75": "box accuracy, IoU ≥ .75",
-    "bbox_acc90": "box accuracy, IoU ≥ .9",
-    "top1_loc": "Top-1 localization",
-    "top5_loc": "Top-5 localization",
-    "gt_known_loc": "GT-known localization",
-    "max_box_acc_v2": "MaxBoxAccV2",
-    "rejection": "background found empty",
-    "false_rejection": "object called background",
-}
-NAMES = {
-    "images": "images",
-    "object_images": "images with an object",
-    "softmax_accuracy": PERCENTAGES["softmax_accuracy"],
-    "bbox_iou": "mean IoU",
-    **PERCENTAGES,
-}
-
+COUNT_NAMES = {"images": "images", "object_images": "images with an object"}
 
 ONE_CLASS = (
     "note: with one class the class is always right, so a class accuracy of 100 % is no result; "
@@ -136,8 +116,8 @@ def format_metric(key: str, value: float | None) -> str:
         everything else with four decimals; a dash for None and NaN.
     """
     if value is None or math.isnan(value):
-        return MISSING_table
-    if key in PERCENTAGES:
+        return MISSING
+    if figure_of(key).unit == "%":
         return f"{100 * value:.2f} %"
     if isinstance(value, int):
         return f"{value:,}"
@@ -160,11 +140,12 @@ def metrics_table(metrics: Metrics) -> Table:
         table.add_column(SPLIT_NAMES.get(split, split), justify="right", no_wrap=True)
     table.add_column("key", style="dim", no_wrap=True)
     present = dict.fromkeys(key for values in metrics.values() for key in values)
-    known = [key for key in NAMES if key in present]
-    others = [key for key in present if key not in NAMES and key not in _COUNTED]
+    names = COUNT_NAMES | {key: figure.name for key, figure in BY_RUN_KEY.items()}
+    known = [key for key in names if key in present]
+    others = [key for key in present if key not in names and key not in _COUNTED]
     for key in (*known, *others):
         figures = [Text(format_metric(key, values.get(key))) for values in metrics.values()]
-        table.add_row(Text(NAMES.get(key, key)), *figures, Text(key))
+        table.add_row(Text(names.get(key, key)), *figures, Text(key))
     return table
 
 
@@ -183,21 +164,8 @@ def print_metrics(console: Console, metrics: Metrics) -> None:
         console.print(OBJECTS_ONLY, highlight=False, soft_wrap=True)
 
 
-_ERRORS = {
-    "right": "class and box right",
-    "class_wrong": "class wrong",
-    "box_wrong": "box wrong",
-    "both_wrong": "both wrong",
-}
-_KEPT = {
-    "label set": "class in the label set",
-    "outer box": "object in the outer box",
-    "inner box": "inner box in the object",
-}
-
-
 def print_evaluation(console: Console, found: Evaluation, trust: TrustFigures | None) -> None:
-    """Prints the figures with their intervals and floors, the errors, and the trust figures."""
+    """Prints the figures with their intervals and baselines, the errors, and the trust figures."""
     console.print(figures_table(found))
     console.print(f"errors: {_errors(found)}", highlight=False, soft_wrap=True)
     for sentence in (gain_sentence(found), easy_sentence(found), *_notes(found)):
@@ -224,17 +192,17 @@ def print_trust_table(console: Console, trust: TrustFigures) -> None:
 
 
 def figures_table(found: Evaluation) -> Table:
-    """One row a figure: value, interval, and what each floor scores."""
+    """One row a figure: value, interval, and what each baseline scores."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column(f"{found.images:,} images", no_wrap=True)
     table.add_column("value", justify="right", no_wrap=True)
     table.add_column(f"{100 * found.level:g} % interval", justify="right", no_wrap=True)
-    for name in found.floors:
+    for name in found.baselines:
         table.add_column(name, justify="right", style="dim", no_wrap=True)
     for key, estimate in found.figures.items():
-        floors = [_value(key, floor.get(key)) for floor in found.floors.values()]
-        row = [words_of(key).name, _value(key, estimate), format_interval(key, estimate)]
-        table.add_row(*map(Text, [*row, *floors]))
+        baselines = [_value(key, figures.get(key)) for figures in found.baselines.values()]
+        row = [figure_of(key).name, _value(key, estimate), format_interval(key, estimate)]
+        table.add_row(*map(Text, [*row, *baselines]))
     return table
 
 
@@ -258,19 +226,26 @@ def trust_rows(trust: TrustFigures) -> Iterable[tuple[str, str, str, str, str]]:
             continue
         found = f"{percent(one.kept.value)} %" if one.kept.images else MISSING
         asked = f"{100 * one.asked:g} %"
-        yield _KEPT[one.name], asked, found, format_interval("acc50", one.kept), _size(one)
+        yield (
+            figure_of(one.name).name,
+            asked,
+            found,
+            format_interval(one.name, one.kept),
+            _size(one),
+        )
     if not one_class:
         before, after = trust.ece
         error = f"{percent(after)} %"
-        yield "calibration error, classes", "", error, "", f"before: {percent(before)} %"
-    ranks = {"bad boxes told by p_iou50": trust.auroc_p_iou50}
+        yield figure_of("ece").name, "", error, "", f"before: {percent(before)} %"
+    areas = {"auroc_p_iou50": trust.auroc_p_iou50}
     if not one_class:
-        ranks["  by the class probability"] = trust.auroc_confidence
+        areas["auroc_confidence"] = trust.auroc_confidence
         if trust.auroc_gain is not None:
-            ranks["  gain of p_iou50 over it"] = trust.auroc_gain
-    for name, auroc in ranks.items():
-        value, interval = _value("mean_iou", auroc), format_interval("mean_iou", auroc)
-        yield name, "", value, interval, "area under ROC"
+            areas["auroc_gain"] = trust.auroc_gain
+    for key, area in areas.items():
+        figure = figure_of(key)
+        name = figure.name if key == "auroc_p_iou50" else f"  {figure.name}"
+        yield name, "", _value(key, area), format_interval(key, area), figure.meaning
 
 
 def _size(one: Guarantee) -> str:
@@ -288,8 +263,7 @@ def _notes(found: Evaluation) -> list[str]:
 
 def _errors(found: Evaluation) -> str:
     return ", ".join(
-        f"{_ERRORS.get(key, key)} {_value('acc50', estimate)}"
-        for key, estimate in found.errors.items()
+        f"{figure_of(key).name} {_value(key, estimate)}" for key, estimate in found.errors.items()
     )
 
 

@@ -149,7 +149,7 @@ def test_every_figure_is_that_of_plain_loops(background: int | None) -> None:
     tall = statistics.median((TRAIN_BOXES[:, 3] - TRAIN_BOXES[:, 1]).tolist())
     centre = [0.5 - wide / 2, 0.5 - tall / 2, 0.5 + wide / 2, 0.5 + tall / 2]
     for name, box in (("constant box", constant), ("centre box", centre)):
-        assert values(found.floors[name]) == pytest.approx(reference.floor(rows, box), abs=1e-12)
+        assert values(found.baselines[name]) == pytest.approx(reference.floor(rows, box), abs=1e-12)
 
 
 SHARED = {
@@ -239,7 +239,7 @@ def test_a_class_without_images_and_a_split_without_objects() -> None:
     assert none.object_images == 0
     for figure in (none.figures["mean_iou"], none.errors["right"], none.figures["median_iou"]):
         assert math.isnan(figure.value) and figure.images == 0
-    assert math.isnan(none.floors["constant box"]["acc50"].value)
+    assert math.isnan(none.baselines["constant box"]["acc50"].value)
     assert none.figures["rejection"].value == none.figures["class_accuracy"].value
 
 
@@ -286,19 +286,19 @@ def test_confusion_by_hand() -> None:
     assert confusion(outcomes).tolist() == [[1, 0, 1], [0, 1, 0], [1, 0, 0]]
 
 
-def test_floors_by_hand() -> None:
+def test_baselines_by_hand() -> None:
     train = [[0, 0.2, 0.4, 0.6], [0.2, 0.2, 0.8, 0.8], [0.1, 0, 0.9, 0.8]]
     assert constant_box(train) == pytest.approx([0.1, 0.2, 0.8, 0.8])
     # Widths .4, .6, .8 and heights .4, .6, .8: .6 x .6 around the middle.
     assert centre_box(train) == pytest.approx([0.2, 0.2, 0.8, 0.8])
 
 
-def test_training_images_without_an_object_do_not_count_for_the_floors() -> None:
+def test_training_images_without_an_object_do_not_count_for_the_baselines() -> None:
     outcomes = random_outcomes(60, background=BACKGROUND)
     with_empty = np.concatenate([TRAIN_BOXES, np.zeros((500, 4))])
     found = evaluate(outcomes, NAMES, with_empty, resamples=FEW)
-    assert found.floors == evaluated(outcomes.take(np.arange(60))).floors
-    assert evaluate(outcomes, NAMES, np.zeros((9, 4)), resamples=FEW).floors == {}
+    assert found.baselines == evaluated(outcomes.take(np.arange(60))).baselines
+    assert evaluate(outcomes, NAMES, np.zeros((9, 4)), resamples=FEW).baselines == {}
 
 
 @settings(max_examples=20, deadline=None)

@@ -97,7 +97,7 @@ def sample_evaluation(rows: ImageRows, names: Sequence[str]) -> Evaluation:
     confusion = np.zeros((len(names), len(names)), np.int64)
     np.add.at(confusion, (rows.labels, rows.predicted), 1)
     scale = np.tile(rows.sizes[:, ::-1], 2)
-    floors = {}
+    baselines = {}
     for name, box in (
         ("constant box", (0.2, 0.2, 0.8, 0.8)),
         ("centre box", (0.15,) * 2 + (0.85,) * 2),
@@ -109,7 +109,7 @@ def sample_evaluation(rows: ImageRows, names: Sequence[str]) -> Evaluation:
             boxes_pred_px=np.array(box) * scale,
             corner_errors_px=np.abs(rows.boxes_px - np.array(box) * scale).mean(axis=1),
         )
-        floors[name] = {
+        baselines[name] = {
             key: found
             for key, found in _figures(blind, shown).items()
             if key not in ("class_accuracy", "top1_loc")
@@ -120,7 +120,7 @@ def sample_evaluation(rows: ImageRows, names: Sequence[str]) -> Evaluation:
         object_images=int(shown.sum()),
         class_names=names,
         figures=figures,
-        floors=floors,
+        baselines=baselines,
         errors={key: _estimate(values) for key, values in errors.items()},
         classes=[_group(rows, rows.labels == k, name) for k, name in enumerate(names)],
         sizes=[_group(rows, rows.size_groups == g, name) for g, name in enumerate(SIZE_NAMES)],

@@ -190,7 +190,7 @@ def test_no_image_with_an_object() -> None:
     page = sample_page(9, ("nothing", "cat"), background=0, trusted=False)
     empty = replace(rows, labels=np.zeros(9, int), size_groups=np.full(9, -1),
                     positions=np.full(9, -1))  # fmt: skip
-    evaluation = replace(page.evaluation, object_images=0, errors={}, floors={})
+    evaluation = replace(page.evaluation, object_images=0, errors={}, baselines={})
     words = shown(replace(page, rows=empty, evaluation=evaluation, suspects=())).text()
     assert "No image shows an object" in words
     assert "Worst boxes" not in words

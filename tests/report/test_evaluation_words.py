@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from helpers.evaluation_sample import sample_page
 
+from loc_keras.evaluation.figures import format_interval, format_value, percent
 from loc_keras.evaluation.outcomes import Estimate, Evaluation
 from loc_keras.evaluation.reliability import Guarantee, ReliabilityBin, Shift, reliability_bins
 from loc_keras.report.evaluation_charts import (
@@ -19,11 +20,8 @@ from loc_keras.report.evaluation_charts import (
 from loc_keras.report.evaluation_content import (
     easy_sentence,
     format_gain,
-    format_interval,
-    format_value,
     gain_sentence,
     join_words,
-    percent,
 )
 from loc_keras.report.evaluation_tables import Pair, confused_pairs, confusion_parts, ink_on, shade
 from loc_keras.report.style import figure_to_array
@@ -70,15 +68,15 @@ def evaluation() -> Evaluation:
     return sample_page(30, trusted=False).evaluation
 
 
-def with_floors(
+def with_baselines(
     evaluation: Evaluation, model: Estimate, constant: Estimate, centre: Estimate
 ) -> Evaluation:
-    floors = {
+    baselines = {
         name: {"mean_iou": one, "acc50": one, "corner_error_px": one}
         for name, one in (("constant box", constant), ("centre box", centre))
     }
     figures = {"mean_iou": model, "acc50": model, "corner_error_px": model, "class_accuracy": model}
-    return replace(evaluation, figures=figures, floors=floors)
+    return replace(evaluation, figures=figures, baselines=baselines)
 
 
 LOW = Estimate(0.4, 0.38, 0.42, 100)
@@ -86,7 +84,7 @@ LOWER = Estimate(0.3, 0.28, 0.32, 100)
 
 
 def test_clear_gain(evaluation: Evaluation) -> None:
-    found = with_floors(evaluation, Estimate(0.7, 0.65, 0.75, 100), LOWER, LOW)
+    found = with_baselines(evaluation, Estimate(0.7, 0.65, 0.75, 100), LOWER, LOW)
     # The better floor is the centre box: .7 - .4 = .3, which is half of 1 - .4.
     words = gain_sentence(found)
     assert words.startswith("The centre box") and "mean IoU of .400" in words
@@ -99,28 +97,28 @@ def test_clear_gain(evaluation: Evaluation) -> None:
 
 
 def test_gain_that_chance_explains_is_not_called_one(evaluation: Evaluation) -> None:
-    found = with_floors(evaluation, Estimate(0.45, 0.41, 0.49, 100), LOW, LOWER)
+    found = with_baselines(evaluation, Estimate(0.45, 0.41, 0.49, 100), LOW, LOWER)
     assert "do not show that the model has learned" in gain_sentence(found)
 
 
 def test_model_worse_than_not_looking(evaluation: Evaluation) -> None:
-    found = with_floors(evaluation, Estimate(0.2, 0.1, 0.3, 100), LOW, LOWER)
+    found = with_baselines(evaluation, Estimate(0.2, 0.1, 0.3, 100), LOW, LOWER)
     assert "worse than not looking" in gain_sentence(found)
     assert format_gain("mean_iou", found) == "−.200"
 
 
 def test_no_floor_no_sentence(evaluation: Evaluation) -> None:
-    found = replace(evaluation, floors={})
+    found = replace(evaluation, baselines={})
     assert gain_sentence(found) == "" and easy_sentence(found) == ""
 
 
 def test_easy_set_is_called_easy(evaluation: Evaluation) -> None:
     high = Estimate(0.62, 0.6, 0.64, 100)
-    found = with_floors(evaluation, Estimate(0.9, 0.88, 0.92, 100), LOW, high)
+    found = with_baselines(evaluation, Estimate(0.9, 0.88, 0.92, 100), LOW, high)
     assert "the centre box is already right (IoU ≥ .5) on 62.0 % of the images" in easy_sentence(
         found
     )
-    assert easy_sentence(with_floors(evaluation, high, LOW, LOWER)) == ""
+    assert easy_sentence(with_baselines(evaluation, high, LOW, LOWER)) == ""
 
 
 @pytest.mark.parametrize(
