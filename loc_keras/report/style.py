@@ -153,6 +153,21 @@ def spread_apart(positions: Sequence[float], gap: float, low: float, high: float
     return moved
 
 
+def inch_axes(width: float, height: float, dpi: float) -> Axes:
+    """Axes over a whole new figure, in inches from its top left corner, without frame or ticks."""
+    axes = new_figure(width, height, dpi).add_axes((0.0, 0.0, 1.0, 1.0))
+    axes.set_xlim(0.0, width)
+    axes.set_ylim(height, 0.0)
+    axes.set_axis_off()
+    return axes
+
+
+def write(axes: Axes, x: float, y: float, text: str, **style: Any) -> None:
+    """Writes one line, its upper edge at y where `style` says nothing else; $ stays as it is."""
+    common: dict[str, Any] = {"color": INK, "va": "top", "family": FONT, "parse_math": False}
+    axes.text(x, y, text, **(common | style))
+
+
 SEQUENCE = LinearSegmentedColormap.from_list("paper to blue", ["#FFFFFF", BLUE, "#00263D"])
 WORDS: dict[str, Any] = {"family": FONT, "color": INK}
 

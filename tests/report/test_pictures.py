@@ -17,19 +17,11 @@ from PIL import Image
 from rich.console import Console
 
 from loc_keras.errors import DataError, ModelError
+from loc_keras.models.assembly import build_localizer
 from loc_keras.report import gallery as captions
 from loc_keras.report import image_boxes as drawing
 from loc_keras.report import style
-from loc_keras.report.architecture import (
-    Block,
-    block_lines,
-    block_tints,
-    join_blocks,
-    layered_layout,
-    output_layers,
-    read_operations,
-    save_architecture,
-)
+from loc_keras.report.architecture import draw_structure, save_architecture, structure_of
 from loc_keras.report.curves import (
     PANELS,
     Curve,
@@ -428,71 +420,49 @@ def test_end_labels(value: float, unit: Unit, text: str) -> None:
 # Architecture.
 
 
-def tiny_model(named: bool = True) -> keras.Model:
-    """A model of the package's naming: a stem, a stage of two blocks, two heads."""
-    image = keras.Input((8, 8, 1), name="image")
+def tiny_model() -> keras.Model:
+    """A model of the package's naming: a stem, a stage of two blocks, another one, two heads."""
+    image = keras.Input((8, 8, 1), name="images")
     x = layers.Conv2D(2, 3, padding="same", name="stem_conv")(image)
     y = layers.Conv2D(2, 1, name="stage1_block1_conv1")(x)
     x = layers.Add(name="stage1_block1_add")([x, y])
     x = stage = layers.BatchNormalization(name="stage1_block2_bn")(x)
     x = layers.Conv2D(4, 3, strides=2, name="stage2_block1_conv1")(x)
-    softmax = layers.GlobalAveragePooling2D(name="head_softmax_pool")(x)
-    softmax = layers.Dense(5, activation="softmax", name="softmax")(softmax)
-    flat = [layers.Flatten(name=f"head_bbox_flat{i}")(m) for i, m in enumerate((stage, x))]
-    bbox = layers.Concatenate(name="head_bbox_join")(flat)
+    flat = [layers.Flatten(name=f"bbox_flat{i}")(m) for i, m in enumerate((stage, x))]
+    bbox = layers.Concatenate(name="bbox_join")(flat)
     bbox = layers.Dense(4, activation="sigmoid", name="bbox")(bbox)
-    outputs = {"softmax": softmax, "bbox": bbox} if named else [softmax, bbox]
-    return keras.Model(image, outputs, name="tiny")
+    softmax = layers.GlobalAveragePooling2D(name="softmax_pool")(x)
+    softmax = layers.Concatenate(name="softmax_join")([softmax, bbox])
+    softmax = layers.Dense(5, activation="softmax", name="softmax")(softmax)
+    return keras.Model(image, {"softmax": softmax, "bbox": bbox}, name="tiny")
 
 
-@pytest.mark.parametrize("named", [True, False])
-def test_layers_are_joined_to_stages_and_heads(named: bool) -> None:
-    model = tiny_model(named)
-    blocks, edges = join_blocks(read_operations(model), output_layers(model))
-    by_name = {block.name: block for block in blocks}
-    # Parameters by hand: 3*3*1*2+2; 1*1*2*2+2 and 4*2; 3*3*2*4+4; 4*5+5; (8*8*2+3*3*4)*4+4.
+def test_layers_are_joined_to_stages_and_heads() -> None:
+    model = tiny_model()
+    structure = structure_of(model)
+    softmax, bbox = structure.heads
+    blocks = [*structure.before, *structure.stages, softmax, bbox]
+    # Parameters by hand: 3*3*1*2+2; 1*1*2*2+2 and 4*2; 3*3*2*4+4; (4+4)*5+5; (8*8*2+3*3*4)*4+4.
     assert {block.name: (block.shape, block.parameters) for block in blocks} == {
-        "image": ((8, 8, 1), 0),
+        "images": ((8, 8, 1), 0),
         "stem": ((8, 8, 2), 20),
-        "stage1": ((8, 8, 2), 14),
+        "stage1 · 2 blocks": ((8, 8, 2), 14),
         "stage2": ((3, 3, 4), 76),
-        "head_softmax": ((4,), 0),
-        "head_bbox": ((164,), 0),
-        "softmax": ((5,), 25),
+        "softmax": ((5,), 45),
         "bbox": ((4,), 660),
     }
     assert sum(block.parameters for block in blocks) == model.count_params()
-    assert set(edges) == {
-        ("image", "stem"),
-        ("stem", "stage1"),
-        ("stage1", "stage2"),
-        ("stage1", "head_bbox"),
-        ("stage2", "head_bbox"),
-        ("stage2", "head_softmax"),
-        ("head_softmax", "softmax"),
-        ("head_bbox", "bbox"),
-    }
-    assert {block.name for block in blocks if block.outputs} == {"softmax", "bbox"}
-    assert block_lines(by_name["stage1"]) == [
-        "stage1 · 2 blocks",
-        "Conv2D · BatchNorm · Add",
-        "8 × 8 × 2 · 14 parameters",
+    assert bbox.maps == {1: (8, 8, 2), 2: (3, 3, 4)}
+    assert softmax.maps == {2: (3, 3, 4)}
+    assert (softmax.takes_box, bbox.takes_box) == (True, False)
+    assert [dict(block.kinds) for block in blocks] == [
+        {},
+        {"Conv2D": 1},
+        {"Conv2D": 1},
+        {"Conv2D": 1},
+        {"Dense": 1},
+        {"Dense": 1},
     ]
-    assert block_lines(by_name["softmax"])[0] == "softmax (output)"
-    tints = block_tints(blocks, edges)
-    assert tints["stage1"] == tints["stage2"] == tints["stem"]
-    assert len({tints[name] for name in ("image", "stem", "head_bbox", "head_softmax")}) == 4
-
-
-def test_output_keeps_its_colour_where_another_builds_on_it() -> None:
-    def block(name: str, *outputs: str) -> Block:
-        return Block(name, {"Dense": 1}, 0, (4,), 0, outputs)
-
-    blocks = [block("image"), block("body"), block("bbox", "bbox"), block("softmax", "softmax")]
-    beside = [("image", "body"), ("body", "bbox"), ("body", "softmax")]
-    chained = [("image", "body"), ("body", "bbox"), ("bbox", "softmax")]
-    assert block_tints(blocks, chained) == block_tints(blocks, beside)
-    assert len(set(block_tints(blocks, chained).values())) == 4
 
 
 def test_architecture_is_written(tmp_path: Path) -> None:
@@ -506,54 +476,58 @@ def test_architecture_is_written(tmp_path: Path) -> None:
     assert all((side == 255).all() for side in (pixels[:, :9], pixels[:, -9:]))
 
 
-def test_names_that_interleave_are_not_joined_to_a_loop() -> None:
-    # a_1 -> b_1 -> a_2: joined by name, a would feed b and b would feed a.
-    image = keras.Input((4,), name="image")
-    x = layers.Dense(3, name="a_1")(image)
-    x = layers.Dense(3, name="b_1")(x)
-    x = layers.Dense(3, name="a_2")(x)
-    model = keras.Model(image, {"bbox": x})
-    blocks, edges = join_blocks(read_operations(model), output_layers(model))
-    assert [block.name for block in blocks] == ["image", "a_1", "b_1", "a_2"]
-    assert edges == [("image", "a_1"), ("a_1", "b_1"), ("b_1", "a_2")]
-    assert blocks[-1].outputs == ("bbox",)
-    assert block_lines(blocks[-1])[0] == "a_2 → output bbox"
-
-
-def test_a_nested_model_is_one_block_that_says_what_it_holds() -> None:
+def test_a_nested_model_is_one_body_that_says_what_it_holds() -> None:
     inner = keras.Input((8, 8, 1))
-    fine = layers.Conv2D(2, 1)(inner)
+    fine = layers.Conv2D(2, 2, strides=2)(inner)
     coarse = layers.Conv2D(3, 2, strides=2)(layers.ReLU()(fine))
     body = keras.Model(inner, [fine, coarse], name="body")
-    image = keras.Input((8, 8, 1), name="image")
+    image = keras.Input((8, 8, 1), name="images")
     first, second = body(image)
     pooled = [layers.GlobalMaxPooling2D(name=f"bbox_{i}")(x) for i, x in enumerate((first, second))]
-    model = keras.Model(image, {"bbox": layers.Concatenate(name="bbox")(pooled)})
-    blocks, edges = join_blocks(read_operations(model), output_layers(model))
-    assert [block.name for block in blocks] == ["image", "body", "bbox"]
-    assert edges == [("image", "body"), ("body", "bbox")]
-    assert blocks[1].kinds == {"Conv2D": 2, "ReLU": 1}
-    # By hand: 1*2+2 and 2*2*2*3+3.
-    assert blocks[1].parameters == 4 + 27
-
-
-def test_made_up_names_and_operations_stand_alone() -> None:
-    image = keras.Input((4, 4, 1), name="image")
-    x = layers.Conv2D(2, 1)(image)
-    x = layers.Conv2D(2, 1)(x)
-    x = layers.Activation("relu")(x)
-    x = keras.ops.mean(x * 2.0, axis=(1, 2))
-    model = keras.Model(image, x)
-    blocks, _ = join_blocks(read_operations(model), output_layers(model))
-    assert [list(block.kinds) for block in blocks] == [
-        ["InputLayer"],
-        ["Conv2D"],
-        ["Conv2D"],
-        ["relu"],
-        ["Multiply"],
-        ["Mean"],
+    bbox = layers.Concatenate(name="bbox")(pooled)
+    softmax = layers.GlobalMaxPooling2D(name="softmax")(first)
+    structure = structure_of(keras.Model(image, {"softmax": softmax, "bbox": bbox}))
+    assert [block.name for block in structure.before] == ["images"]
+    # By hand: 2*2*1*2+2 and 2*2*2*3+3.
+    assert [(stage.shape, stage.parameters) for stage in structure.stages] == [
+        ((4, 4, 2), 10),
+        ((2, 2, 3), 27),
     ]
-    assert blocks[-1].shape == (2,)
+    assert [dict(stage.kinds) for stage in structure.stages] == [{"Conv2D": 1}] * 2
+    heads = structure.heads
+    assert [head.maps for head in heads] == [{0: (4, 4, 2)}, {0: (4, 4, 2), 1: (2, 2, 3)}]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"bbox_head": "gap_mlp", "class_head": "pooled"},
+        {"backbone": "applications/mobilenetv3small"},
+        {"backbone": "applications/convnexttiny"},
+    ],
+    ids=["base", "seed", "mobilenet", "convnext"],
+)
+def test_words_of_the_architecture_neither_overlap_nor_are_cut(options: dict[str, str]) -> None:
+    model = build_localizer(image_shape=(64, 64, 3), num_classes=1000, **options)
+    structure = structure_of(model)
+    blocks = [*structure.before, *structure.stages, *structure.heads]
+    assert sum(block.parameters for block in blocks) == model.count_params()
+    # Each pooled feature or map comes from the body, whichever it is.
+    assert len(structure.stages) - 1 in structure.heads[0].maps
+    assert len(structure.stages) - 1 in structure.heads[1].maps
+    (page,) = draw_structure(structure, "a model", "its parameters").axes
+    renderer = page.figure.canvas.get_renderer()
+    boxes = [text.get_window_extent(renderer) for text in page.texts]
+    frames = [patch.get_window_extent(renderer) for patch in page.patches]
+    for number, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[:number])
+        assert page.bbox.containsx(box.x0)
+        assert page.bbox.containsx(box.x1)
+        # A line of text lies within a block or outside of it.
+        for frame in frames:
+            inside = frame.containsx(box.x0) and frame.containsx(box.x1)
+            assert inside or not box.overlaps(frame)
 
 
 def test_model_without_a_graph_is_refused(tmp_path: Path) -> None:
@@ -563,33 +537,6 @@ def test_model_without_a_graph_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ModelError, match="is not functional"):
         save_architecture(Subclassed(), tmp_path / "a.png")
-
-
-def test_layout_keeps_nodes_and_lanes_apart() -> None:
-    nodes = ["in", "a", "b", "c", "left", "right"]
-    edges = [
-        ("in", "a"),
-        ("a", "b"),
-        ("b", "c"),
-        ("c", "left"),
-        ("c", "right"),
-        ("a", "right"),
-        ("b", "right"),
-    ]
-    layout = layered_layout(nodes, edges, node_width=3.0, lane_width=0.5)
-    # Ranks by longest path, by hand; both ends share the last row.
-    assert dict(layout.rank) == {"in": 0, "a": 1, "b": 2, "c": 3, "left": 4, "right": 4}
-    # All four are needed by both ends: one straight column.
-    assert [layout.x[name] for name in "abc"] == pytest.approx([layout.x["in"]] * 3, abs=1e-4)
-    assert abs(layout.x["left"] - layout.x["right"]) >= 3.0 - 1e-9
-    assert [len(layout.lanes[edge]) for edge in edges] == [0, 0, 0, 0, 0, 2, 1]
-    rows: dict[int, list[float]] = {}
-    for edge, lane in layout.lanes.items():
-        for row, x in enumerate(lane, start=layout.rank[edge[0]] + 1):
-            rows.setdefault(row, []).append(x)
-            # Half a block and half a lane.
-            assert abs(x - layout.x[nodes[row]]) >= 1.75 - 1e-9
-    assert abs(rows[3][0] - rows[3][1]) >= 0.5 - 1e-9
 
 
 # Table.
