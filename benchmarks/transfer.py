@@ -20,7 +20,7 @@ from rich.console import Console
 
 from benchmarks.common import table_of
 from benchmarks.transfer_runs import ALL, Arm, Trainer, few, folds
-from loc_keras.cli.build import records_from
+from loc_keras.cli.data_source import DataSource
 from loc_keras.config.load import load_config
 from loc_keras.config.schema import Config
 from loc_keras.report.style import (
@@ -157,7 +157,7 @@ def _grid_runs(
     trainer = None
     for seed in args.seeds:
         config = _config(args, path, folder, f"train.seed={seed}")
-        found = records_from(config)
+        found = DataSource(config).records
         trainer = trainer or Trainer(config, found, args.steps)
         for count in args.photographs:
             for arm in (arm for arm in ARMS if arm.name in args.arms):
@@ -172,7 +172,7 @@ def _fold_runs(
     trainer = None
     for seed in args.seeds:
         config = _config(args, path, folder, f"train.seed={seed}", "data.split.test=0.0")
-        found = records_from(config)
+        found = DataSource(config).records
         for fold, part in enumerate(folds(found, args.folds, seed)):
             trainer = trainer or Trainer(config, part, args.steps)
             for arm in (arm for arm in ARMS if arm.name in args.arms):

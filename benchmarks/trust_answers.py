@@ -15,7 +15,7 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks.transfer_runs import Arm, Trainer, folds
-from loc_keras.cli.build import records_from
+from loc_keras.cli.data_source import DataSource
 from loc_keras.cli.runs import load_run
 from loc_keras.config.load import load_config
 from loc_keras.training.plan import FineTune
@@ -104,7 +104,7 @@ def _of_folds(args: argparse.Namespace, console: Console) -> list[Observations]:
     ]
     config = load_config(args.config, [*settings, *args.set])
     arm = Arm("start", config.model.backbone.weights != "none", FineTune())
-    found = records_from(config)
+    found = DataSource(config).records
     trainer, seen = None, []
     for fold, part in enumerate(folds(found, args.folds, args.seed)):
         trainer = trainer or Trainer(config, part, args.steps)

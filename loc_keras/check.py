@@ -12,14 +12,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from loc_keras.cli.build import annotations_from, data_from, records_from, rules_from
 from loc_keras.cli.console import run_command
-from loc_keras.cli.data_source import add_data_arguments, read_to_check
+from loc_keras.cli.data_source import DataSource, add_data_arguments, source_to_check
 from loc_keras.config.load import dump_config
 from loc_keras.config.schema import Config
-from loc_keras.data.annotations import Annotations
 from loc_keras.data.check.fix import FixPlan, plan_fix, refuse_fix_folder, summary, write_fix
-from loc_keras.data.check.run import CheckResult, check_data, quick_check
+from loc_keras.data.check.run import CheckResult, check_data
 from loc_keras.data.formats.csv_file import GROUPED_COLUMNS
 from loc_keras.data.records import even_sample
 from loc_keras.errors import LocKerasError
@@ -58,17 +56,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _check(args: argparse.Namespace, console: Console) -> int:
-    given = read_to_check(args, console)
-    config = given.config
+    source = source_to_check(args, console)
     code = 0
-    if config.data.source.format == "digits":
-        _refuse_fix_of_digits(args)
+    if source.config.data.source.format == "digits":
+        if args.fix is not None or (args.report is not None and args.preview is None):
+            print("note: there is no data set on disk to report on or to mend.", file=sys.stderr)
         console.print("The digits are synthetic: drawn, not read, so there is nothing to check.")
     else:
-        code = _check_files(args, config, given.annotations, console)
+        code = _check_files(args, source, console)
     if args.preview is not None:
         try:
-            _preview(args, config, console)
+            _preview(args, source, console)
         except LocKerasError as error:
             if not code:
                 raise
@@ -77,19 +75,22 @@ def _check(args: argparse.Namespace, console: Console) -> int:
     return code
 
 
-def _check_files(
-    args: argparse.Namespace, config: Config, annotations: Annotations | None, console: Console
-) -> int:
-    source = config.data.source
+def _check_files(args: argparse.Namespace, source: DataSource, console: Console) -> int:
+    config = source.config
+    section = config.data.source
     # What can fail at the end is tried before thousands of images are decoded.
     if args.fix is not None:
-        refuse_fix_folder(args.fix, os.path.expanduser(source.path))
-    annotations = annotations or annotations_from(config)
-    result = _checked(annotations, config, quick=args.quick)
+        refuse_fix_folder(args.fix, os.path.expanduser(section.path))
+    images = len({one.image for _, one in source.annotations.all_objects()})
+    with _bar("reading headers" if args.quick else "decoding images", images) as advance:
+        if args.quick:
+            result = source.quick_check(advance)
+        else:
+            result = check_data(source.annotations, source.rules, progress=advance)
     console.print(_what_was_read(result))
     print_findings(console, result.findings)
     if args.report is not None:
-        words = f"{source.format} at {source.path}"
+        words = f"{section.format} at {section.path}"
         page = write_report(args.report, result, title=str(config.name), source=words)
         console.print(
             f"report: {page}; all findings: {args.report / FINDINGS_FILE}", soft_wrap=True
@@ -109,14 +110,6 @@ def _what_was_read(result: CheckResult) -> str:
         images = len({one.image for one in things})
         parts.append(f"{split} {len(things) - empty:,} objects in {images:,} images{without}")
     return f"read: {'; '.join(parts) or 'no object'}; {classes_words(result.class_names)}"
-
-
-def _checked(annotations: Annotations, config: Config, *, quick: bool) -> CheckResult:
-    rules = rules_from(config)
-    images = len({one.image for _, one in annotations.all_objects()})
-    check = quick_check if quick else check_data
-    with _bar("reading headers" if quick else "decoding images", images) as advance:
-        return check(annotations, rules, progress=advance)
 
 
 def _fix(folder: Path, config: Config, result: CheckResult, console: Console) -> None:
@@ -149,27 +142,21 @@ def _config_of_copy(config: Config, folder: Path, plan: FixPlan) -> Config:
     return config.model_copy(update={"data": data})
 
 
-def _preview(args: argparse.Namespace, config: Config, console: Console) -> None:
-    # What is wrong with the data was told above and does not hinder a look at the rest; and what
-    # is drawn once is not worth a place on the disk.
-    lenient = config.data.model_copy(update={"on_error": "skip", "cache": "memory"})
-    config = config.model_copy(update={"data": lenient})
+def _preview(args: argparse.Namespace, source: DataSource, console: Console) -> None:
+    # What is wrong with the data was reported already and does not hinder a look at the rest; and
+    # what is drawn once is not worth a place on the disk.
+    source = source.with_data(on_error="skip", cache="memory")
+    config = source.config
     records = None
     if config.data.source.format != "digits":
-        records = records_from(config)
         wanted = max(args.preview, config.train.batch_size)
-        few = even_sample(records.splits["train"], wanted)
-        records = replace(records, splits={"train": few})
-    data = data_from(config, records)
+        few = even_sample(source.records.splits["train"], wanted)
+        records = replace(source.records, splits={"train": few})
+    data = source.build(records)
     path = (args.report or Path()) / PREVIEW_FILE
     title = f"{args.preview} training samples of {config.name} as they are augmented"
     save_preview(path, data.train(0), args.preview, data.class_names, title=title)
     console.print(f"preview: {path}")
-
-
-def _refuse_fix_of_digits(args: argparse.Namespace) -> None:
-    if args.fix is not None or (args.report is not None and args.preview is None):
-        print("note: there is no data set on disk to report on or to mend.", file=sys.stderr)
 
 
 @contextmanager

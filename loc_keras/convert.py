@@ -13,8 +13,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from loc_keras.cli.build import records_from
 from loc_keras.cli.console import add_set, run_command
+from loc_keras.cli.data_source import DataSource
 from loc_keras.config.load import load_config
 from loc_keras.config.schema import Config
 from loc_keras.data.annotations import SPLITS, Split
@@ -77,7 +77,10 @@ def _convert(options: argparse.Namespace) -> int:
             f"python -m loc_keras.digits --out {options.out}, and convert those."
         )
     refuse_place(options.out, [os.path.expanduser(source.path)])
-    found = records_from(_uncalibrated(config))
+    # No format has a place for images for calibration: they stay in training, and are cut off again
+    # where the copy is read.
+    split = config.data.split.model_copy(update={"calibration": 0.0})
+    found = DataSource(config).with_data(split=split).records
     splits = {
         split: even_sample(found.splits[split], options.limit)
         for split in SPLITS
@@ -100,15 +103,6 @@ def _convert(options: argparse.Namespace) -> int:
         print(f"note: {note}")
     _report(options.out, result)
     return 0
-
-
-def _uncalibrated(config: Config) -> Config:
-    """The config with the images for calibration left in training.
-
-    No format has a place for them; they are cut off again where the copy is read.
-    """
-    split = config.data.split.model_copy(update={"calibration": 0.0})
-    return config.model_copy(update={"data": config.data.model_copy(update={"split": split})})
 
 
 def _report(out: Path, result: Conversion) -> None:

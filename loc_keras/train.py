@@ -19,7 +19,6 @@ from rich.table import Table
 from loc_keras.cli import runs as run_report
 from loc_keras.cli.build import (
     board_from,
-    data_from,
     export_base,
     localizer_from,
     losses_from,
@@ -30,11 +29,11 @@ from loc_keras.cli.build import (
 )
 from loc_keras.cli.console import print_note, run_command
 from loc_keras.cli.data_source import (
-    Given,
+    DataSource,
     add_data_arguments,
     add_plan_arguments,
-    read_given,
     refuse_plan_arguments,
+    source_to_train,
 )
 from loc_keras.cli.runs import bundle_of
 from loc_keras.cli.trust import TrustStep, take_step, trust_step
@@ -177,14 +176,14 @@ def _let_go(devices: Distribution) -> None:
         devices.meet()
 
 
-def read_or_resume(args: argparse.Namespace, console: Console) -> Given | None:
-    """What to work on: as `read_given`, or the config of the run that `--resume` names.
+def read_or_resume(args: argparse.Namespace, console: Console) -> DataSource | None:
+    """What to work on: as `source_to_train`, or the config of the run that `--resume` names.
 
     Raises:
         TrainingError: If there is no run in that folder that could go on.
     """
     if args.resume is None:
-        return read_given(args, console)
+        return source_to_train(args, console)
     state = run_state(args.resume)
     if state is RunState.OTHER:
         raise TrainingError(
@@ -196,7 +195,7 @@ def read_or_resume(args: argparse.Namespace, console: Console) -> Given | None:
             f"{args.resume} holds nothing to go on with; begin with --config and --run-dir "
             f"{args.resume}, or, where several machines train, put the run folder where all see it."
         )
-    return Given(load_config(args.resume / CONFIG_FILE, args.set))
+    return DataSource(load_config(args.resume / CONFIG_FILE, args.set))
 
 
 def goes_on(folder: Path | None, config: Config) -> bool:
@@ -366,10 +365,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _train(args: argparse.Namespace, console: Console) -> int:
     started = time.perf_counter()
-    given = read_or_resume(args, console)
-    if given is None:
+    source = read_or_resume(args, console)
+    if source is None:
         return 0
-    config = given.config
+    config = source.config
     # What can fail at the end is tried before hours are spent.
     refuse_unknown_body(config.model.backbone.name)
     refuse_absent(config.model.backbone.weights)
@@ -384,7 +383,7 @@ def _train(args: argparse.Namespace, console: Console) -> int:
     policy, devices = _set_up(config, alone=_only_tries(args))
     if not devices.is_chief:
         console = Console(quiet=True)
-    data = data_from(config, given.records)
+    data = source.build()
     validation_set(data)
     run_report.print_data(console, data)
     step = trust_step(config, data)

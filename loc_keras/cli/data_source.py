@@ -1,21 +1,22 @@
-"""From a folder without a config to a config: what is found, what is chosen, and why."""
+"""The data that a command works on: of a config, or of a folder whose settings are found."""
 
 import argparse
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from loc_keras.atomic_file import write_text
-from loc_keras.cli.build import annotations_from, checked_from, records_from
 from loc_keras.cli.console import add_set
 from loc_keras.config.load import (
     asked_keys,
@@ -26,27 +27,215 @@ from loc_keras.config.load import (
     value_text,
 )
 from loc_keras.config.schema import Config
-from loc_keras.data.annotations import Annotations
-from loc_keras.data.check.run import CheckResult
+from loc_keras.data.annotations import Annotations, read_class_names, with_background, with_class
+from loc_keras.data.check.run import CheckResult, lost_images, quick_check, refused_objects
+from loc_keras.data.dataset import LocalizationData, build_file_data
 from loc_keras.data.detect.formats import bounded_note, guesses, look_through, nothing_found
-from loc_keras.data.detect.listing import Guess, Listing
-from loc_keras.data.faults import kind_of
+from loc_keras.data.detect.listing import Guess
+from loc_keras.data.digits_data import build_digits_data
+from loc_keras.data.faults import count_by_kind, kind_of
+from loc_keras.data.formats.registry import read_annotations
+from loc_keras.data.image_header import HeaderError
+from loc_keras.data.load_records import Checked, SplitRule, load_records
 from loc_keras.data.records import all_grey, count_several, measure
-from loc_keras.data.resolve import DatasetRecords
+from loc_keras.data.resolve import DatasetRecords, ResolveRules
 from loc_keras.errors import ConfigError, DataError
 from loc_keras.models.weights import names_a_run
-from loc_keras.recipe import numbers
 from loc_keras.recipe.numbers import BUDGET_MINUTES
 from loc_keras.recipe.rules import Choice, Facts, choose, several_policy
 from loc_keras.training.precision import cpu_has_avx512, cpu_has_bfloat16, device_summary
+from loc_keras.training.run_folder import CONFIG_FILE
 
 WRONG_SHARE = 0.5
-"""Share of objects that cannot be used from which on a reading counts as the wrong one."""
+"""Share of unusable objects from which on a folder counts as being of another format."""
 
 STOP_SHARE = 0.1
-"""Share of objects that cannot be used from which on training stops instead of leaving them out."""
+"""Share of unusable objects from which on training stops instead of leaving them out."""
 
+STDOUT = Path("-")
 _COMMON = ("coco", "yolo", "voc", "csv", "tfrecord")
+_WEIGHTS = "model.backbone.weights"
+
+
+class DataSource:
+    """The data that a config names; everything is read or computed once, when first asked for."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    @cached_property
+    def rules(self) -> ResolveRules:
+        """How annotations are to be understood.
+
+        Raises:
+            DataError: If the file of class names cannot be read.
+        """
+        source = self.config.data.source
+        names = source.class_names
+        if source.class_names_file is not None:
+            names = tuple(read_class_names(self._root, source.class_names_file))
+        if names is not None and source.background is not None:
+            names = tuple(with_class(names, source.background))
+        return ResolveRules(
+            several=source.several,
+            crop_margin=source.crop_margin,
+            inclusive_pixels=source.inclusive_pixels,
+            exif=source.exif,
+            boxes_on=source.boxes_on,
+            class_names=names,
+            background=source.background,
+        )
+
+    @cached_property
+    def annotations(self) -> Annotations:
+        """What the annotation files say, not judged yet.
+
+        Images without an object are those of a class where the config names one.
+
+        Raises:
+            DataError: If there are none, as for digits, or they cannot be read.
+        """
+        source = self.config.data.source
+        if source.format == "digits":
+            raise DataError(
+                "the digits are drawn, not read, so there are no annotation files; python -m "
+                "loc_keras.digits writes them to a folder."
+            )
+        options = _reader_options(source.format, source.options())
+        if source.format == "tfds":
+            options["cache_dir"] = self.config.data.cache_dir
+        annotations = read_annotations(source.format, self._root, **options)
+        if source.inclusive_pixels and annotations.units == "fraction":
+            raise DataError(
+                "data.source.inclusive_pixels is true, but the boxes are fractions of the image, "
+                "not px; set it to null."
+            )
+        if source.background is None:
+            return annotations
+        return with_background(annotations, source.background, self.rules.class_names)
+
+    @cached_property
+    def checked(self) -> CheckResult:
+        """The result of the quick check, which decodes no image."""
+        return self.quick_check()
+
+    def quick_check(self, progress: Callable[[int], None] | None = None) -> CheckResult:
+        """Makes the quick check, unless it was made, and keeps its result.
+
+        Args:
+            progress: Called with the number of images that were finished since the last call.
+        """
+        if "checked" not in self.__dict__:
+            self.checked = quick_check(self.annotations, self.rules, progress=progress)
+        return self.checked
+
+    @cached_property
+    def records(self) -> DatasetRecords:
+        """Records of every split that passed the quick check, with what was left out.
+
+        Raises:
+            DataError: If the data are wrong and `data.on_error` is `stop`.
+        """
+        data, checked = self.config.data, self.checked
+        found = load_records(
+            self.annotations,
+            self.rules,
+            SplitRule(**data.split.model_dump()),
+            seed=self.config.train.seed,
+            on_error=data.on_error,
+            checked=Checked(
+                refused=refused_objects(checked),
+                lost=lost_images(checked),
+                headers={
+                    image: facts.header or HeaderError(facts.reason, facts.trouble)
+                    for image, facts in checked.images.items()
+                },
+                identical=checked.identical,
+            ),
+        )
+        return replace(found, notes=[*found.notes, *_warnings_note(checked)])
+
+    def build(self, records: DatasetRecords | None = None) -> LocalizationData:
+        """Builds the pipelines.
+
+        Args:
+            records: Some other than `records`, such as a part of them; None takes those.
+
+        Raises:
+            DataError: If the data are wrong.
+        """
+        data = self.config.data
+        shared: dict[str, Any] = {
+            "batch_size": self.config.train.batch_size,
+            "seed": self.config.train.seed,
+            "image_size": data.image_size,
+            "channels": data.channels,
+            "resize": data.resize,
+            "augment": self.config.augment.model_dump(),
+            "cache": data.cache,
+        }
+        if data.source.format == "digits":
+            return build_digits_data(
+                data.source.path,
+                val_fraction=data.split.val,
+                test_fraction=data.split.test,
+                calibration_fraction=data.split.calibration,
+                **shared,
+                **data.source.options(),
+            )
+        return build_file_data(
+            records or self.records, cache_dir=data.cache_dir, on_error=data.on_error, **shared
+        )
+
+    def with_config(self, config: Config) -> "DataSource":
+        """The source of another config, with what was read of the same files."""
+        other = DataSource(config)
+        own, new = self.config.data.source, config.data.source
+        keep: list[str] = []
+        if own == new:
+            keep = ["rules", "annotations", "checked"]
+        elif own == new.model_copy(update={"several": own.several}):
+            keep = ["annotations"]
+        other.__dict__ |= {name: self.__dict__[name] for name in keep if name in self.__dict__}
+        return other
+
+    def with_data(self, **settings: Any) -> "DataSource":
+        """The source with other settings of `data`."""
+        data = self.config.data.model_copy(update=settings)
+        return self.with_config(self.config.model_copy(update={"data": data}))
+
+    @property
+    def _root(self) -> str:
+        """The data set's folder; `~` is the user's own."""
+        return os.path.expanduser(self.config.data.source.path)
+
+
+def _reader_options(format_name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """A format's settings as its reader takes them: splits that are not given are left out."""
+    if options.get("splits") is not None:
+        options["splits"] = {
+            split: files for split, files in options["splits"].items() if files is not None
+        }
+    if format_name == "coco":
+        options["splits"] = {
+            split: {"json": files["annotations"], "images": files["images"]}
+            for split, files in options["splits"].items()
+        }
+    names = options.pop("names", None) if format_name == "csv" else None
+    if names is not None:
+        options["columns"] = {key: name for key, name in names.items() if name is not None}
+    return options
+
+
+def _warnings_note(checked: CheckResult) -> list[str]:
+    counts = count_by_kind([one for one in checked.findings if one.severity == "warning"])
+    if not counts:
+        return []
+    kinds = ", ".join(f"{kind_of(name).title} ({count})" for name, count in counts.items())
+    return [
+        f"the quick check warns of {sum(counts.values())}: {kinds}; python -m loc_keras.check "
+        "lists them."
+    ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,63 +243,61 @@ class Reading:
     """A folder as one reader understands it.
 
     Attributes:
-        guess: The reading.
-        config: A config with its settings and those that were asked for.
-        annotations: What was read.
-        checked: What the quick check found.
+        guess: Format and settings that it was read with.
+        source: The data, with the settings that were asked for.
         records: What can be used, nothing cut off for validation or test.
-        refused: Objects that cannot be used.
-        total: All objects.
+        total: Number of all objects.
         notes: Sentences that the user should know.
     """
 
     guess: Guess
-    config: Config
-    annotations: Annotations
-    checked: CheckResult
+    source: DataSource
     records: DatasetRecords
-    refused: int
     total: int
     notes: tuple[str, ...] = ()
+
+    @property
+    def refused(self) -> int:
+        """Number of objects that cannot be used."""
+        return len(self.records.errors)
+
+    def refused_sentence(self) -> str:
+        """How many objects cannot be used, and the first of them; at least one."""
+        first = self.records.errors[0]
+        place = f"{first.file} row {first.row}" if first.row else first.file
+        return (
+            f"{self.refused:,} of {self.total:,} objects cannot be used, the first: {place} "
+            f"{first.reason}"
+        )
 
 
 def read_folder(
     folder: str, overrides: Sequence[str], *, name: str, lenient: bool = False
 ) -> Reading:
-    """Tells the format of a folder and reads its annotations.
+    """Detects the format of a folder and reads its annotations.
 
     Args:
         folder: The data folder.
         overrides: `section.key=value` each; `data.source.format` tries that format alone.
         name: Name of the config.
-        lenient: Whether to give a reading, too, of which much cannot be used, to be checked.
+        lenient: Whether data of which much cannot be used are read as well, to be checked.
 
     Raises:
-        DataError: If no reading fits, or too much of it cannot be used.
+        DataError: If no format fits, or too much cannot be used.
         ConfigError: If an override is wrong.
     """
-    # Mistakes in overrides are told before anything is looked for.
+    # Mistakes in overrides are reported before anything is looked for.
     tree = {"data": {"source": {"format": "csv", "path": folder}}}
     asked = config_from_tree(tree, overrides, origin=f"--data {folder}", name=name)
     keys = asked_keys(overrides)
     if "data.source.path" in keys:
         raise ConfigError("--set data.source.path goes with --config; --data names the folder.")
     listing = look_through(folder)
-    wanted = asked.data.source.format if "data.source.format" in keys else None
-    possible = [one for one in guesses(listing) if wanted in (None, one.format)]
-    if wanted and not possible:
-        possible = [Guess(wanted, folder, why="asked for")]
-    return _first_fitting(listing, possible, overrides, keys, name, lenient)
-
-
-def _first_fitting(
-    listing: Listing,
-    possible: Sequence[Guess],
-    overrides: Sequence[str],
-    keys: Sequence[str],
-    name: str,
-    lenient: bool,
-) -> Reading:
+    possible = list(guesses(listing))
+    if "data.source.format" in keys:
+        wanted = asked.data.source.format
+        possible = [guess for guess in possible if guess.format == wanted]
+        possible = possible or [Guess(wanted, folder, why="asked for")]
     failed: list[str] = []
     doubtful: Reading | None = None
     for guess in possible:
@@ -120,11 +307,15 @@ def _first_fitting(
             failed.append(f"as {guess.format} ({guess.why}): {error}")
             continue
         if reading.refused > WRONG_SHARE * reading.total:
-            failed.append(f"as {guess.format} ({guess.why}): {_refused_sentence(reading)}")
+            failed.append(f"as {guess.format} ({guess.why}): {reading.refused_sentence()}")
             doubtful = doubtful or reading
             continue
-        if not lenient and "data.on_error" not in keys:
-            _stop_at_many(reading, listing.root)
+        many = reading.refused > STOP_SHARE * reading.total
+        if many and not lenient and "data.on_error" not in keys:
+            raise DataError(
+                f"{reading.refused_sentence()}; python -m loc_keras.check --data {listing.root} "
+                "lists all: mend them, or leave them out with --set data.on_error=skip."
+            )
         notes = [*guess.notes, *reading.notes, *_other_notes(guess, possible)]
         if failed:
             notes.insert(0, f"not read {'; '.join(failed)}")
@@ -137,86 +328,59 @@ def _first_fitting(
     raise DataError(f"{listing.root} cannot be read: {'; '.join(failed)}")
 
 
-def source_tree(guess: Guess) -> dict[str, Any]:
-    """The section `data.source` of a reading."""
-    options = {guess.format: guess.options} if guess.options else {}
-    return {"format": guess.format, "path": guess.path, **guess.source, **options}
-
-
 def _read(guess: Guess, overrides: Sequence[str], keys: Sequence[str], name: str) -> Reading:
-    source = source_tree(guess)
-    config = _config(source, overrides, name)
-    annotations = annotations_from(config)
-    empty = [
-        split for split, found in annotations.objects.items() if not found and split != "train"
-    ]
+    source = _guessed_source(guess, overrides, name)
     notes = []
+    empty = [
+        split
+        for split, objects in source.annotations.objects.items()
+        if not objects and split != "train"
+    ]
     if empty and isinstance(guess.options.get("splits"), dict):
         # Published test images often come with lists of no objects.
         splits = {**guess.options["splits"], **dict.fromkeys(empty)}
         guess = replace(guess, options={**guess.options, "splits": splits})
-        source = source_tree(guess)
-        config = _config(source, overrides, name)
-        annotations = annotations_from(config)
+        source = _guessed_source(guess, overrides, name)
         notes.append(f"{' and '.join(empty)}: annotation files without objects are not read.")
     if "data.source.several" not in keys:
-        policy = several_policy(*count_several(annotations))
-        config = _config({**source, "several": policy}, overrides, name)
-    checked = checked_from(config, annotations)
-    whole = config.data.model_copy(
-        update={
-            "on_error": "skip",
-            "split": config.data.split.model_copy(
-                update={"val": 0.0, "test": 0.0, "calibration": 0.0}
-            ),
-        }
+        policy = several_policy(*count_several(source.annotations))
+        section = source.config.data.source.model_copy(update={"several": policy})
+        source = source.with_data(source=section)
+    uncut = source.config.data.split.model_copy(
+        update={"val": 0.0, "test": 0.0, "calibration": 0.0}
     )
-    records = records_from(config.model_copy(update={"data": whole}), annotations, checked)
+    annotations = source.annotations
     unread = sum(kind_of(fault.kind).severity == "error" for fault in annotations.faults)
     total = sum(map(len, annotations.objects.values())) + unread
-    return Reading(
-        guess, config, annotations, checked, records, len(records.errors), total, tuple(notes)
+    source.quick_check()  # Made before the settings are changed, so that both sources have it.
+    records = source.with_data(on_error="skip", split=uncut).records
+    return Reading(guess, source, records, total, tuple(notes))
+
+
+def _guessed_source(guess: Guess, overrides: Sequence[str], name: str) -> DataSource:
+    tree = {"data": {"source": _source_tree(guess), "on_error": "skip"}}
+    return DataSource(
+        config_from_tree(tree, overrides, origin="the settings that were found", name=name)
     )
 
 
-def _config(source: dict[str, Any], overrides: Sequence[str], name: str) -> Config:
-    tree = {"data": {"source": source, "on_error": "skip"}}
-    return config_from_tree(tree, overrides, origin="the settings that were found", name=name)
-
-
-def _stop_at_many(reading: Reading, folder: str) -> None:
-    if reading.refused > STOP_SHARE * reading.total:
-        raise DataError(
-            f"{_refused_sentence(reading)}; python -m loc_keras.check --data {folder} lists all: "
-            "mend them, or leave them out with --set data.on_error=skip."
-        )
-
-
-def _refused_sentence(reading: Reading) -> str:
-    first = reading.records.errors[0]
-    place = f"{first.file} row {first.row}" if first.row else first.file
-    return (
-        f"{reading.refused:,} of {reading.total:,} objects cannot be used, the first: {place} "
-        f"{first.reason}"
-    )
+def _source_tree(guess: Guess) -> dict[str, Any]:
+    """The section `data.source` of a guess."""
+    options = {guess.format: guess.options} if guess.options else {}
+    return {"format": guess.format, "path": guess.path, **guess.source, **options}
 
 
 def _other_notes(guess: Guess, possible: Sequence[Guess]) -> list[str]:
     """What else the folder could be read as, where that is a matter of choice."""
     if guess.format not in _COMMON:
         return []
-    others = {one.format: one for one in possible if one.format in _COMMON}
+    others = {other.format: other for other in possible if other.format in _COMMON}
     others.pop(guess.format, None)
     return [
-        f"the folder also holds {name} ({one.why}); --set data.source.format={name} reads that "
+        f"the folder also holds {name} ({other.why}); --set data.source.format={name} reads that "
         f"in place of {guess.format}."
-        for name, one in others.items()
+        for name, other in others.items()
     ]
-
-
-_PAIR = 2
-CONFIG_FILE = "config.yaml"
-WEIGHTS = "model.backbone.weights"
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,16 +388,14 @@ class FolderPlan:
     """What a folder is trained with.
 
     Attributes:
-        config: All settings.
-        choices: Those that were chosen or asked for, as they stand in `config`, and why.
+        source: The data, with all settings.
+        choices: Settings that were chosen or asked for, as they stand in the config, and why.
         notes: Sentences that the user should know.
-        reading: What was read, so that it is not read again.
     """
 
-    config: Config
+    source: DataSource
     choices: list[Choice]
     notes: list[str]
-    reading: Reading
 
 
 def plan_folder(
@@ -241,7 +403,7 @@ def plan_folder(
     overrides: Sequence[str] = (),
     *,
     name: str | None = None,
-    minutes: float = numbers.BUDGET_MINUTES,
+    minutes: float = BUDGET_MINUTES,
     weights: str | None = None,
     lenient: bool = False,
 ) -> FolderPlan:
@@ -262,17 +424,19 @@ def plan_folder(
     folder = os.path.expanduser(folder)
     name = name or safe_name(folder)
     if weights is not None:
-        overrides = [f"model.backbone.weights={weights}", *overrides]
+        overrides = [f"{_WEIGHTS}={weights}", *overrides]
     reading = read_folder(folder, overrides, name=name, lenient=lenient)
-    flat = flat_settings(reading.config.model_dump())
+    flat = flat_settings(reading.source.config.model_dump())
     asked = {key: flat[key] for key in asked_keys(overrides)}
-    chosen, notes = choose(_facts(reading, asked.get(WEIGHTS)), minutes=minutes, asked=asked)
-    choices = [*_source_choices(reading), *chosen, _on_error(reading)]
-    tree: dict[str, Any] = {}
-    for choice in choices:
-        _put(tree, choice.key.split("."), choice.value)
+    chosen, notes = choose(_facts(reading, asked.get(_WEIGHTS)), minutes=minutes, asked=asked)
+    choices = [*_source_choices(reading.guess), *chosen, _on_error(reading)]
+    tree = _tree_of(choices)
     config = config_from_tree(tree, overrides, origin=f"--data {folder}", name=name)
-    return FolderPlan(config, _in_force(config, choices, asked), [*reading.notes, *notes], reading)
+    return FolderPlan(
+        reading.source.with_config(config),
+        _in_force(config, choices, asked),
+        [*reading.notes, *notes],
+    )
 
 
 def safe_name(folder: str) -> str:
@@ -299,41 +463,36 @@ def print_plan(console: Console, plan: FolderPlan) -> None:
 
 def shown_value(value: Any) -> str:
     """A setting as one line of YAML; a square's two sides as one."""
-    if isinstance(value, tuple) and len(value) == _PAIR and value[0] == value[1]:
+    if isinstance(value, tuple) and len(value) == 2 and value[0] == value[1]:
         value = value[0]
     return value_text(value)
 
 
 def plan_text(plan: FolderPlan) -> str:
     """The chosen settings as a config file, each with its reason; loading it gives all of them."""
-    tree: dict[str, Any] = {"name": plan.config.name}
-    for choice in plan.choices:
-        _put(tree, choice.key.split("."), choice.value)
-    reasons = {choice.key: choice.why for choice in plan.choices}
-    return commented_yaml(tree, reasons)
+    tree = {"name": plan.source.config.name, **_tree_of(plan.choices)}
+    return commented_yaml(tree, {choice.key: choice.why for choice in plan.choices})
 
 
 def _facts(reading: Reading, weights: str | None) -> Facts:
-    splits = reading.records.splits
+    splits, class_names = reading.records.splits, reading.records.class_names
     train = splits["train"]
     figures = measure(train)
-    several, annotated = count_several(reading.annotations)
+    several, annotated = count_several(reading.source.annotations)
     device = device_summary()
-    counts = dict.fromkeys(range(len(reading.records.class_names)), 0)
-    for label in train.labels.tolist():
-        counts[label] += 1
+    counts = np.bincount(train.labels, minlength=len(class_names)).tolist()
     return Facts(
         images=len(train),
-        classes={reading.records.class_names[label]: count for label, count in counts.items()},
+        classes=dict(zip(class_names, counts, strict=True)),
         side=figures.side,
         spread=figures.spread,
         object_side=figures.object_side,
         small_side=figures.small_side,
-        grey=all_grey([image.header for image in reading.checked.images.values()]),
+        grey=all_grey([image.header for image in reading.source.checked.images.values()]),
         given={split: len(records) for split, records in splits.items() if split != "train"},
         several=several,
         annotated=annotated,
-        policy=reading.config.data.source.several,
+        policy=reading.source.config.data.source.several,
         cores=device["cpu_cores"],
         gpus=tuple(device["gpus"]),
         bfloat16=cpu_has_bfloat16(),
@@ -353,44 +512,43 @@ def _body_of(weights: str | None) -> dict[str, Any]:
     return {"name": backbone.name, "width": backbone.width, "stem": backbone.stem}
 
 
-def _source_choices(reading: Reading) -> list[Choice]:
+def _source_choices(guess: Guess) -> list[Choice]:
     """Format, path, and one choice for each key of the format's own section."""
-    tree = source_tree(reading.guess)
-    found = [
-        Choice("data.source.format", tree["format"], reading.guess.why),
-        Choice("data.source.path", tree["path"], "--data"),
+    choices = [
+        Choice("data.source.format", guess.format, guess.why),
+        Choice("data.source.path", guess.path, "--data"),
     ]
-    found += [
-        Choice(f"data.source.{key}", value, "as found")
-        for key, value in reading.guess.source.items()
+    choices += [
+        Choice(f"data.source.{key}", value, "as found") for key, value in guess.source.items()
     ]
-    for key, value in reading.guess.options.items():
+    for key, value in guess.options.items():
         parts = value if key == "splits" else {"": value}
         for part, setting in parts.items():
-            name = f"data.source.{reading.guess.format}.{key}" + (f".{part}" if part else "")
-            found.append(Choice(name, setting, "as found" if setting is not None else "none found"))
-    return found
+            name = f"data.source.{guess.format}.{key}" + (f".{part}" if part else "")
+            why = "as found" if setting is not None else "none found"
+            choices.append(Choice(name, setting, why))
+    return choices
 
 
 def _on_error(reading: Reading) -> Choice:
-    words = "all objects can be used"
+    why = "all objects can be used"
     if reading.refused:
-        words = f"{reading.refused:,} of {reading.total:,} objects cannot be used and are left out"
-    return Choice("data.on_error", "skip", words)
+        why = f"{reading.refused:,} of {reading.total:,} objects cannot be used and are left out"
+    return Choice("data.on_error", "skip", why)
 
 
 def _in_force(config: Config, choices: Sequence[Choice], asked: dict[str, Any]) -> list[Choice]:
     """The choices as the config has them, with what was asked for beside them."""
     tree = config.model_dump()
-    found = []
+    in_force = []
     for choice in choices:
         value = _value_at(tree, choice.key)
         if isinstance(value, dict):
-            value = {key: one for key, one in value.items() if one is not None}
+            value = {key: item for key, item in value.items() if item is not None}
         why = "asked for" if choice.key in asked else choice.why
-        found.append(Choice(choice.key, value, why))
+        in_force.append(Choice(choice.key, value, why))
     listed = {choice.key for choice in choices}
-    return found + [
+    return in_force + [
         Choice(key, _value_at(tree, key), "asked for") for key in asked if key not in listed
     ]
 
@@ -402,28 +560,16 @@ def _value_at(tree: dict[str, Any], key: str) -> Any:
     return value
 
 
-def _put(tree: dict[str, Any], key: Sequence[str], value: Any) -> None:
-    for part in key[:-1]:
-        tree = tree.setdefault(part, {})
-    tree[key[-1]] = value
-
-
-STDOUT = Path("-")
-
-
-@dataclass(frozen=True, eq=False)
-class Given:
-    """What the arguments came to.
-
-    Attributes:
-        config: All settings.
-        annotations: What was read of a folder; None for a config.
-        records: What can be used of it, likewise; None, too, where it is not to be trained on.
-    """
-
-    config: Config
-    annotations: Annotations | None = None
-    records: DatasetRecords | None = None
+def _tree_of(choices: Sequence[Choice]) -> dict[str, Any]:
+    """The choices as nested settings."""
+    tree: dict[str, Any] = {}
+    for choice in choices:
+        *sections, key = choice.key.split(".")
+        section = tree
+        for name in sections:
+            section = section.setdefault(name, {})
+        section[key] = choice.value
+    return tree
 
 
 def add_data_arguments(parser: argparse.ArgumentParser, *, resume: bool = False) -> None:
@@ -466,10 +612,14 @@ def refuse_plan_arguments(parser: argparse.ArgumentParser, args: argparse.Namesp
         parser.error("--minutes needs a number above 0")
 
 
-def read_given(args: argparse.Namespace, console: Console) -> Given | None:
-    """Loads the config, or makes one for the folder and prints it; None where that was all."""
+def source_to_train(args: argparse.Namespace, console: Console) -> DataSource | None:
+    """The data of `--config`, or of `--data` with what was chosen for it, which is printed.
+
+    Returns:
+        The data; None where the choices were written to a file and that was all.
+    """
     if args.config is not None:
-        return Given(load_config(args.config, args.set))
+        return DataSource(load_config(args.config, args.set))
     plan = plan_folder(
         args.data,
         args.set,
@@ -479,24 +629,23 @@ def read_given(args: argparse.Namespace, console: Console) -> Given | None:
     )
     to_screen = args.write_config == STDOUT
     print_plan(Console(markup=False, stderr=True) if to_screen else console, plan)
-    if args.write_config is not None:
-        text = plan_text(plan)
-        if to_screen:
-            sys.stdout.write(text)
-        else:
-            write_text(args.write_config, text)
-            words = f"train on it: python -m loc_keras.train --config {args.write_config}"
-            console.print(words, soft_wrap=True)
-        return None
-    reading = plan.reading
-    records = records_from(plan.config, reading.annotations, reading.checked)
-    return Given(plan.config, reading.annotations, records)
+    if args.write_config is None:
+        return plan.source
+    text = plan_text(plan)
+    if to_screen:
+        sys.stdout.write(text)
+    else:
+        write_text(args.write_config, text)
+        console.print(
+            f"train on it: python -m loc_keras.train --config {args.write_config}", soft_wrap=True
+        )
+    return None
 
 
-def read_to_check(args: argparse.Namespace, console: Console) -> Given:
-    """As `read_given`, also for a folder of which much cannot be used."""
+def source_to_check(args: argparse.Namespace, console: Console) -> DataSource:
+    """As `source_to_train`, also for a folder of which much cannot be used."""
     if args.config is not None:
-        return Given(load_config(args.config, args.set))
+        return DataSource(load_config(args.config, args.set))
     plan = plan_folder(args.data, args.set, lenient=True)
     print_plan(console, plan)
-    return Given(plan.config, plan.reading.annotations)
+    return plan.source

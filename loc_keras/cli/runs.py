@@ -13,7 +13,7 @@ import tensorflow as tf
 from rich.console import Console
 
 from loc_keras.atomic_file import write_text
-from loc_keras.cli.build import data_from
+from loc_keras.cli.data_source import DataSource
 from loc_keras.config.load import load_config
 from loc_keras.config.schema import Config
 from loc_keras.data.annotations import ALL_SPLITS
@@ -381,7 +381,7 @@ def load_run(
     """
     localizer = load_model(folder)
     config = load_config(config_path or folder / "config.yaml", overrides or [])
-    data = data_from(config)
+    data = DataSource(config).build()
     _check_fit(localizer, data.image_shape, data.class_names, folder)
     return RunWithData(folder, localizer, config, data)
 

@@ -73,7 +73,7 @@ def test_every_choice_that_is_printed_is_what_the_config_holds(folder):
     screen = Console(file=io.StringIO(), width=400, markup=False)
     print_plan(screen, plan)
     lines = screen.file.getvalue().splitlines()
-    tree = plan.config.model_dump()
+    tree = plan.source.config.model_dump()
     printed = {}
     for line in lines[3:]:
         if not line.strip():
@@ -87,8 +87,8 @@ def test_every_choice_that_is_printed_is_what_the_config_holds(folder):
     assert {choice.key for choice in plan.choices if choice.value is not None} == set(printed)
     asked = {choice.key for choice in plan.choices if choice.why == "asked for"}
     assert asked == {"augment.hue", "train.schedule"}
-    assert plan.config.augment.hue == 0.1
-    assert plan.config.train.schedule == "constant"
+    assert plan.source.config.augment.hue == 0.1
+    assert plan.source.config.train.schedule == "constant"
 
 
 @pytest.mark.parametrize("sides", [(64, 64), (64, 48)])
@@ -101,7 +101,7 @@ def test_written_config_gives_all_settings_again(folder, tmp_path, capsys):
     arguments = ["--data", str(folder), "--write-config", str(file), "--set", "train.seed=7"]
     assert train.main(arguments) == 0
     assert f"--config {file}" in capsys.readouterr().out
-    assert load_config(file) == plan_folder(str(folder), ["train.seed=7"]).config
+    assert load_config(file) == plan_folder(str(folder), ["train.seed=7"]).source.config
     text = file.read_text(encoding="utf-8")
     assert "seed: 7 # asked for" in text
     assert "flip: true # no class is told by its side" in text
@@ -219,4 +219,4 @@ def test_name_of_the_working_folder(tmp_path, monkeypatch):
 
 
 def test_name_can_be_given(folder):
-    assert plan_folder(str(folder), name="other").config.name == "other"
+    assert plan_folder(str(folder), name="other").source.config.name == "other"

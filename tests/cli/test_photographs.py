@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from loc_keras.cli.build import annotations_from, rules_from
+from loc_keras.cli.data_source import DataSource
 from loc_keras.config.load import load_config
 from loc_keras.data.resolve import resolve
 
@@ -68,8 +68,8 @@ def test_configs_are_read_and_begin_with_their_command(path):
 def test_every_object_is_accounted_for(unpacked, name):
     folder = unpacked(name)
     config = load_config(CONFIGS / f"{name}.yaml", [f"data.source.path={folder}"])
-    annotations = annotations_from(config)
-    found = resolve(annotations, rules_from(config))
+    annotations = DataSource(config).annotations
+    found = resolve(annotations, DataSource(config).rules)
     used, total = COUNTS[name]
     assert sum(map(len, annotations.objects.values())) == total
     assert sum(map(len, found.splits.values())) == used

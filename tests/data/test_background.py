@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from loc_keras import check, convert
-from loc_keras.cli.build import annotations_from, data_from, records_from, rules_from
+from loc_keras.cli.data_source import DataSource
 from loc_keras.config.load import load_config
 from loc_keras.config.schema import Config
 from loc_keras.data.annotations import (
@@ -63,12 +63,12 @@ def assert_same(found, several, background=NOTHING):
 def test_every_format_hands_them_on(tmp_path, kind):
     several = samples(objects=6, empty=3)
     source = write_set(tmp_path, kind, several)
-    without = records_from(config_of(source))
+    without = DataSource(config_of(source)).records
     assert_same(described(without.splits["train"]), several[:6])
     assert without.background is None
     assert [fault.kind for fault in without.faults] == ["no_object"] * 3
     assert any("3 images without an object were left out" in note for note in without.notes)
-    found = records_from(config_of({**source, "background": NOTHING}))
+    found = DataSource(config_of({**source, "background": NOTHING})).records
     assert found.class_names == ["blue", "red", NOTHING]
     assert found.background == 2
     assert found.faults == []
@@ -93,7 +93,7 @@ def test_the_check_finds_nothing_wrong_with_them(tmp_path, kind, capsys):
 def test_the_report_counts_and_shows_them(tmp_path):
     source = write_set(tmp_path, "csv", samples(objects=6, empty=5))
     config = config_of({**source, "background": NOTHING})
-    result = check_data(annotations_from(config), rules_from(config), near=False)
+    result = check_data(DataSource(config).annotations, DataSource(config).rules, near=False)
     page = data_page(result, title="t", source="s")
     assert "images without an object" in page
     assert page.count("<figcaption>nothing") == 5
@@ -111,7 +111,7 @@ def test_they_are_written_and_read_again(tmp_path, target, capsys):
     assert convert.main(["--config", str(config), "--to", target, "--out", str(out)]) == 0
     assert "train: 7 images" in capsys.readouterr().out
     again = load_config(out / "loc_keras.yaml", [])
-    found = records_from(again)
+    found = DataSource(again).records
     assert found.class_names == ["blue", "red", NOTHING]
     assert_same(described(found.splits["train"]), several)
     # Other tools find what their format calls an image without an object, and no third class.
@@ -137,7 +137,7 @@ def test_a_mended_copy_keeps_them(tmp_path):
     config.write_text(to_yaml({"name": "mine", "data": settings}))
     fixed = tmp_path / "fixed"
     assert check.main(["--config", str(config), "--fix", str(fixed)]) == 0
-    found = records_from(load_config(fixed / "loc_keras.yaml", []))
+    found = DataSource(load_config(fixed / "loc_keras.yaml", [])).records
     assert_same(described(found.splits["train"]), several)
     assert "6 images with 4 objects in train" in (fixed / "summary.txt").read_text()
 
@@ -209,7 +209,7 @@ def test_numbered_classes_keep_their_numbers(tmp_path):
     source = write_set(tmp_path, "csv", several)
     table = tmp_path / "boxes.csv"
     table.write_text(table.read_text().replace("blue", "0").replace("red", "1"))
-    found = records_from(config_of({**source, "background": NOTHING}))
+    found = DataSource(config_of({**source, "background": NOTHING})).records
     assert found.class_names == ["0", "1", NOTHING]
     assert found.splits["train"].labels.tolist() == [0, 1, 0, 1, 2, 2]
 
@@ -217,7 +217,7 @@ def test_numbered_classes_keep_their_numbers(tmp_path):
 @pytest.mark.parametrize(("objects", "empties"), [(0, 4), (1, 9)])
 def test_a_split_without_any_object_is_refused_with_a_number(tmp_path, objects, empties):
     source = write_set(tmp_path, "csv", samples(objects=objects, empty=empties))
-    annotations = annotations_from(config_of({**source, "background": NOTHING}))
+    annotations = DataSource(config_of({**source, "background": NOTHING})).annotations
     rules = ResolveRules(background=NOTHING)
     with pytest.raises(DataError, match="without an object, but at least 1 must show one"):
         load_records(annotations, rules, SplitRule(0.5, 0.0))
@@ -254,7 +254,7 @@ def test_the_box_stays_empty_up_to_the_batch(tmp_path, cache):
             ),
         }
     )
-    data = data_from(config)
+    data = DataSource(config).build()
     for step, (_, targets) in enumerate(data.train(0).take(3)):
         labels, boxes = targets["softmax"].numpy(), targets["bbox"].numpy()
         assert (labels == data.background).sum() == 3, step

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from loc_keras.cli.build import data_from
+from loc_keras.cli.data_source import DataSource
 from loc_keras.config.load import load_config
 from loc_keras.convert import main as convert
 from loc_keras.data.dataset import SplitPictures, drawn_pictures
@@ -44,8 +44,8 @@ def names(data, split: str) -> list[str]:
 
 
 def test_calibration_is_cut_off_training_alone(folder: Path) -> None:
-    plain = data_from(load_config(folder / "config.yaml"))
-    held = data_from(load_config(folder / "config.yaml", ["data.split.calibration=0.25"]))
+    plain = DataSource(load_config(folder / "config.yaml")).build()
+    held = DataSource(load_config(folder / "config.yaml", ["data.split.calibration=0.25"])).build()
     assert plain.calibration is None
     assert "calibration" not in plain.sizes
     assert held.sizes == {"train": 22, "val": 4, "test": 4, "calibration": 10}
@@ -61,7 +61,7 @@ def test_calibration_is_cut_off_training_alone(folder: Path) -> None:
 
 
 def test_pictures_stand_in_the_order_of_the_pipeline(folder: Path) -> None:
-    data = data_from(load_config(folder / "config.yaml", ["data.split.calibration=0.25"]))
+    data = DataSource(load_config(folder / "config.yaml", ["data.split.calibration=0.25"])).build()
     pictures = data.pictures["calibration"]
     boxes = np.concatenate([targets["bbox"] for _, targets in data.calibration])
     # 60 x 30 px in 32 x 32: the picture lies at y 8 to 24, so y = .2 is at (8 + .2 x 16) / 32.
@@ -101,12 +101,12 @@ def test_shares_that_leave_nothing_to_train_on(folder: Path) -> None:
 def test_a_share_of_no_image_is_refused(folder: Path) -> None:
     config = load_config(folder / "config.yaml", ["data.split.calibration=0.01"])
     with pytest.raises(DataError, match=r"data\.split\.calibration 0\.01 of 40 images leaves none"):
-        data_from(config)
+        DataSource(config).build()
 
 
 def test_converting_keeps_images_for_calibration_in_training(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "converted"
     arguments = ["--config", str(folder / "config.yaml"), "--to", "csv", "--out", str(out)]
     assert convert([*arguments, "--set", "data.split.calibration=0.25"]) == 0
-    again = data_from(load_config(out / "loc_keras.yaml"))
+    again = DataSource(load_config(out / "loc_keras.yaml")).build()
     assert again.sizes == {"train": 24, "val": 4, "test": 4, "calibration": 8}

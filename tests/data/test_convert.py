@@ -12,7 +12,7 @@ from helpers.converted import CLASSES, drawn, read_json, save, seen, tree, visib
 from PIL import Image
 
 from loc_keras import convert
-from loc_keras.cli.build import records_from
+from loc_keras.cli.data_source import DataSource
 from loc_keras.config.load import load_config
 from loc_keras.data.formats.registry import WRITERS
 from loc_keras.data.formats.writing import read_picture
@@ -66,7 +66,7 @@ def run(config, to, out, *more):
 def read(config):
     """Records by split, and the settings of the data."""
     loaded = load_config(config)
-    return records_from(loaded), loaded.data
+    return DataSource(loaded).records, loaded.data
 
 
 def sorted_rows(records):

@@ -12,7 +12,7 @@ from helpers.empty_images import samples, write_set
 from PIL import Image
 
 from loc_keras import evaluate, train
-from loc_keras.cli.build import annotations_from, data_from, rules_from
+from loc_keras.cli.data_source import DataSource
 from loc_keras.config.schema import Config
 from loc_keras.data.augment.batch import ImageAugment, augment, draw_names
 from loc_keras.data.check.run import check_data
@@ -153,7 +153,7 @@ def test_pictures_of_one_class_speak_of_the_box_alone():
 def test_the_check_of_one_class_says_so(tmp_path):
     source = write_set(tmp_path, "voc", samples(objects=6, empty=0, labels=("red",)))
     config = Config.model_validate({"name": "one", "data": {"source": source}})
-    result = check_data(annotations_from(config), rules_from(config), near=False)
+    result = check_data(DataSource(config).annotations, DataSource(config).rules, near=False)
     page = data_page(result, title="t", source="s")
     assert "There is one class: a model has only to find it" in page
     assert not [one for one in result.findings if one.kind.startswith("class")]
@@ -214,7 +214,7 @@ def test_grey_pictures_of_any_depth_are_the_same_pixels(tmp_path, ending, deep, 
     config = config.model_copy(
         update={"data": config.data.model_copy(update={"channels": channels})}
     )
-    data = data_from(config)
+    data = DataSource(config).build()
     wanted = channels or 1
     assert data.image_shape == (SIDE, SIDE, wanted)
     images, _ = next(iter(data.train(0)))
@@ -230,7 +230,7 @@ def test_colour_of_16_bits_is_read_and_warned_of(tmp_path):
     for number in range(4):
         deep[0, 0] = number
         (tmp_path / f"{number}.png").write_bytes(tf.io.encode_png(deep).numpy())
-    data = data_from(config)
+    data = DataSource(config).build()
     assert data.image_shape == (SIDE, SIDE, 3)
     images, _ = next(iter(data.train(0)))
     np.testing.assert_array_equal(images[0, 1:], deep[1:] // 257)

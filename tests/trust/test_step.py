@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from loc_keras.cli.build import data_from
+from loc_keras.cli.data_source import DataSource
 from loc_keras.cli.trust import take_step, trust_step
 from loc_keras.config.load import load_config
 from loc_keras.errors import TrustError
@@ -40,7 +40,7 @@ train: {{batch_size: 4}}
 
 def step_of(folder: Path, *overrides: str):
     config = load_config(folder / "config.yaml", list(overrides))
-    return trust_step(config, data_from(config))
+    return trust_step(config, DataSource(config).build())
 
 
 def test_images_without_an_object_do_not_count_for_boxes(folder: Path) -> None:

@@ -25,7 +25,7 @@ from helpers.planted_faults import (
 )
 from PIL import Image
 
-from loc_keras.cli.build import annotations_from
+from loc_keras.cli.data_source import DataSource
 from loc_keras.config.load import load_config
 from loc_keras.data.annotations import Fault
 from loc_keras.data.check.fix import Change, FixPlan, plan_fix, refuse_fix_folder, write_fix
@@ -199,7 +199,7 @@ def test_groups_are_copied_and_read_again(tmp_path: Path) -> None:
         ]
     fixed = load_config(tmp_path / "copy" / "loc_keras.yaml")
     assert fixed.data.source.csv.columns == ("file", "label", "x1", "y1", "x2", "y2", "group")
-    again = {one.name: one.group for _, one in annotations_from(fixed).all_objects()}
+    again = {one.name: one.group for _, one in DataSource(fixed).annotations.all_objects()}
     given = {one.name: one.group for _, one in annotations.all_objects()}
     assert again == {name: group for name, group in given.items() if name != "0.png"}
     assert main(["--config", str(tmp_path / "copy" / "loc_keras.yaml")]) == 0

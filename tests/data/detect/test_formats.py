@@ -172,7 +172,7 @@ def test_order_of_columns_and_kind_of_box(tmp_path, header, row, box):
         rows.append(row.format(*box_of(k), file=f"{k}.jpg", label="ab"[k % 2], **more))
     write(tmp_path / "table.csv", "\n".join(rows))
     assert found(tmp_path) == {"train": expected(*range(8))}
-    assert read(tmp_path).config.data.source.csv.box == box
+    assert read(tmp_path).source.config.data.source.csv.box == box
 
 
 @pytest.mark.parametrize("place", ["before", "behind"])
@@ -330,7 +330,7 @@ def test_split_without_objects_is_left_out_and_told(tmp_path):
     reading = read(tmp_path, "data.on_error=skip")
     assert found(tmp_path, "data.on_error=skip") == {"train": expected(*range(4))}
     assert any("test: annotation files without objects" in note for note in reading.notes)
-    assert reading.config.data.source.coco.splits.test is None
+    assert reading.source.config.data.source.coco.splits.test is None
 
 
 # --- YOLO ---
