@@ -20,6 +20,7 @@ import tensorflow as tf
 from rich.console import Console
 
 from benchmarks.common import table_of
+from loc_keras.config.train import LossConfig, TrainConfig
 from loc_keras.models.assembly import build_localizer
 from loc_keras.training.callbacks import Position
 from loc_keras.training.checkpointing import (
@@ -56,8 +57,10 @@ def main() -> None:
     parser.add_argument("--dir", type=Path)
     args = parser.parse_args()
     localizer = build_localizer(image_shape=(SIDE, SIDE, 1), num_classes=CLASSES, width=args.width)
-    plan = FitPlan(1, args.steps, args.batch, 0, 1e-3)
-    model = compiled_training_model(localizer, plan, {})
+    plan = FitPlan(
+        TrainConfig(batch_size=args.batch, epochs=1), LossConfig(), args.steps, val_images=0
+    )
+    model = compiled_training_model(localizer, plan)
     build_optimizer(model)
     stream = batches(args.batch, list(model.output))
     model.fit(stream, steps_per_epoch=WARM_UP, verbose=0)

@@ -42,7 +42,6 @@ from benchmarks.inference_material import (
 from benchmarks.inference_ways import BARE, WAYS, Way
 from benchmarks.inference_worker import Job
 from loc_keras.atomic_file import write_text
-from loc_keras.cli.runs import MODEL_FILE
 from loc_keras.report.style import (
     BLUE,
     FAINT,
@@ -56,6 +55,7 @@ from loc_keras.report.style import (
     new_figure,
     save_figure,
 )
+from loc_keras.training.run_folder import BEST_FILE
 
 NONE = "–"
 
@@ -281,7 +281,7 @@ def _compare(
     """Figures by way, reasons by absent way, MiB of a process without a model, load before."""
     wanted = [way.exported for way in ways if way.exported is not None]
     artifacts: dict[Any, Artifact | str] = dict(write_artifacts(material, folder, wanted))
-    own = material.run / MODEL_FILE
+    own = material.run / BEST_FILE
     artifacts[None] = Artifact(own, mib_of(own))
     write_images(material.bundle, folder / "images")
     live = live_boxes(material.bundle)

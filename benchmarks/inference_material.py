@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.inference_worker import IMAGES_FILE
 from benchmarks.input_pipeline import Kind, photograph
-from loc_keras.cli.runs import MODEL_FILE, SAMPLES, bundle_of, load_run, samples_of
+from loc_keras.cli.runs import SAMPLES, bundle_of, load_run, samples_of
 from loc_keras.data.resize import ImageFormat
 from loc_keras.errors import ExportError
 from loc_keras.export import CALIBRATION_IMAGES, calibration_images
@@ -21,9 +21,10 @@ from loc_keras.serving.live_check import live_answers, requests_for
 from loc_keras.serving.portable import FILES, SAVED_MODEL, export_portable, refuse_format
 from loc_keras.serving.saved_model import export_saved_model
 from loc_keras.serving.signatures import IMAGES
+from loc_keras.training.run_folder import BEST_FILE, CLASSES_FILE, CONFIG_FILE
 
 SIDE, CLASSES = 96, 3
-KEPT_OF_RUN = (MODEL_FILE, "config.yaml", "classes.txt")
+KEPT_OF_RUN = (BEST_FILE, CONFIG_FILE, CLASSES_FILE)
 """Without `trust.json`: quantized files come without trust, and all are to do the same work."""
 
 
@@ -33,7 +34,7 @@ class Material:
 
     Attributes:
         bundle: The model with its samples, which are the images.
-        run: Folder with `MODEL_FILE`.
+        run: Folder with `BEST_FILE`.
         calibration: Images float32 (N, H, W, C) by which the ranges of int8 are set.
         title: What the model and the images are.
     """
@@ -74,7 +75,7 @@ def untrained_material(folder: Path, count: int, side: int = SIDE) -> Material:
     keras.utils.set_random_seed(0)
     model = build_localizer(image_shape=(side, side, 3), num_classes=CLASSES)
     folder.mkdir()
-    model.save(folder / MODEL_FILE)
+    model.save(folder / BEST_FILE)
     names = [str(number) for number in range(CLASSES)]
     form = ImageFormat((side, side), 3, "stretch")
     files = _photographs(max(count, CALIBRATION_IMAGES), side)

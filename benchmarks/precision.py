@@ -20,6 +20,7 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks.common import markdown_of, table_of
+from loc_keras.config.train import LossConfig
 from loc_keras.models.assembly import build_localizer
 from loc_keras.training.model import (
     TrainingModel,
@@ -71,7 +72,7 @@ def trained(start: str, policy: str, seed: int, steps: int) -> dict[str, float]:
     optimizer = keras.optimizers.Adam(1e-3)
     if policy == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-    compile_localizer(model, optimizer=optimizer)
+    compile_localizer(model, optimizer, LossConfig())
     names = list(model.output)
     images, targets = squares(np.random.default_rng(99), 256)
     held_out = with_training_targets(targets, names)

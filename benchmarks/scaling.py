@@ -70,11 +70,12 @@ def measure(batch: int, width: int) -> tuple[float, float] | None:
     """
     import keras
 
+    from loc_keras.config.train import LossConfig, TrainConfig
     from loc_keras.data.digits_data import build_digits_data
     from loc_keras.models.assembly import build_localizer
     from loc_keras.training.distribution import distribution
-    from loc_keras.training.fit import FitPlan, fit_localizer
-    from loc_keras.training.several_devices import on_any_worker
+    from loc_keras.training.fit import fit_localizer
+    from loc_keras.training.plan import FitPlan
 
     devices = distribution("auto", batch_size=batch)
     keras.utils.set_random_seed(0)
@@ -86,12 +87,8 @@ def measure(batch: int, width: int) -> tuple[float, float] | None:
             width=width,
             stem="small",
         )
-    plan = FitPlan(
-        epochs=2,
-        steps_per_epoch=STEPS,
-        batch_size=batch,
-        val_images=data.sizes["val"],
-        learning_rate=1e-3,
+    train = TrainConfig(
+        epochs=2, steps_per_epoch=STEPS, batch_size=batch, weight_decay=0.0, warmup_epochs=0.0
     )
     with TemporaryDirectory() as folder:
         result = fit_localizer(
@@ -99,15 +96,14 @@ def measure(batch: int, width: int) -> tuple[float, float] | None:
             train=data.train,
             val=data.val,
             val_share=data.val_share,
-            plan=plan,
-            losses={},
+            plan=FitPlan.for_data(train, LossConfig(), data),
             folder=Path(folder),
             devices=devices,
         )
-    on_any_worker(devices, False)  # Begins together.
+    devices.on_any(False)  # Begins together.
     began = time.perf_counter()
     for _ in range(AGREEMENTS):
-        on_any_worker(devices, False)
+        devices.on_any(False)
     seconds = (time.perf_counter() - began) / AGREEMENTS
     devices.meet()
     return (result.history[-1]["images_per_second"], seconds) if devices.is_chief else None

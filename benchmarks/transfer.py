@@ -23,6 +23,7 @@ from benchmarks.transfer_runs import ALL, Arm, Trainer, few, folds
 from loc_keras.cli.data_source import DataSource
 from loc_keras.config.load import load_config
 from loc_keras.config.schema import Config
+from loc_keras.config.train import FineTuneConfig
 from loc_keras.report.style import (
     BLUE,
     FAINT,
@@ -34,7 +35,6 @@ from loc_keras.report.style import (
     new_figure,
     save_figure,
 )
-from loc_keras.training.plan import FineTune
 
 FIGURES = {"gt_known_loc": "GT-known localization", "top1_loc": "Top-1 localization"}
 LOOK = {"random": (VERMILLION, "--", "o"), "pretrained": (BLUE, "-", "s")}
@@ -97,9 +97,9 @@ def _draw(axis: Axes, rows: list[dict[str, Any]], key: str) -> None:
 SHOWN = ("softmax_accuracy", "bbox_iou", "gt_known_loc", "top1_loc")
 EPOCHS = 8  # Only to divide the steps: the body of the last arm rests in the first eighth.
 ARMS = (
-    Arm("random", False, FineTune()),
-    Arm("pretrained", True, FineTune()),
-    Arm("lower rates", True, FineTune(freeze_epochs=1, body_rate=0.3, layer_decay=0.7)),
+    Arm("random", False, FineTuneConfig()),
+    Arm("pretrained", True, FineTuneConfig()),
+    Arm("lower rates", True, FineTuneConfig(freeze_epochs=1, body_rate=0.3, layer_decay=0.7)),
 )
 
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from loc_keras.cli.build import localizer_from, losses_from, plan_from
+from loc_keras.cli.build import localizer_from
 from loc_keras.config.schema import Config
+from loc_keras.config.train import FineTuneConfig
 from loc_keras.data.dataset import LocalizationData, build_file_data
 from loc_keras.data.duplicates import identical_groups, merged_groups
 from loc_keras.data.load_records import grouped_split, image_refs, stratified_split
@@ -22,7 +23,7 @@ from loc_keras.data.resolve import DatasetRecords
 from loc_keras.models.body import body_layers
 from loc_keras.training.measure import answer_function, collect_answers, figures
 from loc_keras.training.model import TrainingModel, compiled_training_model, with_training_targets
-from loc_keras.training.plan import FineTune, FitPlan, Phase, set_trainable, training_phases
+from loc_keras.training.plan import FitPlan, Phase, set_trainable, training_phases
 
 ALL = 0
 """A number of photographs that stands for all of them."""
@@ -34,7 +35,7 @@ class Arm:
 
     name: str
     pretrained: bool
-    fine_tune: FineTune
+    fine_tune: FineTuneConfig
 
 
 def few(found: DatasetRecords, count: int, seed: int) -> DatasetRecords:
@@ -76,19 +77,16 @@ class Trainer:
         self.localizer = localizer_from(config, data)
         self.body = [layer.get_weights() for layer in body_layers(self.localizer)]
         self.answer = answer_function(self.localizer)
-        self._compiled: dict[tuple[FineTune, bool], TrainingModel] = {}
+        self._compiled: dict[tuple[FineTuneConfig, bool], TrainingModel] = {}
 
     def run(self, arm: Arm, found: DatasetRecords, seed: int) -> dict[str, float | int]:
         """Trains on the training records and measures on the test records."""
         data = self.data(found, seed)
         self._start(arm, seed)
-        plan = dataclasses.replace(
-            plan_from(self.config, dataclasses.replace(data, sizes={**data.sizes, "val": 0})),
-            epochs=self.config.train.epochs,
-            steps_per_epoch=self.steps // self.config.train.epochs,
-            fine_tune=arm.fine_tune,
-        )
-        for phase in training_phases(plan.epochs, arm.fine_tune.freeze_epochs):
+        train = self.config.train.model_copy(update={"fine_tune": arm.fine_tune})
+        steps = self.steps // train.epochs
+        plan = FitPlan(train, self.config.loss, steps, val_images=0, background=data.background)
+        for phase in training_phases(train.epochs, arm.fine_tune.freeze_epochs):
             self._fit(plan, phase, data)
         return {"train": data.sizes["train"], **figures(collect_answers(self.answer, data.test))}
 
@@ -118,13 +116,11 @@ class Trainer:
 
     def _fit(self, plan: FitPlan, phase: Phase, data: LocalizationData) -> None:
         # The optimizer's averages stand in the order of what was trainable when it was compiled.
-        norm = plan.fine_tune.batch_norm
+        norm = plan.train.fine_tune.batch_norm
         set_trainable(self.localizer, body_learns=phase.body_learns, batch_norm=norm)
-        key = (plan.fine_tune, phase.body_learns)
+        key = (plan.train.fine_tune, phase.body_learns)
         if key not in self._compiled:
-            self._compiled[key] = compiled_training_model(
-                self.localizer, plan, losses_from(self.config), phase
-            )
+            self._compiled[key] = compiled_training_model(self.localizer, plan, phase)
         model = self._compiled[key]
         for variable in model.optimizer.variables:  # As new; an average begins with step 0.
             if "learning_rate" not in variable.path:
@@ -135,5 +131,5 @@ class Trainer:
         )
         steps = phase.epochs * plan.steps_per_epoch
         model.fit(stream, steps_per_epoch=steps, epochs=1, shuffle=False, verbose=0)
-        if plan.ema is not None:
+        if plan.train.ema is not None:
             model.optimizer.finalize_variable_values(model.trainable_variables)

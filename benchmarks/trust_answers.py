@@ -18,7 +18,7 @@ from benchmarks.transfer_runs import Arm, Trainer, folds
 from loc_keras.cli.data_source import DataSource
 from loc_keras.cli.runs import load_run
 from loc_keras.config.load import load_config
-from loc_keras.training.plan import FineTune
+from loc_keras.config.train import FineTuneConfig
 from loc_keras.trust.observations import Observations, observe
 
 _RENAMED = {"softmax": "probabilities", "bbox": "boxes_pred"}
@@ -103,7 +103,7 @@ def _of_folds(args: argparse.Namespace, console: Console) -> list[Observations]:
         f"train.seed={args.seed}",
     ]
     config = load_config(args.config, [*settings, *args.set])
-    arm = Arm("start", config.model.backbone.weights != "none", FineTune())
+    arm = Arm("start", config.model.backbone.weights != "none", FineTuneConfig())
     found = DataSource(config).records
     trainer, seen = None, []
     for fold, part in enumerate(folds(found, args.folds, args.seed)):

@@ -109,10 +109,12 @@ def train(out: Path, *, devices_here: int = 1, sync: bool = True) -> None:
     import keras
     import tensorflow as tf
 
+    from loc_keras.config.train import LossConfig, TrainConfig
     from loc_keras.data.digits_data import build_digits_data
     from loc_keras.models import assembly
     from loc_keras.training.distribution import distribution
-    from loc_keras.training.fit import FitPlan, fit_localizer
+    from loc_keras.training.fit import fit_localizer
+    from loc_keras.training.plan import FitPlan
 
     if devices_here > 1:
         (processor,) = tf.config.list_physical_devices("CPU")
@@ -137,12 +139,12 @@ def train(out: Path, *, devices_here: int = 1, sync: bool = True) -> None:
             bbox_head="spatial",
             class_head="pooled",
         )
-    plan = FitPlan(
+    train = TrainConfig(
         epochs=EPOCHS,
         steps_per_epoch=STEPS,
         batch_size=BATCH,
-        val_images=data.sizes["val"],
-        learning_rate=1e-3,
+        weight_decay=0.0,
+        warmup_epochs=0.0,
         gradient_clip_norm=0.5,
         ema=0.9,
         sync_batch_norm=sync,
@@ -153,8 +155,7 @@ def train(out: Path, *, devices_here: int = 1, sync: bool = True) -> None:
             train=data.train,
             val=data.val,
             val_share=data.val_share,
-            plan=plan,
-            losses={},
+            plan=FitPlan.for_data(train, LossConfig(), data),
             folder=Path(folder),
             devices=devices,
         )

@@ -2,7 +2,6 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -15,8 +14,6 @@ from loc_keras.errors import DataError
 from loc_keras.models.assembly import build_localizer
 from loc_keras.models.weights import Start, find_start
 from loc_keras.report.gallery import panel_picture
-from loc_keras.training.plan import FineTune, FitPlan, SizeStage, refuse_wrong_sizes
-from loc_keras.training.precision import use_xla
 from loc_keras.training.tensorboard import HyperParameters, ImagePanel, InferenceGraph
 
 PANEL_IMAGES = 8
@@ -39,43 +36,6 @@ def resize_rule(config: Config) -> str:
     if config.data.source.format == "digits":
         return "none: digits are drawn at this size"
     return config.data.resize
-
-
-def plan_from(config: Config, data: LocalizationData) -> FitPlan:
-    """How long and how to train."""
-    train = config.train
-    sizes = tuple(SizeStage(one.share, one.side) for one in train.progressive_size)
-    refuse_wrong_sizes(sizes, data.image_shape)
-    return FitPlan(
-        epochs=train.epochs,
-        steps_per_epoch=train.steps_per_epoch or data.steps_per_epoch,
-        batch_size=train.batch_size,
-        val_images=data.sizes["val"],
-        background=data.background,
-        learning_rate=train.learning_rate,
-        optimizer=train.optimizer,
-        weight_decay=train.weight_decay,
-        schedule=train.schedule,
-        warmup_epochs=train.warmup_epochs,
-        gradient_clip_norm=train.gradient_clip_norm,
-        ema=train.ema,
-        accumulate=train.accumulate,
-        jit_compile=use_xla(train.xla),
-        monitor=train.monitor,
-        early_stopping_patience=train.early_stopping_patience,
-        validate_every_steps=train.validate_every_steps,
-        checkpoint_every_steps=train.checkpoint_every_steps,
-        keep_checkpoints=train.keep_checkpoints,
-        profile_steps=train.profile_steps,
-        size_stages=sizes,
-        fine_tune=FineTune(**train.fine_tune.model_dump()),
-        sync_batch_norm=train.sync_batch_norm,
-    )
-
-
-def losses_from(config: Config) -> dict[str, Any]:
-    """Which losses, and their weights, as arguments of `compile_localizer`."""
-    return config.loss.model_dump()
 
 
 def export_base(config: Config) -> Path:

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from loc_keras.atomic_file import write_text
 from loc_keras.cli.data_source import DataSource
-from loc_keras.config.load import load_config
+from loc_keras.config.load import flat_settings, load_config
 from loc_keras.config.schema import Config
 from loc_keras.data.annotations import ALL_SPLITS
 from loc_keras.data.dataset import LocalizationData
@@ -32,17 +32,31 @@ from loc_keras.report.gallery import (
     save_split_gallery,
 )
 from loc_keras.report.terminal import classes_words, print_metrics
-from loc_keras.serving.bundle import CARD_FILE, Bundle, model_card
+from loc_keras.serving.bundle import Bundle, model_card
 from loc_keras.serving.image_bytes import is_served_kind
+from loc_keras.serving.saved_model import EXTRA_FOLDER
 from loc_keras.training.measure import Answers, answer_function, collect_answers, figures
 from loc_keras.training.plan import FitResult
 from loc_keras.training.precision import device_summary
 from loc_keras.training.run_folder import (
+    BEST_FILE,
+    CARD_FILE,
+    CLASSES_FILE,
     CONFIG_FILE,
     ENVIRONMENT_FILE,
+    METRICS_FILE,
+    PLOTS,
+    SKIPPED_FILE,
+    TENSORBOARD,
+    RunState,
     environment,
+    given_run_folder,
+    new_run_folder,
     open_run,
     package_versions,
+    refuse_changes,
+    refuse_used_folder,
+    run_state,
     write_json,
 )
 from loc_keras.training.trials import NEAR_ZERO, OverfitResult
@@ -116,7 +130,6 @@ def _drawn(data: LocalizationData, count: int) -> list[bytes]:
 
 Measured = dict[str, dict[str, float | int]]
 SHOWN_SKIPPED = 5
-CLASSES_FILE = "classes.txt"
 
 
 def print_data(console: Console, data: LocalizationData, *, listed: bool = True) -> None:
@@ -160,6 +173,29 @@ def print_weights(console: Console, origin: WeightsOrigin) -> None:
         )
 
 
+def goes_on(folder: Path | None, config: Config) -> bool:
+    """Whether the folder holds an unfinished run of this config.
+
+    Raises:
+        TrainingError: If it holds a run of another config, a finished one, or something else.
+    """
+    if folder is None:
+        return False
+    if run_state(folder) is not RunState.UNFINISHED:
+        refuse_used_folder(folder)
+        return False
+    before = load_config(folder / CONFIG_FILE)
+    refuse_changes(folder, flat_settings(before.model_dump()), flat_settings(config.model_dump()))
+    return True
+
+
+def made_folder(folder: Path | None, config: Config) -> Path:
+    """Makes the folder of a new run."""
+    if folder is not None:
+        return given_run_folder(folder)
+    return new_run_folder(Path(config.run.dir), str(config.name))
+
+
 def write_start(
     folder: Path, config_text: str, policy: str, data: LocalizationData, **more: Any
 ) -> None:
@@ -168,7 +204,7 @@ def write_start(
     The config comes last: a folder that has it holds all that going on with its run needs.
     """
     open_run(folder)
-    (folder / "plots").mkdir(exist_ok=True)
+    (folder / PLOTS).mkdir(exist_ok=True)
     write_text(folder / CLASSES_FILE, "".join(f"{name}\n" for name in data.class_names))
     facts = environment(
         device_summary(),
@@ -180,7 +216,7 @@ def write_start(
     write_json(folder / ENVIRONMENT_FILE, facts)
     if data.skipped:
         rows = [{"file": str(f), "row": row, "reason": why} for f, row, why in data.skipped]
-        write_json(folder / "skipped.json", {"skipped": rows})
+        write_json(folder / SKIPPED_FILE, {"skipped": rows})
     write_text(folder / CONFIG_FILE, config_text)
 
 
@@ -197,7 +233,7 @@ def finish_run(folder: Path, best: keras.Model, data: LocalizationData, name: st
         split: figures(found, data.background) for split, found in answers.items()
     }
     # Written before anything is drawn: a picture that fails must not cost the figures.
-    write_json(folder / "metrics.json", measured)
+    write_json(folder / METRICS_FILE, measured)
     save_run_curves(folder, name, len(data.class_names))
     save_run_architecture(best, folder)
     for split, found in answers.items():
@@ -236,6 +272,23 @@ def write_card(
     return card
 
 
+def exported_before(folder: Path, base: Path) -> Path | None:
+    """The version that this run has exported already, told by its model card; else None.
+
+    A run may be stopped after its export was put in place and before it was marked as finished.
+    """
+    card = folder / CARD_FILE
+    if not card.is_file() or not base.is_dir():
+        return None
+    own = json.loads(card.read_text(encoding="utf-8"))
+    for found in base.glob(f"*/{EXTRA_FOLDER}/{CARD_FILE}"):
+        version = found.parents[1]
+        # Folders aside, of exports that were stopped half-way, are no versions.
+        if version.name.isdecimal() and json.loads(found.read_text(encoding="utf-8")) == own:
+            return version
+    return None
+
+
 def print_end(
     console: Console,
     folder: Path,
@@ -252,9 +305,9 @@ def print_end(
     rows: Mapping[str, Any] = {
         f"best model (epoch {result.best_epoch + 1})": result.best_path,
         "last model": result.last_path,
-        "figures": folder / "metrics.json",
-        "pictures": folder / "plots",
-        "TensorBoard": f"tensorboard --logdir {folder / 'tensorboard'}",
+        "figures": folder / METRICS_FILE,
+        "pictures": folder / PLOTS,
+        "TensorBoard": f"tensorboard --logdir {folder / TENSORBOARD}",
         "SavedModel": exported or "not exported",
     }
     for label, value in rows.items():
@@ -316,9 +369,6 @@ def images_at(dataset: tf.data.Dataset, indices: np.ndarray) -> np.ndarray:
     return np.stack([found[index] for index in indices.tolist()])
 
 
-MODEL_FILE = "best.keras"
-
-
 @dataclass(frozen=True, eq=False)
 class RunWithData:
     """A run's best model with data that fit it.
@@ -338,7 +388,7 @@ class RunWithData:
     @property
     def same_data(self) -> bool:
         """Whether these are the very splits that the run was trained with."""
-        file = self.folder / "environment.json"
+        file = self.folder / ENVIRONMENT_FILE
         if not file.is_file():
             return False
         return json.loads(file.read_text())["data_fingerprint"] == self.data.fingerprint
@@ -351,7 +401,7 @@ class RunWithData:
     @property
     def model_path(self) -> Path:
         """The model's file."""
-        return self.folder / MODEL_FILE
+        return self.folder / BEST_FILE
 
     def held_out(self, split: str) -> tf.data.Dataset:
         """The pipeline of a split that is not trained on.
@@ -380,7 +430,7 @@ def load_run(
         LocKerasError: If config or data are wrong.
     """
     localizer = load_model(folder)
-    config = load_config(config_path or folder / "config.yaml", overrides or [])
+    config = load_config(config_path or folder / CONFIG_FILE, overrides or [])
     data = DataSource(config).build()
     _check_fit(localizer, data.image_shape, data.class_names, folder)
     return RunWithData(folder, localizer, config, data)
@@ -392,9 +442,9 @@ def load_model(folder: Path) -> keras.Model:
     Raises:
         ModelError: If there is none, or it cannot be opened.
     """
-    path = folder / MODEL_FILE
+    path = folder / BEST_FILE
     if not path.is_file():
-        raise ModelError(f"{folder} holds no {MODEL_FILE}; give the folder of a run to --run.")
+        raise ModelError(f"{folder} holds no {BEST_FILE}; give the folder of a run to --run.")
     return open_model(path)
 
 

@@ -15,11 +15,13 @@ import keras
 import numpy as np
 
 from loc_keras.atomic_file import written_aside
+from loc_keras.config.train import SizeStageConfig
 from loc_keras.errors import TrainingError
 from loc_keras.training.batch_norm import unsynchronized
+from loc_keras.training.distribution import Distribution
 from loc_keras.training.model import TrainingModel
-from loc_keras.training.plan import SizeStage, all_trainable, size_at
-from loc_keras.training.run_folder import write_json
+from loc_keras.training.plan import all_trainable, size_at
+from loc_keras.training.run_folder import Interruption, write_json
 
 Logs = dict[str, Any] | None
 
@@ -119,7 +121,9 @@ class ProgressiveSize(keras.callbacks.Callback):
 
     model: TrainingModel
 
-    def __init__(self, stages: Sequence[SizeStage], total_steps: int, position: Position) -> None:
+    def __init__(
+        self, stages: Sequence[SizeStageConfig], total_steps: int, position: Position
+    ) -> None:
         """Stores the stages; see the class."""
         super().__init__()
         self.stages = tuple(stages)
@@ -138,6 +142,32 @@ class ProgressiveSize(keras.callbacks.Callback):
             # The optimizer, the metrics and all variables stay; only the graph is another.
             self.model.make_train_function(force=True)
             self.position.replace_step(self.model.train_function)
+
+
+class SharedInterruption(keras.callbacks.Callback):
+    """Tells all workers at the end of a step, and of an epoch, that one was asked to stop.
+
+    They stop behind the same step then: each waits for the others in the next one.
+
+    Args:
+        devices: All that train.
+        interruption: Of this worker.
+    """
+
+    def __init__(self, devices: Distribution, interruption: Interruption) -> None:
+        """Stores whom to ask; see the class."""
+        super().__init__()
+        self.devices = devices
+        self.interruption = interruption
+
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
+        """Asks the others."""
+        asked = self.interruption.asked is not None
+        self.interruption.agree(self.devices.on_any(asked))
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        """Likewise, after a validation."""
+        self.on_train_batch_end(0)
 
 
 class EpochFigures(keras.callbacks.Callback):
@@ -302,6 +332,12 @@ def save_model(model: keras.Model, path: Path) -> None:
 
 class PatientStopping(keras.callbacks.EarlyStopping):
     """Keras's early stopping, whose patience survives an interruption."""
+
+    @classmethod
+    def of(cls, monitor: str, patience: int) -> "PatientStopping":
+        """Stops after `patience` epochs without a better monitor, which tells its direction."""
+        mode = "min" if monitor.endswith("loss") else "max"
+        return cls(monitor, patience=patience, mode=mode, verbose=1)
 
     def state(self) -> dict[str, Any]:
         """The best value, and how long it has been waited for a better one."""

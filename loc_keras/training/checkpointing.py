@@ -1,5 +1,6 @@
-"""When checkpoints are taken, and how they are written while the training goes on."""
+"""Checkpoints of a training: when they are taken, what they hold, and how a run resumes."""
 
+import json
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,9 +11,10 @@ from typing import Any, Protocol, runtime_checkable
 import keras
 import numpy as np
 import tensorflow as tf
+from safetensors.numpy import load, save
 
 from loc_keras.training.batch_norm import AveragedStatistics
-from loc_keras.training.callbacks import Place, Position
+from loc_keras.training.callbacks import Logs, Place, Position
 from loc_keras.training.checkpoint_files import (
     Checkpoint,
     CheckpointError,
@@ -20,11 +22,16 @@ from loc_keras.training.checkpoint_files import (
     checkpoint_name,
     end_checkpoint,
     models_in,
+    newest_checkpoint,
     prune,
     put_back,
 )
 from loc_keras.training.distribution import ALONE, Distribution
 from loc_keras.training.run_folder import Interruption
+
+FORMAT = 1
+"""Version of what `state.json` means."""
+
 
 MODEL, OPTIMIZER, METRICS = "model", "optimizer", "metrics"
 """Groups of variables: weights, statistics, seeds; slots, averages, scales, the step; sums."""
@@ -41,6 +48,285 @@ class Stateful(Protocol):
     def restore(self, state: Mapping[str, Any]) -> None:
         """Takes such values back."""
         ...
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """A copy of everything, taken between two steps."""
+
+    name: str
+    arrays: Mapping[str, np.ndarray]
+    state: Mapping[str, Any]
+    models: Sequence[Path]
+
+
+class CheckpointWriter:
+    """Writes snapshots in a thread of its own, one at a time.
+
+    Args:
+        folder: Holds the checkpoints.
+        keep: How many are kept.
+    """
+
+    def __init__(self, folder: Path, keep: int) -> None:
+        """Starts nothing yet."""
+        self.folder = folder
+        self.keep = keep
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
+        self._running: Future[None] | None = None
+
+    def submit(self, snapshot: Snapshot) -> None:
+        """Begins to write, after the snapshot before is down.
+
+        The models are taken at once: the next step may bring a better one.
+        """
+        self.wait()
+        # Weights that are no numbers are not worth going back to: the guard will say more.
+        if are_finite(snapshot.arrays):
+            aside = begin_checkpoint(self.folder, snapshot.name, snapshot.models)
+            self._running = self._pool.submit(self._write, snapshot, aside)
+
+    def look(self) -> None:
+        """Raises what went wrong with a write that has ended."""
+        if self._running is not None and self._running.done():
+            self.wait()
+
+    def wait(self) -> None:
+        """Waits for the write under way.
+
+        Raises:
+            CheckpointError: If it failed.
+        """
+        running, self._running = self._running, None
+        if running is not None:
+            running.result()
+
+    def _write(self, snapshot: Snapshot, aside: Path) -> None:
+        end_checkpoint(aside, snapshot.name, snapshot.arrays, snapshot.state)
+        prune(self.folder, self.keep)
+
+
+class NoWriter(CheckpointWriter):
+    """Stands for the writer in workers other than the chief, which writes for all."""
+
+    def submit(self, snapshot: Snapshot) -> None:
+        """Writes nothing."""
+
+
+def checkpoint_writer(devices: Distribution, folder: Path, keep: int) -> CheckpointWriter:
+    """The writer of the chief, or one that writes nothing."""
+    return (CheckpointWriter if devices.is_chief else NoWriter)(folder, keep)
+
+
+class TrainingCheckpoint(keras.callbacks.Callback):
+    """Takes checkpoints: at the start, every `every` steps, at each epoch's end, when interrupted.
+
+    It comes last in the list, so that at an epoch's end all others have done what they do.
+
+    Args:
+        writer: Writes them.
+        position: Knows the step.
+        others: Callbacks whose values are part of a checkpoint.
+        models: Gives the saved models that belong to it.
+        every: Steps between checkpoints; None for those at the ends of epochs alone.
+        facts: What else goes into the state.
+        interruption: Tells whether to stop.
+        devices: What trains; every worker has this callback, since reading takes all of them.
+    """
+
+    def __init__(
+        self,
+        writer: CheckpointWriter,
+        position: Position,
+        others: Sequence[keras.callbacks.Callback],
+        models: Callable[[], Sequence[Path]],
+        *,
+        every: int | None,
+        facts: Mapping[str, Any],
+        interruption: Interruption,
+        devices: Distribution = ALONE,
+    ) -> None:
+        """Stores what to save; see the class."""
+        super().__init__()
+        self.writer = writer
+        self.position = position
+        self.others = others
+        self.models = models
+        self.every = every
+        self.facts = facts
+        self.interruption = interruption
+        self.devices = devices
+        self._resumed: tuple[Mapping[str, Any], list[keras.callbacks.Callback]] | None = None
+        self._before_validation: Snapshot | None = None
+
+    def resume_with(
+        self, state: Mapping[str, Any], callbacks: Iterable[keras.callbacks.Callback]
+    ) -> None:
+        """Takes what `fit` puts back as it begins: the generators, and values of some callbacks.
+
+        Keras's callbacks reset themselves then, so that they cannot be set before.
+        """
+        self._resumed = state, list(callbacks)
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        """Puts values back, or takes the checkpoint of the start: it also proves the disk."""
+        if self._resumed is not None:
+            state, callbacks = self._resumed
+            restore_callbacks(callbacks, state["callbacks"])
+            restore_random(state["random"])
+        elif self.position.place == Place():
+            self.writer.submit(self._snapshot(Place()))
+            self.writer.wait()
+
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
+        """Takes a checkpoint when it is time, and leaves when asked to."""
+        if self.position.passing_over:
+            return
+        self.writer.look()
+        place = self.position.place
+        last = place.step == self.position.steps_per_epoch
+        if self.interruption.due is not None:
+            self._leave(self._snapshot(place))
+        if last:
+            # Validation may last: who stops the run during it must not lose steps. Several workers
+            # do not leave it in its middle.
+            if not self.interruption.together:
+                self._before_validation = self._snapshot(place)
+        elif self.every is not None and self.position.global_step % self.every == 0:
+            self.writer.submit(self._snapshot(place))
+
+    def on_test_batch_end(self, batch: int, logs: Logs = None) -> None:
+        """Leaves in the middle of a validation, which will be done again."""
+        if self.interruption.due is not None and self._before_validation is not None:
+            self._leave(self._before_validation)
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        """Takes the checkpoint of the epoch."""
+        self._before_validation = None
+        snapshot = self._snapshot(Place(epoch + 1, 0), done=self.model.stop_training)
+        if self.interruption.due is not None:
+            self._leave(snapshot)
+        self.writer.submit(snapshot)
+
+    def _snapshot(self, place: Place, *, done: bool = False) -> Snapshot:
+        step = place.epoch * self.position.steps_per_epoch + place.step
+        for other in self.others:
+            # What is read is the same on all devices then, and so is what they go on with.
+            if isinstance(other, AveragedStatistics):
+                other.average()
+        state = {
+            "format": FORMAT,
+            "epoch": place.epoch,
+            "step": place.step,
+            "done": done,
+            **self.facts,
+            "callbacks": callback_states(self.others),
+            "random": random_state(),
+        }
+        name = checkpoint_name(step, epoch_end=place.step == 0 and step > 0)
+        with self.devices.scope():
+            arrays = collect_arrays(self.model)
+        return Snapshot(name, arrays, state, self.models())
+
+    def _leave(self, snapshot: Snapshot) -> None:
+        self.writer.submit(snapshot)
+        self.writer.wait()
+        # Whoever ends first is missed by the others: only after the chief has written.
+        self.devices.meet()
+        epoch, step = snapshot.state["epoch"], snapshot.state["step"]
+        of = f"{step} of {self.position.steps_per_epoch}"
+        self.interruption.leave(
+            f"stopped after {epoch} epochs and {of} steps of the next, all of it saved"
+        )
+
+
+def place_of(saved: Checkpoint) -> Place:
+    """Where a checkpoint was taken."""
+    return Place(saved.state["epoch"], saved.state["step"])
+
+
+def rate_of(saved: Checkpoint | None) -> float:
+    """Factor on the learning rate with which the run goes on."""
+    return 1.0 if saved is None else float(saved.state["rate"])
+
+
+def is_done(saved: Checkpoint, epochs: int) -> bool:
+    """Whether nothing is left to train."""
+    return bool(saved.state["done"]) or place_of(saved).epoch >= epochs
+
+
+def restore_models(saved: Checkpoint, targets: Iterable[Path]) -> None:
+    """Puts back the saved models as they were; one that there was none of then is removed."""
+    models = {path.name: path for path in models_in(saved)}
+    for target in targets:
+        if target.name in models:
+            put_back(models[target.name], target)
+        else:
+            target.unlink(missing_ok=True)
+
+
+def restore_variables(
+    model: keras.Model,
+    saved: Checkpoint,
+    phase: int,
+    stream: tf.data.Dataset,
+    devices: Distribution = ALONE,
+) -> Callable[[], None]:
+    """Puts all variables back but those of the measures, which `fit` resets as it begins.
+
+    Args:
+        model: Compiled, with a built optimizer.
+        saved: The checkpoint. One of the phase before, at its end, gives its weights alone.
+        phase: First epoch of the phase that goes on.
+        stream: Of training, to build measures by; for several devices `fit` builds them first.
+        devices: What trains.
+
+    Returns:
+        What puts the measures of the half-done epoch back.
+    """
+    half_done = saved.state["step"] > 0
+    if half_done and devices.strategy is None:
+        build_metrics(model, next(iter(stream)))
+    same_phase = saved.state["phase"] == phase
+    with devices.scope():
+        restore_arrays(model, saved.arrays, (MODEL, OPTIMIZER) if same_phase else (MODEL,))
+
+    def restore_metrics() -> None:
+        with devices.scope():
+            restore_arrays(model, saved.arrays, (METRICS,))
+
+    return restore_metrics if half_done else lambda: None
+
+
+def checkpoint_to_resume(
+    devices: Distribution, folder: Path, say: Callable[[str], None]
+) -> Checkpoint | None:
+    """The newest whole checkpoint of the chief's folder, for all workers.
+
+    The other workers need no access to the run folder.
+    """
+    found = newest_checkpoint(folder, say) if devices.is_chief else None
+    return checkpoint_of_chief(devices, found)
+
+
+def checkpoint_of_chief(devices: Distribution, saved: Checkpoint | None) -> Checkpoint | None:
+    """Sends the chief's checkpoint to all workers; what the others give is ignored."""
+    if devices.cluster is None:
+        return saved
+    content = devices.from_chief(b"" if saved is None else _packed(saved))
+    return _unpacked(content) if content else None
+
+
+def _packed(saved: Checkpoint) -> bytes:
+    """Length of the plain values, the plain values, the arrays."""
+    plain = json.dumps({"path": str(saved.path), "state": saved.state}).encode()
+    return len(plain).to_bytes(8, "big") + plain + save(dict(saved.arrays))
+
+
+def _unpacked(content: bytes) -> Checkpoint:
+    end = 8 + int.from_bytes(content[:8], "big")
+    plain: Mapping[str, Any] = json.loads(content[8:end])
+    return Checkpoint(Path(plain["path"]), load(content[end:]), plain["state"])
 
 
 def variables_of(model: keras.Model) -> dict[str, list[keras.Variable]]:
@@ -182,255 +468,3 @@ def restore_callbacks(
     for one in callbacks:
         if isinstance(one, Stateful) and type(one).__name__ in states:
             one.restore(states[type(one).__name__])
-
-
-Logs = dict[str, Any] | None
-FORMAT = 1
-"""Version of what `state.json` means."""
-
-
-@dataclass(frozen=True, eq=False)
-class Snapshot:
-    """A copy of everything, taken between two steps."""
-
-    name: str
-    arrays: Mapping[str, np.ndarray]
-    state: Mapping[str, Any]
-    models: Sequence[Path]
-
-
-class CheckpointWriter:
-    """Writes snapshots in a thread of its own, one at a time.
-
-    Args:
-        folder: Holds the checkpoints.
-        keep: How many are kept.
-    """
-
-    def __init__(self, folder: Path, keep: int) -> None:
-        """Starts nothing yet."""
-        self.folder = folder
-        self.keep = keep
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
-        self._running: Future[None] | None = None
-
-    def submit(self, snapshot: Snapshot) -> None:
-        """Begins to write, after the snapshot before is down.
-
-        The models are taken at once: the next step may bring a better one.
-        """
-        self.wait()
-        # Weights that are no numbers are not worth going back to: the guard will say more.
-        if are_finite(snapshot.arrays):
-            aside = begin_checkpoint(self.folder, snapshot.name, snapshot.models)
-            self._running = self._pool.submit(self._write, snapshot, aside)
-
-    def look(self) -> None:
-        """Raises what went wrong with a write that has ended."""
-        if self._running is not None and self._running.done():
-            self.wait()
-
-    def wait(self) -> None:
-        """Waits for the write under way.
-
-        Raises:
-            CheckpointError: If it failed.
-        """
-        running, self._running = self._running, None
-        if running is not None:
-            running.result()
-
-    def _write(self, snapshot: Snapshot, aside: Path) -> None:
-        end_checkpoint(aside, snapshot.name, snapshot.arrays, snapshot.state)
-        prune(self.folder, self.keep)
-
-
-class TrainingCheckpoint(keras.callbacks.Callback):
-    """Takes checkpoints: at the start, every `every` steps, at each epoch's end, when interrupted.
-
-    It comes last in the list, so that at an epoch's end all others have done what they do.
-
-    Args:
-        writer: Writes them.
-        position: Knows the step.
-        others: Callbacks whose values are part of a checkpoint.
-        models: Gives the saved models that belong to it.
-        every: Steps between checkpoints; None for those at the ends of epochs alone.
-        facts: What else goes into the state.
-        interruption: Tells whether to stop.
-        devices: What trains; every worker has this callback, since reading takes all of them.
-    """
-
-    def __init__(
-        self,
-        writer: CheckpointWriter,
-        position: Position,
-        others: Sequence[keras.callbacks.Callback],
-        models: Callable[[], Sequence[Path]],
-        *,
-        every: int | None,
-        facts: Mapping[str, Any],
-        interruption: Interruption,
-        devices: Distribution = ALONE,
-    ) -> None:
-        """Stores what to save; see the class."""
-        super().__init__()
-        self.writer = writer
-        self.position = position
-        self.others = others
-        self.models = models
-        self.every = every
-        self.facts = facts
-        self.interruption = interruption
-        self.devices = devices
-        self._values: Mapping[str, Any] | None = None
-        self._random: Mapping[str, Any] | None = None
-        self._before_validation: Snapshot | None = None
-
-    def resume_with(self, values: Mapping[str, Any], random: Mapping[str, Any]) -> None:
-        """Takes values of the callbacks and of generators, to be put back as `fit` begins.
-
-        Keras's callbacks reset themselves then, so that they cannot be set before.
-        """
-        self._values, self._random = values, random
-
-    def on_train_begin(self, logs: Logs = None) -> None:
-        """Puts values back, or takes the checkpoint of the start: it also proves the disk."""
-        if self._values is not None and self._random is not None:
-            restore_callbacks(self.others, self._values)
-            restore_random(self._random)
-        elif self.position.place == Place():
-            self.writer.submit(self._snapshot(Place()))
-            self.writer.wait()
-
-    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        """Takes a checkpoint when it is time, and leaves when asked to."""
-        if self.position.passing_over:
-            return
-        self.writer.look()
-        place = self.position.place
-        last = place.step == self.position.steps_per_epoch
-        if self.interruption.due is not None:
-            self._leave(self._snapshot(place))
-        if last:
-            # Validation may last: who stops the run during it must not lose steps. Several workers
-            # do not leave it in its middle.
-            if not self.interruption.together:
-                self._before_validation = self._snapshot(place)
-        elif self.every is not None and self.position.global_step % self.every == 0:
-            self.writer.submit(self._snapshot(place))
-
-    def on_test_batch_end(self, batch: int, logs: Logs = None) -> None:
-        """Leaves in the middle of a validation, which will be done again."""
-        if self.interruption.due is not None and self._before_validation is not None:
-            self._leave(self._before_validation)
-
-    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        """Takes the checkpoint of the epoch."""
-        self._before_validation = None
-        snapshot = self._snapshot(Place(epoch + 1, 0), done=self.model.stop_training)
-        if self.interruption.due is not None:
-            self._leave(snapshot)
-        self.writer.submit(snapshot)
-
-    def _snapshot(self, place: Place, *, done: bool = False) -> Snapshot:
-        step = place.epoch * self.position.steps_per_epoch + place.step
-        for other in self.others:
-            # What is read is the same on all devices then, and so is what they go on with.
-            if isinstance(other, AveragedStatistics):
-                other.average()
-        state = {
-            "format": FORMAT,
-            "epoch": place.epoch,
-            "step": place.step,
-            "done": done,
-            **self.facts,
-            "callbacks": callback_states(self.others),
-            "random": random_state(),
-        }
-        name = checkpoint_name(step, epoch_end=place.step == 0 and step > 0)
-        with self.devices.scope():
-            arrays = collect_arrays(self.model)
-        return Snapshot(name, arrays, state, self.models())
-
-    def _leave(self, snapshot: Snapshot) -> None:
-        self.writer.submit(snapshot)
-        self.writer.wait()
-        # Whoever ends first is missed by the others: only after the chief has written.
-        self.devices.meet()
-        epoch, step = snapshot.state["epoch"], snapshot.state["step"]
-        of = f"{step} of {self.position.steps_per_epoch}"
-        self.interruption.leave(
-            f"stopped after {epoch} epochs and {of} steps of the next, all of it saved"
-        )
-
-
-PHASE_CALLBACKS = ("AveragedWeights", "PatientStopping")
-"""Callbacks that begin anew with each phase."""
-
-
-def place_of(saved: Checkpoint) -> Place:
-    """Where a checkpoint was taken."""
-    return Place(saved.state["epoch"], saved.state["step"])
-
-
-def rate_of(saved: Checkpoint | None) -> float:
-    """Factor on the learning rate with which the run goes on."""
-    return 1.0 if saved is None else float(saved.state["rate"])
-
-
-def is_done(saved: Checkpoint, epochs: int) -> bool:
-    """Whether nothing is left to train."""
-    return bool(saved.state["done"]) or place_of(saved).epoch >= epochs
-
-
-def restore_models(saved: Checkpoint, targets: Iterable[Path]) -> None:
-    """Puts back the saved models as they were; one that there was none of then is removed."""
-    models = {path.name: path for path in models_in(saved)}
-    for target in targets:
-        if target.name in models:
-            put_back(models[target.name], target)
-        else:
-            target.unlink(missing_ok=True)
-
-
-def restore_variables(
-    model: keras.Model,
-    saved: Checkpoint,
-    phase: int,
-    stream: tf.data.Dataset,
-    devices: Distribution = ALONE,
-) -> Callable[[], None]:
-    """Puts all variables back but those of the measures, which `fit` resets as it begins.
-
-    Args:
-        model: Compiled, with a built optimizer.
-        saved: The checkpoint. One of the phase before, at its end, gives its weights alone.
-        phase: First epoch of the phase that goes on.
-        stream: Of training, to build measures by; for several devices `fit` builds them first.
-        devices: What trains.
-
-    Returns:
-        What puts the measures of the half-done epoch back.
-    """
-    half_done = saved.state["step"] > 0
-    if half_done and devices.strategy is None:
-        build_metrics(model, next(iter(stream)))
-    same_phase = saved.state["phase"] == phase
-    with devices.scope():
-        restore_arrays(model, saved.arrays, (MODEL, OPTIMIZER) if same_phase else (MODEL,))
-
-    def restore_metrics() -> None:
-        with devices.scope():
-            restore_arrays(model, saved.arrays, (METRICS,))
-
-    return restore_metrics if half_done else lambda: None
-
-
-def callback_values(saved: Checkpoint, phase: int) -> dict[str, Any]:
-    """State of the callbacks as it goes into a phase."""
-    states = dict(saved.state["callbacks"])
-    if saved.state["phase"] != phase:
-        for name in PHASE_CALLBACKS:
-            states.pop(name, None)
-    return states

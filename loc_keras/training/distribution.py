@@ -7,86 +7,22 @@ and the gradients of all are added. So the number of devices changes no setting 
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from packaging.version import Version
 from tensorflow.core.protobuf import config_pb2
 from tensorflow.python.eager import context  # TensorFlow offers these settings nowhere else.
 
+from loc_keras.config.train import TrainConfig
 from loc_keras.data.dataset import HeldOutShare, TrainStream
 from loc_keras.data.pipeline import Share, in_pieces
-from loc_keras.errors import TrainingError, WorkerLostError
-
-SEEN_WITH = "3.15"
-"""The newest minor version of Keras in which the fault was seen."""
-
-
-class MendedMultiWorkerStrategy(tf.distribute.MultiWorkerMirroredStrategy):
-    """TensorFlow's strategy for several workers, with `reduce` as Keras 3 calls it."""
-
-    def reduce(self, reduce_op: Any, value: Any, axis: int | None = None) -> Any:
-        """Reduces over all replicas, as the method of TensorFlow does.
-
-        Args:
-            reduce_op: "SUM", "MEAN" or a `tf.distribute.ReduceOp`.
-            value: Values of the replicas; a structure of them is answered by those of the first
-                replica here, since Keras asks so for shapes alone.
-            axis: Axis to reduce too; None for scalars, and taken as None where they are scalars.
-        """
-        if tf.nest.is_nested(value):
-            return tf.nest.map_structure(lambda one: self.experimental_local_results(one)[0], value)
-        if axis == 0 and self.experimental_local_results(value)[0].shape.rank == 0:
-            axis = None
-        return super().reduce(reduce_op, value, axis=axis)
-
-
-def strategy_for_keras(**arguments: Any) -> tf.distribute.MultiWorkerMirroredStrategy:
-    """The strategy for the workers in TF_CONFIG, mended where this Keras needs it.
-
-    Args:
-        **arguments: Of `tf.distribute.MultiWorkerMirroredStrategy`.
-    """
-    if keras_needs_the_mend():
-        return MendedMultiWorkerStrategy(**arguments)
-    return tf.distribute.MultiWorkerMirroredStrategy(**arguments)
-
-
-def keras_needs_the_mend() -> bool:
-    """Whether Keras still reduces scalars along axis 0, or is a version known to.
-
-    Looked at by asking Keras to reduce a scalar with a strategy that only takes notes; it is no
-    tensor, since several workers must be set up before the first operation.
-    """
-    if Version(keras.__version__) < Version(SEEN_WITH):
-        return True
-    try:
-        from keras.src.backend.tensorflow.trainer import reduce_per_replica
-    except ImportError:  # Keras was rearranged; the mend changes no call that works.
-        return True
-    noted: list[int | None] = []
-    reduce_per_replica(1.0, _note_taker(noted), "mean")
-    return noted == [0]
-
-
-def _note_taker(noted: list[int | None]) -> tf.distribute.MultiWorkerMirroredStrategy:
-    """What Keras takes for a strategy of several workers, without a cluster."""
-
-    class NoteTaker(tf.distribute.MultiWorkerMirroredStrategy):
-        extended = type("Extended", (), {"_in_multi_worker_mode": staticmethod(lambda: True)})()
-
-        def __init__(self) -> None:
-            """Begins nothing."""
-
-        def reduce(self, reduce_op: Any, value: Any, axis: int | None = None) -> Any:
-            noted.append(axis)
-            return value
-
-    return NoteTaker()
-
+from loc_keras.errors import LocKerasError, TrainingError, WorkerLostError
 
 VARIABLE = "TF_CONFIG"
 """Environment variable that TensorFlow and Kubernetes' training operator agree on."""
@@ -160,34 +96,10 @@ def _refuse_other_tasks(hosts: Mapping[str, Any]) -> None:
         raise TrainingError(f"{VARIABLE} lists several chiefs; make all but one of them workers.")
 
 
-HEARTBEAT_SECONDS = 100
-"""TensorFlow's own 10 s end a training on busy machines: while a model is traced, a starved
-process may not get to answer for longer. A process that ends is noticed at once all the same, since
-its connections break; only a machine that falls silent is noticed this late."""
-
-END_SECONDS = 30
-"""How long a worker that ends waits for the others to end."""
-
-
-def be_patient() -> None:
-    """Sets these times for the workers in TF_CONFIG; comes before their strategy is made."""
-    cluster = tf.distribute.cluster_resolver.TFConfigClusterResolver().cluster_spec()
-    coordination = config_pb2.ConfigProto().experimental.coordination_config
-    jobs = [job for job in ("chief", "worker") if job in cluster.jobs]
-    for job in jobs:
-        coordination.coordinated_job_list.add(name=job, num_tasks=cluster.num_tasks(job))
-    context.context().configure_coordination_service(
-        service_type="standalone",
-        service_leader=f"/job:{jobs[0]}/replica:0/task:0",
-        heartbeat_timeout_in_ms=HEARTBEAT_SECONDS * 1000,
-        shutdown_barrier_timeout_in_ms=END_SECONDS * 1000,
-        coordinated_jobs=list(coordination.coordinated_job_list),
-    )
-
-
 Prepare = Callable[[tf.data.Dataset], tf.data.Dataset]
 
 WHOLE = Share(0, 1)
+_INT32_BYTES = 4
 
 LOST = (
     tf.errors.UnavailableError,
@@ -290,16 +202,52 @@ class Distribution:
 
     def meet(self) -> None:
         """Waits until every worker has come here."""
+        if self.cluster is not None and self.strategy is not None:
+            self._sum(np.ones(1, np.int32))
+
+    def on_any(self, flag: bool) -> bool:
+        """Whether a flag is set on one worker at least; all of them must call this."""
+        if self.cluster is None:
+            return flag
+        return bool(self._sum(np.array([flag], np.int32))[0])
+
+    def from_chief(self, content: bytes) -> bytes:
+        """What the chief gave, for all workers; all of them must call this.
+
+        Args:
+            content: Of the chief; that of the other workers is ignored.
+        """
+        if self.cluster is None:
+            return content
+        own = content if self.is_chief else b""
+        (length,) = self._sum(np.array([len(own)], np.int64))
+        if length == 0:  # TensorFlow's exchange of no number ends the process.
+            return b""
+        # Sums of the chief's int32, the smallest type that workers can add, and all others' zeros.
+        padded = own.ljust(-(-int(length) // _INT32_BYTES) * _INT32_BYTES, b"\0")
+        return self._sum(np.frombuffer(padded, np.int32)).tobytes()[: int(length)]
+
+    def _sum(self, values: np.ndarray) -> np.ndarray:
+        """Adds the values of all workers, each counted once however many devices it has."""
+        return np.asarray(self._adder(tf.constant(values)))
+
+    @cached_property
+    def _adder(self) -> Callable[[tf.Tensor], tf.Tensor]:
+        """In a graph, traced once for each shape: else the strategy is slow, and warns of it."""
         strategy = self.strategy
-        if self.cluster is None or strategy is None:
-            return
+        assert strategy is not None
+        of_worker = max(1, self.replicas // self.workers)
 
-        def together() -> tf.Tensor:
-            one = strategy.run(lambda: tf.constant(1.0))
-            return strategy.reduce(tf.distribute.ReduceOp.SUM, one, axis=None)
+        def part(values: tf.Tensor) -> tf.Tensor:
+            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+            first = tf.equal(tf.convert_to_tensor(replica) % of_worker, 0)
+            return tf.where(first, values, tf.zeros_like(values))
 
-        # In a graph: outside of one the strategy is slow, and says so.
-        tf.function(together)()
+        def add(values: tf.Tensor) -> tf.Tensor:
+            parts = strategy.run(part, args=(values,))
+            return strategy.reduce(tf.distribute.ReduceOp.SUM, parts, axis=None)
+
+        return tf.function(add)
 
     @contextmanager
     def watching(self, how_to_resume: str) -> Iterator[None]:
@@ -370,6 +318,61 @@ def distribution(
     return found
 
 
+def refuse_for_devices(devices: Distribution, train: TrainConfig) -> None:
+    """Refuses settings that Keras and TensorFlow fail at on several devices, once they trace.
+
+    Keras 3.15 adds up gradients within a condition, where TensorFlow's strategies cannot exchange
+    them; and TensorFlow 2.21 has no exchange between processors that XLA could compile.
+
+    Raises:
+        TrainingError: If there is one.
+    """
+    if devices.strategy is None:
+        return
+    if train.accumulate > 1:
+        raise TrainingError(
+            f"train.accumulate {train.accumulate} is for one device; set it to 1: several devices "
+            "hold a larger batch."
+        )
+    if train.xla == "on":
+        raise TrainingError(
+            "train.xla: on is for one device, since XLA cannot compile the exchange between "
+            "several; set it to off."
+        )
+
+
+def small_share_note(devices: Distribution, train: TrainConfig) -> str | None:
+    """One sentence where the results depend on the number of devices."""
+    if devices.replicas == 1 or train.sync_batch_norm:
+        return None
+    return (
+        f"each of the {devices.replicas} devices normalises by its own "
+        f"{train.batch_size // devices.replicas} of {train.batch_size} images, so that results "
+        "differ from those of one device; train.sync_batch_norm: true uses all of them."
+    )
+
+
+@contextmanager
+def released_workers(devices: Distribution) -> Iterator[None]:
+    """Lets the other workers end after the chief has done the rest.
+
+    They also end well where the chief could not do something of it that its user must mend; after
+    a fault of ours they are left to notice that the chief is gone.
+    """
+    try:
+        yield
+    except LocKerasError:
+        _let_go(devices)
+        raise
+    _let_go(devices)
+
+
+def _let_go(devices: Distribution) -> None:
+    """A worker that is lost by now is missed by nobody: the run is whole."""
+    with suppress(*LOST):
+        devices.meet()
+
+
 def _devices() -> list[str]:
     """Names of the GPUs or, where there are none, of the logical CPUs."""
     if tf.config.list_physical_devices("GPU"):
@@ -385,3 +388,95 @@ def _refuse_uneven(batch_size: int, parts: int, what: str) -> None:
             f"train.batch_size {batch_size} cannot be shared evenly by {parts} {what}; "
             f"set it to a multiple of {parts}, such as {near}."
         )
+
+
+SEEN_WITH = "3.15"
+"""The newest minor version of Keras in which the fault was seen."""
+
+
+class MendedMultiWorkerStrategy(tf.distribute.MultiWorkerMirroredStrategy):
+    """TensorFlow's strategy for several workers, with `reduce` as Keras 3 calls it."""
+
+    def reduce(self, reduce_op: Any, value: Any, axis: int | None = None) -> Any:
+        """Reduces over all replicas, as the method of TensorFlow does.
+
+        Args:
+            reduce_op: "SUM", "MEAN" or a `tf.distribute.ReduceOp`.
+            value: Values of the replicas; a structure of them is answered by those of the first
+                replica here, since Keras asks so for shapes alone.
+            axis: Axis to reduce too; None for scalars, and taken as None where they are scalars.
+        """
+        if tf.nest.is_nested(value):
+            return tf.nest.map_structure(lambda one: self.experimental_local_results(one)[0], value)
+        if axis == 0 and self.experimental_local_results(value)[0].shape.rank == 0:
+            axis = None
+        return super().reduce(reduce_op, value, axis=axis)
+
+
+def strategy_for_keras(**arguments: Any) -> tf.distribute.MultiWorkerMirroredStrategy:
+    """The strategy for the workers in TF_CONFIG, mended where this Keras needs it.
+
+    Args:
+        **arguments: Of `tf.distribute.MultiWorkerMirroredStrategy`.
+    """
+    if keras_needs_the_mend():
+        return MendedMultiWorkerStrategy(**arguments)
+    return tf.distribute.MultiWorkerMirroredStrategy(**arguments)
+
+
+def keras_needs_the_mend() -> bool:
+    """Whether Keras still reduces scalars along axis 0, or is a version known to.
+
+    Looked at by asking Keras to reduce a scalar with a strategy that only takes notes; it is no
+    tensor, since several workers must be set up before the first operation.
+    """
+    if Version(keras.__version__) < Version(SEEN_WITH):
+        return True
+    try:
+        from keras.src.backend.tensorflow.trainer import reduce_per_replica
+    except ImportError:  # Keras was rearranged; the mend changes no call that works.
+        return True
+    noted: list[int | None] = []
+    reduce_per_replica(1.0, _note_taker(noted), "mean")
+    return noted == [0]
+
+
+def _note_taker(noted: list[int | None]) -> tf.distribute.MultiWorkerMirroredStrategy:
+    """What Keras takes for a strategy of several workers, without a cluster."""
+
+    class NoteTaker(tf.distribute.MultiWorkerMirroredStrategy):
+        extended = type("Extended", (), {"_in_multi_worker_mode": staticmethod(lambda: True)})()
+
+        def __init__(self) -> None:
+            """Begins nothing."""
+
+        def reduce(self, reduce_op: Any, value: Any, axis: int | None = None) -> Any:
+            noted.append(axis)
+            return value
+
+    return NoteTaker()
+
+
+HEARTBEAT_SECONDS = 100
+"""TensorFlow's own 10 s end a training on busy machines: while a model is traced, a starved
+process may not get to answer for longer. A process that ends is noticed at once all the same, since
+its connections break; only a machine that falls silent is noticed this late."""
+
+END_SECONDS = 30
+"""How long a worker that ends waits for the others to end."""
+
+
+def be_patient() -> None:
+    """Sets these times for the workers in TF_CONFIG; comes before their strategy is made."""
+    cluster = tf.distribute.cluster_resolver.TFConfigClusterResolver().cluster_spec()
+    coordination = config_pb2.ConfigProto().experimental.coordination_config
+    jobs = [job for job in ("chief", "worker") if job in cluster.jobs]
+    for job in jobs:
+        coordination.coordinated_job_list.add(name=job, num_tasks=cluster.num_tasks(job))
+    context.context().configure_coordination_service(
+        service_type="standalone",
+        service_leader=f"/job:{jobs[0]}/replica:0/task:0",
+        heartbeat_timeout_in_ms=HEARTBEAT_SECONDS * 1000,
+        shutdown_barrier_timeout_in_ms=END_SECONDS * 1000,
+        coordinated_jobs=list(coordination.coordinated_job_list),
+    )

@@ -1,16 +1,16 @@
-"""Fitting: callbacks and the loop, from plain values; it goes on from the newest checkpoint."""
+"""The run of a training, from its newest checkpoint to its end."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import keras
 import tensorflow as tf
 
 from loc_keras.data.dataset import HeldOutShare, TrainStream
 from loc_keras.errors import TrainingError
+from loc_keras.training.batch_norm import AveragedStatistics
 from loc_keras.training.callbacks import (
     SLOWER,
     AveragedWeights,
@@ -23,6 +23,7 @@ from loc_keras.training.callbacks import (
     Place,
     Position,
     ProgressiveSize,
+    SharedInterruption,
     Sources,
     WithinEpochValidation,
     diagnosis,
@@ -33,7 +34,8 @@ from loc_keras.training.checkpointing import (
     CheckpointWriter,
     TrainingCheckpoint,
     build_optimizer,
-    callback_values,
+    checkpoint_to_resume,
+    checkpoint_writer,
     is_done,
     place_of,
     rate_of,
@@ -51,30 +53,14 @@ from loc_keras.training.measure import (
 )
 from loc_keras.training.model import compiled_training_model, with_targets
 from loc_keras.training.plan import FitPlan, FitResult, Phase, training_phases
-from loc_keras.training.run_folder import Interruption, checkpoints_folder
-from loc_keras.training.several_devices import (
-    checkpoint_to_go_on,
-    checkpoint_writer,
-    device_callbacks,
+from loc_keras.training.run_folder import (
+    HISTORY_FILE,
+    HISTORY_STEPS_FILE,
+    TENSORBOARD,
+    Interruption,
+    checkpoints_folder,
 )
 from loc_keras.training.tensorboard import step_scalars
-
-
-@dataclass(frozen=True, eq=False)
-class Task:
-    """What `fit_localizer` was given."""
-
-    localizer: keras.Model
-    train: TrainStream
-    val: tf.data.Dataset
-    plan: FitPlan
-    losses: Mapping[str, Any]
-    folder: Path
-    extra_callbacks: Sequence[keras.callbacks.Callback]
-    interruption: Interruption
-    say: Callable[[str], None]
-    devices: Distribution
-    val_share: HeldOutShare | None
 
 
 def fit_localizer(
@@ -83,7 +69,6 @@ def fit_localizer(
     train: TrainStream,
     val: tf.data.Dataset,
     plan: FitPlan,
-    losses: Mapping[str, Any],
     folder: Path,
     extra_callbacks: Sequence[keras.callbacks.Callback] = (),
     sources: Sources | None = None,
@@ -104,9 +89,8 @@ def fit_localizer(
         train: gives endless batches of (images, targets) from a global step on.
         val: finite batches of the same.
         plan: how long and how.
-        losses: arguments of `compile_localizer` that choose and weigh the losses.
         folder: the run folder; gets best.keras, last.keras, history.csv, tensorboard/ and
-            checkpoints/, which `run_state.close_run` removes when the run is finished.
+            checkpoints/, which `run_folder.close_run` removes when the run is finished.
         extra_callbacks: come after ours, so that they see all figures in the logs.
         sources: names the images in the batch of a step, for the diagnosis of a failure.
         say: takes sentences for the user.
@@ -119,43 +103,34 @@ def fit_localizer(
             checkpoint cannot be written.
         Interrupted: after Ctrl-C or SIGTERM, with a checkpoint of the last step.
     """
-    task = Task(
-        localizer,
-        train,
-        val,
-        plan,
-        losses,
-        folder,
-        extra_callbacks,
-        Interruption(how_to_resume, together=devices.cluster is not None),
-        say,
-        devices,
-        val_share,
+    interruption = Interruption(how_to_resume, together=devices.cluster is not None)
+    fit = _Fit(
+        localizer, train, val, plan, folder, extra_callbacks, say, devices, val_share, interruption
     )
-    where = checkpoints_folder(folder)
-    writer = checkpoint_writer(devices, where, plan.keep_checkpoints)
-    factor: float | None = None
-    with task.interruption.waiting():
+    checkpoints = checkpoints_folder(folder)
+    writer = checkpoint_writer(devices, checkpoints, plan.train.keep_checkpoints)
+    slower: float | None = None
+    with interruption.waiting():
         while True:
-            saved = checkpoint_to_go_on(devices, where, say)
-            rate = factor if factor is not None else rate_of(saved)
+            saved = checkpoint_to_resume(devices, checkpoints, say)
+            rate = slower or rate_of(saved)
             try:
-                models, history = _fit_on(task, saved, writer, rate)
+                models, history = fit.to_the_end(saved, writer, rate)
                 break
             except NotFiniteError as fault:
                 writer.wait()
-                saved = checkpoint_to_go_on(devices, where, say)
+                saved = checkpoint_to_resume(devices, checkpoints, say)
                 if saved is None or rate != 1:
                     last = saved.path if saved else None
                     raise diagnosis(fault, last, folder, sources) from fault
                 say(going_back(fault, saved.path))
-                factor = SLOWER
+                slower = SLOWER
             finally:
                 writer.wait()
     if models.best_epoch is None:
         raise TrainingError(
-            f"{plan.monitor} was a number in no epoch, so there is no best model; "
-            f"{folder / 'history.csv'} shows what happened. Lower train.learning_rate."
+            f"{plan.train.monitor} was a number in no epoch, so there is no best model; "
+            f"{history.path} shows what happened. Lower train.learning_rate."
         )
     return FitResult(
         best_path=models.best_path,
@@ -165,146 +140,166 @@ def fit_localizer(
     )
 
 
-def _fit_on(
-    task: Task, saved: Checkpoint | None, writer: CheckpointWriter, rate: float
-) -> tuple[Checkpoints, HistoryFile]:
-    """Trains from a checkpoint, or from nothing, to the end."""
-    plan, folder = task.plan, task.folder
-    place = Place() if saved is None else place_of(saved)
-    position = Position(plan.steps_per_epoch, place)
-    models = Checkpoints(task.localizer, folder, plan.monitor, plan.val_images)
-    history = HistoryFile(folder / "history.csv")
-    if saved is not None:
-        task.say(
-            f"going on from {saved.path.name}: {place.epoch} epochs and {place.step} of "
-            f"{plan.steps_per_epoch} steps of the next are done."
+@dataclass(frozen=True, eq=False)
+class _Fit:
+    """What `fit_localizer` was given, and the parts of its run."""
+
+    localizer: keras.Model
+    train: TrainStream
+    val: tf.data.Dataset
+    plan: FitPlan
+    folder: Path
+    extra_callbacks: Sequence[keras.callbacks.Callback]
+    say: Callable[[str], None]
+    devices: Distribution
+    val_share: HeldOutShare | None
+    interruption: Interruption
+
+    def to_the_end(
+        self, saved: Checkpoint | None, writer: CheckpointWriter, rate: float
+    ) -> tuple[Checkpoints, HistoryFile]:
+        """Trains all phases that are left, from a checkpoint or from nothing."""
+        plan, train = self.plan, self.plan.train
+        place = Place() if saved is None else place_of(saved)
+        position = Position(plan.steps_per_epoch, place)
+        models = Checkpoints(self.localizer, self.folder, train.monitor, plan.val_images)
+        history = HistoryFile(self.folder / HISTORY_FILE)
+        if saved is not None:
+            self.say(
+                f"going on from {saved.path.name}: {place.epoch} epochs and {place.step} of "
+                f"{plan.steps_per_epoch} steps of the next are done."
+            )
+            if self.devices.is_chief:
+                restore_models(saved, (models.best_path, models.last_path))
+            if is_done(saved, train.epochs):
+                restore_callbacks((models, history), saved.state["callbacks"])
+                return models, history
+        lasting = self._lasting_callbacks(position, models, history)
+        for phase in training_phases(train.epochs, train.fine_tune.freeze_epochs):
+            if place.epoch >= phase.end:
+                continue
+            callbacks = self._phase_callbacks(phase, position, lasting)
+            checkpoint = TrainingCheckpoint(
+                writer,
+                position,
+                callbacks,
+                models.models,
+                every=train.checkpoint_every_steps,
+                facts={"rate": rate, "phase": phase.first},
+                interruption=self.interruption,
+                devices=self.devices,
+            )
+            if saved is not None:
+                same_phase = saved.state["phase"] == phase.first
+                checkpoint.resume_with(saved.state, callbacks if same_phase else lasting)
+            self._fit_phase(phase, place, saved, rate, position, [*callbacks, checkpoint])
+            saved, place = None, Place(phase.end, 0)
+        return models, history
+
+    def _lasting_callbacks(
+        self, position: Position, models: Checkpoints, history: HistoryFile
+    ) -> list[keras.callbacks.Callback]:
+        """Those whose values go on from phase to phase, in the order in which they act."""
+        train, is_chief = self.plan.train, self.devices.is_chief
+        every = train.validate_every_steps
+        board = str(self.folder / TENSORBOARD)
+        profile = train.profile_steps or 0  # 0 switches the profiler off.
+        return _those_set(
+            EpochFigures(train.batch_size, position),
+            FiniteLossGuard(position),
+            self._within_epoch(every, position, models) if every and is_chief else None,
+            models,
+            history,
+            keras.callbacks.TensorBoard(board, write_graph=False, profile_batch=profile)
+            if is_chief
+            else None,
+            *self.extra_callbacks,
         )
-        if task.devices.is_chief:
-            restore_models(saved, (models.best_path, models.last_path))
-        if is_done(saved, plan.epochs):
-            restore_callbacks((models, history), saved.state["callbacks"])
-            return models, history
-    chief = task.devices.is_chief
-    callbacks = [
-        EpochFigures(plan.batch_size, position),
-        FiniteLossGuard(position),
-        *(_within_epoch(task, position, models) if chief else ()),
-        models,
-        history,
-        *(_board(folder, plan.profile_steps) if chief else ()),
-        *task.extra_callbacks,
-    ]
-    for phase in training_phases(plan.epochs, plan.fine_tune.freeze_epochs):
-        if place.epoch >= phase.end:
-            continue
-        own = [
-            *device_callbacks(task.localizer, task.devices, task.interruption),
+
+    def _phase_callbacks(
+        self, phase: Phase, position: Position, lasting: Sequence[keras.callbacks.Callback]
+    ) -> list[keras.callbacks.Callback]:
+        """All of a phase, in the order in which they act; those not in `lasting` begin anew."""
+        plan, train, devices = self.plan, self.plan.train, self.devices
+        sizes, patience = train.progressive_size, train.early_stopping_patience
+        return _those_set(
+            # These two come first: the others see what all devices have in common.
+            SharedInterruption(devices, self.interruption) if devices.cluster else None,
+            AveragedStatistics(self.localizer, devices.strategy) if devices.strategy else None,
             position,
-            *_smaller_images(plan, position),
-            *_averaging(plan),
-            *callbacks,
-            *_early_stopping(plan, phase),
-        ]
-        last = TrainingCheckpoint(
-            writer,
-            position,
-            own,
-            models.models,
-            every=plan.checkpoint_every_steps,
-            facts={"rate": rate, "phase": phase.first},
-            interruption=task.interruption,
-            devices=task.devices,
+            ProgressiveSize(sizes, plan.total_steps, position) if sizes else None,
+            # Early, so that all others see the averaged weights at an epoch's end.
+            AveragedWeights() if train.ema is not None else None,
+            *lasting,
+            # While the body rests, the heads have nothing to lose by waiting.
+            PatientStopping.of(train.monitor, patience) if patience and phase.body_learns else None,
         )
-        _fit_phase(task, phase, position, saved, rate, [*own, last], last)
-        saved, place = None, Place(phase.end, 0)
-    return models, history
 
+    def _fit_phase(
+        self,
+        phase: Phase,
+        place: Place,
+        saved: Checkpoint | None,
+        rate: float,
+        position: Position,
+        callbacks: list[keras.callbacks.Callback],
+    ) -> None:
+        """Trains from a place in the phase to its end.
 
-def _fit_phase(
-    task: Task,
-    phase: Phase,
-    position: Position,
-    saved: Checkpoint | None,
-    rate: float,
-    callbacks: Sequence[keras.callbacks.Callback],
-    checkpoint: TrainingCheckpoint,
-) -> None:
-    """Trains a phase from its beginning, or from a checkpoint that is in it or ends before it."""
-    plan = replace(task.plan, learning_rate=task.plan.learning_rate * rate)
-    with task.devices.scope():
-        model = compiled_training_model(task.localizer, plan, task.losses, phase)
-        build_optimizer(model)
-    place = Place(phase.first) if saved is None else place_of(saved)
-    targets = partial(
-        with_targets, names=list(model.output), background=plan.background is not None
-    )
-    first_step = place.epoch * plan.steps_per_epoch + place.step
-    stream = task.devices.train_batches(task.train, first_step, targets)
-    if saved is not None:
-        position.restore_metrics = restore_variables(
-            model, saved, phase.first, stream, task.devices
+        Args:
+            phase: Which layers learn, and how long.
+            place: Where to begin.
+            saved: The checkpoint of that place, in the phase or at the end of the one before it.
+            rate: Factor on the learning rate.
+            position: Follows the steps; one of the callbacks.
+            callbacks: All of them.
+        """
+        plan, devices = self.plan, self.devices
+        with devices.scope():
+            model = compiled_training_model(self.localizer, plan, phase, rate=rate)
+            build_optimizer(model)
+        targets = partial(
+            with_targets, names=list(model.output), background=plan.background is not None
         )
-        checkpoint.resume_with(callback_values(saved, phase.first), saved.state["random"])
-    model.fit(
-        stream,
-        validation_data=task.devices.held_out_batches(task.val, task.val_share, targets),
-        validation_steps=task.devices.held_out_steps(task.val),
-        initial_epoch=place.epoch,
-        epochs=phase.end,
-        steps_per_epoch=plan.steps_per_epoch,
-        callbacks=list(callbacks),
-        shuffle=False,
-        verbose=progress_style() if task.devices.is_chief else SILENT,
-    )
+        first_step = place.epoch * plan.steps_per_epoch + place.step
+        stream = devices.train_batches(self.train, first_step, targets)
+        if saved is not None:
+            position.restore_metrics = restore_variables(model, saved, phase.first, stream, devices)
+        model.fit(
+            stream,
+            validation_data=devices.held_out_batches(self.val, self.val_share, targets),
+            validation_steps=devices.held_out_steps(self.val),
+            initial_epoch=place.epoch,
+            epochs=phase.end,
+            steps_per_epoch=plan.steps_per_epoch,
+            callbacks=callbacks,
+            shuffle=False,
+            verbose=progress_style() if devices.is_chief else SILENT,
+        )
+
+    def _within_epoch(
+        self, every: int, position: Position, models: Checkpoints
+    ) -> WithinEpochValidation:
+        """Validation between the ends of epochs: rows in a file, scalars, models.
+
+        It measures the weights as they stand and no losses: with a moving average or with
+        `val_loss` as the monitor, the best model is chosen at the ends of epochs alone.
+        """
+        write_scalars = step_scalars(self.folder / TENSORBOARD)
+        answer = answer_function(self.localizer)
+
+        def report(step: int, epoch: int, measured: Mapping[str, float]) -> None:
+            write_scalars(step, measured)
+            if self.plan.train.ema is None:
+                models.offer(measured, epoch)
+
+        def measure() -> Mapping[str, float]:
+            return figures(collect_answers(answer, self.val), self.plan.background)
+
+        return WithinEpochValidation(
+            every, position, measure, report, self.folder / HISTORY_STEPS_FILE
+        )
 
 
-def _within_epoch(
-    task: Task, position: Position, models: Checkpoints
-) -> list[keras.callbacks.Callback]:
-    """Validation between the ends of epochs: rows in history_steps.csv, scalars, models.
-
-    It measures the weights as they stand and no losses: with a moving average or with `val_loss`
-    as the monitor, the best model is chosen at the ends of epochs alone.
-    """
-    plan = task.plan
-    if plan.validate_every_steps is None:
-        return []
-    write_scalars = step_scalars(task.folder / "tensorboard")
-    answer = answer_function(task.localizer)
-
-    def report(step: int, epoch: int, found: Mapping[str, float]) -> None:
-        write_scalars(step, found)
-        if plan.ema is None:
-            models.offer(found, epoch)
-
-    def measure() -> Mapping[str, float]:
-        return figures(collect_answers(answer, task.val), plan.background)
-
-    path = task.folder / "history_steps.csv"
-    return [WithinEpochValidation(plan.validate_every_steps, position, measure, report, path)]
-
-
-def _board(folder: Path, profile_steps: tuple[int, int] | None) -> list[keras.callbacks.Callback]:
-    log = str(folder / "tensorboard")
-    profile = profile_steps or 0  # 0 switches the profiler off.
-    return [keras.callbacks.TensorBoard(log, write_graph=False, profile_batch=profile)]
-
-
-def _smaller_images(plan: FitPlan, position: Position) -> list[keras.callbacks.Callback]:
-    total = plan.epochs * plan.steps_per_epoch
-    return [ProgressiveSize(plan.size_stages, total, position)] if plan.size_stages else []
-
-
-def _averaging(plan: FitPlan) -> list[keras.callbacks.Callback]:
-    """Early in the list, so that all others see the averaged weights at an epoch's end."""
-    return [] if plan.ema is None else [AveragedWeights()]
-
-
-def _early_stopping(plan: FitPlan, phase: Phase) -> list[keras.callbacks.Callback]:
-    """Stops when all learns; while the body rests, the heads have nothing to lose by waiting."""
-    if plan.early_stopping_patience is None or not phase.body_learns:
-        return []
-    mode = "min" if plan.monitor.endswith("loss") else "max"
-    return [
-        PatientStopping(plan.monitor, patience=plan.early_stopping_patience, mode=mode, verbose=1)
-    ]
+def _those_set(*callbacks: keras.callbacks.Callback | None) -> list[keras.callbacks.Callback]:
+    return [callback for callback in callbacks if callback is not None]

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from loc_keras.config.train import LossConfig
 from loc_keras.data.resize import are_empty
 from loc_keras.losses import BoxLoss, ClassLoss, DistributionFocalLoss
 from loc_keras.metrics import bbox_metrics, class_metrics, joint_metrics
@@ -126,15 +127,9 @@ def training_model(localizer: keras.Model) -> TrainingModel:
 
 def compile_localizer(
     model: TrainingModel,
-    *,
     optimizer: keras.optimizers.Optimizer,
-    bbox: str = "diou",
-    bbox_weight: float = 1.0,
-    softmax_weight: float = 1.0,
-    distribution_weight: float = 1.0,
-    smooth_l1_weight: float = 0.0,
-    label_smoothing: float = 0.0,
-    balance: str = "fixed",
+    loss: LossConfig,
+    *,
     jit_compile: bool = False,
 ) -> None:
     """Compiles with one loss per output and every measure of a localizer.
@@ -142,30 +137,23 @@ def compile_localizer(
     Args:
         model: from `training_model`.
         optimizer: a fresh Keras optimizer.
-        bbox: similarity of boxes whose complement is the box loss, e.g. "diou".
-        bbox_weight: weight of the box loss in the sum.
-        softmax_weight: weight of the class loss in the sum.
-        distribution_weight: weight of the distribution focal loss; no effect on other heads.
-        smooth_l1_weight: weight of a smooth L1 term inside the box loss.
-        label_smoothing: share of the class target that is spread over all classes.
-        balance: "fixed", or "uncertainty" for terms that also learn how much they count, see
-            `loss_balance`; the losses that are told then hold that weight.
+        loss: which losses, and their weights.
         jit_compile: whether XLA compiles the step.
     """
     losses: dict[str, keras.losses.Loss] = {
-        "softmax": ClassLoss(label_smoothing=label_smoothing),
-        "bbox": BoxLoss(bbox, smooth_l1_weight=smooth_l1_weight),
+        "softmax": ClassLoss(label_smoothing=loss.label_smoothing),
+        "bbox": BoxLoss(loss.bbox, smooth_l1_weight=loss.smooth_l1_weight),
     }
-    weights = {"softmax": softmax_weight, "bbox": bbox_weight}
+    weights = {"softmax": loss.softmax_weight, "bbox": loss.bbox_weight}
     metrics: dict[str, list[keras.metrics.Metric]] = {
         "softmax": class_metrics(),
         "bbox": bbox_metrics(),
     }
     if SIDES_OUTPUT in model.output:
         losses[SIDES_OUTPUT] = DistributionFocalLoss()
-        weights[SIDES_OUTPUT] = distribution_weight
+        weights[SIDES_OUTPUT] = loss.distribution_weight
         metrics[SIDES_OUTPUT] = []
-    if balance == "uncertainty":
+    if loss.balance == "uncertainty":
         model.variances = LogVariances(tuple(losses), name="loss_balance")
         losses = balanced(losses, model.variances)
     num_classes = model.output["softmax"].shape[-1]
@@ -192,41 +180,41 @@ def has_distribution(localizer: keras.Model) -> bool:
 
 
 def compiled_training_model(
-    localizer: keras.Model, plan: FitPlan, losses: Mapping[str, Any], phase: Phase | None = None
+    localizer: keras.Model, plan: FitPlan, phase: Phase | None = None, *, rate: float = 1.0
 ) -> TrainingModel:
     """Wraps and compiles a localizer for a phase of a plan.
 
     Args:
         localizer: the model; which of its layers are trainable is set here.
         plan: how to train.
-        losses: as in `compile_localizer`.
         phase: the part of the plan; None for a plan with one phase.
+        rate: factor on the plan's learning rate.
     """
-    phase = phase or Phase(0, plan.epochs, body_learns=True)
-    tune = plan.fine_tune
-    set_trainable(localizer, body_learns=phase.body_learns, batch_norm=tune.batch_norm)
-    synchronize(localizer, plan.sync_batch_norm)
+    train = plan.train
+    phase = phase or Phase(0, train.epochs, body_learns=True)
+    norms = train.fine_tune.batch_norm
+    set_trainable(localizer, body_learns=phase.body_learns, batch_norm=norms)
+    synchronize(localizer, train.sync_batch_norm)
     fuse_batch_norms(localizer)
-    rate = learning_rate_schedule(
-        peak=plan.learning_rate,
+    schedule = learning_rate_schedule(
+        peak=train.learning_rate * rate,
         # The heads' own phase ends at full speed: what they learn in it is but a start.
-        schedule=plan.schedule if phase.body_learns else "constant",
-        warmup_steps=round(min(plan.warmup_epochs, phase.epochs) * plan.steps_per_epoch),
+        schedule=train.schedule if phase.body_learns else "constant",
+        warmup_steps=round(min(train.warmup_epochs, phase.epochs) * plan.steps_per_epoch),
         total_steps=phase.epochs * plan.steps_per_epoch,
     )
     optimizer = make_optimizer(
-        plan.optimizer,
-        learning_rate=rate,
-        weight_decay=plan.weight_decay,
-        clip_norm=plan.gradient_clip_norm,
-        ema=plan.ema,
-        accumulate=plan.accumulate,
-        rate_factors=rate_factors(
-            localizer, body_rate=tune.body_rate, layer_decay=tune.layer_decay
-        ),
+        train.optimizer,
+        learning_rate=schedule,
+        weight_decay=train.weight_decay,
+        clip_norm=train.gradient_clip_norm,
+        ema=train.ema,
+        accumulate=train.accumulate,
+        rate_factors=rate_factors(localizer, train.fine_tune),
     )
     model = training_model(localizer)
-    compile_localizer(model, optimizer=optimizer, jit_compile=plan.jit_compile, **losses)
+    # `auto` is off: XLA slows the step down on a CPU (`docs/experiments.md`).
+    compile_localizer(model, optimizer, plan.loss, jit_compile=train.xla == "on")
     return model
 
 

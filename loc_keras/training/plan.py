@@ -1,13 +1,15 @@
-"""How long and how to train, and what it left behind, as plain values."""
+"""The plan of a training: its settings, its phases of fine-tuning, its stages of image size."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import keras
 
+from loc_keras.config.train import FineTuneConfig, LossConfig, SizeStageConfig, TrainConfig
+from loc_keras.data.dataset import LocalizationData
 from loc_keras.errors import TrainingError
 from loc_keras.models.assembly import SMALLEST_SIDE
 from loc_keras.models.body import body_groups, body_layers
@@ -18,20 +20,52 @@ He 2018, "Group Normalization", figure 1)."""
 
 
 @dataclass(frozen=True)
-class FineTune:
-    """How a body that knows something already is trained on.
+class FitPlan:
+    """How long and how to train: sections of the config, and what the data decide.
 
     Attributes:
-        freeze_epochs: epochs in which only the heads learn.
-        body_rate: learning rate of the body's last stage as a share of the heads'.
-        layer_decay: factor on the rate from each stage of the body to the one before it.
-        batch_norm: "frozen" keeps the body's batch normalisation as it came, "train" adapts it.
+        train: how the model is fitted.
+        loss: what is minimised.
+        steps_per_epoch: steps in each epoch.
+        val_images: number of validation images, for the standard error of their figures.
+        background: index of the class of images without an object, or None where all show one.
     """
 
-    freeze_epochs: int = 0
-    body_rate: float = 1.0
-    layer_decay: float = 1.0
-    batch_norm: Literal["train", "frozen"] = "train"
+    train: TrainConfig
+    loss: LossConfig
+    steps_per_epoch: int
+    val_images: int
+    background: int | None = None
+
+    @classmethod
+    def for_data(cls, train: TrainConfig, loss: LossConfig, data: LocalizationData) -> "FitPlan":
+        """The plan of a training on some data.
+
+        Raises:
+            TrainingError: If a stage of `progressive_size` does not fit the images.
+        """
+        refuse_wrong_sizes(train.progressive_size, data.image_shape)
+        steps = train.steps_per_epoch or data.steps_per_epoch
+        return cls(train, loss, steps, data.sizes["val"], data.background)
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole training."""
+        return self.train.epochs * self.steps_per_epoch
+
+    def with_train(self, **settings: Any) -> "FitPlan":
+        """A plan with other settings of the section `train`, which are not validated."""
+        return replace(self, train=self.train.model_copy(update=settings))
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What fitting left behind: where the models lie and how the run went."""
+
+    best_path: Path
+    last_path: Path
+    best_epoch: int
+    history: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -89,9 +123,7 @@ def all_trainable(localizer: keras.Model) -> Iterator[None]:
             layer.trainable = mark
 
 
-def rate_factors(
-    localizer: keras.Model, *, body_rate: float, layer_decay: float
-) -> dict[str, float]:
+def rate_factors(localizer: keras.Model, fine_tune: FineTuneConfig) -> dict[str, float]:
     """Factors on the learning rate of the body's variables, by variable path.
 
     The last stage has `body_rate`, each stage before it `layer_decay` times that of the next
@@ -100,37 +132,24 @@ def rate_factors(
     """
     factors: dict[str, float] = {}
     for depth, group in enumerate(reversed(body_groups(localizer))):
-        factor = body_rate * layer_decay**depth
+        factor = fine_tune.body_rate * fine_tune.layer_decay**depth
         for layer in group:
             factors |= {variable.path: factor for variable in layer.trainable_variables}
     return {path: factor for path, factor in factors.items() if factor != 1.0}
 
 
-def small_batch_warning(batch_size: int, fine_tune: FineTune) -> str | None:
+def small_batch_warning(train: TrainConfig) -> str | None:
     """One sentence where a small batch would spoil the statistics that came with the weights."""
-    if batch_size >= SMALL_BATCH or fine_tune.batch_norm == "frozen":
+    if train.batch_size >= SMALL_BATCH or train.fine_tune.batch_norm == "frozen":
         return None
     return (
-        f"train.batch_size {batch_size} gives noisy batch statistics, which overwrite those that "
-        f"came with the weights; set train.fine_tune.batch_norm to frozen, or batch_size to "
+        f"train.batch_size {train.batch_size} gives noisy batch statistics, which overwrite those "
+        f"that came with the weights; set train.fine_tune.batch_norm to frozen, or batch_size to "
         f"{SMALL_BATCH} or more."
     )
 
 
-@dataclass(frozen=True)
-class SizeStage:
-    """A part of the training on images of one size.
-
-    Attributes:
-        share: Part of all steps, > 0..1.
-        side: Longer side of the images in pixels.
-    """
-
-    share: float
-    side: int
-
-
-def refuse_wrong_sizes(stages: Sequence[SizeStage], image_shape: tuple[int, ...]) -> None:
+def refuse_wrong_sizes(stages: Sequence[SizeStageConfig], image_shape: tuple[int, ...]) -> None:
     """Refuses stages that do not fit images of (height, width, ...) pixels.
 
     Raises:
@@ -147,7 +166,7 @@ def refuse_wrong_sizes(stages: Sequence[SizeStage], image_shape: tuple[int, ...]
 
 
 def size_at(
-    step: int, stages: Sequence[SizeStage], total_steps: int, image_size: tuple[int, int]
+    step: int, stages: Sequence[SizeStageConfig], total_steps: int, image_size: tuple[int, int]
 ) -> tuple[int, int] | None:
     """Size of the images in a step.
 
@@ -168,68 +187,3 @@ def size_at(
             height, width = (round(side * stage.side / max(image_size)) for side in image_size)
             return height, width
     return None
-
-
-@dataclass(frozen=True)
-class FitPlan:
-    """How long and how to train.
-
-    Attributes:
-        epochs: number of epochs.
-        steps_per_epoch: steps in each.
-        batch_size: images a step, for the count of images per second.
-        val_images: number of validation images, for the standard error of their figures.
-        learning_rate: highest learning rate.
-        optimizer: "adamw" or "adam".
-        weight_decay: its strength.
-        schedule: "cosine", "constant" or "one_cycle".
-        warmup_epochs: epochs of linear rise.
-        gradient_clip_norm: largest norm of the gradient, or None.
-        ema: momentum of the weights' moving average, or None.
-        accumulate: batches whose gradients are averaged into one update.
-        jit_compile: whether XLA compiles the step.
-        monitor: figure that chooses the best checkpoint.
-        early_stopping_patience: epochs without a better monitor before stopping, or None.
-        validate_every_steps: steps between validations within an epoch, or None.
-        profile_steps: first and last step, from 1, that the profiler records, or None.
-        size_stages: first parts of the training on smaller images.
-        fine_tune: how a body that starts from trained weights is trained on.
-        background: index of the class of images without an object, or None where all show one.
-        sync_batch_norm: whether batches are normalised by the statistics of all devices.
-        checkpoint_every_steps: steps between checkpoints; None for those at the ends of epochs.
-        keep_checkpoints: how many are kept.
-    """
-
-    epochs: int
-    steps_per_epoch: int
-    batch_size: int
-    val_images: int
-    learning_rate: float
-    optimizer: str = "adamw"
-    weight_decay: float = 0.0
-    schedule: str = "cosine"
-    warmup_epochs: float = 0.0
-    gradient_clip_norm: float | None = None
-    ema: float | None = None
-    accumulate: int = 1
-    jit_compile: bool = False
-    monitor: str = "val_score"
-    early_stopping_patience: int | None = None
-    validate_every_steps: int | None = None
-    profile_steps: tuple[int, int] | None = None
-    size_stages: tuple[SizeStage, ...] = ()
-    fine_tune: FineTune = field(default_factory=FineTune)
-    background: int | None = None
-    sync_batch_norm: bool = False
-    checkpoint_every_steps: int | None = None
-    keep_checkpoints: int = 2
-
-
-@dataclass(frozen=True)
-class FitResult:
-    """What fitting left behind: where the models lie and how the run went."""
-
-    best_path: Path
-    last_path: Path
-    best_epoch: int
-    history: list[dict[str, Any]]

@@ -104,15 +104,6 @@ def gpu_capabilities() -> list[tuple[int, int]]:
     return [detail.get("compute_capability", (0, 0)) for detail in details]
 
 
-def use_xla(xla: str) -> bool:
-    """Tells whether the step is compiled by XLA: "on", "off" or "auto".
-
-    Auto is off: on the CPU XLA was measured to slow the step down (`docs/experiments.md`), and on
-    GPUs nothing has been measured yet that would justify its compile time.
-    """
-    return xla == "on"
-
-
 def make_deterministic(seed: int, deterministic: bool) -> None:
     """Seeds Python, NumPy, Keras and TensorFlow, and asks for ops that repeat to the bit."""
     keras.utils.set_random_seed(seed)

@@ -19,10 +19,16 @@ from typing import Any
 from loc_keras.atomic_file import write_text
 from loc_keras.errors import Interrupted, TrainingError
 
+CONFIG_FILE, ENVIRONMENT_FILE, CLASSES_FILE = "config.yaml", "environment.json", "classes.txt"
+SKIPPED_FILE, NOT_FINITE_FILE = "skipped.json", "not_finite.json"
+HISTORY_FILE, HISTORY_STEPS_FILE = "history.csv", "history_steps.csv"
+BEST_FILE, LAST_FILE = "best.keras", "last.keras"
+METRICS_FILE, CARD_FILE, TRUST_FILE = "metrics.json", "model_card.json", "trust.json"
+PLOTS, TENSORBOARD, EVALUATION = "plots", "tensorboard", "evaluation"
 CHECKPOINTS = "checkpoints"
-"""Folder within a run's; a run that has it is not finished."""
+"""Names within a run folder (`docs/architecture.md` says what each holds). A folder with
+`CHECKPOINTS` holds an unfinished run."""
 
-CONFIG_FILE, ENVIRONMENT_FILE = "config.yaml", "environment.json"
 LOCK_FILE = ".lock"
 
 

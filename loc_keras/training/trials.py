@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -57,20 +57,16 @@ def overfit_batch(
     localizer: keras.Model,
     batch: tuple[tf.Tensor, Mapping[str, tf.Tensor]],
     *,
+    plan: FitPlan,
     steps: int,
-    learning_rate: float,
-    losses: Mapping[str, Any],
-    background: int | None = None,
 ) -> OverfitResult:
-    """Trains on one batch alone, at a constant rate, without label smoothing or decay.
+    """Trains on one batch alone, by Adam at a constant rate, without label smoothing or decay.
 
     Args:
         localizer: a fresh model; its weights are changed.
         batch: images and targets.
+        plan: its learning rate, losses and class of the background are taken.
         steps: how often the batch is learned.
-        learning_rate: rate of Adam.
-        losses: arguments of `compile_localizer`.
-        background: index of the class of images without an object, or None.
 
     Raises:
         TrainingError: if a step's loss is not finite.
@@ -78,11 +74,11 @@ def overfit_batch(
     fuse_batch_norms(localizer)
     model = training_model(localizer)
     # Smoothed targets and weight decay keep a loss above zero on purpose.
-    optimizer = make_optimizer("adam", learning_rate=learning_rate)
-    compile_localizer(model, optimizer=optimizer, **{**losses, "label_smoothing": 0.0})
+    optimizer = make_optimizer("adam", learning_rate=plan.train.learning_rate)
+    compile_localizer(model, optimizer, plan.loss.model_copy(update={"label_smoothing": 0.0}))
     names = list(model.output)
     images, targets = batch
-    one = as_batch(images, targets, names, background=background is not None)
+    one = as_batch(images, targets, names, background=plan.background is not None)
     position = Position(steps)
     before = model.evaluate(one, verbose=0, return_dict=True)
     model.fit(
@@ -94,7 +90,7 @@ def overfit_batch(
         verbose=progress_style(),
     )
     answers = collect_answers(answer_function(localizer), [batch])
-    found = figures(answers, background)
+    found = figures(answers, plan.background)
     cross_entropy = keras.losses.SparseCategoricalCrossentropy()
     return OverfitResult(
         steps=steps,
@@ -154,7 +150,6 @@ def sweep_rates(
     batches: tf.data.Dataset,
     *,
     plan: FitPlan,
-    losses: Mapping[str, Any],
     steps: int = STEPS,
 ) -> RateSweep:
     """Trains with a rate that rises by a constant factor from batch to batch.
@@ -166,15 +161,14 @@ def sweep_rates(
         localizer: A fresh model; its weights are spoilt.
         batches: Endless batches of (images, targets).
         plan: How it would be trained: optimizer, decay, clipping.
-        losses: Arguments of `compile_localizer`.
         steps: Batches of a whole sweep, at least 2.
 
     Raises:
         TrainingError: If the loss was not finite from the first batch on.
     """
     # The rate is set at each step, and an average of the weights would never be looked at.
-    steady = replace(plan, schedule="constant", warmup_epochs=0.0, ema=None, accumulate=1)
-    model = compiled_training_model(localizer, steady, losses)
+    steady = plan.with_train(schedule="constant", warmup_epochs=0.0, ema=None, accumulate=1)
+    model = compiled_training_model(localizer, steady)
     rising = _RisingRate(rising_rates(steps))
     model.fit(
         with_targets(batches, list(model.output), background=plan.background is not None),
@@ -290,7 +284,6 @@ def batch_speeds(
     batch: tuple[tf.Tensor, Mapping[str, tf.Tensor]],
     *,
     plan: FitPlan,
-    losses: Mapping[str, Any],
     largest: int,
 ) -> list[BatchSpeed]:
     """Times the step, without reading and augmenting, at sizes that double.
@@ -299,7 +292,6 @@ def batch_speeds(
         localizer: A fresh model; its weights are spoilt.
         batch: Images and targets, that are repeated to each size.
         plan: How it would be trained.
-        losses: Arguments of `compile_localizer`.
         largest: Largest size tried, such as the number of training images.
 
     Returns:
@@ -308,8 +300,8 @@ def batch_speeds(
     Raises:
         TrainingError: If the smallest size does not fit.
     """
-    steady = replace(plan, schedule="constant", warmup_epochs=0.0)
-    model = compiled_training_model(localizer, steady, losses)
+    steady = plan.with_train(schedule="constant", warmup_epochs=0.0)
+    model = compiled_training_model(localizer, steady)
     step = _timed_step(model, batch, background=plan.background is not None)
     found: list[BatchSpeed] = []
     for size in batch_sizes(largest):

@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 import loc_keras
+from loc_keras.config.train import LossConfig, TrainConfig
 from loc_keras.training.plan import FitPlan
 
 IMAGE_SHAPE = (32, 32, 1)
@@ -32,6 +33,8 @@ def squares(count, seed=0, batch=8):
     return tf.data.Dataset.from_tensor_slices((images, targets)).batch(batch)
 
 
-def plan(**changes):
-    settings = {"epochs": 2, "steps_per_epoch": 3, "batch_size": 8, "val_images": 8}
-    return FitPlan(**{**settings, "learning_rate": 1e-3, **changes})
+def plan(*, steps_per_epoch=3, val_images=8, background=None, loss=None, **train):
+    """A plan without warm-up and weight decay, but for changes of the section `train`."""
+    settings = {"epochs": 2, "batch_size": 8, "weight_decay": 0.0, "warmup_epochs": 0.0, **train}
+    section = TrainConfig(**settings)
+    return FitPlan(section, LossConfig(**(loss or {})), steps_per_epoch, val_images, background)

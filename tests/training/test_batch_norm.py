@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers.training_examples import plan
 
 from loc_keras.models.assembly import build_localizer
 from loc_keras.training.batch_norm import FusedCall, batch_norms, can_fuse, fuse_batch_norms
@@ -136,10 +137,9 @@ def test_what_is_saved_is_a_plain_layer(tmp_path: Path) -> None:
 
 def test_the_step_of_a_plan_uses_it() -> None:
     from loc_keras.training.model import compiled_training_model
-    from loc_keras.training.plan import FitPlan
 
     localizer = build_localizer(image_shape=(32, 32, 1), num_classes=3, width=4, stem="small")
-    model = compiled_training_model(localizer, FitPlan(1, 1, 2, 0, 1e-3), {})
+    model = compiled_training_model(localizer, plan())
     graph = tf.function(lambda x: model(x, training=True)).get_concrete_function(
         tf.TensorSpec((2, 32, 32, 1), tf.float32)
     )

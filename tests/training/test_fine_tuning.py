@@ -4,15 +4,15 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers import training_examples
 
 import loc_keras
+from loc_keras.config.train import FineTuneConfig, TrainConfig
 from loc_keras.models.body import body_groups, body_layers
 from loc_keras.training.fit import fit_localizer
 from loc_keras.training.model import compiled_training_model
 from loc_keras.training.optimizer import AdamWithDecay, LayerwiseRates, make_optimizer
 from loc_keras.training.plan import (
-    FineTune,
-    FitPlan,
     Phase,
     rate_factors,
     set_trainable,
@@ -41,8 +41,8 @@ def noise(count=24, batch=8, seed=0):
 
 
 def plan(**changes):
-    settings = {"epochs": 3, "steps_per_epoch": 2, "batch_size": 8, "val_images": 8}
-    return FitPlan(**{**settings, "learning_rate": 1e-2, **changes})
+    settings = {"epochs": 3, "steps_per_epoch": 2, "learning_rate": 1e-2}
+    return training_examples.plan(**{**settings, **changes})
 
 
 def values(layers):
@@ -90,8 +90,7 @@ def test_resting_body_keeps_weights_and_statistics_while_heads_learn(tmp_path):
         localizer,
         train=lambda step: noise().repeat(),
         val=noise(8),
-        plan=plan(fine_tune=FineTune(freeze_epochs=3)),
-        losses={},
+        plan=plan(fine_tune=FineTuneConfig(freeze_epochs=3)),
         folder=tmp_path,
     )
     for old, new in zip(before, values(body), strict=True):
@@ -112,8 +111,7 @@ def test_frozen_normalisation_stays_while_convolutions_learn(tmp_path):
         localizer,
         train=lambda step: noise().repeat(),
         val=noise(8),
-        plan=plan(fine_tune=FineTune(freeze_epochs=1, batch_norm="frozen")),
-        losses={},
+        plan=plan(fine_tune=FineTuneConfig(freeze_epochs=1, batch_norm="frozen")),
         folder=tmp_path,
     )
     for old, new in zip(before, values(norms), strict=True):
@@ -137,8 +135,7 @@ def test_second_phase_goes_on_with_the_stream_the_history_and_the_moving_average
         tiny(),
         train=train,
         val=noise(8),
-        plan=plan(ema=0.9, early_stopping_patience=9, fine_tune=FineTune(freeze_epochs=1)),
-        losses={},
+        plan=plan(ema=0.9, early_stopping_patience=9, fine_tune=FineTuneConfig(freeze_epochs=1)),
         folder=tmp_path,
     )
     assert asked == [0, 2]  # One epoch of two steps comes before the second phase.
@@ -149,12 +146,12 @@ def test_second_phase_goes_on_with_the_stream_the_history_and_the_moving_average
 def test_rates_fall_towards_the_pixels_and_heads_keep_theirs():
     localizer = tiny()
     set_trainable(localizer, body_learns=True, batch_norm="train")
-    factors = rate_factors(localizer, body_rate=0.5, layer_decay=0.1)
+    factors = rate_factors(localizer, FineTuneConfig(body_rate=0.5, layer_decay=0.1))
     by_hand = {"stem": 5e-5, "stage1": 5e-4, "stage2": 5e-3, "stage3": 0.05, "stage4": 0.5}
     for path, factor in factors.items():
         assert factor == pytest.approx(by_hand[path.split("_")[0]])
     assert len(factors) == len([w for la in body_layers(localizer) for w in la.trainable_weights])
-    assert rate_factors(localizer, body_rate=1.0, layer_decay=1.0) == {}
+    assert rate_factors(localizer, FineTuneConfig()) == {}
 
 
 @pytest.mark.parametrize("name", ["adamw", "adam"])
@@ -193,16 +190,17 @@ def test_optimizer_with_rates_is_rebuilt_from_its_config():
 
 
 def test_plain_plan_uses_the_plain_optimizer():
-    model = compiled_training_model(tiny(), plan(), {})
+    model = compiled_training_model(tiny(), plan())
     # Keras's AdamW, with none of the rates by variable; on one device it steps as Keras has it.
     assert isinstance(model.optimizer, keras.optimizers.AdamW)
     assert not isinstance(model.optimizer, LayerwiseRates)
 
 
 def test_small_batches_are_told_where_statistics_move():
-    assert "train.batch_size 8" in str(small_batch_warning(8, FineTune()))
-    assert small_batch_warning(16, FineTune()) is None
-    assert small_batch_warning(8, FineTune(batch_norm="frozen")) is None
+    assert "train.batch_size 8" in str(small_batch_warning(TrainConfig(batch_size=8)))
+    assert small_batch_warning(TrainConfig(batch_size=16)) is None
+    frozen = FineTuneConfig(batch_norm="frozen")
+    assert small_batch_warning(TrainConfig(batch_size=8, fine_tune=frozen)) is None
 
 
 def test_a_body_of_another_make_rests_and_slows_down_as_well():
@@ -214,7 +212,7 @@ def test_a_body_of_another_make_rests_and_slows_down_as_well():
     assert sum(int(np.prod(w.shape)) for w in body.weights) == 939_120
     everything = len(localizer.trainable_weights)
     learns = len(body.trainable_weights)
-    factors = rate_factors(localizer, body_rate=0.5, layer_decay=0.5)
+    factors = rate_factors(localizer, FineTuneConfig(body_rate=0.5, layer_decay=0.5))
     assert len(factors) == learns
     # Five shrinkings: 0.5 in the last group, halved four times towards the pixels.
     assert sorted(set(factors.values())) == [0.5**5, 0.5**4, 0.5**3, 0.5**2, 0.5]

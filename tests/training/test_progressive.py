@@ -6,18 +6,26 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers.training_examples import plan
 
 import loc_keras
 from loc_keras.config.load import load_config
 from loc_keras.config.schema import Config
+from loc_keras.config.train import SizeStageConfig
 from loc_keras.errors import ConfigError, TrainingError
 from loc_keras.models.heads import ResampleLike1D
 from loc_keras.training import model as model_file
 from loc_keras.training.fit import fit_localizer
 from loc_keras.training.model import training_model
-from loc_keras.training.plan import FitPlan, SizeStage, refuse_wrong_sizes, size_at
+from loc_keras.training.plan import refuse_wrong_sizes, size_at
 
-STAGES = (SizeStage(0.5, 16), SizeStage(0.25, 24))
+
+def stage(share, side):
+    # Unchecked, so that sides are too small for the config, too.
+    return SizeStageConfig.model_construct(share=share, side=side)
+
+
+STAGES = (stage(0.5, 16), stage(0.25, 24))
 
 
 def test_sizes_change_at_the_shares_of_all_steps():
@@ -29,8 +37,8 @@ def test_sizes_change_at_the_shares_of_all_steps():
 
 def test_sides_keep_their_ratio():
     # The longer side is the one that is named; 48 x 64 / 96 = 32.
-    assert size_at(0, [SizeStage(0.5, 64)], 10, (48, 96)) == (32, 64)
-    assert size_at(0, [SizeStage(0.5, 64)], 10, (96, 48)) == (64, 32)
+    assert size_at(0, [stage(0.5, 64)], 10, (48, 96)) == (32, 64)
+    assert size_at(0, [stage(0.5, 64)], 10, (96, 48)) == (64, 32)
 
 
 @pytest.mark.parametrize("side", [15, 32, 40])
@@ -38,10 +46,10 @@ def test_a_stage_must_shrink_the_image_but_not_to_nothing(side):
     with pytest.raises(
         TrainingError, match=rf"\[1\].side is {side} px.* 32 x 32 px: give 16 to 31"
     ):
-        refuse_wrong_sizes([SizeStage(0.5, 20), SizeStage(0.2, side)], (32, 32, 1))
+        refuse_wrong_sizes([stage(0.5, 20), stage(0.2, side)], (32, 32, 1))
     # Half as high as wide: 31 px of width would leave less than 16 px of height.
     with pytest.raises(TrainingError, match="give 32 to 63"):
-        refuse_wrong_sizes([SizeStage(0.5, 31)], (32, 64, 3))
+        refuse_wrong_sizes([stage(0.5, 31)], (32, 64, 3))
 
 
 @pytest.mark.parametrize(
@@ -148,21 +156,12 @@ def test_a_fit_goes_from_small_to_full_and_saves_a_plain_model(localizer, tmp_pa
     boxes = np.tile(np.float32([[0.25, 0.25, 0.75, 0.75]]), (8, 1))
     targets = {"softmax": np.zeros(8, np.int32), "bbox": boxes}
     data = tf.data.Dataset.from_tensor_slices((images, targets)).batch(4)
-    plan = FitPlan(
-        epochs=2,
-        steps_per_epoch=3,
-        batch_size=4,
-        val_images=8,
-        learning_rate=1e-3,
-        size_stages=(SizeStage(0.5, 24),),
-    )
     seen = Steps()
     result = fit_localizer(
         localizer,
         train=lambda step: data.repeat(),
         val=data,
-        plan=plan,
-        losses={},
+        plan=plan(batch_size=4, progressive_size=[{"share": 0.5, "side": 24}]),
         folder=tmp_path,
         extra_callbacks=[seen],
     )

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from helpers.empty_images import samples, write_set
+from helpers.training_examples import plan
 
 import loc_keras
 from loc_keras import boxes, evaluate, train
+from loc_keras.config.train import LossConfig
 from loc_keras.data.formats.yolo_yaml import to_yaml
 from loc_keras.losses import BoxLoss
 from loc_keras.report.gallery import choose_examples, draw_gallery
@@ -24,7 +26,6 @@ from loc_keras.training.model import (
     compile_localizer,
     with_targets,
 )
-from loc_keras.training.plan import FitPlan
 
 EMPTY = [0.0, 0.0, 0.0, 0.0]
 BACKGROUND = 2
@@ -66,7 +67,7 @@ def linear_model():
     corners = keras.layers.Dense(4, activation="sigmoid", name="bbox")(inputs)
     classes = keras.layers.Dense(3, activation="softmax", name="softmax")(inputs)
     model = TrainingModel(inputs, {"softmax": classes, "bbox": corners})
-    compile_localizer(model, optimizer=keras.optimizers.SGD(), softmax_weight=0.0)
+    compile_localizer(model, keras.optimizers.SGD(), LossConfig(softmax_weight=0.0))
     return model
 
 
@@ -167,8 +168,12 @@ def test_what_fit_streams_equals_the_figures(tmp_path):
         localizer,
         train=lambda step: squares(24).repeat(),
         val=squares(21, seed=1),
-        plan=FitPlan(2, 3, 8, 21, 1e-3, background=BACKGROUND, validate_every_steps=3),
-        losses={"bbox": "ciou"},
+        plan=plan(
+            val_images=21,
+            background=BACKGROUND,
+            validate_every_steps=3,
+            loss={"bbox": "ciou"},
+        ),
         folder=tmp_path,
     )
     opened = keras.saving.load_model(result.last_path)

@@ -5,29 +5,28 @@ import json
 import os
 import random
 import signal
-from dataclasses import replace
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers.training_examples import plan
 from tensorflow.python.framework import config as tf_config
 
 import loc_keras
+from loc_keras.config.train import FineTuneConfig, SizeStageConfig
 from loc_keras.errors import Interrupted
 from loc_keras.training import checkpointing as training_state
 from loc_keras.training import precision
 from loc_keras.training.callbacks import PatientStopping
 from loc_keras.training.checkpoint_files import checkpoints_in, newest_checkpoint
 from loc_keras.training.fit import fit_localizer
-from loc_keras.training.plan import FineTune, FitPlan, SizeStage
 
 SHAPE = (32, 32, 1)
 STEPS = 3
-PLAN = FitPlan(
+PLAN = plan(
     epochs=3,
     steps_per_epoch=STEPS,
-    batch_size=8,
     val_images=16,
     learning_rate=1e-2,
     warmup_epochs=0.5,
@@ -109,7 +108,6 @@ def fit(folder, *callbacks, plan=PLAN, train=batches, bbox_head="spatial", **cha
         train=train,
         val=squares(16, seed=1).batch(8),
         plan=plan,
-        losses={},
         folder=folder,
         extra_callbacks=callbacks,
         **changes,
@@ -181,7 +179,7 @@ def test_stopped_before_an_epochs_validation_it_ends_as_if_never(whole, tmp_path
 @pytest.mark.parametrize("step", [2, 3, 4])
 def test_phases_of_fine_tuning_are_gone_on_with(tmp_path, step):
     """Before, at and behind the border between two phases, whose optimizers begin anew."""
-    plan = replace(PLAN, fine_tune=FineTune(freeze_epochs=1), validate_every_steps=None)
+    plan = PLAN.with_train(fine_tune=FineTuneConfig(freeze_epochs=1), validate_every_steps=None)
     left_alone = (tmp_path / "alone", *fit(tmp_path / "alone", plan=plan))
     folder = tmp_path / "run"
 
@@ -202,8 +200,8 @@ def test_phases_of_fine_tuning_are_gone_on_with(tmp_path, step):
 @pytest.mark.parametrize("step", [2, 5])
 def test_a_change_of_the_images_size_is_gone_on_with(tmp_path, step):
     """At 16 px for 4 of 9 steps, then at 24 px for 2: before, and behind, a first change."""
-    sizes = (SizeStage(0.44, 16), SizeStage(0.22, 24))
-    plan = replace(PLAN, size_stages=sizes, validate_every_steps=None)
+    sizes = (SizeStageConfig(share=0.44, side=16), SizeStageConfig(share=0.22, side=24))
+    plan = PLAN.with_train(progressive_size=sizes, validate_every_steps=None)
     settings = {"plan": plan, "bbox_head": "gap_mlp"}
     left_alone = (tmp_path / "alone", *fit(tmp_path / "alone", **settings))
     with pytest.raises(Death):
@@ -214,7 +212,7 @@ def test_a_change_of_the_images_size_is_gone_on_with(tmp_path, step):
 @pytest.mark.slow
 def test_loss_scale_comes_back(tmp_path):
     keras.config.set_dtype_policy("mixed_float16")
-    plan = replace(PLAN, validate_every_steps=None)
+    plan = PLAN.with_train(validate_every_steps=None)
     left_alone = (tmp_path / "alone", *fit(tmp_path / "alone", plan=plan))
     with pytest.raises(Death):
         fit(tmp_path / "run", At(5, die), plan=plan)
@@ -234,7 +232,7 @@ def test_a_failure_that_passes_costs_half_the_rate_once(tmp_path):
         return batches(0).take(4).concatenate(bad).concatenate(batches(5))
 
     said = []
-    plan = replace(PLAN, schedule="constant", warmup_epochs=0, validate_every_steps=None)
+    plan = PLAN.with_train(schedule="constant", warmup_epochs=0, validate_every_steps=None)
     _, found = fit(tmp_path / "run", plan=plan, train=train, say=said.append)
     assert streams == [0, 4]
     assert "not finite at step 5 (epoch 2, step 2 of the epoch; bbox_loss)" in said[0]

@@ -8,24 +8,21 @@ import pytest
 import tensorflow as tf
 
 import loc_keras
+from loc_keras.config.train import TrainConfig
 from loc_keras.errors import Interrupted, TrainingError
-from loc_keras.train import refuse_for_devices
-from loc_keras.training import distribution as keras_multi_worker
-from loc_keras.training import several_devices as worker_talk
+from loc_keras.training import distribution
 from loc_keras.training.batch_norm import AveragedStatistics, batch_norms, synchronize
 from loc_keras.training.callbacks import save_model
 from loc_keras.training.checkpoint_files import Checkpoint, checkpoints_in
-from loc_keras.training.checkpointing import Snapshot
-from loc_keras.training.distribution import Cluster, Distribution
+from loc_keras.training.checkpointing import Snapshot, checkpoint_of_chief, checkpoint_writer
+from loc_keras.training.distribution import Cluster, Distribution, refuse_for_devices
 from loc_keras.training.optimizer import make_optimizer
-from loc_keras.training.plan import FitPlan
 from loc_keras.training.run_folder import Interruption
-from loc_keras.training.several_devices import checkpoint_writer
 
 
 def test_this_keras_still_needs_the_mend():
-    """Fails once Keras reduces scalars as scalars: `keras_multi_worker` can go then, see there."""
-    assert keras_multi_worker.keras_needs_the_mend()
+    """Fails once Keras reduces scalars as scalars: the mend can go then, see there."""
+    assert distribution.keras_needs_the_mend()
 
 
 def test_mend_steps_aside_when_keras_is_mended(monkeypatch):
@@ -35,12 +32,12 @@ def test_mend_steps_aside_when_keras_is_mended(monkeypatch):
         return strategy.reduce("MEAN", values, axis=None)
 
     monkeypatch.setattr(trainer, "reduce_per_replica", mended)
-    assert not keras_multi_worker.keras_needs_the_mend()
+    assert not distribution.keras_needs_the_mend()
     made = []
     monkeypatch.setattr(tf.distribute, "MultiWorkerMirroredStrategy", lambda: made.append("plain"))
     # Its own class stands for the one that would need a cluster.
-    monkeypatch.setattr(keras_multi_worker, "keras_needs_the_mend", lambda: False)
-    keras_multi_worker.strategy_for_keras()
+    monkeypatch.setattr(distribution, "keras_needs_the_mend", lambda: False)
+    distribution.strategy_for_keras()
     assert made == ["plain"]
 
 
@@ -80,7 +77,7 @@ def test_gradient_is_clipped_after_the_sum(name, monkeypatch):
 @pytest.fixture(scope="module")
 def devices():
     """The first of two workers, whose strategy is that of several workers without a cluster."""
-    return Distribution(keras_multi_worker.MendedMultiWorkerStrategy(), Cluster(("a:1", "b:1"), 0))
+    return Distribution(distribution.MendedMultiWorkerStrategy(), Cluster(("a:1", "b:1"), 0))
 
 
 def test_strategy_of_workers_reduces_scalars_batches_and_statistics(devices):
@@ -103,12 +100,12 @@ def test_strategy_of_workers_reduces_scalars_batches_and_statistics(devices):
 def test_workers_get_what_the_chief_tells(devices):
     # Any number of bytes, also where four of them are no whole number of words.
     for content in (b"", b"a", b"four", bytes(range(256)) * 3 + b"\xff"):
-        assert worker_talk.from_chief(devices, content) == content
-    assert worker_talk.on_any_worker(devices, True) is True
-    assert worker_talk.on_any_worker(devices, False) is False
+        assert devices.from_chief(content) == content
+    assert devices.on_any(True) is True
+    assert devices.on_any(False) is False
     # One process alone asks nobody.
-    assert worker_talk.from_chief(Distribution(), b"x") == b"x"
-    assert worker_talk.on_any_worker(Distribution(), True) is True
+    assert Distribution().from_chief(b"x") == b"x"
+    assert Distribution().on_any(True) is True
 
 
 def test_a_checkpoint_reaches_all_workers_whole(devices, tmp_path):
@@ -118,14 +115,14 @@ def test_a_checkpoint_reaches_all_workers_whole(devices, tmp_path):
         "model/0001/seed": np.array([1, 2**32 - 1], np.uint32),
     }
     saved = Checkpoint(tmp_path, arrays, {"epoch": 3, "rate": 0.5, "callbacks": {"é": [None]}})
-    found = worker_talk.checkpoint_of_chief(devices, saved)
+    found = checkpoint_of_chief(devices, saved)
     assert found.path == tmp_path
     assert found.state == saved.state
     assert found.arrays.keys() == arrays.keys()
     for name, array in arrays.items():
         assert found.arrays[name].dtype == array.dtype
         np.testing.assert_array_equal(found.arrays[name], array)
-    assert worker_talk.checkpoint_of_chief(devices, None) is None
+    assert checkpoint_of_chief(devices, None) is None
 
 
 def test_processes_that_stop_together_wait_until_they_agreed():
@@ -158,14 +155,14 @@ def test_only_the_chief_writes_checkpoints(devices, tmp_path):
 
 @pytest.mark.parametrize(
     ("change", "words"),
-    [({"accumulate": 2}, "train.accumulate 2 .* set it to 1"), ({"jit_compile": True}, "xla: on")],
+    [({"accumulate": 2}, "train.accumulate 2 .* set it to 1"), ({"xla": "on"}, "xla: on")],
 )
 def test_settings_that_fail_on_several_devices_are_refused(devices, change, words):
-    plan = FitPlan(1, 1, 8, 8, 1e-3, **change)
+    train = TrainConfig(**change)
     with pytest.raises(TrainingError, match=words):
-        refuse_for_devices(devices, plan)
-    refuse_for_devices(Distribution(), plan)
-    refuse_for_devices(devices, FitPlan(1, 1, 8, 8, 1e-3))
+        refuse_for_devices(devices, train)
+    refuse_for_devices(Distribution(), train)
+    refuse_for_devices(devices, TrainConfig())
 
 
 @pytest.mark.parametrize("kind", [tf.errors.UnavailableError, tf.errors.AbortedError])

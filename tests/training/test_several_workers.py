@@ -80,11 +80,13 @@ import tensorflow as tf
 
 (processor,) = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * 2)
+from loc_keras.config.train import LossConfig, TrainConfig
 from loc_keras.data.digits_data import build_digits_data
 from loc_keras.models import assembly
 from loc_keras.training import precision
 from loc_keras.training.distribution import distribution
-from loc_keras.training.fit import FitPlan, fit_localizer
+from loc_keras.training.fit import fit_localizer
+from loc_keras.training.plan import FitPlan
 
 devices = distribution("mirrored", batch_size=16)
 assert devices.replicas == 2
@@ -102,14 +104,16 @@ class Death(keras.callbacks.Callback):
 def fit(folder, *callbacks):
     folder.mkdir(exist_ok=True)
     # Without synchronized statistics, so that those of each device must be made equal.
-    plan = FitPlan(3, 4, 16, data.sizes["val"], 1e-3, ema=0.9, checkpoint_every_steps=3)
+    train = TrainConfig(epochs=3, steps_per_epoch=4, batch_size=16, weight_decay=0,
+                        warmup_epochs=0, ema=0.9, checkpoint_every_steps=3)
+    plan = FitPlan.for_data(train, LossConfig(), data)
     with devices.scope():
         localizer = assembly.build_localizer(
             image_shape=data.image_shape, num_classes=10, width=4, stem="small",
             bbox_head="spatial", class_head="pooled",
         )
     fit_localizer(
-        localizer, train=data.train, val=data.val, val_share=data.val_share, plan=plan, losses={},
+        localizer, train=data.train, val=data.val, val_share=data.val_share, plan=plan,
         folder=folder, devices=devices, extra_callbacks=callbacks,
     )
     return localizer.get_weights()

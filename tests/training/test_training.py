@@ -53,8 +53,12 @@ def test_fit_reports_every_measure_for_validation(tmp_path):
         tiny("distribution", "region"),
         train=lambda step: squares(24).repeat(),
         val=squares(11, seed=1),
-        plan=plan(validate_every_steps=2, warmup_epochs=0.5, profile_steps=(2, 3)),
-        losses={"bbox": "giou", "distribution_weight": 0.5},
+        plan=plan(
+            validate_every_steps=2,
+            warmup_epochs=0.5,
+            profile_steps=(2, 3),
+            loss={"bbox": "giou", "distribution_weight": 0.5},
+        ),
         folder=tmp_path,
     )
     with (tmp_path / "history.csv").open() as file:
@@ -133,7 +137,6 @@ def test_not_a_number_goes_back_once_then_says_what_was_in_the_batch(tmp_path):
             train=train.skip,
             val=squares(8),
             plan=plan(epochs=3),
-            losses={},
             folder=tmp_path,
             sources=lambda step: [f"picture {step}.{place}.png" for place in range(8)],
             say=said.append,
@@ -166,7 +169,6 @@ def test_early_stopping_stops(tmp_path):
         plan=plan(
             epochs=9, learning_rate=1e-12, early_stopping_patience=2, monitor="val_bbox_acc90"
         ),
-        losses={},
         folder=tmp_path,
     )
     assert len(result.history) == 3
@@ -178,7 +180,6 @@ def test_moving_average_is_what_is_validated_and_saved(tmp_path):
         train=lambda step: squares(24).repeat(),
         val=squares(11, seed=1),
         plan=plan(ema=0.9, learning_rate=1e-2),
-        losses={},
         folder=tmp_path,
     )
     opened = keras.saving.load_model(result.last_path)
@@ -188,10 +189,10 @@ def test_moving_average_is_what_is_validated_and_saved(tmp_path):
 
 def test_overfitting_one_batch_is_told_from_failing_to():
     batch = next(iter(squares(8)))
-    learned = overfit_batch(tiny("distribution"), batch, steps=150, learning_rate=1e-2, losses={})
+    learned = overfit_batch(tiny("distribution"), batch, steps=150, plan=plan(learning_rate=1e-2))
     assert learned.passed
     assert learned.accuracy == 1.0
-    failed = overfit_batch(tiny(), batch, steps=2, learning_rate=1e-6, losses={})
+    failed = overfit_batch(tiny(), batch, steps=2, plan=plan(learning_rate=1e-6))
     assert not failed.passed
     assert failed.box_loss > 0.05
 
@@ -294,7 +295,7 @@ def test_precision_is_set():
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_a_step_in_mixed_precision_stays_finite(policy):
     keras.mixed_precision.set_global_policy(policy)
-    model = compiled_training_model(tiny("distribution", "region"), plan(), {"bbox": "ciou"})
+    model = compiled_training_model(tiny("distribution", "region"), plan(loss={"bbox": "ciou"}))
     data = squares(8).map(lambda i, t: (i, with_training_targets(t, list(model.output))))
     logs = model.fit(data.repeat(), steps_per_epoch=3, epochs=1, verbose=0).history
     assert all(math.isfinite(value) for values in logs.values() for value in values)
@@ -302,7 +303,7 @@ def test_a_step_in_mixed_precision_stays_finite(policy):
 
 
 def test_masked_images_count_in_no_measure():
-    model = compiled_training_model(tiny(), plan(), {})
+    model = compiled_training_model(tiny(), plan())
     images, targets = next(iter(squares(8)))
     boxes = targets["bbox"].numpy()
     wild = boxes.copy()
@@ -353,9 +354,9 @@ def test_environment_names_versions():
     assert facts["seed"] == 3
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
-def test_what_was_collected_stays_while_training_goes_on(jit_compile):
-    model = compiled_training_model(tiny(), plan(ema=0.9, jit_compile=jit_compile), {})
+@pytest.mark.parametrize("xla", ["off", "on"])
+def test_what_was_collected_stays_while_training_goes_on(xla):
+    model = compiled_training_model(tiny(), plan(ema=0.9, xla=xla))
     names = list(model.output)
     data = squares(8).map(lambda x, y: (x, with_training_targets(y, names)))
     model.fit(data, verbose=0)

@@ -109,7 +109,7 @@ def test_a_weight_that_is_learned_ends_at_half_the_inverse_of_its_loss():
 
 def test_balance_is_learned_with_the_model_and_stays_out_of_the_localizer():
     localizer = tiny()
-    model = compiled_training_model(localizer, plan(), {"balance": "uncertainty"})
+    model = compiled_training_model(localizer, plan(loss={"balance": "uncertainty"}))
     names = {variable.name for variable in model.trainable_variables}
     terms = ("softmax", "bbox")
     assert {f"{term}_log_variance" for term in terms} <= names
@@ -126,7 +126,6 @@ def test_sweep_tells_each_batch_s_own_loss_at_its_rate():
         tiny(),
         easy.concatenate(hard).repeat(),
         plan=plan(optimizer="adam", ema=0.9),
-        losses={},
         steps=40,
     )
     # 40 rates from 1e-6 to 1: the 14th is 1e-6 * 10 ** (6 * 13 / 39) = 1e-4.
@@ -181,7 +180,7 @@ def test_smallest_batch_of_nearly_the_best_speed_is_suggested():
 
 def test_batches_are_timed_until_the_memory_ends(monkeypatch):
     one = next(iter(squares(8)))
-    found = batch_speeds(tiny(), one, plan=plan(), losses={}, largest=16)
+    found = batch_speeds(tiny(), one, plan=plan(), largest=16)
     assert [row.batch_size for row in found] == [4, 8, 16]
     assert all(
         row.images_per_second == pytest.approx(row.batch_size / row.step_seconds) for row in found
@@ -197,8 +196,8 @@ def test_batches_are_timed_until_the_memory_ends(monkeypatch):
 
     monkeypatch.setattr(batch_finder, "_timed_step", step_of)
     room = 2
-    found = batch_speeds(tiny(), one, plan=plan(), losses={}, largest=64)
+    found = batch_speeds(tiny(), one, plan=plan(), largest=64)
     assert [(row.batch_size, row.fits) for row in found] == [(4, True), (8, True), (16, False)]
     room = 0
     with pytest.raises(TrainingError, match=r"not even 4 images.*data\.image_size"):
-        batch_speeds(tiny(), one, plan=plan(), losses={}, largest=64)
+        batch_speeds(tiny(), one, plan=plan(), largest=64)
