@@ -31,6 +31,7 @@ from rich.console import Console
 
 from benchmarks.common import median_ratio, resident_mib, table_of
 from benchmarks.input_others import keras_cv_stream, pillow_loader
+from loc_keras.config.augment import AugmentConfig
 from loc_keras.data.augment.batch import augmentation_from
 from loc_keras.data.pipeline import train_dataset
 from loc_keras.data.pixel_store import image_set, store_pixels
@@ -196,7 +197,7 @@ def rate_rows(folder: Path, kinds: list[str], seconds: float, rounds: int) -> li
 def loaders(records: Records, kind: Kind) -> dict[str, Iterator[int]]:
     """Endless loaders by name; each element is the number of images that have come."""
     form = ImageFormat(kind.target, 3, "stretch")
-    stage = augmentation_from(AUGMENTATION)
+    stage = augmentation_from(AugmentConfig(**AUGMENTATION))
     streams = {
         LIMIT: lambda: _decode_alone(records),
         "ours": lambda: _ours(records, form),
@@ -213,7 +214,8 @@ def memory_rows(folder: Path, images: int) -> list[dict[str, Any]]:
     kind = KINDS["100 px PNG"]
     records, _ = write_images(folder / "memory", kind)
     form = ImageFormat(kind.target, 3, "stretch")
-    stream = _counted(lambda: _ours(records, form, augmentation=augmentation_from(AUGMENTATION)))
+    stage = augmentation_from(AugmentConfig(**AUGMENTATION))
+    stream = _counted(lambda: _ours(records, form, augmentation=stage))
     rows, seen = [], 0
     for quarter in range(QUARTERS + 1):
         # The first row comes after a few batches, when all threads and buffers are there.

@@ -62,13 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _write(options: argparse.Namespace) -> int:
     if options.limit is not None and options.limit < 1:
         raise DataError(f"--limit must be 1 or more, got {options.limit}.")
-    task = DigitTask(
-        canvas=options.canvas,
-        scale=tuple(options.scale),
-        box=options.box,
-        background=options.background,
-        distractors=options.distractors,
-    )
+    keys = ("canvas", "scale", "box", "background", "distractors")
+    task = DigitTask.from_options("digits", {key: getattr(options, key) for key in keys})
     refuse_used_folder(options.out)
     splits, notes = digit_splits(
         load_digits(options.source),

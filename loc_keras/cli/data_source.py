@@ -171,7 +171,7 @@ class DataSource:
             "image_size": data.image_size,
             "channels": data.channels,
             "resize": data.resize,
-            "augment": self.config.augment.model_dump(),
+            "augment": self.config.augment,
             "cache": data.cache,
         }
         if data.source.format == "digits":

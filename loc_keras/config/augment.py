@@ -7,13 +7,14 @@ from pydantic import Field, model_validator
 from loc_keras.config.base import Degrees, Half, Section, Share, Unit
 
 Tilt = Annotated[float, Field(ge=0, le=0.4)]
-
-
 Probability = Unit
 
 
 class AugmentConfig(Section):
-    """Random changes to training images; the box moves along. All are off by default."""
+    """Random changes to training images; the box moves along. All are off by default.
+
+    The order of the keys is that of their draws: a new one leaves the draws of others alone.
+    """
 
     digit_rotation: Degrees = Field(
         default=0.0, description="Digits only: turn within the square by up to +- degrees, 0..45."
@@ -143,6 +144,11 @@ class AugmentConfig(Section):
         default=0.5,
         description="Share of the images that are mixed if mixup or cutmix is on, 0..1.",
     )
+
+    @property
+    def deforms_digits(self) -> bool:
+        """Whether digits are deformed inside their squares."""
+        return any((self.digit_rotation, self.digit_scale, self.digit_shear, self.digit_aspect))
 
     @model_validator(mode="after")
     def _crop_has_a_shape(self) -> "AugmentConfig":

@@ -1,8 +1,11 @@
 """What all sections of the config are made of: checked kinds of values, and their base class."""
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError, model_validator
+
+from loc_keras.errors import DataError
 
 _PAIR = 2
 
@@ -46,6 +49,29 @@ class Section(BaseModel):
     def _empty_is_default(cls, value: Any) -> Any:
         # A section whose keys are all commented out reads as null.
         return {} if value is None else value
+
+    @classmethod
+    def from_options(cls, name: str, options: Self | Mapping[str, Any] | None) -> Self:
+        """The section from options given in Python, not in a file; None: the defaults.
+
+        Args:
+            name: What messages call the section.
+            options: Values by key, or the section itself.
+
+        Raises:
+            DataError: If a key is unknown or a value wrong.
+        """
+        try:
+            return cls.model_validate(options)
+        except ValidationError as error:
+            fault = error.errors()[0]
+            key = ".".join(str(part) for part in fault["loc"])
+            if fault["type"] == "extra_forbidden":
+                known = ", ".join(cls.model_fields)
+                raise DataError(f"{name} has no {key!r}; its keys are {known}.") from error
+            rule = fault["msg"].removeprefix("Value error, ")
+            place, given = (f"{name}.{key}", f", got {fault['input']!r}") if key else (name, "")
+            raise DataError(f"{place}: {rule}{given}.") from error
 
 
 def unique(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from loc_keras.config.augment import AugmentConfig
 from loc_keras.data import pipeline as streams
 from loc_keras.data.annotations import WHOLE_FILE, Fault, ImageRef, Split
-from loc_keras.data.augment.batch import augmentation_from, split_augment_options
+from loc_keras.data.augment.batch import augmentation_from
 from loc_keras.data.files import file_size
 from loc_keras.data.image_header import HeaderError, read_header
 from loc_keras.data.load_records import faults_error, image_refs
@@ -177,7 +178,7 @@ def localization_data(
     batch_size: int,
     seed: int,
     image_shape: tuple[int, int, int],
-    image_knobs: Mapping[str, Any],
+    augment: AugmentConfig,
     cache: str,
     class_names: list[str],
     **facts: Any,
@@ -190,7 +191,7 @@ def localization_data(
         batch_size: Images in a batch.
         seed: Seed of the order, of what is drawn and of the augmentation.
         image_shape: (height, width, channels) of every image.
-        image_knobs: Whole-image augmentation of the training images; see `ImageAugment`.
+        augment: Augmentation of the training images.
         cache: Whether evaluation images stay in memory: `pipeline.eval_dataset`.
         class_names: Name of each class, by index.
         **facts: The remaining fields of `LocalizationData`.
@@ -207,7 +208,7 @@ def localization_data(
             sets["train"],
             batch_size=batch_size,
             seed=seed,
-            augmentation=augmentation_from(image_knobs, len(class_names)),
+            augmentation=augmentation_from(augment, len(class_names)),
         ),
         batch_indices=partial(streams.batch_indices, sets["train"].size, batch_size, seed),
         val=evaluate(sets["val"], split=streams.VALIDATION) if "val" in sets else None,
@@ -240,7 +241,7 @@ def build_file_data(
     image_size: int | tuple[int, int] | None = None,
     channels: int | None = None,
     resize: ResizeRule = "stretch",
-    augment: Mapping[str, Any] | None = None,
+    augment: AugmentConfig | Mapping[str, Any] | None = None,
     cache: str = "auto",
     cache_dir: str = "cache",
     on_error: str = "stop",
@@ -256,7 +257,7 @@ def build_file_data(
             have one size and keeps it.
         channels: 1 or 3; None takes that of the first training image.
         resize: `"stretch"` or `"letterbox"`.
-        augment: Knobs of `augment.ImageAugment` by name; those left out are off.
+        augment: The section `augment` of the config, or its keys; those left out are off.
         cache: `"auto"` holds decoded images in memory where they take at most a quarter of
             what is free, `"memory"` in any case, `"disk"` in files under `cache_dir`, `"none"`
             decodes in every epoch.
@@ -269,9 +270,9 @@ def build_file_data(
     Raises:
         DataError: If an image or an option is wrong.
     """
-    digit_knobs, image_knobs = split_augment_options(augment or {})
+    options = AugmentConfig.from_options("augment", augment)
     notes = list(found.notes)
-    if any(digit_knobs.values()):
+    if options.deforms_digits:
         notes.append("augment.digit_* bends the digits source alone and is not used here.")
     first = found.first or found.splits["train"]
     form = _image_format(first, image_size, channels, resize)
@@ -294,7 +295,7 @@ def build_file_data(
         batch_size=batch_size,
         seed=seed,
         image_shape=form.shape,
-        image_knobs=image_knobs,
+        augment=options,
         # The decoded images are kept where they are decoded, for all splits alike.
         cache="none",
         sizes={"train": 0, "val": 0, "test": 0} | sizes,

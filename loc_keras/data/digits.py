@@ -6,69 +6,60 @@ fixed, and the batch size, the number of workers and the execution mode change n
 """
 
 import math
-from dataclasses import dataclass, fields
 
 import numpy as np
 import tensorflow as tf
+from pydantic import Field, model_validator
 
+from loc_keras.config.augment import AugmentConfig
+from loc_keras.config.data import DigitsConfig
 from loc_keras.data.digit_sources import DIGIT_SIDE
-from loc_keras.data.geometry import linear_map
-from loc_keras.data.geometry import warp_affine as warp
+from loc_keras.data.geometry import linear_map, warp_affine
 from loc_keras.errors import DataError
 
-BOX_RULES = ("square", "tight")
-BACKGROUNDS = ("black", "noise", "clutter")
+INK_THRESHOLD = 64
+"""A pixel of at least this value (a quarter of full white) is ink, for tight boxes."""
+
+SMALLEST_SQUARE_PX = 8
+"""Smaller digits cannot be told apart."""
+
+NOISE_BITS = 7
+"""Noise pixels are uniform in 0..127, half as bright as full ink."""
+
+CLUTTER_SIDES = (6, 10)
+DISTRACTOR_SIDES = (10, 13)
+"""Shortest and longest side of a fragment in pixels of the 28 px digit.
+
+The longer side of a digit's ink measures 20 of them, so a fragment never shows more than two
+thirds of its height or width, and the label stays unambiguous.
+"""
+
+# Columns of a row of draws; each fragment adds its own group behind them.
+_PLACE_X, _PLACE_Y, _SIDE, _ROTATION, _SCALE, _SHEAR, _ASPECT, _NOISE_A, _NOISE_B = range(9)
+_DIGIT_COLUMNS = 9
+_FRAGMENT_COLUMNS = 7
+_INK_MARGIN = 4  # MNIST's ink lies in the central 20 x 20 pixels of its 28 x 28.
 
 
-@dataclass(frozen=True)
-class DigitTask:
-    """The family of tasks; the defaults are the published one (28 px on black 100 x 100).
+class DigitTask(DigitsConfig):
+    """What the pictures look like; the defaults are the published task (28 px on black 100 x 100).
 
-    Attributes:
-        canvas: Side of the picture in pixels.
-        scale: Lowest and highest size of the digit's square, as a factor of 28 px; the side
-            is drawn uniformly between them and rounded to whole pixels.
-        box: `"square"` is the whole pasted square; `"tight"` the extent of the ink, which is
-            every pixel of at least `digits.INK_THRESHOLD`.
-        background: `"black"`; `"noise"`, independent uniform pixels; or `"clutter"`, small
-            crops of other digits (after the cluttered MNIST of Mnih et al. 2014).
-        clutter: Number of crops of the clutter background, of 6 to 10 px where the digit's
-            square has 28.
-        distractors: Number of larger crops of other digits, of 10 to 13 px where the square
-            has 28; never a whole digit, so the label stays unambiguous.
+    The side of the digit's square is drawn uniformly between the ends of `scale` and rounded to
+    whole pixels. The clutter background follows the cluttered MNIST of Mnih et al. 2014: small
+    crops of other digits.
     """
 
-    canvas: int = 100
-    scale: tuple[float, float] = (1.0, 1.0)
-    box: str = "square"
-    background: str = "black"
-    clutter: int = 8
-    distractors: int = 0
+    clutter: int = Field(default=8, ge=0, description="Crops of the clutter background.")
 
-    def __post_init__(self) -> None:
-        """Checks the options.
-
-        Raises:
-            DataError: If one is out of range or does not fit another.
-        """
-        low, high = self.scale
-        if not 0 < low <= high:
-            raise DataError(f"digits scale must be 0 < low <= high, got {low} {high}.")
-        if self.smallest_side < 8:
-            raise DataError(
-                f"digits scale {low} makes squares of {self.smallest_side} px: at least 8 px "
-                f"are needed, so a scale of {8 / DIGIT_SIDE:.2f}."
+    @model_validator(mode="after")
+    def _digit_is_legible(self) -> "DigitTask":
+        if self.smallest_side < SMALLEST_SQUARE_PX:
+            raise ValueError(
+                f"scale {self.scale[0]} makes squares of {self.smallest_side} px: at least "
+                f"{SMALLEST_SQUARE_PX} px are needed, so a scale of "
+                f"{SMALLEST_SQUARE_PX / DIGIT_SIDE:.2f}"
             )
-        if self.largest_side > self.canvas:
-            raise DataError(
-                f"digits scale {high} makes squares of {self.largest_side} px, which do not fit "
-                f"on a canvas of {self.canvas} px: lower the scale or enlarge the canvas."
-            )
-        _check_choice("box", self.box, BOX_RULES)
-        _check_choice("background", self.background, BACKGROUNDS)
-        for name, count in (("clutter", self.clutter), ("distractors", self.distractors)):
-            if count < 0:
-                raise DataError(f"digits {name} must be 0 or more, got {count}.")
+        return self
 
     @property
     def smallest_side(self) -> int:
@@ -86,125 +77,6 @@ class DigitTask:
         return self.clutter if self.background == "clutter" else 0
 
 
-@dataclass(frozen=True)
-class DigitDeformation:
-    """Random deformation of a digit inside its own square, about the square's centre.
-
-    What leaves the square is cut off, so that the square stays a true box.
-
-    Attributes:
-        rotation: Largest angle in degrees, either way.
-        scale: Largest relative change of size: factors from 1 / (1 + scale) to 1 + scale,
-            uniform in their logarithm.
-        shear: Largest horizontal shift per unit of height, either way.
-        aspect: Largest relative change of width over height, drawn as `scale` is.
-    """
-
-    rotation: float = 0.0
-    scale: float = 0.0
-    shear: float = 0.0
-    aspect: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Checks the ranges.
-
-        Raises:
-            DataError: If a value is negative, or so large that digits lose their shape.
-        """
-        limits = {"rotation": 180.0, "scale": 1.0, "shear": 1.0, "aspect": 1.0}
-        for name, limit in limits.items():
-            value = getattr(self, name)
-            if not 0 <= value <= limit:
-                raise DataError(f"augment.digit_{name} must be in 0..{limit:g}, got {value}.")
-
-    @property
-    def active(self) -> bool:
-        """Whether any knob is above zero."""
-        return any(getattr(self, field.name) > 0 for field in fields(self))
-
-
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise DataError(f"digits {name} must be one of {', '.join(choices)}, got {value!r}.")
-
-
-def keep_window(
-    tiles: tf.Tensor, left: tf.Tensor, top: tf.Tensor, width: tf.Tensor, height: tf.Tensor
-) -> tf.Tensor:
-    """Blacks out every pixel outside one window per tile.
-
-    Args:
-        tiles: uint8 (B, S, S).
-        left: int32 (B,), first column kept, in pixels; `top` likewise for rows.
-        top: int32 (B,).
-        width: int32 (B,), number of columns kept; `height` likewise for rows.
-        height: int32 (B,).
-
-    Returns:
-        uint8 (B, S, S).
-    """
-    side = tf.range(tf.shape(tiles)[1])
-    columns = _between(side, left, width)
-    rows = _between(side, top, height)
-    mask = rows[:, :, tf.newaxis] & columns[:, tf.newaxis, :]
-    return tf.where(mask, tiles, tf.zeros_like(tiles))
-
-
-def paste(tiles: tf.Tensor, left: tf.Tensor, top: tf.Tensor, canvas: int) -> tf.Tensor:
-    """Puts each tile on its own black canvas; what hangs over the edge is cut off.
-
-    Args:
-        tiles: uint8 (B, S, S).
-        left: int32 (B,), canvas column of the tile's first column, in pixels, of any sign.
-        top: int32 (B,), likewise for rows.
-        canvas: Side of the canvas in pixels.
-
-    Returns:
-        uint8 (B, canvas, canvas).
-    """
-    # Two gathers, columns first: the second then copies whole rows, so the cost is that of
-    # the small tile and not of the canvas.
-    padded = tf.pad(tiles, [[0, 0], [0, 1], [0, 1]])
-    side = tf.shape(tiles)[1]
-    columns = _source_index(left, side, canvas)
-    rows = _source_index(top, side, canvas)
-    wide = tf.gather(padded, columns, axis=2, batch_dims=1)
-    return tf.gather(wide, rows, axis=1, batch_dims=1)
-
-
-def _source_index(start: tf.Tensor, side: tf.Tensor, canvas: int) -> tf.Tensor:
-    """Tile index shown by each canvas index; `side` is the index of the zero padding."""
-    index = tf.range(canvas)[tf.newaxis, :] - start[:, tf.newaxis]
-    return tf.where((index >= 0) & (index < side), index, side)
-
-
-def _between(index: tf.Tensor, start: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-    """Whether, as bool (B, S), start <= index < start + count."""
-    start, count = start[:, tf.newaxis], count[:, tf.newaxis]
-    return (index >= start) & (index < start + count)
-
-
-INK_THRESHOLD = 64
-"""A pixel of at least this value (a quarter of full white) is ink, for tight boxes."""
-
-NOISE_BITS = 7
-"""Noise pixels are uniform in 0..127, half as bright as full ink."""
-
-CLUTTER_SIDES = (6, 10)
-DISTRACTOR_SIDES = (10, 13)
-"""Shortest and longest side of a fragment in pixels of the 28 px digit.
-
-The longer side of a digit's ink measures 20 of them, so a fragment never shows more than two
-thirds of its height or width.
-"""
-
-# Columns of a row of draws; each fragment adds its own group behind them.
-_PLACE_X, _PLACE_Y, _SIDE, _ROTATION, _SCALE, _SHEAR, _ASPECT, _NOISE_A, _NOISE_B = range(9)
-_DIGIT_COLUMNS = 9
-_FRAGMENT_COLUMNS = 7
-_INK_MARGIN = 4  # MNIST's ink lies in the central 20 x 20 pixels of its 28 x 28.
-
-
 class DigitRenderer:
     """Renders digits of one split into pictures with labels and boxes."""
 
@@ -214,7 +86,7 @@ class DigitRenderer:
         labels: np.ndarray,
         task: DigitTask,
         *,
-        deformation: DigitDeformation | None = None,
+        deformation: AugmentConfig | None = None,
         places: np.ndarray | None = None,
     ) -> None:
         """Keeps the digits of one split, so fragments never come from another one.
@@ -223,7 +95,8 @@ class DigitRenderer:
             digits: uint8 (N, 28, 28).
             labels: integer (N,).
             task: Options of the picture.
-            deformation: Random deformation (training only), or None.
+            deformation: Random deformation inside the square, by the keys `digit_*` (training
+                only), or None. What leaves the square is cut off, so the square stays a true box.
             places: int (N, 2), fixed (left, top) pixel of each digit's square instead of
                 random ones, or None.
 
@@ -231,7 +104,7 @@ class DigitRenderer:
             DataError: If fragments of other digits are asked for and there is no other digit.
         """
         self.task = task
-        self.deformation = deformation if deformation and deformation.active else None
+        self.deformation = deformation if deformation and deformation.deforms_digits else None
         with tf.device("CPU:0"):  # Input pipelines run there; GPU memory is for the model.
             self._digits = tf.constant(digits, tf.uint8)
             self._labels = tf.constant(labels, tf.int32)
@@ -291,7 +164,7 @@ class DigitRenderer:
         if untouched and self.deformation is None:
             return tiles
         sides = tf.cast(side, tf.float64)
-        warped = warp(
+        warped = warp_affine(
             tiles[..., tf.newaxis],
             linear * (sides / DIGIT_SIDE)[:, tf.newaxis, tf.newaxis],
             tf.constant([DIGIT_SIDE / 2] * 2, tf.float64),
@@ -374,24 +247,24 @@ def identity(side: tf.Tensor) -> tf.Tensor:
     return tf.eye(2, batch_shape=[tf.shape(side)[0]], dtype=tf.float64)
 
 
-def deformation_maps(draws: tf.Tensor, deformation: DigitDeformation) -> tf.Tensor:
+def deformation_maps(draws: tf.Tensor, deformation: AugmentConfig) -> tf.Tensor:
     """Random linear maps.
 
     Args:
         draws: float32 (B, 4), uniform in [0, 1): rotation, scale, shear, aspect.
-        deformation: The ranges.
+        deformation: The ranges, as `digit_*`.
 
     Returns:
-        float64 (B, 2, 2), as `affine.linear_map`.
+        float64 (B, 2, 2), as `geometry.linear_map`.
     """
     signed = tf.cast(draws, tf.float64) * 2.0 - 1.0
-    size = tf.exp(signed[:, 1] * math.log1p(deformation.scale))
-    stretch = tf.exp(signed[:, 3] * (0.5 * math.log1p(deformation.aspect)))
+    size = tf.exp(signed[:, 1] * math.log1p(deformation.digit_scale))
+    stretch = tf.exp(signed[:, 3] * (0.5 * math.log1p(deformation.digit_aspect)))
     return linear_map(
-        rotation=signed[:, 0] * math.radians(deformation.rotation),
+        rotation=signed[:, 0] * math.radians(deformation.digit_rotation),
         scale_x=size * stretch,
         scale_y=size / stretch,
-        shear=signed[:, 2] * deformation.shear,
+        shear=signed[:, 2] * deformation.digit_shear,
     )
 
 
@@ -418,6 +291,50 @@ def noise(draws: tf.Tensor, canvas: int) -> tf.Tensor:
     pixels = tf.map_fn(one, seeds, fn_output_signature=tf.uint8)
     pixels = tf.bitwise.right_shift(pixels, tf.constant(8 - NOISE_BITS, tf.uint8))
     return tf.reshape(pixels, [-1, canvas, canvas])
+
+
+def keep_window(
+    tiles: tf.Tensor, left: tf.Tensor, top: tf.Tensor, width: tf.Tensor, height: tf.Tensor
+) -> tf.Tensor:
+    """Blacks out every pixel outside one window per tile.
+
+    Args:
+        tiles: uint8 (B, S, S).
+        left: int32 (B,), first column kept, in pixels; `top` likewise for rows.
+        top: int32 (B,).
+        width: int32 (B,), number of columns kept; `height` likewise for rows.
+        height: int32 (B,).
+
+    Returns:
+        uint8 (B, S, S).
+    """
+    side = tf.range(tf.shape(tiles)[1])
+    columns = _between(side, left, width)
+    rows = _between(side, top, height)
+    mask = rows[:, :, tf.newaxis] & columns[:, tf.newaxis, :]
+    return tf.where(mask, tiles, tf.zeros_like(tiles))
+
+
+def paste(tiles: tf.Tensor, left: tf.Tensor, top: tf.Tensor, canvas: int) -> tf.Tensor:
+    """Puts each tile on its own black canvas; what hangs over the edge is cut off.
+
+    Args:
+        tiles: uint8 (B, S, S).
+        left: int32 (B,), canvas column of the tile's first column, in pixels, of any sign.
+        top: int32 (B,), likewise for rows.
+        canvas: Side of the canvas in pixels.
+
+    Returns:
+        uint8 (B, canvas, canvas).
+    """
+    # Two gathers, columns first: the second then copies whole rows, so the cost is that of
+    # the small tile and not of the canvas.
+    padded = tf.pad(tiles, [[0, 0], [0, 1], [0, 1]])
+    side = tf.shape(tiles)[1]
+    columns = _source_index(left, side, canvas)
+    rows = _source_index(top, side, canvas)
+    wide = tf.gather(padded, columns, axis=2, batch_dims=1)
+    return tf.gather(wide, rows, axis=1, batch_dims=1)
 
 
 def square_extent(side: tf.Tensor) -> tf.Tensor:
@@ -450,3 +367,15 @@ def _first_and_end(present: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     first = tf.argmax(number, axis=1, output_type=tf.int32)
     last = tf.argmax(tf.reverse(number, axis=[1]), axis=1, output_type=tf.int32)
     return first, tf.shape(present)[1] - last
+
+
+def _source_index(start: tf.Tensor, side: tf.Tensor, canvas: int) -> tf.Tensor:
+    """Tile index shown by each canvas index; `side` is the index of the zero padding."""
+    index = tf.range(canvas)[tf.newaxis, :] - start[:, tf.newaxis]
+    return tf.where((index >= 0) & (index < side), index, side)
+
+
+def _between(index: tf.Tensor, start: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+    """Whether, as bool (B, S), start <= index < start + count."""
+    start, count = start[:, tf.newaxis], count[:, tf.newaxis]
+    return (index >= start) & (index < start + count)

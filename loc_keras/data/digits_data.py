@@ -5,7 +5,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from loc_keras.config.augment import AugmentConfig
 from loc_keras.data import pipeline as streams
-from loc_keras.data.augment.batch import split_augment_options
 from loc_keras.data.dataset import LocalizationData, drawn_pictures, localization_data
 from loc_keras.data.digit_sources import DIGIT_SIDE, NUM_CLASSES, DigitSource, load_digits
-from loc_keras.data.digits import DigitDeformation, DigitRenderer, DigitTask
+from loc_keras.data.digits import DigitRenderer, DigitTask
 from loc_keras.data.formats.csv_file import PUBLISHED_FILES
 from loc_keras.data.load_records import stratified_split
 from loc_keras.data.pipeline import ImageSet, Targets, batched_set, side_pair
@@ -46,7 +46,7 @@ def build_digits_data(
     image_size: int | tuple[int, int] | None = None,
     channels: int | None = None,
     resize: ResizeRule = "stretch",
-    augment: Mapping[str, Any] | None = None,
+    augment: AugmentConfig | Mapping[str, Any] | None = None,
     cache: str = "auto",
     canvas: int = 100,
     scale: tuple[float, float] = (1.0, 1.0),
@@ -68,9 +68,7 @@ def build_digits_data(
         image_size: Side, or (height, width), to which the canvas is resized; None keeps it.
         channels: 1, or 3 to repeat the gray values; None is 1.
         resize: `"stretch"` or `"letterbox"`.
-        augment: Knobs by name: `digit_rotation` (degrees), `digit_scale`, `digit_shear` and
-            `digit_aspect` as in `DigitDeformation`, and the whole-image ones of
-            `augment.ImageAugment`; those left out are zero.
+        augment: The section `augment` of the config, or its keys; those left out are off.
         cache: Whether validation and test images stay in memory: `pipeline.eval_dataset`.
         canvas: As in `DigitTask`, like the remaining arguments.
         scale: See `DigitTask`.
@@ -86,9 +84,18 @@ def build_digits_data(
     Raises:
         DataError: If the source or an option is wrong.
     """
-    task = DigitTask(canvas, (scale[0], scale[1]), box, background, clutter, distractors)
-    digit_knobs, image_knobs = split_augment_options(augment or {})
-    deformation = DigitDeformation(**digit_knobs)
+    task = DigitTask.from_options(
+        "digits",
+        {
+            "canvas": canvas,
+            "scale": scale,
+            "box": box,
+            "background": background,
+            "clutter": clutter,
+            "distractors": distractors,
+        },
+    )
+    options = AugmentConfig.from_options("augment", augment)
     splits, notes = digit_splits(
         load_digits(path),
         task,
@@ -102,7 +109,7 @@ def build_digits_data(
     shape = (*size, channels or 1)
     finish = partial(_finish, size=size, rule=resize, channels=shape[2])
     sets = {
-        name: _image_set(split, task, deformation if name == "train" else None, finish)
+        name: _image_set(split, task, options if name == "train" else None, finish)
         for name, split in splits.items()
         if len(split.labels)
     }
@@ -111,7 +118,7 @@ def build_digits_data(
         batch_size=batch_size,
         seed=seed,
         image_shape=shape,
-        image_knobs=image_knobs,
+        augment=options,
         cache=cache,
         sizes={name: len(split.labels) for name, split in splits.items()},
         class_names=[str(digit) for digit in range(NUM_CLASSES)],
@@ -191,7 +198,7 @@ def published_places(boxes: np.ndarray, task: DigitTask) -> np.ndarray | None:
 def _image_set(
     split: DigitSplit,
     task: DigitTask,
-    deformation: DigitDeformation | None,
+    deformation: AugmentConfig | None,
     finish: Callable[..., tuple[tf.Tensor, Targets]],
 ) -> ImageSet:
     renderer = DigitRenderer(
@@ -214,7 +221,7 @@ def _finish(
 
 
 def _fingerprint(splits: dict[str, DigitSplit], task: DigitTask, seed: int) -> str:
-    digest = hashlib.sha256(repr((sorted(asdict(task).items()), seed)).encode())
+    digest = hashlib.sha256(repr((sorted(task.model_dump().items()), seed)).encode())
     for name, split in splits.items():
         digest.update(name.encode())
         for array in (split.digits, split.labels, split.places):

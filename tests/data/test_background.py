@@ -12,6 +12,7 @@ from PIL import Image
 
 from loc_keras import check, convert
 from loc_keras.cli.data_source import DataSource
+from loc_keras.config.augment import AugmentConfig
 from loc_keras.config.load import load_config
 from loc_keras.config.schema import Config
 from loc_keras.data.annotations import (
@@ -23,7 +24,7 @@ from loc_keras.data.annotations import (
     infer_class_names,
     with_background,
 )
-from loc_keras.data.augment.batch import ImageAugment, augment, draw_names
+from loc_keras.data.augment.batch import augment, draw_names
 from loc_keras.data.check.run import check_data
 from loc_keras.data.formats.yolo_yaml import to_yaml
 from loc_keras.data.load_records import SplitRule, load_records
@@ -270,7 +271,7 @@ def test_letterboxing_moves_no_empty_box():
     np.testing.assert_allclose(moved, [[0, 0, 0, 0], [0, 0.25, 0.5, 0.75]], atol=1e-6)
 
 
-EVERYTHING = ImageAugment(
+EVERYTHING = AugmentConfig(
     flip=True,
     flip_vertical=True,
     translate=0.4,
@@ -305,7 +306,7 @@ def moved_batch(options, seed, count=6, run=augment):
 @given(seed=st.integers(0, 2**32 - 1), ellipse=st.booleans(), least=st.sampled_from([0.1, 0.9]))
 def test_augmentation_keeps_the_empty_box_exactly_empty(seed, ellipse, least):
     kind = "ellipse" if ellipse else "corners"
-    options = ImageAugment(**{**EVERYTHING.__dict__, "min_visible": least, "box_from": kind})
+    options = EVERYTHING.model_copy(update={"min_visible": least, "box_from": kind})
     images, targets = moved_batch(options, seed)
     boxes = targets["bbox"].numpy()
     assert (boxes[::2] == 0).all()
@@ -329,7 +330,7 @@ def test_graph_and_eager_agree_on_empty_boxes():
 def test_a_picture_without_an_object_moves_as_others_do():
     # It would otherwise be told from the others by its unmoved edges. A shift of up to the whole
     # side leaves black pixels in nearly every picture, where a box does not forbid it.
-    options = ImageAugment(translate=1.0, min_visible=0.9)
+    options = AugmentConfig.model_construct(translate=1.0, min_visible=0.9)
     images = tf.fill([64, 16, 16, 1], tf.constant(200, tf.uint8))
     boxes = tf.zeros([64, 4])
     draws = np.random.default_rng(0).random((64, len(draw_names(options))), np.float32)
@@ -340,7 +341,7 @@ def test_a_picture_without_an_object_moves_as_others_do():
 
 def test_its_crops_lie_anywhere():
     # The columns of the picture are its values; the mean tells where the window lies.
-    options = ImageAugment(crop=0.75)
+    options = AugmentConfig(crop=0.75)
     ramp = np.broadcast_to(np.arange(64, dtype=np.uint8)[None, None, :, None] * 4, (200, 64, 64, 1))
     draws = np.random.default_rng(1).random((200, len(draw_names(options))), np.float32)
     cut, _ = augment(tf.constant(ramp), {"bbox": tf.zeros([200, 4])}, tf.constant(draws), options)
@@ -351,7 +352,7 @@ def test_its_crops_lie_anywhere():
 
 
 def test_the_larger_share_gives_the_box_of_a_mixture():
-    options = ImageAugment(mixup=1.0)
+    options = AugmentConfig(mixup=1.0)
     images = tf.zeros([2, 8, 8, 1], tf.uint8)
     targets = {
         "softmax": tf.constant([0, 2]),

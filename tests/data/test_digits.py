@@ -9,18 +9,18 @@ import pytest
 import tensorflow as tf
 
 from loc_keras import digits as door
+from loc_keras.config.augment import AugmentConfig
 from loc_keras.data import pipeline as streams
 from loc_keras.data.digit_sources import load_digits
-from loc_keras.data.digits import INK_THRESHOLD, DigitDeformation, DigitRenderer, DigitTask
+from loc_keras.data.digits import INK_THRESHOLD, DigitRenderer, DigitTask
 from loc_keras.data.digits_data import build_digits_data, digit_splits, write_digits
 from loc_keras.data.formats.csv_file import PUBLISHED_FILES, read_csv
-from loc_keras.data.geometry import linear_map
-from loc_keras.data.geometry import warp_affine as warp
+from loc_keras.data.geometry import linear_map, warp_affine
 from loc_keras.data.resolve import ResolveRules, resolve
 from loc_keras.errors import DataError
 
 COUNT = 40
-DEFORMATION = DigitDeformation(rotation=15, scale=0.2, shear=0.2, aspect=0.2)
+DEFORMATION = AugmentConfig(digit_rotation=15, digit_scale=0.2, digit_shear=0.2, digit_aspect=0.2)
 
 
 @pytest.fixture(scope="module")
@@ -121,9 +121,9 @@ def test_scale_two_doubles_the_ink():
 
 def one_deformed(digit, column, value, **knobs):
     """The digit after a deformation with one chosen draw, the others in the middle."""
-    renderer = DigitRenderer(
-        digit, [0], DigitTask(canvas=28), deformation=DigitDeformation(**knobs)
-    )
+    # Not checked, as some go beyond what a config takes.
+    deformation = AugmentConfig.model_construct(**knobs)
+    renderer = DigitRenderer(digit, [0], DigitTask(canvas=28), deformation=deformation)
     draws = np.full((1, renderer.columns), 0.5, np.float32)
     draws[0, column] = value
     return renderer(tf.constant([0]), tf.constant(draws))[0].numpy()[0, ..., 0]
@@ -131,7 +131,7 @@ def one_deformed(digit, column, value, **knobs):
 
 def test_rotation_by_a_quarter_turn(digits):
     # Three quarters of the range -180..180 is +90 degrees: clockwise, as y points down.
-    turned = one_deformed(digits[0][:1], 3, 0.75, rotation=180)
+    turned = one_deformed(digits[0][:1], 3, 0.75, digit_rotation=180)
     np.testing.assert_allclose(turned, np.rot90(digits[0][0], -1), atol=1)
 
 
@@ -140,8 +140,8 @@ def test_size_and_aspect_of_a_deformed_square():
     digit[0, 8:20, 8:20] = 255
     # The end of the range of scale 1 doubles the 12 px square; aspect 0.44 = 1.2^2 - 1 makes
     # it 1.2 times wider and 1.2 times lower: 14.4 x 10 px, so 14 x 10 pixels half covered.
-    assert extent(one_deformed(digit, 4, 1.0, scale=1.0) >= 128) == [2, 2, 26, 26]
-    assert extent(one_deformed(digit, 6, 1.0, aspect=0.44) >= 128) == [7, 9, 21, 19]
+    assert extent(one_deformed(digit, 4, 1.0, digit_scale=1.0) >= 128) == [2, 2, 26, 26]
+    assert extent(one_deformed(digit, 6, 1.0, digit_aspect=0.44) >= 128) == [7, 9, 21, 19]
 
 
 def test_shear_shifts_each_row():
@@ -150,7 +150,7 @@ def test_shear_shifts_each_row():
     one = tf.ones([1], tf.float64)
     linear = linear_map(0 * one, one, one, 2 * one)
     centre = 14 * tf.ones([2], tf.float64)
-    sheared = warp(picture, linear, centre, centre, (28, 28)).numpy()[0, ..., 0]
+    sheared = warp_affine(picture, linear, centre, centre, (28, 28)).numpy()[0, ..., 0]
     # Row i has its centre at i + 0.5, so it moves by 2 * (i + 0.5 - 14) whole pixels.
     rows = [np.roll(row, 2 * i - 27) for i, row in enumerate(picture[0, ..., 0])]
     np.testing.assert_array_equal(sheared[12:16], rows[12:16])
@@ -165,7 +165,7 @@ def test_resampled_values_round_to_the_nearest():
     for shift, expected in ((0.3, [17, 21]), (0.7, [13, 20])):
         # A picture moved right by a fraction mixes each pixel with its left neighbour.
         target = centre + tf.constant([shift, 0], tf.float64)
-        moved = warp(picture, linear, centre, target, (1, 8)).numpy()[0, 0, :, 0]
+        moved = warp_affine(picture, linear, centre, target, (1, 8)).numpy()[0, 0, :, 0]
         # 0.7 * 20 + 0.3 * 10 = 17 and 0.7 * 21 + 0.3 * 20 = 20.7; then 13 and 20.3.
         assert moved[1:3].tolist() == expected
 
@@ -241,22 +241,23 @@ def test_seed_changes_the_places(digits):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"canvas": 27}, "28 px, which do not fit on a canvas of 27 px"),
-        ({"scale": (2.0, 1.0)}, "scale must be"),
-        ({"scale": (0.1, 1.0)}, "at least 8 px"),
-        ({"box": "round"}, "box must be one of square, tight, got 'round'"),
-        ({"background": "red"}, "background must be one of black, noise, clutter"),
-        ({"distractors": -1}, "distractors must be 0 or more, got -1"),
+        ({"canvas": 27}, "28 px .* does not fit the canvas of 27 px"),
+        ({"scale": (2.0, 1.0)}, "scale is .smallest, largest., but 2 is more than 1"),
+        ({"scale": (0.25, 1.0)}, "at least 8 px"),
+        ({"scale": (0.1, 1.0)}, "greater than or equal to 0.2"),
+        ({"box": "round"}, "digits.box: .* 'square' or 'tight', got 'round'"),
+        ({"background": "red"}, "digits.background: .* 'black', 'noise' or 'clutter'"),
+        ({"distractors": -1}, "digits.distractors: .* greater than or equal to 0, got -1"),
     ],
 )
 def test_task_options_out_of_range(options, message):
     with pytest.raises(DataError, match=message):
-        DigitTask(**options)
+        DigitTask.from_options("digits", options)
 
 
 def test_deformation_out_of_range():
-    with pytest.raises(DataError, match=r"augment.digit_rotation must be in 0..180, got -1"):
-        DigitDeformation(rotation=-1)
+    with pytest.raises(DataError, match=r"augment.digit_rotation: .* or equal to 0, got -1"):
+        AugmentConfig.from_options("augment", {"digit_rotation": -1})
 
 
 # Sources

@@ -13,8 +13,9 @@ from PIL import Image
 
 from loc_keras import evaluate, train
 from loc_keras.cli.data_source import DataSource
+from loc_keras.config.augment import AugmentConfig
 from loc_keras.config.schema import Config
-from loc_keras.data.augment.batch import ImageAugment, augment, draw_names
+from loc_keras.data.augment.batch import augment, draw_names
 from loc_keras.data.check.run import check_data
 from loc_keras.data.formats.yolo_yaml import to_yaml
 from loc_keras.losses import ClassLoss
@@ -68,7 +69,7 @@ def test_the_class_loss_of_one_class_is_exactly_zero(smoothing, dtype):
 
 
 def test_mixing_leaves_one_class_as_it_is():
-    options = ImageAugment(mixup=1.0, cutmix=1.0)
+    options = AugmentConfig(mixup=1.0, cutmix=1.0)
     images = tf.constant(np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1), np.uint8))
     targets = {"softmax": tf.zeros([4], tf.int32), "bbox": tf.fill([4, 4], 0.2)}
     draws = np.random.default_rng(1).random((4, len(draw_names(options))), np.float32)

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageDraw
 
+from loc_keras.config.augment import AugmentConfig
 from loc_keras.data.augment.batch import augmentation_from
 from loc_keras.data.fused import LARGEST_STEP, Kind, Sources, load_source, room, warp_sources
 from loc_keras.data.pipeline import train_dataset
@@ -71,7 +72,7 @@ def stream(records, rule="stretch", *, knobs=GEOMETRY, fused=True, batch=6, star
     images = image_set(store_pixels(records, ImageFormat(TARGET, 3, rule), keep="none"))
     if not fused:
         images = replace(images, unresized=None)
-    stage = augmentation_from(knobs)
+    stage = augmentation_from(AugmentConfig(**knobs))
     return train_dataset(images, start, batch_size=batch, seed=3, augmentation=stage)
 
 
@@ -279,7 +280,7 @@ def test_any_parallelism_gives_the_same(photographs):
 
 @pytest.mark.parametrize("knobs", [{"flip": True}, {"brightness": 0.2}, {"cutout": 0.5}])
 def test_without_resampling_nothing_changes(photographs, knobs):
-    assert augmentation_from(knobs).apply_sources is None
+    assert augmentation_from(AugmentConfig(**knobs)).apply_sources is None
 
 
 def test_kept_and_demanded_pictures_are_not_handed_over(photographs):

@@ -5,28 +5,161 @@ the same seed gives the same batch whatever runs in parallel.
 """
 
 import functools
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from scipy.special import betaincinv
 
-from loc_keras.data.augment.geometry import first_good, move, move_sources
-from loc_keras.data.augment.options import (
-    CANDIDATES,
-    Draws,
-    ImageAugment,
-    draw_names,
-    split_augment_options,
+from loc_keras.config.augment import AugmentConfig
+from loc_keras.data.augment.draws import CANDIDATES, Drawn, Draws, column_names
+from loc_keras.data.augment.geometry import (
+    MIRRORS,
+    WARPS,
+    first_good,
+    mirrors,
+    move,
+    move_sources,
+    warps,
 )
-from loc_keras.data.augment.photometric import recolour
+from loc_keras.data.augment.photometric import COLOUR_KEYS, recolour
 from loc_keras.data.fused import Sources
 from loc_keras.data.pipeline import Augmentation, Targets
 from loc_keras.data.resize import ImageFormat
 from loc_keras.errors import DataError
 
+CUTOUT = {"cutout": Drawn(("cutout",), ("cutout_x", "cutout_y", "cutout_width", "cutout_height"))}
+MIXING = {
+    "mix_probability": Drawn(("mix", "mix_kind", "mix_share")),
+    "cutmix": Drawn(candidates=("cutmix_x", "cutmix_y")),
+}
+_QUANTILES = 1025
 
-def cutout(images: tf.Tensor, boxes: tf.Tensor, draws: Draws, options: ImageAugment) -> tf.Tensor:
+
+def mixes(options: AugmentConfig) -> bool:
+    """Whether images are blended with others and classes with them."""
+    return max(options.mixup, options.cutmix) > 0 and options.mix_probability > 0
+
+
+def draw_names(options: AugmentConfig) -> tuple[str, ...]:
+    """Names of the columns of a row of draws; those of candidates stand `CANDIDATES` times."""
+    drawn = MIRRORS | WARPS | CUTOUT | COLOUR_KEYS
+    return tuple(column_names(options, drawn | MIXING if mixes(options) else drawn))
+
+
+def augmentation_from(
+    options: AugmentConfig, num_classes: int | None = None
+) -> Augmentation | None:
+    """Builds the pipeline stage for whole images, or None where nothing is drawn for them.
+
+    Args:
+        options: Ranges and probabilities.
+        num_classes: Needed for `mixup` and `cutmix`, which turn the class targets into
+            probabilities.
+
+    Raises:
+        DataError: If a number of classes is missing.
+    """
+    columns = len(draw_names(options))
+    if not columns:
+        return None
+    if mixes(options) and num_classes is None:
+        raise DataError("augment.mixup and augment.cutmix need the number of classes; give it.")
+
+    def apply(images: tf.Tensor, targets: Targets, draws: tf.Tensor) -> tuple[tf.Tensor, Targets]:
+        return augment(images, targets, draws, options, num_classes)
+
+    def apply_sources(
+        sources: Sources, targets: Targets, draws: tf.Tensor, form: ImageFormat
+    ) -> tuple[tf.Tensor, Targets]:
+        return augment_sources(sources, targets, draws, options, form, num_classes)
+
+    return Augmentation(
+        columns,
+        apply,
+        apply_sources if warps(options) else None,
+        reach=1 if mixes(options) else 0,
+    )
+
+
+# Every branch is decided by the options alone, so converting the source gains nothing; it takes
+# seconds.
+@tf.autograph.experimental.do_not_convert
+def augment(
+    images: tf.Tensor,
+    targets: Targets,
+    draws: tf.Tensor,
+    options: AugmentConfig,
+    num_classes: int | None = None,
+) -> tuple[tf.Tensor, Targets]:
+    """Augments one batch.
+
+    Args:
+        images: uint8 (B, H, W, C).
+        targets: `"bbox"` float32 (B, 4), fractions; mixing also takes `"softmax"` int32 (B,);
+            other entries pass unchanged.
+        draws: float32 (B, columns), uniform in [0, 1); the columns are `draw_names(options)`.
+        options: Ranges of the changes.
+        num_classes: K, needed for mixing.
+
+    Returns:
+        Images and targets of the same shapes and types; after mixing, `"softmax"` is float32
+        (B, K), probabilities.
+    """
+    named = Draws(draws, draw_names(options))
+    boxes = targets["bbox"]
+    if mirrors(options) or warps(options):
+        images, boxes = move(images, boxes, named, options)
+    return _finish(images, {**targets, "bbox": boxes}, named, options, num_classes)
+
+
+@tf.autograph.experimental.do_not_convert
+def augment_sources(
+    sources: Sources,
+    targets: Targets,
+    draws: tf.Tensor,
+    options: AugmentConfig,
+    form: ImageFormat,
+    num_classes: int | None = None,
+) -> tuple[tf.Tensor, Targets]:
+    """Resizes and augments one batch, with one resampling for both.
+
+    The boxes, and what is drawn, are those of `augment` on the resized pictures. The pixels differ
+    a little: they are sharper, since they are resampled once and not twice.
+
+    Args:
+        sources: Pictures not resized yet.
+        targets: As for `augment`, with boxes in fractions of the resized pictures.
+        draws: As for `augment`.
+        options: Ranges of the changes, of which one `warps`.
+        form: The common format that the pictures are brought to.
+        num_classes: As for `augment`.
+
+    Returns:
+        As `augment`, images uint8 (B, *form.shape).
+    """
+    named = Draws(draws, draw_names(options))
+    barred = form.rule == "letterbox"
+    images, boxes = move_sources(sources, targets["bbox"], named, form.size, options, barred=barred)
+    return _finish(images, {**targets, "bbox": boxes}, named, options, num_classes)
+
+
+def _finish(
+    images: tf.Tensor,
+    targets: Targets,
+    named: Draws,
+    options: AugmentConfig,
+    num_classes: int | None,
+) -> tuple[tf.Tensor, Targets]:
+    """What comes after the geometry."""
+    if options.cutout:
+        images = cutout(images, targets["bbox"], named, options)
+    images = recolour(images, named, options)
+    if mixes(options) and num_classes is not None:
+        images, targets = mix(images, targets, named, options, num_classes)
+    return images, targets
+
+
+def cutout(images: tf.Tensor, boxes: tf.Tensor, draws: Draws, options: AugmentConfig) -> tf.Tensor:
     """Covers a rectangle of some images (DeVries and Taylor 2017).
 
     Of the candidates the first counts that covers at most `cutout_hidden` of the box's area;
@@ -46,7 +179,7 @@ def cutout(images: tf.Tensor, boxes: tf.Tensor, draws: Draws, options: ImageAugm
     good = covered_share(boxes[:, tf.newaxis], candidates) <= options.cutout_hidden
     # The empty rectangle stands behind the candidates.
     candidates = tf.pad(candidates, [[0, 0], [0, 1], [0, 0]])
-    wanted = draws.one("cutout") < options.cutout
+    wanted = draws.column("cutout") < options.cutout
     chosen = tf.where(wanted, first_good(good), good.shape[1])
     inside = rectangle_mask(tf.gather(candidates, chosen, batch_dims=1), size)
     colour = tf.zeros([1, 1, 1, 1], tf.uint8)
@@ -82,7 +215,7 @@ def rectangle_mask(rectangles: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
     return (along[1][:, :, tf.newaxis] & along[0][:, tf.newaxis, :])[..., tf.newaxis]
 
 
-def _random_rectangles(draws: Draws, options: ImageAugment) -> tf.Tensor:
+def _random_rectangles(draws: Draws, options: AugmentConfig) -> tf.Tensor:
     """Rectangles with their centres in the picture, float32 (B, CANDIDATES, 4)."""
     centre = tf.stack([draws.candidates("cutout_x"), draws.candidates("cutout_y")], axis=-1)
     names = ("cutout_width", "cutout_height")
@@ -90,12 +223,8 @@ def _random_rectangles(draws: Draws, options: ImageAugment) -> tf.Tensor:
     return tf.concat([centre - half, centre + half], axis=-1)
 
 
-_QUANTILES = 1025
-_HALVINGS = 52
-
-
 def mix(
-    images: tf.Tensor, targets: Targets, draws: Draws, options: ImageAugment, num_classes: int
+    images: tf.Tensor, targets: Targets, draws: Draws, options: AugmentConfig, num_classes: int
 ) -> tuple[tf.Tensor, Targets]:
     """Mixes some images of a batch with their neighbours.
 
@@ -115,9 +244,9 @@ def mix(
         that sum to 1; a single class has no shares and stays int32 (B,).
     """
     neighbours = tf.roll(images, shift=-1, axis=0)
-    wanted = draws.one("mix") < options.mix_probability
-    blended = wanted & (draws.one("mix_kind") < _mixup_part(options))
-    own = tf.ones_like(draws.one("mix"))
+    wanted = draws.column("mix") < options.mix_probability
+    blended = wanted & (draws.column("mix_kind") < _mixup_part(options))
+    own = tf.ones_like(draws.column("mix"))
     if options.mixup:
         own = tf.where(blended, _larger_share(draws, options.mixup), own)
         images = _blend(images, neighbours, own)
@@ -138,23 +267,13 @@ def mix(
 def beta_quantiles(alpha: float) -> np.ndarray:
     """Quantiles of the beta distribution with both parameters `alpha` at even steps of [0, 1].
 
-    Found by halving, as its distribution function has no inverse in closed form.
-
     Returns:
         float32 (1025,).
     """
-    levels = np.linspace(0.0, 1.0, _QUANTILES)
-    low, high = np.zeros_like(levels), np.ones_like(levels)
-    with tf.init_scope():
-        for _ in range(_HALVINGS):
-            middle = (low + high) / 2
-            parameter = np.full_like(middle, alpha)
-            below = tf.math.betainc(parameter, parameter, middle).numpy() < levels
-            low, high = np.where(below, middle, low), np.where(below, high, middle)
-    return ((low + high) / 2).astype(np.float32)
+    return betaincinv(alpha, alpha, np.linspace(0.0, 1.0, _QUANTILES)).astype(np.float32)
 
 
-def _mixup_part(options: ImageAugment) -> float:
+def _mixup_part(options: AugmentConfig) -> float:
     """Share of the mixed images that are blended rather than patched."""
     if not options.cutmix:
         return 1.0
@@ -164,7 +283,7 @@ def _mixup_part(options: ImageAugment) -> float:
 def _larger_share(draws: Draws, alpha: float) -> tf.Tensor:
     """Share of an image itself, beta-distributed and at least a half, float32 (B,)."""
     table = tf.constant(beta_quantiles(alpha))
-    place = draws.one("mix_share") * (_QUANTILES - 1)
+    place = draws.column("mix_share") * (_QUANTILES - 1)
     left = tf.minimum(tf.cast(place, tf.int32), _QUANTILES - 2)
     part = place - tf.cast(left, tf.float32)
     share = tf.gather(table, left) * (1.0 - part) + tf.gather(table, left + 1) * part
@@ -177,7 +296,9 @@ def _blend(images: tf.Tensor, neighbours: tf.Tensor, own: tf.Tensor) -> tf.Tenso
     return tf.cast(pixels + 0.5, tf.uint8)
 
 
-def _patches(boxes: tf.Tensor, draws: Draws, options: ImageAugment, wanted: tf.Tensor) -> tf.Tensor:
+def _patches(
+    boxes: tf.Tensor, draws: Draws, options: AugmentConfig, wanted: tf.Tensor
+) -> tf.Tensor:
     """Where the neighbour shows: float32 (B, 4), empty for images that stay as they are."""
     side = tf.sqrt(1.0 - _larger_share(draws, options.cutmix))[:, tf.newaxis]
     side = tf.tile(side, [1, CANDIDATES])
@@ -188,127 +309,3 @@ def _patches(boxes: tf.Tensor, draws: Draws, options: ImageAugment, wanted: tf.T
     chosen = tf.where(wanted, first_good(hidden <= 1.0 - options.min_visible), CANDIDATES)
     rectangles = tf.pad(rectangles, [[0, 0], [0, 1], [0, 0]])
     return tf.gather(rectangles, chosen, batch_dims=1)
-
-
-__all__ = [
-    "ImageAugment",
-    "augment",
-    "augment_sources",
-    "augmentation_from",
-    "draw_names",
-    "split_augment_options",
-]
-
-
-def augmentation_from(
-    knobs: Mapping[str, Any], num_classes: int | None = None
-) -> Augmentation | None:
-    """Builds the pipeline stage for whole-image knobs, or None if all of them are off.
-
-    Args:
-        knobs: Values of `ImageAugment` by name.
-        num_classes: Needed for `mixup` and `cutmix`, which turn the class targets into
-            probabilities.
-
-    Raises:
-        DataError: If a value is out of its range, or a number of classes is missing.
-    """
-    options = ImageAugment(**knobs)
-    names = draw_names(options)
-    if not names:
-        return None
-    if options.mixes and num_classes is None:
-        raise DataError("augment.mixup and augment.cutmix need the number of classes; give it.")
-
-    def apply(images: tf.Tensor, targets: Targets, draws: tf.Tensor) -> tuple[tf.Tensor, Targets]:
-        return augment(images, targets, draws, options, num_classes)
-
-    def apply_sources(
-        sources: Sources, targets: Targets, draws: tf.Tensor, form: ImageFormat
-    ) -> tuple[tf.Tensor, Targets]:
-        return augment_sources(sources, targets, draws, options, form, num_classes)
-
-    return Augmentation(
-        len(names),
-        apply,
-        apply_sources if options.warps else None,
-        reach=1 if options.mixes else 0,
-    )
-
-
-# Every branch is decided by the options alone, so converting the source gains nothing; it takes
-# seconds.
-@tf.autograph.experimental.do_not_convert
-def augment(
-    images: tf.Tensor,
-    targets: Targets,
-    draws: tf.Tensor,
-    options: ImageAugment,
-    num_classes: int | None = None,
-) -> tuple[tf.Tensor, Targets]:
-    """Augments one batch.
-
-    Args:
-        images: uint8 (B, H, W, C).
-        targets: `"bbox"` float32 (B, 4), fractions; mixing also takes `"softmax"` int32 (B,);
-            other entries pass unchanged.
-        draws: float32 (B, columns), uniform in [0, 1); the columns are `draw_names(options)`.
-        options: Ranges of the changes.
-        num_classes: K, needed for mixing.
-
-    Returns:
-        Images and targets of the same shapes and types; after mixing, `"softmax"` is float32
-        (B, K), probabilities.
-    """
-    named = Draws(draws, draw_names(options))
-    boxes = targets["bbox"]
-    if options.flips or options.warps:
-        images, boxes = move(images, boxes, named, options)
-    return _finish(images, {**targets, "bbox": boxes}, named, options, num_classes)
-
-
-@tf.autograph.experimental.do_not_convert
-def augment_sources(
-    sources: Sources,
-    targets: Targets,
-    draws: tf.Tensor,
-    options: ImageAugment,
-    form: ImageFormat,
-    num_classes: int | None = None,
-) -> tuple[tf.Tensor, Targets]:
-    """Resizes and augments one batch, with one resampling for both.
-
-    The boxes, and what is drawn, are those of `augment` on the resized pictures. The pixels differ
-    a little: they are sharper, since they are resampled once and not twice.
-
-    Args:
-        sources: Pictures not resized yet.
-        targets: As for `augment`, with boxes in fractions of the resized pictures.
-        draws: As for `augment`.
-        options: Ranges of the changes, of which one `warps`.
-        form: The common format that the pictures are brought to.
-        num_classes: As for `augment`.
-
-    Returns:
-        As `augment`, images uint8 (B, *form.shape).
-    """
-    named = Draws(draws, draw_names(options))
-    barred = form.rule == "letterbox"
-    images, boxes = move_sources(sources, targets["bbox"], named, form.size, options, barred=barred)
-    return _finish(images, {**targets, "bbox": boxes}, named, options, num_classes)
-
-
-def _finish(
-    images: tf.Tensor,
-    targets: Targets,
-    named: Draws,
-    options: ImageAugment,
-    num_classes: int | None,
-) -> tuple[tf.Tensor, Targets]:
-    """What comes after the geometry."""
-    if options.cutout:
-        images = cutout(images, targets["bbox"], named, options)
-    images = recolour(images, named, options)
-    if options.mixes and num_classes is not None:
-        images, targets = mix(images, targets, named, options, num_classes)
-    return images, targets

@@ -1,16 +1,283 @@
-"""Random geometry: the changes of one image composed into one map, redrawn where needed."""
+"""Random geometry: one composed map for each image, redrawn where it loses the object.
+
+A box follows its map by its moved corners or its moved inscribed ellipse, and is cut where the
+picture ends; the share of it that stays in the picture is exact, from the clipped polygon's area.
+"""
 
 import math
+from typing import TypeAlias
 
 import tensorflow as tf
 
-from loc_keras.data.augment.options import CANDIDATES, Draws, ImageAugment
+from loc_keras.config.augment import AugmentConfig
+from loc_keras.data.augment.draws import CANDIDATES, Drawn, Draws
 from loc_keras.data.fused import Kind, Sources, warp_sources
 from loc_keras.data.geometry import from_affine, linear_map, map_points, matrix, tilt, warp
 from loc_keras.data.resize import are_empty, keep_empty
 
+Size: TypeAlias = tuple[int, int]
+
+MIRRORS = {"flip": Drawn(("flip",)), "flip_vertical": Drawn(("flip_vertical",))}
+"""Keys of the config that mirror, with what they draw."""
+
+WARPS = {
+    "translate": Drawn(candidates=("translate_x", "translate_y")),
+    "scale": Drawn(candidates=("scale",)),
+    "aspect": Drawn(candidates=("aspect",)),
+    "rotation": Drawn(candidates=("rotation",)),
+    "shear": Drawn(candidates=("shear_x", "shear_y")),
+    "perspective": Drawn(candidates=("perspective_x", "perspective_y")),
+    "crop": Drawn(candidates=("crop_area", "crop_aspect", "crop_x", "crop_y")),
+}
+"""Keys of the config that move pixels by more than mirroring, with what they draw."""
+
 _TOLERANCE_PX = 1e-6
 """Edges nearer than this coincide: far below a pixel, far above float64's rounding."""
+
+_ROUNDING = 1e-5
+"""Slack of visible shares: a crop may keep just what is asked for, computed another way."""
+
+
+def mirrors(options: AugmentConfig) -> bool:
+    """Whether pictures are mirrored."""
+    return any(getattr(options, key) for key in MIRRORS)
+
+
+def warps(options: AugmentConfig) -> bool:
+    """Whether pictures are resampled, moved by more than mirroring."""
+    return any(getattr(options, key) for key in WARPS)
+
+
+def move(
+    images: tf.Tensor, boxes: tf.Tensor, draws: Draws, options: AugmentConfig
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Moves images and boxes by random maps.
+
+    Of the candidates the first counts that keeps `min_visible` of the moved box's area in the
+    picture; where none does, the image is only mirrored, if at all. An image without an object
+    takes the first, since nothing can leave it.
+
+    Args:
+        images: uint8 (B, H, W, C).
+        boxes: float32 (B, 4), fractions.
+        draws: Uniform draws of the names that `draw_names` lists.
+        options: Ranges of the changes.
+
+    Returns:
+        Images and boxes of the same shapes and types; boxes lie in the picture, and those that are
+        empty stay so.
+    """
+    if not warps(options):
+        return mirror(images, boxes, draws, options)
+    size = (images.shape[1], images.shape[2])
+    maps, moved = choose_maps(boxes, draws, size, options)
+    images = warp(images, maps, fill=options.fill)
+    return images, moved
+
+
+def move_sources(
+    sources: Sources,
+    boxes: tf.Tensor,
+    draws: Draws,
+    size: Size,
+    options: AugmentConfig,
+    *,
+    barred: bool,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Resizes and moves in one resampling; otherwise as `move`.
+
+    Args:
+        sources: Pictures not resized yet.
+        boxes: float32 (B, 4), fractions of the resized pictures.
+        draws: Uniform draws of the names that `draw_names` lists.
+        size: Height and width of the resized pictures.
+        options: Ranges of the changes, of which one `warps`.
+        barred: Whether the resized pictures may have black bars.
+
+    Returns:
+        uint8 (B, height, width, C) and float32 (B, 4).
+    """
+    maps, moved = choose_maps(boxes, draws, size, options)
+    kind = Kind(size, options.fill, barred, tilted=options.perspective > 0)
+    return warp_sources(sources, maps, kind), moved
+
+
+def mirror(
+    images: tf.Tensor, boxes: tf.Tensor, draws: Draws, options: AugmentConfig
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Mirrors images and boxes alone, which needs no resampling; as `move`."""
+    given = boxes
+    for knob, axis in (("flip", 0), ("flip_vertical", 1)):
+        if not getattr(options, knob):
+            continue
+        mirrored = draws.column(knob) < 0.5
+        # Pictures are (B, y, x, C), boxes (x1, y1, x2, y2).
+        turned = tf.reverse(images, axis=[2 - axis])
+        images = tf.where(mirrored[:, tf.newaxis, tf.newaxis, tf.newaxis], turned, images)
+        sides = tf.unstack(boxes, axis=-1)
+        sides[axis], sides[axis + 2] = 1.0 - sides[axis + 2], 1.0 - sides[axis]
+        boxes = tf.where(mirrored[:, tf.newaxis], tf.stack(sides, axis=-1), boxes)
+    return images, keep_empty(given, boxes)
+
+
+def choose_maps(
+    boxes: tf.Tensor, draws: Draws, size: Size, options: AugmentConfig
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The map of each image and its box under it.
+
+    Args:
+        boxes: float32 (B, 4), fractions.
+        draws: Uniform draws.
+        size: Height and width in pixels.
+        options: Ranges of the changes.
+
+    Returns:
+        float64 (B, 3, 3), pixels about the centre, and float32 (B, 4), fractions in 0..1.
+    """
+    # Where there is no object, all of the picture stands in for one: any map will do.
+    free = are_empty(boxes)
+    frame = tf.constant([0.0, 0.0, 1.0, 1.0])
+    centred = to_centred(tf.where(free[:, tf.newaxis], frame, boxes), size)
+    several = random_maps(centred, free, draws, size, options)
+    maps = tf.concat([several, _mirror_maps(draws, options)[:, tf.newaxis]], axis=1)
+    share, bounds = visible_part(centred[:, tf.newaxis], maps, size)
+    good = share[:, :-1] >= options.min_visible - _ROUNDING
+    first = first_good(good | free[:, tf.newaxis])
+    maps, bounds = (tf.gather(values, first, batch_dims=1) for values in (maps, bounds))
+    if options.box_from == "ellipse":
+        # Where the picture's edge cuts the box off, the cut bounds the ellipse's box as well.
+        bounds = _intersection(bounds, ellipse_bounds(centred, maps))
+    return maps, keep_empty(boxes, to_fractions(bounds, size))
+
+
+def first_good(good: tf.Tensor) -> tf.Tensor:
+    """Index of the first true entry of bool (B, K), int32 (B,); K where there is none."""
+    count = good.shape[1]
+    return tf.reduce_min(tf.where(good, tf.range(count), count), axis=1)
+
+
+def random_maps(
+    centred: tf.Tensor, free: tf.Tensor, draws: Draws, size: Size, options: AugmentConfig
+) -> tf.Tensor:
+    """Candidates for the map of each image.
+
+    From first to last: perspective, crop, mirroring, scale with aspect, shear, rotation, shift.
+
+    Args:
+        centred: float64 (B, 4), boxes in pixels from the picture's centre.
+        free: bool (B,), whether nothing of the box needs to be kept.
+        draws: Uniform draws.
+        size: Height and width in pixels.
+        options: Ranges of the changes.
+
+    Returns:
+        float64 (B, CANDIDATES, 3, 3), pixels about the centre.
+    """
+    sides = tf.constant([size[1], size[0]], tf.float64)
+    linear = _random_linear(draws, options)
+    shift = tf.zeros_like(linear[..., 0])
+    if options.translate:
+        signed = [draws.signed("translate_x"), draws.signed("translate_y")]
+        shift = tf.stack(signed, axis=-1) * (options.translate * sides)
+    seen = centred[:, tf.newaxis]
+    tilted = None
+    if options.perspective:
+        strength = options.perspective / (sides / 2.0)
+        tilted = tilt(
+            draws.signed("perspective_x") * strength[0], draws.signed("perspective_y") * strength[1]
+        )
+        seen = hull(seen, tilted)
+    if options.crop:
+        centre, zoom = random_crop(seen, free, draws, size, options)
+        linear = linear * zoom[..., tf.newaxis, :]
+        shift = shift - tf.linalg.matvec(linear, centre)
+    maps = from_affine(linear, shift)
+    return maps if tilted is None else maps @ tilted
+
+
+def random_crop(
+    seen: tf.Tensor, free: tf.Tensor, draws: Draws, size: Size, options: AugmentConfig
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Windows that hold at least `min_visible` of the box.
+
+    Along each axis the window holds at least the root of that share of the box, so both together
+    hold the share. A window too small for it is enlarged.
+
+    Args:
+        seen: float64 (B, 1 or CANDIDATES, 4), boxes in pixels from the picture's centre.
+        free: bool (B,), whose windows may lie anywhere; `seen` is about the picture's frame there.
+        draws: Uniform draws.
+        size: Height and width in pixels.
+        options: Ranges of the changes.
+
+    Returns:
+        Centres of the windows in pixels from the picture's centre, and the factors that blow the
+        windows up to the picture; both float64 (B, CANDIDATES, 2), (x, y).
+    """
+    area = 1.0 - options.crop * tf.cast(draws.candidates("crop_area"), tf.float64)
+    stretch = log_uniform(draws.signed("crop_aspect"), options.crop_aspect)
+    least = tf.constant(math.sqrt(options.min_visible), tf.float64)
+    kept = tf.where(free, tf.zeros_like(least), least)[:, tf.newaxis]
+    centres, zooms = [], []
+    for axis, name, share in ((0, "crop_x", area * stretch), (1, "crop_y", area / stretch)):
+        side = float(size[1 - axis])
+        low = tf.clip_by_value(seen[..., axis], -side / 2, side / 2)
+        high = tf.clip_by_value(seen[..., axis + 2], -side / 2, side / 2)
+        needed = kept * (high - low)
+        window = tf.maximum(tf.minimum(tf.sqrt(share), 1.0) * side, needed)
+        first = tf.maximum(low + needed - window, -side / 2)
+        last = tf.minimum(side / 2 - window, high - needed)
+        draw = tf.cast(draws.candidates(name), tf.float64)
+        centres.append(first + (last - first) * draw + window / 2)
+        zooms.append(side / window)
+    return tf.stack(centres, axis=-1), tf.stack(zooms, axis=-1)
+
+
+def log_uniform(signed: tf.Tensor, largest: float) -> tf.Tensor:
+    """Factors from 1 / (1 + largest) to 1 + largest for draws in [-1, 1); float64."""
+    return tf.exp(signed * math.log1p(largest))
+
+
+def _random_linear(draws: Draws, options: AugmentConfig) -> tf.Tensor:
+    """Mirroring, scale, aspect, shear and rotation, float64 (B, CANDIDATES, 2, 2)."""
+    shape = [tf.shape(draws.values)[0], CANDIDATES]
+    zero, one = tf.zeros(shape, tf.float64), tf.ones(shape, tf.float64)
+    factor = log_uniform(draws.signed("scale"), options.scale) if options.scale else one
+    # Half of the change of aspect goes to each axis, so that the area stays.
+    stretch = (
+        tf.sqrt(log_uniform(draws.signed("aspect"), options.aspect)) if options.aspect else one
+    )
+    sign_x, sign_y = _mirror_signs(draws, options)
+    angle = draws.signed("rotation") * math.radians(options.rotation) if options.rotation else zero
+    shear_x, shear_y = (
+        (draws.signed(name) * options.shear if options.shear else zero)
+        for name in ("shear_x", "shear_y")
+    )
+    linear = linear_map(angle, one, one, shear_x)
+    if options.shear:
+        linear = linear @ matrix([[one, zero], [shear_y, one]])
+    scales = [factor * stretch * sign_x[:, tf.newaxis], factor / stretch * sign_y[:, tf.newaxis]]
+    return linear * tf.stack(scales, axis=-1)[..., tf.newaxis, :]
+
+
+def _mirror_signs(draws: Draws, options: AugmentConfig) -> tuple[tf.Tensor, tf.Tensor]:
+    """-1 where an image is mirrored, else 1, along x and along y; float64 (B,) each."""
+    one = tf.ones([tf.shape(draws.values)[0]], tf.float64)
+    along_x = tf.where(draws.column("flip") < 0.5, -one, one) if options.flip else one
+    if not options.flip_vertical:
+        return along_x, one
+    return along_x, tf.where(draws.column("flip_vertical") < 0.5, -one, one)
+
+
+def _mirror_maps(draws: Draws, options: AugmentConfig) -> tf.Tensor:
+    """The maps that only mirror, float64 (B, 3, 3)."""
+    signs = _mirror_signs(draws, options)
+    return tf.linalg.diag(tf.stack([*signs, tf.ones_like(signs[0])], axis=-1))
+
+
+def _intersection(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    low, high = tf.maximum(a[..., :2], b[..., :2]), tf.minimum(a[..., 2:], b[..., 2:])
+    return tf.concat([low, tf.maximum(low, high)], axis=-1)
 
 
 def visible_part(
@@ -158,241 +425,3 @@ def _bounds(points: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
     some = tf.reduce_any(valid, axis=-2)
     zero = tf.zeros_like(low)
     return tf.concat([tf.where(some, low, zero), tf.where(some, high, zero)], axis=-1)
-
-
-Size = tuple[int, int]
-
-_ROUNDING = 1e-5
-"""Slack of visible shares: a crop may keep just what is asked for, computed another way."""
-
-
-def move(
-    images: tf.Tensor, boxes: tf.Tensor, draws: Draws, options: ImageAugment
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Moves images and boxes by random maps.
-
-    Of the candidates the first counts that keeps `min_visible` of the moved box's area in the
-    picture; where none does, the image is only mirrored, if at all. An image without an object
-    takes the first, since nothing can leave it.
-
-    Args:
-        images: uint8 (B, H, W, C).
-        boxes: float32 (B, 4), fractions.
-        draws: Uniform draws of the names that `draw_names` lists.
-        options: Ranges of the changes.
-
-    Returns:
-        Images and boxes of the same shapes and types; boxes lie in the picture, and those that are
-        empty stay so.
-    """
-    if not options.warps:
-        return mirror(images, boxes, draws, options)
-    size = (images.shape[1], images.shape[2])
-    maps, moved = choose_maps(boxes, draws, size, options)
-    images = warp(images, maps, fill=options.fill)
-    return images, moved
-
-
-def move_sources(
-    sources: Sources,
-    boxes: tf.Tensor,
-    draws: Draws,
-    size: Size,
-    options: ImageAugment,
-    *,
-    barred: bool,
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Resizes and moves in one resampling; otherwise as `move`.
-
-    Args:
-        sources: Pictures not resized yet.
-        boxes: float32 (B, 4), fractions of the resized pictures.
-        draws: Uniform draws of the names that `draw_names` lists.
-        size: Height and width of the resized pictures.
-        options: Ranges of the changes, of which one `warps`.
-        barred: Whether the resized pictures may have black bars.
-
-    Returns:
-        uint8 (B, height, width, C) and float32 (B, 4).
-    """
-    maps, moved = choose_maps(boxes, draws, size, options)
-    kind = Kind(size, options.fill, barred, tilted=options.perspective > 0)
-    return warp_sources(sources, maps, kind), moved
-
-
-def mirror(
-    images: tf.Tensor, boxes: tf.Tensor, draws: Draws, options: ImageAugment
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Mirrors images and boxes alone, which needs no resampling; as `move`."""
-    given = boxes
-    for knob, axis in (("flip", 0), ("flip_vertical", 1)):
-        if not getattr(options, knob):
-            continue
-        mirrored = draws.one(knob) < 0.5
-        # Pictures are (B, y, x, C), boxes (x1, y1, x2, y2).
-        turned = tf.reverse(images, axis=[2 - axis])
-        images = tf.where(mirrored[:, tf.newaxis, tf.newaxis, tf.newaxis], turned, images)
-        sides = tf.unstack(boxes, axis=-1)
-        sides[axis], sides[axis + 2] = 1.0 - sides[axis + 2], 1.0 - sides[axis]
-        boxes = tf.where(mirrored[:, tf.newaxis], tf.stack(sides, axis=-1), boxes)
-    return images, keep_empty(given, boxes)
-
-
-def choose_maps(
-    boxes: tf.Tensor, draws: Draws, size: Size, options: ImageAugment
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """The map of each image and its box under it.
-
-    Args:
-        boxes: float32 (B, 4), fractions.
-        draws: Uniform draws.
-        size: Height and width in pixels.
-        options: Ranges of the changes.
-
-    Returns:
-        float64 (B, 3, 3), pixels about the centre, and float32 (B, 4), fractions in 0..1.
-    """
-    # Where there is no object, all of the picture stands in for one: any map will do.
-    free = are_empty(boxes)
-    frame = tf.constant([0.0, 0.0, 1.0, 1.0])
-    centred = to_centred(tf.where(free[:, tf.newaxis], frame, boxes), size)
-    several = random_maps(centred, free, draws, size, options)
-    maps = tf.concat([several, _mirror_maps(draws, options)[:, tf.newaxis]], axis=1)
-    share, bounds = visible_part(centred[:, tf.newaxis], maps, size)
-    good = share[:, :-1] >= options.min_visible - _ROUNDING
-    first = first_good(good | free[:, tf.newaxis])
-    maps, bounds = (tf.gather(values, first, batch_dims=1) for values in (maps, bounds))
-    if options.box_from == "ellipse":
-        # Where the picture's edge cuts the box off, the cut bounds the ellipse's box as well.
-        bounds = _intersection(bounds, ellipse_bounds(centred, maps))
-    return maps, keep_empty(boxes, to_fractions(bounds, size))
-
-
-def first_good(good: tf.Tensor) -> tf.Tensor:
-    """Index of the first true entry of bool (B, K), int32 (B,); K where there is none."""
-    count = good.shape[1]
-    return tf.reduce_min(tf.where(good, tf.range(count), count), axis=1)
-
-
-def random_maps(
-    centred: tf.Tensor, free: tf.Tensor, draws: Draws, size: Size, options: ImageAugment
-) -> tf.Tensor:
-    """Candidates for the map of each image.
-
-    From first to last: perspective, crop, mirroring, scale with aspect, shear, rotation, shift.
-
-    Args:
-        centred: float64 (B, 4), boxes in pixels from the picture's centre.
-        free: bool (B,), whether nothing of the box needs to be kept.
-        draws: Uniform draws.
-        size: Height and width in pixels.
-        options: Ranges of the changes.
-
-    Returns:
-        float64 (B, CANDIDATES, 3, 3), pixels about the centre.
-    """
-    sides = tf.constant([size[1], size[0]], tf.float64)
-    linear = _random_linear(draws, options)
-    shift = tf.zeros_like(linear[..., 0])
-    if options.translate:
-        signed = [draws.signed("translate_x"), draws.signed("translate_y")]
-        shift = tf.stack(signed, axis=-1) * (options.translate * sides)
-    seen = centred[:, tf.newaxis]
-    tilted = None
-    if options.perspective:
-        strength = options.perspective / (sides / 2.0)
-        tilted = tilt(
-            draws.signed("perspective_x") * strength[0], draws.signed("perspective_y") * strength[1]
-        )
-        seen = hull(seen, tilted)
-    if options.crop:
-        centre, zoom = random_crop(seen, free, draws, size, options)
-        linear = linear * zoom[..., tf.newaxis, :]
-        shift = shift - tf.linalg.matvec(linear, centre)
-    maps = from_affine(linear, shift)
-    return maps if tilted is None else maps @ tilted
-
-
-def random_crop(
-    seen: tf.Tensor, free: tf.Tensor, draws: Draws, size: Size, options: ImageAugment
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Windows that hold at least `min_visible` of the box.
-
-    Along each axis the window holds at least the root of that share of the box, so both together
-    hold the share. A window too small for it is enlarged.
-
-    Args:
-        seen: float64 (B, 1 or CANDIDATES, 4), boxes in pixels from the picture's centre.
-        free: bool (B,), whose windows may lie anywhere; `seen` is about the picture's frame there.
-        draws: Uniform draws.
-        size: Height and width in pixels.
-        options: Ranges of the changes.
-
-    Returns:
-        Centres of the windows in pixels from the picture's centre, and the factors that blow the
-        windows up to the picture; both float64 (B, CANDIDATES, 2), (x, y).
-    """
-    area = 1.0 - options.crop * tf.cast(draws.candidates("crop_area"), tf.float64)
-    stretch = log_uniform(draws.signed("crop_aspect"), options.crop_aspect)
-    least = tf.constant(math.sqrt(options.min_visible), tf.float64)
-    kept = tf.where(free, tf.zeros_like(least), least)[:, tf.newaxis]
-    centres, zooms = [], []
-    for axis, name, share in ((0, "crop_x", area * stretch), (1, "crop_y", area / stretch)):
-        side = float(size[1 - axis])
-        low = tf.clip_by_value(seen[..., axis], -side / 2, side / 2)
-        high = tf.clip_by_value(seen[..., axis + 2], -side / 2, side / 2)
-        needed = kept * (high - low)
-        window = tf.maximum(tf.minimum(tf.sqrt(share), 1.0) * side, needed)
-        first = tf.maximum(low + needed - window, -side / 2)
-        last = tf.minimum(side / 2 - window, high - needed)
-        draw = tf.cast(draws.candidates(name), tf.float64)
-        centres.append(first + (last - first) * draw + window / 2)
-        zooms.append(side / window)
-    return tf.stack(centres, axis=-1), tf.stack(zooms, axis=-1)
-
-
-def log_uniform(signed: tf.Tensor, largest: float) -> tf.Tensor:
-    """Factors from 1 / (1 + largest) to 1 + largest for draws in [-1, 1); float64."""
-    return tf.exp(signed * math.log1p(largest))
-
-
-def _random_linear(draws: Draws, options: ImageAugment) -> tf.Tensor:
-    """Mirroring, scale, aspect, shear and rotation, float64 (B, CANDIDATES, 2, 2)."""
-    shape = [tf.shape(draws.values)[0], CANDIDATES]
-    zero, one = tf.zeros(shape, tf.float64), tf.ones(shape, tf.float64)
-    factor = log_uniform(draws.signed("scale"), options.scale) if options.scale else one
-    # Half of the change of aspect goes to each axis, so that the area stays.
-    stretch = (
-        tf.sqrt(log_uniform(draws.signed("aspect"), options.aspect)) if options.aspect else one
-    )
-    sign_x, sign_y = _mirror_signs(draws, options)
-    angle = draws.signed("rotation") * math.radians(options.rotation) if options.rotation else zero
-    shear_x, shear_y = (
-        (draws.signed(name) * options.shear if options.shear else zero)
-        for name in ("shear_x", "shear_y")
-    )
-    linear = linear_map(angle, one, one, shear_x)
-    if options.shear:
-        linear = linear @ matrix([[one, zero], [shear_y, one]])
-    scales = [factor * stretch * sign_x[:, tf.newaxis], factor / stretch * sign_y[:, tf.newaxis]]
-    return linear * tf.stack(scales, axis=-1)[..., tf.newaxis, :]
-
-
-def _mirror_signs(draws: Draws, options: ImageAugment) -> tuple[tf.Tensor, tf.Tensor]:
-    """-1 where an image is mirrored, else 1, along x and along y; float64 (B,) each."""
-    one = tf.ones([tf.shape(draws.values)[0]], tf.float64)
-    along_x = tf.where(draws.one("flip") < 0.5, -one, one) if options.flip else one
-    if not options.flip_vertical:
-        return along_x, one
-    return along_x, tf.where(draws.one("flip_vertical") < 0.5, -one, one)
-
-
-def _mirror_maps(draws: Draws, options: ImageAugment) -> tf.Tensor:
-    """The maps that only mirror, float64 (B, 3, 3)."""
-    signs = _mirror_signs(draws, options)
-    return tf.linalg.diag(tf.stack([*signs, tf.ones_like(signs[0])], axis=-1))
-
-
-def _intersection(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    low, high = tf.maximum(a[..., :2], b[..., :2]), tf.minimum(a[..., 2:], b[..., 2:])
-    return tf.concat([low, tf.maximum(low, high)], axis=-1)

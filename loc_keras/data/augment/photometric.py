@@ -22,26 +22,50 @@ and inside `tf.data.Dataset.map`, alone and in a batch (keras-cv 0.9, tensorflow
 import functools
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import tensorflow as tf
 
-from loc_keras.data.augment.options import Draws, ImageAugment
+from loc_keras.config.augment import AugmentConfig
+from loc_keras.data.augment.draws import Drawn, Draws
 
-Step = Callable[[tf.Tensor, Draws, ImageAugment], tf.Tensor]
-Paint = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+Paint: TypeAlias = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 _LEVELS = 256
 _COLOURS = 3
 _FEWEST_BITS, _MOST_BITS = 4, 7
 
 
-def recolour(images: tf.Tensor, draws: Draws, options: ImageAugment) -> tf.Tensor:
-    """Changes the colours of each image by its own draws.
+class Curve(NamedTuple):
+    """An operation that maps each value by itself.
 
-    From first to last: auto-contrast, equalize, gamma, posterize; contrast and brightness,
-    saturation and grey, hue, blur, sharpness. Operations on colour leave images of one channel
-    as they are.
+    Attributes:
+        key: Of the config.
+        apply: From tables int32 (1 or B, 1 or C, 256), the images, draws and options to tables.
+        draws: Names of its draws.
+    """
+
+    key: str
+    apply: Callable[[tf.Tensor, tf.Tensor, Draws, AugmentConfig], tf.Tensor]
+    draws: tuple[str, ...]
+
+
+class Step(NamedTuple):
+    """An operation on pixels.
+
+    Attributes:
+        keys: Of the config, each the name of its draw.
+        apply: From pixels float32 (B, H, W, C) in 0..255, draws and options to pixels.
+        colour: Whether images of one channel stay as they are.
+    """
+
+    keys: tuple[str, ...]
+    apply: Callable[[tf.Tensor, Draws, AugmentConfig], tf.Tensor]
+    colour: bool = False
+
+
+def recolour(images: tf.Tensor, draws: Draws, options: AugmentConfig) -> tf.Tensor:
+    """Changes the colours of each image by its own draws: `CURVES`, then `STEPS`, in their order.
 
     Args:
         images: uint8 (B, H, W, C), C is 1 or 3.
@@ -51,12 +75,16 @@ def recolour(images: tf.Tensor, draws: Draws, options: ImageAugment) -> tf.Tenso
     Returns:
         uint8 (B, H, W, C).
     """
-    tables = _tables(images, draws, options)
-    if tables is not None:
-        images = look_up(images, tables)
-    steps = [step for knobs, step in _STEPS if any(getattr(options, knob) for knob in knobs)]
+    curves = [curve for curve in CURVES if getattr(options, curve.key)]
+    if curves:
+        tables = tf.range(_LEVELS)[tf.newaxis, tf.newaxis]
+        for curve in curves:
+            tables = curve.apply(tables, images, draws, options)
+        shape = [tf.shape(images)[0], images.shape[-1], _LEVELS]
+        images = look_up(images, tf.broadcast_to(tables, shape))
+    steps = [step for step in STEPS if any(getattr(options, key) for key in step.keys)]
     if images.shape[-1] != _COLOURS:
-        steps = [step for step in steps if step not in _COLOUR_STEPS]
+        steps = [step for step in steps if not step.colour]
     for place, step in enumerate(steps, start=1):
         paint = _compiled(step, options, draws.names, place == len(steps))
         images = paint(images, draws.values)
@@ -64,7 +92,7 @@ def recolour(images: tf.Tensor, draws: Draws, options: ImageAugment) -> tf.Tenso
 
 
 @functools.cache
-def _compiled(step: Step, options: ImageAugment, names: tuple[str, ...], last: bool) -> Paint:
+def _compiled(step: Step, options: AugmentConfig, names: tuple[str, ...], last: bool) -> Paint:
     """A step as a function of pixels (uint8 or float32) and draws' values, clipped to 0..255.
 
     It gives float32, or, as the last of several, uint8.
@@ -76,11 +104,37 @@ def _compiled(step: Step, options: ImageAugment, names: tuple[str, ...], last: b
 
     @tf.function(autograph=False, jit_compile=True)
     def paint(pixels: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
-        pixels = step(tf.cast(pixels, tf.float32), Draws(values, names), options)
+        pixels = step.apply(tf.cast(pixels, tf.float32), Draws(values, names), options)
         pixels = tf.clip_by_value(pixels, 0.0, 255.0)
         return tf.cast(pixels + 0.5, tf.uint8) if last else pixels
 
     return paint
+
+
+def look_up(images: tf.Tensor, tables: tf.Tensor) -> tf.Tensor:
+    """Replaces every value: uint8 (B, H, W, C) and int32 tables (B, C, 256) to uint8."""
+    return tf.gather(tf.cast(tf.reshape(tables, [-1]), tf.uint8), _table_index(images))
+
+
+def stretch_tables(images: tf.Tensor) -> tf.Tensor:
+    """Tables that stretch each channel from its darkest and brightest value to 0 and 255.
+
+    Channels of one value stay.
+
+    Args:
+        images: uint8 (B, H, W, C).
+
+    Returns:
+        int32 (B, C, 256).
+    """
+    low, high = (
+        tf.cast(reduce(tf.cast(images, tf.int32), axis=[1, 2]), tf.float64)[..., tf.newaxis]
+        for reduce in (tf.reduce_min, tf.reduce_max)
+    )
+    levels = tf.range(_LEVELS, dtype=tf.float64)
+    stretched = tf.math.divide_no_nan((levels - low) * 255.0, high - low)
+    stretched = tf.where(high > low, tf.clip_by_value(stretched, 0.0, 255.0), levels)
+    return tf.cast(stretched + 0.5, tf.int32)
 
 
 def equalize_tables(images: tf.Tensor) -> tf.Tensor:
@@ -110,30 +164,79 @@ def equalize_tables(images: tf.Tensor) -> tf.Tensor:
     return tf.where(step > 0, tf.minimum(flat, _LEVELS - 1), levels)
 
 
-def stretch_tables(images: tf.Tensor) -> tf.Tensor:
-    """Tables that stretch each channel from its darkest and brightest value to 0 and 255.
-
-    Channels of one value stay.
-
-    Args:
-        images: uint8 (B, H, W, C).
-
-    Returns:
-        int32 (B, C, 256).
-    """
-    low, high = (
-        tf.cast(reduce(tf.cast(images, tf.int32), axis=[1, 2]), tf.float64)[..., tf.newaxis]
-        for reduce in (tf.reduce_min, tf.reduce_max)
-    )
-    levels = tf.range(_LEVELS, dtype=tf.float64)
-    stretched = tf.math.divide_no_nan((levels - low) * 255.0, high - low)
-    stretched = tf.where(high > low, tf.clip_by_value(stretched, 0.0, 255.0), levels)
-    return tf.cast(stretched + 0.5, tf.int32)
+def _auto_contrast(
+    tables: tf.Tensor, images: tf.Tensor, draws: Draws, options: AugmentConfig
+) -> tf.Tensor:
+    return tf.where(_chosen(draws, options, "auto_contrast"), stretch_tables(images), tables)
 
 
-def look_up(images: tf.Tensor, tables: tf.Tensor) -> tf.Tensor:
-    """Replaces every value: uint8 (B, H, W, C) and int32 tables (B, C, 256) to uint8."""
-    return tf.gather(tf.cast(tf.reshape(tables, [-1]), tf.uint8), _table_index(images))
+def _equalize(
+    tables: tf.Tensor, images: tf.Tensor, draws: Draws, options: AugmentConfig
+) -> tf.Tensor:
+    # The histogram's order is that of the values, so stretching first would change nothing.
+    return tf.where(_chosen(draws, options, "equalize"), equalize_tables(images), tables)
+
+
+def _gamma(tables: tf.Tensor, images: tf.Tensor, draws: Draws, options: AugmentConfig) -> tf.Tensor:
+    """A power of the values' fractions of 255."""
+    signed = tf.cast(draws.column("gamma"), tf.float64) * 2.0 - 1.0
+    exponent = tf.exp(signed * math.log1p(options.gamma))[:, tf.newaxis, tf.newaxis]
+    curve = 255.0 * (tf.cast(tables, tf.float64) / 255.0) ** exponent
+    return tf.cast(curve + 0.5, tf.int32)
+
+
+def _posterize(
+    tables: tf.Tensor, images: tf.Tensor, draws: Draws, options: AugmentConfig
+) -> tf.Tensor:
+    """Keeps the highest 4 to 7 bits."""
+    kinds = _MOST_BITS - _FEWEST_BITS + 1
+    dropped = 8 - _FEWEST_BITS - tf.cast(draws.column("posterize_bits") * kinds, tf.int32)
+    unit = tf.bitwise.left_shift(1, dropped)[:, tf.newaxis, tf.newaxis]
+    return tf.where(_chosen(draws, options, "posterize"), tables // unit * unit, tables)
+
+
+def _chosen(draws: Draws, options: AugmentConfig, knob: str) -> tf.Tensor:
+    """Whether each image is changed by an operation of some probability, bool (B, 1, 1)."""
+    return (draws.column(knob) < getattr(options, knob))[:, tf.newaxis, tf.newaxis]
+
+
+def _table_index(images: tf.Tensor) -> tf.Tensor:
+    """Place of every value in tables (B, C, 256) laid end to end, int32 (B, H, W, C)."""
+    channels = images.shape[-1]
+    first = tf.range(tf.shape(images)[0] * channels) * _LEVELS
+    return tf.cast(images, tf.int32) + tf.reshape(first, [-1, 1, 1, channels])
+
+
+def _contrast_brightness(pixels: tf.Tensor, draws: Draws, options: AugmentConfig) -> tf.Tensor:
+    """Scales the distance to each image's mean, then adds a constant."""
+    factor, added = tf.ones([1, 1, 1, 1]), tf.zeros([1, 1, 1, 1])
+    if options.contrast:
+        factor = 1.0 + _signed(draws, "contrast") * options.contrast
+        added = tf.reduce_mean(pixels, axis=[1, 2, 3], keepdims=True) * (1.0 - factor)
+    if options.brightness:
+        added = added + _signed(draws, "brightness") * (options.brightness * 255.0)
+    return pixels * factor + added
+
+
+def _saturation_gray(pixels: tf.Tensor, draws: Draws, options: AugmentConfig) -> tf.Tensor:
+    """Scales the distance to grey."""
+    factor = tf.ones([tf.shape(pixels)[0], 1, 1, 1])
+    if options.saturation:
+        factor = 1.0 + _signed(draws, "saturation") * options.saturation
+    if options.gray:
+        factor = tf.where(_column(draws.column("gray")) < options.gray, 0.0, factor)
+    grey = tf.image.rgb_to_grayscale(pixels)
+    return grey + (pixels - grey) * factor
+
+
+def _hue(pixels: tf.Tensor, draws: Draws, options: AugmentConfig) -> tf.Tensor:
+    turn = (draws.column("hue") * 2.0 - 1.0) * options.hue
+    layer = _keras_cv_layer("RandomHue", factor=1.0, value_range=(0, 255))
+    return layer.augment_images(pixels, turn)
+
+
+def _blur(pixels: tf.Tensor, draws: Draws, options: AugmentConfig) -> tf.Tensor:
+    return gaussian_blur(pixels, draws.column("blur") * options.blur, options.blur)
 
 
 def gaussian_blur(pixels: tf.Tensor, sigma: tf.Tensor, largest: float) -> tf.Tensor:
@@ -173,76 +276,7 @@ def _gaussian(sigma: tf.Tensor, reach: int) -> tf.Tensor:
     return weights / tf.reduce_sum(weights, axis=1, keepdims=True)
 
 
-def _tables(images: tf.Tensor, draws: Draws, options: ImageAugment) -> tf.Tensor | None:
-    """The composed tables int32 (B, C, 256) of what maps each value by itself, if anything."""
-    levels = tf.range(_LEVELS)[tf.newaxis, tf.newaxis]
-    tables = levels
-    if options.auto_contrast:
-        tables = tf.where(_chosen(draws, options, "auto_contrast"), stretch_tables(images), tables)
-    if options.equalize:
-        # The histogram's order is that of the values, so stretching first would change nothing.
-        tables = tf.where(_chosen(draws, options, "equalize"), equalize_tables(images), tables)
-    if options.gamma:
-        signed = tf.cast(draws.one("gamma"), tf.float64) * 2.0 - 1.0
-        exponent = tf.exp(signed * math.log1p(options.gamma))[:, tf.newaxis, tf.newaxis]
-        curve = 255.0 * (tf.cast(tables, tf.float64) / 255.0) ** exponent
-        tables = tf.cast(curve + 0.5, tf.int32)
-    if options.posterize:
-        kinds = _MOST_BITS - _FEWEST_BITS + 1
-        dropped = 8 - _FEWEST_BITS - tf.cast(draws.one("posterize_bits") * kinds, tf.int32)
-        unit = tf.bitwise.left_shift(1, dropped)[:, tf.newaxis, tf.newaxis]
-        chosen = _chosen(draws, options, "posterize")
-        tables = tf.where(chosen, tables // unit * unit, tables)
-    if tables is levels:
-        return None
-    return tf.broadcast_to(tables, [tf.shape(images)[0], images.shape[-1], _LEVELS])
-
-
-def _chosen(draws: Draws, options: ImageAugment, knob: str) -> tf.Tensor:
-    """Whether each image is changed by an operation of some probability, bool (B, 1, 1)."""
-    return (draws.one(knob) < getattr(options, knob))[:, tf.newaxis, tf.newaxis]
-
-
-def _table_index(images: tf.Tensor) -> tf.Tensor:
-    """Place of every value in tables (B, C, 256) laid end to end, int32 (B, H, W, C)."""
-    channels = images.shape[-1]
-    first = tf.range(tf.shape(images)[0] * channels) * _LEVELS
-    return tf.cast(images, tf.int32) + tf.reshape(first, [-1, 1, 1, channels])
-
-
-def _contrast_brightness(pixels: tf.Tensor, draws: Draws, options: ImageAugment) -> tf.Tensor:
-    """Scales the distance to each image's mean, then adds a constant."""
-    factor, added = tf.ones([1, 1, 1, 1]), tf.zeros([1, 1, 1, 1])
-    if options.contrast:
-        factor = 1.0 + _signed(draws, "contrast") * options.contrast
-        added = tf.reduce_mean(pixels, axis=[1, 2, 3], keepdims=True) * (1.0 - factor)
-    if options.brightness:
-        added = added + _signed(draws, "brightness") * (options.brightness * 255.0)
-    return pixels * factor + added
-
-
-def _saturation_gray(pixels: tf.Tensor, draws: Draws, options: ImageAugment) -> tf.Tensor:
-    """Scales the distance to grey."""
-    factor = tf.ones([tf.shape(pixels)[0], 1, 1, 1])
-    if options.saturation:
-        factor = 1.0 + _signed(draws, "saturation") * options.saturation
-    if options.gray:
-        factor = tf.where(_column(draws.one("gray")) < options.gray, 0.0, factor)
-    grey = tf.image.rgb_to_grayscale(pixels)
-    return grey + (pixels - grey) * factor
-
-
-def _hue(pixels: tf.Tensor, draws: Draws, options: ImageAugment) -> tf.Tensor:
-    turn = (draws.one("hue") * 2.0 - 1.0) * options.hue
-    layer = _keras_cv_layer("RandomHue", factor=1.0, value_range=(0, 255))
-    return layer.augment_images(pixels, turn)
-
-
-def _blur(pixels: tf.Tensor, draws: Draws, options: ImageAugment) -> tf.Tensor:
-    return gaussian_blur(pixels, draws.one("blur") * options.blur, options.blur)
-
-
-def _sharpness(pixels: tf.Tensor, draws: Draws, options: ImageAugment) -> tf.Tensor:
+def _sharpness(pixels: tf.Tensor, draws: Draws, options: AugmentConfig) -> tf.Tensor:
     """Scales the distance to the image under Pillow's smoothing filter; the border row stays.
 
     The filter is the mean of the 3 x 3 neighbourhood in which the pixel itself counts five times.
@@ -257,16 +291,6 @@ def _sharpness(pixels: tf.Tensor, draws: Draws, options: ImageAugment) -> tf.Ten
     return pixels - away * _signed(draws, "sharpness") * options.sharpness
 
 
-_STEPS: tuple[tuple[tuple[str, ...], Step], ...] = (
-    (("contrast", "brightness"), _contrast_brightness),
-    (("saturation", "gray"), _saturation_gray),
-    (("hue",), _hue),
-    (("blur",), _blur),
-    (("sharpness",), _sharpness),
-)
-_COLOUR_STEPS = (_saturation_gray, _hue)
-
-
 @functools.cache
 def _keras_cv_layer(name: str, **options: Any) -> Any:
     """A KerasCV layer, made once, outside of any graph; the import alone takes a second."""
@@ -278,8 +302,31 @@ def _keras_cv_layer(name: str, **options: Any) -> Any:
 
 def _signed(draws: Draws, name: str) -> tf.Tensor:
     """Draws spread over [-1, 1), float32 (B, 1, 1, 1)."""
-    return _column(draws.one(name) * 2.0 - 1.0)
+    return _column(draws.column(name) * 2.0 - 1.0)
 
 
 def _column(values: tf.Tensor) -> tf.Tensor:
     return values[:, tf.newaxis, tf.newaxis, tf.newaxis]
+
+
+CURVES = (
+    Curve("auto_contrast", _auto_contrast, ("auto_contrast",)),
+    Curve("equalize", _equalize, ("equalize",)),
+    Curve("gamma", _gamma, ("gamma",)),
+    Curve("posterize", _posterize, ("posterize", "posterize_bits")),
+)
+"""What maps values by themselves, from first to last: composed to one table for each channel."""
+
+STEPS = (
+    Step(("contrast", "brightness"), _contrast_brightness),
+    Step(("saturation", "gray"), _saturation_gray, colour=True),
+    Step(("hue",), _hue, colour=True),
+    Step(("blur",), _blur),
+    Step(("sharpness",), _sharpness),
+)
+"""What changes pixels otherwise, from first to last."""
+
+COLOUR_KEYS = {curve.key: Drawn(curve.draws) for curve in CURVES} | {
+    key: Drawn((key,)) for step in STEPS for key in step.keys
+}
+"""Keys of the config that change colours, with what they draw."""

@@ -1,7 +1,5 @@
 """Whole-image augmentation: maps, boxes, crops and cutouts by hand, one draw at a time."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,14 +7,12 @@ from pydantic import ValidationError
 
 from loc_keras.config.augment import AugmentConfig
 from loc_keras.data.augment.batch import (
-    ImageAugment,
     augment,
     augmentation_from,
     draw_names,
-    split_augment_options,
 )
+from loc_keras.data.augment.draws import CANDIDATES
 from loc_keras.data.augment.geometry import ellipse_bounds, visible_part
-from loc_keras.data.augment.options import CANDIDATES
 from loc_keras.data.geometry import warp
 from loc_keras.errors import DataError
 
@@ -29,6 +25,11 @@ def rectangle(box=BOX):
     x1, y1, x2, y2 = box
     picture[y1:y2, x1:x2] = 255
     return picture
+
+
+def beyond(**options):
+    """Options outside of the ranges that a config takes."""
+    return AugmentConfig.model_construct(**options)
 
 
 def draws_of(options, count, rest=0.5, **values):
@@ -55,7 +56,7 @@ def pixel_extent(image):
 
 def test_flip_mirrors_half_of_the_images_exactly():
     picture = np.random.default_rng(1).integers(0, 256, (HEIGHT, WIDTH, 1), np.uint8)
-    options = ImageAugment(flip=True)
+    options = AugmentConfig(flip=True)
     draws = draws_of(options, 2, flip=[0.49, 0.51])
     images, boxes = run(options, draws, (10, 20, 50, 60), picture)
     np.testing.assert_array_equal(images[0], picture[:, ::-1, 0])
@@ -65,7 +66,7 @@ def test_flip_mirrors_half_of_the_images_exactly():
 
 def test_vertical_flip_mirrors_half_of_the_images_exactly():
     picture = np.random.default_rng(1).integers(0, 256, (HEIGHT, WIDTH, 1), np.uint8)
-    options = ImageAugment(flip_vertical=True)
+    options = AugmentConfig(flip_vertical=True)
     images, boxes = run(
         options, draws_of(options, 2, flip_vertical=[0.49, 0.51]), (10, 0, 50, 60), picture
     )
@@ -77,11 +78,11 @@ def test_vertical_flip_mirrors_half_of_the_images_exactly():
 @pytest.mark.parametrize("also", [{"scale": 0.3}, {"rotation": 10}], ids=["aligned", "turned"])
 def test_flips_within_a_map_equal_flips_alone(also):
     picture = np.random.default_rng(1).integers(0, 256, (HEIGHT, WIDTH, 1), np.uint8)
-    options = ImageAugment(flip=True, flip_vertical=True, **also)
+    options = AugmentConfig(flip=True, flip_vertical=True, **also)
     draws = draws_of(options, 4, flip=[0, 0, 1, 1], flip_vertical=[0, 1, 0, 1])
     images, boxes = run(options, draws, (10, 0, 50, 60), picture)
     plain, plain_boxes = run(
-        ImageAugment(flip=True, flip_vertical=True), draws[:, :2], (10, 0, 50, 60), picture
+        AugmentConfig(flip=True, flip_vertical=True), draws[:, :2], (10, 0, 50, 60), picture
     )
     np.testing.assert_array_equal(images, plain)
     np.testing.assert_allclose(boxes, plain_boxes, atol=1e-4)
@@ -90,7 +91,7 @@ def test_flips_within_a_map_equal_flips_alone(also):
 @pytest.mark.parametrize("also", [{}, {"rotation": 10}], ids=["aligned", "turned"])
 def test_translation_by_whole_pixels_is_exact(also):
     picture = np.random.default_rng(1).integers(0, 256, (HEIGHT, WIDTH, 1), np.uint8)
-    options = ImageAugment(translate=0.2, **also)
+    options = AugmentConfig(translate=0.2, **also)
     # Half of 0.2 of 120 px to the right, half of 0.2 of 80 px up.
     draws = draws_of(options, 1, translate_x=0.75, translate_y=0.25)
     images, boxes = run(options, draws, picture=picture)
@@ -101,7 +102,7 @@ def test_translation_by_whole_pixels_is_exact(also):
 
 
 def test_a_box_over_the_edge_is_clipped():
-    options = ImageAugment(translate=0.4)
+    options = AugmentConfig(translate=0.4)
     images, boxes = run(options, draws_of(options, 1, translate_x=1.0))
     # 48 px to the right: 78..138 of 120, so 42 of 60 columns stay.
     np.testing.assert_allclose(boxes[0], [78, 20, 120, 60], atol=1e-3)
@@ -110,7 +111,7 @@ def test_a_box_over_the_edge_is_clipped():
 
 def test_an_image_whose_box_would_leave_is_only_mirrored():
     # 80 % of 120 px to the right leaves nothing of 30..90 in the picture: 126..186.
-    options = ImageAugment(translate=0.8, flip=True)
+    options = beyond(translate=0.8, flip=True)
     box = (20, 20, 80, 60)
     images, boxes = run(options, draws_of(options, 2, translate_x=1.0, flip=[0, 1]), box)
     np.testing.assert_array_equal(images[0], rectangle(box)[:, ::-1, 0])
@@ -121,14 +122,14 @@ def test_an_image_whose_box_would_leave_is_only_mirrored():
 @pytest.mark.parametrize(("share", "kept", "lost"), [(0.25, 74, 76), (0.5, 59, 61)])
 def test_the_least_visible_share_is_the_limit(share, kept, lost):
     # Of the 60 columns 30..90 a shift of s px keeps 90 - s.
-    options = ImageAugment(translate=1.0, min_visible=share)
+    options = beyond(translate=1.0, min_visible=share)
     draws = draws_of(options, 2, translate_x=(1 + np.array([kept, lost]) / 120) / 2)
     _, boxes = run(options, draws)
     np.testing.assert_allclose(boxes, [[30 + kept, 20, 120, 60], BOX], atol=1e-3)
 
 
 def test_the_first_candidate_that_shows_enough_counts():
-    options = ImageAugment(translate=1.0)
+    options = beyond(translate=1.0)
     draws = draws_of(options, CANDIDATES + 1)
     x = draw_names(options).index("translate_x")
     # Row r has r candidates that leave the picture; those behind shift by 12, 24, ... px.
@@ -147,7 +148,7 @@ def test_turned_box_from_corners_and_from_the_ellipse():
     reach = 20 * (np.cos(np.pi / 6) + np.sin(np.pi / 6))
     centre = np.array([60, 40, 60, 40])
     for rule, half in (("corners", reach), ("ellipse", 20)):
-        options = ImageAugment(rotation=60, box_from=rule)
+        options = beyond(rotation=60, box_from=rule)
         _, boxes = run(options, draws_of(options, 1, rotation=0.75), box)
         np.testing.assert_allclose(boxes[0], centre + half * np.array([-1, -1, 1, 1]), atol=1e-3)
 
@@ -198,7 +199,7 @@ def test_visible_share_of_boxes_on_the_edge_of_the_picture(mirrored):
 
 
 def test_crop_fills_the_picture_with_its_window():
-    options = ImageAugment(crop=0.75)
+    options = AugmentConfig(crop=0.75)
     # A quarter of the area: 60 x 40 px at its rightmost and lowest place that keeps the root of
     # half of the box 30..90 x 20..60 on each axis; blown up twice.
     root = np.sqrt(0.5)
@@ -211,7 +212,7 @@ def test_crop_fills_the_picture_with_its_window():
 
 
 def test_crop_of_a_box_that_needs_more_than_the_window_is_larger():
-    options = ImageAugment(crop=0.9, min_visible=1.0)
+    options = AugmentConfig(crop=0.9, min_visible=1.0)
     box = (10, 10, 110, 70)
     _, boxes = run(options, draws_of(options, 1, crop_area=1.0, crop_aspect=0.5), box)
     np.testing.assert_allclose(boxes[0], [0, 0, WIDTH, HEIGHT], atol=1e-3)
@@ -224,7 +225,7 @@ def test_crop_of_a_box_that_needs_more_than_the_window_is_larger():
 def test_fill_beside_a_shifted_picture(fill, left, right, also):
     # Column x has the value x up to 99, the mean is 49.5 (whole: 50); the shift is 10 px.
     picture = np.tile(np.arange(100, dtype=np.uint8)[None, :, None], (20, 1, 1))
-    options = ImageAugment(translate=0.2, fill=fill, **also)
+    options = AugmentConfig(translate=0.2, fill=fill, **also)
     draws = draws_of(options, 2, translate_x=[0.75, 0.25]).astype(np.float32)
     targets = {"bbox": tf.constant([[0.3, 0.3, 0.7, 0.7]] * 2)}
     images, _ = augment(tf.constant(np.stack([picture] * 2)), targets, tf.constant(draws), options)
@@ -260,7 +261,7 @@ def test_resampling_agrees_with_the_op_of_tensorflow(fill, mode):
 
 
 def test_same_inside_a_graph():
-    options = ImageAugment(
+    options = AugmentConfig(
         flip=True, translate=0.1, scale=0.2, rotation=10, brightness=0.1, contrast=0.1
     )
     columns = len(draw_names(options))
@@ -278,7 +279,7 @@ def test_same_inside_a_graph():
 
 
 def test_cutout_covers_the_drawn_rectangle():
-    options = ImageAugment(cutout=0.5, cutout_size=0.5, cutout_hidden=1.0)
+    options = AugmentConfig(cutout=0.5, cutout_size=0.5, cutout_hidden=1.0)
     drawn = {"cutout_x": 0.25, "cutout_y": 0.5, "cutout_width": 0.4, "cutout_height": 1.0}
     draws = draws_of(options, 2, cutout=[0.49, 0.51], **drawn)
     picture = np.full((HEIGHT, WIDTH, 1), 200, np.uint8)
@@ -291,7 +292,7 @@ def test_cutout_covers_the_drawn_rectangle():
 
 
 def test_cutout_hides_no_more_than_allowed():
-    options = ImageAugment(cutout=1.0, cutout_size=0.8, cutout_hidden=0.3)
+    options = AugmentConfig(cutout=1.0, cutout_size=0.8, cutout_hidden=0.3)
     draws = np.random.default_rng(0).random((200, len(draw_names(options))))
     images, _ = run(options, draws)
     x1, y1, x2, y2 = BOX
@@ -303,34 +304,49 @@ def test_cutout_hides_no_more_than_allowed():
     assert hidden.max() > 0.2
 
 
-def test_options_are_parted_and_checked():
-    digit, image = split_augment_options({"digit_scale": 0.1, "scale": 0.2, "flip": True})
-    assert digit == {"scale": 0.1}
-    assert image == {"scale": 0.2, "flip": True}
-    assert augmentation_from({"scale": 0.0, "flip": False}) is None
-    with pytest.raises(DataError, match="augment has no 'zoom'; its names are flip, flip_vertical"):
-        split_augment_options({"zoom": 1.0})
-    with pytest.raises(DataError, match=r"augment.brightness must be in 0..1, got 2"):
-        augmentation_from({"brightness": 2.0})
-    with pytest.raises(DataError, match=r"augment.fill must be one of black, .*, got 'blue'"):
-        augmentation_from({"fill": "blue"})
+def test_options_are_checked():
+    given = {"digit_scale": 0.1, "scale": 0.2, "flip": True}
+    options = AugmentConfig.from_options("augment", given)
+    assert options == AugmentConfig(**given)
+    assert AugmentConfig.from_options("augment", options) is options
+    assert augmentation_from(AugmentConfig(scale=0.0, flip=False)) is None
+    with pytest.raises(DataError, match=r"augment has no 'zoom'; its keys are .*, flip, flip_vert"):
+        AugmentConfig.from_options("augment", {"zoom": 1.0})
+    with pytest.raises(DataError, match=r"augment.brightness: .* less than or equal to 1, got 2"):
+        AugmentConfig.from_options("augment", {"brightness": 2.0})
+    with pytest.raises(DataError, match=r"augment.fill: .* 'black', .*, got 'blue'"):
+        AugmentConfig.from_options("augment", {"fill": "blue"})
+    with pytest.raises(DataError, match=r"augment: crop_aspect .* but crop is 0"):
+        AugmentConfig.from_options("augment", {"crop_aspect": 0.2})
     with pytest.raises(DataError, match=r"augment.mixup and augment.cutmix need the n"):
-        augmentation_from({"mixup": 0.2})
+        augmentation_from(AugmentConfig(mixup=0.2))
 
 
 def test_what_is_off_takes_no_draws():
-    assert draw_names(ImageAugment(min_visible=0.9, fill="mean", mix_probability=1.0)) == ()
-    assert augmentation_from({"flip": True}).columns == 1
-    assert augmentation_from({"scale": 0.1, "gray": 0.5}).columns == CANDIDATES + 1
+    assert draw_names(AugmentConfig(min_visible=0.9, fill="mean", mix_probability=1.0)) == ()
+    assert augmentation_from(AugmentConfig(flip=True)).columns == 1
+    assert augmentation_from(AugmentConfig(scale=0.1, gray=0.5)).columns == CANDIDATES + 1
 
 
-def test_config_has_the_same_knobs_and_defaults():
-    knobs = AugmentConfig().model_dump()
-    digit, image = split_augment_options(knobs)
-    assert not any(digit.values())
-    assert ImageAugment(**image) == ImageAugment()
-    assert set(image) == {field.name for field in dataclasses.fields(ImageAugment)}
-    assert augmentation_from(image) is None
+def test_every_key_that_changes_images_draws():
+    settings = {"fill", "box_from", "min_visible", "crop_aspect", "cutout_size", "cutout_hidden"}
+    keys = [key for key in AugmentConfig.model_fields if not key.startswith("digit_")]
+    drawing = [key for key in keys if key not in settings | {"mix_probability"}]
+    for key in drawing:
+        names = draw_names(AugmentConfig(**{key: True if key.startswith("flip") else 0.1}))
+        assert names, key
+    assert augmentation_from(AugmentConfig()) is None
+
+
+def test_columns_stand_in_the_order_of_the_keys():
+    # The order is part of what a seed means: a run that goes on must draw as it began.
+    keys = dict.fromkeys(("contrast", "posterize", "gray", "mixup", "cutmix", "cutout"), 0.1)
+    options = AugmentConfig(flip=True, rotation=10, scale=0.1, **keys)
+    once = ["flip", "cutout", "contrast", "gray", "posterize", "posterize_bits"]
+    once += ["mix", "mix_kind", "mix_share"]
+    often = ["scale", "rotation", "cutout_x", "cutout_y", "cutout_width", "cutout_height"]
+    often += ["cutmix_x", "cutmix_y"]
+    assert draw_names(options) == (*once, *(name for name in often for _ in range(CANDIDATES)))
 
 
 def test_config_refuses_the_shape_of_no_crop():

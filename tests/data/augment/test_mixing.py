@@ -6,8 +6,8 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from loc_keras.config.augment import AugmentConfig
 from loc_keras.data.augment.batch import (
-    ImageAugment,
     augment,
     augmentation_from,
     beta_quantiles,
@@ -37,7 +37,7 @@ def mixed(options, rest=0.5, count=4, **draws):
 
 def test_mixup_blends_pixels_and_classes_by_the_larger_share():
     # With alpha 1 the share is uniform: draws of .3 and .7 both give .7 to the image itself.
-    images, targets = mixed(ImageAugment(mixup=1.0), mix=0.0, mix_share=[0.3, 0.7, 0.3, 1.0])
+    images, targets = mixed(AugmentConfig(mixup=1.0), mix=0.0, mix_share=[0.3, 0.7, 0.3, 1.0])
     # Values 0, 40, 80, 120 with their neighbours 40, 80, 120, 0.
     assert [int(image[0, 0, 0]) for image in images] == [12, 52, 92, 120]
     expected = [[0.7, 0.3, 0, 0, 0], [0, 0.7, 0.3, 0, 0], [0, 0, 0.7, 0.3, 0], [0, 0, 0, 1, 0]]
@@ -47,7 +47,7 @@ def test_mixup_blends_pixels_and_classes_by_the_larger_share():
 
 def test_cutmix_pastes_a_patch_and_shares_classes_by_area():
     # A share of .75 leaves a patch of half the sides; at draws of 0 in the upper left corner.
-    options = ImageAugment(cutmix=1.0)
+    options = AugmentConfig(cutmix=1.0)
     images, targets = mixed(options, mix=0.0, mix_share=0.25, cutmix_x=0.0, cutmix_y=0.0)
     plain = batch()[0].numpy()
     expected = plain.copy()
@@ -60,7 +60,7 @@ def test_cutmix_pastes_a_patch_and_shares_classes_by_area():
 
 def test_cutmix_that_would_hide_the_box_is_left_out():
     # A patch of half the picture in its middle covers the whole box, whichever candidate.
-    options = ImageAugment(cutmix=1.0)
+    options = AugmentConfig(cutmix=1.0)
     images, targets = mixed(options, mix=0.0, mix_share=0.5, cutmix_x=0.5, cutmix_y=0.5)
     np.testing.assert_array_equal(images, batch()[0])
     np.testing.assert_array_equal(targets["softmax"], np.eye(CLASSES)[:4])
@@ -74,7 +74,7 @@ def test_cutmix_that_would_hide_the_box_is_left_out():
     least=st.sampled_from([0.0, 0.5, 0.9, 1.0]),
 )
 def test_shares_sum_to_one_and_the_box_stays(seed, mixup, cutmix, least):
-    options = ImageAugment(mixup=mixup, cutmix=cutmix, min_visible=least, mix_probability=0.8)
+    options = AugmentConfig(mixup=mixup, cutmix=cutmix, min_visible=least, mix_probability=0.8)
     generator = np.random.default_rng(seed)
     count = 6
     corners = np.sort(generator.random((count, 2, 2)), axis=1).reshape(count, 4)
@@ -100,7 +100,7 @@ def test_shares_sum_to_one_and_the_box_stays(seed, mixup, cutmix, least):
 
 
 def test_about_the_wanted_part_is_mixed_and_half_of_it_each_way():
-    options = ImageAugment(mixup=1.0, cutmix=1.0, mix_probability=0.4, min_visible=0.0)
+    options = AugmentConfig(mixup=1.0, cutmix=1.0, mix_probability=0.4, min_visible=0.0)
     count = 600
     images, targets = batch(count)
     draws = np.random.default_rng(0).random((count, len(draw_names(options))))
@@ -115,7 +115,7 @@ def test_about_the_wanted_part_is_mixed_and_half_of_it_each_way():
 
 
 def test_batch_of_one_mixes_with_itself():
-    images, targets = mixed(ImageAugment(mixup=1.0), count=1, mix=0.0, mix_share=0.3)
+    images, targets = mixed(AugmentConfig(mixup=1.0), count=1, mix=0.0, mix_share=0.3)
     np.testing.assert_array_equal(images, batch(1)[0])
     np.testing.assert_allclose(targets["softmax"], [[1, 0, 0, 0, 0]], atol=1e-6)
 
@@ -131,9 +131,9 @@ def test_beta_quantiles_against_closed_forms():
 
 
 def test_mixing_in_a_pipeline():
-    stage = augmentation_from({"mixup": 0.2, "flip": True}, num_classes=CLASSES)
+    stage = augmentation_from(AugmentConfig(mixup=0.2, flip=True), num_classes=CLASSES)
     images, targets = batch()
     draws = tf.constant(np.random.default_rng(0).random((4, stage.columns)), tf.float32)
     data = tf.data.Dataset.from_tensors((images, targets, draws)).map(stage.apply)
     assert data.element_spec[1]["softmax"] == tf.TensorSpec((4, CLASSES), tf.float32)
-    assert augmentation_from({"mixup": 0.2, "mix_probability": 0.0}) is None
+    assert augmentation_from(AugmentConfig(mixup=0.2, mix_probability=0.0)) is None

@@ -9,8 +9,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageEnhance, ImageOps
 
+from loc_keras.config.augment import AugmentConfig
 from loc_keras.data.augment import photometric
-from loc_keras.data.augment.batch import ImageAugment, augment, draw_names
+from loc_keras.data.augment.batch import augment, draw_names
 
 COUNT, SIDE = 6, 32
 
@@ -29,7 +30,7 @@ def changed(images, rest=0.5, **draws_and_knobs):
     """Augments with one knob; draws are given as `name_draw`."""
     draws = {k[:-5]: v for k, v in draws_and_knobs.items() if k.endswith("_draw")}
     knobs = {k: v for k, v in draws_and_knobs.items() if not k.endswith("_draw")}
-    options = ImageAugment(**knobs)
+    options = AugmentConfig(**knobs)
     rows = [np.broadcast_to(draws.get(n, rest), len(images)) for n in draw_names(options)]
     box = np.tile(np.array([0.1, 0.2, 0.7, 0.8], np.float32), (len(images), 1))
     out, targets = augment(
@@ -199,7 +200,7 @@ def test_colours_need_no_global_generator(pictures, monkeypatch):
 def test_compiled_steps_give_what_their_operations_give():
     # Guards against faults of the compiler, over many draws and pictures without any order.
     knobs = {"contrast": 0.5, "brightness": 0.3, "saturation": 0.9, "gray": 0.2, "hue": 0.5}
-    options = ImageAugment(**knobs, blur=2.0, sharpness=1.0)
+    options = AugmentConfig(**knobs, blur=2.0, sharpness=1.0)
     generator = np.random.default_rng(0)
     names = draw_names(options)
     draws = photometric.Draws(tf.constant(generator.random((60, len(names))), tf.float32), names)

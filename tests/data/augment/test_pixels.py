@@ -14,9 +14,10 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loc_keras.data.augment.batch import ImageAugment, augment, augmentation_from, draw_names
+from loc_keras.config.augment import AugmentConfig
+from loc_keras.data.augment.batch import augment, augmentation_from, draw_names
+from loc_keras.data.augment.draws import Draws
 from loc_keras.data.augment.geometry import choose_maps, random_maps, to_centred
-from loc_keras.data.augment.options import Draws
 
 HEIGHT, WIDTH = 40, 100
 SIDES = np.array([WIDTH, HEIGHT, WIDTH, HEIGHT], float)
@@ -102,7 +103,7 @@ def pictures(shape):
 
 def moved(shape, knobs):
     """Visible extents and returned boxes in pixels, (DRAWS, 4) each."""
-    options = ImageAugment(**knobs)
+    options = AugmentConfig(**knobs)
     boxes, images = pictures(shape)
     draws = random_draws(options, DRAWS, seed=1)
     images, targets = augment(
@@ -153,7 +154,8 @@ def noise(count, channels=3, seed=0):
 
 @pytest.mark.parametrize("channels", [3, pytest.param(1, marks=pytest.mark.slow)])
 def test_eager_equals_mapped_whatever_the_parallelism(channels):
-    stage = augmentation_from(EVERYTHING | {"mixup": 0.4, "cutmix": 1.0}, num_classes=24)
+    options = AugmentConfig(**EVERYTHING, mixup=0.4, cutmix=1.0)
+    stage = augmentation_from(options, num_classes=24)
     images, targets = noise(24, channels)
     draws = np.random.default_rng(1).random((24, stage.columns)).astype(np.float32)
     dataset = tf.data.Dataset.from_tensor_slices((images, targets, draws)).batch(8)
@@ -170,7 +172,7 @@ def test_eager_equals_mapped_whatever_the_parallelism(channels):
 
 @pytest.mark.parametrize("knobs", [ALIGNED, EVERYTHING], ids=["aligned", "everything"])
 def test_an_image_alone_is_as_in_a_batch(knobs):
-    stage = augmentation_from(knobs)
+    stage = augmentation_from(AugmentConfig(**knobs))
     images, targets = noise(9)
     draws = np.random.default_rng(2).random((9, stage.columns)).astype(np.float32)
     graph = tf.function(stage.apply, autograph=False, reduce_retracing=True)
@@ -198,7 +200,7 @@ def test_draws_that_change_nothing_return_the_same_bits(fill, turned):
     knobs = NOTHING | FLIPS | colours | turned | {"fill": fill, "sharpness": 1, "blur": 5}
     if not turned:
         del knobs["perspective"]
-    options = ImageAugment(**knobs, cutout=0.5, equalize=0.5, posterize=0.5, auto_contrast=0.5)
+    options = AugmentConfig(**knobs, cutout=0.5, equalize=0.5, posterize=0.5, auto_contrast=0.5)
     # In the middle of their range draws change nothing, but the crop and the blur start at zero,
     # and what has a probability does not happen above it.
     still = {"crop_area": 0.0, "blur": 0.0, **dict.fromkeys(("flip", "flip_vertical"), 0.9)}
@@ -221,6 +223,7 @@ def polygon_share(box, full):
     return inside.mean()
 
 
+# Beyond the ranges of the config.
 AFFINE = {"translate": 0.9, "scale": 0.9, "aspect": 0.5, "rotation": 180, "shear": 0.5}
 
 
@@ -232,7 +235,9 @@ AFFINE = {"translate": 0.9, "scale": 0.9, "aspect": 0.5, "rotation": 180, "shear
     crop=st.sampled_from([0.0, 0.8]),
 )
 def test_boxes_are_sound_and_the_visible_share_is_kept(seed, least, rule, crop):
-    options = ImageAugment(**AFFINE, crop=crop, min_visible=least, box_from=rule, **FLIPS)
+    options = AugmentConfig.model_construct(
+        **AFFINE, crop=crop, min_visible=least, box_from=rule, **FLIPS
+    )
     generator = np.random.default_rng(seed)
     corners = np.sort(generator.random((8, 2, 2)), axis=1).reshape(8, 4)
     # A picture's whole extent and a pixel in its corner are boxes too.
@@ -250,7 +255,7 @@ def test_boxes_are_sound_and_the_visible_share_is_kept(seed, least, rule, crop):
 
 
 def test_a_crop_alone_never_falls_back():
-    options = ImageAugment(crop=0.9, crop_aspect=0.5)
+    options = AugmentConfig(crop=0.9, crop_aspect=0.5)
     boxes, _ = pictures("rectangle")
     draws = random_draws(options, DRAWS, seed=3)
     draws = np.where(draws < 0.5, 0.0, np.float32(1 - 2**-24))  # The ends of every range.
