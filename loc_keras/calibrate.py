@@ -15,7 +15,7 @@ from rich.console import Console
 from loc_keras.cli.console import add_set, print_note, run_command
 from loc_keras.cli.runs import load_run, print_data
 from loc_keras.cli.trust import calibrate_model, measured_on, options_from, print_trust
-from loc_keras.trust.statements import TRUST_FILE
+from loc_keras.training.run_folder import TRUST_FILE
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -50,6 +50,7 @@ from loc_keras.report.evaluation_content import (
 from loc_keras.report.evaluation_report import evaluation_page
 from loc_keras.report.terminal import print_evaluation
 from loc_keras.report.thumbnails import small_pictures
+from loc_keras.training.run_folder import EVALUATION
 
 REPORT_FILE = "report.html"
 
@@ -231,7 +232,7 @@ def _evaluate(args: argparse.Namespace, console: Console) -> int:
     measured = _measure(run, args.split, trusted)
     note = seen_before(run, args.split, trusted)
     print_note(console, note)
-    out = args.out or args.run / "evaluation" / args.split
+    out = args.out or args.run / EVALUATION / args.split
     write_evaluation(out, measured, _facts(run, args.split, note))
     print_evaluation(console, measured.evaluation, measured.trust)
     console.print(f"report: {out / REPORT_FILE}", highlight=False, soft_wrap=True)

@@ -22,7 +22,11 @@ from loc_keras.cli.runs import RunWithData, bundle_of, load_run, print_data
 from loc_keras.cli.trust import trust_of
 from loc_keras.errors import DataError
 from loc_keras.report.terminal import print_metrics
-from loc_keras.serving.bundle import CARD_FILE, Bundle, parse_version, refuse_version
+from loc_keras.serving.bundle import (
+    Bundle,
+    parse_version,
+    refuse_version,
+)
 from loc_keras.serving.portable import (
     FORMATS,
     QUANTIZE,
@@ -33,7 +37,10 @@ from loc_keras.serving.portable import (
 from loc_keras.serving.portable_answers import Run
 from loc_keras.serving.saved_model import export_saved_model
 from loc_keras.training.measure import answer_function, collect_answers, figures
-from loc_keras.trust.statements import TRUST_FILE, trusted_model
+from loc_keras.training.run_folder import CARD_FILE, TRUST_FILE
+from loc_keras.trust.statements import (
+    trusted_model,
+)
 
 CALIBRATION_IMAGES = 128
 """Validation images by which the ranges of int8 are set."""

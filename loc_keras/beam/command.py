@@ -39,12 +39,12 @@ from loc_keras.bulk.outputs import MADE_FILE
 from loc_keras.cli.console import USER_ERROR
 from loc_keras.errors import ClusterError, DataError, ModelError
 from loc_keras.localizer.opening import (
-    BEST_FILE,
     GRAPH_FILE,
     digest_of,
     exported_settings,
     version_folder,
 )
+from loc_keras.training.run_folder import BEST_FILE
 
 _TEMPORARY = "beam-temp-"
 

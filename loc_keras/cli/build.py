@@ -14,6 +14,7 @@ from loc_keras.errors import DataError
 from loc_keras.models.assembly import build_localizer
 from loc_keras.models.weights import Start, find_start
 from loc_keras.report.gallery import panel_picture
+from loc_keras.training.run_folder import TENSORBOARD
 from loc_keras.training.tensorboard import HyperParameters, ImagePanel, InferenceGraph
 
 PANEL_IMAGES = 8
@@ -47,7 +48,7 @@ def board_from(
     config: Config, data: LocalizationData, localizer: keras.Model, folder: Path
 ) -> list[keras.callbacks.Callback]:
     """What TensorBoard shows of a run beside its scalars: graph, pictures, settings."""
-    board = folder / "tensorboard"
+    board = folder / TENSORBOARD
     draw = partial(panel_picture, class_names=data.class_names, background=data.background)
     return [
         InferenceGraph(localizer, board),

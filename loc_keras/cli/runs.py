@@ -32,9 +32,8 @@ from loc_keras.report.gallery import (
     save_split_gallery,
 )
 from loc_keras.report.terminal import classes_words, print_metrics
-from loc_keras.serving.bundle import Bundle, model_card
+from loc_keras.serving.bundle import EXTRA_FOLDER, Bundle, model_card
 from loc_keras.serving.image_bytes import is_served_kind
-from loc_keras.serving.saved_model import EXTRA_FOLDER
 from loc_keras.training.measure import Answers, answer_function, collect_answers, figures
 from loc_keras.training.plan import FitResult
 from loc_keras.training.precision import device_summary

@@ -23,6 +23,7 @@ from loc_keras.report.image_boxes import TrustedAnswer, draw_trusted
 from loc_keras.report.style import save_figure
 from loc_keras.report.terminal import print_trust_table
 from loc_keras.report.thumbnails import Pixels, small_pictures
+from loc_keras.training.run_folder import PLOTS, TRUST_FILE
 from loc_keras.trust.conformal import least_images
 from loc_keras.trust.fit import (
     PER_CLASS_WITH_BACKGROUND,
@@ -33,7 +34,6 @@ from loc_keras.trust.fit import (
 from loc_keras.trust.observations import Observations, observe
 from loc_keras.trust.shift import shift_reference
 from loc_keras.trust.statements import (
-    TRUST_FILE,
     VERSION,
     Calibration,
     Trust,
@@ -347,7 +347,7 @@ def trust_step(config: Config, data: LocalizationData) -> TrustStep | None:
         }
         if found is not None:
             card |= {"measured_on": found.split, **trust_json(found.figures)}
-            picture = folder / "plots" / f"{found.split}_trust.png"
+            picture = folder / PLOTS / f"{found.split}_trust.png"
             save_trust_picture(picture, data, found.split, found.outcomes, found.figures)
 
         def show(console: Console) -> None:

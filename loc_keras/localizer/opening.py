@@ -15,18 +15,22 @@ from ruamel.yaml.error import YAMLError
 from loc_keras.data.resize import ImageFormat, ResizeRule
 from loc_keras.errors import ModelError, TrustError
 from loc_keras.models.weights import open_model
-from loc_keras.serving.bundle import CARD_FILE
-from loc_keras.serving.saved_model import EXTRA_FOLDER
+from loc_keras.serving.bundle import EXTRA_FOLDER
+from loc_keras.training.run_folder import (
+    BEST_FILE,
+    CARD_FILE,
+    CLASSES_FILE,
+    CONFIG_FILE,
+    TRUST_FILE,
+)
 from loc_keras.trust.statements import (
     STATED,
-    TRUST_FILE,
     Trust,
     model_digest,
     read_trust,
     trusted_model,
 )
 
-CLASSES_FILE, CONFIG_FILE = "classes.txt", "config.yaml"
 RULES: tuple[ResizeRule, ...] = ("stretch", "letterbox")
 
 
@@ -118,7 +122,7 @@ def _section(tree: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 GRAPH_FILE = "saved_model.pb"
 ASSET_FOLDERS = (EXTRA_FOLDER, "assets")
-NAME_FILES = ("classes.txt", "labels.txt")
+NAME_FILES = (CLASSES_FILE, "labels.txt")
 SIGNATURES = ("images", "serving_default")
 """Signatures that may take raw pixels, in the order of preference."""
 
@@ -236,8 +240,6 @@ class Opened:
     notes: tuple[str, ...]
     digest: str
 
-
-BEST_FILE = "best.keras"
 
 _NEEDED = frozenset({"softmax", "bbox"})
 

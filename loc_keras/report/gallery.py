@@ -51,6 +51,7 @@ from loc_keras.report.style import (
     text_width,
     wrap_words,
 )
+from loc_keras.training.run_folder import HISTORY_FILE, PLOTS
 
 WRONG_MARK = "✗"
 LOCALIZED_IOU = 0.5  # the threshold of Top-1 localization (Russakovsky et al. 2015)
@@ -590,13 +591,13 @@ def save_run_curves(folder: Path, name: str, class_count: int) -> None:
     """
     title = f"{name} (one class: only the box is learned)" if class_count == 1 else name
     hidden = CLASS_COLUMNS if class_count == 1 else ()
-    path = folder / "plots" / "curves.png"
-    save_curves(folder / "history.csv", path, title=title, hidden=hidden)
+    path = folder / PLOTS / "curves.png"
+    save_curves(folder / HISTORY_FILE, path, title=title, hidden=hidden)
 
 
 def save_run_architecture(model: keras.Model, folder: Path) -> None:
     """Draws the model to `plots/architecture.png`."""
-    save_architecture(model, folder / "plots" / "architecture.png")
+    save_architecture(model, folder / PLOTS / "architecture.png")
 
 
 def save_split_gallery(
@@ -623,7 +624,7 @@ def save_split_gallery(
         background: label of images without an object, or None.
     """
     return save_gallery(
-        folder / "plots" / f"{split}_gallery.png",
+        folder / PLOTS / f"{split}_gallery.png",
         images,
         truth["softmax"],
         truth["bbox"],

@@ -16,8 +16,8 @@ from loc_keras.data.resize import ImageFormat
 from loc_keras.errors import ExportError
 from loc_keras.models.body import Preprocessing, WeightsOrigin
 
-CARD_FILE = "model_card.json"
-"""Name of the card in a run folder, and below `assets.extra` in an exported version."""
+EXTRA_FOLDER = "assets.extra"
+"""TensorFlow keeps this folder of an exported version for files that come with a model."""
 
 OUTPUTS = {
     "softmax": "float32 (N, classes): probability of each class, in the order of `classes`",

@@ -18,10 +18,11 @@ import tensorflow as tf
 from loc_keras.atomic_file import write_text
 from loc_keras.errors import ExportError
 from loc_keras.serving import portable_answers
-from loc_keras.serving.bundle import CARD_FILE, Bundle, folder_aside, put_in_place, refuse_version
+from loc_keras.serving.bundle import Bundle, folder_aside, put_in_place, refuse_version
 from loc_keras.serving.live_check import SECONDS, live_answers, requests_for
 from loc_keras.serving.portable_answers import Run, runner
 from loc_keras.serving.signatures import IMAGES, pixel_function
+from loc_keras.training.run_folder import CARD_FILE
 
 SAVED_MODEL, LITERT, ONNX, OPENVINO = "saved_model", "litert", "onnx", "openvino"
 FORMATS = (SAVED_MODEL, LITERT, ONNX, OPENVINO)

@@ -9,9 +9,16 @@ import tensorflow as tf
 
 from loc_keras.atomic_file import write_text
 from loc_keras.errors import ExportError
-from loc_keras.serving.bundle import CARD_FILE, Bundle, folder_aside, put_in_place, refuse_version
+from loc_keras.serving.bundle import (
+    EXTRA_FOLDER,
+    Bundle,
+    folder_aside,
+    put_in_place,
+    refuse_version,
+)
 from loc_keras.serving.live_check import check_copy, requests_for
 from loc_keras.serving.signatures import ServedModel
+from loc_keras.training.run_folder import CARD_FILE
 
 WARMUP_FILE = "tf_serving_warmup_requests"
 """The name that TF Serving looks for below `assets.extra`."""
@@ -64,9 +71,6 @@ def _varint(value: int) -> bytes:
 
 ASSETS_FOLDER = "assets"
 """Where a SavedModel keeps the files of its vocabulary."""
-
-EXTRA_FOLDER = "assets.extra"
-"""TensorFlow keeps this folder of an exported version for files that come with a model."""
 
 CLASSES_FILE = f"{EXTRA_FOLDER}/classes.txt"
 LABELS_FILE = f"{ASSETS_FOLDER}/labels.txt"

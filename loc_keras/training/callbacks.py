@@ -21,7 +21,13 @@ from loc_keras.training.batch_norm import unsynchronized
 from loc_keras.training.distribution import Distribution
 from loc_keras.training.model import TrainingModel
 from loc_keras.training.plan import all_trainable, size_at
-from loc_keras.training.run_folder import Interruption, write_json
+from loc_keras.training.run_folder import (
+    BEST_FILE,
+    LAST_FILE,
+    NOT_FINITE_FILE,
+    Interruption,
+    write_json,
+)
 
 Logs = dict[str, Any] | None
 
@@ -256,12 +262,12 @@ class Checkpoints(keras.callbacks.Callback):
     @property
     def last_path(self) -> Path:
         """Where the newest model lies."""
-        return self.folder / "last.keras"
+        return self.folder / LAST_FILE
 
     @property
     def best_path(self) -> Path:
         """Where the best model lies."""
-        return self.folder / "best.keras"
+        return self.folder / BEST_FILE
 
     def models(self) -> list[Path]:
         """The models that were saved so far."""
@@ -460,7 +466,6 @@ def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
 Sources = Callable[[int], Sequence[str]]
 """Names of the images in the batch of a global step, counted from 0."""
 
-NOT_FINITE_FILE = "not_finite.json"
 SLOWER = 0.5
 """Factor on the learning rate after going back."""
 

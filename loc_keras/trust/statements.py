@@ -85,7 +85,6 @@ def stated(outputs: Mapping[str, Tensor], said: Statements) -> dict[str, Tensor]
     }
 
 
-TRUST_FILE = "trust.json"
 VERSION = 1
 
 

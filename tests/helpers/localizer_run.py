@@ -13,10 +13,10 @@ from PIL import Image
 import loc_keras
 from loc_keras.data.formats.yolo_yaml import to_yaml
 from loc_keras.models import assembly
+from loc_keras.training.run_folder import TRUST_FILE
 from loc_keras.trust.fit import TrustOptions, fit_statements
 from loc_keras.trust.shift import shift_reference
 from loc_keras.trust.statements import (
-    TRUST_FILE,
     VERSION,
     Calibration,
     Trust,

@@ -37,7 +37,11 @@ from loc_keras.localizer.opening import Opened, Settings, version_folder
 from loc_keras.localizer.pictures import PictureReader
 from loc_keras.serving.bundle import Bundle
 from loc_keras.serving.saved_model import export_saved_model
-from loc_keras.trust.statements import TRUST_FILE, read_trust, trusted_model
+from loc_keras.training.run_folder import TRUST_FILE
+from loc_keras.trust.statements import (
+    read_trust,
+    trusted_model,
+)
 
 
 @pytest.fixture(scope="module")

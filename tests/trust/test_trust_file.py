@@ -17,12 +17,12 @@ from loc_keras.data.resize import ImageFormat
 from loc_keras.errors import TrustError
 from loc_keras.serving.bundle import Bundle
 from loc_keras.serving.saved_model import export_saved_model
+from loc_keras.training.run_folder import TRUST_FILE
 from loc_keras.trust.fit import TrustOptions, chance_of_less, fit_statements, within
 from loc_keras.trust.observations import Observations
 from loc_keras.trust.shift import shift_reference
 from loc_keras.trust.statements import (
     STATED,
-    TRUST_FILE,
     VERSION,
     Calibration,
     Trust,
