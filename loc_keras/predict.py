@@ -1,8 +1,8 @@
 """Says what is in images and where, with a trained model: a few, or millions of them."""
 
 import argparse
-import csv
 import json
+import logging
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -20,33 +20,40 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from loc_keras.atomic_file import write_text
 from loc_keras.bulk.inputs import Inputs
 from loc_keras.bulk.outputs import (
-    COCO_FILE,
-    CSV_FILE,
     FAILURES_FILE,
-    Made,
-    OutFolder,
-    csv_columns,
-    csv_row,
+    FORMATS,
+    AnswerSettings,
+    CsvWriter,
+    OutputFolder,
     sidecars_of,
-    write_coco,
-    write_csv,
-    yolo_classes,
 )
 from loc_keras.bulk.run import Counts, Record, answer_into, answered
-from loc_keras.cli.console import USER_ERROR, print_note, run_command
+from loc_keras.cli.console import USER_ERROR, print_line, print_note, run_command
 from loc_keras.data.image_header import without_image_warnings
 from loc_keras.errors import ClusterError, DataError
 from loc_keras.localizer import Localizer
 from loc_keras.localizer.localizer import BATCH_SIZE, TOP_K
 
-FORMATS = ("jsonl", "csv", "coco", "voc", "yolo")
-PRINTED = ("jsonl", "csv")
+FEW = 40
+"""Images up to which answers are printed as a table, where no format is asked for."""
 
 MAX_BYTES = 64 << 20
-"""Size of the largest file that workers of a runner read, unless told otherwise."""
+"""Size of the largest file that workers of a runner read, by default."""
+
+_SHOWN_FAILURES = 5
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parses the command line and answers; gives the exit code, 2 where an image was bad."""
+    args = parse(arguments, __doc__)
+    if args.runner is not None:
+        return run_command(partial(_answer_on_runner, args))
+    command = partial(_print_answers if args.out is None else _write_answers, args)
+    ending = "stopped." if args.out is None else "stopped; the same command goes on from here."
+    with without_image_warnings():
+        return run_command(command, when_interrupted=ending)
 
 
 def parse(arguments: Sequence[str] | None, description: str | None) -> argparse.Namespace:
@@ -90,12 +97,13 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--draw", action="store_true", help="pictures with the boxes, into --out")
     parser.add_argument("--batch-size", type=count, default=BATCH_SIZE, metavar="N")
     parser.add_argument(
-        "--top-k", type=count, default=TOP_K, metavar="K", help="classes told of each image"
+        "--top-k", type=count, default=TOP_K, metavar="K", help="classes in each answer"
     )
     group = parser.add_argument_group(
         "on a cluster",
         "by Apache Beam (requirements-beam.txt); options that are not named here go to the runner, "
-        "written --name=value",
+        "written --name=value. DirectRunner repeats nothing: when one of its worker processes is "
+        "killed it ends with an error, or waits for ever; stop it then and begin again",
     )
     group.add_argument(
         "--runner", metavar="NAME", help="DirectRunner, FlinkRunner, SparkRunner, DataflowRunner"
@@ -118,8 +126,9 @@ def _refuse_without_runner(parser: argparse.ArgumentParser, args: argparse.Names
     for name in ("min_batch_size", "max_bytes", "shards"):
         if getattr(args, name) is not None:
             parser.error(f"--{name.replace('_', '-')} is for --runner; give that, too")
-    if args.out is None and (args.draw or args.format not in (None, *PRINTED)):
-        parser.error("--draw and the formats coco, voc and yolo write files: give --out")
+    if args.out is None and (args.draw or (args.format and not FORMATS[args.format].printed)):
+        files = [name for name, form in FORMATS.items() if not form.printed]
+        parser.error(f"--draw and the formats {', '.join(files)} write files: give --out")
 
 
 def _refuse_with_runner(
@@ -151,32 +160,13 @@ def count(text: str) -> int:
     return value
 
 
-FEW = 40
-"""Images up to which answers are printed as a table, where no format is asked for."""
-
-_SHOWN_FAILURES = 5
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Parses the command line and answers; gives the exit code, 2 where an image was bad."""
-    args = parse(arguments, __doc__)
-    if args.runner is not None:
-        return run_command(partial(_answer_on_runner, args))
-    work = partial(_print_answers if args.out is None else _write_answers, args)
-    told = "stopped." if args.out is None else "stopped; the same command goes on from here."
-    with without_image_warnings():
-        return run_command(work, when_interrupted=told)
-
-
 def _answer_on_runner(args: argparse.Namespace) -> int:
     if find_spec("apache_beam") is None:
         raise ClusterError(
             "--runner needs Apache Beam: python -m pip install -r requirements-beam.txt."
         )
-    from loc_keras.beam.runner import without_warnings
-
-    with without_warnings():  # Beam warns of what it does without.
-        from loc_keras.beam.command import Request, answer_on_runner
+    logging.getLogger("apache_beam").setLevel(logging.ERROR)  # It warns of absent extras.
+    from loc_keras.beam.command import Request, answer_on_runner
 
     request = Request(
         model=args.model,
@@ -200,9 +190,8 @@ def _write_answers(args: argparse.Namespace) -> int:
     total = _count_of(inputs)
     localizer = _load(args.model, console)
     form = args.format or "jsonl"
-    classes, background = localizer.class_names, localizer.background
-    sidecars = sidecars_of(form, draw=args.draw, class_names=classes, background=background)
-    out = OutFolder(folder, Made(localizer.digest, args.top_k, inputs.root))
+    sidecars = sidecars_of(form, draw=args.draw, class_names=localizer.class_names)
+    out = OutputFolder(folder, AnswerSettings(localizer.digest, args.top_k, inputs.root))
     try:
         if out.torn:
             print_note(console, "an unfinished line of an earlier call was cut off.")
@@ -217,21 +206,18 @@ def _write_answers(args: argparse.Namespace) -> int:
                 top_k=args.top_k,
                 advance=partial(progress.advance, bar),
             )
-        if form == "csv":
-            write_csv(folder / CSV_FILE, out.answers, trust=localizer.trusted)
-        if form == "coco":
-            write_coco(folder / COCO_FILE, out.answers, classes)
-        if form == "yolo":
-            for name, text in yolo_classes(classes, background).items():
-                write_text(folder / name, text)
+        FORMATS[form].finish(folder, out.answers, localizer)
         if counts.failed:
-            _tell_failures(console, out, counts)
+            _print_failures(console, out, counts)
     finally:
         out.close()
-    words = f"{counts.answered:,} answered, {counts.failed:,} could not be read"
-    words += f", {counts.before:,} of them in earlier calls" if counts.before else ""
-    _say(console, f"{words}; written to {folder}")
-    _tell_left_out(console, inputs)
+    earlier = f", {counts.before:,} of them in earlier calls" if counts.before else ""
+    print_line(
+        console,
+        f"{counts.answered:,} answered, {counts.failed:,} could not be read{earlier}; written to "
+        f"{folder}",
+    )
+    _print_left_out(console, inputs)
     return USER_ERROR if counts.failed else 0
 
 
@@ -249,28 +235,26 @@ def _print_answers(args: argparse.Namespace) -> int:
         top_k=args.top_k,
     )
     as_table = args.format is None and total <= FEW
-    table = Table(*(["image", "label", "score", "box (px)", "size"]))
+    table = Table("image", "label", "score", "box (px)", "size")
     if localizer.trusted:
         table.add_column("box right")
-    rows = csv.DictWriter(sys.stdout, csv_columns(trust=localizer.trusted), lineterminator="\n")
-    if args.format == "csv":
-        rows.writeheader()
+    rows = CsvWriter(sys.stdout, trust=localizer.trusted) if args.format == "csv" else None
     failed = 0
     for record, is_answer in records:
         if not is_answer:
             failed += 1
-            _say(errors, f"{record['path']} {record['reason']}")
+            print_line(errors, f"{record['path']} {record['reason']}")
         elif as_table:
             table.add_row(*_cells(record, trust=localizer.trusted))
-        elif args.format == "csv":
-            rows.writerow(csv_row(record, trust=localizer.trusted))
+        elif rows is not None:
+            rows.write(record)
         else:
             print(json.dumps(record))
     if as_table and table.row_count:
         console.print(table)
     if failed:
-        _say(errors, f"{failed:,} of {total:,} could not be read")
-    _tell_left_out(errors, inputs)
+        print_line(errors, f"{failed:,} of {total:,} could not be read")
+    _print_left_out(errors, inputs)
     return USER_ERROR if failed else 0
 
 
@@ -295,30 +279,26 @@ def _cells(record: Record, *, trust: bool) -> list[str]:
     cells = [record["image"], record["label"], f"{100 * record['score']:.1f} %", box]
     cells.append(f"{record['width']} x {record['height']}")
     if trust:
-        sure = record["p_iou50"]
-        cells.append("" if sure is None else f"{100 * sure:.0f} %")
+        chance = record["p_iou50"]
+        cells.append("" if chance is None else f"{100 * chance:.0f} %")
     return cells
 
 
-def _tell_failures(console: Console, out: OutFolder, counts: Counts) -> None:
-    asked = (record for record in out.failures if record["path"] in counts.named)
-    for number, record in enumerate(asked):
+def _print_failures(console: Console, out: OutputFolder, counts: Counts) -> None:
+    named = (record for record in out.failures if record["path"] in counts.named)
+    for number, record in enumerate(named):
         if number == _SHOWN_FAILURES:
             more = counts.failed - number
-            _say(console, f"... and {more:,} more in {out.folder / FAILURES_FILE}")
+            print_line(console, f"... and {more:,} more in {out.folder / FAILURES_FILE}")
             return
-        _say(console, f"{record['path']} {record['reason']}")
+        print_line(console, f"{record['path']} {record['reason']}")
 
 
-def _tell_left_out(console: Console, inputs: Inputs) -> None:
+def _print_left_out(console: Console, inputs: Inputs) -> None:
     for named in inputs.barren:
-        _say(console, f"{named} holds no image")
+        print_line(console, f"{named} holds no image")
     if inputs.left_out:
-        _say(console, f"{inputs.left_out:,} files without an image's ending were left out")
-
-
-def _say(console: Console, words: str) -> None:
-    console.print(words, highlight=False, soft_wrap=True)
+        print_line(console, f"{inputs.left_out:,} files without an image's ending were left out")
 
 
 def _progress(console: Console) -> Progress:

@@ -1,5 +1,4 @@
-"""Answers about images on a cluster, by Apache Beam.
+"""Answers about images on a cluster, by the public API of Apache Beam.
 
-What runs on the workers (`worker_*`) travels with the pipeline: there a Python with Apache Beam and
-TensorFlow is enough.
+`worker` travels with the pipeline: a worker needs Apache Beam, TensorFlow and cloudpickle alone.
 """

@@ -1,4 +1,7 @@
-"""The folder of answers: its journals, and what they were made with."""
+"""The output folder of `predict`: its journals, and the files that are made from them.
+
+The journals are the truth: lines are only appended, and all other files are made from them.
+"""
 
 import csv
 import json
@@ -6,8 +9,9 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from operator import itemgetter
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from loc_keras.atomic_file import write_text, written_aside
 from loc_keras.bulk.inputs import image_name
@@ -19,11 +23,19 @@ from loc_keras.errors import DataError, ImageError
 from loc_keras.evaluation.files import label_set, safe_cell
 from loc_keras.localizer.pictures import upright_picture
 
+if TYPE_CHECKING:
+    from loc_keras.localizer import Localizer
+
 Record = Mapping[str, Any]
 
+ANSWERS_FILE, FAILURES_FILE, SETTINGS_FILE = "predictions.jsonl", "failures.jsonl", "predict.json"
+CSV_FILE, COCO_FILE = "predictions.csv", "predictions_coco.json"
 DATABASE = "answered by loc_keras"
+
+_SIDES = ("x1", "y1", "x2", "y2")
 _COLOURS = 3
 _QUALITY = 90
+_CHUNK = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -48,160 +60,108 @@ class Sidecar:
             self.write(path, record)
 
 
-def sidecars_of(
-    form: str, *, draw: bool, class_names: Sequence[str], background: int | None
-) -> list[Sidecar]:
-    """The kinds that a format asks for.
+@dataclass(frozen=True)
+class OutputFormat:
+    """A format of answers, on top of the journal.
+
+    Attributes:
+        printed: Whether answers can be printed in it, without a folder.
+        sidecar: The file that it has for each image.
+        refuse: Raises DataError where a class name cannot be written in it.
+        finish: Writes, into a folder, the files that it has once for all records, which can be gone
+            through twice.
+    """
+
+    printed: bool = False
+    sidecar: Sidecar | None = None
+    refuse: Callable[[Sequence[str]], None] = lambda class_names: None
+    finish: Callable[[Path, Iterable[Record], "Localizer"], None] = lambda *_: None
+
+
+def sidecars_of(form: str, *, draw: bool, class_names: Sequence[str]) -> list[Sidecar]:
+    """The files for each image in a format.
 
     Args:
-        form: `"voc"`, `"yolo"` or another, which has none.
+        form: Name of a format.
         draw: Whether pictures are drawn, too.
         class_names: Of the model.
-        background: Index of the class of images without an object.
 
     Raises:
         DataError: If a class cannot be written in that format.
     """
-    found = []
-    if form == "voc":
-        refuse_unwritable(class_names)
-        found.append(Sidecar("Annotations", ".xml", _write_voc))
-    if form == "yolo":
-        found.append(Sidecar("labels", ".txt", _write_yolo))
-    if draw:
-        found.append(Sidecar("drawn", ".jpg", _draw))
-    return found
+    FORMATS[form].refuse(class_names)
+    kinds = [FORMATS[form].sidecar, Sidecar("drawn", ".jpg", _draw) if draw else None]
+    return [kind for kind in kinds if kind is not None]
 
 
-def yolo_classes(class_names: Sequence[str], background: int | None) -> dict[str, str]:
-    """Content of the files that name the classes of a YOLO folder."""
-    nothing = None if background is None else class_names[background]
-    names = object_classes(class_names, nothing)
-    return {
-        "data.yaml": yolo_yaml({}, names),
-        "classes.txt": "".join(f"{name}\n" for name in names),
-    }
+@dataclass(frozen=True)
+class AnswerSettings:
+    """What all answers of a folder were made with.
 
-
-def _write_voc(path: Path, record: Record) -> None:
-    name = str(record["image"])
-    folder, _, file = name.rpartition("/")
-    size = (record["height"], record["width"])
-    label = record["label"] if record["found"] else None
-    write_bytes(
-        path, voc_xml(folder, file, size, _COLOURS, label, record["box"] or (), database=DATABASE)
-    )
-
-
-def _write_yolo(path: Path, record: Record) -> None:
-    box = record["box_fraction"]
-    write_text(path, "" if box is None else yolo_line(record["index"], box))
-
-
-def _draw(path: Path, record: Record) -> None:
-    from loc_keras.report.image_boxes import draw_answer
-
-    try:
-        picture = upright_picture(record["path"])
-    except ImageError:  # It was there when it was answered about.
-        return
-    caption = f"{record['label']} {100 * record['score']:.0f} %"
-    boxes = (record["box"], record.get("box_outer"), record.get("box_inner"))
-    drawn = draw_answer(picture, caption, *boxes)
-    with written_aside(path) as aside:
-        drawn.save(aside, quality=_QUALITY)
-
-
-CSV_FILE, COCO_FILE = "predictions.csv", "predictions_coco.json"
-
-_SIDES = ("x1", "y1", "x2", "y2")
-_TRUST_BOXES = {"outer": "box_outer", "inner": "box_inner"}
-
-
-def csv_columns(*, trust: bool) -> list[str]:
-    """Names of the columns, with those of trust or without."""
-    columns = ["image", "path", "label", "score", "found", *(f"{side}_px" for side in _SIDES)]
-    columns += ["width", "height"]
-    if trust:
-        sides = [f"{box}_{side}_px" for box in _TRUST_BOXES for side in _SIDES]
-        columns += ["p_iou50", *sides, "label_set"]
-    return columns
-
-
-def csv_row(record: Record, *, trust: bool) -> dict[str, Any]:
-    """The cells of an answer; empty where there is nothing to tell.
-
-    A text that a spreadsheet would take for a formula gets an apostrophe before it.
+    Attributes:
+        model: Digest of the model.
+        top_k: Number of classes in a record.
+        root: Folder that names of images are relative to.
     """
-    row: dict[str, Any] = {name: safe_cell(record[name]) for name in ("image", "path", "label")}
-    row |= {name: record[name] for name in ("score", "width", "height")}
-    row["found"] = str(record["found"]).lower()
-    row |= _cells("", record["box"])
-    if trust:
-        row["p_iou50"] = record["p_iou50"]
-        row["label_set"] = safe_cell(label_set(record["label_set"]))
-        for name, key in _TRUST_BOXES.items():
-            row |= _cells(f"{name}_", record[key])
-    return row
+
+    model: str
+    top_k: int
+    root: str
 
 
-def write_csv(path: Path, records: Iterable[Record], *, trust: bool) -> None:
-    """Writes a row for each answer; UTF-8, with a header, whole or absent."""
-    with written_aside(path) as aside, aside.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, csv_columns(trust=trust), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(csv_row(record, trust=trust) for record in records)
-
-
-def write_coco(path: Path, records: Iterable[Record], class_names: Sequence[str]) -> None:
-    """Writes answers as annotations of an `instances` file, with their scores; whole or absent.
+class OutputFolder:
+    """Answers and failures of a folder, opened to go on.
 
     Args:
-        path: The file.
-        records: Can be gone through twice.
-        class_names: Of the model, by index; those of the answers' categories are one higher.
+        folder: Made where it is not there.
+        settings: What answers will be made with.
+
+    Attributes:
+        folder: The folder.
+        root: Folder that names of images are relative to, as it was the first time.
+        answers: A line for each image that was answered about.
+        failures: A line for each that could not be read.
+
+    Raises:
+        DataError: If there are answers of another model, or another process is at work.
     """
-    ends = {"annotations": _annotations(records), "images": _images(records)}
-    head = {
-        "info": {"description": "answered by loc_keras", "version": "1"},
-        "licenses": [],
-        "categories": coco_categories(class_names),
-    }
-    with written_aside(path) as aside, aside.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(head)[:-1])
-        for name, items in ends.items():
-            file.write(f', "{name}": [')
-            _write_items(file, items)
-            file.write("]")
-        file.write("}\n")
 
+    def __init__(self, folder: Path, settings: AnswerSettings) -> None:
+        """Opens it; see the class."""
+        self.folder = folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(
+                f"--out {folder} cannot be made a folder ({error.strerror}); give another one."
+            ) from error
+        before = _read_settings(folder)
+        if before is not None and (before.model, before.top_k) != (settings.model, settings.top_k):
+            other = "model" if before.model != settings.model else "--top-k"
+            raise DataError(
+                f"{folder} holds answers made with another {other}; give another folder to --out."
+            )
+        self.answers = Journal(folder / ANSWERS_FILE)
+        if not self.answers.lock():
+            raise DataError(f"another process is writing to {folder}; wait until it has ended.")
+        self.failures = Journal(folder / FAILURES_FILE)
+        self.root = settings.root if before is None else before.root
+        if before is None:
+            write_text(folder / SETTINGS_FILE, json.dumps(asdict(settings), indent=1) + "\n")
 
-def _images(records: Iterable[Record]) -> Iterator[dict[str, Any]]:
-    for number, record in enumerate(records, start=1):
-        sides = {name: record[name] for name in ("width", "height")}
-        yield {"id": number, "file_name": record["image"], **sides}
+    @property
+    def torn(self) -> bool:
+        """Whether a line was cut off that an earlier process could not finish."""
+        return bool(self.answers.torn or self.failures.torn)
 
+    def name_of(self, path: str) -> str:
+        """Name of an image: its path relative to the root, or from / on where it lies elsewhere."""
+        return image_name(path, self.root)
 
-def _annotations(records: Iterable[Record]) -> Iterator[dict[str, Any]]:
-    objects = 0
-    for number, record in enumerate(records, start=1):
-        if record["found"]:
-            objects += 1
-            one = coco_annotation(objects, number, record["index"], record["box"])
-            yield {**one, "score": record["score"]}
-
-
-def _write_items(file: TextIO, items: Iterable[Record]) -> None:
-    for place, item in enumerate(items):
-        file.write(f"{',' if place else ''}\n{json.dumps(item)}")
-
-
-def _cells(prefix: str, box: Sequence[float] | None) -> dict[str, Any]:
-    values = [""] * len(_SIDES) if box is None else box
-    return {f"{prefix}{side}_px": value for side, value in zip(_SIDES, values, strict=True)}
-
-
-_CHUNK = 1 << 16
+    def close(self) -> None:
+        """Closes the journals."""
+        self.answers.close()
+        self.failures.close()
 
 
 class Journal:
@@ -279,120 +239,14 @@ class Journal:
         os.close(self._file)
 
 
-def _end_of_last_line(file: int, size: int) -> int:
-    """Bytes up to and with the last line end."""
-    end = size
-    while end:
-        start = max(0, end - _CHUNK)
-        at = os.pread(file, end - start, start).rfind(b"\n")
-        if at >= 0:
-            return start + at + 1
-        end = start
-    return 0
-
-
-ANSWERS_FILE, FAILURES_FILE, MADE_FILE = "predictions.jsonl", "failures.jsonl", "predict.json"
-
-
-@dataclass(frozen=True)
-class Made:
-    """What answers were made with; all in a folder were made with the same.
-
-    Attributes:
-        model: Digest of the model.
-        top_k: Classes that are told of each image.
-        root: Folder that names of images are relative to.
-    """
-
-    model: str
-    top_k: int
-    root: str
-
-
-class OutFolder:
-    """Answers and failures of a folder, opened to go on.
-
-    Args:
-        folder: Made where it is not there.
-        made: What answers will be made with.
-
-    Attributes:
-        folder: The folder.
-        root: Folder that names of images are relative to, as it was the first time.
-        answers: A line for each image that was answered about.
-        failures: A line for each that could not be read.
-
-    Raises:
-        DataError: If there are answers of another model, or another process is at work.
-    """
-
-    def __init__(self, folder: Path, made: Made) -> None:
-        """Opens it; see the class."""
-        self.folder = folder
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise DataError(
-                f"--out {folder} cannot be made a folder ({error.strerror}); give another one."
-            ) from error
-        before = _read_made(folder)
-        if before is not None and (before.model, before.top_k) != (made.model, made.top_k):
-            other = "model" if before.model != made.model else "--top-k"
-            raise DataError(
-                f"{folder} holds answers made with another {other}; give another folder to --out."
-            )
-        self.answers = Journal(folder / ANSWERS_FILE)
-        if not self.answers.lock():
-            raise DataError(f"another process is writing to {folder}; wait until it has ended.")
-        self.failures = Journal(folder / FAILURES_FILE)
-        self.root = made.root if before is None else before.root
-        if before is None:
-            write_text(folder / MADE_FILE, json.dumps(asdict(made), indent=1) + "\n")
-
-    @property
-    def torn(self) -> bool:
-        """Whether a line was cut off that an earlier process could not finish."""
-        return bool(self.answers.torn or self.failures.torn)
-
-    def name_of(self, path: str) -> str:
-        """Name of an image: its path relative to the root, or from / on where it lies elsewhere."""
-        return image_name(path, self.root)
-
-    def close(self) -> None:
-        """Closes the journals."""
-        self.answers.close()
-        self.failures.close()
-
-
-def _read_made(folder: Path) -> Made | None:
-    path = folder / MADE_FILE
-    if not path.is_file():
-        if (folder / ANSWERS_FILE).exists():
-            raise DataError(
-                f"{folder} holds {ANSWERS_FILE} but no {MADE_FILE}, which tells the model that "
-                "answered; give another folder to --out."
-            )
-        return None
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        if "runner" in told:
-            raise DataError(
-                f"{folder} holds answers from a runner, which are not continued; give another "
-                "folder to --out."
-            )
-        return Made(**told)
-    except (ValueError, TypeError) as error:
-        raise DataError(f"{path} is damaged; give another folder to --out.") from error
-
-
-class Done:
+class PathSet:
     """A set of paths, each with a name of its own for what is written about it.
 
     It lies in a temporary file that the system removes with the process.
     """
 
     def __init__(self) -> None:
-        """Begins empty."""
+        """Makes an empty set."""
         self._base = sqlite3.connect("")
         self._base.execute("PRAGMA journal_mode=OFF")
         self._base.execute("CREATE TABLE paths (path BLOB PRIMARY KEY) WITHOUT ROWID")
@@ -421,3 +275,197 @@ class Done:
     def _insert(self, table: str, text: str) -> bool:
         query = f"INSERT OR IGNORE INTO {table} VALUES (?)"
         return self._base.execute(query, (os.fsencode(text),)).rowcount == 1
+
+
+Column = Callable[[Record], Any]
+"""Gives the cell of a record."""
+
+
+def _csv_columns(*, trust: bool) -> dict[str, Column]:
+    """The columns by name, with those of trust or without.
+
+    Cells without a value are empty. A text that a spreadsheet would take for a formula gets an
+    apostrophe before it.
+    """
+    columns: dict[str, Column] = {name: _text_column(name) for name in ("image", "path", "label")}
+    columns["score"] = itemgetter("score")
+    columns["found"] = lambda record: str(record["found"]).lower()
+    columns |= _box_columns("", "box")
+    columns |= {name: itemgetter(name) for name in ("width", "height")}
+    if trust:
+        columns["p_iou50"] = itemgetter("p_iou50")
+        columns |= _box_columns("outer_", "box_outer") | _box_columns("inner_", "box_inner")
+        columns["label_set"] = lambda record: safe_cell(label_set(record["label_set"]))
+    return columns
+
+
+class CsvWriter:
+    """Writes answers as rows of a CSV file, below a header.
+
+    Args:
+        file: An open text file.
+        trust: Whether there are columns of trust.
+    """
+
+    def __init__(self, file: TextIO, *, trust: bool) -> None:
+        """Writes the header."""
+        self._columns = _csv_columns(trust=trust)
+        self._writer = csv.writer(file, lineterminator="\n")
+        self._writer.writerow(self._columns)
+
+    def write(self, record: Record) -> None:
+        """Writes the row of an answer."""
+        self._writer.writerow([cell(record) for cell in self._columns.values()])
+
+
+def write_csv(path: Path, records: Iterable[Record], *, trust: bool) -> None:
+    """Writes a row for each answer; UTF-8, with a header, whole or absent."""
+    with written_aside(path) as aside, aside.open("w", encoding="utf-8", newline="") as file:
+        writer = CsvWriter(file, trust=trust)
+        for record in records:
+            writer.write(record)
+
+
+def write_coco(path: Path, records: Iterable[Record], class_names: Sequence[str]) -> None:
+    """Writes answers as annotations of an `instances` file, with their scores; whole or absent.
+
+    Args:
+        path: The file.
+        records: Can be gone through twice.
+        class_names: Of the model, by index; those of the answers' categories are one higher.
+    """
+    ends = {"annotations": _annotations(records), "images": _images(records)}
+    head = {
+        "info": {"description": "answered by loc_keras", "version": "1"},
+        "licenses": [],
+        "categories": coco_categories(class_names),
+    }
+    with written_aside(path) as aside, aside.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(head)[:-1])
+        for name, items in ends.items():
+            file.write(f', "{name}": [')
+            _write_items(file, items)
+            file.write("]")
+        file.write("}\n")
+
+
+def _read_settings(folder: Path) -> AnswerSettings | None:
+    path = folder / SETTINGS_FILE
+    if not path.is_file():
+        if (folder / ANSWERS_FILE).exists():
+            raise DataError(
+                f"{folder} holds {ANSWERS_FILE} but no {SETTINGS_FILE}, which names the model that "
+                "answered; give another folder to --out."
+            )
+        return None
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        if "runner" in settings:
+            raise DataError(
+                f"{folder} holds answers from a runner, which are not continued; give another "
+                "folder to --out."
+            )
+        return AnswerSettings(**settings)
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{path} is damaged; give another folder to --out.") from error
+
+
+def _end_of_last_line(file: int, size: int) -> int:
+    """Bytes up to and with the last line end."""
+    end = size
+    while end:
+        start = max(0, end - _CHUNK)
+        at = os.pread(file, end - start, start).rfind(b"\n")
+        if at >= 0:
+            return start + at + 1
+        end = start
+    return 0
+
+
+def _write_voc(path: Path, record: Record) -> None:
+    name = str(record["image"])
+    folder, _, file = name.rpartition("/")
+    size = (record["height"], record["width"])
+    label = record["label"] if record["found"] else None
+    write_bytes(
+        path, voc_xml(folder, file, size, _COLOURS, label, record["box"] or (), database=DATABASE)
+    )
+
+
+def _write_yolo(path: Path, record: Record) -> None:
+    box = record["box_fraction"]
+    write_text(path, "" if box is None else yolo_line(record["index"], box))
+
+
+def _draw(path: Path, record: Record) -> None:
+    from loc_keras.report.image_boxes import draw_answer
+
+    try:
+        picture = upright_picture(record["path"])
+    except ImageError:  # It was there when it was answered about.
+        return
+    caption = f"{record['label']} {100 * record['score']:.0f} %"
+    boxes = (record["box"], record.get("box_outer"), record.get("box_inner"))
+    drawn = draw_answer(picture, caption, *boxes)
+    with written_aside(path) as aside:
+        drawn.save(aside, quality=_QUALITY)
+
+
+def _write_yolo_classes(folder: Path, _: Iterable[Record], localizer: "Localizer") -> None:
+    names, background = localizer.class_names, localizer.background
+    names = object_classes(names, None if background is None else names[background])
+    write_text(folder / "data.yaml", yolo_yaml({}, names))
+    write_text(folder / "classes.txt", "".join(f"{name}\n" for name in names))
+
+
+def _images(records: Iterable[Record]) -> Iterator[dict[str, Any]]:
+    for number, record in enumerate(records, start=1):
+        sides = {name: record[name] for name in ("width", "height")}
+        yield {"id": number, "file_name": record["image"], **sides}
+
+
+def _annotations(records: Iterable[Record]) -> Iterator[dict[str, Any]]:
+    objects = 0
+    for number, record in enumerate(records, start=1):
+        if record["found"]:
+            objects += 1
+            one = coco_annotation(objects, number, record["index"], record["box"])
+            yield {**one, "score": record["score"]}
+
+
+def _write_items(file: TextIO, items: Iterable[Record]) -> None:
+    for place, item in enumerate(items):
+        file.write(f"{',' if place else ''}\n{json.dumps(item)}")
+
+
+def _text_column(name: str) -> Column:
+    return lambda record: safe_cell(record[name])
+
+
+def _box_columns(prefix: str, key: str) -> dict[str, Column]:
+    def column(side: int) -> Column:
+        return lambda record: "" if record[key] is None else record[key][side]
+
+    return {f"{prefix}{name}_px": column(side) for side, name in enumerate(_SIDES)}
+
+
+FORMATS = {
+    "jsonl": OutputFormat(printed=True),
+    "csv": OutputFormat(
+        printed=True,
+        finish=lambda folder, records, localizer: write_csv(
+            folder / CSV_FILE, records, trust=localizer.trusted
+        ),
+    ),
+    "coco": OutputFormat(
+        finish=lambda folder, records, localizer: write_coco(
+            folder / COCO_FILE, records, localizer.class_names
+        )
+    ),
+    "voc": OutputFormat(
+        sidecar=Sidecar("Annotations", ".xml", _write_voc), refuse=refuse_unwritable
+    ),
+    "yolo": OutputFormat(
+        sidecar=Sidecar("labels", ".txt", _write_yolo), finish=_write_yolo_classes
+    ),
+}

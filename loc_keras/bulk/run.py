@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from loc_keras.bulk.outputs import Done, OutFolder, Sidecar
+from loc_keras.bulk.outputs import OutputFolder, PathSet, Sidecar
 from loc_keras.errors import ImageError
 from loc_keras.localizer import Localizer
 
@@ -30,7 +30,7 @@ class Counts:
     answered: int = 0
     failed: int = 0
     before: int = 0
-    named: Done = field(default_factory=Done)
+    named: PathSet = field(default_factory=PathSet)
 
 
 def answered(
@@ -41,23 +41,23 @@ def answered(
     batch_size: int,
     top_k: int,
 ) -> Iterator[tuple[Record, bool]]:
-    """A record for each file and whether it is an answer; else it tells the reason.
+    """A record for each file and whether it is an answer; else it holds the reason.
 
     Args:
         localizer: The model.
         paths: Absolute, of any number of files.
         name_of: Gives the name of an image.
         batch_size: Images that the model is given at once.
-        top_k: Classes that are told.
+        top_k: Number of classes in a record.
     """
     ahead: deque[str] = deque()
 
-    def told() -> Iterator[str]:
+    def noted() -> Iterator[str]:
         for path in paths:
             ahead.append(path)
             yield path
 
-    for answer in localizer.stream(told(), batch_size=batch_size, top_k=top_k):
+    for answer in localizer.stream(noted(), batch_size=batch_size, top_k=top_k):
         path = ahead.popleft()
         head = {"image": name_of(path), "path": path}
         if isinstance(answer, ImageError):
@@ -67,7 +67,7 @@ def answered(
 
 
 def answer_into(
-    out: OutFolder,
+    out: OutputFolder,
     localizer: Localizer,
     paths: Iterable[str],
     sidecars: Sequence[Sidecar],
@@ -86,10 +86,10 @@ def answer_into(
         paths: Absolute, of any number of files.
         sidecars: Files to write for each answer, also where only these are missing.
         batch_size: Images that the model is given, and lines that are written, at once.
-        top_k: Classes that are told.
-        advance: Is told how many more files were dealt with.
+        top_k: Number of classes in a record.
+        advance: Called with the number of files that were dealt with.
     """
-    done, failed, counts = Done(), Done(), Counts()
+    done, failed, counts = PathSet(), PathSet(), Counts()
 
     def not_done() -> Iterator[str]:
         for path in paths:
@@ -119,14 +119,10 @@ def answer_into(
         for record in out.failures:
             done.add(record["path"])
             failed.add(record["path"])
-        found = answered(
-            localizer,
-            not_done(),
-            out.name_of,
-            batch_size=batch_size,
-            top_k=top_k,
+        records_now = answered(
+            localizer, not_done(), out.name_of, batch_size=batch_size, top_k=top_k
         )
-        for part in _chunks(found, batch_size):
+        for part in _chunks(records_now, batch_size):
             good = [record for record, is_answer in part if is_answer]
             bad = [record for record, is_answer in part if not is_answer]
             write_sidecars(good)

@@ -51,7 +51,12 @@ def run_command(command: Callable[[], int], *, when_interrupted: str = "stopped.
         return INTERRUPTED
 
 
+def print_line(console: Console, text: str) -> None:
+    """Prints a text as it is, so that paths in it stay whole."""
+    console.print(text, highlight=False, soft_wrap=True)
+
+
 def print_note(console: Console, sentence: str | None) -> None:
     """Prints something the user should know, if there is something."""
     if sentence:
-        console.print(f"note: {sentence}", highlight=False, soft_wrap=True)
+        print_line(console, f"note: {sentence}")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import re
 import shutil
 import subprocess
@@ -14,15 +15,15 @@ from helpers.served_bundles import exported_bundle
 
 pytest.importorskip("apache_beam", reason="needs requirements-beam.txt")
 
-from apache_beam.internal import pickler
+import numpy as np
 from apache_beam.io.filesystem import FileMetadata
 from apache_beam.io.localfilesystem import LocalFileSystem
 
 from loc_keras import Localizer, predict
-from loc_keras.beam import command, runner
-from loc_keras.beam.command import exported_model
-from loc_keras.beam.worker import Asked, ExportedModelHandler
-from loc_keras.errors import ClusterError, ModelError
+from loc_keras.beam import command
+from loc_keras.beam.command import exported_model, sources_of
+from loc_keras.beam.worker import ExportedModelHandler, Task, records_of
+from loc_keras.errors import DataError, ModelError
 
 PX = 1e-3
 """Largest difference between sides of a box, in px, of a picture that one process and another have
@@ -77,6 +78,83 @@ def compare(record, answer):
     for name in ("box", "box_fraction"):
         assert record[name] == pytest.approx(expected[name], abs=PX)
     assert [one["label"] for one in record["top_k"]] == [one["label"] for one in expected["top_k"]]
+
+
+# Sources
+
+
+def test_sources_are_told_apart_by_what_there_is(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jpg").touch()
+    (tmp_path / "names.txt").write_text("in/a.jpg\n")
+    there = {"gs://b/x/1.jpg", "gs://b/x/*.jpg", "gs://b/y/**", str(tmp_path / "names.txt")}
+    asked = ["gs://b/x/1.jpg", "gs://b/x/*.jpg", "gs://b/y/"]
+    assert sources_of(asked, [], there.__contains__) == (
+        [
+            ("pattern", "gs://b/x/1.jpg"),
+            ("pattern", "gs://b/x/*.jpg"),
+            ("folder", "gs://b/y"),
+        ],
+        "gs://b",
+    )
+    folder, listed = str(tmp_path / "in"), str(tmp_path / "names.txt")
+    assert sources_of([folder], [listed], there.__contains__) == (
+        [("local", folder), ("list", listed)],
+        str(tmp_path),
+    )
+    with pytest.raises(DataError, match=r"gs://b/none\.jpg matches no file"):
+        sources_of(["gs://b/none.jpg"], [], there.__contains__)
+    with pytest.raises(DataError, match=r"none\.txt does not exist"):
+        sources_of([], ["none.txt"], there.__contains__)
+
+
+# Records
+
+
+def test_outputs_become_the_records_of_a_local_predict():
+    # A picture 100 px high and 200 wide. By hand: the box is (.1 * 200, .2 * 100, .6 * 200, 1.2
+    # clipped to 1 * 100); the outer box is clipped to the picture, the inner one is empty.
+    outputs = {
+        "ok": np.array([True, False, True]),
+        "reason": np.array([b"", b"is empty", b""]),
+        "probabilities": np.array([[0.2, 0.7, 0.1], [0, 0, 0], [0.1, 0.2, 0.7]], np.float32),
+        "softmax_calibrated": np.array([[0.3, 0.5, 0.2], [0, 0, 0], [0.2, 0.3, 0.5]], np.float32),
+        "box_fraction": np.array([[0.1, 0.2, 0.6, 1.2], [0] * 4, [0.5] * 4], np.float32),
+        "size": np.array([[100, 200], [0, 0], [10, 10]], np.int32),
+        "p_iou50": np.array([0.75, 0, 0.5], np.float32),
+        "box_outer": np.array([[-5, 10, 150, 100], [0] * 4, [1] * 4], np.float32),
+        "box_inner": np.zeros((3, 4), np.float32),
+        "label_set": np.array([[True, True, False], [False] * 3, [False, False, True]]),
+    }
+    heads = [{"image": f"{name}.jpg", "path": f"/{name}.jpg"} for name in "abc"]
+    first, second, third = records_of(
+        outputs, heads, ("cat", "dog", "nothing"), background=2, top_k=2
+    )
+    assert first.pop("box_fraction") == pytest.approx([0.1, 0.2, 0.6, 1])
+    assert first.pop("box") == pytest.approx([20, 20, 120, 100], abs=1e-4)
+    assert first == {
+        "image": "a.jpg",
+        "path": "/a.jpg",
+        "label": "dog",
+        "index": 1,
+        "score": 0.5,
+        "found": True,
+        "height": 100,
+        "width": 200,
+        "top_k": [
+            {"label": "dog", "index": 1, "score": 0.5},
+            {"label": "cat", "index": 0, "score": 0.3},
+        ],
+        "p_iou50": 0.75,
+        "box_outer": [0, 10, 150, 100],
+        "box_inner": None,
+        "label_set": ["dog", "cat"],
+    }
+    assert second == {"image": "b.jpg", "path": "/b.jpg", "reason": "is empty"}
+    assert (third["label"], third["found"], third["box"]) == ("nothing", False, None)
+
+
+# The command
 
 
 def test_each_file_has_one_row_as_the_localizer_says(model, images, tmp_path, capsys):
@@ -200,17 +278,14 @@ def test_model_images_and_answers_may_be_urls(model, tmp_path, monkeypatch, caps
 
 @pytest.mark.slow
 def test_workers_need_nothing_of_this_package(model, images, tmp_path):
-    asked = Asked(str(model / "1"), ("one", "two", "three"), None, str(images), 5, 10**6)
-    runner._pickle_ours_by_value()
-    sent = pickler.dumps(ExportedModelHandler(asked, min_batch_size=1, max_batch_size=4))
+    task = Task(str(model / "1"), ("one", "two", "three"), None, str(images), 5, 10**6)
+    sent = pickle.dumps(ExportedModelHandler(task, min_batch_size=1, max_batch_size=4))
     (tmp_path / "sent").write_bytes(sent)
     program = f"""
+import pickle
 import sys
 from pathlib import Path
-from apache_beam.internal import pickler
-from apache_beam.io.filesystem import FileMetadata
-from apache_beam.io.localfilesystem import LocalFileSystem
-handler = pickler.loads(Path("sent").read_bytes())
+handler = pickle.loads(Path("sent").read_bytes())
 records = handler.run_inference(["{images}/0.jpg", "{images}/gone.jpg"], handler.load_model())
 print([record.get("label", record.get("reason")) for record in records])
 print([name for name in ("loc_keras", "keras_cv", "pydantic") if name in sys.modules])
@@ -233,7 +308,7 @@ def test_what_is_no_export_is_refused_with_the_command_that_makes_one(tmp_path, 
         exported_model(str(tmp_path))
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "saved_model.pb").touch()
-    with pytest.raises(ModelError, match=r"does not tell box_fraction, .* export its run anew"):
+    with pytest.raises(ModelError, match=r"does not give box_fraction, .* export its run anew"):
         exported_model(str(tmp_path))
 
 
@@ -267,51 +342,8 @@ def test_a_step_that_fails_ends_in_a_sentence_and_leaves_nothing(
     assert not list((tmp_path / "out").iterdir())
 
 
-def test_a_lost_worker_is_made_good_by_beginning_anew(monkeypatch):
-    attempts, cleaned = [], []
-
-    def fails(times, words):
-        def once(*_):
-            attempts.append(words)
-            if len(attempts) <= times:
-                raise RuntimeError(words)
-
-        monkeypatch.setattr(runner, "_run_once", once)
-        attempts.clear()
-        return runner.run(None, runner.DIRECT, None, lambda: cleaned.append(1))
-
-    assert fails(2, "Channel closed prematurely.") == 2
-    assert len(cleaned) == 2
-    with pytest.raises(ClusterError, match=r"could not finish \(Channel closed"):
-        fails(9, "Channel closed prematurely.")
-    assert len(attempts) == runner.ATTEMPTS
-    with pytest.raises(ClusterError, match="while running"):
-        fails(1, "broken [while running 'Answer']")
-    assert len(attempts) == 1
-
-
 @pytest.mark.slow
-# Beam's threads that spoke with the lost worker raise.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_of_5000_images_each_has_one_row_though_a_worker_is_killed(
-    model, tmp_path, monkeypatch, capsys
-):
-    flag = tmp_path / "killed"
-
-    # A class within a function is sent to the workers as it is.
-    class KilledOnce(ExportedModelHandler):
-        def run_inference(self, batch, model, inference_args=None):
-            self.batches = getattr(self, "batches", 0) + 1
-            if self.batches > 5:
-                try:
-                    flag.touch(exist_ok=False)
-                except FileExistsError:
-                    pass
-                else:
-                    os.kill(os.getpid(), 9)
-            return super().run_inference(batch, model)
-
-    monkeypatch.setattr(command, "ExportedModelHandler", KilledOnce)
+def test_of_5000_images_each_has_one_row_from_two_workers(model, tmp_path):
     folder = tmp_path / "images"
     folder.mkdir()
     for seed in range(100):
@@ -319,8 +351,6 @@ def test_of_5000_images_each_has_one_row_though_a_worker_is_killed(
     for number in range(100, 5000):
         os.link(folder / f"{number % 100:04d}.jpg", folder / f"{number:04d}.jpg")
     assert run_predict(model, tmp_path / "out", folder, *WORKERS) == 0
-    assert flag.exists()
-    assert "begun anew (1 times)" in capsys.readouterr().err
     answers = lines(tmp_path / "out", "predictions")
     assert [record["image"] for record in sorted(answers, key=lambda one: one["image"])] == [
         f"{number:04d}.jpg" for number in range(5000)

@@ -3,15 +3,13 @@
 import json
 from importlib.util import find_spec
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from loc_keras import predict
-from loc_keras.beam.worker import FOLDER, LIST, LOCAL, PATTERN, Source, records_of, sources_of
 from loc_keras.bulk.inputs import Inputs, common_root, image_name, listed_path
-from loc_keras.bulk.outputs import Made, OutFolder
+from loc_keras.bulk.outputs import AnswerSettings, OutputFolder
 from loc_keras.errors import DataError
 from loc_keras.predict import parse
 
@@ -73,31 +71,6 @@ def test_a_line_of_a_list_names_a_path(line, folder, path):
     assert listed_path(line, folder) == path
 
 
-def test_sources_are_told_apart_by_what_there_is(tmp_path):
-    (tmp_path / "in").mkdir()
-    (tmp_path / "in" / "a.jpg").touch()
-    (tmp_path / "names.txt").write_text("in/a.jpg\n")
-    there = {"gs://b/x/1.jpg", "gs://b/x/*.jpg", "gs://b/y/**", str(tmp_path / "names.txt")}
-    asked = ["gs://b/x/1.jpg", "gs://b/x/*.jpg", "gs://b/y/"]
-    assert sources_of(asked, [], there.__contains__) == (
-        [
-            Source(PATTERN, "gs://b/x/1.jpg"),
-            Source(PATTERN, "gs://b/x/*.jpg"),
-            Source(FOLDER, "gs://b/y"),
-        ],
-        "gs://b",
-    )
-    folder, listed = str(tmp_path / "in"), str(tmp_path / "names.txt")
-    assert sources_of([folder], [listed], there.__contains__) == (
-        [Source(LOCAL, folder), Source(LIST, listed)],
-        str(tmp_path),
-    )
-    with pytest.raises(DataError, match=r"gs://b/none\.jpg matches no file"):
-        sources_of(["gs://b/none.jpg"], [], there.__contains__)
-    with pytest.raises(DataError, match=r"none\.txt does not exist"):
-        sources_of([], ["none.txt"], there.__contains__)
-
-
 def test_without_a_runner_lists_are_read_as_well(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.jpg").touch()
@@ -107,52 +80,6 @@ def test_without_a_runner_lists_are_read_as_well(tmp_path):
     assert inputs.root == str(tmp_path)
     with pytest.raises(DataError, match="is no file"):
         Inputs([], lists=[str(tmp_path)])
-
-
-# Records
-
-
-def test_outputs_become_the_records_of_a_local_predict():
-    # A picture 100 px high and 200 wide. By hand: the box is (.1 * 200, .2 * 100, .6 * 200, 1.2
-    # clipped to 1 * 100); the outer box is clipped to the picture, the inner one is empty.
-    outputs = {
-        "ok": np.array([True, False, True]),
-        "reason": np.array([b"", b"is empty", b""]),
-        "probabilities": np.array([[0.2, 0.7, 0.1], [0, 0, 0], [0.1, 0.2, 0.7]], np.float32),
-        "softmax_calibrated": np.array([[0.3, 0.5, 0.2], [0, 0, 0], [0.2, 0.3, 0.5]], np.float32),
-        "box_fraction": np.array([[0.1, 0.2, 0.6, 1.2], [0] * 4, [0.5] * 4], np.float32),
-        "size": np.array([[100, 200], [0, 0], [10, 10]], np.int32),
-        "p_iou50": np.array([0.75, 0, 0.5], np.float32),
-        "box_outer": np.array([[-5, 10, 150, 100], [0] * 4, [1] * 4], np.float32),
-        "box_inner": np.zeros((3, 4), np.float32),
-        "label_set": np.array([[True, True, False], [False] * 3, [False, False, True]]),
-    }
-    heads = [{"image": f"{name}.jpg", "path": f"/{name}.jpg"} for name in "abc"]
-    first, second, third = records_of(
-        outputs, heads, ("cat", "dog", "nothing"), background=2, top_k=2
-    )
-    assert first.pop("box_fraction") == pytest.approx([0.1, 0.2, 0.6, 1])
-    assert first.pop("box") == pytest.approx([20, 20, 120, 100], abs=1e-4)
-    assert first == {
-        "image": "a.jpg",
-        "path": "/a.jpg",
-        "label": "dog",
-        "index": 1,
-        "score": 0.5,
-        "found": True,
-        "height": 100,
-        "width": 200,
-        "top_k": [
-            {"label": "dog", "index": 1, "score": 0.5},
-            {"label": "cat", "index": 0, "score": 0.3},
-        ],
-        "p_iou50": 0.75,
-        "box_outer": [0, 10, 150, 100],
-        "box_inner": None,
-        "label_set": ["dog", "cat"],
-    }
-    assert second == {"image": "b.jpg", "path": "/b.jpg", "reason": "is empty"}
-    assert (third["label"], third["found"], third["box"]) == ("nothing", False, None)
 
 
 # The command line
@@ -199,4 +126,4 @@ def test_answers_from_a_runner_are_not_continued_locally(tmp_path):
     made = {"model": "digest", "top_k": 5, "root": "/in", "runner": "FlinkRunner", "answered": 3}
     (tmp_path / "predict.json").write_text(json.dumps(made))
     with pytest.raises(DataError, match="holds answers from a runner"):
-        OutFolder(tmp_path, Made("digest", 5, "/in"))
+        OutputFolder(tmp_path, AnswerSettings("digest", 5, "/in"))

@@ -18,10 +18,10 @@ from loc_keras import Localizer, predict
 from loc_keras.bulk import outputs as journal_module
 from loc_keras.bulk.inputs import Inputs
 from loc_keras.bulk.outputs import (
-    Done,
+    AnswerSettings,
     Journal,
-    Made,
-    OutFolder,
+    OutputFolder,
+    PathSet,
     sidecars_of,
     write_coco,
     write_csv,
@@ -147,8 +147,8 @@ def test_a_line_that_is_no_answer_is_named(tmp_path):
 def test_stems_differ_and_repeat(names):
     stems = []
     for _ in range(2):
-        done = Done()
-        stems.append([done.stem(name) for name in names])
+        paths = PathSet()
+        stems.append([paths.stem(name) for name in names])
     assert stems[0] == stems[1]
     assert len(set(stems[0])) == len(names)
 
@@ -176,13 +176,13 @@ class Imagined:
             yield Localization(score.label, index, 0.5, (score,), found, box, fraction, (20, 40))
 
 
-MADE = Made("digest", 1, "/in")
+SETTINGS = AnswerSettings("digest", 1, "/in")
 PATHS = [f"/in/{'x' * (number % 5)}{number}{'bad' * (number % 7 == 3)}.jpg" for number in range(60)]
 
 
 def answer(folder, localizer, paths=PATHS, form="jsonl", **options):
-    sidecars = sidecars_of(form, draw=False, class_names=CLASSES, background=2)
-    out = OutFolder(folder, MADE)
+    sidecars = sidecars_of(form, draw=False, class_names=CLASSES)
+    out = OutputFolder(folder, SETTINGS)
     try:
         counts = answer_into(out, localizer, paths, sidecars, batch_size=4, top_k=1, **options)
         return counts, list(out.answers), list(out.failures)
@@ -301,23 +301,23 @@ def test_names_that_are_no_text_and_formulas_are_written(tmp_path):
 def test_answers_of_another_model_are_not_mixed(tmp_path):
     answer(tmp_path / "out", Imagined())
     with pytest.raises(DataError, match="made with another model; give another folder"):
-        OutFolder(tmp_path / "out", Made("other", 1, "/in"))
+        OutputFolder(tmp_path / "out", AnswerSettings("other", 1, "/in"))
     with pytest.raises(DataError, match="made with another --top-k"):
-        OutFolder(tmp_path / "out", Made("digest", 2, "/in"))
+        OutputFolder(tmp_path / "out", AnswerSettings("digest", 2, "/in"))
     (tmp_path / "out" / "predict.json").write_text("{")
     with pytest.raises(DataError, match=r"predict\.json is damaged"):
-        OutFolder(tmp_path / "out", MADE)
+        OutputFolder(tmp_path / "out", SETTINGS)
     (tmp_path / "out" / "predict.json").unlink()
     with pytest.raises(DataError, match=r"but no predict\.json"):
-        OutFolder(tmp_path / "out", MADE)
+        OutputFolder(tmp_path / "out", SETTINGS)
 
 
 def test_two_at_once_are_kept_apart(tmp_path):
-    first = OutFolder(tmp_path, MADE)
+    first = OutputFolder(tmp_path, SETTINGS)
     with pytest.raises(DataError, match="another process is writing"):
-        OutFolder(tmp_path, MADE)
+        OutputFolder(tmp_path, SETTINGS)
     first.close()
-    OutFolder(tmp_path, MADE).close()
+    OutputFolder(tmp_path, SETTINGS).close()
 
 
 # The command, with a real model
