@@ -1,9 +1,10 @@
-"""Files that are either whole or absent, whenever the process is killed."""
+"""Files that are either whole or absent, whenever the process is killed; and locks on files."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any
 
 
 @contextmanager
@@ -25,3 +26,27 @@ def write_text(path: Path, text: str) -> None:
     """Writes text in UTF-8."""
     with written_aside(path) as aside:
         aside.write_text(text, encoding="utf-8")
+
+
+def lock_file(file: int | IO[Any], *, wait: bool = False) -> bool:
+    """Locks an open file until it is closed; the system frees the lock when the process dies.
+
+    Args:
+        file: The file, or its descriptor.
+        wait: Whether to wait for a process that has the lock.
+
+    Returns:
+        False where another process has the lock. True on systems that know no such locks, too.
+
+    Raises:
+        OSError: If the disk knows none, as some network disks do.
+    """
+    try:
+        import fcntl
+    except ImportError:  # There is none on Windows.
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    return True

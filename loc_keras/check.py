@@ -10,9 +10,8 @@ from functools import partial
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from loc_keras.cli.console import run_command
+from loc_keras.cli.console import progress_bar, run_command
 from loc_keras.cli.data_source import DataSource, add_data_arguments, source_to_check
 from loc_keras.config.load import dump_config
 from loc_keras.config.schema import Config
@@ -161,8 +160,7 @@ def _preview(args: argparse.Namespace, source: DataSource, console: Console) -> 
 
 @contextmanager
 def _bar(words: str, total: int) -> Iterator[Callable[[int], None]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with progress_bar(transient=True) as progress:
         task = progress.add_task(words, total=total)
         yield lambda count: progress.advance(task, count)
 

@@ -10,10 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import TimeRemainingColumn
 
-from loc_keras.cli.console import add_set, run_command
+from loc_keras.cli.console import add_set, progress_bar, run_command
 from loc_keras.cli.data_source import DataSource
 from loc_keras.config.load import load_config
 from loc_keras.config.schema import Config
@@ -155,8 +154,7 @@ def _progress(totals: Mapping[Split, int]) -> Iterator[Callable[[Split, int], No
     if not sys.stderr.isatty():
         yield _tenths(totals)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
+    with progress_bar(TimeRemainingColumn()) as bar:
         bars = {split: bar.add_task(split, total=total) for split, total in totals.items()}
         yield lambda split, records: bar.advance(bars[split], records)
 

@@ -6,10 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-from loc_keras.cli.console import run_command
+from loc_keras.cli.console import progress_bar, run_command
 from loc_keras.data.digit_sources import load_digits
 from loc_keras.data.digits import DigitTask
 from loc_keras.data.digits_data import digit_splits, refuse_used_folder, write_digits
@@ -73,8 +70,7 @@ def _write(options: argparse.Namespace) -> int:
         options.test,
         limit=options.limit,
     )
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with progress_bar() as bar:
         bars = {name: bar.add_task(name, total=len(split.labels)) for name, split in splits.items()}
         counts = write_digits(
             options.out,

@@ -93,7 +93,7 @@ def listed(names: list[str], noun: str, most: int = 3) -> str:
     return f"{len(names)} {noun}{'s' * (len(names) != 1)} ({', '.join(names[:most])}{more})"
 
 
-def first_line(error: Exception, most: int = 120) -> str:
+def first_line(error: BaseException, most: int = 120) -> str:
     """What an error of another package says, in so few letters that it fits into a sentence."""
     lines = str(error).strip().splitlines()
     line = lines[0].rstrip(".") if lines else type(error).__name__

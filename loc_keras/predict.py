@@ -10,14 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import TaskProgressColumn, TimeRemainingColumn
 from rich.table import Table
 
 from loc_keras.bulk.inputs import Inputs
@@ -30,7 +23,7 @@ from loc_keras.bulk.outputs import (
     sidecars_of,
 )
 from loc_keras.bulk.run import Counts, Record, answer_into, answered
-from loc_keras.cli.console import USER_ERROR, print_line, print_note, run_command
+from loc_keras.cli.console import USER_ERROR, print_line, print_note, progress_bar, run_command
 from loc_keras.data.image_header import without_image_warnings
 from loc_keras.errors import ClusterError, DataError
 from loc_keras.localizer import Localizer
@@ -195,7 +188,7 @@ def _write_answers(args: argparse.Namespace) -> int:
     try:
         if out.torn:
             print_note(console, "an unfinished line of an earlier call was cut off.")
-        with _progress(console) as progress:
+        with progress_bar(TaskProgressColumn(), TimeRemainingColumn(), console=console) as progress:
             bar = progress.add_task("images", total=total)
             counts = answer_into(
                 out,
@@ -299,11 +292,6 @@ def _print_left_out(console: Console, inputs: Inputs) -> None:
         print_line(console, f"{named} holds no image")
     if inputs.left_out:
         print_line(console, f"{inputs.left_out:,} files without an image's ending were left out")
-
-
-def _progress(console: Console) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    return Progress(*columns, TaskProgressColumn(), TimeRemainingColumn(), console=console)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from loc_keras.atomic_file import write_text, written_aside
+from loc_keras.atomic_file import lock_file, write_text, written_aside
 from loc_keras.bulk.inputs import image_name
 from loc_keras.data.formats.coco import coco_annotation, coco_categories
 from loc_keras.data.formats.voc import refuse_unwritable, voc_xml
@@ -223,15 +223,7 @@ class Journal:
 
     def lock(self) -> bool:
         """Keeps other processes away until this one ends; False where one is at work already."""
-        try:
-            import fcntl
-        except ImportError:  # There is none on Windows.
-            return True
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
+        return lock_file(self._file)
 
     def close(self) -> None:
         """Brings everything to the disk and closes the file."""

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn
 
 from loc_keras.errors import Interrupted, LocKerasError
 
@@ -60,3 +61,17 @@ def print_note(console: Console, sentence: str | None) -> None:
     """Prints something the user should know, if there is something."""
     if sentence:
         print_line(console, f"note: {sentence}")
+
+
+def progress_bar(
+    *more: ProgressColumn, console: Console | None = None, transient: bool = False
+) -> Progress:
+    """Bars with a description and counts.
+
+    Args:
+        more: Columns behind the counts.
+        console: Where to draw; None for stderr.
+        transient: Whether they vanish at the end.
+    """
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    return Progress(*columns, *more, console=console or Console(stderr=True), transient=transient)

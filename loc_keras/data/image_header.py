@@ -13,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from loc_keras.data import files
 from loc_keras.data.annotations import WHOLE_FILE, ImageRef
+from loc_keras.errors import first_line
 
 MAX_PIXELS = 2**26
 """Most pixels of a picture that is decoded, 67 million: a 64-megapixel camera's 9248 x 6944 passes
@@ -155,7 +156,7 @@ def _read(ref: ImageRef) -> Header:
     except (OSError, tf.errors.OpError) as error:
         if isinstance(error, tf.errors.NotFoundError):
             raise HeaderError("does not exist", "missing_image") from error
-        raise HeaderError(f"cannot be read ({_first_line(error)})", "unreadable") from error
+        raise HeaderError(f"cannot be read ({first_line(error)})", "unreadable") from error
 
 
 def _parse(file: IO[bytes], first: bytes) -> Header:
@@ -185,7 +186,7 @@ def _parse(file: IO[bytes], first: bytes) -> Header:
     except tf.errors.OpError:
         raise
     except Exception as error:  # Pillow's parsers let many kinds of exception through.
-        raise HeaderError(f"has a broken header ({_first_line(error)})", "truncated_header") from (
+        raise HeaderError(f"has a broken header ({first_line(error)})", "truncated_header") from (
             error
         )
 
@@ -233,10 +234,6 @@ def _bits(image: Image.Image, first: bytes) -> int:
         found = image.tag_v2.get(_TIFF_BITS, 1)  # type: ignore[attr-defined]
         return int(found[0] if isinstance(found, tuple) else found)
     return _BITS.get(image.mode, 8)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import tensorflow as tf
 
-from loc_keras.atomic_file import write_text
+from loc_keras.atomic_file import lock_file, write_text
 from loc_keras.data import files, record_images
 from loc_keras.data.annotations import Fault
 from loc_keras.data.fused import source_loader, source_spec
@@ -72,7 +72,7 @@ class PixelFile:
         try:
             self._pixels.parent.mkdir(parents=True, exist_ok=True)
             self._lock = open(self._lock_path, "a")
-            _wait_for(self._lock)
+            lock_file(self._lock, wait=True)
             self._find()
         except OSError as error:
             raise self._failed(error) from error
@@ -168,15 +168,6 @@ def _stamp(path: str) -> tuple[int, int]:
         return status.st_size, status.st_mtime_ns
     except (OSError, tf.errors.OpError):
         return -1, 0
-
-
-def _wait_for(file: Any) -> None:
-    """Locks an open file until it is closed, where the system knows of locks."""
-    try:
-        import fcntl
-    except ImportError:
-        return
-    fcntl.flock(file, fcntl.LOCK_EX)
 
 
 Keep = Literal["memory", "disk", "none"]

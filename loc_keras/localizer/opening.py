@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from loc_keras.data.resize import ImageFormat, ResizeRule
-from loc_keras.errors import ModelError, TrustError
+from loc_keras.errors import ModelError, TrustError, first_line
 from loc_keras.models.weights import open_model
 from loc_keras.serving.bundle import EXTRA_FOLDER
 from loc_keras.training.run_folder import (
@@ -108,10 +108,9 @@ def _read_yaml(path: Path) -> Mapping[str, Any]:
     try:
         found = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except (YAMLError, UnicodeDecodeError, OSError) as error:
-        first = (str(error).splitlines() or [""])[0]
-        raise ModelError(f"{path} cannot be read ({first}); it says how images are resized.") from (
-            error
-        )
+        raise ModelError(
+            f"{path} cannot be read ({first_line(error)}); it says how images are resized."
+        ) from (error)
     return found if isinstance(found, Mapping) else {}
 
 
@@ -155,7 +154,9 @@ def signature_of(folder: Path) -> tuple[Any, Argument]:
     try:
         loaded = tf.saved_model.load(str(folder))
     except (OSError, ValueError, tf.errors.OpError) as error:
-        raise ModelError(f"{folder} cannot be opened as a SavedModel ({_first(error)}).") from error
+        raise ModelError(
+            f"{folder} cannot be opened as a SavedModel ({first_line(error)})."
+        ) from error
     for name in SIGNATURES:
         signature = loaded.signatures.get(name)
         if signature is None:
@@ -205,12 +206,8 @@ def _read_card(path: Path) -> Mapping[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ModelError(f"{path} cannot be read ({_first(error)}).") from error
+        raise ModelError(f"{path} cannot be read ({first_line(error)}).") from error
     return found if isinstance(found, Mapping) else {}
-
-
-def _first(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 Answer = Callable[[tf.Tensor], Mapping[str, tf.Tensor]]

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from loc_keras.atomic_file import write_text
-from loc_keras.errors import ExportError
+from loc_keras.errors import ExportError, first_line
 from loc_keras.serving import portable_answers
 from loc_keras.serving.bundle import Bundle, folder_aside, put_in_place, refuse_version
 from loc_keras.serving.live_check import SECONDS, live_answers, requests_for
@@ -98,10 +98,9 @@ def convert(
         with _quiet():
             _WRITERS[kind](call, path, quantize, calibration)
     except Exception as error:  # Each converter has its own, and lets those of others through.
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ExportError(
-            f"the converter for {kind} fails on this network ({type(error).__name__}: {first}); "
-            "choose another --format or --quantize."
+            f"the converter for {kind} fails on this network ({type(error).__name__}: "
+            f"{first_line(error)}); choose another --format or --quantize."
         ) from error
     return path
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from loc_keras.atomic_file import write_text
+from loc_keras.atomic_file import lock_file, write_text
 from loc_keras.errors import Interrupted, TrainingError
 
 CONFIG_FILE, ENVIRONMENT_FILE, CLASSES_FILE = "config.yaml", "environment.json", "classes.txt"
@@ -76,17 +76,14 @@ def only_process(folder: Path) -> Iterator[None]:
         TrainingError: If another process has it.
     """
     with contextlib.ExitStack() as opened:
-        try:
-            import fcntl
-
+        is_free = True
+        with contextlib.suppress(OSError):  # Network disks without locks get no protection.
             lock = opened.enter_context((checkpoints_folder(folder) / LOCK_FILE).open("w"))
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            is_free = lock_file(lock)
+        if not is_free:
             raise TrainingError(
                 f"another process is training in {folder}; wait for it, or choose a new --run-dir."
-            ) from error
-        except (ImportError, OSError):
-            pass  # Systems and network disks without locks get no protection.
+            )
         yield
 
 
