@@ -11,7 +11,8 @@ import numpy as np
 
 from benchmarks.inference_worker import IMAGES_FILE
 from benchmarks.input_pipeline import Kind, photograph
-from loc_keras.cli.runs import SAMPLES, bundle_of, load_run, samples_of
+from loc_keras.cli.build import SAMPLES, bundle_of, samples_of
+from loc_keras.cli.runs import load_run
 from loc_keras.data.resize import ImageFormat
 from loc_keras.errors import ExportError
 from loc_keras.export import CALIBRATION_IMAGES, calibration_images

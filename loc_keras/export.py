@@ -17,8 +17,9 @@ import numpy as np
 import tensorflow as tf
 from rich.console import Console
 
+from loc_keras.cli.build import bundle_of
 from loc_keras.cli.console import add_set, print_note, run_command
-from loc_keras.cli.runs import RunWithData, bundle_of, load_run, print_data
+from loc_keras.cli.runs import RunWithData, load_run, print_data
 from loc_keras.cli.trust import trust_of
 from loc_keras.errors import DataError
 from loc_keras.report.terminal import print_metrics

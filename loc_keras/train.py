@@ -16,6 +16,7 @@ from rich.table import Table
 
 from loc_keras.cli.build import (
     board_from,
+    bundle_of,
     export_base,
     localizer_from,
     resize_rule,
@@ -31,7 +32,6 @@ from loc_keras.cli.data_source import (
     source_to_train,
 )
 from loc_keras.cli.runs import (
-    bundle_of,
     exported_before,
     finish_run,
     goes_on,

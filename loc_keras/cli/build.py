@@ -1,7 +1,10 @@
-"""From a config to the plain values that the rooms below the doors take."""
+"""What a config and its data make: the localizer, what TensorBoard shows, the export's bundle."""
 
+from collections.abc import Mapping
 from functools import partial
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -9,16 +12,29 @@ import tensorflow as tf
 from loc_keras.config.load import flat_settings
 from loc_keras.config.schema import Config
 from loc_keras.data.dataset import LocalizationData
+from loc_keras.data.files import read_bytes
 from loc_keras.data.pipeline import pixel_moments
+from loc_keras.data.resize import ImageFormat
 from loc_keras.errors import DataError
 from loc_keras.models.assembly import build_localizer
 from loc_keras.models.weights import Start, find_start
 from loc_keras.report.gallery import panel_picture
+from loc_keras.serving.bundle import Bundle
+from loc_keras.serving.image_bytes import is_served_kind
 from loc_keras.training.run_folder import TENSORBOARD
 from loc_keras.training.tensorboard import HyperParameters, ImagePanel, InferenceGraph
 
 PANEL_IMAGES = 8
 """Validation images that TensorBoard shows each epoch."""
+
+MOMENT_IMAGES = 4096
+"""Training images from which the pixels' mean and deviation are measured, at the least."""
+
+SAMPLES = 4
+"""Validation images on which the exported copy is compared with the model."""
+
+_READ_PER_SAMPLE = 8
+"""Files that are read for each sample, at most, since some may be of another kind."""
 
 
 def validation_set(data: LocalizationData) -> tf.data.Dataset:
@@ -30,35 +46,6 @@ def validation_set(data: LocalizationData) -> tf.data.Dataset:
     if data.val is None:
         raise DataError("no image is left for validation; raise data.split.val above 0.")
     return data.val
-
-
-def resize_rule(config: Config) -> str:
-    """How pictures are brought to the model's size, in words for the model card."""
-    if config.data.source.format == "digits":
-        return "none: digits are drawn at this size"
-    return config.data.resize
-
-
-def export_base(config: Config) -> Path:
-    """The folder whose numbered subfolders are this model's versions."""
-    return Path(config.export.dir) / str(config.name)
-
-
-def board_from(
-    config: Config, data: LocalizationData, localizer: keras.Model, folder: Path
-) -> list[keras.callbacks.Callback]:
-    """What TensorBoard shows of a run beside its scalars: graph, pictures, settings."""
-    board = folder / TENSORBOARD
-    draw = partial(panel_picture, class_names=data.class_names, background=data.background)
-    return [
-        InferenceGraph(localizer, board),
-        ImagePanel(localizer, board, validation_set(data), PANEL_IMAGES, draw),
-        HyperParameters(board, flat_settings(config.model_dump()), folder.name),
-    ]
-
-
-MOMENT_IMAGES = 4096
-"""Training images from which the pixels' mean and deviation are measured, at the least."""
 
 
 def start_from(config: Config, data: LocalizationData) -> Start:
@@ -116,3 +103,76 @@ def _measured_moments(config: Config, data: LocalizationData) -> tuple[list[floa
     steps = min(data.steps_per_epoch, max(1, -(-MOMENT_IMAGES // batch)))
     mean, variance = pixel_moments(data.train(0), steps)
     return [float(value) for value in mean], [float(value) for value in variance]
+
+
+def board_from(
+    config: Config, data: LocalizationData, localizer: keras.Model, folder: Path
+) -> list[keras.callbacks.Callback]:
+    """What TensorBoard shows of a run beside its scalars: graph, pictures, settings."""
+    board = folder / TENSORBOARD
+    draw = partial(panel_picture, class_names=data.class_names, background=data.background)
+    return [
+        InferenceGraph(localizer, board),
+        ImagePanel(localizer, board, validation_set(data), PANEL_IMAGES, draw),
+        HyperParameters(board, flat_settings(config.model_dump()), folder.name),
+    ]
+
+
+def resize_rule(config: Config) -> str:
+    """How pictures are brought to the model's size, in words for the model card."""
+    if config.data.source.format == "digits":
+        return "none: digits are drawn at this size"
+    return config.data.resize
+
+
+def export_base(config: Config) -> Path:
+    """The folder whose numbered subfolders are this model's versions."""
+    return Path(config.export.dir) / str(config.name)
+
+
+def bundle_of(
+    model: keras.Model,
+    data: LocalizationData,
+    card: Mapping[str, Any] | None,
+    texts: Mapping[str, str],
+) -> Bundle:
+    """Puts an export together.
+
+    Args:
+        model: What is exported.
+        data: The run's.
+        card: The model card.
+        texts: Further files to come with the model, by name.
+    """
+    *size, channels = data.image_shape
+    rules = [pictures.rule for pictures in data.pictures.values()]
+    return Bundle(
+        localizer=model,
+        class_names=data.class_names,
+        form=ImageFormat((size[0], size[1]), channels, rules[0] if rules else "stretch"),
+        samples=samples_of(data),
+        card=card,
+        texts=texts,
+    )
+
+
+def samples_of(data: LocalizationData, count: int = SAMPLES) -> list[bytes]:
+    """Encoded validation images: the files themselves, or PNG where they are of another kind.
+
+    Args:
+        data: The run's.
+        count: How many at most.
+    """
+    pictures = data.pictures.get("val")
+    records = pictures.records if pictures else None
+    if records is not None:
+        tried = range(min(len(records), _READ_PER_SAMPLE * count))
+        places = (
+            (records.paths[i], int(records.offsets[i]), int(records.lengths[i])) for i in tried
+        )
+        contents = (read_bytes(*place) for place in places)
+        served = list(islice(filter(is_served_kind, contents), count))
+        if served:
+            return served
+    images, _ = next(iter(data.val or data.train(0)))
+    return [tf.io.encode_png(image).numpy() for image in tf.cast(images[:count], tf.uint8)]

@@ -1,4 +1,4 @@
-"""What a run writes into its folder and prints, put together from the rooms below the doors."""
+"""A run's folder as commands begin, finish and open it, and what they print of a run."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -13,14 +13,12 @@ import tensorflow as tf
 from rich.console import Console
 
 from loc_keras.atomic_file import write_text
+from loc_keras.cli.console import print_line, print_note
 from loc_keras.cli.data_source import DataSource
 from loc_keras.config.load import flat_settings, load_config
 from loc_keras.config.schema import Config
 from loc_keras.data.annotations import ALL_SPLITS
 from loc_keras.data.dataset import LocalizationData
-from loc_keras.data.files import read_bytes
-from loc_keras.data.records import Records
-from loc_keras.data.resize import ImageFormat
 from loc_keras.errors import DataError, ModelError
 from loc_keras.models.body import WeightsOrigin, preprocessing_of
 from loc_keras.models.weights import open_model
@@ -32,8 +30,7 @@ from loc_keras.report.gallery import (
     save_split_gallery,
 )
 from loc_keras.report.terminal import classes_words, print_metrics
-from loc_keras.serving.bundle import EXTRA_FOLDER, Bundle, model_card
-from loc_keras.serving.image_bytes import is_served_kind
+from loc_keras.serving.bundle import EXTRA_FOLDER, model_card
 from loc_keras.training.measure import Answers, answer_function, collect_answers, figures
 from loc_keras.training.plan import FitResult
 from loc_keras.training.precision import device_summary
@@ -60,73 +57,6 @@ from loc_keras.training.run_folder import (
 )
 from loc_keras.training.trials import NEAR_ZERO, OverfitResult
 
-SAMPLES = 4
-"""Validation images on which the exported copy is compared with the model."""
-
-_LOOKED_AT = 8
-"""Files that are looked at for each that is wanted, since some may be of another kind."""
-
-
-def bundle_of(
-    model: keras.Model,
-    data: LocalizationData,
-    card: Mapping[str, Any] | None,
-    texts: Mapping[str, str],
-) -> Bundle:
-    """Puts an export together.
-
-    Args:
-        model: What is exported.
-        data: The run's.
-        card: The model card.
-        texts: Further files to come with the model, by name.
-    """
-    return Bundle(
-        localizer=model,
-        class_names=data.class_names,
-        form=image_format(data),
-        samples=samples_of(data),
-        card=card,
-        texts=texts,
-    )
-
-
-def image_format(data: LocalizationData) -> ImageFormat:
-    """How pictures become the model's images."""
-    *size, channels = data.image_shape
-    rules = [pictures.rule for pictures in data.pictures.values()]
-    return ImageFormat((size[0], size[1]), channels, rules[0] if rules else "stretch")
-
-
-def samples_of(data: LocalizationData, count: int = SAMPLES) -> list[bytes]:
-    """Encoded validation images: the files themselves, or PNG where they are of another kind.
-
-    Args:
-        data: The run's.
-        count: How many at most.
-    """
-    pictures = data.pictures.get("val")
-    records = pictures.records if pictures else None
-    return (_files(records, count) if records is not None else []) or _drawn(data, count)
-
-
-def _files(records: Records, count: int) -> list[bytes]:
-    found: list[bytes] = []
-    for index in range(min(len(records), _LOOKED_AT * count)):
-        place = (records.paths[index], int(records.offsets[index]), int(records.lengths[index]))
-        content = read_bytes(*place)
-        if is_served_kind(content):
-            found.append(content)
-        if len(found) == count:
-            break
-    return found
-
-
-def _drawn(data: LocalizationData, count: int) -> list[bytes]:
-    images, _ = next(iter(data.val or data.train(0)))
-    return [tf.io.encode_png(image).numpy() for image in tf.cast(images[:count], tf.uint8)]
-
-
 Measured = dict[str, dict[str, float | int]]
 SHOWN_SKIPPED = 5
 
@@ -148,28 +78,24 @@ def print_data(console: Console, data: LocalizationData, *, listed: bool = True)
         f"{classes_words(data.class_names)}"
     )
     if len(data.class_names) == 1:
-        console.print(
-            f"note: {data.class_names[0]} is the only class: the model has only to find it.",
-            highlight=False,
-            soft_wrap=True,
+        print_note(
+            console, f"{data.class_names[0]} is the only class: the model has only to find it."
         )
     for note in data.notes:
-        console.print(f"note: {note}", highlight=False, soft_wrap=True)
+        print_note(console, note)
     if data.skipped:
-        where = "all listed in skipped.json" if listed else "python -m loc_keras.check lists all"
+        where = f"all listed in {SKIPPED_FILE}" if listed else "python -m loc_keras.check lists all"
         noun = "row" if len(data.skipped) == 1 else "rows"
         console.print(f"left out: {len(data.skipped)} {noun}, {where}")
         for file, row, reason in data.skipped[:SHOWN_SKIPPED]:
             place = f"{file} row {row}:" if row else f"{file}:"
-            console.print(f"  {place} {reason}", highlight=False, soft_wrap=True)
+            print_line(console, f"  {place} {reason}")
 
 
 def print_weights(console: Console, origin: WeightsOrigin) -> None:
     """Prints where the body's first weights come from, unless they are random."""
     if origin.weights != "none":
-        console.print(
-            f"weights: {origin.source}, licence {origin.licence}", highlight=False, soft_wrap=True
-        )
+        print_line(console, f"weights: {origin.source}, licence {origin.licence}")
 
 
 def goes_on(folder: Path | None, config: Config) -> bool:
@@ -310,7 +236,7 @@ def print_end(
         "SavedModel": exported or "not exported",
     }
     for label, value in rows.items():
-        console.print(f"{label + ':':26s}{value}", highlight=False, soft_wrap=True)
+        print_line(console, f"{label + ':':26s}{value}")
     console.print(f"finished in {seconds / 60:.1f} min", highlight=False)
 
 
@@ -428,23 +354,14 @@ def load_run(
         ModelError: If there is no model, it cannot be opened, or the data do not fit it.
         LocKerasError: If config or data are wrong.
     """
-    localizer = load_model(folder)
+    path = folder / BEST_FILE
+    if not path.is_file():
+        raise ModelError(f"{folder} holds no {BEST_FILE}; give the folder of a run to --run.")
+    localizer = open_model(path)
     config = load_config(config_path or folder / CONFIG_FILE, overrides or [])
     data = DataSource(config).build()
     _check_fit(localizer, data.image_shape, data.class_names, folder)
     return RunWithData(folder, localizer, config, data)
-
-
-def load_model(folder: Path) -> keras.Model:
-    """Opens the best model of a run.
-
-    Raises:
-        ModelError: If there is none, or it cannot be opened.
-    """
-    path = folder / BEST_FILE
-    if not path.is_file():
-        raise ModelError(f"{folder} holds no {BEST_FILE}; give the folder of a run to --run.")
-    return open_model(path)
 
 
 def _check_fit(
