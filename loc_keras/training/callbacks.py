@@ -1,7 +1,4 @@
-"""What happens beside the step: measuring, saving, stopping. Each class does one thing.
-
-Their order in the list matters: `EpochFigures` adds figures to the logs that later ones use.
-"""
+"""Callbacks of a training: measuring, saving, stopping. `fit.py` lists them in their order."""
 
 import csv
 import math
@@ -252,22 +249,12 @@ class Checkpoints(keras.callbacks.Callback):
         """Stores what and where to save."""
         super().__init__()
         self.localizer = localizer
-        self.folder = folder
+        self.best_path, self.last_path = folder / BEST_FILE, folder / LAST_FILE
         self.monitor = monitor
         self.val_images = val_images
         self._peak: float | None = None
         self._slack = 0.0
         self.best_epoch: int | None = None
-
-    @property
-    def last_path(self) -> Path:
-        """Where the newest model lies."""
-        return self.folder / LAST_FILE
-
-    @property
-    def best_path(self) -> Path:
-        """Where the best model lies."""
-        return self.folder / BEST_FILE
 
     def models(self) -> list[Path]:
         """The models that were saved so far."""
@@ -312,8 +299,11 @@ def standard_error(monitor: str, logs: Mapping[str, Any], images: int) -> float:
     The share is taken as (right + 1) / (images + 2) (Laplace), so that it is not 0 where all are
     right. Other monitors (losses, mean IoU) have no such jumps and get 0.
     """
-    names = {"val_score": "val_softmax_accuracy", "val_softmax_accuracy": "val_softmax_accuracy"}
-    share_of = {**names, "val_top1_loc": "val_top1_loc"}.get(monitor)
+    share_of = {
+        "val_score": "val_softmax_accuracy",
+        "val_softmax_accuracy": "val_softmax_accuracy",
+        "val_top1_loc": "val_top1_loc",
+    }.get(monitor)
     if share_of is None or share_of not in logs or images < 1:
         return 0.0
     share = (float(logs[share_of]) * images + 1) / (images + 2)
@@ -376,35 +366,54 @@ class AveragedWeights(keras.callbacks.SwapEMAWeights):
         self._ema_weights_in_model = state["swapped"]
 
 
-class HistoryFile(keras.callbacks.Callback):
-    """Writes `history.csv`: one row an epoch, complete at each epoch's end.
+class RowsFile(keras.callbacks.Callback):
+    """Collects rows in a CSV file that is whole after each of them, and survives an interruption.
 
-    The file is written anew and renamed each time, since columns may appear later (a validation
-    figure is absent from an epoch without validation).
+    The file is written anew and renamed each time, since columns may appear later: a validation
+    figure is absent from an epoch without validation.
+
+    Args:
+        path: The file.
     """
 
     def __init__(self, path: Path) -> None:
-        """Takes the path of the file."""
+        """Begins without rows."""
         super().__init__()
         self.path = path
         self.rows: list[dict[str, Any]] = []
 
-    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        """Adds a row."""
-        row: dict[str, Any] = {"epoch": epoch + 1}
-        self.rows.append(row | {name: float(value) for name, value in (logs or {}).items()})
-        write_rows(self.path, self.rows)
+    def add(self, row: dict[str, Any]) -> None:
+        """Adds a row to the file, whose columns are the union of all rows' in order of appearance.
+
+        Raises:
+            OSError: If the file cannot be written.
+        """
+        self.rows.append(row)
+        columns = list(dict.fromkeys(name for one in self.rows for name in one))
+        with written_aside(self.path) as aside, aside.open("w", newline="") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(self.rows)
 
     def state(self) -> dict[str, Any]:
         """The rows."""
         return {"rows": list(self.rows)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Takes rows back; the file follows at the next epoch's end."""
+        """Takes rows back; the file follows with the next one."""
         self.rows = list(state["rows"])
 
 
-class WithinEpochValidation(keras.callbacks.Callback):
+class HistoryFile(RowsFile):
+    """Writes `history.csv`: a row an epoch."""
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        """Adds a row."""
+        row: dict[str, Any] = {"epoch": epoch + 1}
+        self.add(row | {name: float(value) for name, value in (logs or {}).items()})
+
+
+class WithinEpochValidation(RowsFile):
     """Measures every `every` steps within an epoch and writes `history_steps.csv`.
 
     Args:
@@ -424,43 +433,23 @@ class WithinEpochValidation(keras.callbacks.Callback):
         path: Path,
     ) -> None:
         """Stores what to call; see the class."""
-        super().__init__()
+        super().__init__(path)
         self.every = every
         self.position = position
         self.measure = measure
         self.report = report
-        self.path = path
-        self.rows: list[dict[str, Any]] = []
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         """Measures when it is time."""
         step, epoch = self.position.global_step, self.position.place.epoch
         if self.position.passing_over or step % self.every:
             return
-        found = {f"val_{name}": float(value) for name, value in self.measure().items()}
-        score = joint_score(found)
+        measured = {f"val_{name}": float(value) for name, value in self.measure().items()}
+        score = joint_score(measured)
         if score is not None:
-            found["val_score"] = score
-        self.rows.append({"step": step, "epoch": epoch + 1, **found})
-        write_rows(self.path, self.rows)
-        self.report(step, epoch, found)
-
-    def state(self) -> dict[str, Any]:
-        """The rows."""
-        return {"rows": list(self.rows)}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Takes rows back."""
-        self.rows = list(state["rows"])
-
-
-def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Writes rows as CSV with the union of their columns in order of appearance, atomically."""
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    with written_aside(path) as aside, aside.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(rows)
+            measured["val_score"] = score
+        self.add({"step": step, "epoch": epoch + 1, **measured})
+        self.report(step, epoch, measured)
 
 
 Sources = Callable[[int], Sequence[str]]
@@ -505,7 +494,7 @@ class FiniteLossGuard(keras.callbacks.Callback):
         self.position = position
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        """Looks at the running loss, which stays not finite once a step's loss was.
+        """Checks the running loss, which stays not finite once a step's loss was.
 
         Raises:
             NotFiniteError: naming the step and the outputs concerned.
@@ -520,7 +509,7 @@ class FiniteLossGuard(keras.callbacks.Callback):
         raise self._error(", ".join(bad) or "sum of the losses")
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        """Looks at the weights where validation gave no number: the last step may be at fault.
+        """Checks the weights where validation gave no number: the last step may be at fault.
 
         Raises:
             NotFiniteError: if some weight is not finite.

@@ -50,21 +50,6 @@ def checkpoint_name(step: int, *, epoch_end: bool) -> str:
     return f"step-{step:08d}" + ("-epoch-end" if epoch_end else "")
 
 
-def write_checkpoint(
-    folder: Path,
-    name: str,
-    arrays: Mapping[str, np.ndarray],
-    state: Mapping[str, Any],
-    models: Iterable[Path] = (),
-) -> Path:
-    """Writes a checkpoint aside, down to the disk, and renames it; see its two halves.
-
-    Returns:
-        Its folder.
-    """
-    return end_checkpoint(begin_checkpoint(folder, name, models), name, arrays, state)
-
-
 def begin_checkpoint(folder: Path, name: str, models: Iterable[Path]) -> Path:
     """Makes a folder aside and takes the models as they are now.
 
@@ -81,7 +66,7 @@ def begin_checkpoint(folder: Path, name: str, models: Iterable[Path]) -> Path:
         CheckpointError: If the disk is full or cannot be written; what was there before stays.
     """
     aside = folder / f".{os.getpid()}-writing-{name}"
-    with _told(folder / name, aside):
+    with _one_sentence(folder / name, aside):
         aside.mkdir(parents=True)
         for model in models:
             _link(model, aside / model.name)
@@ -106,7 +91,7 @@ def end_checkpoint(
         CheckpointError: As `begin_checkpoint`.
     """
     target = aside.with_name(name)
-    with _told(target, aside):
+    with _one_sentence(target, aside):
         contents = {ARRAYS_FILE: save(dict(arrays)), STATE_FILE: json.dumps(state).encode()}
         sums = {model.name: _sum_of(model) for model in aside.iterdir()}
         for file, content in contents.items():
@@ -120,8 +105,8 @@ def end_checkpoint(
 
 
 @contextlib.contextmanager
-def _told(target: Path, aside: Path) -> Iterator[None]:
-    """Tells what the disk says of a write as one sentence, and removes what was half-written."""
+def _one_sentence(target: Path, aside: Path) -> Iterator[None]:
+    """Raises a failed write as one sentence, and removes what was half-written."""
     try:
         yield
     except OSError as error:

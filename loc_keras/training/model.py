@@ -1,4 +1,4 @@
-"""The model that is compiled: a localizer with what only training needs around it."""
+"""The model that is compiled: a localizer, with its losses, measures and targets of training."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,6 +17,10 @@ from loc_keras.training.optimizer import learning_rate_schedule, make_optimizer
 from loc_keras.training.plan import FitPlan, Phase, rate_factors, set_trainable
 
 Tensor = Any  # A Keras tensor; Keras has no public static type for it.
+
+CLASS_OUTPUT = "softmax"
+SIDES_OUTPUT = "bbox_distribution"
+"""Name of the extra output, present in training only, whose logits the focal loss needs."""
 
 
 class LogVariances(keras.layers.Layer):
@@ -61,17 +65,6 @@ class UncertainLoss(keras.losses.Loss):
         found = self.loss(y_true, y_pred, sample_weight)
         log_variance = keras.ops.maximum(self.log_variance, self.FLOOR)
         return keras.ops.exp(-log_variance) * found + log_variance / 2
-
-
-def balanced(
-    losses: dict[str, keras.losses.Loss], variances: LogVariances
-) -> dict[str, keras.losses.Loss]:
-    """Every loss with its own uncertainty."""
-    return {name: UncertainLoss(loss, variances.of[name]) for name, loss in losses.items()}
-
-
-SIDES_OUTPUT = "bbox_distribution"
-"""Name of the extra output, seen in training only, whose logits the focal loss needs."""
 
 
 class TrainingModel(keras.Model):
@@ -120,63 +113,9 @@ def training_model(localizer: keras.Model) -> TrainingModel:
     A localizer with the distribution head gets the third output `bbox_distribution`.
     """
     outputs = dict(localizer.output)
-    if has_distribution(localizer):
+    if any(layer.name == SIDES_LAYER for layer in localizer.layers):
         outputs[SIDES_OUTPUT] = localizer.get_layer(SIDES_LAYER).output
     return TrainingModel(localizer.input, outputs, name=f"{localizer.name}_training")
-
-
-def compile_localizer(
-    model: TrainingModel,
-    optimizer: keras.optimizers.Optimizer,
-    loss: LossConfig,
-    *,
-    jit_compile: bool = False,
-) -> None:
-    """Compiles with one loss per output and every measure of a localizer.
-
-    Args:
-        model: from `training_model`.
-        optimizer: a fresh Keras optimizer.
-        loss: which losses, and their weights.
-        jit_compile: whether XLA compiles the step.
-    """
-    losses: dict[str, keras.losses.Loss] = {
-        "softmax": ClassLoss(label_smoothing=loss.label_smoothing),
-        "bbox": BoxLoss(loss.bbox, smooth_l1_weight=loss.smooth_l1_weight),
-    }
-    weights = {"softmax": loss.softmax_weight, "bbox": loss.bbox_weight}
-    metrics: dict[str, list[keras.metrics.Metric]] = {
-        "softmax": class_metrics(),
-        "bbox": bbox_metrics(),
-    }
-    if SIDES_OUTPUT in model.output:
-        losses[SIDES_OUTPUT] = DistributionFocalLoss()
-        weights[SIDES_OUTPUT] = loss.distribution_weight
-        metrics[SIDES_OUTPUT] = []
-    if loss.balance == "uncertainty":
-        model.variances = LogVariances(tuple(losses), name="loss_balance")
-        losses = balanced(losses, model.variances)
-    num_classes = model.output["softmax"].shape[-1]
-    model.joint = joint_metrics(num_classes)
-    model.compile(
-        optimizer=optimizer,
-        loss=losses,
-        loss_weights=weights,
-        # Weighted, so that an image of weight 0 counts in no measure either.
-        weighted_metrics=metrics,
-        jit_compile=jit_compile,
-    )
-
-
-def with_training_targets(targets: Mapping[str, Tensor], names: Sequence[str]) -> dict[str, Tensor]:
-    """Gives every output in `names` its target: the extra output learns from the box as well."""
-    source = {SIDES_OUTPUT: "bbox"}
-    return {name: targets[source.get(name, name)] for name in names}
-
-
-def has_distribution(localizer: keras.Model) -> bool:
-    """Tells whether the localizer has the distribution head."""
-    return any(layer.name == SIDES_LAYER for layer in localizer.layers)
 
 
 def compiled_training_model(
@@ -218,7 +157,54 @@ def compiled_training_model(
     return model
 
 
-CLASS_OUTPUT = "softmax"
+def compile_localizer(
+    model: TrainingModel,
+    optimizer: keras.optimizers.Optimizer,
+    loss: LossConfig,
+    *,
+    jit_compile: bool = False,
+) -> None:
+    """Compiles with one loss per output and every measure of a localizer.
+
+    Args:
+        model: from `training_model`.
+        optimizer: a fresh Keras optimizer.
+        loss: which losses, and their weights.
+        jit_compile: whether XLA compiles the step.
+    """
+    losses: dict[str, keras.losses.Loss] = {
+        "softmax": ClassLoss(label_smoothing=loss.label_smoothing),
+        "bbox": BoxLoss(loss.bbox, smooth_l1_weight=loss.smooth_l1_weight),
+    }
+    weights = {"softmax": loss.softmax_weight, "bbox": loss.bbox_weight}
+    metrics: dict[str, list[keras.metrics.Metric]] = {
+        "softmax": class_metrics(),
+        "bbox": bbox_metrics(),
+    }
+    if SIDES_OUTPUT in model.output:
+        losses[SIDES_OUTPUT] = DistributionFocalLoss()
+        weights[SIDES_OUTPUT] = loss.distribution_weight
+        metrics[SIDES_OUTPUT] = []
+    if loss.balance == "uncertainty":
+        model.variances = LogVariances(tuple(losses), name="loss_balance")
+        variances = model.variances.of
+        losses = {name: UncertainLoss(one, variances[name]) for name, one in losses.items()}
+    num_classes = model.output["softmax"].shape[-1]
+    model.joint = joint_metrics(num_classes)
+    model.compile(
+        optimizer=optimizer,
+        loss=losses,
+        loss_weights=weights,
+        # Weighted, so that an image of weight 0 counts in no measure either.
+        weighted_metrics=metrics,
+        jit_compile=jit_compile,
+    )
+
+
+def with_training_targets(targets: Mapping[str, Tensor], names: Sequence[str]) -> dict[str, Tensor]:
+    """Gives every output in `names` its target: the extra output learns from the box as well."""
+    source = {SIDES_OUTPUT: "bbox"}
+    return {name: targets[source.get(name, name)] for name in names}
 
 
 def with_targets(

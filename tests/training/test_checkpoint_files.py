@@ -21,7 +21,6 @@ from loc_keras.training.checkpoint_files import (
     prune,
     put_back,
     read_checkpoint,
-    write_checkpoint,
 )
 
 ARRAYS = {
@@ -29,6 +28,10 @@ ARRAYS = {
     "model/0001/seed": np.array([7, 2**32 - 1], np.uint32),
     "optimizer/0000/iteration": np.array(41, np.int64),
 }
+
+
+def write_checkpoint(folder, name, arrays, state, models=()):
+    return end_checkpoint(begin_checkpoint(folder, name, models), name, arrays, state)
 
 
 def write(folder, step, **state):
