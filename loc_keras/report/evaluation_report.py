@@ -3,22 +3,26 @@
 import math
 
 import numpy as np
+from markupsafe import escape
 
-from loc_keras.evaluation.figures import format_value, percent
-from loc_keras.evaluation.outcomes import Evaluation
-from loc_keras.report import evaluation_charts as evaluation_trust
-from loc_keras.report import evaluation_pictures as evaluation_galleries
-from loc_keras.report import evaluation_tables, html
-from loc_keras.report import evaluation_tables as evaluation_confusion
-from loc_keras.report import html as boxed_picture
+from loc_keras.evaluation.figures import (
+    MISSING,
+    figure_of,
+    format_interval,
+    format_value,
+    percent,
+)
+from loc_keras.evaluation.outcomes import Estimate, Evaluation
+from loc_keras.report import html
 from loc_keras.report.evaluation_charts import (
+    GUARANTEES,
     SCALE,
     corner_curve,
-    guarantee_parts,
     iou_curve,
     iou_histogram,
-    reliability_parts,
-    shift_parts,
+    p_value,
+    reliability_diagrams,
+    shift_sentence,
     verdict,
 )
 from loc_keras.report.evaluation_content import (
@@ -26,24 +30,40 @@ from loc_keras.report.evaluation_content import (
     PictureChoice,
     choose_pictures,
     easy_sentence,
+    format_gain,
     gain_sentence,
     join_words,
 )
-from loc_keras.report.evaluation_pictures import failure_parts, group_galleries, suspect_parts
-from loc_keras.report.evaluation_tables import (
-    class_tables,
-    confusion_parts,
-    error_bar,
-    figure_table,
-    group_table,
-    headline_cards,
-    position_field,
+from loc_keras.report.evaluation_pictures import (
+    lookalike_picture,
+    one_picture,
+    page_legend,
+    suspect_sentence,
 )
-from loc_keras.report.style import MUTED, WRONG_INK, clean
-from loc_keras.report.thumbnails import figure_uri
+from loc_keras.report.evaluation_tables import (
+    MOST_PAIRS,
+    cell_style,
+    confusion_of,
+    error_kinds,
+    field_style,
+    ranked_classes,
+)
+from loc_keras.report.style import clean
+from loc_keras.report.thumbnails import Picture, figure_uri
 
 FEW = 100
 """Images below which intervals are so wide that it is said."""
+
+BASELINES = (
+    "A good-looking figure is worth what it has above boxes that never look at the picture, {}: "
+    "the column gain says how much, beside the better of them."
+)
+ONE_CLASS = (
+    "There is one class: the class is always right, so that only the box is learned and measured."
+)
+OBJECTS_ONLY = (
+    "Box and localization figures are of the images with an object; class accuracy is of all."
+)
 
 _LINKS = {
     "figures": "All figures",
@@ -57,8 +77,110 @@ _NAMED = 3
 _LEAST_OF_CLASS = 10
 
 
-def summary_list(page: EvaluationPage) -> str:
-    """The sentences that apply, as a list; each leads to the part that says more."""
+def evaluation_page(page: EvaluationPage) -> str:
+    """The page as HTML.
+
+    Args:
+        page: All that it shows; `wanted_pictures` says which pictures are looked for.
+    """
+    found = page.evaluation
+    level = f"{100 * found.level:g} %"
+    choice = choose_pictures(page.rows)
+    sections = _sections(page)
+    keys = _group_keys(found)
+    lead, *others = (figure_of(key).name for key in keys)
+    return html.render(
+        "evaluation.html.j2",
+        title=f"Evaluation: {page.title}",
+        page=page,
+        evaluation=found,
+        trust=page.trust,
+        names=found.class_names,
+        level=level,
+        choice=choice,
+        sections=sections,
+        about=_about(page),
+        headline=_headline(found),
+        summary=_summary(page),
+        links=_LINKS,
+        figure_sentences=_figure_sentences(found),
+        errors=error_kinds(found),
+        box_charts=_box_charts(page),
+        group_keys=keys,
+        group_heads=["images", lead, f"{level} interval", "0 to 100 %", *others],
+        classes=ranked_classes(found, keys[0]),
+        confusion=confusion_of(found.confusion) if "confusion" in sections else None,
+        diagrams=(reliability_diagrams(page.rows, page.trust) if "reliability" in sections else []),
+        shift_words=_shift_words(page),
+        worst_rule=_worst_rule(page, choice),
+        legend=page_legend(page),
+        picture=one_picture,
+        lookalike=lookalike_picture,
+        value=_value,
+        interval=_interval,
+        gain=format_gain,
+        figure_of=figure_of,
+        percent=percent,
+        suspect_sentence=suspect_sentence,
+        field_style=field_style,
+        cell_style=cell_style,
+        verdict=verdict,
+        p_value=p_value,
+        CHART_SCALE=SCALE,
+        GUARANTEES=GUARANTEES,
+        MISSING=MISSING,
+        MOST_PAIRS=MOST_PAIRS,
+    )
+
+
+def _sections(page: EvaluationPage) -> dict[str, str]:
+    """Titles of the sections that the page has, by key."""
+    found = page.evaluation
+    classes = len(found.class_names) > 1
+    sections = {
+        "figures": ("All figures", True),
+        "errors": ("Kinds of mistakes", True),
+        "boxes": ("How well boxes agree", page.rows.shown.any()),
+        "groups": ("By class, size and position", classes or found.sizes or found.positions),
+        "confusion": ("Confused classes", classes),
+        "reliability": (
+            "Reliability of probabilities",
+            len(page.rows) and (classes or page.trust is not None),
+        ),
+        "guarantees": ("Guarantees", page.trust is not None),
+        "shift": ("Shift monitor", page.trust is not None),
+        "pictures": ("Worst and best", len(page.rows)),
+        "suspects": ("Suspect annotations", True),
+        "how": ("How this was measured", True),
+    }
+    return {key: title for key, (title, present) in sections.items() if present}
+
+
+def _value(key: str, found: Estimate | None) -> str:
+    return MISSING if found is None else format_value(key, found.value)
+
+
+def _interval(key: str, found: Estimate | None) -> str:
+    return MISSING if found is None else format_interval(key, found)
+
+
+def _shift_words(page: EvaluationPage) -> str:
+    """The verdict of the shift monitor, with its p-value kept on one line."""
+    if page.trust is None:
+        return ""
+    words = shift_sentence(page.trust.shift)
+    return escape(words.replace("p = ", "p\xa0=\xa0").replace("p < ", "p\xa0<\xa0"))
+
+
+def _worst_rule(page: EvaluationPage, choice: PictureChoice) -> str:
+    objects = int(page.rows.shown.sum())
+    if len(choice.worst) == objects > 1:
+        return f"All {objects:,} images with an object, worst box first."
+    return "Least IoU first; of boxes that miss altogether, the surest first."
+
+
+def _summary(page: EvaluationPage) -> list[tuple[str, str]]:
+    """The sentences that apply, each with the section that says more."""
     found = page.evaluation
     sentences = [
         ("figures", _few(found)),
@@ -69,12 +191,7 @@ def summary_list(page: EvaluationPage) -> str:
         *_trust(page),
         ("suspects", _suspects(page)),
     ]
-    items = [
-        f'<li>{html.safe(words, 600)} <a href="#{key}">{_LINKS[key]}</a></li>'
-        for key, words in sentences
-        if words
-    ]
-    return f'<ul class="summary">{"".join(items)}</ul>' if items else ""
+    return [(key, words) for key, words in sentences if words]
 
 
 def _few(found: Evaluation) -> str:
@@ -169,111 +286,17 @@ def _suspects(page: EvaluationPage) -> str:
     )
 
 
-CSS = f"""
-nav {{ margin: 18px 0 0; font-size: 13.5px; }}
-nav a {{ display: inline-block; margin: 0 16px 4px 0; }}
-h4 {{ font-size: 13.5px; margin: 12px 0 4px; color: {MUTED}; overflow-wrap: anywhere; }}
-.summary {{ margin: 14px 0 0; padding-left: 20px; max-width: 90ch; }}
-.summary li {{ margin: 3px 0; overflow-wrap: anywhere; }}
-.alarm {{ color: {WRONG_INK}; font-weight: bold; }}
-.charts {{ display: flex; flex-wrap: wrap; gap: 6px 14px; margin: 10px 0; }}
-.charts .chart {{ margin: 0; }}
-@media print {{
-  nav, .summary a {{ display: none; }}
-  .charts {{ flex-wrap: nowrap; break-inside: avoid; }}
-  .charts .chart {{ flex: 0 1 32%; min-width: 0; }}
-}}
-"""
-
-FLOORS = (
-    "A good-looking figure is worth what it has above boxes that never look at the picture, {}: "
-    "the column gain says how much, beside the better of them."
-)
-ONE_CLASS = (
-    "There is one class: the class is always right, so that only the box is learned and measured."
-)
-
-Section = tuple[str, str, list[str]]
-
-
-def evaluation_page(page: EvaluationPage) -> str:
-    """The page as HTML.
-
-    Args:
-        page: All that it shows; `wanted_pictures` says which pictures are looked for.
-    """
-    choice = choose_pictures(page.rows)
-    sections = [section for section in _sections(page, choice) if section[2]]
-    links = "".join(f'<a href="#{key}">{title}</a>' for key, title, _ in sections)
-    body = [
-        "<header>",
-        f"<h1>{html.safe(page.title)}</h1>",
-        f'<p class="quiet">{_about(page)}</p>',
-        "</header>",
-        "<main>",
-        headline_cards(page.evaluation, _headline(page.evaluation)),
-        summary_list(page),
-        f'<nav aria-label="Contents">{links}</nav>',
-    ]
-    for key, title, parts in sections:
-        body += [f'<section><h2 id="{key}">{title}</h2>', *parts, "</section>"]
-    body.append("</main>")
-    style = CSS + "".join(
-        part.CSS
-        for part in (
-            boxed_picture,
-            evaluation_tables,
-            evaluation_confusion,
-            evaluation_galleries,
-            evaluation_trust,
-        )
-    )
-    return html.page(f"Evaluation: {page.title}", body, style)
-
-
-def _sections(page: EvaluationPage, choice: PictureChoice) -> list[Section]:
-    found = page.evaluation
-    sections: list[Section] = [
-        ("figures", "All figures", _figures(found)),
-        ("errors", "Kinds of mistakes", _errors_evaluation_page(found)),
-        ("boxes", "How well boxes agree", _boxes(page)),
-        ("groups", "By class, size and position", _groups(page, choice)),
-    ]
-    if len(found.class_names) > 1:
-        parts = confusion_parts(found.confusion, found.class_names)
-        sections.append(("confusion", "Confused classes", parts))
-    if len(found.class_names) > 1 or page.trust is not None:
-        sections.append(("reliability", "Reliability of probabilities", _reliability(page)))
-    if page.trust is not None:
-        sections += [
-            ("guarantees", "Guarantees", guarantee_parts(page.trust, found.level)),
-            (
-                "shift",
-                "Shift monitor",
-                shift_parts(page.trust.shift),
-            ),
-        ]
-    pictures = failure_parts(page, choice) if len(page.rows) else []
-    return [
-        *sections,
-        ("pictures", "Worst and best", pictures),
-        ("suspects", "Suspect annotations", suspect_parts(page)),
-        ("how", "How this was measured", _how(page)),
-    ]
-
-
-def _about(page: EvaluationPage) -> str:
+def _about(page: EvaluationPage) -> list[str]:
     found = page.evaluation
     empty = found.images - found.object_images
     classes = len(found.class_names)
-    parts = [
+    return [
         page.run,
         f"{page.split} split",
         f"{found.images:,} image{'' if found.images == 1 else 's'}",
         *([f"{empty:,} of them without an object"] if empty else []),
         f"{classes:,} class{'' if classes == 1 else 'es'}",
     ]
-    return " · ".join(html.name(part) for part in parts)
 
 
 def _headline(found: Evaluation) -> tuple[str, ...]:
@@ -282,111 +305,41 @@ def _headline(found: Evaluation) -> tuple[str, ...]:
     return ("top1_loc", "class_accuracy", "mean_iou", "gt_known_loc", "rejection")
 
 
-def _figures(found: Evaluation) -> list[str]:
+def _group_keys(found: Evaluation) -> tuple[str, str, str]:
+    if len(found.class_names) == 1:
+        return ("gt_known_loc", "mean_iou", "acc75")
+    return ("top1_loc", "mean_iou", "class_accuracy")
+
+
+def _figure_sentences(found: Evaluation) -> list[str]:
     sentences = [gain_sentence(found)]
     if len(found.class_names) == 1:
         sentences.append(ONE_CLASS)
     if found.baselines:
-        sentences.append(FLOORS.format(join_words([f"the {name}" for name in found.baselines])))
+        sentences.append(BASELINES.format(join_words([f"the {name}" for name in found.baselines])))
     if found.images != found.object_images:
-        sentences.append(
-            "Box and localization figures are of the images with an object; class accuracy is of "
-            "all."
-        )
-    return [
-        *(f"<p>{html.safe(one, 600)}</p>" for one in sentences if one),
-        figure_table(found),
-    ]
+        sentences.append(OBJECTS_ONLY)
+    return [sentence for sentence in sentences if sentence]
 
 
-def _errors_evaluation_page(found: Evaluation) -> list[str]:
-    count = found.object_images
-    words = f"<p>Each of the {count:,} images with an object is one of these.</p>"
-    return [*([words] if count > 1 else []), error_bar(found)]
-
-
-def _boxes(page: EvaluationPage) -> list[str]:
+def _box_charts(page: EvaluationPage) -> list[tuple[Picture, str]]:
+    """Charts of how well boxes agree, each with what it shows."""
     shown = page.rows.shown
     ious = np.clip(np.nan_to_num(np.asarray(page.rows.ious, np.float64)[shown]), 0, 1)
     if not len(ious):
         return []
     errors = np.asarray(page.rows.corner_errors_px, np.float64)[shown]
     errors = errors[np.isfinite(errors)]
-    median = float(np.median(ious))
     shares = ", ".join(
         f"{percent(float((ious >= t).mean()))} % at least {name}"
         for t, name in ((0.5, ".5"), (0.75, ".75"), (0.9, ".9"))
     )
+    median = f"histogram of the IoU of {len(ious):,} boxes, median {float(np.median(ious)):.2f}"
     charts = [
-        html.chart(
-            figure_uri(iou_histogram(ious)),
-            f"histogram of the IoU of {len(ious):,} boxes, median {median:.2f}",
-            SCALE,
-        ),
-        html.chart(
-            figure_uri(iou_curve(ious, page.evaluation.baselines)),
-            f"share of boxes by least IoU: {shares}",
-            SCALE,
-        ),
+        (iou_histogram(ious), median),
+        (iou_curve(ious, page.evaluation.baselines), f"share of boxes by least IoU: {shares}"),
     ]
     if len(errors):
         words = f"share of boxes by corner error, median {float(np.median(errors)):,.1f} px"
-        charts.append(html.chart(figure_uri(corner_curve(errors)), words, SCALE))
-    return ['<div class="charts">' + "".join(charts) + "</div>"]
-
-
-def _groups(page: EvaluationPage, choice: PictureChoice) -> list[str]:
-    found = page.evaluation
-    one_class = len(found.class_names) == 1
-    lead = "gt_known_loc" if one_class else "top1_loc"
-    keys = (lead, "mean_iou", "acc75") if one_class else (lead, "mean_iou", "class_accuracy")
-    parts = []
-    if not one_class:
-        parts += ["<h3>By class, the weakest first</h3>", *class_tables(found, keys)]
-    if found.sizes:
-        parts += [
-            "<h3>By size of the object</h3>",
-            group_table("size", found.sizes, keys, level=found.level),
-            *group_galleries(
-                page, choice.sizes, [one.name for one in found.sizes], "Pictures of each size"
-            ),
-        ]
-    if found.positions:
-        parts += [
-            "<h3>By position of the object's centre</h3>",
-            '<div class="fields">'
-            + "".join(position_field(found.positions, key) for key in (lead, "mean_iou"))
-            + "</div>",
-            *group_galleries(
-                page,
-                choice.positions,
-                [one.name for one in found.positions],
-                "Pictures of each position",
-            ),
-        ]
-    return parts
-
-
-def _reliability(page: EvaluationPage) -> list[str]:
-    if not len(page.rows):
-        return []
-    return reliability_parts(page.rows, page.trust, page.evaluation.level)
-
-
-def _how(page: EvaluationPage) -> list[str]:
-    found = page.evaluation
-    rows = [(html.name(label), html.name(value, 400)) for label, value in page.facts]
-    rows.append(
-        (
-            "intervals",
-            f"{100 * found.level:g} %, bootstrap over images, {found.resamples:,} resamples, "
-            f"seed {found.seed}",
-        )
-    )
-    return [
-        html.table(("", ""), rows, named=True),
-        "<p>IoU is the area that true and predicted box share over the area that they cover "
-        "together. Top-1 localization is that of Russakovsky et al. 2015, GT-known localization "
-        "and MaxBoxAccV2 those of Choe et al. 2020. An interval says how far a figure could move "
-        "if other images of the same kind were drawn; it knows nothing of other kinds.</p>",
-    ]
+        charts.append((corner_curve(errors), words))
+    return [(figure_uri(figure), words) for figure, words in charts]

@@ -23,7 +23,8 @@ from loc_keras.report.evaluation_content import (
     gain_sentence,
     join_words,
 )
-from loc_keras.report.evaluation_tables import Pair, confused_pairs, confusion_parts, ink_on, shade
+from loc_keras.report.evaluation_report import evaluation_page
+from loc_keras.report.evaluation_tables import Pair, confused_pairs, ink_on, shade
 from loc_keras.report.style import figure_to_array
 
 NAN = float("nan")
@@ -153,20 +154,30 @@ def test_confused_pairs_by_hand() -> None:
     assert confused_pairs(np.diag([3, 0])) == []
 
 
+def confusion_section(confusion: np.ndarray) -> str:
+    """The part of a page that shows a confusion matrix."""
+    page = sample_page(9, tuple(f"class {n}" for n in range(len(confusion))), trusted=False)
+    figures = replace(page.evaluation, confusion=confusion)
+    text = evaluation_page(replace(page, evaluation=figures))
+    start = text.index('<h2 id="confusion">')
+    return text[start : text.index("</section>", start)]
+
+
 def test_confusion_of_two_classes_is_one_table_with_its_counts() -> None:
-    (words, matrix) = confusion_parts(np.array([[40, 2], [0, 0]]), ["a", "b"])
-    assert "Rows are true classes" in words
+    matrix = confusion_section(np.array([[40, 2], [0, 0]]))
+    assert "Rows are true classes" in matrix
+    assert matrix.count("<table") == 1
     assert [matrix.count(f">{number}</td>") for number in (40, 2, 42)] == [1, 1, 1]
-    assert "No class was taken" in confusion_parts(np.diag([3, 4]), ["a", "b"])[0]
+    assert "No class was taken" in confusion_section(np.diag([3, 4]))
 
 
 def test_confusions_in_words() -> None:
-    names = [f"class {n}" for n in range(30)]
     few = np.diag(np.full(30, 5))
     few[0, 1] = few[2, 3] = 1
-    assert "No two classes were confused twice: 2 wrong" in "".join(confusion_parts(few, names))
+    words = confusion_section(few)
+    assert "No two classes were confused twice: 2 wrong" in words
     few[0, 1] = 4
-    words = "".join(confusion_parts(few, names))
+    words = confusion_section(few)
     # Four of class 0, which has nine images.
     assert "4 of the 5 wrong classes; the others happened once each" in words
     assert "44.4 %" in words
