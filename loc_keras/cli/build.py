@@ -1,12 +1,12 @@
 """What a config and its data make: the localizer, what TensorBoard shows, the export's bundle."""
 
 from collections.abc import Mapping
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from loc_keras.config.load import flat_settings
@@ -18,7 +18,8 @@ from loc_keras.data.resize import ImageFormat
 from loc_keras.errors import DataError
 from loc_keras.models.assembly import build_localizer
 from loc_keras.models.weights import Start, find_start
-from loc_keras.report.gallery import panel_picture
+from loc_keras.report.gallery import draw_gallery
+from loc_keras.report.style import figure_to_array
 from loc_keras.serving.bundle import Bundle
 from loc_keras.serving.image_bytes import is_served_kind
 from loc_keras.training.run_folder import TENSORBOARD
@@ -110,7 +111,16 @@ def board_from(
 ) -> list[keras.callbacks.Callback]:
     """What TensorBoard shows of a run beside its scalars: graph, pictures, settings."""
     board = folder / TENSORBOARD
-    draw = partial(panel_picture, class_names=data.class_names, background=data.background)
+
+    def draw(
+        images: np.ndarray, truth: Mapping[str, np.ndarray], answers: Mapping[str, np.ndarray]
+    ) -> np.ndarray:
+        title = f"The same {len(images)} validation images each epoch"
+        names, background = data.class_names, data.background
+        return figure_to_array(
+            draw_gallery(images, truth, answers, names, title=title, background=background)
+        )
+
     return [
         InferenceGraph(localizer, board),
         ImagePanel(localizer, board, validation_set(data), PANEL_IMAGES, draw),

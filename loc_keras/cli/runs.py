@@ -22,13 +22,10 @@ from loc_keras.data.dataset import LocalizationData
 from loc_keras.errors import DataError, ModelError
 from loc_keras.models.body import WeightsOrigin, preprocessing_of
 from loc_keras.models.weights import open_model
-from loc_keras.report.gallery import (
-    GALLERY_IMAGES,
-    choose_examples,
-    save_run_architecture,
-    save_run_curves,
-    save_split_gallery,
-)
+from loc_keras.report.architecture import save_architecture
+from loc_keras.report.curves import save_curves
+from loc_keras.report.gallery import choose_examples, draw_gallery
+from loc_keras.report.style import save_figure
 from loc_keras.report.terminal import classes_words, print_metrics
 from loc_keras.serving.bundle import EXTRA_FOLDER, model_card
 from loc_keras.training.measure import Answers, answer_function, collect_answers, figures
@@ -40,6 +37,7 @@ from loc_keras.training.run_folder import (
     CLASSES_FILE,
     CONFIG_FILE,
     ENVIRONMENT_FILE,
+    HISTORY_FILE,
     METRICS_FILE,
     PLOTS,
     SKIPPED_FILE,
@@ -159,8 +157,10 @@ def finish_run(folder: Path, best: keras.Model, data: LocalizationData, name: st
     }
     # Written before anything is drawn: a picture that fails must not cost the figures.
     write_json(folder / METRICS_FILE, measured)
-    save_run_curves(folder, name, len(data.class_names))
-    save_run_architecture(best, folder)
+    plots = folder / PLOTS
+    one_class = len(data.class_names) == 1
+    save_curves(folder / HISTORY_FILE, plots / "curves.png", title=name, one_class=one_class)
+    save_architecture(best, plots / "architecture.png")
     for split, found in answers.items():
         _draw_gallery(folder, split, splits[split], found, data)
     return measured
@@ -256,6 +256,9 @@ def print_overfit(console: Console, found: OverfitResult, images: int) -> None:
     )
 
 
+GALLERY_IMAGES = 16
+
+
 def _draw_gallery(
     folder: Path, split: str, dataset: tf.data.Dataset, answers: Answers, data: LocalizationData
 ) -> None:
@@ -268,9 +271,7 @@ def _draw_gallery(
         empty=None if label is None else answers.labels == label,
         one_class=len(data.class_names) == 1,
     )
-    save_split_gallery(
-        folder,
-        split,
+    figure = draw_gallery(
         images_at(dataset, chosen),
         {"softmax": answers.labels[chosen], "bbox": answers.boxes[chosen]},
         {"softmax": answers.probabilities[chosen], "bbox": answers.boxes_pred[chosen]},
@@ -278,6 +279,7 @@ def _draw_gallery(
         title=title,
         background=label,
     )
+    save_figure(figure, folder / PLOTS / f"{split}_gallery.png")
 
 
 def images_at(dataset: tf.data.Dataset, indices: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ from loc_keras.evaluation.bootstrap import Bootstrap
 from loc_keras.evaluation.files import trust_json
 from loc_keras.evaluation.outcomes import Outcomes
 from loc_keras.evaluation.reliability import TrustFigures
-from loc_keras.report.image_boxes import TrustedAnswer, draw_trusted
+from loc_keras.report.gallery import Example, draw_trusted, trusted_example
 from loc_keras.report.style import save_figure
 from loc_keras.report.terminal import print_trust_table
 from loc_keras.report.thumbnails import Pixels, small_pictures
@@ -270,7 +270,7 @@ def trusted_answers(
     outcomes: Outcomes,
     trust: TrustFigures,
     rows: Sequence[int],
-) -> list[TrustedAnswer]:
+) -> list[Example]:
     """Some answers with their pictures; those that cannot be decoded are left out."""
     pictures = split_pictures_at(data, split, rows)
     names = data.class_names
@@ -279,8 +279,8 @@ def trusted_answers(
         return boxes_px[row] / np.tile(outcomes.sizes[row][::-1], 2)
 
     return [
-        TrustedAnswer(
-            picture=pictures[row],
+        trusted_example(
+            pictures[row],
             label=names[int(outcomes.predicted[row])],
             probability=float(trust.probabilities[row].max()),
             p_iou50=float(trust.p_iou50[row]),

@@ -3,7 +3,7 @@
 import csv
 import math
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -436,7 +436,7 @@ def save_curves(
     path: str | os.PathLike[str],
     *,
     title: str = "",
-    hidden: Collection[str] = (),
+    one_class: bool = False,
 ) -> Path:
     """Draw the curves of a run on one page and write them as PNG, whole or not at all.
 
@@ -445,7 +445,8 @@ def save_curves(
             those of validation with the prefix `val_`. Unknown columns are passed over.
         path: File to write.
         title: First line of the page, for example the name of the run.
-        hidden: Columns that are not drawn.
+        one_class: Whether there is one class, whose loss and accuracy are the same whatever is
+            learned and are not drawn.
 
     Returns:
         The path written.
@@ -454,7 +455,14 @@ def save_curves(
         DataError: The history cannot be read, or holds none of the known columns.
     """
     columns = read_history(history)
-    drawn = {name: one for name, one in columns.items() if name.removeprefix("val_") not in hidden}
+    drawn = columns
+    if one_class:
+        title = f"{title} (one class: only the box is learned)"
+        drawn = {
+            name: column
+            for name, column in columns.items()
+            if name.removeprefix("val_") not in CLASS_COLUMNS
+        }
     panels = [(panel, curves) for panel in PANELS if (curves := panel_curves(panel, drawn))]
     if not panels:
         source = "The history" if isinstance(history, Mapping) else str(history)

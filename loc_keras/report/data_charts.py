@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from loc_keras.report.gallery import class_name
-from loc_keras.report.image_boxes import DPI, TRUTH_DASHES, draw_box, draw_image
+from loc_keras.report.image_boxes import DPI, TRUE_BOX, draw_box, draw_image
 from loc_keras.report.style import (
     BLUE,
     FAINT,
@@ -26,7 +27,6 @@ from loc_keras.report.style import (
     SEQUENCE,
     SMALL_SIZE,
     TITLE_SIZE,
-    TRUTH,
     VERMILLION,
     WORDS,
     clean,
@@ -46,7 +46,7 @@ CAPTION = 32 / DPI
 TITLE = 34 / DPI
 MOST_COLUMNS = 8
 _POINTS = 72.0
-_LINE = 2.0  # Points: pictures are smaller here than in galleries.
+_SMALL_BOX = replace(TRUE_BOX, width=2.0)  # Pictures are smaller here than in galleries.
 
 
 def save_preview(
@@ -130,7 +130,7 @@ def draw_preview(
         axes = figure.add_axes((left / width, bottom, cell_width / width, cell_height / height))
         draw_image(axes, image)
         if np.any(box):
-            draw_box(axes, box, colour=TRUTH, line_width=_LINE, dashes=TRUTH_DASHES)
+            draw_box(axes, box, _SMALL_BOX)
         line = shorten(clean(words), cell_width * _POINTS, SMALL_SIZE)
         y = bottom - 8 / DPI / height
         middle = (left + cell_width / 2) / width

@@ -1,13 +1,10 @@
-"""A grid of images with true and predicted boxes and what the model said of each."""
+"""Grids of images with boxes and captions: galleries of a split, answers with their trust."""
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import keras
 import numpy as np
 import numpy.typing as npt
 from keras import ops
@@ -18,47 +15,42 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
 from loc_keras.boxes import iou
-from loc_keras.report.architecture import save_architecture
-from loc_keras.report.curves import CLASS_COLUMNS, save_curves
 from loc_keras.report.image_boxes import (
+    ANSWERED_BOX,
     DPI,
     HALO,
-    HALO_COLOUR,
-    PREDICTION_DASHES,
-    PREDICTION_WIDTH,
-    TRUTH_DASHES,
-    TRUTH_WIDTH,
-    Dashes,
-    draw_boxes,
+    INNER_BOX,
+    OUTER_BOX,
+    PREDICTED_BOX,
+    TRUE_BOX,
+    BoxStyle,
+    draw_box,
     draw_frame,
     draw_image,
-    to_rgb,
 )
 from loc_keras.report.style import (
-    FONT,
     INK,
     LABEL_SIZE,
-    PREDICTION,
     SMALL_SIZE,
     TITLE_SIZE,
-    TRUTH,
     WRONG,
     WRONG_INK,
-    figure_to_array,
     fill_lines,
-    new_figure,
-    save_figure,
+    inch_axes,
     text_width,
     wrap_words,
+    write,
 )
-from loc_keras.training.run_folder import HISTORY_FILE, PLOTS
+
+Arrays = Mapping[str, npt.ArrayLike]
+"""Labels or probabilities as `softmax`, boxes as `bbox`."""
 
 WRONG_MARK = "✗"
 LOCALIZED_IOU = 0.5  # the threshold of Top-1 localization (Russakovsky et al. 2015)
 
 
 def format_iou(iou: float) -> str:
-    """Write an IoU with two decimals and no leading zero: `.97`, `1.00`, `–` for NaN."""
+    """Writes an IoU with two decimals and no leading zero: `.97`, `1.00`, `–` for NaN."""
     if not math.isfinite(iou):
         return "–"
     return f"{iou:.2f}".removeprefix("0")
@@ -69,55 +61,40 @@ def is_localized(label_true: int, label_pred: int, iou: float) -> bool:
     return label_true == label_pred and iou >= LOCALIZED_IOU
 
 
-def caption_parts(name_true: str, name_pred: str, probability: float, iou: float) -> list[str]:
-    """Say in short parts what a prediction got right; a cross marks each failure.
+def caption_parts(
+    name_true: str, name_pred: str, probability: float, iou: float | None
+) -> list[str]:
+    """Says in short parts what a prediction got right; a cross marks each failure.
 
     Args:
         name_true: Name of the true class.
         name_pred: Name of the predicted class.
         probability: Probability given to the predicted class, in [0, 1].
-        iou: Intersection over union of the two boxes, in [0, 1]; NaN is allowed.
+        iou: Intersection over union of the two boxes, in [0, 1]; NaN is allowed; None for an
+            image without an object.
 
     Returns:
         `["true 7", "said 7", "98 %", "IoU .97"]`; with a wrong class the second part starts
         with a cross, with an IoU below .5 (or NaN) the last does.
     """
-    said = f"said {name_pred}"
-    box = f"IoU {format_iou(iou)}"
-    if name_true != name_pred:
-        said = f"{WRONG_MARK} {said}"
-    if not iou >= LOCALIZED_IOU:
-        box = f"{WRONG_MARK} {box}"
-    return [f"true {name_true}", said, f"{100 * probability:.0f} %", box]
+    said = f"said {name_pred}" if name_true == name_pred else f"{WRONG_MARK} said {name_pred}"
+    parts = [f"true {name_true}", said, f"{100 * probability:.0f} %"]
+    return parts if iou is None else [*parts, _iou_part(iou)]
 
 
-def caption_without_object(name_true: str, name_pred: str, probability: float) -> list[str]:
-    """As `caption_parts` for an image without an object, which has no box to agree with."""
-    said = f"said {name_pred}"
-    if name_true != name_pred:
-        said = f"{WRONG_MARK} {said}"
-    return [f"true {name_true}", said, f"{100 * probability:.0f} %"]
-
-
-def caption_of_one_class(name: str, iou: float) -> list[str]:
-    """As `caption_parts` where there is one class, which is always right."""
-    return [name, caption_parts(name, name, 1.0, iou)[-1]]
-
-
-def caption(name_true: str, name_pred: str, probability: float, iou: float) -> str:
-    """The caption on one line: `true 7 · said 7 · 98 % · IoU .97`; see `caption_parts`."""
-    return " · ".join(caption_parts(name_true, name_pred, probability, iou))
+def _iou_part(iou: float) -> str:
+    return ("" if iou >= LOCALIZED_IOU else f"{WRONG_MARK} ") + f"IoU {format_iou(iou)}"
 
 
 def class_name(label: int, class_names: Sequence[str] | None) -> str:
-    """Name a label: its entry in `class_names`, or the number itself where there is none."""
+    """Names a label: its entry in `class_names`, or the number itself where there is none."""
     if class_names is not None and 0 <= label < len(class_names):
         return str(class_names[label])
     return str(label)
 
 
 def spread_by_iou(ious: npt.ArrayLike, count: int) -> npt.NDArray[np.int64]:
-    """Choose examples at even ranks of IoU, the worst and the best included.
+    """Chooses examples at even ranks of IoU, the worst and the best included.
 
     With `count=5` these are the worst, the lower quartile, the median, the upper quartile
     and the best. A choice by rank shows failures as often as they happen, and always the
@@ -147,7 +124,7 @@ def spread_by_iou(ious: npt.ArrayLike, count: int) -> npt.NDArray[np.int64]:
 
 
 def spread_title(ious: npt.ArrayLike, count: int, split: str, images: str = "") -> str:
-    """Say how `spread_by_iou` chose, so that nobody takes a gallery for a best-of.
+    """Says how `spread_by_iou` chose, so that nobody takes a gallery for a best-of.
 
     Args:
         ious: (N,) IoU of every example that could have been chosen.
@@ -250,51 +227,37 @@ SAMPLE_GAP = 12 / DPI
 HEAD_GAP = 16 / DPI
 POINTS = 72.0  # in an inch
 
+FAILURE = BoxStyle(f"{WRONG_MARK} wrong class or IoU below .5", WRONG, 2.4)
+"""Legend of the frame around a failure."""
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Example:
     """One cell.
 
     Attributes:
-        image: uint8 (H, W, 3).
-        box_true: (4,) fractions `(x1, y1, x2, y2)`, or None where there is no object.
-        box_pred: (4,) fractions `(x1, y1, x2, y2)`, or None where the model sees no object.
-        parts: The caption's parts, see `captions.caption_parts`.
-        localized: Whether class and box are both right.
+        image: (H, W), (H, W, 1) or (H, W, 3), values 0..255.
+        boxes: (4,) fractions `(x1, y1, x2, y2)` with the style of each, in the order drawn.
+        parts: Parts of the caption.
+        failed: Whether a frame marks it as a failure.
     """
 
-    image: npt.NDArray[np.uint8]
-    box_true: npt.NDArray[np.float64] | None
-    box_pred: npt.NDArray[np.float64] | None
+    image: npt.ArrayLike
+    boxes: Sequence[tuple[BoxStyle, npt.ArrayLike]]
     parts: Sequence[str]
-    localized: bool
+    failed: bool = False
 
 
-@dataclass(frozen=True)
-class LegendEntry:
-    """A sample and its words; `framed` shows a failure's frame instead of a line."""
-
-    words: str
-    colour: str
-    line_width: float
-    dashes: Dashes = "solid"
-    framed: bool = False
-
-
-BOX_ENTRIES = (
-    LegendEntry("true box", TRUTH, TRUTH_WIDTH, TRUTH_DASHES),
-    LegendEntry("predicted box", PREDICTION, PREDICTION_WIDTH, PREDICTION_DASHES),
-)
-FAILURE_ENTRY = LegendEntry(f"{WRONG_MARK} wrong class or IoU below .5", WRONG, 2.4, framed=True)
-
-
-def draw_grid(examples: Sequence[Example], columns: int, title: str) -> Figure:
-    """Draw a page of examples, row by row.
+def draw_grid(
+    examples: Sequence[Example], columns: int, title: str, legend: Sequence[BoxStyle]
+) -> Figure:
+    """Draws a page of examples, row by row.
 
     Args:
         examples: At least one.
         columns: Cells in a row, at least 1.
         title: Bold first line, wrapped where it is long; may be empty.
+        legend: Styles that are explained, beside the frame of failures where there are any.
 
     Returns:
         A figure of its own whose size follows from what it holds.
@@ -303,77 +266,57 @@ def draw_grid(examples: Sequence[Example], columns: int, title: str) -> Figure:
     room = width - 2 * MARGIN
     title_lines = wrap_words(title, room * POINTS, TITLE_SIZE, "bold")
     captions = [fill_lines(example.parts, CELL * POINTS, SMALL_SIZE) for example in examples]
-    all_localized = all(example.localized for example in examples)
-    legend = _legend_rows(BOX_ENTRIES if all_localized else (*BOX_ENTRIES, FAILURE_ENTRY), room)
+    failures = [FAILURE] if any(example.failed for example in examples) else []
+    legend_rows = _legend_rows([*legend, *failures], room)
     cell_height = CELL + CAPTION_GAP + CAPTION_LINE * max(len(lines) for lines in captions)
     legend_top = MARGIN + TITLE_LINE * len(title_lines)
-    cells_top = legend_top + LEGEND_LINE * len(legend) + HEAD_GAP
+    cells_top = legend_top + LEGEND_LINE * len(legend_rows) + HEAD_GAP
     rows = math.ceil(len(examples) / columns)
     height = cells_top + rows * (cell_height + GAP) - GAP + MARGIN
 
-    figure = new_figure(width, height, DPI)
-    page = _page(figure, width, height)
+    page = inch_axes(width, height, DPI)
     for number, line in enumerate(title_lines):
-        _write(page, MARGIN, MARGIN + TITLE_LINE * number, line, size=TITLE_SIZE, weight="bold")
-    for number, entries in enumerate(legend):
+        write(page, MARGIN, MARGIN + TITLE_LINE * number, line, size=TITLE_SIZE, weight="bold")
+    for number, entries in enumerate(legend_rows):
         _draw_legend_row(page, entries, legend_top + LEGEND_LINE * (number + 0.5))
     for number, (example, lines) in enumerate(zip(examples, captions, strict=True)):
         row, column = divmod(number, columns)
         left = MARGIN + column * (CELL + GAP)
         top = cells_top + row * (cell_height + GAP)
-        _draw_picture(figure, page, example, left, top)
-        _draw_caption(page, lines, left, top + CELL + CAPTION_GAP, example.localized)
-    return figure
+        _draw_picture(page, example, left, top)
+        colour = WRONG_INK if example.failed else INK
+        for place, line in enumerate(lines):
+            y = top + CELL + CAPTION_GAP + CAPTION_LINE * place
+            write(page, left + CELL / 2, y, line, size=SMALL_SIZE, ha="center", color=colour)
+    return page.figure  # type: ignore[return-value]
 
 
-def _page(figure: Figure, width: float, height: float) -> Axes:
-    """Axes over the whole figure, in inches from its top left corner."""
-    page = figure.add_axes((0.0, 0.0, 1.0, 1.0))
-    page.set_xlim(0.0, width)
-    page.set_ylim(height, 0.0)
-    page.set_axis_off()
-    return page
-
-
-def _write(page: Axes, x: float, y: float, words: str, **style: Any) -> None:
-    common: dict[str, Any] = {"color": INK, "va": "top", "family": FONT, "parse_math": False}
-    page.text(x, y, words, **(common | style))
-
-
-def _draw_picture(figure: Figure, page: Axes, example: Example, left: float, top: float) -> None:
-    rows, columns = example.image.shape[:2]
+def _draw_picture(page: Axes, example: Example, left: float, top: float) -> None:
+    rows, columns = np.shape(example.image)[:2]
     # The image keeps its shape, fills the cell one way, and stands on its caption.
-    width = CELL * min(1.0, columns / rows)
-    height = CELL * min(1.0, rows / columns)
-    page_width, page_height = figure.get_size_inches()
+    width, height = CELL * min(1.0, columns / rows), CELL * min(1.0, rows / columns)
+    figure = page.figure
+    page_width, page_height = figure.get_size_inches()  # type: ignore[union-attr]
     x = (left + (CELL - width) / 2) / page_width
     y = 1.0 - (top + CELL) / page_height
     axes = figure.add_axes((x, y, width / page_width, height / page_height))
     draw_image(axes, example.image)
-    draw_boxes(axes, example.box_true, example.box_pred)
-    if not example.localized:
+    for style, box in example.boxes:
+        draw_box(axes, box, style)
+    if example.failed:
         draw_frame(axes)
 
 
-def _draw_caption(
-    page: Axes, lines: Sequence[str], left: float, top: float, localized: bool
-) -> None:
-    style = {"color": INK} if localized else {"color": WRONG_INK}
-    for number, line in enumerate(lines):
-        y = top + CAPTION_LINE * number
-        _write(page, left + CELL / 2, y, line, size=SMALL_SIZE, ha="center", **style)
+def _sample_width(entry: BoxStyle) -> float:
+    return FRAME_SAMPLE if entry is FAILURE else LEGEND_SAMPLE
 
 
-def _sample_width(entry: LegendEntry) -> float:
-    return FRAME_SAMPLE if entry.framed else LEGEND_SAMPLE
-
-
-def _entry_width(entry: LegendEntry) -> float:
+def _entry_width(entry: BoxStyle) -> float:
     return _sample_width(entry) + SAMPLE_GAP + text_width(entry.words, LABEL_SIZE) / POINTS
 
 
-def _legend_rows(entries: Sequence[LegendEntry], room: float) -> list[list[LegendEntry]]:
-    rows: list[list[LegendEntry]] = []
+def _legend_rows(entries: Sequence[BoxStyle], room: float) -> list[list[BoxStyle]]:
+    rows: list[list[BoxStyle]] = []
     used = math.inf
     for entry in entries:
         width = _entry_width(entry)
@@ -385,49 +328,29 @@ def _legend_rows(entries: Sequence[LegendEntry], room: float) -> list[list[Legen
     return rows
 
 
-def _draw_legend_row(page: Axes, entries: Sequence[LegendEntry], middle: float) -> None:
+def _draw_legend_row(page: Axes, entries: Sequence[BoxStyle], middle: float) -> None:
     left = MARGIN
     for entry in entries:
-        if entry.framed:
-            _draw_frame_sample(page, entry, left, middle)
+        if entry is FAILURE:
+            corner, side = (left, middle - FRAME_SAMPLE / 2), FRAME_SAMPLE
+            line = {"edgecolor": entry.colour, "linewidth": entry.width, "joinstyle": "miter"}
+            page.add_patch(Rectangle(corner, side, side, fill=False, **line))
         else:
-            _draw_line_sample(page, entry, left, middle)
+            page.add_line(
+                Line2D(
+                    [left, left + LEGEND_SAMPLE],
+                    [middle, middle],
+                    color=entry.colour,
+                    linewidth=entry.width,
+                    linestyle=entry.line,
+                    solid_capstyle="butt",
+                    dash_capstyle="butt",
+                    path_effects=[withStroke(linewidth=entry.width + HALO, foreground=entry.halo)],
+                )
+            )
         x = left + _sample_width(entry) + SAMPLE_GAP
-        _write(page, x, middle, entry.words, size=LABEL_SIZE, va="center_baseline")
+        write(page, x, middle, entry.words, size=LABEL_SIZE, va="center_baseline")
         left += _entry_width(entry) + LEGEND_SPACE
-
-
-def _draw_line_sample(page: Axes, entry: LegendEntry, left: float, middle: float) -> None:
-    halo = withStroke(linewidth=entry.line_width + HALO, foreground=HALO_COLOUR)
-    page.add_line(
-        Line2D(
-            [left, left + LEGEND_SAMPLE],
-            [middle, middle],
-            color=entry.colour,
-            linewidth=entry.line_width,
-            linestyle=entry.dashes,
-            solid_capstyle="butt",
-            dash_capstyle="butt",
-            path_effects=[halo],
-        )
-    )
-
-
-def _draw_frame_sample(page: Axes, entry: LegendEntry, left: float, middle: float) -> None:
-    page.add_patch(
-        Rectangle(
-            (left, middle - FRAME_SAMPLE / 2),
-            FRAME_SAMPLE,
-            FRAME_SAMPLE,
-            fill=False,
-            edgecolor=entry.colour,
-            linewidth=entry.line_width,
-            joinstyle="miter",
-        )
-    )
-
-
-Images = Sequence[npt.ArrayLike] | npt.NDArray[np.generic]
 
 
 def pair_ious(boxes_true: npt.ArrayLike, boxes_pred: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -446,212 +369,108 @@ def pair_ious(boxes_true: npt.ArrayLike, boxes_pred: npt.ArrayLike) -> npt.NDArr
 
 
 def draw_gallery(
-    images: Images,
-    labels_true: npt.ArrayLike,
-    boxes_true: npt.ArrayLike,
-    probabilities: npt.ArrayLike,
-    boxes_pred: npt.ArrayLike,
+    images: Sequence[npt.ArrayLike] | npt.NDArray[np.generic],
+    truth: Arrays,
+    answers: Arrays,
     class_names: Sequence[str] | None = None,
     *,
     columns: int = 4,
     title: str = "",
     background: int | None = None,
 ) -> Figure:
-    """Draw a grid of examples in the order given.
+    """Draws a grid of examples in the order given.
 
     Args:
         images: N images, each (H, W), (H, W, 1) or (H, W, 3), values 0..255; sizes may differ.
-        labels_true: (N,) integer labels.
-        boxes_true: (N, 4) fractions `(x1, y1, x2, y2)`.
-        probabilities: (N, K) class probabilities; the largest is what the model said.
-        boxes_pred: (N, 4) fractions `(x1, y1, x2, y2)`.
+        truth: `softmax` labels (N,) and `bbox` (N, 4) fractions `(x1, y1, x2, y2)`.
+        answers: `softmax` probabilities (N, K), of which the largest is the answer, and `bbox`.
         class_names: K names; None names classes by number.
         columns: Cells in a row, at least 1.
         title: First line; say here how the examples were chosen (see `spread_title`).
         background: Label of images without an object, whose true box is not drawn, and a predicted
-            one only where the model said another class; None where all show one.
+            one only where another class is predicted; None where all show one.
 
     Returns:
-        A figure of its own; `saving.figure_to_array` turns it into pixels.
+        A figure of its own.
 
     Raises:
         ValueError: No images, lengths that differ, or `columns` below 1.
     """
     if columns < 1:
         raise ValueError(f"columns must be at least 1; it is {columns}.")
-    labels = np.asarray(labels_true).reshape(-1)
-    true = np.asarray(boxes_true, dtype=np.float64).reshape(-1, 4)
-    pred = np.asarray(boxes_pred, dtype=np.float64).reshape(-1, 4)
-    scores = np.asarray(probabilities, dtype=np.float64)
-    _check_lengths(len(images), len(labels), len(true), len(scores), len(pred))
-    overlaps = pair_ious(true, pred)
-    examples = [
-        _example(images[i], int(labels[i]), true[i], scores[i], pred[i], overlaps[i], class_names)
-        if labels[i] != background
-        else _empty_example(images[i], int(labels[i]), scores[i], pred[i], class_names)
-        for i in range(len(images))
-    ]
-    return draw_grid(examples, min(columns, len(examples)), title)
-
-
-def save_gallery(
-    path: str | os.PathLike[str],
-    images: Images,
-    labels_true: npt.ArrayLike,
-    boxes_true: npt.ArrayLike,
-    probabilities: npt.ArrayLike,
-    boxes_pred: npt.ArrayLike,
-    class_names: Sequence[str] | None = None,
-    *,
-    columns: int = 4,
-    title: str = "",
-    background: int | None = None,
-) -> Path:
-    """Write the grid of `draw_gallery` as PNG, whole or not at all.
-
-    Args:
-        path: File to write.
-        images: This and all other arguments, and the errors, are those of `draw_gallery`.
-        labels_true: (N,) integer labels.
-        boxes_true: (N, 4) fractions `(x1, y1, x2, y2)`.
-        probabilities: (N, K) class probabilities.
-        boxes_pred: (N, 4) fractions `(x1, y1, x2, y2)`.
-        class_names: K names or None.
-        columns: Cells in a row.
-        title: First line.
-        background: Label of images without an object, or None.
-
-    Returns:
-        The path written.
-    """
-    figure = draw_gallery(
-        images,
-        labels_true,
-        boxes_true,
-        probabilities,
-        boxes_pred,
-        class_names,
-        columns=columns,
-        title=title,
-        background=background,
-    )
-    return save_figure(figure, path)
-
-
-def _check_lengths(*lengths: int) -> None:
+    labels = np.asarray(truth["softmax"]).reshape(-1)
+    true = np.asarray(truth["bbox"], dtype=np.float64).reshape(-1, 4)
+    scores = np.asarray(answers["softmax"], dtype=np.float64)
+    pred = np.asarray(answers["bbox"], dtype=np.float64).reshape(-1, 4)
+    lengths = [len(images), len(labels), len(true), len(scores), len(pred)]
     if len(set(lengths)) != 1 or not lengths[0]:
         raise ValueError(
-            "images, labels_true, boxes_true, probabilities and boxes_pred must have one "
+            "images, true labels, true boxes, probabilities and predicted boxes must have one "
             f"common length of at least 1; they have {', '.join(map(str, lengths))}."
         )
+    overlaps = pair_ious(true, pred).tolist()
+    examples = []
+    for place, image in enumerate(images):
+        label, said = int(labels[place]), int(scores[place].argmax())
+        name, name_said = class_name(label, class_names), class_name(said, class_names)
+        probability, overlap = float(scores[place, said]), overlaps[place]
+        boxes = [(TRUE_BOX, true[place]), (PREDICTED_BOX, pred[place])]
+        if label == background:
+            boxes = boxes[1:] if said != label else []
+            parts, right = caption_parts(name, name_said, probability, None), said == label
+        else:
+            right = is_localized(label, said, overlap)
+            only = scores.shape[1] == 1  # One class is always right.
+            parts = caption_parts(name, name_said, probability, overlap)
+            parts = [name, parts[-1]] if only else parts
+        examples.append(Example(image, boxes, parts, failed=not right))
+    return draw_grid(examples, min(columns, len(examples)), title, (TRUE_BOX, PREDICTED_BOX))
 
 
-def _example(
-    image: npt.ArrayLike,
-    label: int,
-    box_true: npt.NDArray[np.float64],
-    scores: npt.NDArray[np.float64],
-    box_pred: npt.NDArray[np.float64],
-    overlap: float,
-    class_names: Sequence[str] | None,
-) -> Example:
-    said = int(scores.argmax())
-    name = class_name(label, class_names)
-    if len(scores) == 1:
-        parts = caption_of_one_class(name, float(overlap))
-    else:
-        name_said = class_name(said, class_names)
-        parts = caption_parts(name, name_said, float(scores[said]), float(overlap))
-    localized = is_localized(label, said, float(overlap))
-    return Example(to_rgb(image), box_true, box_pred, parts, localized)
-
-
-def _empty_example(
-    image: npt.ArrayLike,
-    label: int,
-    scores: npt.NDArray[np.float64],
-    box_pred: npt.NDArray[np.float64],
-    class_names: Sequence[str] | None,
-) -> Example:
-    """An image without an object: right where the model says so, and then without any box."""
-    said = int(scores.argmax())
-    name, name_said = class_name(label, class_names), class_name(said, class_names)
-    parts = caption_without_object(name, name_said, float(scores[said]))
-    return Example(to_rgb(image), None, None if said == label else box_pred, parts, said == label)
-
-
-GALLERY_IMAGES = 16
-
-
-def save_run_curves(folder: Path, name: str, class_count: int) -> None:
-    """Draws `history.csv` of a run folder to `plots/curves.png`.
-
-    With one class there is no curve of its loss and accuracy, which are the same whatever is
-    learned.
-    """
-    title = f"{name} (one class: only the box is learned)" if class_count == 1 else name
-    hidden = CLASS_COLUMNS if class_count == 1 else ()
-    path = folder / PLOTS / "curves.png"
-    save_curves(folder / HISTORY_FILE, path, title=title, hidden=hidden)
-
-
-def save_run_architecture(model: keras.Model, folder: Path) -> None:
-    """Draws the model to `plots/architecture.png`."""
-    save_architecture(model, folder / PLOTS / "architecture.png")
-
-
-def save_split_gallery(
-    folder: Path,
-    split: str,
-    images: np.ndarray,
-    truth: Mapping[str, np.ndarray],
-    said: Mapping[str, np.ndarray],
-    class_names: Sequence[str],
+def trusted_example(
+    picture: npt.NDArray[np.uint8],
     *,
-    title: str,
-    background: int | None = None,
-) -> Path:
-    """Draws images of a split to `plots/<split>_gallery.png`.
+    label: str,
+    probability: float,
+    p_iou50: float,
+    box: npt.NDArray[np.floating],
+    outer: npt.NDArray[np.floating],
+    inner: npt.NDArray[np.floating],
+    labels: Sequence[str],
+) -> Example:
+    """One answer and what trust says of it.
 
     Args:
-        folder: the run folder.
-        split: name of the split.
-        images: (M, H, W, C), those that `gallery_choice.choose_examples` chose.
-        truth: `softmax` labels (M,) and `bbox` boxes (M, 4) of the same images.
-        said: `softmax` probabilities (M, K) and `bbox` boxes (M, 4) of the same images.
-        class_names: name of each class.
-        title: how the images were chosen.
-        background: label of images without an object, or None.
+        picture: uint8 (H, W, 1 or 3).
+        label: Name of the predicted class.
+        probability: Of it, calibrated.
+        p_iou50: Probability that the box has an IoU of at least .5.
+        box: (x1, y1, x2, y2) in fractions of the picture, like the others.
+        outer: Box that holds the object.
+        inner: Box within it; all zero where it is empty.
+        labels: Names of the label set.
     """
-    return save_gallery(
-        folder / PLOTS / f"{split}_gallery.png",
-        images,
-        truth["softmax"],
-        truth["bbox"],
-        said["softmax"],
-        said["bbox"],
-        class_names,
-        title=title,
-        background=background,
-    )
+    parts = [
+        f"{label} {100 * probability:.0f} %",
+        f"box right: {100 * p_iou50:.0f} %",
+        f"{len(labels)} label{'s' if len(labels) != 1 else ''}",
+    ]
+    boxes = [(INNER_BOX, inner), (ANSWERED_BOX, box), (OUTER_BOX, outer)]
+    if not inner.any():
+        boxes, parts = boxes[1:], [*parts, "inner box empty"]
+    return Example(picture, boxes, parts)
 
 
-def panel_picture(
-    images: np.ndarray,
-    truth: Mapping[str, np.ndarray],
-    said: Mapping[str, np.ndarray],
-    class_names: Sequence[str],
-    background: int | None = None,
-) -> np.ndarray:
-    """Draws validation images with both boxes as one uint8 picture (h, w, 3)."""
-    figure = draw_gallery(
-        images,
-        truth["softmax"],
-        truth["bbox"],
-        said["softmax"],
-        said["bbox"],
-        class_names,
-        title=f"The same {len(images)} validation images each epoch",
-        background=background,
+def draw_trusted(examples: Sequence[Example], coverage: float) -> Figure:
+    """Draws answers side by side, at most four in a row, below the sentence of `meaning`."""
+    legend = (OUTER_BOX, ANSWERED_BOX, INNER_BOX)
+    return draw_grid(examples, min(len(examples), 4), meaning(coverage), legend)
+
+
+def meaning(coverage: float) -> str:
+    """The sentence that says what the boxes mean."""
+    percent = f"{100 * coverage:g} %"
+    return (
+        f"For {percent} of pictures like those of calibration the whole object lies inside the "
+        f"outer box; for {percent} the inner box lies wholly on the object's box."
     )
-    return figure_to_array(figure)

@@ -18,7 +18,7 @@ from loc_keras.evaluation.figures import MISSING
 from loc_keras.report import style
 from loc_keras.report.image_boxes import to_rgb
 from loc_keras.report.style import clean
-from loc_keras.report.thumbnails import small_jpeg
+from loc_keras.report.thumbnails import encoded
 
 SIDE = 200
 """Longer side of a picture in px of the page."""
@@ -126,7 +126,7 @@ def boxed_picture(
     if pixels is not None:
         image = Image.fromarray(to_rgb(pixels))
         image.thumbnail((_ENCODED_SIDE, _ENCODED_SIDE), Image.Resampling.LANCZOS)
-        picture = small_jpeg(image, _MOST_BYTES)
+        picture = encoded(image, _MOST_BYTES)
     drawn = [(box.kind, place) for box in boxes if (place := _place(box.corners))]
     # The end of a long name tells files of a folder apart.
     end = file if len(file) <= _LONGEST_FILE else "…" + file[1 - _LONGEST_FILE :]

@@ -1,50 +1,63 @@
-"""Draw an image with its true and its predicted box."""
+"""Boxes on images: one table of their lines, drawn on Matplotlib's axes and on Pillow's pixels."""
 
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from PIL import Image, ImageDraw, ImageFont
 
-from loc_keras.report.style import (
-    BLUE,
-    FONT,
-    INK,
-    LABEL_SIZE,
-    PREDICTION,
-    SMALL_SIZE,
-    TITLE_SIZE,
-    TRUTH,
-    WRONG,
-    figure_to_array,
-    new_figure,
-)
+from loc_keras.report.style import BLUE, PAPER, PREDICTION, TRUTH, WRONG
 
-Dashes = Literal["solid"] | tuple[float, Sequence[float]]
-
-# Widths in points. The prediction is drawn over the truth and narrower, so that boxes that
-# agree show as a line in both colours and neither hides the other.
-# At DPI every one is an even number of pixels: centred on a pixel edge, it stays crisp.
-TRUTH_WIDTH = 3.0
-PREDICTION_WIDTH = 2.0
-HALO = 1.0
-TRUTH_DASHES: Dashes = "solid"
-PREDICTION_DASHES: Dashes = (0.0, (2.5, 1.75))
-HALO_COLOUR = "#101010"
 DPI = 144.0
+DARK = "#101010"
+
+
+@dataclass(frozen=True)
+class BoxStyle:
+    """How a kind of box is drawn.
+
+    Attributes:
+        words: What a legend calls it.
+        colour: Of its line.
+        width: Of its line in points on Matplotlib's axes.
+        dashes: Lengths of dash and gap in line widths; None for a solid line.
+        halo: Colour of the wider line below, which separates it from the image.
+        fill: Opacity of its inside, 0..1, on Matplotlib's axes.
+    """
+
+    words: str
+    colour: str
+    width: float
+    dashes: tuple[float, float] | None = None
+    halo: str = DARK
+    fill: float = 0.0
+
+    @property
+    def line(self) -> str | tuple[float, tuple[float, float]]:
+        """Matplotlib's style of the line."""
+        return "solid" if self.dashes is None else (0.0, self.dashes)
+
+
+# The prediction is drawn over the truth and narrower, so that boxes that agree show as a line in
+# both colours. At DPI both are an even number of pixels: centred on a pixel edge, they stay crisp.
+TRUE_BOX = BoxStyle("true box", TRUTH, 3.0)
+PREDICTED_BOX = BoxStyle("predicted box", PREDICTION, 2.0, (2.5, 1.75))
+# Without the truth beside it, the prediction is solid and the bounds of trust stand around it.
+ANSWERED_BOX = BoxStyle("answered box", PREDICTION, 2.2)
+OUTER_BOX = BoxStyle("outer box", PAPER, 1.4, (5.0, 3.0))
+INNER_BOX = BoxStyle("inner box", BLUE, 1.2, halo=PAPER, fill=0.4)
+HALO = 1.0  # Points by which the halo is wider than the line.
 
 
 def to_rgb(image: npt.ArrayLike) -> npt.NDArray[np.uint8]:
-    """Bring an image to the form that is drawn.
+    """Brings an image to the form that is drawn.
 
     Args:
         image: (H, W), (H, W, 1) or (H, W, 3), any numeric dtype, values 0..255.
@@ -68,7 +81,7 @@ def to_rgb(image: npt.ArrayLike) -> npt.NDArray[np.uint8]:
 
 
 def draw_image(axes: Axes, image: npt.ArrayLike) -> None:
-    """Show an image on axes whose coordinates are fractions of its sides.
+    """Shows an image on axes whose coordinates are fractions of its sides.
 
     Pixel column i of W covers i/W to (i + 1)/W, so a box drawn with its fractions has its
     edges on pixel edges, not on pixel centres.
@@ -83,66 +96,40 @@ def draw_image(axes: Axes, image: npt.ArrayLike) -> None:
     axes.set_axis_off()
 
 
-def draw_box(
-    axes: Axes, box: npt.ArrayLike, *, colour: str, line_width: float, dashes: Dashes
-) -> None:
-    """Draw one box outline with a dark halo that separates it from a light image.
+def draw_box(axes: Axes, box: npt.ArrayLike, style: BoxStyle) -> None:
+    """Draws a box whose line is centred on its edge.
 
     Args:
         axes: Axes prepared by `draw_image`.
-        box: (4,) `(x1, y1, x2, y2)` as fractions of the image's sides. A box with a
-            coordinate that is not finite is not drawn.
-        colour: Line colour.
-        line_width: Width in points; the line is centred on the box's edge.
-        dashes: A matplotlib line style.
+        box: (4,) `(x1, y1, x2, y2)` as fractions of the image's sides. A box with a coordinate that
+            is not finite is not drawn.
+        style: How.
     """
     x1, y1, x2, y2 = (float(value) for value in np.asarray(box, dtype=np.float64).reshape(4))
-    if not all(math.isfinite(value) for value in (x1, y1, x2, y2)):
+    if not all(map(math.isfinite, (x1, y1, x2, y2))):
         return
+    place = {"xy": (x1, y1), "width": x2 - x1, "height": y2 - y1, "clip_on": False, "snap": False}
+    if style.fill:
+        axes.add_patch(Rectangle(**place, facecolor=style.colour, alpha=style.fill, linewidth=0))
     axes.add_patch(
         Rectangle(
-            (x1, y1),
-            x2 - x1,
-            y2 - y1,
+            **place,
             fill=False,
-            edgecolor=colour,
-            linewidth=line_width,
-            linestyle=dashes,
+            edgecolor=style.colour,
+            linewidth=style.width,
+            linestyle=style.line,
             joinstyle="miter",
             capstyle="butt",
-            clip_on=False,
-            snap=False,
-            path_effects=[withStroke(linewidth=line_width + HALO, foreground=HALO_COLOUR)],
+            path_effects=[withStroke(linewidth=style.width + HALO, foreground=style.halo)],
         )
     )
 
 
-def draw_boxes(axes: Axes, box_true: npt.ArrayLike | None, box_pred: npt.ArrayLike | None) -> None:
-    """Draw the true box solid and the predicted box dashed over it.
+def draw_frame(axes: Axes, line_width: float = 3.0) -> None:
+    """Frames the whole image, just outside its edge, to mark it as a failure.
 
     Args:
         axes: Axes prepared by `draw_image`.
-        box_true: (4,) fractions `(x1, y1, x2, y2)`, or None.
-        box_pred: (4,) fractions `(x1, y1, x2, y2)`, or None.
-    """
-    if box_true is not None:
-        draw_box(axes, box_true, colour=TRUTH, line_width=TRUTH_WIDTH, dashes=TRUTH_DASHES)
-    if box_pred is not None:
-        draw_box(
-            axes,
-            box_pred,
-            colour=PREDICTION,
-            line_width=PREDICTION_WIDTH,
-            dashes=PREDICTION_DASHES,
-        )
-
-
-def draw_frame(axes: Axes, colour: str = WRONG, line_width: float = 3.0) -> None:
-    """Frame the whole image, just outside its edge, to mark it as a failure.
-
-    Args:
-        axes: Axes prepared by `draw_image`.
-        colour: Frame colour.
         line_width: Visible width in points.
     """
     # The line is centred on the image's edge and lies below the image, which hides its inner
@@ -153,7 +140,7 @@ def draw_frame(axes: Axes, colour: str = WRONG, line_width: float = 3.0) -> None
             1.0,
             1.0,
             fill=False,
-            edgecolor=colour,
+            edgecolor=WRONG,
             linewidth=2 * line_width,
             joinstyle="miter",
             clip_on=False,
@@ -162,54 +149,62 @@ def draw_frame(axes: Axes, colour: str = WRONG, line_width: float = 3.0) -> None
     )
 
 
-def render_example(
-    image: npt.ArrayLike,
-    box_true: npt.ArrayLike | None = None,
-    box_pred: npt.ArrayLike | None = None,
+def outline(
+    draw: ImageDraw.ImageDraw,
+    corners: Sequence[int],
+    style: BoxStyle,
+    width: int,
+    margin: int,
     *,
-    shorter_side: int = 300,
-) -> npt.NDArray[np.uint8]:
-    """Draw boxes on one image, enlarged by a whole factor where it is small.
+    inside: bool = False,
+) -> None:
+    """Draws a box on pixels: its line over a halo.
 
     Args:
-        image: As in `to_rgb`.
-        box_true: (4,) fractions `(x1, y1, x2, y2)`, drawn solid; None draws none.
-        box_pred: (4,) fractions `(x1, y1, x2, y2)`, drawn dashed; None draws none.
-        shorter_side: The picture's shorter side has at least this many pixels.
-
-    Returns:
-        uint8 (k H, k W, 3), where k is the smallest whole number that makes the shorter side
-        long enough.
+        draw: Pillow's.
+        corners: (x1, y1, x2, y2), edges in whole px.
+        style: How; its width and fill are not used.
+        width: Of the line in px.
+        margin: Width in px of the halo on both sides of the line.
+        inside: Whether the line lies within the box's edges; else it is centred on them.
     """
-    pixels = to_rgb(image)
-    height, width = pixels.shape[:2]
-    factor = max(1, math.ceil(shorter_side / min(height, width)))
-    figure = new_figure(width * factor / DPI, height * factor / DPI, DPI)
-    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
-    draw_image(axes, pixels)
-    draw_boxes(axes, box_true, box_pred)
-    return figure_to_array(figure)
+    before = 0 if inside else width // 2  # Px of the line left of or above its edge.
+    after = 0 if inside else width - before  # Those beyond a right or lower edge.
+    dash = None if style.dashes is None else [round(part * width) for part in style.dashes]
+    for colour, more, pieces in ((style.halo, margin, None), (style.colour, 0, dash)):
+        x1, y1 = corners[0] - before - more, corners[1] - before - more
+        x2, y2 = corners[2] + after + more, corners[3] + after + more
+        thick = width + 2 * more
+        for y in (y1, y2 - thick):
+            for start, end in _pieces(x1, x2, pieces):
+                draw.rectangle((start, y, end - 1, y + thick - 1), fill=colour)
+        for x in (x1, x2 - thick):
+            for start, end in _pieces(y1, y2, pieces):
+                draw.rectangle((x, start, x + thick - 1, end - 1), fill=colour)
+
+
+def _pieces(first: int, end: int, dash: Sequence[int] | None) -> Iterator[tuple[int, int]]:
+    if dash is None:
+        yield first, end
+        return
+    for start in range(first, end, sum(dash)):
+        yield start, min(start + dash[0], end)
 
 
 LEAST_SIDE = 240
 """Px of the shorter side; smaller images are enlarged by a whole factor, so that text fits."""
 
-_DARK = "#101010"
-_WHITE = "#FFFFFF"
 _SIDE_PER_WIDTH = 220
 _SIDE_PER_TEXT = 22
 _LEAST_TEXT, _MOST_TEXT = 11, 96
-_DASH, _GAP = 5, 3  # In widths of the line.
-
-Box = Sequence[float]
 
 
 def draw_answer(
     picture: Image.Image,
     caption: str,
-    box: Box | None,
-    outer: Box | None = None,
-    inner: Box | None = None,
+    box: Sequence[float] | None,
+    outer: Sequence[float] | None = None,
+    inner: Sequence[float] | None = None,
 ) -> Image.Image:
     """Draws boxes and a caption.
 
@@ -224,65 +219,21 @@ def draw_answer(
         RGB, of the picture's size or a whole multiple of it.
     """
     factor = max(1, -(-LEAST_SIDE // min(picture.size)))
-    if factor > 1:
-        size = (picture.width * factor, picture.height * factor)
-        drawn = picture.resize(size, Image.Resampling.NEAREST)
-    else:
-        drawn = picture.copy()
+    size = (picture.width * factor, picture.height * factor)
+    drawn = picture.resize(size, Image.Resampling.NEAREST) if factor > 1 else picture.copy()
     draw = ImageDraw.Draw(drawn)
-    width = max(2, round(min(drawn.size) / _SIDE_PER_WIDTH))
-    lines = (
-        (inner, BLUE, _WHITE, width, False),
-        (box, PREDICTION, _DARK, width + 1, False),
-        (outer, _WHITE, _DARK, width, True),
-    )
-    for corners, colour, halo, thick, dashed in lines:
+    width = max(2, round(min(size) / _SIDE_PER_WIDTH))
+    for corners, style in ((inner, INNER_BOX), (box, ANSWERED_BOX), (outer, OUTER_BOX)):
         if corners is not None:
-            _outline(draw, [factor * side for side in corners], colour, halo, thick, dashed)
+            thick = width + (style is ANSWERED_BOX)
+            edges = [round(factor * side) for side in corners]
+            outline(draw, edges, style, thick, max(1, thick // 3))
     top_left = (0.0, 0.0) if box is None else (factor * box[0], factor * box[1])
-    _caption(draw, drawn.size, caption, top_left, width)
+    _draw_caption(draw, size, caption, top_left, width)
     return drawn
 
 
-def _outline(
-    draw: ImageDraw.ImageDraw,
-    corners: Sequence[float],
-    colour: str,
-    halo: str,
-    width: int,
-    dashed: bool,
-) -> None:
-    """A rectangle whose line is centred on the box's edge, over a wider one."""
-    margin = max(1, width // 3)
-    x1, y1, x2, y2 = (round(side) for side in corners)
-    for tone, thick, pieces in ((halo, width + 2 * margin, False), (colour, width, dashed)):
-        for strip in _strips(x1, y1, x2, y2, thick, width if pieces else None):
-            draw.rectangle(strip, fill=tone)
-
-
-def _strips(
-    x1: int, y1: int, x2: int, y2: int, thick: int, dash: int | None
-) -> Iterator[tuple[int, int, int, int]]:
-    """Filled rectangles (Pillow's corners count in) that make the four sides, cut into dashes."""
-    before = thick // 2
-    after = thick - before - 1
-    for y in (y1, y2):
-        for start, end in _pieces(x1 - before, x2 + after, dash):
-            yield start, y - before, end, y + after
-    for x in (x1, x2):
-        for start, end in _pieces(y1 - before, y2 + after, dash):
-            yield x - before, start, x + after, end
-
-
-def _pieces(first: int, last: int, dash: int | None) -> Iterator[tuple[int, int]]:
-    if dash is None:
-        yield first, last
-        return
-    for start in range(first, last + 1, (_DASH + _GAP) * dash):
-        yield start, min(start + _DASH * dash - 1, last)
-
-
-def _caption(
+def _draw_caption(
     draw: ImageDraw.ImageDraw,
     size: tuple[int, int],
     text: str,
@@ -296,8 +247,8 @@ def _caption(
     x = min(max(0, round(top_left[0])), max(0, size[0] - round(across)))
     above = round(top_left[1]) - round(down) - 2 * width
     y = above if above >= 0 else min(max(0, round(top_left[1]) + 2 * width), size[1] - round(down))
-    draw.rectangle((x, y, x + across - 1, y + down - 1), fill=_DARK)
-    draw.text((x + pad - left, y + pad - top), text, fill=_WHITE, font=font)
+    draw.rectangle((x, y, x + across - 1, y + down - 1), fill=DARK)
+    draw.text((x + pad - left, y + pad - top), text, fill=PAPER, font=font)
 
 
 def _fitting(
@@ -320,128 +271,3 @@ def _font(points: int) -> ImageFont.FreeTypeFont:
 
     file = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
     return ImageFont.truetype(str(file), points)
-
-
-_WIDTH = 3.1
-"""Of one picture, in inches."""
-
-_HALO = "#101010"
-_DASHED = (0, (5, 3))
-
-
-@dataclass(frozen=True, eq=False)
-class TrustedAnswer:
-    """One answer and what is said of it.
-
-    Attributes:
-        picture: uint8 (H, W, 1 or 3).
-        label: Name of the predicted class.
-        probability: Of it, calibrated.
-        p_iou50: Probability that the box has an IoU of at least .5.
-        box: (x1, y1, x2, y2) in fractions of the picture, like the others.
-        outer: Box that holds the object.
-        inner: Box within it; all zero where it is empty.
-        labels: Names of the label set.
-    """
-
-    picture: npt.NDArray[np.uint8]
-    label: str
-    probability: float
-    p_iou50: float
-    box: npt.NDArray[np.floating]
-    outer: npt.NDArray[np.floating]
-    inner: npt.NDArray[np.floating]
-    labels: Sequence[str]
-
-
-def meaning(coverage: float) -> str:
-    """The sentence that says what the boxes mean."""
-    percent = f"{100 * coverage:g} %"
-    return (
-        f"For {percent} of pictures like those of calibration the whole object lies inside the "
-        f"outer box; for {percent} the inner box lies wholly on the object's box."
-    )
-
-
-def draw_trusted(answers: Sequence[TrustedAnswer], coverage: float) -> Figure:
-    """Draws answers side by side, at most four in a row, above the sentence of `meaning`."""
-    columns = min(len(answers), 4)
-    rows = -(-len(answers) // columns)
-    heights = max(answer.picture.shape[0] / answer.picture.shape[1] for answer in answers)
-    size = (_WIDTH * columns, rows * (_WIDTH * heights + 0.6) + 0.75)
-    figure = Figure(figsize=size, dpi=130, layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for axes in grid.flat:
-        axes.set_axis_off()
-    for axes, answer in zip(grid.flat, answers, strict=False):
-        _draw(axes, answer)
-    figure.suptitle(
-        _wrapped(meaning(coverage), 34 * columns) + "\n",
-        fontsize=LABEL_SIZE,
-        color=INK,
-        fontfamily=FONT,
-    )
-    figure.legend(
-        handles=[
-            Rectangle((0, 0), 1, 1, fill=False, edgecolor=INK, linestyle=_DASHED, linewidth=1.4),
-            Rectangle((0, 0), 1, 1, fill=False, edgecolor="#B8A800", linewidth=2.4),
-            Rectangle((0, 0), 1, 1, facecolor=BLUE, alpha=0.45, edgecolor=BLUE),
-        ],
-        labels=["outer box", "answered box", "inner box"],
-        loc="outside lower center",
-        ncols=3,
-        frameon=False,
-        prop={"family": FONT, "size": SMALL_SIZE},
-    )
-    return figure
-
-
-def _draw(axes: Axes, answer: TrustedAnswer) -> None:
-    height, width = answer.picture.shape[:2]
-    picture = answer.picture
-    axes.imshow(
-        picture if picture.shape[-1] == 3 else picture[..., 0], cmap="gray", vmin=0, vmax=255
-    )
-    scale = np.array([width, height, width, height])
-    if answer.inner.any():
-        _box(axes, answer.inner * scale, facecolor=BLUE, alpha=0.4)
-        _box(axes, answer.inner * scale, fill=False, edgecolor=BLUE, linewidth=1.2)
-    for edge, line in ((_HALO, 4.2), (PREDICTION, 2.2)):
-        _box(axes, answer.box * scale, fill=False, edgecolor=edge, linewidth=line)
-    for edge, line in ((_HALO, 3.0), ("white", 1.4)):
-        _box(
-            axes,
-            answer.outer * scale,
-            fill=False,
-            edgecolor=edge,
-            linewidth=line,
-            linestyle=_DASHED,
-        )
-    axes.set_title(
-        f"{answer.label} {100 * answer.probability:.0f} %",
-        fontsize=TITLE_SIZE,
-        fontfamily=FONT,
-        color=INK,
-        loc="left",
-        pad=16,
-    )
-    others = len(answer.labels)
-    said = f"box right: {100 * answer.p_iou50:.0f} %; {others} label{'s' if others != 1 else ''}"
-    said += "" if answer.inner.any() else "; inner box empty"
-    axes.text(
-        0, 1.015, said, transform=axes.transAxes, fontsize=SMALL_SIZE, fontfamily=FONT, color=INK
-    )
-
-
-def _box(axes: Axes, box_px: npt.NDArray[np.floating], **style: object) -> None:
-    x1, y1, x2, y2 = np.asarray(box_px, float) - 0.5  # Pixel i covers i - 1/2 to i + 1/2.
-    axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, **style))  # type: ignore[arg-type]
-
-
-def _wrapped(text: str, width: int) -> str:
-    lines = [""]
-    for word in text.split():
-        if len(lines[-1]) + len(word) > width:
-            lines.append("")
-        lines[-1] = f"{lines[-1]} {word}".strip()
-    return "\n".join(lines)

@@ -1,10 +1,11 @@
-"""Small pictures of images with a box, for pages and grids."""
+"""Small pictures of images, and pictures as data URIs for pages."""
 
 import base64
 import io
 import math
 import warnings
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from loc_keras.data.decode import upright
 from loc_keras.data.files import read_bytes
 from loc_keras.data.image_header import read_header
 from loc_keras.data.records import Records
+from loc_keras.report.image_boxes import TRUE_BOX, outline
 from loc_keras.report.style import TRUTH, figure_to_array
 
 _QUALITY = 88
@@ -35,18 +37,19 @@ class Picture(NamedTuple):
     size: tuple[int, int]
 
 
-def encoded(picture: Image.Image) -> Picture:
-    """A picture as a data URI: JPEG, since photographs take ten times the room as PNG."""
-    return Picture(_uri("jpeg", _jpeg(picture, _QUALITY)), picture.size)
+def encoded(picture: Image.Image, most_bytes: int | None = None) -> Picture:
+    """A picture as a data URI: JPEG, since photographs take ten times the room as PNG.
 
-
-def small_jpeg(picture: Image.Image, most_bytes: int) -> Picture:
-    """As `encoded`, with the quality lowered where a picture would take more than some bytes."""
-    content = _jpeg(picture, _QUALITY)
-    for quality in _LOWER:
-        if len(content) > most_bytes:
-            content = _jpeg(picture, quality)
-    return Picture(_uri("jpeg", content), picture.size)
+    Args:
+        picture: In any mode.
+        most_bytes: The quality is lowered where it would take more; None keeps the quality.
+    """
+    for quality in (_QUALITY, *_LOWER):
+        buffer = io.BytesIO()
+        picture.convert("RGB").save(buffer, "JPEG", quality=quality, subsampling=0)
+        if most_bytes is None or buffer.tell() <= most_bytes:
+            break
+    return Picture(_uri("jpeg", buffer.getvalue()), picture.size)
 
 
 def figure_uri(figure: Figure) -> Picture:
@@ -57,27 +60,49 @@ def figure_uri(figure: Figure) -> Picture:
     return Picture(_uri("png", buffer.getvalue()), (pixels.shape[1], pixels.shape[0]))
 
 
-def _jpeg(picture: Image.Image, quality: int) -> bytes:
-    buffer = io.BytesIO()
-    picture.convert("RGB").save(buffer, "JPEG", quality=quality, subsampling=0)
-    return buffer.getvalue()
-
-
 def _uri(kind: str, content: bytes) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
+Pixels = npt.NDArray[np.uint8]
+FractionBox = tuple[float, float, float, float]
+
 SIDE = 200
-"""Longer side of a picture in px."""
+"""Longer side in px of a picture with its box."""
+
+RECORD_SIDE = 320
+"""Longer side in px of a picture of a record, at most."""
 
 MOST_PADDING = 0.5
 """Of the image's side, by which a picture is widened to show a box that reaches outside."""
 
 _LINE = 3
-_HALO = "#101010"
 _OUTSIDE = (235, 235, 235)
 
-FractionBox = tuple[float, float, float, float]
+
+def small_pictures(
+    records: Records, rows: Iterable[int], side: int = RECORD_SIDE
+) -> dict[int, Pixels]:
+    """Pictures of some records, as their boxes refer to them.
+
+    Args:
+        records: Of a split.
+        rows: Which.
+        side: Longer side in px, at most; small pictures stay as they are.
+
+    Returns:
+        By row, uint8 (H, W, 3); those that cannot be decoded are left out.
+    """
+    made = {}
+    for row in rows:
+        image = ImageRef(
+            str(records.paths[row]), int(records.offsets[row]), int(records.lengths[row])
+        )
+        window = tuple(int(edge) for edge in records.windows[row])
+        picture = small_picture(image, side, int(records.orientations[row]), window)
+        if picture is not None:
+            made[row] = np.asarray(picture)
+    return made
 
 
 def thumb_of(
@@ -86,25 +111,52 @@ def thumb_of(
     """Draws one image with its box; None where it cannot be decoded.
 
     Args:
-        image: The image.
+        image: The image; small ones are enlarged by a whole factor.
         box: (x1, y1, x2, y2) in fractions, perhaps inverted or outside; None draws none.
         colour: Of the box.
         boxes_on: `"upright"` turns the picture by its EXIF orientation, `"stored"` does not.
     """
+    small = small_picture(image, SIDE, None if boxes_on == "upright" else 1)
+    if small is None:
+        return None
+    factor = SIDE // max(small.size)
+    size = (small.width * factor, small.height * factor)
+    return encoded(with_box(small.resize(size, Image.Resampling.NEAREST), box, colour))
+
+
+def small_picture(
+    image: ImageRef, side: int, orientation: int | None, window: tuple[int, ...] = (0, 0, 0, 0)
+) -> Image.Image | None:
+    """An image as RGB, turned and cut, at most `side` px long; None where it cannot be decoded.
+
+    Args:
+        image: The image.
+        side: Longer side in px, at most.
+        orientation: Of EXIF, 1..8; None reads it from the image.
+        window: (left, top, right, bottom) in px; all zero for the whole picture.
+    """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # PIL's, about odd files: findings tell of them.
-            header = read_header(image)
-            content = io.BytesIO(read_bytes(image.path, image.offset, image.length))
-            with Image.open(content) as opened:
-                opened.draft("RGB", (2 * SIDE, 2 * SIDE))
-                opened.load()
-                small = _small(opened.copy())
+            warnings.simplefilter("ignore")  # PIL's, about odd files: the check reports them.
+            turns = read_header(image).orientation if orientation is None else orientation
+            with Image.open(io.BytesIO(read_bytes(*image))) as opened:
+                if not any(window):  # A window is in px of the whole picture.
+                    opened.draft("RGB", (2 * side, 2 * side))
+                whole = upright(opened, turns, window)
     except Exception:  # PIL's decoders raise nearly anything on hostile bytes.
         return None
-    if boxes_on == "upright":
-        small = upright(small, header.orientation, (0, 0, 0, 0))
-    return encoded(with_box(small, box, colour))
+    if whole.mode.startswith(("I", "F")):
+        whole = _stretched(whole)
+    picture = whole.convert("RGB")
+    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return picture
+
+
+def _stretched(image: Image.Image) -> Image.Image:
+    """A picture of more than 8 bits by its own range, so that something can be seen."""
+    values = np.nan_to_num(np.asarray(image, np.float64))
+    low, high = float(values.min()), float(values.max())
+    return Image.fromarray(((values - low) * (255 / ((high - low) or 1))).astype(np.uint8))
 
 
 def with_box(picture: Image.Image, box: FractionBox | None, colour: str = TRUTH) -> Image.Image:
@@ -127,83 +179,14 @@ def with_box(picture: Image.Image, box: FractionBox | None, colour: str = TRUTH)
         wider.paste(picture, (pads[0], pads[1]))
         picture = wider
     limit = 4 * max(sides)  # Corners far away need no exact place.
-    corners = [
-        int(np.clip(round(left * width), -limit, limit)) + pads[0],
-        int(np.clip(round(top * height), -limit, limit)) + pads[1],
-        int(np.clip(round(right * width), -limit, limit)) + pads[0] - 1,
-        int(np.clip(round(bottom * height), -limit, limit)) + pads[1] - 1,
-    ]
-    _outline(ImageDraw.Draw(picture), corners, colour)
+    edges = (left * width, top * height, right * width, bottom * height)
+    x1, y1, x2, y2 = (
+        int(np.clip(round(edge), -limit, limit)) + pad
+        for edge, pad in zip(edges, 2 * pads[:2], strict=True)
+    )
+    # A flat box is widened.
+    x1, x2 = (x1 - _LINE, max(x1 + 1, x2) + _LINE) if x2 - x1 <= 2 * _LINE else (x1, x2)
+    y1, y2 = (y1 - _LINE, max(y1 + 1, y2) + _LINE) if y2 - y1 <= 2 * _LINE else (y1, y2)
+    style = replace(TRUE_BOX, colour=colour)
+    outline(ImageDraw.Draw(picture), (x1, y1, x2, y2), style, _LINE, 1, inside=True)
     return picture
-
-
-def _small(image: Image.Image) -> Image.Image:
-    """RGB, at most `SIDE` px; small pictures are enlarged by a whole factor."""
-    if image.mode.startswith(("I", "F")):
-        image = stretched(image)
-    rgb = image.convert("RGB")
-    longer = max(rgb.size)
-    if longer > SIDE:
-        size = (max(1, round(rgb.width * SIDE / longer)), max(1, round(rgb.height * SIDE / longer)))
-        return rgb.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
-    factor = SIDE // longer
-    return rgb.resize((rgb.width * factor, rgb.height * factor), Image.Resampling.NEAREST)
-
-
-def stretched(image: Image.Image) -> Image.Image:
-    """A picture of more than 8 bits by its own range, so that something is seen."""
-    values = np.nan_to_num(np.asarray(image, np.float64))
-    low, high = float(values.min()), float(values.max())
-    return Image.fromarray(((values - low) * (255 / ((high - low) or 1))).astype(np.uint8))
-
-
-def _outline(draw: ImageDraw.ImageDraw, corners: list[int], colour: str) -> None:
-    """A line with a dark halo within the box's edges; a flat one is widened."""
-    x1, y1, x2, y2 = corners
-    if x2 - x1 < 2 * _LINE:
-        x1, x2 = x1 - _LINE, max(x1, x2) + _LINE
-    if y2 - y1 < 2 * _LINE:
-        y1, y2 = y1 - _LINE, max(y1, y2) + _LINE
-    for inset, paint in ((-1, _HALO), *((step, colour) for step in range(_LINE)), (_LINE, _HALO)):
-        if x1 + inset <= x2 - inset and y1 + inset <= y2 - inset:
-            draw.rectangle((x1 + inset, y1 + inset, x2 - inset, y2 - inset), outline=paint)
-
-
-SMALL_PICTURES_SIDE = 320
-"""Longer side of a picture in px, at most."""
-
-Pixels = npt.NDArray[np.uint8]
-
-
-def small_pictures(
-    records: Records, rows: Iterable[int], side: int = SMALL_PICTURES_SIDE
-) -> dict[int, Pixels]:
-    """Pictures of some records, as their boxes refer to them.
-
-    Args:
-        records: Of a split.
-        rows: Which.
-        side: Longer side in px, at most; small pictures stay as they are.
-
-    Returns:
-        By row, uint8 (H, W, 3); those that cannot be decoded are left out.
-    """
-    made = {row: _small_picture(records, row, side) for row in rows}
-    return {row: picture for row, picture in made.items() if picture is not None}
-
-
-def _small_picture(records: Records, row: int, side: int) -> Pixels | None:
-    ref = ImageRef(str(records.paths[row]), int(records.offsets[row]), int(records.lengths[row]))
-    window = tuple(int(edge) for edge in records.windows[row])
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # PIL's, about odd files: the check tells of them.
-            with Image.open(io.BytesIO(read_bytes(*ref))) as opened:
-                if not any(window):  # A window is in px of the whole picture.
-                    opened.draft("RGB", (2 * side, 2 * side))
-                whole = upright(opened, int(records.orientations[row]), window)
-    except Exception:  # PIL's decoders raise nearly anything on hostile bytes.
-        return None
-    picture = (stretched(whole) if whole.mode.startswith(("I", "F")) else whole).convert("RGB")
-    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
-    return np.asarray(picture)

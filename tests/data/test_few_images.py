@@ -140,10 +140,8 @@ def test_one_class_is_exported_with_its_probability_of_one(raccoons):
 def test_pictures_of_one_class_speak_of_the_box_alone():
     figure = draw_gallery(
         np.full((1, 20, 20, 1), 30, np.uint8),
-        [0],
-        [[0.2, 0.2, 0.6, 0.6]],
-        [[1.0]],
-        [[0.2, 0.2, 0.6, 0.6]],
+        {"softmax": [0], "bbox": [[0.2, 0.2, 0.6, 0.6]]},
+        {"softmax": [[1.0]], "bbox": [[0.2, 0.2, 0.6, 0.6]]},
         ["raccoon"],
     )
     words = [text.get_text() for axes in figure.axes for text in axes.texts]

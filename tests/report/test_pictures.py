@@ -32,7 +32,7 @@ from loc_keras.report.curves import (
     save_curves,
     value_limits,
 )
-from loc_keras.report.gallery import draw_gallery, pair_ious, save_gallery
+from loc_keras.report.gallery import draw_gallery, pair_ious
 from loc_keras.report.style import (
     ELLIPSIS,
     figure_to_array,
@@ -59,10 +59,26 @@ def has_colour(pixels: np.ndarray, colour: str) -> np.ndarray:
 # Drawing.
 
 
+def render_example(
+    image: Any, box_true: Any = None, box_pred: Any = None, *, shorter_side: int = 300
+) -> np.ndarray:
+    """An image with boxes, enlarged by the smallest whole factor that makes it large enough."""
+    height, width = np.shape(image)[:2]
+    factor = max(1, math.ceil(shorter_side / min(height, width)))
+    dpi = drawing.DPI
+    figure = style.new_figure(width * factor / dpi, height * factor / dpi, dpi)
+    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    drawing.draw_image(axes, image)
+    for box, kind in ((box_true, drawing.TRUE_BOX), (box_pred, drawing.PREDICTED_BOX)):
+        if box is not None:
+            drawing.draw_box(axes, box, kind)
+    return figure_to_array(figure)
+
+
 def test_true_box_is_drawn_on_its_pixel_edges() -> None:
     # 20 rows x 40 columns enlarged by 10 to 200 x 400; the box (.25, .5, .75, 1) has its left
     # edge at 100 px, its right edge at 300 px, its top at 100 px and its bottom at 200 px.
-    picture = drawing.render_example(
+    picture = render_example(
         np.zeros((20, 40, 1), np.uint8), [0.25, 0.5, 0.75, 1.0], shorter_side=200
     )
     assert picture.shape == (200, 400, 3)
@@ -80,7 +96,7 @@ def test_image_and_box_share_one_scale(channels: int) -> None:
     # the line's inner half ends and never be seen outside of it.
     image = np.zeros((16, 16, channels), np.float32)
     image[4:8, 4:8] = 255.0
-    picture = drawing.render_example(image, [0.25, 0.25, 0.5, 0.5], shorter_side=320)
+    picture = render_example(image, [0.25, 0.25, 0.5, 0.5], shorter_side=320)
     white = has_colour(picture, "#FFFFFF")
     # 20 px per pixel: the square covers 80..159, the line 3 px and the halo 1 px of each side.
     assert np.flatnonzero(white.any(axis=0)).tolist() == list(range(84, 156))
@@ -89,8 +105,8 @@ def test_image_and_box_share_one_scale(channels: int) -> None:
 
 def test_prediction_is_dashed_and_truth_solid() -> None:
     blank, box = np.zeros((50, 50), np.uint8), [0.2, 0.2, 0.8, 0.8]
-    solid = has_colour(drawing.render_example(blank, box_true=box), style.TRUTH)
-    dashed = has_colour(drawing.render_example(blank, box_pred=box), style.PREDICTION)
+    solid = has_colour(render_example(blank, box_true=box), style.TRUTH)
+    dashed = has_colour(render_example(blank, box_pred=box), style.PREDICTION)
     # 300 px wide: the top edge is at 60 px and runs from 60 to 240.
     assert solid[60, 65:235].all()
     assert 0.3 < dashed[60, 65:235].mean() < 0.9
@@ -98,12 +114,12 @@ def test_prediction_is_dashed_and_truth_solid() -> None:
 
 def test_box_that_is_not_finite_is_left_out() -> None:
     blank = np.zeros((8, 8), np.uint8)
-    picture = drawing.render_example(blank, box_pred=[0.1, math.nan, 0.5, 0.9])
+    picture = render_example(blank, box_pred=[0.1, math.nan, 0.5, 0.9])
     assert not picture.any()
 
 
 def test_large_image_is_not_enlarged() -> None:
-    assert drawing.render_example(np.zeros((301, 400, 3), np.uint8)).shape == (301, 400, 3)
+    assert render_example(np.zeros((301, 400, 3), np.uint8)).shape == (301, 400, 3)
 
 
 def test_to_rgb_rounds_clips_and_repeats_gray() -> None:
@@ -121,15 +137,19 @@ def test_to_rgb_refuses_other_shapes(shape: tuple[int, ...]) -> None:
 # Captions and choice.
 
 
+def caption(*arguments: Any) -> str:
+    return " · ".join(captions.caption_parts(*arguments))
+
+
 def test_caption_of_a_success() -> None:
-    assert captions.caption("7", "7", 0.98, 0.968) == "true 7 · said 7 · 98 % · IoU .97"
+    assert caption("7", "7", 0.98, 0.968) == "true 7 · said 7 · 98 % · IoU .97"
 
 
 def test_caption_marks_what_is_wrong() -> None:
-    assert captions.caption("7", "1", 0.63, 0.9) == "true 7 · ✗ said 1 · 63 % · IoU .90"
-    assert captions.caption("7", "7", 0.63, 0.499) == "true 7 · said 7 · 63 % · ✗ IoU .50"
-    assert captions.caption("7", "7", 0.63, 0.5) == "true 7 · said 7 · 63 % · IoU .50"
-    assert captions.caption("7", "7", 1.0, math.nan) == "true 7 · said 7 · 100 % · ✗ IoU –"
+    assert caption("7", "1", 0.63, 0.9) == "true 7 · ✗ said 1 · 63 % · IoU .90"
+    assert caption("7", "7", 0.63, 0.499) == "true 7 · said 7 · 63 % · ✗ IoU .50"
+    assert caption("7", "7", 0.63, 0.5) == "true 7 · said 7 · 63 % · IoU .50"
+    assert caption("7", "7", 1.0, math.nan) == "true 7 · said 7 · 100 % · ✗ IoU –"
 
 
 def test_localized_needs_class_and_box() -> None:
@@ -190,15 +210,14 @@ def gallery_arguments(label_said: int = 1) -> dict[str, Any]:
     scores[0, label_said] = 0.8
     return {
         "images": np.full((4, 20, 20, 1), 30, np.uint8),
-        "labels_true": np.ones(4, np.int32),
-        "boxes_true": box,
-        "probabilities": scores,
-        "boxes_pred": box + 0.01,
+        "truth": {"softmax": np.ones(4, np.int32), "bbox": box},
+        "answers": {"softmax": scores, "bbox": box + 0.01},
     }
 
 
 def test_gallery_is_a_png_of_the_size_its_cells_need(tmp_path: Path) -> None:
-    path = save_gallery(tmp_path / "new" / "g.png", **gallery_arguments(), columns=4, title="t")
+    figure = draw_gallery(**gallery_arguments(), columns=4, title="t")
+    path = save_figure(figure, tmp_path / "new" / "g.png")
     assert path.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
     with Image.open(path) as picture:
         picture.verify()
@@ -225,7 +244,8 @@ def test_gallery_takes_photographs_of_any_shape_and_long_names(tmp_path: Path) -
         np.zeros(shape, np.uint8) for shape in ((30, 60, 3), (500, 300, 3), (7, 7), (28, 28, 1))
     ]
     names = ["a name that is much too long to be shown in one cell", "$x_1$", "c"]
-    path = save_gallery(tmp_path / "g.png", **arguments, class_names=names, columns=9)
+    figure = draw_gallery(**arguments, class_names=names, columns=9)
+    path = save_figure(figure, tmp_path / "g.png")
     with Image.open(path) as picture:
         assert picture.width == 4 * 300 + 3 * 36 + 2 * 36
 
@@ -233,7 +253,7 @@ def test_gallery_takes_photographs_of_any_shape_and_long_names(tmp_path: Path) -
 def test_gallery_refuses_lengths_that_differ() -> None:
     arguments = gallery_arguments()
     with pytest.raises(ValueError, match="they have 4, 3, 4, 4, 4"):
-        draw_gallery(**{**arguments, "labels_true": [1, 1, 1]})
+        draw_gallery(**{**arguments, "truth": {**arguments["truth"], "softmax": [1, 1, 1]}})
     with pytest.raises(ValueError, match="columns must be at least 1; it is 0"):
         draw_gallery(**arguments, columns=0)
 
@@ -268,7 +288,7 @@ def test_failed_save_leaves_the_old_picture(
 
 def test_pictures_leave_pyplot_and_its_settings_alone(tmp_path: Path) -> None:
     before = dict(matplotlib.rcParams)
-    save_gallery(tmp_path / "g.png", **gallery_arguments())
+    save_figure(draw_gallery(**gallery_arguments()), tmp_path / "g.png")
     save_curves({"loss": [1.0]}, tmp_path / "c.png")
     assert dict(matplotlib.rcParams) == before
     assert matplotlib.pyplot.get_fignums() == []

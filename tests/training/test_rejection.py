@@ -246,18 +246,14 @@ def test_a_run_reports_rejection_and_lists_the_class(finished, capsys):
 
 
 def test_a_gallery_draws_no_box_where_nothing_is():
-    shown = {
-        "images": np.full((2, 20, 20, 1), 30, np.uint8),
-        "labels_true": np.array([2, 2]),
-        "boxes_true": np.zeros((2, 4)),
-        "boxes_pred": np.tile([0.2, 0.2, 0.6, 0.6], (2, 1)),
-    }
+    images = np.full((2, 20, 20, 1), 30, np.uint8)
+    truth = {"softmax": np.array([2, 2]), "bbox": np.zeros((2, 4))}
+    boxes_pred = np.tile([0.2, 0.2, 0.6, 0.6], (2, 1))
     right, wrong = [0.1, 0.1, 0.8], [0.8, 0.1, 0.1]
 
     def cells(scores):
-        picture = figure_to_array(
-            draw_gallery(**shown, probabilities=np.array(scores), background=2)
-        )
+        answers = {"softmax": np.array(scores), "bbox": boxes_pred}
+        picture = figure_to_array(draw_gallery(images, truth, answers, background=2))
         return [_count(picture[150:420, :360], colour) for colour in (TRUTH, PREDICTION)]
 
     assert cells([right, wrong]) == [0, 0]

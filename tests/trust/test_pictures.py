@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 from matplotlib.patches import Rectangle
 
-from loc_keras.report.image_boxes import TrustedAnswer, draw_trusted, meaning
+from loc_keras.report.gallery import Example, draw_trusted, meaning, trusted_example
 from loc_keras.report.style import figure_to_array
 
 
-def answer(**changes: object) -> TrustedAnswer:
+def answer(**changes: object) -> Example:
     parts = {
-        "picture": np.full((40, 80, 3), 120, np.uint8),
         "label": "owl",
         "probability": 0.934,
         "p_iou50": 0.18,
@@ -19,7 +18,8 @@ def answer(**changes: object) -> TrustedAnswer:
         "inner": np.array([0.375, 0.5, 0.5, 0.75]),
         "labels": ["owl", "cat"],
     }
-    return TrustedAnswer(**{**parts, **changes})
+    picture = changes.pop("picture", np.full((40, 80, 3), 120, np.uint8))
+    return trusted_example(picture, **{**parts, **changes})
 
 
 def rectangles(axes) -> set[tuple[float, ...]]:
@@ -28,33 +28,37 @@ def rectangles(axes) -> set[tuple[float, ...]]:
 
 
 def test_boxes_stand_where_they_say() -> None:
-    (axes,) = draw_trusted([answer()], 0.9).axes
-    # By hand, for 80 x 40 px: the first pixel's left edge is at -1/2.
+    page, axes = draw_trusted([answer()], 0.9).axes
+    # By hand, as fractions: left, top, width, height.
     assert rectangles(axes) == {
-        (19.5, 9.5, 40.0, 20.0),
-        (9.5, -0.5, 70.0, 40.0),
-        (29.5, 19.5, 10.0, 10.0),
+        (0.25, 0.25, 0.5, 0.5),
+        (0.125, 0.0, 0.875, 1.0),
+        (0.375, 0.5, 0.125, 0.25),
     }
-    assert axes.get_title(loc="left") == "owl 93 %"
-    assert [text.get_text() for text in axes.texts] == ["box right: 18 %; 2 labels"]
+    caption = " · ".join(text.get_text() for text in page.texts[-2:])
+    assert caption == "owl 93 % · box right: 18 % · 2 labels"
 
 
 def test_an_empty_inner_box_is_told_and_not_drawn() -> None:
-    (axes,) = draw_trusted([answer(inner=np.zeros(4), labels=["owl"])], 0.9).axes
+    page, axes = draw_trusted([answer(inner=np.zeros(4), labels=["owl"])], 0.9).axes
     assert len(rectangles(axes)) == 2
-    assert axes.texts[0].get_text() == "box right: 18 %; 1 label; inner box empty"
+    caption = " · ".join(text.get_text() for text in page.texts[-2:])
+    assert caption == "owl 93 % · box right: 18 % · 1 label · inner box empty"
 
 
 @pytest.mark.parametrize(("count", "rows"), [(1, 1), (4, 1), (5, 2)])
 def test_pictures_of_any_number_and_kind(count: int, rows: int) -> None:
     grey = answer(picture=np.zeros((30, 30, 1), np.uint8))
     figure = draw_trusted([grey] * count, 0.95)
-    assert len(figure.axes) == min(count, 4) * rows
+    assert len(figure.axes) == 1 + count  # The page, and an image each.
+    assert len({round(axes.get_position().y0, 6) for axes in figure.axes[1:]}) == rows
     pixels = figure_to_array(figure)
     assert pixels.std() > 5
 
 
 def test_the_sentence_names_the_share() -> None:
-    words = draw_trusted([answer()], 0.95).get_suptitle().replace("\n", " ").strip()
-    assert words == meaning(0.95)
+    (page, *_) = draw_trusted([answer()], 0.95).axes
+    words = " ".join(text.get_text() for text in page.texts)
+    assert words.startswith(meaning(0.95))
     assert words.startswith("For 95 % of pictures like those of calibration")
+    assert all(kind in words for kind in ("outer box", "answered box", "inner box"))
