@@ -196,7 +196,7 @@ def _train(args: argparse.Namespace, console: Console) -> int:
         facts = {"replicas": devices.replicas, "workers": devices.workers}
         write_start(folder, dump_config(config), policy, data, **facts)
     console.print(
-        f"run folder {folder}; {policy}, {devices.words()}, {localizer.count_params():,} "
+        f"run folder {folder}; {policy}, {devices.describe()}, {localizer.count_params():,} "
         "parameters",
         soft_wrap=True,
     )

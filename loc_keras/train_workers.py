@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -23,7 +22,7 @@ from typing import IO, Any
 from loc_keras.cli.console import SIGNALLED, USER_ERROR, run_command
 from loc_keras.errors import TrainingError, WorkerLostError
 from loc_keras.training.distribution import VARIABLE, tf_config
-from loc_keras.training.run_folder import SIGNALS
+from loc_keras.training.run_folder import SIGNALS, handled_signals
 
 HANG_UP = getattr(signal, "SIGHUP", None)
 """What a terminal sends that is closed; workers, in groups of their own, do not get it."""
@@ -188,10 +187,7 @@ def _wait_for(workers: Sequence[Worker]) -> None:
 
 @contextmanager
 def _passing_on(workers: Sequence[Worker]) -> Iterator[list[int]]:
-    """Passes signals on to all workers for a while; gives the list of those that came.
-
-    Outside of the main thread signals cannot be caught, and nothing changes.
-    """
+    """Passes signals on to all workers for a while; gives the list of those that came."""
     came: list[int] = []
 
     def pass_on(number: int, frame: FrameType | None) -> None:
@@ -200,21 +196,10 @@ def _passing_on(workers: Sequence[Worker]) -> Iterator[list[int]]:
             if worker.process.poll() is None:
                 worker.process.send_signal(signal.SIGTERM if number == HANG_UP else number)
 
-    if threading.current_thread() is not threading.main_thread():
+    # Under nohup SIGHUP is ignored, and stays so.
+    hang_up = HANG_UP is not None and signal.getsignal(HANG_UP) is not signal.SIG_IGN
+    with handled_signals(pass_on, [*SIGNALS, *([HANG_UP] if hang_up else [])]):
         yield came
-        return
-    numbers = [*SIGNALS, *([HANG_UP] if HANG_UP is not None and not _ignored(HANG_UP) else [])]
-    before = {number: signal.signal(number, pass_on) for number in numbers}
-    try:
-        yield came
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _ignored(number: int) -> bool:
-    """Whether a signal is passed over, as SIGHUP is under nohup."""
-    return signal.getsignal(number) is signal.SIG_IGN
 
 
 @contextmanager

@@ -266,7 +266,7 @@ class Distribution:
                 f"one ({type(error).__name__}), which ended or cannot be reached; {how_to_resume}"
             ) from error
 
-    def words(self) -> str:
+    def describe(self) -> str:
         """Which devices there are, for the user."""
         devices = f"{self.replicas} devices" if self.replicas > 1 else "one device"
         return f"{devices} in {self.workers} workers" if self.workers > 1 else devices
@@ -302,7 +302,7 @@ def distribution(
                 "every process, or start them by python -m loc_keras.train_workers."
             )
         _refuse_uneven(batch_size, len(cluster.workers), "workers")
-        be_patient()
+        set_worker_timeouts()
         with Distribution(cluster=cluster).watching("start all workers within some minutes."):
             found = Distribution(strategy_for_keras(), cluster)
     elif cluster is not None:
@@ -390,11 +390,11 @@ def _refuse_uneven(batch_size: int, parts: int, what: str) -> None:
         )
 
 
-SEEN_WITH = "3.15"
+LAST_BROKEN_KERAS = "3.15"
 """The newest minor version of Keras in which the fault was seen."""
 
 
-class MendedMultiWorkerStrategy(tf.distribute.MultiWorkerMirroredStrategy):
+class PatchedMultiWorkerStrategy(tf.distribute.MultiWorkerMirroredStrategy):
     """TensorFlow's strategy for several workers, with `reduce` as Keras 3 calls it."""
 
     def reduce(self, reduce_op: Any, value: Any, axis: int | None = None) -> Any:
@@ -419,32 +419,32 @@ def strategy_for_keras(**arguments: Any) -> tf.distribute.MultiWorkerMirroredStr
     Args:
         **arguments: Of `tf.distribute.MultiWorkerMirroredStrategy`.
     """
-    if keras_needs_the_mend():
-        return MendedMultiWorkerStrategy(**arguments)
+    if keras_needs_patch():
+        return PatchedMultiWorkerStrategy(**arguments)
     return tf.distribute.MultiWorkerMirroredStrategy(**arguments)
 
 
-def keras_needs_the_mend() -> bool:
+def keras_needs_patch() -> bool:
     """Whether Keras still reduces scalars along axis 0, or is a version known to.
 
     Looked at by asking Keras to reduce a scalar with a strategy that only takes notes; it is no
     tensor, since several workers must be set up before the first operation.
     """
-    if Version(keras.__version__) < Version(SEEN_WITH):
+    if Version(keras.__version__) < Version(LAST_BROKEN_KERAS):
         return True
     try:
         from keras.src.backend.tensorflow.trainer import reduce_per_replica
     except ImportError:  # Keras was rearranged; the mend changes no call that works.
         return True
     noted: list[int | None] = []
-    reduce_per_replica(1.0, _note_taker(noted), "mean")
+    reduce_per_replica(1.0, _recording_strategy(noted), "mean")
     return noted == [0]
 
 
-def _note_taker(noted: list[int | None]) -> tf.distribute.MultiWorkerMirroredStrategy:
+def _recording_strategy(noted: list[int | None]) -> tf.distribute.MultiWorkerMirroredStrategy:
     """What Keras takes for a strategy of several workers, without a cluster."""
 
-    class NoteTaker(tf.distribute.MultiWorkerMirroredStrategy):
+    class Recording(tf.distribute.MultiWorkerMirroredStrategy):
         extended = type("Extended", (), {"_in_multi_worker_mode": staticmethod(lambda: True)})()
 
         def __init__(self) -> None:
@@ -454,7 +454,7 @@ def _note_taker(noted: list[int | None]) -> tf.distribute.MultiWorkerMirroredStr
             noted.append(axis)
             return value
 
-    return NoteTaker()
+    return Recording()
 
 
 HEARTBEAT_SECONDS = 100
@@ -466,7 +466,7 @@ END_SECONDS = 30
 """How long a worker that ends waits for the others to end."""
 
 
-def be_patient() -> None:
+def set_worker_timeouts() -> None:
     """Sets these times for the workers in TF_CONFIG; comes before their strategy is made."""
     cluster = tf.distribute.cluster_resolver.TFConfigClusterResolver().cluster_spec()
     coordination = config_pb2.ConfigProto().experimental.coordination_config

@@ -1,4 +1,4 @@
-"""Which numbers and which compiler a device gets, decided before the first operation runs."""
+"""Numeric precision, determinism, and what is known of the device."""
 
 import contextlib
 import os

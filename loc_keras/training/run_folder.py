@@ -1,4 +1,4 @@
-"""The folder that holds everything about a run, and the environment that is written there."""
+"""The folder of a run: its file names, its state, its lock, its environment, and interruptions."""
 
 import contextlib
 import json
@@ -7,7 +7,7 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from enum import Enum
@@ -41,7 +41,7 @@ class RunState(Enum):
 
 
 def run_state(folder: Path) -> RunState:
-    """Looks at a run folder; one that died before its config was written counts as new."""
+    """What a folder holds; a run that died before its config was written counts as new."""
     if folder.is_file():
         return RunState.OTHER
     if not folder.is_dir() or not any(folder.iterdir()):
@@ -225,13 +225,31 @@ def _version(package: str) -> str | None:
 
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+Handler = Callable[[int, FrameType | None], None]
+
+
+@contextmanager
+def handled_signals(handler: Handler, numbers: Iterable[int] = SIGNALS) -> Iterator[None]:
+    """Handles signals for a while.
+
+    Outside of the main thread signals cannot be caught, and nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 class Interruption:
-    """Whether somebody asked the run to stop.
+    """Whether the run was asked to stop.
 
     Args:
-        how_to_resume: Told to who did, as a part of a sentence.
+        how_to_resume: For the user who stops it, as a part of a sentence.
         together: Whether several processes stop together, when they have agreed to.
 
     Attributes:
@@ -256,7 +274,7 @@ class Interruption:
             self._agreed = signal.SIGTERM if self.asked is None else self.asked
 
     def leave(self, what_became: str) -> None:
-        """Leaves if somebody asked.
+        """Leaves if it is due.
 
         Raises:
             Interrupted: With what became of the work, and how to go on.
@@ -266,19 +284,9 @@ class Interruption:
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Only notes the first signal for a while; a second one, of any kind, ends at once.
-
-        Outside of the main thread signals cannot be caught, and nothing changes.
-        """
-        if threading.current_thread() is not threading.main_thread():
+        """Only notes the first signal for a while; a second one, of any kind, ends at once."""
+        with handled_signals(self._note):
             yield
-            return
-        before = {number: signal.signal(number, self._note) for number in SIGNALS}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.asked is not None:
@@ -288,7 +296,7 @@ class Interruption:
 
 @contextmanager
 def resumable(how_to_resume: str) -> Iterator[None]:
-    """Tells how to go on when Ctrl-C or SIGTERM comes where nothing has to be saved first.
+    """Says how to go on when Ctrl-C or SIGTERM comes where nothing has to be saved first.
 
     Raises:
         Interrupted: When a signal came.
@@ -297,12 +305,5 @@ def resumable(how_to_resume: str) -> Iterator[None]:
     def leave(number: int, frame: FrameType | None) -> None:
         raise Interrupted(f"stopped; {how_to_resume}", number)
 
-    if threading.current_thread() is not threading.main_thread():
+    with handled_signals(leave):
         yield
-        return
-    before = {number: signal.signal(number, leave) for number in SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

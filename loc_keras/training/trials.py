@@ -1,10 +1,9 @@
-"""Finding a learning rate: the loss while the rate rises from too low to too high."""
+"""Short trials before a training: one batch learned by heart, a learning rate, a batch size."""
 
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import numpy as np
@@ -13,7 +12,13 @@ import tensorflow as tf
 from loc_keras.errors import TrainingError
 from loc_keras.training.batch_norm import fuse_batch_norms
 from loc_keras.training.callbacks import FiniteLossGuard, Logs, Position
-from loc_keras.training.measure import answer_function, collect_answers, figures, progress_style
+from loc_keras.training.measure import (
+    SILENT,
+    answer_function,
+    collect_answers,
+    figures,
+    progress_style,
+)
 from loc_keras.training.model import (
     TrainingModel,
     as_batch,
@@ -25,8 +30,40 @@ from loc_keras.training.model import (
 from loc_keras.training.optimizer import make_optimizer
 from loc_keras.training.plan import FitPlan
 
+Batch = tuple[tf.Tensor, Mapping[str, tf.Tensor]]
+"""Images and targets."""
+
 NEAR_ZERO = 0.05
 """Both losses must end below this: class cross entropy, and 1 minus the mean IoU."""
+
+LOWEST, HIGHEST = 1e-6, 1.0
+"""Learning rates between which a sweep searches: Adam's useful ones lie well inside."""
+
+STEPS = 150
+"""Batches of a sweep, 25 for each factor of ten."""
+
+MEMORY = 0.9
+"""Share of the running mean of the loss that each batch keeps: about the last ten count."""
+
+DIVERGED = 4.0
+"""A sweep ends where the loss is so many times the lowest it was."""
+
+BELOW_LOWEST = 10.0
+"""The suggested rate is the one of the lowest loss over this: at the lowest itself the loss is
+about to diverge."""
+
+SMALLEST = 4
+"""Smallest batch that is timed."""
+
+WARM, TIMED = 2, 4
+"""Steps of each batch size that are not counted, and those of which the fastest counts."""
+
+NEAR_BEST = 0.95
+"""The smallest batch of this share of the best speed is suggested: larger ones buy no time, and
+each of their steps sees more images for the same change."""
+
+LONGEST_STEP_S = 20.0
+"""No larger batch is tried once a step takes this long."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +91,7 @@ class OverfitResult:
 
 
 def overfit_batch(
-    localizer: keras.Model,
-    batch: tuple[tf.Tensor, Mapping[str, tf.Tensor]],
-    *,
-    plan: FitPlan,
-    steps: int,
+    localizer: keras.Model, batch: Batch, *, plan: FitPlan, steps: int
 ) -> OverfitResult:
     """Trains on one batch alone, by Adam at a constant rate, without label smoothing or decay.
 
@@ -76,46 +109,21 @@ def overfit_batch(
     # Smoothed targets and weight decay keep a loss above zero on purpose.
     optimizer = make_optimizer("adam", learning_rate=plan.train.learning_rate)
     compile_localizer(model, optimizer, plan.loss.model_copy(update={"label_smoothing": 0.0}))
-    names = list(model.output)
-    images, targets = batch
-    one = as_batch(images, targets, names, background=plan.background is not None)
+    data = as_batch(*batch, list(model.output), background=plan.background is not None)
     position = Position(steps)
-    before = model.evaluate(one, verbose=0, return_dict=True)
-    model.fit(
-        one.repeat(),
-        steps_per_epoch=steps,
-        epochs=1,
-        callbacks=[position, FiniteLossGuard(position)],
-        shuffle=False,
-        verbose=progress_style(),
-    )
+    before = model.evaluate(data, verbose=SILENT, return_dict=True)
+    guard = FiniteLossGuard(position)
+    _fit(model, data.repeat(), steps, position, guard, verbose=progress_style())
     answers = collect_answers(answer_function(localizer), [batch])
-    found = figures(answers, plan.background)
+    measured = figures(answers, plan.background)
     cross_entropy = keras.losses.SparseCategoricalCrossentropy()
     return OverfitResult(
         steps=steps,
         class_loss=float(cross_entropy(answers.labels, answers.probabilities)),
-        box_loss=1.0 - float(found.get("bbox_iou", 1.0)),
-        accuracy=float(found["softmax_accuracy"]),
+        box_loss=1.0 - float(measured.get("bbox_iou", 1.0)),
+        accuracy=float(measured["softmax_accuracy"]),
         first_loss=float(before["loss"]),
     )
-
-
-LOWEST, HIGHEST = 1e-6, 1.0
-"""Rates between which it is searched: Adam's useful ones lie well inside."""
-
-STEPS = 150
-"""Batches of a sweep, 25 for each factor of ten."""
-
-MEMORY = 0.9
-"""How much of the running mean of the loss each batch keeps: it looks at about the last ten."""
-
-DIVERGED = 4.0
-"""The sweep ends where the loss is so many times the lowest it was."""
-
-BELOW_LOWEST = 10.0
-"""The suggested rate is the one of the lowest loss over this: at the lowest itself the loss is
-about to diverge."""
 
 
 @dataclass(frozen=True)
@@ -141,16 +149,12 @@ class RateSweep:
 
     @property
     def suggested(self) -> float:
-        """The rate to train with, to two digits."""
-        return two_digits(self.lowest_at / BELOW_LOWEST)
+        """The rate to train with, to two significant digits."""
+        return float(f"{self.lowest_at / BELOW_LOWEST:.1e}")
 
 
 def sweep_rates(
-    localizer: keras.Model,
-    batches: tf.data.Dataset,
-    *,
-    plan: FitPlan,
-    steps: int = STEPS,
+    localizer: keras.Model, batches: tf.data.Dataset, *, plan: FitPlan, steps: int = STEPS
 ) -> RateSweep:
     """Trains with a rate that rises by a constant factor from batch to batch.
 
@@ -160,34 +164,27 @@ def sweep_rates(
     Args:
         localizer: A fresh model; its weights are spoilt.
         batches: Endless batches of (images, targets).
-        plan: How it would be trained: optimizer, decay, clipping.
+        plan: How it would be trained: optimizer, decay, clipping, losses.
         steps: Batches of a whole sweep, at least 2.
 
     Raises:
         TrainingError: If the loss was not finite from the first batch on.
     """
-    # The rate is set at each step, and an average of the weights would never be looked at.
+    # The rate is set at each step, and an average of the weights would never be used.
     steady = plan.with_train(schedule="constant", warmup_epochs=0.0, ema=None, accumulate=1)
     model = compiled_training_model(localizer, steady)
-    rising = _RisingRate(rising_rates(steps))
-    model.fit(
-        with_targets(batches, list(model.output), background=plan.background is not None),
-        steps_per_epoch=steps,
-        epochs=1,
-        callbacks=[rising],
-        shuffle=False,
-        verbose=0,
-    )
-    if not rising.losses:
+    data = with_targets(batches, list(model.output), background=plan.background is not None)
+    rates = np.geomspace(LOWEST, HIGHEST, steps).tolist()
+    rising = _RisingRate(rates)
+    _fit(model, data, steps, rising)
+    losses = rising.losses
+    if not losses:
         raise TrainingError(
             "the loss of the very first batch is not finite, at a learning rate of "
             f"{LOWEST:g}; check the data (python -m loc_keras.check)."
         )
     return RateSweep(
-        rates=tuple(rising.rates[: len(rising.losses)]),
-        losses=tuple(rising.losses),
-        smooth=tuple(running_mean(rising.losses)),
-        diverged=rising.diverged,
+        tuple(rates[: len(losses)]), tuple(losses), tuple(running_mean(losses)), rising.diverged
     )
 
 
@@ -213,21 +210,16 @@ class _RisingRate(keras.callbacks.Callback):
         self.model.stop_training = self.diverged
 
 
-def rising_rates(steps: int) -> list[float]:
-    """Rates from `LOWEST` to `HIGHEST`, each a constant factor above the one before."""
-    return [float(rate) for rate in np.geomspace(LOWEST, HIGHEST, steps)]
-
-
 def running_mean(values: Sequence[float]) -> list[float]:
     """Exponentially weighted mean up to each value, without the bias of its start.
 
     The correction is that of Kingma and Ba 2015 ("Adam", section 3).
     """
-    mean, found = 0.0, []
+    mean, means = 0.0, []
     for count, value in enumerate(values, start=1):
         mean = MEMORY * mean + (1 - MEMORY) * value
-        found.append(mean / (1 - MEMORY**count))
-    return found
+        means.append(mean / (1 - MEMORY**count))
+    return means
 
 
 def has_diverged(smooth: Sequence[float]) -> bool:
@@ -240,23 +232,6 @@ def has_diverged(smooth: Sequence[float]) -> bool:
     if lowest > 0:
         return smooth[-1] > DIVERGED * lowest
     return smooth[-1] > lowest + DIVERGED * (smooth[0] - lowest)
-
-
-def two_digits(value: float) -> float:
-    """A number rounded to two significant digits."""
-    return float(f"{value:.1e}")
-
-
-SMALLEST = 4
-WARM, TIMED = 2, 4
-"""Steps of each size that are not counted, and those of which the fastest counts."""
-
-NEAR_BEST = 0.95
-"""The smallest batch of this share of the best speed is suggested: larger ones buy no time, and
-each of their steps sees more images for the same change."""
-
-LONGEST_STEP_S = 20.0
-"""No larger batch is tried once a step takes this long."""
 
 
 @dataclass(frozen=True)
@@ -280,11 +255,7 @@ class BatchSpeed:
 
 
 def batch_speeds(
-    localizer: keras.Model,
-    batch: tuple[tf.Tensor, Mapping[str, tf.Tensor]],
-    *,
-    plan: FitPlan,
-    largest: int,
+    localizer: keras.Model, batch: Batch, *, plan: FitPlan, largest: int
 ) -> list[BatchSpeed]:
     """Times the step, without reading and augmenting, at sizes that double.
 
@@ -303,39 +274,34 @@ def batch_speeds(
     steady = plan.with_train(schedule="constant", warmup_epochs=0.0)
     model = compiled_training_model(localizer, steady)
     step = _timed_step(model, batch, background=plan.background is not None)
-    found: list[BatchSpeed] = []
+    speeds: list[BatchSpeed] = []
     for size in batch_sizes(largest):
         try:
             seconds = step(size)
         except tf.errors.ResourceExhaustedError as error:
-            if not found:
+            if not speeds:
                 raise TrainingError(
                     f"not even {size} images a step fit the device's memory; lower data.image_size "
                     "or model.backbone.width."
                 ) from error
-            return [*found, BatchSpeed(size, 0.0, 0.0)]
-        found.append(BatchSpeed(size, size / seconds, seconds))
+            return [*speeds, BatchSpeed(size, 0.0, 0.0)]
+        speeds.append(BatchSpeed(size, size / seconds, seconds))
         if seconds > LONGEST_STEP_S:
             break
-    return found
+    return speeds
 
 
-def _timed_step(
-    model: TrainingModel, batch: tuple[tf.Tensor, Mapping[str, tf.Tensor]], *, background: bool
-) -> Callable[[int], float]:
+def _timed_step(model: TrainingModel, batch: Batch, *, background: bool) -> Callable[[int], float]:
     """A function that gives the seconds of the fastest step with a batch of a size."""
-    names = list(model.output)
+    images, targets = batch
+    rows = tf.data.Dataset.from_tensor_slices((images, dict(targets))).cache().repeat()
 
     def step(size: int) -> float:
         clock = _StepClock()
-        model.fit(
-            with_targets(_batches_of(batch, size), names, background=background),
-            steps_per_epoch=WARM + TIMED,
-            epochs=1,
-            callbacks=[clock],
-            shuffle=False,
-            verbose=0,
-        )
+        # The size is no part of the data set's type, so that the step is traced once for all.
+        batches = rows.batch(size).prefetch(1)
+        data = with_targets(batches, list(model.output), background=background)
+        _fit(model, data, WARM + TIMED, clock)
         return min(clock.seconds[WARM:])
 
     return step
@@ -349,22 +315,12 @@ class _StepClock(keras.callbacks.Callback):
         self.seconds: list[float] = []
         self._began = 0.0
 
-    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         self._began = time.perf_counter()
 
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         float((logs or {})["loss"])
         self.seconds.append(time.perf_counter() - self._began)
-
-
-def _batches_of(batch: tuple[tf.Tensor, Mapping[str, tf.Tensor]], size: int) -> tf.data.Dataset:
-    """Endless batches of one size out of the images of one batch.
-
-    The size is no part of the data set's type, so that the step is traced once for all.
-    """
-    images, targets = batch
-    rows = tf.data.Dataset.from_tensor_slices((images, dict(targets))).cache().repeat()
-    return rows.batch(size).prefetch(1)
 
 
 def batch_sizes(largest: int) -> list[int]:
@@ -377,5 +333,24 @@ def batch_sizes(largest: int) -> list[int]:
 
 def suggested_batch(speeds: Sequence[BatchSpeed]) -> int:
     """The smallest batch that is nearly as fast as any, by images a second."""
-    best = max(one.images_per_second for one in speeds)
-    return min(one.batch_size for one in speeds if one.images_per_second >= NEAR_BEST * best)
+    best = max(speed.images_per_second for speed in speeds)
+    near = [speed for speed in speeds if speed.images_per_second >= NEAR_BEST * best]
+    return min(speed.batch_size for speed in near)
+
+
+def _fit(
+    model: TrainingModel,
+    data: tf.data.Dataset,
+    steps: int,
+    *callbacks: keras.callbacks.Callback,
+    verbose: int = SILENT,
+) -> None:
+    """Takes some steps as one epoch."""
+    model.fit(
+        data,
+        steps_per_epoch=steps,
+        epochs=1,
+        callbacks=list(callbacks),
+        shuffle=False,
+        verbose=verbose,
+    )

@@ -20,23 +20,23 @@ from loc_keras.training.optimizer import make_optimizer
 from loc_keras.training.run_folder import Interruption
 
 
-def test_this_keras_still_needs_the_mend():
-    """Fails once Keras reduces scalars as scalars: the mend can go then, see there."""
-    assert distribution.keras_needs_the_mend()
+def test_this_keras_still_needs_the_patch():
+    """Fails once Keras reduces scalars as scalars: the patch can go then, see there."""
+    assert distribution.keras_needs_patch()
 
 
-def test_mend_steps_aside_when_keras_is_mended(monkeypatch):
+def test_patch_steps_aside_when_keras_is_mended(monkeypatch):
     from keras.src.backend.tensorflow import trainer
 
     def mended(values, strategy, reduction):
         return strategy.reduce("MEAN", values, axis=None)
 
     monkeypatch.setattr(trainer, "reduce_per_replica", mended)
-    assert not distribution.keras_needs_the_mend()
+    assert not distribution.keras_needs_patch()
     made = []
     monkeypatch.setattr(tf.distribute, "MultiWorkerMirroredStrategy", lambda: made.append("plain"))
     # Its own class stands for the one that would need a cluster.
-    monkeypatch.setattr(distribution, "keras_needs_the_mend", lambda: False)
+    monkeypatch.setattr(distribution, "keras_needs_patch", lambda: False)
     distribution.strategy_for_keras()
     assert made == ["plain"]
 
@@ -77,7 +77,7 @@ def test_gradient_is_clipped_after_the_sum(name, monkeypatch):
 @pytest.fixture(scope="module")
 def devices():
     """The first of two workers, whose strategy is that of several workers without a cluster."""
-    return Distribution(distribution.MendedMultiWorkerStrategy(), Cluster(("a:1", "b:1"), 0))
+    return Distribution(distribution.PatchedMultiWorkerStrategy(), Cluster(("a:1", "b:1"), 0))
 
 
 def test_strategy_of_workers_reduces_scalars_batches_and_statistics(devices):
