@@ -41,8 +41,7 @@ from loc_keras.data.records import all_grey, count_several, measure
 from loc_keras.data.resolve import DatasetRecords, ResolveRules
 from loc_keras.errors import ConfigError, DataError
 from loc_keras.models.weights import names_a_run
-from loc_keras.recipe.numbers import BUDGET_MINUTES
-from loc_keras.recipe.rules import Choice, Facts, choose, several_policy
+from loc_keras.recipe.rules import BUDGET_MINUTES, Choice, Facts, choose, multi_object_policy
 from loc_keras.training.precision import cpu_has_avx512, cpu_has_bfloat16, device_summary
 from loc_keras.training.run_folder import CONFIG_FILE
 
@@ -343,7 +342,7 @@ def _read(guess: Guess, overrides: Sequence[str], keys: Sequence[str], name: str
         source = _guessed_source(guess, overrides, name)
         notes.append(f"{' and '.join(empty)}: annotation files without objects are not read.")
     if "data.source.several" not in keys:
-        policy = several_policy(*count_several(source.annotations))
+        policy = multi_object_policy(*count_several(source.annotations))
         section = source.config.data.source.model_copy(update={"several": policy})
         source = source.with_data(source=section)
     uncut = source.config.data.split.model_copy(
@@ -486,7 +485,6 @@ def _facts(reading: Reading, weights: str | None) -> Facts:
         classes=dict(zip(class_names, counts, strict=True)),
         side=figures.side,
         spread=figures.spread,
-        object_side=figures.object_side,
         small_side=figures.small_side,
         grey=all_grey([image.header for image in reading.source.checked.images.values()]),
         given={split: len(records) for split, records in splits.items() if split != "train"},

@@ -101,14 +101,11 @@ class Measures(NamedTuple):
     Attributes:
         side: Median of the pictures' sides in px (the root of their area).
         spread: 90th percentile of width by height divided by the 10th.
-        object_side: Median side of the boxes in fractions of the picture (the root of their
-            share of the area).
-        small_side: 10th percentile of the boxes' shorter side, likewise.
+        small_side: 10th percentile of the boxes' shorter side, in fractions of the picture.
     """
 
     side: float
     spread: float
-    object_side: float
     small_side: float
 
 
@@ -117,12 +114,10 @@ def measure(records: Records) -> Measures:
     heights, widths = records.sizes.T.astype(float)
     x1, y1, x2, y2 = records.boxes.T.astype(float)
     narrow, wide = np.percentile(widths / heights, [10, 90])
-    across, down = x2 - x1, y2 - y1
     return Measures(
         float(np.median(np.sqrt(heights * widths))),
         float(wide / narrow),
-        float(np.median(np.sqrt(across * down))),
-        float(np.percentile(np.minimum(across, down), 10)),
+        float(np.percentile(np.minimum(x2 - x1, y2 - y1), 10)),
     )
 
 

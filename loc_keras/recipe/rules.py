@@ -1,11 +1,147 @@
-"""Which settings a data set and a device call for: a pure function from measured facts."""
+"""Which settings a data set and a device call for: a pure function from measured facts.
+
+`choose` is the whole recipe. All its numbers are the constants below; what they rest on is in
+`docs/experiments.md`, and what was not measured says so.
+"""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from loc_keras.recipe import numbers
+SMALL_SET = 1_000
+"""Training images below which a set is small: much is held back, and augmentation is strong."""
+
+LARGE_SET = 20_000
+"""Training images from which on augmentation is light."""
+
+PRETRAINED_HELPS = 2_000
+"""Training images below which pretrained weights help most."""
+
+HELD_BACK = ((1_000, 0.15), (10_000, 0.1), (math.inf, 0.05))
+"""Fraction for each missing split, for sets below so many images."""
+
+MOST_HELD_BACK = 0.3
+FEW_HELD_BACK = 50
+"""Images of a given split below which its figures swing much."""
+
+CALIBRATION, CALIBRATION_FROM = 0.1, 400
+"""Fraction on which trust is fitted, for sets of so many images and more: with 40 of them what is
+promised of 90 % of images is kept for 90 % give or take 5; smaller sets need them to train on."""
+
+LEAST_A_CLASS = 3
+"""Images that a class needs: one each to train, validate and test."""
+
+SEVERAL_SHARE = 0.1
+"""Share of images with several objects from which on each object is cut out."""
+
+SIZES = {"cpu": (64, 128, 160), "gpu": (64, 224, 320)}
+"""Smallest, usual and largest side of the model's input in px."""
+
+SMALL_OBJECT_PX = 16
+"""Least height or width that a small object should keep in the model's input."""
+
+SIDE_STEP = 32
+LETTERBOX_SPREAD = 1.5
+"""Ratio of wide to narrow pictures (90th to 10th percentile of width by height) that stretching
+would distort too unequally."""
+
+WIDTHS = {"cpu": 32, "gpu": 64}
+GREY_WIDTH = 16
+"""Width of the body for grey pictures on a CPU, as for digits."""
+
+BATCHES = ((500, 16), (3_000, 64), (math.inf, 128))
+"""Images a step, for sets below so many images."""
+
+LEARNING_RATES = ((16, 0.001), (64, 0.002), (math.inf, 0.004))
+"""Learning rate up to a batch size."""
+
+EPOCH_IMAGES = 448
+"""Least images that count as an epoch: fewer would pause too often to validate."""
+
+EPOCHS = (5, 100)
+WARMUP_EPOCHS = 3
+WARMUP_SHARE = 0.1
+EMA_EPOCHS = 4
+"""Epochs that the moving average of the weights spans, or a tenth of the training."""
+
+EMA_STEPS = (10, 2_000)
+"""Fewest and most steps that it spans."""
+
+CHECKPOINT_SECONDS = 60
+"""Most time, about, that an interruption should cost."""
+
+BUDGET_MINUTES = 10
+DROPOUT = 0.3
+WEIGHT_DECAY = 0.05
+DISTRIBUTION_WEIGHT = 0.25
+LABEL_SMOOTHING = 0.05
+MANY_CLASSES = 20
+MANY_LABEL_SMOOTHING = 0.1
+
+AUGMENT: dict[str, dict[str, float]] = {
+    "strong": {
+        **{"translate": 0.15, "scale": 0.3, "aspect": 0.2, "rotation": 10.0, "crop": 0.4},
+        **{"brightness": 0.2, "contrast": 0.3, "saturation": 0.3, "hue": 0.02},
+    },
+    "medium": {
+        **{"translate": 0.15, "scale": 0.3, "aspect": 0.2, "rotation": 0.0, "crop": 0.0},
+        **{"brightness": 0.1, "contrast": 0.2, "saturation": 0.3, "hue": 0.02},
+    },
+    "light": {
+        **{"translate": 0.1, "scale": 0.2, "aspect": 0.1, "rotation": 0.0, "crop": 0.0},
+        **{"brightness": 0.1, "contrast": 0.2, "saturation": 0.2, "hue": 0.0},
+    },
+}
+COLOUR_ONLY = ("saturation", "hue")
+SIDE_WORDS = frozenset({"left", "right"})
+
+# Two CPU cores, default heads, 100 px, width 32, bfloat16: 246 images/s. Smaller pictures cost less
+# in the body, but the heads cost the same; the shares fit the times of the four photograph configs.
+HEAD_SECONDS = 0.001
+BODY_SECONDS = 0.0031
+MEASURED_SIDE = 100
+MEASURED_CORES = 2
+MOST_CORES = 16
+"""Cores that a step of this size can still use."""
+
+WIDTH_FACTORS = {16: 0.49, 32: 1.0, 64: 2.7}
+"""Time by width, in bfloat16."""
+
+AVX2_FACTOR = 1.65
+"""Time on two cores with 256-bit vectors: 201 images/s at 64 px, width 32, batch 128, float32."""
+
+FLOAT32_FACTORS = {16: 1.05, 32: 1.33, 64: 1.48}
+BATCH_FACTORS = ((32, 2.0), (64, 1.6), (10**9, 1.3))
+"""Overhead of validation and of small steps, below a batch size."""
+
+GPU_IMAGES = 1_000.0
+"""Images a second on a GPU at 224 px and width 64: a guess, nothing was measured."""
+
+GPU_SIDE = 224
+GPU_MOST = 5_000.0
+
+SHARED_BODY: dict[str, Any] = {"name": "resnet18", "width": 64, "stem": "imagenet"}
+"""The body that ImageNet weights, and files of weights, are for."""
+
+FINE_TUNING: dict[str, float] = {
+    "train.learning_rate": 0.001,
+    "train.fine_tune.body_rate": 0.3,
+    "train.fine_tune.layer_decay": 0.7,
+}
+"""What differs when a training starts from weights of ImageNet: customary, not measured here."""
+
+FREEZE_SHARE = 0.125
+"""Share of the epochs in which only the heads learn, likewise."""
+
+FINE_TUNING_RUN: dict[str, float] = {"train.learning_rate": 0.001}
+"""What differs when it starts from an earlier run: one rate for all from the first step. A body
+that has seen some thousand photographs gained nothing from lower ones (`docs/transfer.md`)."""
+
+STEADY_BATCH = 16
+"""Below this many images a step the statistics of batch normalisation stay as they came."""
+
+_MOST_SHOWN = 5  # Classes that a note names.
 
 
 @dataclass(frozen=True)
@@ -18,9 +154,7 @@ class Facts:
         classes: Pictures of each class by its name, in train.
         side: Median of the pictures' sides in px (the root of their area).
         spread: 90th percentile of width by height divided by the 10th, at least 1.
-        object_side: Median side of the boxes in fractions of the picture (the root of their
-            share of the area).
-        small_side: 10th percentile of the boxes' shorter side, likewise.
+        small_side: 10th percentile of the boxes' shorter side, in fractions of the picture.
         grey: Whether all pictures are grey.
         several: Images that show several objects.
         annotated: Images with any object.
@@ -37,7 +171,6 @@ class Facts:
     classes: Mapping[str, int]
     side: float
     spread: float = 1.0
-    object_side: float = 0.5
     small_side: float = 0.25
     grey: bool = False
     given: Mapping[str, int] = field(default_factory=dict)
@@ -70,28 +203,71 @@ class Choice(NamedTuple):
     why: str
 
 
-class Chooser:
-    """Collects choices; what the user asked for goes before what is recommended."""
+def choose(
+    facts: Facts, *, minutes: float = BUDGET_MINUTES, asked: Mapping[str, Any] | None = None
+) -> tuple[list[Choice], list[str]]:
+    """Chooses settings for a data set.
 
-    def __init__(self, asked: Mapping[str, Any]) -> None:
-        self.choices: list[Choice] = []
-        self._asked = asked
+    Args:
+        facts: What was measured.
+        minutes: Time that training may take, about.
+        asked: Settings that are given, by key; the others are chosen to go with them.
 
-    def pick(self, key: str, value: Any, why: str) -> Any:
-        """Adds a choice and gives the value in force."""
-        if key in self._asked:
-            value, why = self._asked[key], "asked for"
-        self.choices.append(Choice(key, value, why))
-        return value
+    Returns:
+        The choices, each key once, and notes for the user.
+    """
+    chooser = Chooser(asked or {})
+    policy_why = f"{facts.several:,} of {facts.annotated:,} images show several objects"
+    chooser.pick("data.source.several", facts.policy, policy_why)
+    _splits(facts, chooser)
+    side = _pictures(facts, chooser)
+    width = _body(facts, chooser)
+    _augment(facts, chooser)
+    notes = _training(facts, chooser, minutes=minutes, side=side, width=width)
+    return chooser.choices, [
+        *_class_notes(facts),
+        *_held_notes(facts),
+        *_weights_notes(facts),
+        *notes,
+    ]
 
-    def asks_for_other_body(self) -> bool:
-        """Whether the user named a body that is none of our ResNets, so that no width is chosen."""
-        return "/" in str(self._asked.get("model.backbone.name", ""))
+
+def held_fraction(facts: Facts) -> float:
+    """Fraction for each missing split: more of small sets, and one image a class where it goes."""
+    fraction = _step_of(HELD_BACK, facts.images)
+    needed = math.ceil(1000 * len(facts.classes) / facts.images) / 1000
+    return min(max(fraction, needed), MOST_HELD_BACK)
 
 
-def step_of(table: tuple[tuple[float, float], ...], value: float) -> float:
-    """The entry of the first row whose limit is above a value."""
-    return next(entry for limit, entry in table if value < limit)
+def calibration_fraction(facts: Facts) -> float:
+    """Fraction on which trust in single answers is fitted; 0 for small sets."""
+    return CALIBRATION if facts.images >= CALIBRATION_FROM else 0.0
+
+
+def train_images(facts: Facts) -> int:
+    """Pictures left for training when the missing splits are cut off, about."""
+    missing = sum(name not in facts.given for name in ("val", "test"))
+    held = missing * held_fraction(facts) + calibration_fraction(facts)
+    return max(1, round(facts.images * (1 - held)))
+
+
+def multi_object_policy(several: int, annotated: int) -> str:
+    """What to do with images of several objects: leave them out, or cut each object out."""
+    return "crop" if several > SEVERAL_SHARE * annotated else "skip"
+
+
+def fine_tuning(facts: Facts) -> dict[str, Any]:
+    """Settings that differ when a training starts from given weights.
+
+    Args:
+        facts: What was measured; `weights` is None for a start from random weights.
+
+    Returns:
+        Values by key; empty for random weights.
+    """
+    if not facts.pretrained:
+        return {}
+    return dict(FINE_TUNING_RUN if facts.body else FINE_TUNING)
 
 
 class Cost(NamedTuple):
@@ -111,7 +287,7 @@ class Cost(NamedTuple):
     width: int
     batch: int
     halves: bool = False
-    cores: int = numbers.MEASURED_CORES
+    cores: int = MEASURED_CORES
     gpu: bool = False
     avx512: bool = True
 
@@ -119,58 +295,171 @@ class Cost(NamedTuple):
 def images_a_second(cost: Cost) -> float:
     """Training images a second, validation included, about."""
     if cost.gpu:
-        area = (cost.side / numbers.GPU_SIDE) ** 2 * (cost.width / 64)
-        return min(numbers.GPU_MOST, numbers.GPU_IMAGES / area)
-    seconds = numbers.HEAD_SECONDS + numbers.BODY_SECONDS * (cost.side / numbers.MEASURED_SIDE) ** 2
-    seconds *= _near(numbers.WIDTH_FACTORS, cost.width)
+        area = (cost.side / GPU_SIDE) ** 2 * (cost.width / 64)
+        return min(GPU_MOST, GPU_IMAGES / area)
+    seconds = HEAD_SECONDS + BODY_SECONDS * (cost.side / MEASURED_SIDE) ** 2
+    seconds *= _near(WIDTH_FACTORS, cost.width)
     if not cost.halves:
-        seconds *= _near(numbers.FLOAT32_FACTORS, cost.width)
+        seconds *= _near(FLOAT32_FACTORS, cost.width)
     if not cost.avx512:
-        seconds *= numbers.AVX2_FACTOR
-    seconds *= next(factor for limit, factor in numbers.BATCH_FACTORS if cost.batch < limit)
-    return min(cost.cores, numbers.MOST_CORES) / numbers.MEASURED_CORES / seconds
+        seconds *= AVX2_FACTOR
+    seconds *= next(factor for limit, factor in BATCH_FACTORS if cost.batch < limit)
+    return min(cost.cores, MOST_CORES) / MEASURED_CORES / seconds
 
 
-def _near(factors: dict[int, float], width: int) -> float:
-    """The factor of the nearest width that was measured; beyond them it grows with the width."""
-    nearest = min(factors, key=lambda one: abs(one - width))
-    return factors[nearest] * (max(1.0, width / nearest))
+class Chooser:
+    """Collects choices; what the user asked for goes before what is recommended."""
+
+    def __init__(self, asked: Mapping[str, Any]) -> None:
+        self.choices: list[Choice] = []
+        self._asked = asked
+
+    def pick(self, key: str, value: Any, why: str) -> Any:
+        """Adds a choice and gives the value in force."""
+        if key in self._asked:
+            value, why = self._asked[key], "asked for"
+        self.choices.append(Choice(key, value, why))
+        return value
+
+    def asks_for_other_body(self) -> bool:
+        """Whether the user named a body that is none of our ResNets, so that no width is chosen."""
+        return "/" in str(self._asked.get("model.backbone.name", ""))
 
 
-def choose_training(
-    facts: Facts,
-    chooser: Chooser,
-    tuned: Mapping[str, Any],
-    *,
-    count: int,
-    minutes: float,
-    side: float,
-    width: int,
+def _splits(facts: Facts, chooser: Chooser) -> None:
+    fraction = held_fraction(facts)
+    for name, word in (("val", "validation"), ("test", "test")):
+        if name not in facts.given:
+            count = round(fraction * facts.images)
+            chooser.pick(
+                f"data.split.{name}", fraction, f"{count:,} of {facts.images:,} images for {word}"
+            )
+    if calibration := calibration_fraction(facts):
+        count = round(calibration * facts.images)
+        words = f"{count:,} of {facts.images:,} images, on which trust in single answers is fitted"
+        chooser.pick("data.split.calibration", calibration, words)
+
+
+def _pictures(facts: Facts, chooser: Chooser) -> float:
+    size = chooser.pick("data.image_size", *_image_size(facts))
+    unequal = facts.spread > LETTERBOX_SPREAD
+    chooser.pick(
+        "data.resize",
+        "letterbox" if unequal else "stretch",
+        f"shapes differ {facts.spread:.2f} times"
+        + (", so that stretching would distort them unequally" if unequal else ""),
+    )
+    grey = facts.grey and not facts.pretrained
+    why = "all pictures are grey" if grey else "colour"
+    if facts.grey and not grey:
+        why = "pretrained weights take colour"
+    channels = chooser.pick("data.channels", 1 if grey else 3, why)
+    sides = (size, size) if isinstance(size, int) else size
+    # With null the pictures keep the size of the first one.
+    area = math.prod(sides) if sides else facts.side**2
+    total = area * (channels or 3) * (facts.images + sum(facts.given.values())) / 2**20
+    chooser.pick("data.cache", "auto", f"decoded pictures take {total:,.0f} MiB")
+    return math.sqrt(area)
+
+
+def _image_size(facts: Facts) -> tuple[int, str]:
+    least, usual, most = SIZES[facts.device]
+    native = round(facts.side)
+    wanted = SMALL_OBJECT_PX / max(facts.small_side, 1e-6)
+    size = max(usual, math.ceil(min(wanted, most) / SIDE_STEP) * SIDE_STEP)
+    why = f"usual on a {facts.device.upper()}"
+    if size > usual:
+        why = (
+            f"small objects have {facts.small_side:.0%} of the side and keep "
+            f"{facts.small_side * min(size, most):.0f} px"
+        )
+    if size > most:
+        size, why = most, f"{why}; the most on a {facts.device.upper()}"
+    if native < size:
+        size = max(native, least)
+        why = "as the pictures" if size == native else f"the least; the pictures have {native} px"
+    return size, why
+
+
+def _body(facts: Facts, chooser: Chooser) -> int:
+    width, why = WIDTHS[facts.device], f"for a {facts.device.upper()}"
+    if facts.grey and not facts.gpus and not facts.pretrained:
+        width, why = GREY_WIDTH, "grey pictures, on a CPU"
+    body = dict(facts.body)
+    if facts.pretrained:
+        chooser.pick("model.backbone.weights", facts.weights, "asked for")
+        body = body or dict(SHARED_BODY)
+        width, why = body["width"], "that of the weights"
+        for key in ("name", "stem"):
+            chooser.pick(f"model.backbone.{key}", body[key], why)
+    if not chooser.asks_for_other_body():
+        width = chooser.pick("model.backbone.width", width, why)
+    chooser.pick("model.dropout", DROPOUT, "against learning by heart")
+    chooser.pick("loss.distribution_weight", DISTRIBUTION_WEIGHT, "as in all measured recipes")
+    many = len(facts.classes) >= MANY_CLASSES
+    chooser.pick(
+        "loss.label_smoothing",
+        MANY_LABEL_SMOOTHING if many else LABEL_SMOOTHING,
+        f"{len(facts.classes)} classes",
+    )
+    return int(width)
+
+
+def _augment(facts: Facts, chooser: Chooser) -> None:
+    reason = _no_flip(facts.classes)
+    chooser.pick("augment.flip", not reason, reason or "no class is told by its side")
+    strength = "medium"
+    if train_images(facts) < SMALL_SET:
+        strength = "strong"
+    elif train_images(facts) >= LARGE_SET:
+        strength = "light"
+    why = f"{strength}, for {train_images(facts):,} images"
+    for name, value in AUGMENT[strength].items():
+        if facts.grey and name in COLOUR_ONLY:
+            continue
+        if value:
+            chooser.pick(f"augment.{name}", value, why)
+    if AUGMENT[strength]["rotation"]:
+        chooser.pick("augment.box_from", "ellipse", "boxes of turned objects stay tight")
+
+
+def _no_flip(classes: Mapping[str, int]) -> str:
+    """Why pictures must not be mirrored; `""` where they may."""
+    for name in classes:
+        words = "".join(sign if sign.isalpha() else " " for sign in name.lower()).split()
+        if SIDE_WORDS & set(words):
+            return f"class {name!r} is told by its side"
+    if classes and all(len(name) <= 1 or name.isdigit() for name in classes):
+        return "classes look like digits or letters"
+    return ""
+
+
+def _training(
+    facts: Facts, chooser: Chooser, *, minutes: float, side: float, width: int
 ) -> list[str]:
     """Chooses precision, batch, learning rate and length; gives notes for the user.
 
     Args:
         facts: What was measured.
         chooser: Takes the choices.
-        tuned: From `fine_tuning`.
-        count: Images for training.
         minutes: Time that it may take.
         side: Of the model's input in px.
         width: Of the body.
     """
-    halves = facts.bfloat16 and not facts.gpus and width >= numbers.WIDTHS["cpu"]
+    tuned, count = fine_tuning(facts), train_images(facts)
+    halves = facts.bfloat16 and not facts.gpus and width >= WIDTHS["cpu"]
     precision = chooser.pick(
         "train.precision", "auto", "bfloat16 on this CPU" if halves else "by device"
     )
     batch = chooser.pick(
-        "train.batch_size", int(step_of(numbers.BATCHES, count)), f"{count:,} training images"
+        "train.batch_size", int(_step_of(BATCHES, count)), f"{count:,} training images"
     )
-    rate = next(rate for most, rate in numbers.LEARNING_RATES if batch <= most)
+    rate = next(rate for most, rate in LEARNING_RATES if batch <= most)
     chooser.pick("train.learning_rate", tuned.get("train.learning_rate", rate), f"batch of {batch}")
-    decay = tuned.get("train.weight_decay", numbers.WEIGHT_DECAY)
+    decay = tuned.get("train.weight_decay", WEIGHT_DECAY)
     chooser.pick("train.weight_decay", decay, "as in all measured recipes")
     passes = max(1, count // batch)
-    least = math.ceil(numbers.EPOCH_IMAGES / batch)
+    least = math.ceil(EPOCH_IMAGES / batch)
     steps = (
         chooser.pick(
             "train.steps_per_epoch",
@@ -192,8 +481,8 @@ def choose_training(
     )
     speed = images_a_second(cost)
     affordable = minutes * 60 * speed / (steps * batch)
-    fewest, most = numbers.EPOCHS
-    between = max(1, round(numbers.CHECKPOINT_SECONDS * speed / batch))
+    fewest, most = EPOCHS
+    between = max(1, round(CHECKPOINT_SECONDS * speed / batch))
     chooser.pick(
         "train.checkpoint_every_steps",
         between if between < steps else None,
@@ -210,11 +499,11 @@ def choose_training(
         _fine_tune(chooser, tuned, epochs, batch)
     chooser.pick(
         "train.warmup_epochs",
-        round(min(numbers.WARMUP_EPOCHS, numbers.WARMUP_SHARE * epochs), 2),
+        round(min(WARMUP_EPOCHS, WARMUP_SHARE * epochs), 2),
         "a tenth, at most 3",
     )
-    shortest, longest = numbers.EMA_STEPS
-    window = min(numbers.EMA_EPOCHS * steps, epochs * steps // 10)
+    shortest, longest = EMA_STEPS
+    window = min(EMA_EPOCHS * steps, epochs * steps // 10)
     window = min(max(window, shortest), longest)
     chooser.pick("train.ema", round(1 - 1 / window, 4), f"averages over some {window:,} steps")
     chooser.pick("train.seed", 0, "the start of every random draw")
@@ -229,11 +518,11 @@ def _fine_tune(chooser: Chooser, tuned: Mapping[str, Any], epochs: int, batch: i
     """How a body that knows something is trained on."""
     slower = {key: value for key, value in tuned.items() if key.startswith("train.fine_tune.")}
     if slower:
-        rest = round(numbers.FREEZE_SHARE * epochs)
+        rest = round(FREEZE_SHARE * epochs)
         chooser.pick("train.fine_tune.freeze_epochs", rest, "the heads learn alone first")
     for key, value in slower.items():
         chooser.pick(key, value, "slower towards the pixels")
-    frozen = batch < numbers.STEADY_BATCH
+    frozen = batch < STEADY_BATCH
     chooser.pick(
         "train.fine_tune.batch_norm",
         "frozen" if frozen else "train",
@@ -241,200 +530,11 @@ def _fine_tune(chooser: Chooser, tuned: Mapping[str, Any], epochs: int, batch: i
     )
 
 
-_MOST_SHOWN = 5
-
-
-def choose(
-    facts: Facts, *, minutes: float = numbers.BUDGET_MINUTES, asked: Mapping[str, Any] | None = None
-) -> tuple[list[Choice], list[str]]:
-    """Chooses settings for a data set.
-
-    Args:
-        facts: What was measured.
-        minutes: Time that training may take, about.
-        asked: Settings that are given, by key; the others are chosen to go with them.
-
-    Returns:
-        The choices, each key once, and notes for the user.
-    """
-    chooser = Chooser(asked or {})
-    policy_why = f"{facts.several:,} of {facts.annotated:,} images show several objects"
-    chooser.pick("data.source.several", facts.policy, policy_why)
-    _splits(facts, chooser)
-    side = _pictures(facts, chooser)
-    width = _body(facts, chooser)
-    tuned = fine_tuning(facts)
-    _augment(facts, chooser)
-    notes = choose_training(
-        facts,
-        chooser,
-        tuned,
-        count=train_images(facts),
-        minutes=minutes,
-        side=side,
-        width=width,
-    )
-    return chooser.choices, [
-        *_class_notes(facts),
-        *_held_notes(facts),
-        *_weights_notes(facts),
-        *notes,
-    ]
-
-
-def held_fraction(facts: Facts) -> float:
-    """Fraction for each missing split: more of small sets, and one image a class where it goes."""
-    fraction = step_of(numbers.HELD_BACK, facts.images)
-    needed = math.ceil(1000 * len(facts.classes) / facts.images) / 1000
-    return min(max(fraction, needed), numbers.MOST_HELD_BACK)
-
-
-def train_images(facts: Facts) -> int:
-    """Pictures left for training when the missing splits are cut off, about."""
-    missing = sum(name not in facts.given for name in ("val", "test"))
-    held = missing * held_fraction(facts) + calibration_fraction(facts)
-    return max(1, round(facts.images * (1 - held)))
-
-
-def calibration_fraction(facts: Facts) -> float:
-    """Fraction on which trust in single answers is fitted; 0 for small sets."""
-    return numbers.CALIBRATION if facts.images >= numbers.CALIBRATION_FROM else 0.0
-
-
-def several_policy(several: int, annotated: int) -> str:
-    """What to do with images of several objects: leave them out, or cut each object out."""
-    return "crop" if several > numbers.SEVERAL_SHARE * annotated else "skip"
-
-
-def fine_tuning(facts: Facts) -> dict[str, Any]:
-    """Settings that differ when a training starts from given weights.
-
-    Args:
-        facts: What was measured; `weights` is None for a start from random weights.
-
-    Returns:
-        Values by key; empty for random weights.
-    """
-    if not facts.pretrained:
-        return {}
-    return dict(numbers.FINE_TUNING_RUN if facts.body else numbers.FINE_TUNING)
-
-
-def _splits(facts: Facts, chooser: Chooser) -> None:
-    fraction = held_fraction(facts)
-    for name, word in (("val", "validation"), ("test", "test")):
-        if name not in facts.given:
-            count = round(fraction * facts.images)
-            chooser.pick(
-                f"data.split.{name}", fraction, f"{count:,} of {facts.images:,} images for {word}"
-            )
-    if calibration := calibration_fraction(facts):
-        count = round(calibration * facts.images)
-        words = f"{count:,} of {facts.images:,} images, on which trust in single answers is fitted"
-        chooser.pick("data.split.calibration", calibration, words)
-
-
-def _pictures(facts: Facts, chooser: Chooser) -> float:
-    size = chooser.pick("data.image_size", *_image_size(facts))
-    unequal = facts.spread > numbers.LETTERBOX_SPREAD
-    chooser.pick(
-        "data.resize",
-        "letterbox" if unequal else "stretch",
-        f"shapes differ {facts.spread:.2f} times"
-        + (", so that stretching would distort them unequally" if unequal else ""),
-    )
-    grey = facts.grey and not facts.pretrained
-    why = "all pictures are grey" if grey else "colour"
-    if facts.grey and not grey:
-        why = "pretrained weights take colour"
-    channels = chooser.pick("data.channels", 1 if grey else 3, why)
-    sides = (size, size) if isinstance(size, int) else size
-    # With null the pictures keep the size of the first one.
-    area = math.prod(sides) if sides else facts.side**2
-    total = area * (channels or 3) * (facts.images + sum(facts.given.values())) / 2**20
-    chooser.pick("data.cache", "auto", f"decoded pictures take {total:,.0f} MiB")
-    return math.sqrt(area)
-
-
-def _image_size(facts: Facts) -> tuple[int, str]:
-    least, usual, most = numbers.SIZES[facts.device]
-    native = round(facts.side)
-    wanted = numbers.SMALL_OBJECT_PX / max(facts.small_side, 1e-6)
-    size = max(usual, math.ceil(min(wanted, most) / numbers.SIDE_STEP) * numbers.SIDE_STEP)
-    why = f"usual on a {facts.device.upper()}"
-    if size > usual:
-        why = (
-            f"small objects have {facts.small_side:.0%} of the side and keep "
-            f"{facts.small_side * min(size, most):.0f} px"
-        )
-    if size > most:
-        size, why = most, f"{why}; the most on a {facts.device.upper()}"
-    if native < size:
-        size = max(native, least)
-        why = "as the pictures" if size == native else f"the least; the pictures have {native} px"
-    return size, why
-
-
-def _body(facts: Facts, chooser: Chooser) -> int:
-    width, why = numbers.WIDTHS[facts.device], f"for a {facts.device.upper()}"
-    if facts.grey and not facts.gpus and not facts.pretrained:
-        width, why = numbers.GREY_WIDTH, "grey pictures, on a CPU"
-    body = dict(facts.body)
-    if facts.pretrained:
-        chooser.pick("model.backbone.weights", facts.weights, "asked for")
-        body = body or dict(numbers.SHARED_BODY)
-        width, why = body["width"], "that of the weights"
-        for key in ("name", "stem"):
-            chooser.pick(f"model.backbone.{key}", body[key], why)
-    if not chooser.asks_for_other_body():
-        width = chooser.pick("model.backbone.width", width, why)
-    chooser.pick("model.dropout", numbers.DROPOUT, "against learning by heart")
-    chooser.pick(
-        "loss.distribution_weight", numbers.DISTRIBUTION_WEIGHT, "as in all measured recipes"
-    )
-    many = len(facts.classes) >= numbers.MANY_CLASSES
-    chooser.pick(
-        "loss.label_smoothing",
-        numbers.MANY_LABEL_SMOOTHING if many else numbers.LABEL_SMOOTHING,
-        f"{len(facts.classes)} classes",
-    )
-    return int(width)
-
-
-def _augment(facts: Facts, chooser: Chooser) -> None:
-    reason = _no_flip(facts.classes)
-    chooser.pick("augment.flip", not reason, reason or "no class is told by its side")
-    strength = "medium"
-    if train_images(facts) < numbers.SMALL_SET:
-        strength = "strong"
-    elif train_images(facts) >= numbers.LARGE_SET:
-        strength = "light"
-    why = f"{strength}, for {train_images(facts):,} images"
-    for name, value in numbers.AUGMENT[strength].items():
-        if facts.grey and name in numbers.COLOUR_ONLY:
-            continue
-        if value:
-            chooser.pick(f"augment.{name}", value, why)
-    if numbers.AUGMENT[strength]["rotation"]:
-        chooser.pick("augment.box_from", "ellipse", "boxes of turned objects stay tight")
-
-
-def _no_flip(classes: Mapping[str, int]) -> str:
-    """Why pictures must not be mirrored; `""` where they may."""
-    for name in classes:
-        words = "".join(sign if sign.isalpha() else " " for sign in name.lower()).split()
-        if numbers.SIDE_WORDS & set(words):
-            return f"class {name!r} is told by its side"
-    if classes and all(len(name) <= 1 or name.isdigit() for name in classes):
-        return "classes look like digits or letters"
-    return ""
-
-
 def _weights_notes(facts: Facts) -> list[str]:
-    if facts.pretrained or facts.images >= numbers.PRETRAINED_HELPS:
+    if facts.pretrained or facts.images >= PRETRAINED_HELPS:
         return []
     return [
-        f"with fewer than {numbers.PRETRAINED_HELPS:,} images pretrained weights help: --weights "
+        f"with fewer than {PRETRAINED_HELPS:,} images pretrained weights help: --weights "
         "imagenet fetches them, --weights FILE or RUN takes those at hand."
     ]
 
@@ -444,17 +544,28 @@ def _held_notes(facts: Facts) -> list[str]:
         f"the data give {count:,} images for {split}: one more right or wrong moves its figures by "
         f"{1 / count:.0%}."
         for split, count in facts.given.items()
-        if 0 < count < numbers.FEW_HELD_BACK
+        if 0 < count < FEW_HELD_BACK
     ]
 
 
 def _class_notes(facts: Facts) -> list[str]:
-    rare = {name: count for name, count in facts.classes.items() if count < numbers.LEAST_A_CLASS}
+    rare = {name: count for name, count in facts.classes.items() if count < LEAST_A_CLASS}
     if not rare:
         return []
     shown = ", ".join(f"{name} ({count})" for name, count in list(rare.items())[:_MOST_SHOWN])
     more = ", ..." if len(rare) > _MOST_SHOWN else ""
     return [
-        f"{len(rare)} of {len(facts.classes)} classes have fewer than {numbers.LEAST_A_CLASS} "
+        f"{len(rare)} of {len(facts.classes)} classes have fewer than {LEAST_A_CLASS} "
         f"images, one each to train, validate and test: {shown}{more}."
     ]
+
+
+def _near(factors: dict[int, float], width: int) -> float:
+    """The factor of the nearest width that was measured; beyond them it grows with the width."""
+    nearest = min(factors, key=lambda one: abs(one - width))
+    return factors[nearest] * (max(1.0, width / nearest))
+
+
+def _step_of(table: tuple[tuple[float, float], ...], value: float) -> float:
+    """The entry of the first row whose limit is above a value."""
+    return next(entry for limit, entry in table if value < limit)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loc_keras.config.load import config_from_tree
-from loc_keras.recipe import numbers
+from loc_keras.recipe import rules
 from loc_keras.recipe.rules import (
     Cost,
     Facts,
@@ -15,7 +15,7 @@ from loc_keras.recipe.rules import (
     fine_tuning,
     held_fraction,
     images_a_second,
-    several_policy,
+    multi_object_policy,
 )
 
 CLASS_NAMES = st.text(st.characters(categories=["L", "N"], include_characters=" _-"), min_size=1)
@@ -30,7 +30,6 @@ def any_facts(draw):
         classes=classes,
         side=draw(st.floats(1, 20_000)),
         spread=draw(st.floats(1, 100)),
-        object_side=draw(share),
         small_side=draw(share),
         grey=draw(st.booleans()),
         given=draw(st.dictionaries(st.sampled_from(["val", "test"]), st.integers(1, 10**5))),
@@ -74,7 +73,7 @@ def test_any_facts_give_a_config_that_validates(known, minutes):
     config = as_config({choice.key: choice.value for choice in choices})
     assert config.train.epochs >= 1
     height, width = config.data.image_size
-    least, _, most = numbers.SIZES[known.device]
+    least, _, most = rules.SIZES[known.device]
     assert height == width
     assert least <= height <= most
 
@@ -178,7 +177,7 @@ def test_no_mirroring_where_the_class_may_depend_on_it(names, flip):
 
 def test_grey_pictures():
     chosen = values(facts(grey=True))
-    assert (chosen["data.channels"], chosen["model.backbone.width"]) == (1, numbers.GREY_WIDTH)
+    assert (chosen["data.channels"], chosen["model.backbone.width"]) == (1, rules.GREY_WIDTH)
     assert not {"augment.saturation", "augment.hue"} & set(chosen)
     assert values(facts(grey=True, weights="some"))["data.channels"] == 3
 
@@ -188,7 +187,7 @@ def test_grey_pictures():
     [(0, 100, "skip"), (10, 100, "skip"), (11, 100, "crop"), (0, 0, "skip")],
 )
 def test_policy_for_several_objects(several, annotated, policy):
-    assert several_policy(several, annotated) == policy
+    assert multi_object_policy(several, annotated) == policy
 
 
 def test_what_was_asked_for_goes_first_and_the_rest_follows_it():
@@ -208,7 +207,7 @@ def test_what_was_asked_for_goes_first_and_the_rest_follows_it():
 
 def test_time_that_the_fewest_epochs_take_is_told():
     choices, notes = choose(facts(images=10**6), minutes=1)
-    assert next(one.value for one in choices if one.key == "train.epochs") == numbers.EPOCHS[0]
+    assert next(one.value for one in choices if one.key == "train.epochs") == rules.EPOCHS[0]
     assert any("take longer than the 1 min" in note for note in notes)
 
 
@@ -216,7 +215,7 @@ def test_fine_tuning_is_for_given_weights_alone():
     assert fine_tuning(facts()) == fine_tuning(facts(weights="none")) == {}
     tuned = values(facts(weights="file.keras"))
     assert tuned["model.backbone.weights"] == "file.keras"
-    assert tuned["train.learning_rate"] == numbers.FINE_TUNING["train.learning_rate"]
+    assert tuned["train.learning_rate"] == rules.FINE_TUNING["train.learning_rate"]
     assert tuned["model.backbone.width"] == 64  # torchvision's, which shared weights are for.
     assert tuned["train.fine_tune.freeze_epochs"] == round(tuned["train.epochs"] / 8)
     assert not any(key.startswith("train.fine_tune") for key in values(facts()))
@@ -262,7 +261,7 @@ def test_pretrained_weights_are_recommended_for_few_images(changes, told):
     ],
 )
 def test_speed_is_near_the_measured_one(cost, measured):
-    overhead = numbers.BATCH_FACTORS[-1][1]
+    overhead = rules.BATCH_FACTORS[-1][1]
     assert images_a_second(cost) * overhead == pytest.approx(measured, rel=0.06)
 
 
