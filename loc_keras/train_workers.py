@@ -39,7 +39,7 @@ LINES_SHOWN = 20
 
 @dataclass(eq=False)
 class Worker:
-    """A process of the training, and where it writes what nobody reads unless it fails."""
+    """A process of the training, and the log that is shown only if it fails."""
 
     index: int
     process: subprocess.Popen[bytes]
@@ -89,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _names_a_run(given: Sequence[str]) -> bool:
-    return any(one.partition("=")[0] in ("--run-dir", "--resume") for one in given)
+    return any(text.partition("=")[0] in ("--run-dir", "--resume") for text in given)
 
 
 def _run(command: Sequence[str], count: int, pin: bool, restarts: int) -> int:
@@ -157,7 +157,7 @@ def _run_once(
 def _is_lost(workers: Sequence[Worker]) -> bool:
     """Whether a worker ended neither well nor by what the user did: a mistake, or a signal.
 
-    Where one made out a mistake, the others, which only miss it, do not count.
+    Where one ended by a mistake of the user, the others, which only miss it, do not count.
     """
     codes = [worker.process.poll() for worker in workers]
     if USER_ERROR in codes:
@@ -173,7 +173,7 @@ def _first_failed(workers: Sequence[Worker], asked: Sequence[int]) -> Worker | N
         if failed:
             # The one that was lost, rather than one that only misses it.
             missing = WorkerLostError.code
-            return next((one for one in failed if one.process.returncode != missing), failed[0])
+            return next((w for w in failed if w.process.returncode != missing), failed[0])
         left = [worker for worker in left if worker.process.poll() is None]
         time.sleep(0.1)
     return None
@@ -249,9 +249,9 @@ def free_ports(count: int) -> list[int]:
     """Ports of the loopback interface that were free a moment ago, all different."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+        for opened in sockets:
+            opened.bind(("127.0.0.1", 0))
+        return [opened.getsockname()[1] for opened in sockets]
 
 
 def available_cores() -> list[int]:

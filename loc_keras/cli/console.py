@@ -1,4 +1,4 @@
-"""What all commands share: how a user's mistake is told, and how a command ends."""
+"""What all commands share: errors, exit codes, and what they print."""
 
 import argparse
 import sys
@@ -40,7 +40,7 @@ def run_command(command: Callable[[], int], *, when_interrupted: str = "stopped.
         print(f"error: {error}", file=sys.stderr)
         return error.code
     except OSError as error:
-        if error.filename is None:  # Not about a file that the user could mend.
+        if error.filename is None:  # No file that the user could correct.
             raise
         print(f"error: {error.filename}: {error.strerror}.", file=sys.stderr)
         return USER_ERROR

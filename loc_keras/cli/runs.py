@@ -153,7 +153,7 @@ def finish_run(folder: Path, best: keras.Model, data: LocalizationData, name: st
         if dataset is not None
     }
     measured: Measured = {
-        split: figures(found, data.background) for split, found in answers.items()
+        split: figures(answered, data.background) for split, answered in answers.items()
     }
     # Written before anything is drawn: a picture that fails must not cost the figures.
     write_json(folder / METRICS_FILE, measured)
@@ -161,8 +161,8 @@ def finish_run(folder: Path, best: keras.Model, data: LocalizationData, name: st
     one_class = len(data.class_names) == 1
     save_curves(folder / HISTORY_FILE, plots / "curves.png", title=name, one_class=one_class)
     save_architecture(best, plots / "architecture.png")
-    for split, found in answers.items():
-        _draw_gallery(folder, split, splits[split], found, data)
+    for split, answered in answers.items():
+        _draw_gallery(folder, split, splits[split], answered, data)
     return measured
 
 
@@ -198,7 +198,7 @@ def write_card(
 
 
 def exported_before(folder: Path, base: Path) -> Path | None:
-    """The version that this run has exported already, told by its model card; else None.
+    """The version that this run has exported already, recognised by its model card; else None.
 
     A run may be stopped after its export was put in place and before it was marked as finished.
     """
@@ -206,10 +206,10 @@ def exported_before(folder: Path, base: Path) -> Path | None:
     if not card.is_file() or not base.is_dir():
         return None
     own = json.loads(card.read_text(encoding="utf-8"))
-    for found in base.glob(f"*/{EXTRA_FOLDER}/{CARD_FILE}"):
-        version = found.parents[1]
+    for exported in base.glob(f"*/{EXTRA_FOLDER}/{CARD_FILE}"):
+        version = exported.parents[1]
         # Folders aside, of exports that were stopped half-way, are no versions.
-        if version.name.isdecimal() and json.loads(found.read_text(encoding="utf-8")) == own:
+        if version.name.isdecimal() and json.loads(exported.read_text(encoding="utf-8")) == own:
             return version
     return None
 
@@ -240,18 +240,18 @@ def print_end(
     console.print(f"finished in {seconds / 60:.1f} min", highlight=False)
 
 
-def print_overfit(console: Console, found: OverfitResult, images: int) -> None:
+def print_overfit(console: Console, result: OverfitResult, images: int) -> None:
     """Prints what became of the one batch, and says whether it was learned by heart."""
     verdict = (
         f"learned by heart (both at most {NEAR_ZERO:g})"
-        if found.passed
+        if result.passed
         else f"NOT learned by heart: both must be at most {NEAR_ZERO:g}; try more steps, then "
         "suspect the labels, the learning rate or the losses"
     )
     console.print(
-        f"one batch of {images} images, {found.steps} steps: loss before {found.first_loss:.3f}; "
-        f"after, class loss {found.class_loss:.4f} (accuracy {found.accuracy:.1%}) and box loss "
-        f"{found.box_loss:.4f}; {verdict}",
+        f"one batch of {images} images, {result.steps} steps: loss before {result.first_loss:.3f}; "
+        f"after, class loss {result.class_loss:.4f} (accuracy {result.accuracy:.1%}) and box loss "
+        f"{result.box_loss:.4f}; {verdict}",
         highlight=False,
     )
 
@@ -336,10 +336,10 @@ class RunWithData:
         Raises:
             DataError: If the data have no such images.
         """
-        found = self.data.held_out(split)
-        if found is None:
+        dataset = self.data.held_out(split)
+        if dataset is None:
             raise DataError(f"{self.config.data.source.path} has no {split} images to measure on.")
-        return found
+        return dataset
 
 
 def load_run(

@@ -1,4 +1,4 @@
-"""Batch normalisation on several devices: statistics of the whole batch, or of each one's share."""
+"""Batch normalisation in training: statistics of several devices, and TensorFlow's fused kernel."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from loc_keras.models.body import body_layers
 def batch_norms(localizer: keras.Model) -> list[keras.layers.BatchNormalization]:
     """All batch normalisations of body and heads, each once."""
     layers = {id(layer): layer for layer in (*body_layers(localizer), *localizer.layers)}
-    return [one for one in layers.values() if isinstance(one, keras.layers.BatchNormalization)]
+    return [v for v in layers.values() if isinstance(v, keras.layers.BatchNormalization)]
 
 
 def synchronize(localizer: keras.Model, wanted: bool) -> None:
@@ -45,7 +45,7 @@ class AveragedStatistics(keras.callbacks.Callback):
     """Makes the moving statistics of all devices equal before they are used or saved.
 
     Keras lets each device move its own. So validation would measure as many models as there are
-    devices, and the one that is saved would know the first device's share alone.
+    devices, and only that of the first device would be saved.
 
     Args:
         localizer: The model.
@@ -61,7 +61,7 @@ class AveragedStatistics(keras.callbacks.Callback):
         self._average = tf.function(self._run)
 
     def average(self) -> None:
-        """Takes the mean over all devices; a second one changes nothing."""
+        """Takes the mean over all devices; doing so twice changes nothing."""
         if self._variables:
             self._average()
 
@@ -89,10 +89,10 @@ Tensor = Any  # A Keras tensor; Keras has no public static type for it.
 
 
 class FusedCall:
-    """Stands for the `call` of one batch normalisation.
+    """Replaces the `call` of a batch normalisation by TensorFlow's fused kernel.
 
-    Only steps that learn batch statistics on their own device take the kernel; for all others,
-    such as validation and frozen layers, the layer's own `call` answers.
+    Only steps that learn batch statistics on their own device use the kernel; all others, such as
+    validation and frozen layers, use the layer's own `call`.
 
     Args:
         layer: a layer for which `can_fuse` holds.
@@ -127,7 +127,7 @@ class FusedCall:
 
 
 def fuse_batch_norms(localizer: keras.Model) -> int:
-    """Lets every batch normalisation that can take the kernel do so; twice is as once.
+    """Lets every batch normalisation that can use the fused kernel do so; may be called twice.
 
     Args:
         localizer: the model; it must be compiled anew after this.

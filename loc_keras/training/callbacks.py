@@ -148,9 +148,9 @@ class ProgressiveSize(keras.callbacks.Callback):
 
 
 class SharedInterruption(keras.callbacks.Callback):
-    """Tells all workers at the end of a step, and of an epoch, that one was asked to stop.
+    """Lets all workers stop behind the same step, once one of them was asked to stop.
 
-    They stop behind the same step then: each waits for the others in the next one.
+    A worker that stopped alone would leave the others waiting in the next step.
 
     Args:
         devices: All that train.
@@ -269,7 +269,7 @@ class Checkpoints(keras.callbacks.Callback):
         self.offer(logs or {}, epoch)
 
     def offer(self, logs: Mapping[str, Any], epoch: int) -> bool:
-        """Saves the model as the best one if the logs say so, and tells whether it did."""
+        """Saves the model as the best if its monitor is good enough; returns whether it did."""
         value = logs.get(self.monitor)
         if value is None or not np.isfinite(value):
             return False
@@ -284,11 +284,11 @@ class Checkpoints(keras.callbacks.Callback):
         return True
 
     def state(self) -> dict[str, Any]:
-        """How high the best one stands."""
+        """The highest value, its slack and the best epoch."""
         return {"peak": self._peak, "slack": self._slack, "best_epoch": self.best_epoch}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Takes that back; the files come from the checkpoint."""
+        """Restores them; the files come from the checkpoint."""
         self._peak, self._slack = state["peak"], state["slack"]
         self.best_epoch = state["best_epoch"]
 
@@ -321,7 +321,7 @@ def save_model(model: keras.Model, path: Path) -> None:
             model.save(aside)
     except OSError as error:
         raise TrainingError(
-            f"{path} cannot be written ({error.strerror or error}); make room or mend the disk: "
+            f"{path} cannot be written ({error.strerror or error}); free some space on the disk: "
             "the run goes on from its last checkpoint."
         ) from error
 
@@ -336,21 +336,21 @@ class PatientStopping(keras.callbacks.EarlyStopping):
         return cls(monitor, patience=patience, mode=mode, verbose=1)
 
     def state(self) -> dict[str, Any]:
-        """The best value, and how long it has been waited for a better one."""
+        """The best value, and the epochs since."""
         best = None if self.best is None else float(self.best)
         return {"best": best, "wait": self.wait, "best_epoch": getattr(self, "best_epoch", 0)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Takes them back, after Keras has reset them at the beginning of `fit`."""
+        """Restores them, after Keras has reset them at the beginning of `fit`."""
         self.best, self.wait = state["best"], state["wait"]
         self.best_epoch = state["best_epoch"]
 
 
 class AveragedWeights(keras.callbacks.SwapEMAWeights):
-    """Keras's swap of weights and averages at an epoch's end, which remembers where they are.
+    """Keras's swap of weights and averages at an epoch's end; a checkpoint keeps where they are.
 
-    Keras swaps by adding and subtracting, so that swapping there and back rounds. A run that goes
-    on has to swap where the other one did, and not once more or less.
+    Keras swaps by adding and subtracting, so that swapping there and back rounds. A resumed run has
+    to swap exactly as often as an uninterrupted one.
     """
 
     def __init__(self) -> None:
@@ -362,7 +362,7 @@ class AveragedWeights(keras.callbacks.SwapEMAWeights):
         return {"swapped": self._ema_weights_in_model}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Takes that back."""
+        """Restores that."""
         self._ema_weights_in_model = state["swapped"]
 
 
@@ -389,7 +389,7 @@ class RowsFile(keras.callbacks.Callback):
             OSError: If the file cannot be written.
         """
         self.rows.append(row)
-        columns = list(dict.fromkeys(name for one in self.rows for name in one))
+        columns = list(dict.fromkeys(name for earlier in self.rows for name in earlier))
         with written_aside(self.path) as aside, aside.open("w", newline="") as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
@@ -400,7 +400,7 @@ class RowsFile(keras.callbacks.Callback):
         return {"rows": list(self.rows)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Takes rows back; the file follows with the next one."""
+        """Restores rows; the file follows with the next row."""
         self.rows = list(state["rows"])
 
 
@@ -533,10 +533,10 @@ class FiniteLossGuard(keras.callbacks.Callback):
 def diagnosis(
     fault: NotFiniteError, last_good: Path | None, folder: Path, sources: Sources | None
 ) -> TrainingError:
-    """The sentence with which a run stops, with the files of the batch in the run folder.
+    """The error that ends a run; also writes the files of the batch into the run folder.
 
     Args:
-        fault: What was seen.
+        fault: The second failure.
         last_good: The newest checkpoint.
         folder: The run folder; gets `not_finite.json`.
         sources: Tells what was in a batch; None where that is not known.
@@ -557,7 +557,7 @@ def diagnosis(
 
 
 def going_back(fault: NotFiniteError, last_good: Path) -> str:
-    """The sentence that tells of the one time that a run goes back."""
+    """The sentence that is printed when a run goes back, which it does once."""
     return (
         f"the loss is not finite at {fault.where[:-1]}; {fault.what}): going back to "
         f"{last_good}, with the learning rate times {SLOWER:g} from there on. This is done once."

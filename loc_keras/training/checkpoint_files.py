@@ -57,7 +57,7 @@ def begin_checkpoint(folder: Path, name: str, models: Iterable[Path]) -> Path:
         folder: Holds the checkpoints.
         name: From `checkpoint_name`.
         models: Files that belong to it. They are linked, not copied, where the disk can do that:
-            whoever replaces one by renaming, as we do, leaves the link as it was.
+            a file that is replaced by renaming, as ours are, leaves the link as it was.
 
     Returns:
         The folder aside.
@@ -112,8 +112,8 @@ def _one_sentence(target: Path, aside: Path) -> Iterator[None]:
     except OSError as error:
         shutil.rmtree(aside, ignore_errors=True)
         raise CheckpointError(
-            f"the checkpoint {target} cannot be written ({error.strerror or error}); make room or "
-            "mend the disk: earlier checkpoints are whole, and the run goes on from there."
+            f"the checkpoint {target} cannot be written ({error.strerror or error}); free some "
+            "space on the disk: earlier checkpoints are whole, and the run goes on from there."
         ) from error
 
 
@@ -144,8 +144,8 @@ def newest_checkpoint(folder: Path, say: Callable[[str], None]) -> Checkpoint | 
         folder: Holds the checkpoints; may be absent.
         say: Takes a sentence about each that is not whole.
     """
-    found = checkpoints_in(folder)
-    for path in reversed(found):
+    paths = checkpoints_in(folder)
+    for path in reversed(paths):
         try:
             return read_checkpoint(path)
         except CheckpointError as error:
@@ -153,7 +153,7 @@ def newest_checkpoint(folder: Path, say: Callable[[str], None]) -> Checkpoint | 
             with contextlib.suppress(OSError):
                 shutil.rmtree(folder / f"{BROKEN}{path.name}", ignore_errors=True)
                 path.rename(folder / f"{BROKEN}{path.name}")
-    if found:
+    if paths:
         say("no checkpoint is whole, so the training begins anew.")
     return None
 
@@ -229,7 +229,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _link(source: Path, target: Path) -> None:
-    """A second name for a file; a copy where the disk knows no such thing."""
+    """A second name for a file; a copy where the disk knows no links."""
     try:
         os.link(source, target)
     except OSError:

@@ -86,8 +86,8 @@ class CheckpointWriter:
             aside = begin_checkpoint(self.folder, snapshot.name, snapshot.models)
             self._running = self._pool.submit(self._write, snapshot, aside)
 
-    def look(self) -> None:
-        """Raises what went wrong with a write that has ended."""
+    def check(self) -> None:
+        """Raises the error of a write that has failed, without waiting for one under way."""
         if self._running is not None and self._running.done():
             self.wait()
 
@@ -182,14 +182,14 @@ class TrainingCheckpoint(keras.callbacks.Callback):
         """Takes a checkpoint when it is time, and leaves when asked to."""
         if self.position.passing_over:
             return
-        self.writer.look()
+        self.writer.check()
         place = self.position.place
         last = place.step == self.position.steps_per_epoch
         if self.interruption.due is not None:
             self._leave(self._snapshot(place))
         if last:
-            # Validation may last: who stops the run during it must not lose steps. Several workers
-            # do not leave it in its middle.
+            # Stopping during a long validation must not lose steps. Several workers do not stop
+            # in its middle.
             if not self.interruption.together:
                 self._before_validation = self._snapshot(place)
         elif self.every is not None and self.position.global_step % self.every == 0:
@@ -231,7 +231,7 @@ class TrainingCheckpoint(keras.callbacks.Callback):
     def _leave(self, snapshot: Snapshot) -> None:
         self.writer.submit(snapshot)
         self.writer.wait()
-        # Whoever ends first is missed by the others: only after the chief has written.
+        # Only after the chief has written: the others would miss a process that ended.
         self.devices.meet()
         epoch, step = snapshot.state["epoch"], snapshot.state["step"]
         of = f"{step} of {self.position.steps_per_epoch}"
@@ -256,7 +256,7 @@ def is_done(saved: Checkpoint, epochs: int) -> bool:
 
 
 def restore_models(saved: Checkpoint, targets: Iterable[Path]) -> None:
-    """Puts back the saved models as they were; one that there was none of then is removed."""
+    """Puts back the saved models as they were; a model that did not exist then is removed."""
     models = {path.name: path for path in models_in(saved)}
     for target in targets:
         if target.name in models:
@@ -305,8 +305,8 @@ def checkpoint_to_resume(
 
     The other workers need no access to the run folder.
     """
-    found = newest_checkpoint(folder, say) if devices.is_chief else None
-    return checkpoint_of_chief(devices, found)
+    newest = newest_checkpoint(folder, say) if devices.is_chief else None
+    return checkpoint_of_chief(devices, newest)
 
 
 def checkpoint_of_chief(devices: Distribution, saved: Checkpoint | None) -> Checkpoint | None:
@@ -373,8 +373,8 @@ def collect_arrays(model: keras.Model) -> dict[str, np.ndarray]:
 def _value_of(variable: keras.Variable) -> np.ndarray:
     """The value of a variable, without a copy where one device holds it.
 
-    Whoever reads such a variable shares its buffer, and TensorFlow copies a shared buffer before it
-    writes to it. Training then waits for no copy, but for one call a variable.
+    Reading a variable this way shares its buffer, and TensorFlow copies a shared buffer before it
+    writes to it. So training waits for one call a variable, and for no copy.
     """
     value = variable.value
     if isinstance(value, tf.distribute.DistributedValues):
@@ -458,13 +458,15 @@ def _algorithm(number: int) -> str:
 
 def callback_states(callbacks: Iterable[keras.callbacks.Callback]) -> dict[str, Any]:
     """Values of all callbacks that have some, by the name of their class."""
-    return {type(one).__name__: one.state() for one in callbacks if isinstance(one, Stateful)}
+    stateful = [callback for callback in callbacks if isinstance(callback, Stateful)]
+    return {type(callback).__name__: callback.state() for callback in stateful}
 
 
 def restore_callbacks(
     callbacks: Iterable[keras.callbacks.Callback], states: Mapping[str, Any]
 ) -> None:
-    """Gives callbacks their values back; one that had none begins anew."""
-    for one in callbacks:
-        if isinstance(one, Stateful) and type(one).__name__ in states:
-            one.restore(states[type(one).__name__])
+    """Restores the values of callbacks; those without saved values begin anew."""
+    for callback in callbacks:
+        name = type(callback).__name__
+        if isinstance(callback, Stateful) and name in states:
+            callback.restore(states[name])

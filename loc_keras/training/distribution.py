@@ -58,9 +58,10 @@ def cluster_from_environment(environment: Mapping[str, str] = os.environ) -> Clu
     if not text:
         return None
     try:
-        said = json.loads(text)
-        hosts = {kind: list(found) for kind, found in said.get("cluster", {}).items() if found}
-        task = said.get("task", {})
+        settings = json.loads(text)
+        cluster = settings.get("cluster", {})
+        hosts = {kind: list(names) for kind, names in cluster.items() if names}
+        task = settings.get("task", {})
         kind, number = str(task.get("type", "")), int(task.get("index", 0))
     except (ValueError, TypeError, AttributeError) as error:
         raise TrainingError(
@@ -81,8 +82,8 @@ def cluster_from_environment(environment: Mapping[str, str] = os.environ) -> Clu
 
 def tf_config(workers: list[str], index: int) -> str:
     """The value of TF_CONFIG for one of some workers `host:port`, the first being the chief."""
-    said = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
-    return json.dumps(said)
+    task = {"type": "worker", "index": index}
+    return json.dumps({"cluster": {"worker": workers}, "task": task})
 
 
 def _refuse_other_tasks(hosts: Mapping[str, Any]) -> None:
@@ -109,7 +110,7 @@ LOST = (
     tf.errors.FailedPreconditionError,
     tf.errors.InternalError,
 )
-"""What TensorFlow raises in the others when a worker is gone; which one, depends on the moment."""
+"""What TensorFlow raises in the others when a worker is gone, depending on the moment."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,7 +252,7 @@ class Distribution:
 
     @contextmanager
     def watching(self, how_to_resume: str) -> Iterator[None]:
-        """Says in one sentence that another worker was lost, instead of TensorFlow's many.
+        """Raises one sentence where another worker was lost, in place of TensorFlow's many.
 
         Args:
             how_to_resume: What to do, as the end of a sentence.
@@ -304,18 +305,18 @@ def distribution(
         _refuse_uneven(batch_size, len(cluster.workers), "workers")
         set_worker_timeouts()
         with Distribution(cluster=cluster).watching("start all workers within some minutes."):
-            found = Distribution(strategy_for_keras(), cluster)
+            devices = Distribution(strategy_for_keras(), cluster)
     elif cluster is not None:
         raise TrainingError(
             f"{VARIABLE} names {len(cluster.workers)} workers, which would all write the same run, "
             f"since train.strategy is {strategy}; set it to auto or unset {VARIABLE}."
         )
     elif strategy == "mirrored" and len(_devices()) > 1:
-        found = Distribution(tf.distribute.MirroredStrategy(_devices()))
+        devices = Distribution(tf.distribute.MirroredStrategy(_devices()))
     else:
-        found = ALONE
-    _refuse_uneven(batch_size, found.replicas, "devices")
-    return found
+        devices = ALONE
+    _refuse_uneven(batch_size, devices.replicas, "devices")
+    return devices
 
 
 def refuse_for_devices(devices: Distribution, train: TrainConfig) -> None:
@@ -356,19 +357,19 @@ def small_share_note(devices: Distribution, train: TrainConfig) -> str | None:
 def released_workers(devices: Distribution) -> Iterator[None]:
     """Lets the other workers end after the chief has done the rest.
 
-    They also end well where the chief could not do something of it that its user must mend; after
-    a fault of ours they are left to notice that the chief is gone.
+    They also end well after an error that the user can correct; after a fault of ours they are
+    left to notice that the chief is gone.
     """
     try:
         yield
     except LocKerasError:
-        _let_go(devices)
+        _release(devices)
         raise
-    _let_go(devices)
+    _release(devices)
 
 
-def _let_go(devices: Distribution) -> None:
-    """A worker that is lost by now is missed by nobody: the run is whole."""
+def _release(devices: Distribution) -> None:
+    """Ignores workers that are lost by now: the run is whole."""
     with suppress(*LOST):
         devices.meet()
 
@@ -391,7 +392,7 @@ def _refuse_uneven(batch_size: int, parts: int, what: str) -> None:
 
 
 LAST_BROKEN_KERAS = "3.15"
-"""The newest minor version of Keras in which the fault was seen."""
+"""The newest minor version of Keras that is known to have the fault."""
 
 
 class PatchedMultiWorkerStrategy(tf.distribute.MultiWorkerMirroredStrategy):
@@ -413,35 +414,31 @@ class PatchedMultiWorkerStrategy(tf.distribute.MultiWorkerMirroredStrategy):
         return super().reduce(reduce_op, value, axis=axis)
 
 
-def strategy_for_keras(**arguments: Any) -> tf.distribute.MultiWorkerMirroredStrategy:
-    """The strategy for the workers in TF_CONFIG, mended where this Keras needs it.
-
-    Args:
-        **arguments: Of `tf.distribute.MultiWorkerMirroredStrategy`.
-    """
+def strategy_for_keras() -> tf.distribute.MultiWorkerMirroredStrategy:
+    """The strategy for the workers in TF_CONFIG, patched where this Keras needs it."""
     if keras_needs_patch():
-        return PatchedMultiWorkerStrategy(**arguments)
-    return tf.distribute.MultiWorkerMirroredStrategy(**arguments)
+        return PatchedMultiWorkerStrategy()
+    return tf.distribute.MultiWorkerMirroredStrategy()
 
 
 def keras_needs_patch() -> bool:
     """Whether Keras still reduces scalars along axis 0, or is a version known to.
 
-    Looked at by asking Keras to reduce a scalar with a strategy that only takes notes; it is no
+    Keras is asked to reduce a scalar with a strategy that only records the axis. The scalar is no
     tensor, since several workers must be set up before the first operation.
     """
     if Version(keras.__version__) < Version(LAST_BROKEN_KERAS):
         return True
     try:
         from keras.src.backend.tensorflow.trainer import reduce_per_replica
-    except ImportError:  # Keras was rearranged; the mend changes no call that works.
+    except ImportError:  # Keras was rearranged; the patch changes no call that works.
         return True
-    noted: list[int | None] = []
-    reduce_per_replica(1.0, _recording_strategy(noted), "mean")
-    return noted == [0]
+    axes: list[int | None] = []
+    reduce_per_replica(1.0, _recording_strategy(axes), "mean")
+    return axes == [0]
 
 
-def _recording_strategy(noted: list[int | None]) -> tf.distribute.MultiWorkerMirroredStrategy:
+def _recording_strategy(axes: list[int | None]) -> tf.distribute.MultiWorkerMirroredStrategy:
     """What Keras takes for a strategy of several workers, without a cluster."""
 
     class Recording(tf.distribute.MultiWorkerMirroredStrategy):
@@ -451,7 +448,7 @@ def _recording_strategy(noted: list[int | None]) -> tf.distribute.MultiWorkerMir
             """Begins nothing."""
 
         def reduce(self, reduce_op: Any, value: Any, axis: int | None = None) -> Any:
-            noted.append(axis)
+            axes.append(axis)
             return value
 
     return Recording()

@@ -94,7 +94,7 @@ def fit_localizer(
         extra_callbacks: come after ours, so that they see all figures in the logs.
         sources: names the images in the batch of a step, for the diagnosis of a failure.
         say: takes sentences for the user.
-        how_to_resume: told to the user who interrupts.
+        how_to_resume: what the user reads after an interruption.
         devices: what trains; the figures in the logs are those of all devices together.
         val_share: gives a share of the same images as `val`; needed for several devices.
 

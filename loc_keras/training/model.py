@@ -62,9 +62,9 @@ class UncertainLoss(keras.losses.Loss):
 
     def __call__(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor = None) -> Tensor:
         """The loss of a batch, reduced as the inner loss is."""
-        found = self.loss(y_true, y_pred, sample_weight)
+        loss = self.loss(y_true, y_pred, sample_weight)
         log_variance = keras.ops.maximum(self.log_variance, self.FLOOR)
-        return keras.ops.exp(-log_variance) * found + log_variance / 2
+        return keras.ops.exp(-log_variance) * loss + log_variance / 2
 
 
 class TrainingModel(keras.Model):
@@ -188,7 +188,7 @@ def compile_localizer(
     if loss.balance == "uncertainty":
         model.variances = LogVariances(tuple(losses), name="loss_balance")
         variances = model.variances.of
-        losses = {name: UncertainLoss(one, variances[name]) for name, one in losses.items()}
+        losses = {name: UncertainLoss(term, variances[name]) for name, term in losses.items()}
     num_classes = model.output["softmax"].shape[-1]
     model.joint = joint_metrics(num_classes)
     model.compile(
@@ -260,5 +260,5 @@ def as_batch(
     images: tf.Tensor, targets: Mapping[str, tf.Tensor], names: Sequence[str], *, background: bool
 ) -> tf.data.Dataset:
     """One batch as a data set of that batch alone, as `with_targets`."""
-    one = tf.data.Dataset.from_tensors((images, dict(targets)))
-    return with_targets(one, names, background=background).cache()
+    batch = tf.data.Dataset.from_tensors((images, dict(targets)))
+    return with_targets(batch, names, background=background).cache()

@@ -136,12 +136,15 @@ def changed_packages(folder: Path, now: Mapping[str, Any]) -> str | None:
     ]
     if not changes:
         return None
-    return f"the run was begun with other versions ({', '.join(changes)}): its bits may differ."
+    return (
+        f"the run was begun with other versions ({', '.join(changes)}): its numbers may differ in "
+        "the last bits."
+    )
 
 
 def _environment(folder: Path) -> dict[str, Any]:
-    found = json.loads((folder / ENVIRONMENT_FILE).read_text(encoding="utf-8"))
-    return dict(found)
+    content: dict[str, Any] = json.loads((folder / ENVIRONMENT_FILE).read_text(encoding="utf-8"))
+    return content
 
 
 PACKAGES = ("tensorflow", "keras", "keras-cv", "tensorboard", "numpy", "matplotlib")

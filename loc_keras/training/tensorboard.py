@@ -49,8 +49,8 @@ class ImagePanel(keras.callbacks.Callback):
             self._shown = first_images(self.dataset, self.count)
         images, truth = self._shown
         outputs = self.localizer(images, training=False)
-        said = {name: keras.ops.convert_to_numpy(value) for name, value in outputs.items()}
-        picture = self.draw(images, truth, said)
+        answers = {name: keras.ops.convert_to_numpy(value) for name, value in outputs.items()}
+        picture = self.draw(images, truth, answers)
         with self.writer.as_default():
             tf.summary.image("validation", picture[np.newaxis], step=epoch)
         self.writer.flush()

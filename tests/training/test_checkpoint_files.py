@@ -170,7 +170,7 @@ def test_a_full_disk_is_told_and_costs_nothing(tmp_path, monkeypatch, after):
     real = os.write
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint_files.os, "write", write_some)
-        with pytest.raises(CheckpointError, match=r"step-00000002.*No space left.*make room"):
+        with pytest.raises(CheckpointError, match=r"step-00000002.*No space left.*free some space"):
             write(tmp_path, 2)
     assert os.listdir(tmp_path) == ["step-00000001"]
     read_checkpoint(tmp_path / "step-00000001")
