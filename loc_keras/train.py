@@ -19,7 +19,6 @@ from loc_keras.cli.build import (
     bundle_of,
     export_base,
     localizer_from,
-    resize_rule,
     start_from,
     validation_set,
 )
@@ -234,16 +233,7 @@ def _finish(
     trust = take_step(step, folder, result.best_path, best)
     try:
         if exported is None:
-            card = write_card(
-                folder,
-                best,
-                data,
-                measured,
-                name=str(config.name),
-                resize=resize_rule(config),
-                origin=origin,
-                trust=trust.card,
-            )
+            card = write_card(folder, config, best, data, measured, origin, trust.card)
             if config.export.enabled:
                 exported = export_saved_model(bundle_of(trust.model, data, card, trust.texts), base)
         close_run(folder)

@@ -128,13 +128,6 @@ def board_from(
     ]
 
 
-def resize_rule(config: Config) -> str:
-    """How pictures are brought to the model's size, in words for the model card."""
-    if config.data.source.format == "digits":
-        return "none: digits are drawn at this size"
-    return config.data.resize
-
-
 def export_base(config: Config) -> Path:
     """The folder whose numbered subfolders are this model's versions."""
     return Path(config.export.dir) / str(config.name)

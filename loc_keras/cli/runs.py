@@ -168,21 +168,20 @@ def finish_run(folder: Path, best: keras.Model, data: LocalizationData, name: st
 
 def write_card(
     folder: Path,
+    config: Config,
     best: keras.Model,
     data: LocalizationData,
     measured: Measured,
-    *,
-    name: str,
-    resize: str,
     origin: WeightsOrigin,
-    trust: Mapping[str, Any] | None = None,
+    trust: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """Writes the model card into the run folder, and gives it for the export."""
+    drawn = config.data.source.format == "digits"
     card = model_card(
-        name=name,
+        name=str(config.name),
         class_names=data.class_names,
         image_shape=data.image_shape,
-        resize=resize,
+        resize="none: digits are drawn at this size" if drawn else config.data.resize,
         preprocessing=preprocessing_of(best),
         origin=origin,
         images=data.sizes,

@@ -138,33 +138,21 @@ class TrainConfig(Section):
     )
 
     @model_validator(mode="after")
-    def _profile_ends(self) -> "TrainConfig":
+    def _fits_together(self) -> "TrainConfig":
         if self.profile_steps is not None and self.profile_steps[0] > self.profile_steps[1]:
             first, last = self.profile_steps
             raise ValueError(f"profile_steps must be [first, last]; got [{first}, {last}]")
-        return self
-
-    @model_validator(mode="after")
-    def _sizes_grow_to_the_full(self) -> "TrainConfig":
-        whole = sum(stage.share for stage in self.progressive_size)
-        if whole >= 1:
+        shares = sum(stage.share for stage in self.progressive_size)
+        if shares >= 1:
             raise ValueError(
-                f"the shares of progressive_size sum to {whole:g}, which leaves no step at full "
+                f"the shares of progressive_size sum to {shares:g}, which leaves no step at full "
                 "size; they must sum to less than 1"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _freeze_ends(self) -> "TrainConfig":
         if self.fine_tune.freeze_epochs > self.epochs:
             raise ValueError(
                 f"fine_tune.freeze_epochs ({self.fine_tune.freeze_epochs}) must not exceed epochs "
                 f"({self.epochs})"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _warmup_ends(self) -> "TrainConfig":
         if self.warmup_epochs > self.epochs:
             raise ValueError(
                 f"warmup_epochs ({self.warmup_epochs:g}) must not exceed epochs ({self.epochs})"

@@ -53,7 +53,6 @@ class AveragedStatistics(keras.callbacks.Callback):
     """
 
     def __init__(self, localizer: keras.Model, strategy: tf.distribute.Strategy) -> None:
-        """Stores whose they are; see the class."""
         super().__init__()
         layers = batch_norms(localizer)
         self._variables = [v.value for layer in layers for v in layer.non_trainable_variables]
@@ -99,7 +98,6 @@ class FusedCall:
     """
 
     def __init__(self, layer: keras.layers.BatchNormalization) -> None:
-        """Stores the layer; see the class."""
         self._layer = layer
         self._keras_call = layer.call
 

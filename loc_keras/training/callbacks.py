@@ -63,7 +63,6 @@ class Position(keras.callbacks.Callback):
         start: Place | None = None,
         restore_metrics: Callable[[], None] = lambda: None,
     ) -> None:
-        """Stores the start; see the class."""
         super().__init__()
         self.steps_per_epoch = steps_per_epoch
         self.start = start or Place()
@@ -127,7 +126,6 @@ class ProgressiveSize(keras.callbacks.Callback):
     def __init__(
         self, stages: Sequence[SizeStageConfig], total_steps: int, position: Position
     ) -> None:
-        """Stores the stages; see the class."""
         super().__init__()
         self.stages = tuple(stages)
         self.total_steps = total_steps
@@ -158,7 +156,6 @@ class SharedInterruption(keras.callbacks.Callback):
     """
 
     def __init__(self, devices: Distribution, interruption: Interruption) -> None:
-        """Stores whom to ask; see the class."""
         super().__init__()
         self.devices = devices
         self.interruption = interruption
@@ -182,7 +179,6 @@ class EpochFigures(keras.callbacks.Callback):
     """
 
     def __init__(self, batch_size: int, position: Position) -> None:
-        """Takes the number of images in each step, and what knows which steps were taken."""
         super().__init__()
         self.batch_size = batch_size
         self.position = position
@@ -246,7 +242,6 @@ class Checkpoints(keras.callbacks.Callback):
     """
 
     def __init__(self, localizer: keras.Model, folder: Path, monitor: str, val_images: int) -> None:
-        """Stores what and where to save."""
         super().__init__()
         self.localizer = localizer
         self.best_path, self.last_path = folder / BEST_FILE, folder / LAST_FILE
@@ -377,7 +372,6 @@ class RowsFile(keras.callbacks.Callback):
     """
 
     def __init__(self, path: Path) -> None:
-        """Begins without rows."""
         super().__init__()
         self.path = path
         self.rows: list[dict[str, Any]] = []
@@ -432,7 +426,6 @@ class WithinEpochValidation(RowsFile):
         report: Callable[[int, int, dict[str, float]], None],
         path: Path,
     ) -> None:
-        """Stores what to call; see the class."""
         super().__init__(path)
         self.every = every
         self.position = position
@@ -489,7 +482,6 @@ class FiniteLossGuard(keras.callbacks.Callback):
     """
 
     def __init__(self, position: Position) -> None:
-        """Stores the position."""
         super().__init__()
         self.position = position
 

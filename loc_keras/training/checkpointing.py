@@ -69,7 +69,6 @@ class CheckpointWriter:
     """
 
     def __init__(self, folder: Path, keep: int) -> None:
-        """Starts nothing yet."""
         self.folder = folder
         self.keep = keep
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
@@ -146,7 +145,6 @@ class TrainingCheckpoint(keras.callbacks.Callback):
         interruption: Interruption,
         devices: Distribution = ALONE,
     ) -> None:
-        """Stores what to save; see the class."""
         super().__init__()
         self.writer = writer
         self.position = position

@@ -260,7 +260,6 @@ class Interruption:
     """
 
     def __init__(self, how_to_resume: str, *, together: bool = False) -> None:
-        """Nobody asked yet."""
         self.how_to_resume = how_to_resume
         self.together = together
         self.asked: int | None = None

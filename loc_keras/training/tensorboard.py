@@ -32,7 +32,6 @@ class ImagePanel(keras.callbacks.Callback):
         count: int,
         draw: DrawPanel,
     ) -> None:
-        """Stores what to show and opens the log; see the class."""
         super().__init__()
         self.localizer = localizer
         self.dataset = dataset
@@ -67,7 +66,6 @@ class InferenceGraph(keras.callbacks.Callback):
     """
 
     def __init__(self, localizer: keras.Model, folder: Path) -> None:
-        """Stores what to trace; see the class."""
         super().__init__()
         self.localizer = localizer
         self.folder = folder
@@ -94,7 +92,6 @@ class HyperParameters(keras.callbacks.Callback):
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], name: str) -> None:
-        """Stores what to write; see the class."""
         super().__init__()
         self.settings = {key: _plain(value) for key, value in settings.items()}
         self.name = name
