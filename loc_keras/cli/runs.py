@@ -48,6 +48,7 @@ from loc_keras.training.run_folder import (
     new_run_folder,
     open_run,
     package_versions,
+    read_classes,
     refuse_changes,
     refuse_used_folder,
     run_state,
@@ -375,10 +376,9 @@ def _check_fit(
             f"the model takes images of {takes}, the data has {image_shape} (height, width, "
             "channels); set data.image_size and data.channels to the model's."
         )
-    file = run / CLASSES_FILE
-    learned = file.read_text(encoding="utf-8").splitlines() if file.is_file() else None
+    learned = read_classes(run / CLASSES_FILE)
     gives = localizer.output["softmax"].shape[-1]
-    if gives != len(class_names) or (learned is not None and learned != class_names):
+    if gives != len(class_names) or (learned is not None and learned != tuple(class_names)):
         raise ModelError(
             f"the model knows the classes {', '.join(learned or [str(gives)])}, but the data has "
             f"{', '.join(class_names)}; name them alike and in that order, for example by "

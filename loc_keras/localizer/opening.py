@@ -22,6 +22,7 @@ from loc_keras.training.run_folder import (
     CLASSES_FILE,
     CONFIG_FILE,
     TRUST_FILE,
+    read_classes,
 )
 from loc_keras.trust.statements import (
     STATED,
@@ -70,7 +71,7 @@ def run_settings(folder: Path) -> tuple[Settings, tuple[str, ...]]:
         ModelError: If the config cannot be read.
     """
     notes = []
-    names = read_names(folder / CLASSES_FILE)
+    names = read_classes(folder / CLASSES_FILE)
     if names is None:
         notes.append(f"there is no {CLASSES_FILE} beside the model, so classes are told by number.")
     config = folder / CONFIG_FILE
@@ -81,16 +82,6 @@ def run_settings(folder: Path) -> tuple[Settings, tuple[str, ...]]:
     background = _section(data, "source").get("background")
     rule = rule_of(data.get("resize", "stretch"), config)
     return Settings(names, rule, background, folder / CLASSES_FILE), tuple(notes)
-
-
-def read_names(path: Path) -> tuple[str, ...] | None:
-    """Class names, one a line; None where there is no such file."""
-    try:
-        return tuple(path.read_text(encoding="utf-8").removesuffix("\n").split("\n"))
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(f"{path} cannot be read ({error}).") from error
 
 
 def rule_of(value: object, file: Path) -> ResizeRule:
@@ -189,7 +180,7 @@ def exported_settings(folder: Path) -> tuple[Settings, tuple[str, ...]]:
         notes.append("the export names no classes, so they are told by number.")
     cards = [folder / place / CARD_FILE for place in ASSET_FOLDERS]
     card_file = next((file for file in cards if file.is_file()), None)
-    names = None if named_by is None else read_names(named_by)
+    names = None if named_by is None else read_classes(named_by)
     if card_file is None:
         notes.append(f"the export holds no {CARD_FILE}, so images are stretched.")
         return Settings(names, named_by=named_by), tuple(notes)

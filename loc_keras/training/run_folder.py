@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Any
 
 from loc_keras.atomic_file import lock_file, write_text
-from loc_keras.errors import Interrupted, TrainingError
+from loc_keras.errors import Interrupted, ModelError, TrainingError
 
 CONFIG_FILE, ENVIRONMENT_FILE, CLASSES_FILE = "config.yaml", "environment.json", "classes.txt"
 SKIPPED_FILE, NOT_FINITE_FILE = "skipped.json", "not_finite.json"
@@ -196,6 +196,20 @@ def refuse_used_folder(folder: Path) -> None:
             f"the run folder {folder} is not empty, and a run never overwrites another; "
             "choose a new --run-dir or remove that one."
         )
+
+
+def read_classes(path: Path) -> tuple[str, ...] | None:
+    """Class names, one a line in label order; None where there is no such file.
+
+    Raises:
+        ModelError: If the file cannot be read.
+    """
+    try:
+        return tuple(path.read_text(encoding="utf-8").removesuffix("\n").split("\n"))
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"{path} cannot be read ({error}).") from error
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
