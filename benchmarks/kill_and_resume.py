@@ -182,7 +182,7 @@ def train(arguments: list[str]) -> int:
     from loc_keras.models import assembly
     from loc_keras.training.callbacks import Position
 
-    assembly.STAGE_SIZES = {"resnet18": (1,)}
+    assembly.RESNETS = {"resnet18": ((1,), "basic", "")}
     run_report.save_run_curves = run_report.save_run_architecture = lambda *given: None
     run_report._draw_gallery = lambda *given: None
     door.board_from = lambda *given: []

@@ -123,7 +123,7 @@ def train(out: Path, *, devices_here: int = 1, sync: bool = True) -> None:
     devices = distribution("mirrored" if devices_here > 1 else "auto", batch_size=BATCH)
     keras.utils.set_random_seed(0)
     # Two blocks: most of the time is tracing.
-    assembly.STAGE_SIZES = {"resnet18": (1, 1)}
+    assembly.RESNETS = {"resnet18": ((1, 1), "basic", "")}
     data = build_digits_data(
         batch_size=BATCH,
         limit=70,

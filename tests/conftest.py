@@ -65,4 +65,4 @@ def short_body(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     from loc_keras.models import assembly
 
-    monkeypatch.setattr(assembly, "STAGE_SIZES", {"resnet18": (1, 1)})
+    monkeypatch.setattr(assembly, "RESNETS", {"resnet18": ((1, 1), "basic", "")})

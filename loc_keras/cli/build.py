@@ -55,14 +55,7 @@ def start_from(config: Config, data: LocalizationData) -> Start:
     Raises:
         ModelError: If they are not there, broken, or made for another body.
     """
-    backbone = config.model.backbone
-    return find_start(
-        backbone.name,
-        width=backbone.width,
-        stem=backbone.stem,
-        weights=backbone.weights,
-        image_shape=data.image_shape,
-    )
+    return find_start(config.model.backbone, data.image_shape)
 
 
 def localizer_from(
@@ -80,17 +73,13 @@ def localizer_from(
     start = start or start_from(config, data)
     pixels = start.preprocessing
     mean, variance = (pixels.mean, pixels.variance) if pixels else _measured_moments(config, data)
-    backbone = config.model.backbone
+    body = config.model.backbone
     localizer = build_localizer(
         image_shape=data.image_shape,
         num_classes=len(data.class_names),
-        backbone=backbone.name,
-        width=backbone.width,
-        stem=backbone.stem,
-        stochastic_depth=backbone.stochastic_depth,
-        bbox_head=config.model.bbox_head,
-        class_head=config.model.class_head,
-        dropout=config.model.dropout,
+        backbone=body.name,
+        **body.model_dump(exclude={"name", "weights"}),
+        **config.model.model_dump(exclude={"backbone"}),
         pixel_mean=mean,
         pixel_variance=variance,
         body=start.body,

@@ -22,6 +22,7 @@ from loc_keras.models.body import (
     Preprocessing,
     WeightsOrigin,
     cut_to_maps,
+    file_sha256,
     measured_preprocessing,
     random_weights,
     raw_pixels,
@@ -44,11 +45,6 @@ class WeightsFile:
     path: Path
     source: str
     known: bool
-
-    def sha256(self) -> str:
-        """Digest of the file, in hex."""
-        with self.path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
@@ -275,5 +271,5 @@ def _origin(body: str, weights: str, module: ModuleType, files: list[WeightsFile
         weights=weights,
         source=f"keras.applications, ImageNet: {file.source}" if file.known else file.source,
         licence=LICENCES.get(home, "unknown") if file.known else "unknown",
-        sha256=file.sha256(),
+        sha256=file_sha256(file.path),
     )

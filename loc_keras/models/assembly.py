@@ -1,6 +1,7 @@
 """The whole localizer: normalisation, body, class head and box head in one functional model."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import keras
@@ -8,49 +9,27 @@ from keras import layers
 
 from loc_keras.errors import ModelError
 from loc_keras.models import applications, hub_bodies
-from loc_keras.models.backbone import BLOCK_KINDS, STAGE_SIZES, resnet_maps
+from loc_keras.models.backbone import RESNETS, Tensor, resnet_maps
 from loc_keras.models.body import Body, Preprocessing, normalised
 from loc_keras.models.heads import BOX_HEADS, CLASS_HEADS, certainty
 
-
-def refuse_unknown_body(name: str) -> None:
-    """Refuses a name that no body has, without building anything.
-
-    Raises:
-        ModelError: With the names most like it.
-    """
-    if name.startswith(applications.PREFIX):
-        applications.find_application(name)
-    if name.startswith(hub_bodies.PREFIX):
-        hub_bodies.find_preset(name)
-
-
-def build_body(name: str, image_shape: tuple[int, int, int], weights: str = "none") -> Body | None:
-    """Builds the body that a name stands for.
-
-    Args:
-        name: `applications/<name>`, `hub/<preset>`, or the name of one of our own ResNets.
-        image_shape: (height, width, channels) of the images.
-        weights: "none", "imagenet" or the path of a file, see
-            `applications.build_application` and `hub_bodies.build_hub_body`.
-
-    Returns:
-        The body, or None for our own ResNets, which are flat parts of the localizer.
-
-    Raises:
-        ModelError: If the name, the images or the weights do not fit.
-    """
-    if name.startswith(applications.PREFIX):
-        return applications.build_application(name, image_shape, weights)
-    if name.startswith(hub_bodies.PREFIX):
-        return hub_bodies.build_hub_body(name, image_shape, weights)
-    return None
-
-
-Tensor = Any  # A Keras tensor; Keras has no public static type for it.
-
 SMALLEST_SIDE = 16
 """Images with a shorter side vanish in the body's strides."""
+
+
+_OTHER_BODIES: MappingProxyType[str, tuple[Callable[[str], Any], Callable[..., Body]]] = (
+    MappingProxyType(
+        {
+            applications.PREFIX: (
+                applications.find_application,
+                applications.build_application,
+            ),
+            hub_bodies.PREFIX: (hub_bodies.find_preset, hub_bodies.build_hub_body),
+        }
+    )
+)
+"""By what names begin with: what refuses an unknown name, and what builds from name, image shape
+and weights."""
 
 
 def build_localizer(
@@ -74,19 +53,19 @@ def build_localizer(
     Args:
         image_shape: (height, width, channels) of the images it takes, raw pixels 0..255.
         num_classes: number of classes K, at least 1.
-        backbone: name of the body, a key of `backbone.STAGE_SIZES`, `applications/<name>` or
+        backbone: name of the body, a key of `backbone.RESNETS`, `applications/<name>` or
             `hub/<preset>`; the last two begin from random weights here.
         width: channels of the body's first stage; 64 is the classic one. ResNets only.
         stem: "imagenet" or "small", see `backbone.resnet_maps`. ResNets only.
         stochastic_depth: probability that the body's last block is skipped in training, see
             there. ResNets only.
-        bbox_head: a key of `box_heads.BOX_HEADS`.
-        class_head: a key of `class_heads.CLASS_HEADS`.
+        bbox_head: a key of `heads.BOX_HEADS`.
+        class_head: a key of `heads.CLASS_HEADS`.
         dropout: fraction of pooled features that is dropped before the class layer.
         pixel_mean: mean of each channel, 0..255; None: 0.
         pixel_variance: variance of each channel, in squared pixel values; None: 255 squared.
             Mean and variance have no effect where the body brings its own normalisation.
-        body: a body from `other_bodies.build_body`, perhaps with trained weights, that is taken
+        body: a body from `build_body`, perhaps with trained weights, that is taken
             in place of what `backbone` names.
         name: name of the Keras model.
 
@@ -115,18 +94,51 @@ def build_localizer(
     if body:
         stem_map, maps = body.maps(x)
     else:
+        stage_sizes, block_kind, _ = RESNETS[backbone]
         stem_map, maps = resnet_maps(
             x,
-            stage_sizes=STAGE_SIZES[backbone],
+            stage_sizes=stage_sizes,
+            block_kind=block_kind,
             width=width,
             stem=stem,
-            block_kind=BLOCK_KINDS[backbone],
             stochastic_depth=stochastic_depth,
         )
     bbox = BOX_HEADS[bbox_head](maps, (height, width_px))
     features = CLASS_HEADS[class_head](stem_map, maps, bbox)
     softmax = _class_probabilities(features, num_classes, dropout)
     return keras.Model(images, {"softmax": softmax, "bbox": bbox}, name=name)
+
+
+def refuse_unknown_body(name: str) -> None:
+    """Refuses a name that no body has, without building anything.
+
+    Raises:
+        ModelError: With the names most like it.
+    """
+    for prefix, (find, _) in _OTHER_BODIES.items():
+        if name.startswith(prefix):
+            find(name)
+
+
+def build_body(name: str, image_shape: tuple[int, int, int], weights: str = "none") -> Body | None:
+    """Builds the body that a name stands for.
+
+    Args:
+        name: `applications/<name>`, `hub/<preset>`, or the name of one of our own ResNets.
+        image_shape: (height, width, channels) of the images.
+        weights: "none", "imagenet" or the path of a file, see
+            `applications.build_application` and `hub_bodies.build_hub_body`.
+
+    Returns:
+        The body, or None for our own ResNets, which are flat parts of the localizer.
+
+    Raises:
+        ModelError: If the name, the images or the weights do not fit.
+    """
+    for prefix, (_, build) in _OTHER_BODIES.items():
+        if name.startswith(prefix):
+            return build(name, image_shape, weights)
+    return None
 
 
 def _class_probabilities(features: Tensor, num_classes: int, dropout: float) -> Tensor:

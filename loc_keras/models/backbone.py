@@ -9,7 +9,7 @@ has 11,176,512 trainable parameters, ResNet34 21,284,672 and ResNet50 23,508,032
 
 from collections.abc import Callable, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 from keras import layers, ops
@@ -58,13 +58,29 @@ class StochasticDepth(layers.Layer):
         return {**super().get_config(), "rate": self.rate, "seed": self.seed}
 
 
-STAGE_SIZES = MappingProxyType(
-    {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3), "resnet50": (3, 4, 6, 3)}
-)
-"""Blocks in each of the four stages, by the name of the body."""
+class ResNet(NamedTuple):
+    """One of the bodies.
 
-BLOCK_KINDS = MappingProxyType({"resnet18": "basic", "resnet34": "basic", "resnet50": "bottleneck"})
-"""Key of `BLOCKS`, by the name of the body."""
+    Attributes:
+        stage_sizes: blocks in each stage.
+        block_kind: key of `BLOCKS`.
+        preset: KerasHub's name for its ImageNet weights.
+    """
+
+    stage_sizes: tuple[int, ...]
+    block_kind: str
+    preset: str
+
+
+RESNETS = MappingProxyType(
+    {
+        "resnet18": ResNet((2, 2, 2, 2), "basic", "resnet_18_imagenet"),
+        # KerasHub has no built-in ResNet34, but converts timm's.
+        "resnet34": ResNet((3, 4, 6, 3), "basic", "hf://timm/resnet34.a1_in1k"),
+        "resnet50": ResNet((3, 4, 6, 3), "bottleneck", "resnet_50_imagenet"),
+    }
+)
+"""The bodies by name, as `model.backbone.name` has it."""
 
 EXPANSION = 4
 """A bottleneck gives this many times the channels of its 3x3 convolution."""

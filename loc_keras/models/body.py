@@ -1,9 +1,11 @@
-"""A body that is not one of our own ResNets: network, normalisation, origin of the weights."""
+"""What all bodies share: normalised pixels, feature maps, layers in groups, origin of weights."""
 
+import hashlib
 import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -11,6 +13,7 @@ import numpy as np
 from keras import layers, ops
 
 from loc_keras.errors import ModelError
+from loc_keras.models.backbone import Tensor
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,11 @@ def random_weights(body: str) -> WeightsOrigin:
     return WeightsOrigin(body, "none", "random weights of this training", "none needed")
 
 
-Tensor = Any  # A Keras tensor; Keras has no public static type for it.
+def file_sha256(path: Path) -> str:
+    """Digest of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
 
 SAME_LEVEL = 0.7
 """A map whose side is more than this share of the one before stands on the same level: halving
@@ -200,7 +207,7 @@ def body_groups(localizer: keras.Model) -> list[list[keras.layers.Layer]]:
     """The body's layers in groups, from the pixels to the heads.
 
     Groups are the stem and the stages of our ResNets. In another body a group ends where the
-    feature map shrinks, see `feature_levels`.
+    feature map shrinks, see `network_cells`.
 
     Args:
         localizer: A model as `build_localizer` gives it.

@@ -1,20 +1,20 @@
-"""Bodies from KerasHub (an optional package): presets by name, or folders of `save_to_preset`."""
+"""Bodies from KerasHub (an optional package), and its weights for our own ResNets.
 
-import hashlib
+A preset is a name that KerasHub knows, which it fetches, or a folder of `save_to_preset`.
+"""
+
 import inspect
 import json
 import os
-from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import keras
 import numpy as np
 
 from loc_keras.errors import ModelError, first_line
-from loc_keras.models.backbone import BLOCK_KINDS, STAGE_SIZES
+from loc_keras.models.backbone import RESNETS
 from loc_keras.models.body import (
     COLOURS,
     IMAGENET,
@@ -22,179 +22,23 @@ from loc_keras.models.body import (
     Preprocessing,
     WeightsOrigin,
     cut_to_maps,
+    file_sha256,
     random_weights,
     scaled_and_shifted,
 )
-from loc_keras.models.torch_weights import torch_tensors
-
-PRESETS = MappingProxyType(
-    {
-        "resnet18": "resnet_18_imagenet",
-        # KerasHub has no built-in ResNet34, but converts timm's.
-        "resnet34": "hf://timm/resnet34.a1_in1k",
-        "resnet50": "resnet_50_imagenet",
-    }
-)
-"""KerasHub's name for the ImageNet weights of a body."""
-
-INSTALL = "python -m pip install keras-hub"
-
-# The files in which a preset's numbers stand, KerasHub's own and timm's.
-_WEIGHTS_FILES = ("model.weights.h5", "model.safetensors")
-
-
-@dataclass(frozen=True, eq=False)
-class HubWeights:
-    """Weights of a preset that were found to fit a body.
-
-    Attributes:
-        by_layer: for each of our layers its weights.
-        preprocessing: the pixels they were trained on.
-        source: which preset, in words.
-        licence: "unknown" where the preset does not say it.
-        sha256: of the weights file of a preset folder, in hex; None elsewhere.
-    """
-
-    by_layer: dict[str, list[np.ndarray]]
-    preprocessing: Preprocessing
-    source: str
-    licence: str
-    sha256: str | None
-
-    def load(self, localizer: keras.Model) -> None:
-        """Puts the weights into the body of a localizer."""
-        for name, values in self.by_layer.items():
-            localizer.get_layer(name).set_weights(values)
-
-
-def read_hub_weights(preset: str, body: str) -> HubWeights:
-    """Reads a preset, which KerasHub fetches where it is not a folder.
-
-    Args:
-        preset: a folder, or a name that KerasHub knows.
-        body: a key of `backbone.STAGE_SIZES`.
-
-    Raises:
-        ModelError: if KerasHub is not installed, or the preset cannot be had or is of another body.
-    """
-    local = Path(preset).is_dir()
-    try:
-        import keras_hub
-    except ImportError as error:
-        raise ModelError(
-            f"model.backbone.weights: KerasHub, which reads the preset {preset}, is not there "
-            f"({first_line(error)}); install it with {INSTALL}, or give the weights as a "
-            ".safetensors file."
-        ) from error
-    try:
-        network = keras_hub.models.Backbone.from_preset(preset, dtype="float32")
-    except Exception as error:  # KerasHub raises errors of many kinds, also those of its hubs.
-        reason = f"({type(error).__name__}: {first_line(error)})"
-        if local:
-            raise ModelError(
-                f"{preset} cannot be read as a KerasHub preset {reason}; write it again with "
-                "save_to_preset."
-            ) from error
-        raise ModelError(
-            f"KerasHub could not fetch the preset {preset} {reason}; connect to the network, or "
-            f"put the {body} of timm or torchvision as a .safetensors file on this machine and "
-            "set model.backbone.weights to its path."
-        ) from error
-    _refuse_other_network(network, preset, body)
-    preprocessing, note = _preprocessing(keras_hub, preset)
-    return HubWeights(
-        by_layer=_by_layer(network, body),
-        preprocessing=preprocessing,
-        source=f"KerasHub preset {Path(preset).name if local else preset}{note}",
-        licence="unknown",
-        sha256=_sha256(Path(preset)) if local else None,
-    )
-
-
-def _refuse_other_network(network: Any, preset: str, body: str) -> None:
-    kind = type(network).__name__
-    if kind != "ResNetBackbone":
-        raise ModelError(
-            f"the preset {preset} holds a {kind}, which does not fit {body}; give a ResNet."
-        )
-    wanted = {
-        "stackwise_num_blocks": list(STAGE_SIZES[body]),
-        "block_type": f"{BLOCK_KINDS[body]}_block",
-        "use_pre_activation": False,
-        "stackwise_num_filters": [64, 128, 256, 512],
-        "stackwise_num_strides": [1, 2, 2, 2],
-        "input_conv_filters": [64],
-        "input_conv_kernel_sizes": [7],
-    }
-    config = network.get_config()
-    given = {key: _plain(config[key]) for key in wanted}
-    other = [
-        f"{key} {given[key]}, not {wanted[key]}" for key in wanted if given[key] != wanted[key]
-    ]
-    channels = config["image_shape"][-1]
-    if channels != 3:
-        other.append(f"images of {channels} channels, not 3")
-    if other:
-        raise ModelError(f"the preset {preset} does not fit {body}: it has {'; '.join(other)}.")
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple | list) else value
-
-
-def _by_layer(network: Any, body: str) -> dict[str, list[np.ndarray]]:
-    ours = {place.layer for place in torch_tensors(body).values()}
-    return {name: network.get_layer(_hub_name(name)).get_weights() for name in ours}
-
-
-def _hub_name(ours: str) -> str:
-    """KerasHub's name of our layer: stage2_block1_conv1 is stack1_block0_1_conv there."""
-    if ours.startswith("stem_"):
-        return ours.replace("stem_", "conv1_")
-    stage, block, part = ours.split("_", 2)
-    if part.startswith("shortcut_"):
-        part = part.replace("shortcut_", "0_")
-    else:
-        part = f"{part[-1]}_{part[:-1]}"
-    return f"stack{int(stage[5:]) - 1}_block{int(block[5:]) - 1}_{part}"
-
-
-def _preprocessing(keras_hub: Any, preset: str) -> tuple[Preprocessing, str]:
-    """Mean and deviation from the preset's image converter, x * scale + offset."""
-    try:
-        converter = keras_hub.layers.ImageConverter.from_preset(preset)
-    except FileNotFoundError:
-        converter = None
-    if converter is None:
-        return IMAGENET, ", without an image converter: ImageNet's mean and deviation are assumed"
-    found = scaled_and_shifted(converter.scale, converter.offset)
-    if found is None:
-        raise ModelError(
-            f"the image converter of the preset {preset} has the scale {converter.scale}, which "
-            "must be above 0; write the preset again."
-        )
-    return found, ""
-
-
-def _sha256(folder: Path) -> str | None:
-    for name in _WEIGHTS_FILES:
-        if (folder / name).is_file():
-            with (folder / name).open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
-    return None
-
+from loc_keras.models.torch_weights import SharedWeights, torch_tensors
 
 PREFIX = "hub/"
 """What the names of these bodies begin with."""
-
-WEIGHTS_FILE = "model.weights.h5"
-"""Where `save_to_preset` keeps the weights that fit one file."""
 
 CONFIG_FILE = "config.json"
 """Where `save_to_preset` keeps the class of the backbone and its arguments."""
 
 CONVERTER_FILE = "image_converter.json"
 """Where `save_to_preset` keeps the normalisation of the pixels."""
+
+# Where the numbers of a preset that fit one file stand: KerasHub's own and timm's.
+_WEIGHTS_FILES = ("model.weights.h5", "model.safetensors")
 
 
 def build_hub_body(name: str, image_shape: tuple[int, int, int], weights: str = "none") -> Body:
@@ -225,7 +69,9 @@ def build_hub_body(name: str, image_shape: tuple[int, int, int], weights: str = 
     network = cut_to_maps(backbone, name, pyramid=_pyramid(backbone))
     if not pretrained:
         return Body(network, None, random_weights(name))
-    return Body(network, _preprocessing_hub_bodies(hub, name, preset), _origin(name, preset))
+    where = f"the folder {Path(preset).name}" if Path(preset).is_dir() else f"its preset {preset}"
+    origin = WeightsOrigin(name, weights, f"KerasHub, {where}", "unknown", _sha256(preset))
+    return Body(network, _body_pixels(hub, name, preset), origin)
 
 
 def find_preset(name: str) -> tuple[Any, str, type | None]:
@@ -246,13 +92,50 @@ def find_preset(name: str) -> tuple[Any, str, type | None]:
     return hub, preset, _backbone_class(hub, name, preset)
 
 
-def _keras_hub(name: str) -> Any:
+def read_hub_weights(preset: str, body: str) -> SharedWeights:
+    """Reads a preset, which KerasHub fetches where it is not a folder.
+
+    Args:
+        preset: a folder, or a name that KerasHub knows.
+        body: a key of `backbone.RESNETS`.
+
+    Raises:
+        ModelError: if KerasHub is not installed, or the preset cannot be had or is of another body.
+    """
+    local = Path(preset).is_dir()
+    hub = _keras_hub(f"the preset {preset}", ", or give the weights as a .safetensors file")
+    try:
+        network = hub.models.Backbone.from_preset(preset, dtype="float32")
+    except Exception as error:  # KerasHub raises errors of many kinds, also those of its hubs.
+        reason = f"({type(error).__name__}: {first_line(error)})"
+        if local:
+            raise ModelError(
+                f"{preset} cannot be read as a KerasHub preset {reason}; write it again with "
+                "save_to_preset."
+            ) from error
+        raise ModelError(
+            f"KerasHub could not fetch the preset {preset} {reason}; connect to the network, or "
+            f"put the {body} of timm or torchvision as a .safetensors file on this machine and "
+            "set model.backbone.weights to its path."
+        ) from error
+    _refuse_other_network(network, preset, body)
+    preprocessing, note = _resnet_pixels(hub, preset)
+    return SharedWeights(
+        by_layer=_by_layer(network, body),
+        preprocessing=preprocessing,
+        source=f"KerasHub preset {Path(preset).name if local else preset}{note}",
+        licence="unknown",
+        sha256=_sha256(preset),
+    )
+
+
+def _keras_hub(wanted: str, otherwise: str = "") -> Any:
     try:
         import keras_hub
     except ImportError as error:
         raise ModelError(
-            f"{name} needs the package keras-hub, which is not installed ({error}); install it by "
-            f"{INSTALL}."
+            f"{wanted} needs the package keras-hub, which is not installed ({first_line(error)}); "
+            f"install it by python -m pip install keras-hub{otherwise}."
         ) from error
     return keras_hub
 
@@ -330,8 +213,56 @@ def _pyramid(backbone: keras.Model) -> list[Any]:
     return sorted(outputs.values(), key=lambda tensor: -tensor.shape[1])
 
 
-def _preprocessing_hub_bodies(hub: Any, name: str, preset: str) -> Preprocessing:
-    """That of the preset's image converter: pixels times a scale, plus an offset."""
+def _refuse_other_network(network: Any, preset: str, body: str) -> None:
+    kind = type(network).__name__
+    if kind != "ResNetBackbone":
+        raise ModelError(
+            f"the preset {preset} holds a {kind}, which does not fit {body}; give a ResNet."
+        )
+    wanted = {
+        "stackwise_num_blocks": list(RESNETS[body].stage_sizes),
+        "block_type": f"{RESNETS[body].block_kind}_block",
+        "use_pre_activation": False,
+        "stackwise_num_filters": [64, 128, 256, 512],
+        "stackwise_num_strides": [1, 2, 2, 2],
+        "input_conv_filters": [64],
+        "input_conv_kernel_sizes": [7],
+    }
+    config = network.get_config()
+    given = {key: _plain(config[key]) for key in wanted}
+    other = [
+        f"{key} {given[key]}, not {wanted[key]}" for key in wanted if given[key] != wanted[key]
+    ]
+    channels = config["image_shape"][-1]
+    if channels != 3:
+        other.append(f"images of {channels} channels, not 3")
+    if other:
+        raise ModelError(f"the preset {preset} does not fit {body}: it has {'; '.join(other)}.")
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple | list) else value
+
+
+def _by_layer(network: Any, body: str) -> dict[str, list[np.ndarray]]:
+    ours = {place.layer for place in torch_tensors(body).values()}
+    return {name: network.get_layer(_hub_name(name)).get_weights() for name in ours}
+
+
+def _hub_name(ours: str) -> str:
+    """KerasHub's name of our layer: stage2_block1_conv1 is stack1_block0_1_conv there."""
+    if ours.startswith("stem_"):
+        return ours.replace("stem_", "conv1_")
+    stage, block, part = ours.split("_", 2)
+    if part.startswith("shortcut_"):
+        part = part.replace("shortcut_", "0_")
+    else:
+        part = f"{part[-1]}_{part[:-1]}"
+    return f"stack{int(stage[5:]) - 1}_block{int(block[5:]) - 1}_{part}"
+
+
+def _body_pixels(hub: Any, name: str, preset: str) -> Preprocessing:
+    """The normalisation that a preset with weights must bring."""
     try:
         converter = hub.layers.ImageConverter.from_preset(preset)
     except Exception as error:
@@ -340,17 +271,29 @@ def _preprocessing_hub_bodies(hub: Any, name: str, preset: str) -> Preprocessing
             f"converter of the model to the same folder, as {CONVERTER_FILE}, or set "
             "model.backbone.weights: none."
         ) from error
+    return _converted_pixels(converter, name)
+
+
+def _resnet_pixels(hub: Any, preset: str) -> tuple[Preprocessing, str]:
+    """The normalisation of a ResNet's preset, ImageNet's where it says none; and a note on it."""
+    try:
+        converter = hub.layers.ImageConverter.from_preset(preset)
+    except FileNotFoundError:
+        return IMAGENET, ", without an image converter: ImageNet's mean and deviation are assumed"
+    return _converted_pixels(converter, preset), ""
+
+
+def _converted_pixels(converter: Any, preset: str) -> Preprocessing:
     found = scaled_and_shifted(converter.scale, converter.offset)
     if found is None:
-        raise ModelError(f"{name} has an image converter that turns pixels to 0 or less.")
+        raise ModelError(
+            f"the image converter of the preset {preset} has the scale {converter.scale}, which "
+            "must be above 0; write the preset again."
+        )
     return found
 
 
-def _origin(name: str, preset: str) -> WeightsOrigin:
-    file = Path(preset) / WEIGHTS_FILE
-    sha256 = None
-    if file.is_file():
-        with file.open("rb") as opened:
-            sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
-    where = f"the folder {Path(preset).name}" if Path(preset).is_dir() else f"its preset {preset}"
-    return WeightsOrigin(name, "imagenet", f"KerasHub, {where}", "unknown", sha256)
+def _sha256(preset: str) -> str | None:
+    """Digest of the one file that a folder keeps its weights in, in hex; else None."""
+    files = [Path(preset) / name for name in _WEIGHTS_FILES]
+    return next((file_sha256(file) for file in files if file.is_file()), None)

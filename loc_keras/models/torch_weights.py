@@ -1,6 +1,5 @@
 """The weights of a PyTorch ResNet, from a `.safetensors` file into our body."""
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +8,8 @@ import keras
 import numpy as np
 
 from loc_keras.errors import ModelError, listed
-from loc_keras.models.backbone import BLOCK_KINDS, EXPANSION, STAGE_SIZES
-from loc_keras.models.body import IMAGENET, Preprocessing
+from loc_keras.models.backbone import EXPANSION, RESNETS
+from loc_keras.models.body import IMAGENET, Preprocessing, file_sha256
 
 SHARED_WIDTH = 64
 """Width of the networks whose weights are shared."""
@@ -44,17 +43,17 @@ def torch_tensors(body: str) -> dict[str, TorchTensor]:
     """All tensors of a body by their PyTorch name, without the classifier `fc`.
 
     Args:
-        body: a key of `backbone.STAGE_SIZES`.
+        body: a key of `backbone.RESNETS`.
     """
     found = _conv("conv1", "stem_conv", (SHARED_WIDTH, SHARED_CHANNELS, 7, 7))
     found |= _norm("bn1", "stem_bn", SHARED_WIDTH)
     channels = SHARED_WIDTH
-    for stage, blocks in enumerate(STAGE_SIZES[body]):
+    for stage, blocks in enumerate(RESNETS[body].stage_sizes):
         filters = SHARED_WIDTH * 2**stage
         for block in range(blocks):
             theirs = f"layer{stage + 1}.{block}"
             ours = f"stage{stage + 1}_block{block + 1}"
-            shapes = _block_shapes(BLOCK_KINDS[body], channels, filters)
+            shapes = _block_shapes(RESNETS[body].block_kind, channels, filters)
             for index, shape in enumerate(shapes, start=1):
                 found |= _conv(f"{theirs}.conv{index}", f"{ours}_conv{index}", shape)
                 found |= _norm(f"{theirs}.bn{index}", f"{ours}_bn{index}", shape[0])
@@ -112,12 +111,10 @@ class TensorFile:
     Attributes:
         tensors: float32 arrays by name, without the wrappers' prefixes.
         metadata: what its writer noted.
-        sha256: of the file, in hex.
     """
 
     tensors: dict[str, np.ndarray]
     metadata: dict[str, str]
-    sha256: str
 
 
 def read_safetensors(path: Path, *, ignored: Iterable[str] = ()) -> TensorFile:
@@ -161,8 +158,7 @@ def read_safetensors(path: Path, *, ignored: Iterable[str] = ()) -> TensorFile:
             f"{path}: {listed(broken, 'tensor')} with values that are not finite; download or "
             "convert it again."
         )
-    with path.open("rb") as file:
-        return TensorFile(tensors, metadata, hashlib.file_digest(file, "sha256").hexdigest())
+    return TensorFile(tensors, metadata)
 
 
 def refuse_pickle(path: Path) -> None:
@@ -199,20 +195,22 @@ IGNORED = ("fc.", "num_batches_tracked")
 
 
 @dataclass(frozen=True, eq=False)
-class TorchWeights:
-    """Weights that were found to fit a body.
+class SharedWeights:
+    """Weights that were found to fit one of our ResNets.
 
     Attributes:
         by_layer: for each of our layers its weights, as Keras orders and transposes them.
         preprocessing: the pixels they were trained on.
-        licence: what the file says, else "unknown".
-        sha256: of the file, in hex.
+        source: who made them, in words.
+        licence: what their file says, else "unknown".
+        sha256: of their file, in hex; None where there is no one file.
     """
 
     by_layer: dict[str, list[np.ndarray]]
     preprocessing: Preprocessing
+    source: str
     licence: str
-    sha256: str
+    sha256: str | None
 
     def load(self, localizer: keras.Model) -> None:
         """Puts the weights into the body of a localizer."""
@@ -220,12 +218,12 @@ class TorchWeights:
             localizer.get_layer(name).set_weights(values)
 
 
-def read_torch_weights(path: Path, body: str) -> TorchWeights:
+def read_torch_weights(path: Path, body: str) -> SharedWeights:
     """Reads a file and proves that every weight of the body is there, and nothing else.
 
     Args:
         path: a `.safetensors` file with the names of torchvision or timm.
-        body: a key of `backbone.STAGE_SIZES`.
+        body: a key of `backbone.RESNETS`.
 
     Raises:
         ModelError: if the file is broken or made for another network.
@@ -235,11 +233,12 @@ def read_torch_weights(path: Path, body: str) -> TorchWeights:
     faults = _differences(file.tensors, wanted)
     if faults:
         raise ModelError(f"{path} does not fit {body}: {'; '.join(faults)}{_advice(file, body)}.")
-    return TorchWeights(
+    return SharedWeights(
         by_layer=_by_layer(file.tensors, wanted),
         preprocessing=_preprocessing(path, file.metadata),
+        source=f"PyTorch weights in the file {path.name}",
         licence=file.metadata.get("license", file.metadata.get("licence", "unknown")),
-        sha256=file.sha256,
+        sha256=file_sha256(path),
     )
 
 
@@ -262,7 +261,7 @@ def _differences(tensors: dict[str, np.ndarray], wanted: dict[str, TorchTensor])
 
 
 def _advice(file: TensorFile, body: str) -> str:
-    for other in STAGE_SIZES:
+    for other in RESNETS:
         if other != body and not _differences(file.tensors, torch_tensors(other)):
             return f"; it holds {other}, so set model.backbone.name to that"
     return f"; take the {body} of torchvision or timm"

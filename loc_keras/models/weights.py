@@ -1,20 +1,21 @@
 """What a body starts from: random weights, ImageNet's, those of a file, or an earlier run's."""
 
 import dataclasses
-import hashlib
 import json
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 import keras
 import numpy as np
 
+from loc_keras.config.model import BackboneConfig
 from loc_keras.errors import ModelError, first_line, listed
 from loc_keras.models.assembly import build_body
-from loc_keras.models.backbone import BLOCK_KINDS, STAGE_SIZES, STEM_KERNELS
+from loc_keras.models.backbone import RESNETS, STEM_KERNELS
 from loc_keras.models.body import (
     BODY_NAME,
     NORMALIZATION,
@@ -22,20 +23,184 @@ from loc_keras.models.body import (
     Preprocessing,
     WeightsOrigin,
     body_layers,
+    file_sha256,
     preprocessing_of,
     random_weights,
 )
-from loc_keras.models.hub_bodies import PRESETS, HubWeights, read_hub_weights
+from loc_keras.models.hub_bodies import read_hub_weights
 from loc_keras.models.torch_weights import (
     SHARED_CHANNELS,
     SHARED_STEM,
     SHARED_WIDTH,
+    SharedWeights,
     read_torch_weights,
     refuse_pickle,
 )
 
 BEST_MODEL = "best.keras"
 """The file of a run folder whose body is taken."""
+
+NONE = "none"
+IMAGENET_WEIGHTS = "imagenet"
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """A body and its first weights, found and checked before the localizer is built.
+
+    Attributes:
+        origin: where the weights come from.
+        preprocessing: the pixels that they were trained on, to build the model with; None: any.
+        load: puts them into the body of a localizer that was built for them.
+        body: the network, where it is none of our own ResNets.
+    """
+
+    origin: WeightsOrigin
+    preprocessing: Preprocessing | None = None
+    load: Callable[[keras.Model], None] = lambda localizer: None
+    body: Body | None = None
+
+
+def find_start(backbone: BackboneConfig, image_shape: tuple[int, int, int]) -> Start:
+    """Finds the body and the weights that the config names.
+
+    Args:
+        backbone: the section `model.backbone`; see `initial_weights` for the weights of our
+            ResNets and of runs, and `build_body` for those of other bodies.
+        image_shape: (height, width, channels) of the images.
+
+    Raises:
+        ModelError: If body or weights are not there, broken, or do not fit each other.
+    """
+    ours = backbone.name in RESNETS
+    if not ours and not names_a_run(backbone.weights):
+        body = build_body(backbone.name, image_shape, backbone.weights)
+        assert body is not None, backbone.name  # The config and `refuse_unknown_body` saw to that.
+        return Start(body.origin, body.preprocessing, body=body)
+    found = initial_weights(backbone, image_shape[-1])
+    body = None if ours else build_body(backbone.name, image_shape)
+    if body is not None:
+        body = dataclasses.replace(body, preprocessing=found.preprocessing)
+    return dataclasses.replace(found, body=body)
+
+
+def initial_weights(backbone: BackboneConfig, channels: int) -> Start:
+    """Finds the weights that a body is to start from, without the body.
+
+    Args:
+        backbone: the section `model.backbone`. Its weights are "none", "imagenet", a
+            `.safetensors` file, a run folder, a `.keras` file, or a folder that KerasHub's
+            `save_to_preset` wrote. A body that is not one of our ResNets takes "none" and runs
+            only: its builder has ImageNet weights of its own.
+        channels: channels of the images.
+
+    Raises:
+        ModelError: if they are not there, broken, or made for another body.
+    """
+    name, weights = backbone.name, backbone.weights
+    if weights == NONE:
+        return Start(random_weights(name))
+    found: RunWeights | SharedWeights
+    if weights == IMAGENET_WEIGHTS:
+        _refuse_unshared(backbone, channels, "ImageNet weights")
+        found = read_hub_weights(RESNETS[name].preset, name)
+    else:
+        refuse_absent(weights)
+        path = Path(weights).expanduser()
+        kind = _kind(path)
+        if kind != "run":
+            _refuse_unshared(backbone, channels, f"the weights {path}")
+        if kind == "run":
+            found = read_run_weights(path, channels)
+        elif kind == "preset":
+            found = read_hub_weights(str(path), name)
+        else:
+            found = read_torch_weights(path, name)
+    origin = WeightsOrigin(name, weights, found.source, found.licence, found.sha256)
+    return Start(origin, found.preprocessing, found.load)
+
+
+def refuse_absent(weights: str) -> None:
+    """Refuses a path at which nothing stands, before anything else is read.
+
+    Args:
+        weights: as in `initial_weights`.
+
+    Raises:
+        ModelError: if it names a path, and there is none.
+    """
+    path = Path(weights).expanduser()
+    if weights not in (NONE, IMAGENET_WEIGHTS) and not path.exists():
+        raise ModelError(
+            f"model.backbone.weights: there is no file or folder {path}; give none, imagenet, a "
+            ".safetensors file, a run folder, a .keras file or a KerasHub preset folder."
+        )
+
+
+def names_a_run(weights: str) -> bool:
+    """Whether `model.backbone.weights` names a model of ours: a run's folder or a saved file."""
+    path = Path(weights).expanduser()
+    return path.suffix == ".keras" or (path / BEST_MODEL).is_file()
+
+
+def open_model(path: Path) -> keras.Model:
+    """Opens a `.keras` file.
+
+    Raises:
+        ModelError: If it cannot be opened.
+    """
+    try:
+        return keras.saving.load_model(path)
+    except (ValueError, TypeError, OSError, KeyError, zipfile.BadZipFile) as error:
+        if "keras_hub" in str(error) and find_spec("keras_hub") is None:
+            raise ModelError(
+                f"{path} holds layers of KerasHub, which is not installed; install it by python "
+                "-m pip install keras-hub."
+            ) from error
+        raise ModelError(
+            f"{path} cannot be opened as a model ({type(error).__name__}): the file is damaged or "
+            "of another version; take last.keras in its place or train anew."
+        ) from error
+
+
+def _kind(path: Path) -> Literal["run", "preset", "safetensors"]:
+    """What stands at a path."""
+    if path.is_dir():
+        if (path / BEST_MODEL).is_file():
+            return "run"
+        if (path / "config.json").is_file():
+            return "preset"
+        raise ModelError(
+            f"model.backbone.weights: the folder {path} holds neither {BEST_MODEL}, as a run does, "
+            "nor config.json, as a KerasHub preset does; give another."
+        )
+    if path.suffix == ".keras":
+        return "run"
+    refuse_pickle(path)
+    if path.suffix == ".safetensors":
+        return "safetensors"
+    raise ModelError(
+        f"model.backbone.weights: {path} ends in neither .safetensors nor .keras, the files that "
+        "are read; give one of these, a run folder or a KerasHub preset folder."
+    )
+
+
+def _refuse_unshared(backbone: BackboneConfig, channels: int, what: str) -> None:
+    """Refuses a body that shared weights cannot fit."""
+    if backbone.name not in RESNETS:
+        raise ModelError(
+            f"model.backbone.weights: {what} cannot be put into the body {backbone.name}; they are "
+            f"for {', '.join(RESNETS)}."
+        )
+    wrong = []
+    if backbone.width != SHARED_WIDTH:
+        wrong.append(f"model.backbone.width: {SHARED_WIDTH} (it is {backbone.width})")
+    if backbone.stem != SHARED_STEM:
+        wrong.append(f"model.backbone.stem: {SHARED_STEM} (it is {backbone.stem})")
+    if channels != SHARED_CHANNELS:
+        wrong.append(f"data.channels: {SHARED_CHANNELS} (the images have {channels})")
+    if wrong:
+        raise ModelError(f"{what} need {' and '.join(wrong)}; set that, or weights: none.")
 
 
 @dataclass(frozen=True)
@@ -50,6 +215,11 @@ class BodyLayer:
     def shapes(self) -> list[tuple[int, ...]]:
         """Shape of each weight."""
         return [value.shape for value in self.values]
+
+    @property
+    def signature(self) -> tuple[str, list[tuple[int, ...]]]:
+        """Class and shapes: what two layers must share to take each other's weights."""
+        return self.kind, self.shapes
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,12 +257,12 @@ class RunWeights:
         wanted = [_body_layer(layer) for layer in targets]
         by_name = {layer.name: layer for layer in self.layers}
         if {layer.name for layer in wanted} == set(by_name):
-            found = [by_name[layer.name] for layer in wanted]
+            matched = [by_name[layer.name] for layer in wanted]
         else:
-            found = self.layers
-        if [(one.kind, one.shapes) for one in found] != [(one.kind, one.shapes) for one in wanted]:
+            matched = self.layers
+        if [layer.signature for layer in matched] != [layer.signature for layer in wanted]:
             raise ModelError(self._difference(wanted))
-        for layer, source in zip(targets, found, strict=True):
+        for layer, source in zip(targets, matched, strict=True):
             layer.set_weights(source.values)
 
     def _difference(self, wanted: list[BodyLayer]) -> str:
@@ -149,8 +319,6 @@ def read_run_weights(path: Path, channels: int) -> RunWeights:
             f"the body of {file} was trained with data.channels: {trained_on}, and these images "
             f"have {channels}; set it to {trained_on}."
         )
-    with file.open("rb") as opened:
-        digest = hashlib.file_digest(opened, "sha256").hexdigest()
     return RunWeights(
         path=file,
         layers=[_body_layer(layer) for layer in layers],
@@ -158,7 +326,7 @@ def read_run_weights(path: Path, channels: int) -> RunWeights:
         preprocessing=preprocessing_of(localizer),
         source=_source(file),
         licence="unknown",
-        sha256=digest,
+        sha256=file_sha256(file),
     )
 
 
@@ -181,7 +349,7 @@ def _description(localizer: keras.Model) -> str:
     sizes = tuple(count for count in stages if count)
     kind = "bottleneck" if "stage1_block1_conv3" in named else "basic"
     body = next(
-        (body for body in STAGE_SIZES if (STAGE_SIZES[body], BLOCK_KINDS[body]) == (sizes, kind)),
+        (name for name, resnet in RESNETS.items() if resnet[:2] == (sizes, kind)),
         f"a ResNet of {'+'.join(map(str, sizes))} {kind} blocks",
     )
     return f"{body} of width {width} with the {stem} stem"
@@ -199,193 +367,3 @@ def _source(file: Path) -> str:
         f"the run {folder.parent.name}/{folder.name} ({file.name}), trained on {images:,} images "
         f"(fingerprint {fingerprint[:12]})"
     )
-
-
-NONE = "none"
-IMAGENET_WEIGHTS = "imagenet"
-
-
-@dataclass(frozen=True, eq=False)
-class InitialWeights:
-    """Weights to start from, found and checked, before the model is built.
-
-    Attributes:
-        preprocessing: the pixels that they were trained on, to build the model with; None: any.
-        origin: where they come from.
-        load: puts them into the body of a localizer that was built for them.
-    """
-
-    preprocessing: Preprocessing | None
-    origin: WeightsOrigin
-    load: Callable[[keras.Model], None]
-
-
-def initial_weights(
-    name: str, *, width: int, stem: str, weights: str, channels: int
-) -> InitialWeights:
-    """Finds the weights that a body is to start from.
-
-    Args:
-        name: the body, as `model.backbone.name` has it.
-        width: channels of its first stage.
-        stem: its stem.
-        weights: "none", "imagenet", a `.safetensors` file, a run folder, a `.keras` file, or a
-            folder that KerasHub's `save_to_preset` wrote. A body that is not one of our ResNets
-            takes "none" and runs only: its builder has ImageNet weights of its own.
-        channels: channels of the images.
-
-    Raises:
-        ModelError: if they are not there, broken, or made for another body.
-    """
-    if weights == NONE:
-        return InitialWeights(None, random_weights(name), lambda localizer: None)
-    if weights == IMAGENET_WEIGHTS:
-        _refuse_unshared(name, width, stem, channels, "ImageNet weights")
-        return _from_hub(read_hub_weights(PRESETS[name], name), name, weights)
-    refuse_absent(weights)
-    path = Path(weights).expanduser()
-    kind = _kind(path)
-    if kind == "run":
-        run = read_run_weights(path, channels)
-        origin = WeightsOrigin(name, weights, run.source, run.licence, run.sha256)
-        return InitialWeights(run.preprocessing, origin, run.load)
-    _refuse_unshared(name, width, stem, channels, f"the weights {path}")
-    if kind == "preset":
-        return _from_hub(read_hub_weights(str(path), name), name, weights)
-    found = read_torch_weights(path, name)
-    source = f"PyTorch weights in the file {path.name}"
-    origin = WeightsOrigin(name, weights, source, found.licence, found.sha256)
-    return InitialWeights(found.preprocessing, origin, found.load)
-
-
-def _from_hub(found: HubWeights, name: str, weights: str) -> InitialWeights:
-    origin = WeightsOrigin(name, weights, found.source, found.licence, found.sha256)
-    return InitialWeights(found.preprocessing, origin, found.load)
-
-
-def refuse_absent(weights: str) -> None:
-    """Refuses a path at which nothing stands, before anything else is read.
-
-    Args:
-        weights: as in `initial_weights`.
-
-    Raises:
-        ModelError: if it names a path, and there is none.
-    """
-    path = Path(weights).expanduser()
-    if weights not in (NONE, IMAGENET_WEIGHTS) and not path.exists():
-        raise ModelError(
-            f"model.backbone.weights: there is no file or folder {path}; give none, imagenet, a "
-            ".safetensors file, a run folder, a .keras file or a KerasHub preset folder."
-        )
-
-
-def _kind(path: Path) -> str:
-    """What stands at a path: "run", "preset" or "safetensors"."""
-    if path.is_dir():
-        if (path / BEST_MODEL).is_file():
-            return "run"
-        if (path / "config.json").is_file():
-            return "preset"
-        raise ModelError(
-            f"model.backbone.weights: the folder {path} holds neither {BEST_MODEL}, as a run does, "
-            "nor config.json, as a KerasHub preset does; give another."
-        )
-    if path.suffix == ".keras":
-        return "run"
-    refuse_pickle(path)
-    if path.suffix == ".safetensors":
-        return "safetensors"
-    raise ModelError(
-        f"model.backbone.weights: {path} ends in neither .safetensors nor .keras, the files that "
-        "are read; give one of these, a run folder or a KerasHub preset folder."
-    )
-
-
-def _refuse_unshared(name: str, width: int, stem: str, channels: int, what: str) -> None:
-    """Refuses a body that shared weights cannot fit."""
-    if name not in STAGE_SIZES:
-        raise ModelError(
-            f"model.backbone.weights: {what} cannot be put into the body {name}; they are for "
-            f"{', '.join(STAGE_SIZES)}."
-        )
-    wrong = []
-    if width != SHARED_WIDTH:
-        wrong.append(f"model.backbone.width: {SHARED_WIDTH} (it is {width})")
-    if stem != SHARED_STEM:
-        wrong.append(f"model.backbone.stem: {SHARED_STEM} (it is {stem})")
-    if channels != SHARED_CHANNELS:
-        wrong.append(f"data.channels: {SHARED_CHANNELS} (the images have {channels})")
-    if wrong:
-        raise ModelError(f"{what} need {' and '.join(wrong)}; set that, or weights: none.")
-
-
-@dataclass(frozen=True, eq=False)
-class Start:
-    """A body and its first weights, found and checked before the localizer is built.
-
-    Attributes:
-        body: the network, where it is none of our own ResNets.
-        preprocessing: the pixels that the weights were trained on; None: any.
-        origin: where the weights come from.
-        load: puts the weights into the body of a localizer that was built for them.
-    """
-
-    body: Body | None
-    preprocessing: Preprocessing | None
-    origin: WeightsOrigin
-    load: Callable[[keras.Model], None]
-
-
-def find_start(
-    name: str, *, width: int, stem: str, weights: str, image_shape: tuple[int, int, int]
-) -> Start:
-    """Finds what `model.backbone` names.
-
-    Args:
-        name: the body.
-        width: channels of a ResNet's first stage.
-        stem: stem of a ResNet.
-        weights: "none", "imagenet" or a path, see `initial_weights` for our ResNets and runs, and
-            `build_body` for other bodies.
-        image_shape: (height, width, channels) of the images.
-
-    Raises:
-        ModelError: If body or weights are not there, broken, or do not fit each other.
-    """
-    ours = name in STAGE_SIZES
-    if not ours and not names_a_run(weights):
-        body = build_body(name, image_shape, weights)
-        assert body is not None, name  # The config and `refuse_unknown_body` saw to that.
-        return Start(body, body.preprocessing, body.origin, lambda localizer: None)
-    found = initial_weights(name, width=width, stem=stem, weights=weights, channels=image_shape[-1])
-    body = None if ours else build_body(name, image_shape)
-    if body is not None:
-        body = dataclasses.replace(body, preprocessing=found.preprocessing)
-    return Start(body, found.preprocessing, found.origin, found.load)
-
-
-def names_a_run(weights: str) -> bool:
-    """Whether `model.backbone.weights` names a model of ours: a run's folder or a saved file."""
-    path = Path(weights).expanduser()
-    return path.suffix == ".keras" or (path / BEST_MODEL).is_file()
-
-
-def open_model(path: Path) -> keras.Model:
-    """Opens a `.keras` file.
-
-    Raises:
-        ModelError: If it cannot be opened.
-    """
-    try:
-        return keras.saving.load_model(path)
-    except (ValueError, TypeError, OSError, KeyError, zipfile.BadZipFile) as error:
-        if "keras_hub" in str(error) and find_spec("keras_hub") is None:
-            raise ModelError(
-                f"{path} holds layers of KerasHub, which is not installed; install it by python "
-                "-m pip install keras-hub."
-            ) from error
-        raise ModelError(
-            f"{path} cannot be opened as a model ({type(error).__name__}): the file is damaged or "
-            "of another version; take last.keras in its place or train anew."
-        ) from error

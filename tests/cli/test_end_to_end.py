@@ -28,7 +28,7 @@ def two_stages():
     from loc_keras.models import assembly
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(assembly, "STAGE_SIZES", {"resnet18": (1, 1)})
+        patch.setattr(assembly, "RESNETS", {"resnet18": ((1, 1), "basic", "")})
         yield
 
 

@@ -99,7 +99,7 @@ def raccoons(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         # Keras warns of every softmax over one value.
         warnings.filterwarnings("error", message="You are using a softmax")
-        patch.setattr("loc_keras.models.assembly.STAGE_SIZES", {"resnet18": (1, 1)})
+        patch.setattr("loc_keras.models.assembly.RESNETS", {"resnet18": ((1, 1), "basic", "")})
         assert trained(place, tree) == 0
     return place
 

@@ -85,7 +85,7 @@ def write_run(folder, rule="stretch", background=None, path="."):
     folder.mkdir(parents=True)
     keras.utils.set_random_seed(4)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(assembly, "STAGE_SIZES", {"resnet18": (1, 1)})
+        patch.setattr(assembly, "RESNETS", {"resnet18": ((1, 1), "basic", "")})
         model = loc_keras.build_localizer(image_shape=(*SIZE, 3), num_classes=3, width=4)
     # Fresh heads answer nearly alike about all images; with loud ones a wrong pixel shows.
     for weight in model.trainable_variables:

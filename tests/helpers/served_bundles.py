@@ -28,7 +28,7 @@ def exported_bundle():
     keras.utils.set_random_seed(0)
     with pytest.MonkeyPatch.context() as patch:
         # Most of the time goes into the tracing of layers.
-        patch.setattr(assembly, "STAGE_SIZES", {"resnet18": (1, 1)})
+        patch.setattr(assembly, "RESNETS", {"resnet18": ((1, 1), "basic", "")})
         model = assembly.build_localizer(
             image_shape=(SIDE, SIDE, 3), num_classes=len(NAMES), width=4
         )

@@ -6,20 +6,25 @@ import pytest
 from keras import ops
 
 import loc_keras
-from loc_keras.models.backbone import BLOCK_KINDS, STAGE_SIZES, StochasticDepth, resnet_maps
+from loc_keras.config import model as config_model
+from loc_keras.models.backbone import RESNETS, StochasticDepth, resnet_maps
 
 
 def body(name: str, side: int = 64, width: int = 64, **changes) -> keras.Model:
     images = keras.Input((side, side, 3))
     _, maps = resnet_maps(
         images,
-        stage_sizes=STAGE_SIZES[name],
+        stage_sizes=RESNETS[name].stage_sizes,
         width=width,
         stem="imagenet",
-        block_kind=BLOCK_KINDS[name],
+        block_kind=RESNETS[name].block_kind,
         **changes,
     )
     return keras.Model(images, maps)
+
+
+def test_the_config_names_every_body():
+    assert set(RESNETS) == set(config_model.RESNETS)
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,12 @@ from helpers.torch_resnet import seeded_images, seeded_state
 from safetensors.numpy import save_file
 
 import loc_keras
+from loc_keras.config.model import BackboneConfig
 from loc_keras.errors import ModelError
-from loc_keras.models.hub_bodies import PRESETS, read_hub_weights
+from loc_keras.models.backbone import RESNETS
+from loc_keras.models.hub_bodies import read_hub_weights
 from loc_keras.models.torch_weights import read_torch_weights, torch_tensors
-from loc_keras.models.weights import InitialWeights, initial_weights
+from loc_keras.models.weights import Start, initial_weights
 
 BLOCKS = {
     "resnet18": ([2, 2, 2, 2], "basic_block"),
@@ -24,8 +26,8 @@ BLOCKS = {
 MEAN, STD = (0.5, 0.4, 0.45), (0.3, 0.25, 0.2)
 
 
-def start(weights: Path | str, name: str = "resnet18") -> InitialWeights:
-    return initial_weights(name, width=64, stem="imagenet", weights=str(weights), channels=3)
+def start(weights: Path | str, name: str = "resnet18") -> Start:
+    return initial_weights(BackboneConfig(name=name, weights=str(weights)), channels=3)
 
 
 def hub_network(name: str, **changes):
@@ -119,7 +121,7 @@ def test_presets_of_another_network_are_refused(tmp_path):
 def test_names_of_presets_are_those_that_kerashub_has():
     hub = pytest.importorskip("keras_hub", reason="needs KerasHub")
     known = hub.models.ResNetBackbone.presets
-    assert [PRESETS[name] in known for name in ("resnet18", "resnet50")] == [True, True]
+    assert [RESNETS[name].preset in known for name in ("resnet18", "resnet50")] == [True, True]
     # There is no ResNet34 among them, or it should be used.
     assert not [name for name in known if name.startswith("resnet_34")]
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import loc_keras
+from loc_keras.config.model import BackboneConfig
 from loc_keras.errors import ModelError
 from loc_keras.models.body import BODY_NAME, body_layers
 from loc_keras.models.weights import initial_weights
@@ -37,7 +38,8 @@ def run(tmp_path_factory) -> Path:
 
 
 def start(weights: Path, name: str = "resnet18", channels: int = 1):
-    return initial_weights(name, weights=str(weights), channels=channels, **SMALL)
+    shape = SMALL if name == "resnet18" else {}
+    return initial_weights(BackboneConfig(name=name, weights=str(weights), **shape), channels)
 
 
 def body_arrays(model: keras.Model) -> list[np.ndarray]:

@@ -22,12 +22,13 @@ from helpers.torch_resnet import (
 from safetensors.numpy import load_file, save_file
 
 from loc_keras.cli.build import localizer_from
+from loc_keras.config.model import BackboneConfig
 from loc_keras.config.schema import Config
 from loc_keras.data.dataset import LocalizationData
 from loc_keras.errors import ModelError
 from loc_keras.models.body import random_weights
 from loc_keras.models.torch_weights import CONVERT, torch_tensors
-from loc_keras.models.weights import InitialWeights, initial_weights
+from loc_keras.models.weights import Start, initial_weights
 
 
 def no_images(step: int):
@@ -114,9 +115,8 @@ def test_features_are_those_of_pytorch(tmp_path, name, side, images):
 # --- what a file may look like ---
 
 
-def start(weights: Path | str, name: str = "resnet18", **changes) -> InitialWeights:
-    settings = {"width": 64, "stem": "imagenet", "channels": 3, **changes}
-    return initial_weights(name, weights=str(weights), **settings)
+def start(weights: Path | str, name: str = "resnet18", channels: int = 3, **changes) -> Start:
+    return initial_weights(BackboneConfig(name=name, weights=str(weights), **changes), channels)
 
 
 def test_wrapped_names_half_precision_and_timms_leftovers_are_taken(tmp_path, state):

@@ -6,6 +6,7 @@ import pytest
 
 import loc_keras
 from loc_keras import train
+from loc_keras.config.model import BackboneConfig
 from loc_keras.errors import ModelError
 from loc_keras.models.body import body_layers
 from loc_keras.models.weights import find_start, names_a_run
@@ -13,8 +14,9 @@ from loc_keras.models.weights import find_start, names_a_run
 MOBILE = "applications/MobileNetV3Small"
 
 
-def start(name="resnet18", weights="none", image_shape=(48, 48, 3), width=4):
-    return find_start(name, width=width, stem="imagenet", weights=weights, image_shape=image_shape)
+def start(name="resnet18", weights="none", image_shape=(48, 48, 3)):
+    width = {"width": 4} if name == "resnet18" else {}
+    return find_start(BackboneConfig(name=name, weights=weights, **width), image_shape)
 
 
 @pytest.fixture(scope="module")

@@ -108,7 +108,7 @@ def localizer():
 
     keras.utils.set_random_seed(0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(assembly, "STAGE_SIZES", {"resnet18": (1, 1)})
+        patch.setattr(assembly, "RESNETS", {"resnet18": ((1, 1), "basic", "")})
         yield loc_keras.build_localizer(image_shape=(32, 48, 1), num_classes=3, width=4)
 
 

@@ -211,7 +211,7 @@ def finished(tmp_path_factory):
     config = place / "my.yaml"
     config.write_text(to_yaml(settings))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("loc_keras.models.assembly.STAGE_SIZES", {"resnet18": (1, 1)})
+        patch.setattr("loc_keras.models.assembly.RESNETS", {"resnet18": ((1, 1), "basic", "")})
         code = train.main(["--config", str(config), "--run-dir", str(place / "run")])
     assert code == 0
     return place

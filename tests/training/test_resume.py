@@ -44,7 +44,7 @@ def _to_the_bit():
     from loc_keras.models import assembly
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(assembly, "STAGE_SIZES", {"resnet18": (1,)})
+        patch.setattr(assembly, "RESNETS", {"resnet18": ((1,), "basic", "")})
         precision.make_deterministic(0, True)
         yield
         tf_config.disable_op_determinism()

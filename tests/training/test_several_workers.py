@@ -91,7 +91,7 @@ from loc_keras.training.plan import FitPlan
 devices = distribution("mirrored", batch_size=16)
 assert devices.replicas == 2
 precision.make_deterministic(0, True)
-assembly.STAGE_SIZES = {"resnet18": (1,)}
+assembly.RESNETS = {"resnet18": ((1,), "basic", "")}
 data = build_digits_data(batch_size=16, limit=70, canvas=32)
 
 

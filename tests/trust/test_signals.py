@@ -125,7 +125,7 @@ def localizer() -> keras.Model:
     from loc_keras.models import assembly
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(assembly, "STAGE_SIZES", {"resnet18": (1, 1)})
+        patch.setattr(assembly, "RESNETS", {"resnet18": ((1, 1), "basic", "")})
         keras.utils.set_random_seed(1)
         return loc_keras.build_localizer(image_shape=(32, 40, 3), num_classes=3, width=4)
 
