@@ -11,7 +11,7 @@ which the largest is the true class.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 from keras import ops
@@ -30,6 +30,7 @@ def hits_iou(boxes_true: Tensor, boxes_pred: Tensor, threshold: float) -> Tensor
     return boxes.iou(boxes_true, boxes_pred) >= threshold
 
 
+@keras.saving.register_keras_serializable(package=_PACKAGE)
 def hits_top_k(labels: Tensor, probabilities: Tensor, k: int) -> Tensor:
     """Whether the true class is among the k most probable ones.
 
@@ -68,6 +69,9 @@ class WeightedMean(keras.metrics.Metric):
         name: Name of the metric.
     """
 
+    arguments: ClassVar[tuple[str, ...]] = ()
+    """Arguments beside the name that a subclass keeps as attributes, for saving."""
+
     def __init__(self, name: str) -> None:
         super().__init__(name=name, dtype="float32")
         self.total = self.add_variable((), "zeros", dtype="float32", name="total")
@@ -92,7 +96,8 @@ class WeightedMean(keras.metrics.Metric):
 
     def get_config(self) -> dict[str, Any]:
         """Return every argument, for saving."""
-        return {"name": self.name}
+        own = {argument: getattr(self, argument) for argument in self.arguments}
+        return {"name": self.name} | own
 
 
 @keras.saving.register_keras_serializable(package=_PACKAGE)
@@ -125,6 +130,8 @@ class IoUAccuracy(WeightedMean):
         ConfigError: The threshold is outside (0, 1].
     """
 
+    arguments = ("threshold",)
+
     def __init__(self, threshold: float = 0.5, name: str | None = None) -> None:
         self.threshold = _iou_threshold(threshold)
         super().__init__(name=name or f"acc{100 * self.threshold:g}")
@@ -134,10 +141,6 @@ class IoUAccuracy(WeightedMean):
     ) -> None:
         """Add a batch of boxes (N, 4) with weights (N,) or None."""
         self.accumulate(hits_iou(y_true, y_pred, self.threshold), sample_weight)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return every argument, for saving."""
-        return {**super().get_config(), "threshold": self.threshold}
 
 
 class LocalizationMetric(WeightedMean, ABC):
@@ -194,6 +197,8 @@ class TopKLocalization(LocalizationMetric):
         ConfigError: k or the threshold is out of range.
     """
 
+    arguments = ("k", "threshold")
+
     def __init__(self, k: int = 1, threshold: float = 0.5, name: str | None = None) -> None:
         if k < 1:
             raise ConfigError(f"k must be 1 or more, the number of classes that count, but is {k}.")
@@ -208,10 +213,6 @@ class TopKLocalization(LocalizationMetric):
         # Flat, so that a leading shape of (N, 1) cannot broadcast against (N,).
         return ops.logical_and(ops.reshape(box_hits, (-1,)), class_hits)
 
-    def get_config(self) -> dict[str, Any]:
-        """Return every argument, for saving."""
-        return {**super().get_config(), "k": self.k, "threshold": self.threshold}
-
 
 @keras.saving.register_keras_serializable(package=_PACKAGE)
 class GTKnownLocalization(LocalizationMetric):
@@ -225,6 +226,8 @@ class GTKnownLocalization(LocalizationMetric):
         ConfigError: The threshold is out of range.
     """
 
+    arguments = ("threshold",)
+
     def __init__(self, threshold: float = 0.5, name: str = "gt_known_loc") -> None:
         self.threshold = _iou_threshold(threshold)
         super().__init__(name=name)
@@ -232,10 +235,6 @@ class GTKnownLocalization(LocalizationMetric):
     def score(self, y_true: Mapping[str, Tensor], y_pred: Mapping[str, Tensor]) -> Tensor:
         """Return whether the box is right, bool (N,)."""
         return hits_iou(y_true[_BBOX], y_pred[_BBOX], self.threshold)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return every argument, for saving."""
-        return {**super().get_config(), "threshold": self.threshold}
 
 
 @keras.saving.register_keras_serializable(package=_PACKAGE)
@@ -252,6 +251,8 @@ class MaxBoxAccV2(LocalizationMetric):
         ConfigError: There is no threshold, or one is out of range.
     """
 
+    arguments = ("thresholds",)
+
     def __init__(
         self, thresholds: Sequence[float] = (0.3, 0.5, 0.7), name: str = "max_box_acc_v2"
     ) -> None:
@@ -265,10 +266,6 @@ class MaxBoxAccV2(LocalizationMetric):
         overlap = ops.expand_dims(boxes.iou(y_true[_BBOX], y_pred[_BBOX]), axis=-1)
         thresholds = ops.convert_to_tensor(self.thresholds, dtype=overlap.dtype)
         return ops.mean(ops.cast(overlap >= thresholds, "float32"), axis=-1)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return every argument, for saving."""
-        return {**super().get_config(), "thresholds": list(self.thresholds)}
 
 
 def class_metrics() -> list[keras.metrics.Metric]:

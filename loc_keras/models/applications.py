@@ -28,8 +28,122 @@ from loc_keras.models.body import (
     raw_pixels,
 )
 
+PREFIX = "applications/"
+"""What the names of these bodies begin with."""
+
+LICENCES = MappingProxyType(
+    {
+        "densenet": "BSD-3-Clause",
+        "inception_resnet_v2": "Apache-2.0",
+        "inception_v3": "Apache-2.0",
+        "mobilenet": "Apache-2.0",
+        "mobilenet_v2": "Apache-2.0",
+        "nasnet": "Apache-2.0",
+        "resnet": "MIT",
+        "resnet_v2": "BSD (that of facebook/fb.resnet.torch)",
+        "vgg16": "CC-BY-4.0",
+        "vgg19": "CC-BY-4.0",
+        "xception": "MIT",
+    }
+)
+"""Licences of the weights by the module that builds the network, as the sections "License" of
+Keras's own page on applications say (docs/templates/applications.md up to Keras 2.3). Nothing is
+said about the weights that came later."""
+
 MD5_LENGTH = 32
 """Hexadecimal digits of an MD5; a SHA-256 has twice as many."""
+
+
+def build_application(name: str, image_shape: tuple[int, int, int], weights: str = "none") -> Body:
+    """Builds a body from `keras.applications`.
+
+    Args:
+        name: `applications/<name>`, in any case of letters.
+        image_shape: (height, width, channels) of the images.
+        weights: "none" for random ones, "imagenet", or the path of a weights file as Keras
+            offers it for this body without its top.
+
+    Raises:
+        ModelError: If the name, the size, the channels or the weights do not fit.
+    """
+    found, module = find_application(name)
+    body = f"{PREFIX}{found}"
+    preprocessing = application_preprocessing(found)
+    pretrained = weights != "none"
+    if pretrained and image_shape[-1] != COLOURS:
+        raise ModelError(
+            f"the weights of {body} take images of {COLOURS} channels, not {image_shape[-1]}; set "
+            f"data.channels: {COLOURS}, or model.backbone.weights: none."
+        )
+    given = None if weights in ("none", "imagenet") else Path(weights).expanduser()
+    with weights_files(body, given) as files:
+        network = _build(found, body, image_shape, given, pretrained)
+    if pretrained and not files:
+        raise ModelError(
+            f"this version of Keras does not say which weights it read for {body}; install the "
+            "version that requirements.txt names."
+        )
+    normalises = preprocessing == raw_pixels(COLOURS)
+    if normalises:
+        preprocessing = raw_pixels(image_shape[-1])
+    return Body(
+        network=cut_to_maps(network, body),
+        preprocessing=preprocessing if pretrained or normalises else None,
+        origin=_origin(body, weights, module, files) if pretrained else random_weights(body),
+    )
+
+
+def find_application(name: str) -> tuple[str, ModuleType]:
+    """Finds a body by its name, in any case of letters.
+
+    Args:
+        name: With or without `applications/` before it.
+
+    Returns:
+        The name as Keras writes it, and the module that holds its `preprocess_input`.
+
+    Raises:
+        ModelError: If there is none, with the names most like it.
+    """
+    asked = name.removeprefix(PREFIX)
+    names = {one.lower(): one for one in application_names()}
+    found = names.get(asked.lower())
+    if found is None:
+        near = [names[one] for one in get_close_matches(asked.lower(), names)]
+        hint = (
+            f"did you mean {' or '.join(PREFIX + one for one in near)}?"
+            if near
+            else f"it has {', '.join(names.values())}."
+        )
+        raise ModelError(f"model.backbone.name: keras.applications has no {asked!r}; {hint}")
+    # The function is at home in the private module of the same name as the public one.
+    home = str(getattr(keras.applications, found).__module__).rpartition(".")[2]
+    return found, getattr(keras.applications, home)
+
+
+def application_names() -> list[str]:
+    """The bodies that the installed Keras builds, as `keras.applications` names them."""
+    return sorted(
+        name
+        for name, value in vars(keras.applications).items()
+        if name[:1].isupper() and callable(value)
+    )
+
+
+def application_preprocessing(name: str) -> Preprocessing:
+    """How the pixels of a body must be normalised, found by trying its `preprocess_input`.
+
+    Raises:
+        ModelError: If that function does more than shift, scale and reverse channels.
+    """
+    found, module = find_application(name)
+    measured = measured_preprocessing(module.preprocess_input)
+    if measured is None:
+        raise ModelError(
+            f"{PREFIX}{found} normalises its pixels in a way that this version does not know; "
+            "choose another model.backbone.name."
+        )
+    return measured
 
 
 @dataclass(frozen=True)
@@ -110,121 +224,6 @@ def _reason(error: Exception, origin: str) -> str:
     """What went wrong, without the address, which the sentence names anyway."""
     text = str(error).replace(f"URL fetch failure on {origin}: ", "").removeprefix("None -- ")
     return " ".join(text.split()) or type(error).__name__
-
-
-PREFIX = "applications/"
-"""What the names of these bodies begin with."""
-
-LICENCES = MappingProxyType(
-    {
-        "densenet": "BSD-3-Clause",
-        "inception_resnet_v2": "Apache-2.0",
-        "inception_v3": "Apache-2.0",
-        "mobilenet": "Apache-2.0",
-        "mobilenet_v2": "Apache-2.0",
-        "nasnet": "Apache-2.0",
-        "resnet": "MIT",
-        "resnet_v2": "BSD (that of facebook/fb.resnet.torch)",
-        "vgg16": "CC-BY-4.0",
-        "vgg19": "CC-BY-4.0",
-        "xception": "MIT",
-    }
-)
-"""Licences of the weights by the module that builds the network, as the sections "License" of
-Keras's own page on applications say (docs/templates/applications.md up to Keras 2.3). Nothing is
-said about the weights that came later."""
-
-
-def application_names() -> list[str]:
-    """The bodies that the installed Keras builds, as `keras.applications` names them."""
-    return sorted(
-        name
-        for name, value in vars(keras.applications).items()
-        if name[:1].isupper() and callable(value)
-    )
-
-
-def find_application(name: str) -> tuple[str, ModuleType]:
-    """Finds a body by its name, in any case of letters.
-
-    Args:
-        name: With or without `applications/` before it.
-
-    Returns:
-        The name as Keras writes it, and the module that holds its `preprocess_input`.
-
-    Raises:
-        ModelError: If there is none, with the names most like it.
-    """
-    asked = name.removeprefix(PREFIX)
-    names = {one.lower(): one for one in application_names()}
-    found = names.get(asked.lower())
-    if found is None:
-        near = [names[one] for one in get_close_matches(asked.lower(), names)]
-        hint = (
-            f"did you mean {' or '.join(PREFIX + one for one in near)}?"
-            if near
-            else f"it has {', '.join(names.values())}."
-        )
-        raise ModelError(f"model.backbone.name: keras.applications has no {asked!r}; {hint}")
-    # The function is at home in the private module of the same name as the public one.
-    home = str(getattr(keras.applications, found).__module__).rpartition(".")[2]
-    return found, getattr(keras.applications, home)
-
-
-def application_preprocessing(name: str) -> Preprocessing:
-    """How the pixels of a body must be normalised, found by trying its `preprocess_input`.
-
-    Raises:
-        ModelError: If that function does more than shift, scale and reverse channels.
-    """
-    found, module = find_application(name)
-    measured = measured_preprocessing(module.preprocess_input)
-    if measured is None:
-        raise ModelError(
-            f"{PREFIX}{found} normalises its pixels in a way that this version does not know; "
-            "choose another model.backbone.name."
-        )
-    return measured
-
-
-def build_application(name: str, image_shape: tuple[int, int, int], weights: str = "none") -> Body:
-    """Builds a body from `keras.applications`.
-
-    Args:
-        name: `applications/<name>`, in any case of letters.
-        image_shape: (height, width, channels) of the images.
-        weights: "none" for random ones, "imagenet", or the path of a weights file as Keras
-            offers it for this body without its top.
-
-    Raises:
-        ModelError: If the name, the size, the channels or the weights do not fit.
-    """
-    found, module = find_application(name)
-    body = f"{PREFIX}{found}"
-    preprocessing = application_preprocessing(found)
-    pretrained = weights != "none"
-    if pretrained and image_shape[-1] != COLOURS:
-        raise ModelError(
-            f"the weights of {body} take images of {COLOURS} channels, not {image_shape[-1]}; set "
-            f"data.channels: {COLOURS}, or model.backbone.weights: none."
-        )
-    given = None if weights in ("none", "imagenet") else Path(weights).expanduser()
-    with weights_files(body, given) as files:
-        network = _build(found, body, image_shape, given, pretrained)
-    if pretrained and not files:
-        raise ModelError(
-            f"this version of Keras does not say which weights it read for {body}; install the "
-            "version that requirements.txt names."
-        )
-    normalises = preprocessing == raw_pixels(COLOURS)
-    if normalises:
-        preprocessing = raw_pixels(image_shape[-1])
-    return Body(
-        network=cut_to_maps(network, body),
-        preprocessing=preprocessing if pretrained or normalises else None,
-        origin=_origin(body, weights, module, files) if pretrained else random_weights(body),
-    )
 
 
 def _build(

@@ -15,6 +15,27 @@ from keras import layers, ops
 from loc_keras.errors import ModelError
 from loc_keras.models.backbone import Tensor
 
+BODY_NAME = "body"
+"""Name of the nested model that holds a body which is not one of our own ResNets."""
+
+NORMALIZATION = "normalization"
+"""Name of the layer that subtracts the mean and divides by the deviation."""
+
+COLOURS = 3
+"""Channels of the images that all trained bodies take."""
+
+BLACK_AND_WHITE = (0.0, 255.0)
+"""Between these an affine normalisation is measured."""
+
+SAME_LEVEL = 0.7
+"""A map whose side is more than this share of the one before stands on the same level: halving
+gives at most 2/3 (3 cells become 2), an unpadded 3x3 convolution at least 5/7 (7 become 5)."""
+
+HALF = 3
+"""A first level is at half the image's side where the side shrinks less than this many times."""
+
+_OWN = re.compile(r"(stem|stage(?P<stage>\d+))_")
+
 
 @dataclass(frozen=True)
 class WeightsOrigin:
@@ -35,6 +56,78 @@ class WeightsOrigin:
     sha256: str | None = None
 
 
+@dataclass(frozen=True)
+class Preprocessing:
+    """Normalisation of raw pixels 0..255: (pixel - mean) / deviation, channel by channel.
+
+    Weights were trained with one of these, which must come with them: other pixels would be a
+    different picture to the same network.
+
+    Attributes:
+        mean: of each channel in the order that the body takes them, 0..255.
+        deviation: likewise, above 0.
+        reverse_channels: whether the body takes blue, green, red; means are in that order then.
+    """
+
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+    reverse_channels: bool = False
+
+    @property
+    def variance(self) -> tuple[float, ...]:
+        """Square of each deviation, in squared pixel values."""
+        return tuple(deviation**2 for deviation in self.deviation)
+
+
+@dataclass(frozen=True, eq=False)
+class Body:
+    """A network that turns normalised pixels into feature maps.
+
+    Attributes:
+        network: One functional model named `body`, from (N, H, W, C) to the list of the stem's
+            map and the maps of the stages, from fine to coarse.
+        preprocessing: What the network's weights expect, or None where weights are random and
+            the network does not normalise by itself: the pixels of the training images are
+            measured then.
+        origin: Where the weights come from.
+    """
+
+    network: keras.Model
+    preprocessing: Preprocessing | None
+    origin: WeightsOrigin
+
+    def maps(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Gives the map of the stem and those of the stages for images that are normalised."""
+        stem, *maps = self.network(images)
+        return stem, maps
+
+
+def cut_to_maps(network: keras.Model, name: str, pyramid: Sequence[Tensor] = ()) -> keras.Model:
+    """The part of a network that gives feature maps, as the model that `Body` holds.
+
+    Args:
+        network: Functional, for images of a fixed size; its layers are shared.
+        name: The body as the user has named it.
+        pyramid: Maps from fine to coarse that the network offers itself; empty: they are found.
+
+    Raises:
+        ModelError: If it has no feature map.
+    """
+    found = feature_maps(network)
+    if found is None:
+        raise ModelError(
+            f"{name} has no feature map that a box could be read from (a plain transformer, for "
+            "example, has none); choose a convolutional body as model.backbone.name."
+        )
+    stem, maps = found
+    if pyramid:
+        # A stem's map at half the image's side is among them, or it is found as in any network.
+        finer = [tensor for tensor in pyramid if tensor.shape[1] >= stem.shape[1]]
+        stem = finer[-1] if finer and len(finer) < len(pyramid) else stem
+        maps = [tensor for tensor in pyramid if tensor.shape[1] < stem.shape[1]] or maps
+    return keras.Model(network.inputs[0], [stem, *maps], name=BODY_NAME)
+
+
 def random_weights(body: str) -> WeightsOrigin:
     """The origin of a body that starts from random weights: nobody's."""
     return WeightsOrigin(body, "none", "random weights of this training", "none needed")
@@ -46,12 +139,155 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-SAME_LEVEL = 0.7
-"""A map whose side is more than this share of the one before stands on the same level: halving
-gives at most 2/3 (3 cells become 2), an unpadded 3x3 convolution at least 5/7 (7 become 5)."""
+IMAGENET = Preprocessing(
+    mean=(0.485 * 255, 0.456 * 255, 0.406 * 255),
+    deviation=(0.229 * 255, 0.224 * 255, 0.225 * 255),
+)
+"""Of the torchvision and timm weights: mean and deviation of ImageNet's RGB pixels, 0..255."""
 
-HALF = 3
-"""A first level is at half the image's side where the side shrinks less than this many times."""
+
+def raw_pixels(channels: int) -> Preprocessing:
+    """That of a body which normalises by itself: pixels 0..255 as they are."""
+    return Preprocessing((0.0,) * channels, (1.0,) * channels)
+
+
+def scaled_and_shifted(scale: Any, offset: Any) -> Preprocessing | None:
+    """That of pixel * scale + offset, as KerasHub's image converters write it.
+
+    Args:
+        scale: one number or one a channel; None: 1.
+        offset: likewise; None: 0.
+
+    Returns:
+        The normalisation, or None where a scale is not above 0.
+    """
+    scales = np.broadcast_to(1.0 if scale is None else scale, COLOURS)
+    offsets = np.broadcast_to(0.0 if offset is None else offset, COLOURS)
+    if not np.all(scales > 0):
+        return None
+    # From 0, so that no mean is a negative zero.
+    means, deviations = 0.0 - offsets / scales, 1.0 / scales
+    return Preprocessing(tuple(map(float, means)), tuple(map(float, deviations)))
+
+
+def measured_preprocessing(function: Callable[[np.ndarray], np.ndarray]) -> Preprocessing | None:
+    """Finds the normalisation that a function applies to RGB pixels, by trying it.
+
+    Args:
+        function: From float64 (N, H, W, 3), 0..255, to the same shape.
+
+    Returns:
+        The normalisation, or None where the function is of another kind: it was compared on
+        colours of every mixture.
+    """
+    black, white = (
+        np.asarray(function(np.full((1, 1, 1, 3), value)), np.float64)[0, 0, 0]
+        for value in BLACK_AND_WHITE
+    )
+    if not np.all(white > black):
+        return None
+    deviation = (BLACK_AND_WHITE[1] - BLACK_AND_WHITE[0]) / (white - black)
+    mean = -black * deviation
+    colours = np.stack(np.meshgrid(*[np.linspace(0.0, 255.0, 6)] * 3), axis=-1).reshape(1, 6, 36, 3)
+    given = np.asarray(function(colours.copy()), np.float64)
+    for reverse in (False, True):
+        taken = colours[..., ::-1] if reverse else colours
+        if np.allclose(given, (taken - mean) / deviation, rtol=0, atol=1e-6 * np.ptp(given)):
+            # Adding 0 turns the minus of a mean that is 0 into a plain 0.
+            return Preprocessing(tuple((mean + 0.0).tolist()), tuple(deviation.tolist()), reverse)
+    return None
+
+
+def normalised(images: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """Builds the layers that normalise raw pixels (N, H, W, C), in float32 under every policy."""
+    if preprocessing.reverse_channels:
+        images = ReverseChannels(name="reverse_channels", dtype="float32")(images)
+    return layers.Normalization(
+        mean=list(preprocessing.mean),
+        variance=[deviation**2 for deviation in preprocessing.deviation],
+        name=NORMALIZATION,
+        dtype="float32",
+    )(images)
+
+
+def preprocessing_of(localizer: keras.Model) -> Preprocessing:
+    """Reads back how a localizer normalises its pixels."""
+    config = localizer.get_layer(NORMALIZATION).get_config()
+    return Preprocessing(
+        mean=tuple(float(value) for value in np.ravel(config["mean"])),
+        deviation=tuple(float(value) ** 0.5 for value in np.ravel(config["variance"])),
+        reverse_channels=any(isinstance(layer, ReverseChannels) for layer in localizer.layers),
+    )
+
+
+@keras.saving.register_keras_serializable(package="loc_keras")
+class ReverseChannels(layers.Layer):
+    """Turns red, green, blue into blue, green, red: (N, H, W, C) with the last axis reversed."""
+
+    def call(self, images: Tensor) -> Tensor:
+        """Reverses the last axis."""
+        return ops.flip(images, axis=-1)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Keeps the shape."""
+        return input_shape
+
+
+def feature_maps(network: keras.Model) -> tuple[Tensor, list[Tensor]] | None:
+    """The map of the stem and the last map before each shrinking, from fine to coarse.
+
+    On each level it is the last tensor that all that follows is computed from; where branches run
+    past every tensor of a level, it is the deepest of those with the most channels.
+
+    Args:
+        network: Takes one batch of images of a fixed size, (N, H, W, C).
+
+    Returns:
+        The stem's map, at half the image's side where the network has such a level and else the
+        first one of its finest level, and the maps of the coarser levels. Maps at the size of the
+        image are left out. None where the network has no map at all.
+    """
+    on_level: dict[int, list[Cell]] = {}
+    for cell in network_cells(network):
+        if cell.size is not None and cell.level > 0:
+            on_level.setdefault(cell.level, []).append(cell)
+    if not on_level:
+        return None
+    cells = [on_level[level] for level in sorted(on_level)]
+    maps = [_last_map(level) for level in cells]
+    shrunk = network.input_shape[1] / cells[0][0].operation.output.shape[1]
+    if shrunk < HALF and len(maps) > 1:
+        return maps[0], maps[1:]
+    first = next((cell for cell in cells[0] if cell.bottleneck), cells[0][0])
+    return first.operation.output, maps
+
+
+def body_groups(localizer: keras.Model) -> list[list[keras.layers.Layer]]:
+    """The body's layers in groups, from the pixels to the heads.
+
+    Groups are the stem and the stages of our ResNets. In another body a group ends where the
+    feature map shrinks, see `network_cells`.
+
+    Args:
+        localizer: A model as `build_localizer` gives it.
+
+    Returns:
+        Groups of layers, of which none holds another layer; each layer once.
+    """
+    nested = [layer for layer in localizer.layers if layer.name == BODY_NAME]
+    if nested:
+        return _groups_by_level(nested[0])
+    groups: dict[int, list[keras.layers.Layer]] = {}
+    for layer in localizer.layers:
+        match = _OWN.match(layer.name)
+        if match:
+            groups.setdefault(int(match["stage"] or 0), []).append(layer)
+    return [groups[stage] for stage in sorted(groups)]
+
+
+def body_layers(localizer: keras.Model) -> list[keras.layers.Layer]:
+    """All layers of the body, from the pixels to the heads."""
+    return [layer for group in body_groups(localizer) for layer in group]
 
 
 @dataclass(frozen=True)
@@ -93,35 +329,6 @@ def network_cells(network: keras.Model) -> list[Cell]:
         depths.append(1 + max((depths[source] for source in sources[place]), default=-1))
     necks = _bottlenecks(sources)
     return [Cell(*parts) for parts in zip(operations, sizes, levels, depths, necks, strict=True)]
-
-
-def feature_maps(network: keras.Model) -> tuple[Tensor, list[Tensor]] | None:
-    """The map of the stem and the last map before each shrinking, from fine to coarse.
-
-    On each level it is the last tensor that all that follows is computed from; where branches run
-    past every tensor of a level, it is the deepest of those with the most channels.
-
-    Args:
-        network: Takes one batch of images of a fixed size, (N, H, W, C).
-
-    Returns:
-        The stem's map, at half the image's side where the network has such a level and else the
-        first one of its finest level, and the maps of the coarser levels. Maps at the size of the
-        image are left out. None where the network has no map at all.
-    """
-    on_level: dict[int, list[Cell]] = {}
-    for cell in network_cells(network):
-        if cell.size is not None and cell.level > 0:
-            on_level.setdefault(cell.level, []).append(cell)
-    if not on_level:
-        return None
-    cells = [on_level[level] for level in sorted(on_level)]
-    maps = [_last_map(level) for level in cells]
-    shrunk = network.input_shape[1] / cells[0][0].operation.output.shape[1]
-    if shrunk < HALF and len(maps) > 1:
-        return maps[0], maps[1:]
-    first = next((cell for cell in cells[0] if cell.bottleneck), cells[0][0])
-    return first.operation.output, maps
 
 
 def _last_map(cells: list[Cell]) -> Tensor:
@@ -197,40 +404,6 @@ def _bottlenecks(sources: list[list[int]]) -> list[bool]:
     return necks
 
 
-BODY_NAME = "body"
-"""Name of the nested model that holds a body which is not one of our own ResNets."""
-
-_OWN = re.compile(r"(stem|stage(?P<stage>\d+))_")
-
-
-def body_groups(localizer: keras.Model) -> list[list[keras.layers.Layer]]:
-    """The body's layers in groups, from the pixels to the heads.
-
-    Groups are the stem and the stages of our ResNets. In another body a group ends where the
-    feature map shrinks, see `network_cells`.
-
-    Args:
-        localizer: A model as `build_localizer` gives it.
-
-    Returns:
-        Groups of layers, of which none holds another layer; each layer once.
-    """
-    nested = [layer for layer in localizer.layers if layer.name == BODY_NAME]
-    if nested:
-        return _groups_by_level(nested[0])
-    groups: dict[int, list[keras.layers.Layer]] = {}
-    for layer in localizer.layers:
-        match = _OWN.match(layer.name)
-        if match:
-            groups.setdefault(int(match["stage"] or 0), []).append(layer)
-    return [groups[stage] for stage in sorted(groups)]
-
-
-def body_layers(localizer: keras.Model) -> list[keras.layers.Layer]:
-    """All layers of the body, from the pixels to the heads."""
-    return [layer for group in body_groups(localizer) for layer in group]
-
-
 def _groups_by_level(body: keras.Model) -> list[list[keras.layers.Layer]]:
     groups: dict[int, list[keras.layers.Layer]] = {}
     for cell in network_cells(body):
@@ -253,179 +426,3 @@ def _leaves(operation: Any) -> list[keras.layers.Layer]:
         if any(id(weight) not in held for weight in operation.weights):
             parts = []
     return [leaf for part in parts for leaf in _leaves(part)] or [operation]
-
-
-NORMALIZATION = "normalization"
-"""Name of the layer that subtracts the mean and divides by the deviation."""
-
-COLOURS = 3
-"""Channels of the images that all trained bodies take."""
-
-BLACK_AND_WHITE = (0.0, 255.0)
-"""Between these an affine normalisation is measured."""
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """Normalisation of raw pixels 0..255: (pixel - mean) / deviation, channel by channel.
-
-    Weights were trained with one of these, which must come with them: other pixels would be a
-    different picture to the same network.
-
-    Attributes:
-        mean: of each channel in the order that the body takes them, 0..255.
-        deviation: likewise, above 0.
-        reverse_channels: whether the body takes blue, green, red; means are in that order then.
-    """
-
-    mean: tuple[float, ...]
-    deviation: tuple[float, ...]
-    reverse_channels: bool = False
-
-    @property
-    def variance(self) -> tuple[float, ...]:
-        """Square of each deviation, in squared pixel values."""
-        return tuple(deviation**2 for deviation in self.deviation)
-
-
-IMAGENET = Preprocessing(
-    mean=(0.485 * 255, 0.456 * 255, 0.406 * 255),
-    deviation=(0.229 * 255, 0.224 * 255, 0.225 * 255),
-)
-"""Of the torchvision and timm weights: mean and deviation of ImageNet's RGB pixels, 0..255."""
-
-
-def raw_pixels(channels: int) -> Preprocessing:
-    """That of a body which normalises by itself: pixels 0..255 as they are."""
-    return Preprocessing((0.0,) * channels, (1.0,) * channels)
-
-
-def scaled_and_shifted(scale: Any, offset: Any) -> Preprocessing | None:
-    """That of pixel * scale + offset, as KerasHub's image converters write it.
-
-    Args:
-        scale: one number or one a channel; None: 1.
-        offset: likewise; None: 0.
-
-    Returns:
-        The normalisation, or None where a scale is not above 0.
-    """
-    scales = np.broadcast_to(1.0 if scale is None else scale, COLOURS)
-    offsets = np.broadcast_to(0.0 if offset is None else offset, COLOURS)
-    if not np.all(scales > 0):
-        return None
-    # From 0, so that no mean is a negative zero.
-    means, deviations = 0.0 - offsets / scales, 1.0 / scales
-    return Preprocessing(tuple(map(float, means)), tuple(map(float, deviations)))
-
-
-@keras.saving.register_keras_serializable(package="loc_keras")
-class ReverseChannels(layers.Layer):
-    """Turns red, green, blue into blue, green, red: (N, H, W, C) with the last axis reversed."""
-
-    def call(self, images: Tensor) -> Tensor:
-        """Reverses the last axis."""
-        return ops.flip(images, axis=-1)
-
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """Keeps the shape."""
-        return input_shape
-
-
-def normalised(images: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """Builds the layers that normalise raw pixels (N, H, W, C), in float32 under every policy."""
-    if preprocessing.reverse_channels:
-        images = ReverseChannels(name="reverse_channels", dtype="float32")(images)
-    return layers.Normalization(
-        mean=list(preprocessing.mean),
-        variance=[deviation**2 for deviation in preprocessing.deviation],
-        name=NORMALIZATION,
-        dtype="float32",
-    )(images)
-
-
-def preprocessing_of(localizer: keras.Model) -> Preprocessing:
-    """Reads back how a localizer normalises its pixels."""
-    config = localizer.get_layer(NORMALIZATION).get_config()
-    return Preprocessing(
-        mean=tuple(float(value) for value in np.ravel(config["mean"])),
-        deviation=tuple(float(value) ** 0.5 for value in np.ravel(config["variance"])),
-        reverse_channels=any(isinstance(layer, ReverseChannels) for layer in localizer.layers),
-    )
-
-
-def measured_preprocessing(function: Callable[[np.ndarray], np.ndarray]) -> Preprocessing | None:
-    """Finds the normalisation that a function applies to RGB pixels, by trying it.
-
-    Args:
-        function: From float64 (N, H, W, 3), 0..255, to the same shape.
-
-    Returns:
-        The normalisation, or None where the function is of another kind: it was compared on
-        colours of every mixture.
-    """
-    black, white = (
-        np.asarray(function(np.full((1, 1, 1, 3), value)), np.float64)[0, 0, 0]
-        for value in BLACK_AND_WHITE
-    )
-    if not np.all(white > black):
-        return None
-    deviation = (BLACK_AND_WHITE[1] - BLACK_AND_WHITE[0]) / (white - black)
-    mean = -black * deviation
-    colours = np.stack(np.meshgrid(*[np.linspace(0.0, 255.0, 6)] * 3), axis=-1).reshape(1, 6, 36, 3)
-    given = np.asarray(function(colours.copy()), np.float64)
-    for reverse in (False, True):
-        taken = colours[..., ::-1] if reverse else colours
-        if np.allclose(given, (taken - mean) / deviation, rtol=0, atol=1e-6 * np.ptp(given)):
-            # Adding 0 turns the minus of a mean that is 0 into a plain 0.
-            return Preprocessing(tuple((mean + 0.0).tolist()), tuple(deviation.tolist()), reverse)
-    return None
-
-
-@dataclass(frozen=True, eq=False)
-class Body:
-    """A network that turns normalised pixels into feature maps.
-
-    Attributes:
-        network: One functional model named `body`, from (N, H, W, C) to the list of the stem's
-            map and the maps of the stages, from fine to coarse.
-        preprocessing: What the network's weights expect, or None where weights are random and
-            the network does not normalise by itself: the pixels of the training images are
-            measured then.
-        origin: Where the weights come from.
-    """
-
-    network: keras.Model
-    preprocessing: Preprocessing | None
-    origin: WeightsOrigin
-
-    def maps(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Gives the map of the stem and those of the stages for images that are normalised."""
-        stem, *maps = self.network(images)
-        return stem, maps
-
-
-def cut_to_maps(network: keras.Model, name: str, pyramid: Sequence[Tensor] = ()) -> keras.Model:
-    """The part of a network that gives feature maps, as the model that `Body` holds.
-
-    Args:
-        network: Functional, for images of a fixed size; its layers are shared.
-        name: The body as the user has named it.
-        pyramid: Maps from fine to coarse that the network offers itself; empty: they are found.
-
-    Raises:
-        ModelError: If it has no feature map.
-    """
-    found = feature_maps(network)
-    if found is None:
-        raise ModelError(
-            f"{name} has no feature map that a box could be read from (a plain transformer, for "
-            "example, has none); choose a convolutional body as model.backbone.name."
-        )
-    stem, maps = found
-    if pyramid:
-        # A stem's map at half the image's side is among them, or it is found as in any network.
-        finer = [tensor for tensor in pyramid if tensor.shape[1] >= stem.shape[1]]
-        stem = finer[-1] if finer and len(finer) < len(pyramid) else stem
-        maps = [tensor for tensor in pyramid if tensor.shape[1] < stem.shape[1]] or maps
-    return keras.Model(network.inputs[0], [stem, *maps], name=BODY_NAME)

@@ -1,16 +1,174 @@
-"""The heads that read a box from the body's feature maps, as variants of one builder."""
+"""The heads: what reads the box and the class from the body's feature maps, and their layers.
+
+A new head is a builder here with a row in `BOX_HEADS` or `CLASS_HEADS`, and its name in
+`config.model`.
+"""
 
 from collections.abc import Callable, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 from keras import layers, ops
 
-from loc_keras.models.backbone import basic_block, conv_norm
+from loc_keras.models.backbone import Tensor, basic_block, conv_norm
 
-Tensor = Any  # A Keras tensor; Keras has no public static type for it.
+Shape: TypeAlias = tuple[int | None, ...]
+
+SIDES_LAYER = "bbox_sides"
+"""Name of the layer whose output holds the logits of the four sides, float32 (N, 4, bins)."""
+
+HEAD_DTYPE = "float32"
+"""Heads compute in float32 under every policy: half precision cannot tell neighbouring pixels of a
+large image apart (bfloat16 has 1/256 between 1/2 and 1)."""
+
+MOST_BINS = 128
+"""A side is never divided into more steps than this."""
+
+REGION_GRID = 14
+REGION_MARGIN = 0.1
+
+
+def distribution_head(maps: Sequence[Tensor], image_size: tuple[int, int]) -> Tensor:
+    """Reads a distribution over positions for each side, and from it the expected box.
+
+    Every stage's map is summed along its rows and its columns, weighted by attention; the profiles
+    of all stages meet at the finest resolution, and 1-D convolutions give logits over positions.
+    Convolutions move with the object, so one learned edge serves every place in the image.
+    The integral over bins follows Li et al. 2020 ("Generalized Focal Loss").
+
+    No weight depends on the image's size, and no layer but the last resampling: it gives as many
+    bins for a smaller image, so that training may begin on smaller ones.
+    """
+    attention = layers.Conv2D(1, 1, name="bbox_attention", dtype=HEAD_DTYPE)(maps[-1])
+    profiles = [
+        AttendedProfiles(name=f"bbox_profiles{stage + 1}", dtype=HEAD_DTYPE)([features, attention])
+        for stage, features in enumerate(maps)
+    ]
+    height, width = image_size
+    bins = min(max(height, width), MOST_BINS) + 1
+    along_x = _side_logits([x for x, _ in profiles], bins, "bbox_x")
+    along_y = _side_logits([y for _, y in profiles], bins, "bbox_y")
+    # (N, bins, 2) for x1, x2 and for y1, y2 to (N, bins, 4) as x1, y1, x2, y2.
+    sides = layers.Concatenate(name="bbox_axes", dtype=HEAD_DTYPE)([along_x, along_y])
+    sides = layers.Reshape((-1, 2, 2), name="bbox_pairs", dtype=HEAD_DTYPE)(sides)
+    sides = layers.Permute((3, 2, 1), name="bbox_order", dtype=HEAD_DTYPE)(sides)
+    sides = layers.Reshape((4, -1), name=SIDES_LAYER, dtype=HEAD_DTYPE)(sides)
+    points = SideIntegral(name="bbox_integral", dtype=HEAD_DTYPE)(sides)
+    return OrderedBox(name="bbox", dtype=HEAD_DTYPE)(points)
+
+
+def spatial_head(maps: Sequence[Tensor], image_size: tuple[int, int]) -> Tensor:
+    """Keeps the last feature map: 1x1 convolution to 64 channels, flattened, 128 units."""
+    del image_size
+    x = layers.Conv2D(64, 1, activation="relu", name="bbox_reduce", dtype=HEAD_DTYPE)(maps[-1])
+    x = layers.Flatten(name="bbox_flatten", dtype=HEAD_DTYPE)(x)
+    x = layers.Dense(128, activation="relu", name="bbox_dense128", dtype=HEAD_DTYPE)(x)
+    return _box_from_points(x)
+
+
+def gap_mlp_head(maps: Sequence[Tensor], image_size: tuple[int, int]) -> Tensor:
+    """The head that the project began with: pooled features through 128, 64 and 32 units.
+
+    Global average pooling forgets where a feature was, so it learns position slowly.
+    """
+    del image_size
+    x = layers.GlobalAveragePooling2D(name="bbox_pool", dtype=HEAD_DTYPE)(maps[-1])
+    for units in (128, 64, 32):
+        x = layers.Dense(units, activation="relu", name=f"bbox_dense{units}", dtype=HEAD_DTYPE)(x)
+    return _box_from_points(x)
+
+
+BOX_HEADS: MappingProxyType[str, Callable[[Sequence[Tensor], tuple[int, int]], Tensor]]
+BOX_HEADS = MappingProxyType(
+    {"gap_mlp": gap_mlp_head, "spatial": spatial_head, "distribution": distribution_head}
+)
+"""The builders of box heads by name: feature maps and image (height, width) to boxes (N, 4)."""
+
+
+def region_head(stem: Tensor, maps: Sequence[Tensor], box: Tensor) -> Tensor:
+    """Looks at what lies under the predicted box, and at the whole image as well.
+
+    The maps of the stem and of the first stage, the finest there are, are cropped to the box, so
+    that the object has the same place and size whatever it has in the image; two residual blocks
+    read the crop. The class of a small object is then learned from its shape alone, not anew for
+    each place on the canvas. The blocks are of the body's kind and compute in its dtype.
+    """
+    width = stem.shape[-1]
+    crops = [
+        RegionCrop(REGION_GRID, REGION_MARGIN, name=f"softmax_region{level}")([features, box])
+        for level, features in enumerate((stem, maps[0]))
+    ]
+    region = layers.Concatenate(name="softmax_regions")(crops)
+    region = conv_norm(region, 2 * width, 3, 1, "softmax_region_conv", "softmax_region_bn")
+    region = layers.ReLU(name="softmax_region_relu")(region)
+    region = basic_block(region, 2 * width, 1, "softmax_block1")
+    region = basic_block(region, 4 * width, 2, "softmax_block2")
+    region = layers.Flatten(name="softmax_flatten")(region)
+    whole = layers.GlobalAveragePooling2D(name="softmax_pool", dtype="float32")(maps[-1])
+    return layers.Concatenate(name="softmax_features", dtype="float32")([region, whole])
+
+
+def pooled_head(stem: Tensor, maps: Sequence[Tensor], box: Tensor) -> Tensor:
+    """The classic: global average pooling of the last map, (N, channels)."""
+    del stem, box
+    return layers.GlobalAveragePooling2D(name="softmax_pool", dtype="float32")(maps[-1])
+
+
+CLASS_HEADS: MappingProxyType[str, Callable[[Tensor, Sequence[Tensor], Tensor], Tensor]]
+CLASS_HEADS = MappingProxyType({"pooled": pooled_head, "region": region_head})
+"""The builders of class features by name: stem map, stage maps and box to features (N, F)."""
+
+
+def _side_logits(profiles: Sequence[Tensor], bins: int, name: str, channels: int = 32) -> Tensor:
+    """Logits (N, bins, 2) of the lower and the upper side along one axis."""
+    cells = profiles[0].shape[1]
+    parts = []
+    for stage, profile in enumerate(profiles, start=1):
+        part = layers.Dense(
+            channels, use_bias=False, name=f"{name}_lateral{stage}", dtype=HEAD_DTYPE
+        )(profile)
+        if part.shape[1] != cells:
+            like = [part, profiles[0]]
+            part = ResampleLike1D(name=f"{name}_up{stage}", dtype=HEAD_DTYPE)(like)
+        parts.append(part)
+    x = layers.Add(name=f"{name}_sum", dtype=HEAD_DTYPE)(parts)
+    x = layers.BatchNormalization(epsilon=1e-5, momentum=0.9, name=f"{name}_bn", dtype=HEAD_DTYPE)(
+        x
+    )
+    x = layers.ReLU(name=f"{name}_relu", dtype=HEAD_DTYPE)(x)
+    x = layers.Conv1D(
+        2 * channels, 5, padding="same", activation="relu", name=f"{name}_conv1", dtype=HEAD_DTYPE
+    )(x)
+    # Each cell speaks for several bins: their values stand in its channels, side by side.
+    steps = max(1, -(-(bins - 1) // cells))
+    x = layers.Conv1D(steps * 8, 3, padding="same", name=f"{name}_conv2", dtype=HEAD_DTYPE)(x)
+    x = layers.Reshape((-1, 8), name=f"{name}_unfold", dtype=HEAD_DTYPE)(x)
+    x = LinearResample1D(bins, at="edges", name=f"{name}_bins", dtype=HEAD_DTYPE)(x)
+    x = layers.ReLU(name=f"{name}_bins_relu", dtype=HEAD_DTYPE)(x)
+    return layers.Conv1D(2, 5, padding="same", name=f"{name}_logits", dtype=HEAD_DTYPE)(x)
+
+
+def _box_from_points(features: Tensor) -> Tensor:
+    points = layers.Dense(4, activation="sigmoid", name="bbox_points", dtype=HEAD_DTYPE)(features)
+    return OrderedBox(name="bbox", dtype=HEAD_DTYPE)(points)
+
+
+@keras.saving.register_keras_serializable(package="loc_keras")
+def certainty(logits: Tensor) -> Tensor:
+    """The softmax over a single class: 1 whatever the logit, and with gradient 0.
+
+    Keras warns of a softmax over one value, which a model of one class means as it is. A logit that
+    is not finite gives NaN.
+
+    Args:
+        logits: (N, 1).
+
+    Returns:
+        (N, 1).
+    """
+    return 0 * logits + 1
 
 
 @keras.saving.register_keras_serializable(package="loc_keras")
@@ -26,7 +184,7 @@ class OrderedBox(layers.Layer):
         first, second = points[..., :2], points[..., 2:]
         return ops.concatenate([ops.minimum(first, second), ops.maximum(first, second)], axis=-1)
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Keeps the shape."""
         return input_shape
 
@@ -46,7 +204,7 @@ class SideIntegral(layers.Layer):
         # Rounding in the softmax may put the sum a hair above 1.
         return ops.clip(mean, 0.0, 1.0)
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Drops the axis of bins."""
         return input_shape[:-1]
 
@@ -73,10 +231,9 @@ class LinearResample1D(layers.Layer):
 
     def call(self, sequence: Tensor) -> Tensor:
         """Multiplies by the fixed matrix of interpolation weights."""
-        matrix = interpolation_matrix(self.length, sequence.shape[1], self.at)
-        return ops.matmul(ops.cast(matrix, sequence.dtype), sequence)
+        return _resampled(sequence, self.length, self.at)
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Replaces the length."""
         return (input_shape[0], self.length, input_shape[2])
 
@@ -96,15 +253,11 @@ class ResampleLike1D(layers.Layer):
     def call(self, inputs: tuple[Tensor, Tensor]) -> Tensor:
         """Interpolates the first of two sequences to the length of the second."""
         sequence, like = inputs
-        length, cells = like.shape[1], sequence.shape[1]
-        if length == cells:
+        if like.shape[1] == sequence.shape[1]:
             return sequence
-        matrix = interpolation_matrix(length, cells, "centres")
-        return ops.matmul(ops.cast(matrix, sequence.dtype), sequence)
+        return _resampled(sequence, like.shape[1], "centres")
 
-    def compute_output_shape(
-        self, input_shape: tuple[tuple[int | None, ...], tuple[int | None, ...]]
-    ) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: tuple[Shape, Shape]) -> Shape:
         """Takes the length of the second."""
         sequence, like = input_shape
         return (sequence[0], like[1], sequence[2])
@@ -140,51 +293,10 @@ class AttendedProfiles(layers.Layer):
             ops.reshape(along_y, (-1, height, channels)),
         )
 
-    def compute_output_shape(
-        self, input_shape: tuple[tuple[int | None, ...], tuple[int | None, ...]]
-    ) -> tuple[tuple[int | None, ...], tuple[int | None, ...]]:
+    def compute_output_shape(self, input_shape: tuple[Shape, Shape]) -> tuple[Shape, Shape]:
         """Gives the shapes of both profiles."""
         batch, height, width, channels = input_shape[0]
         return (batch, width, channels), (batch, height, channels)
-
-
-def attention_marginals(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Softmax over all cells of (N, a, b, 1), summed to the rows (N, a) and the columns (N, b)."""
-    height, width = logits.shape[1:3]
-    weights = ops.softmax(ops.reshape(ops.cast(logits, "float32"), (-1, height * width)), axis=-1)
-    weights = ops.reshape(weights, (-1, height, width))
-    return ops.sum(weights, axis=2), ops.sum(weights, axis=1)
-
-
-def _resampled_weights(weights: Tensor, length: int, dtype: str) -> Tensor:
-    """Spreads weights (N, L) over `length` cells, (N, length), again with sum 1."""
-    matrix = interpolation_matrix(length, weights.shape[1], "centres")
-    spread = ops.matmul(weights, ops.cast(matrix.T, weights.dtype))
-    # Every row of the matrix has a positive entry and softmax is positive: no sum is 0.
-    return ops.cast(spread / ops.sum(spread, axis=1, keepdims=True), dtype)
-
-
-def interpolation_matrix(length: int, cells: int, at: str) -> np.ndarray:
-    """Weights (length, cells), float32, that read a sequence of cells by linear interpolation.
-
-    Args:
-        length: number of positions read; at least 2 for "edges".
-        cells: length of the sequence; cell i has its centre at (i + 0.5) / cells.
-        at: "centres" for the positions (k + 0.5) / length, "edges" for k / (length - 1).
-
-    Returns:
-        A matrix with non-negative rows that sum to 1.
-    """
-    steps = np.arange(length)
-    positions = (steps + 0.5) / length if at == "centres" else steps / (length - 1)
-    place = np.clip(positions * cells - 0.5, 0, cells - 1)
-    left = np.floor(place).astype(int)
-    right = np.minimum(left + 1, cells - 1)
-    share = place - left
-    matrix = np.zeros((length, cells), np.float32)
-    np.add.at(matrix, (steps, left), 1 - share)
-    np.add.at(matrix, (steps, right), share)
-    return matrix
 
 
 @keras.saving.register_keras_serializable(package="loc_keras")
@@ -239,9 +351,7 @@ class RegionCrop(layers.Layer):
         distance = ops.abs(points[:, :, None] * cells - cell_centres) / reach
         return ops.maximum(1.0 - distance, 0.0) / reach
 
-    def compute_output_shape(
-        self, input_shape: tuple[tuple[int | None, ...], tuple[int | None, ...]]
-    ) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: tuple[Shape, Shape]) -> Shape:
         """Gives (N, grid, grid, C)."""
         features, _ = input_shape
         return (features[0], self.grid, self.grid, features[-1])
@@ -251,159 +361,46 @@ class RegionCrop(layers.Layer):
         return {**super().get_config(), "grid": self.grid, "margin": self.margin}
 
 
-REGION_GRID = 14
-REGION_MARGIN = 0.1
+def attention_marginals(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Softmax over all cells of (N, a, b, 1), summed to the rows (N, a) and the columns (N, b)."""
+    height, width = logits.shape[1:3]
+    weights = ops.softmax(ops.reshape(ops.cast(logits, "float32"), (-1, height * width)), axis=-1)
+    weights = ops.reshape(weights, (-1, height, width))
+    return ops.sum(weights, axis=2), ops.sum(weights, axis=1)
 
 
-def pooled_head(stem: Tensor, maps: Sequence[Tensor], box: Tensor) -> Tensor:
-    """The classic: global average pooling of the last map, (N, channels)."""
-    del stem, box
-    return layers.GlobalAveragePooling2D(name="softmax_pool", dtype="float32")(maps[-1])
+def _resampled_weights(weights: Tensor, length: int, dtype: str) -> Tensor:
+    """Spreads weights (N, L) over `length` cells, (N, length), again with sum 1."""
+    matrix = interpolation_matrix(length, weights.shape[1], "centres")
+    spread = ops.matmul(weights, ops.cast(matrix.T, weights.dtype))
+    # Every row of the matrix has a positive entry and softmax is positive: no sum is 0.
+    return ops.cast(spread / ops.sum(spread, axis=1, keepdims=True), dtype)
 
 
-def region_head(stem: Tensor, maps: Sequence[Tensor], box: Tensor) -> Tensor:
-    """Looks at what lies under the predicted box, and at the whole image as well.
-
-    The maps of the stem and of the first stage, the finest there are, are cropped to the box, so
-    that the object has the same place and size whatever it has in the image; two residual blocks
-    read the crop. The class of a small object is then learned from its shape alone, not anew for
-    each place on the canvas. The blocks are of the body's kind and compute in its dtype.
-    """
-    width = stem.shape[-1]
-    crops = [
-        RegionCrop(REGION_GRID, REGION_MARGIN, name=f"softmax_region{level}")([features, box])
-        for level, features in enumerate((stem, maps[0]))
-    ]
-    region = layers.Concatenate(name="softmax_regions")(crops)
-    region = conv_norm(region, 2 * width, 3, 1, "softmax_region_conv", "softmax_region_bn")
-    region = layers.ReLU(name="softmax_region_relu")(region)
-    region = basic_block(region, 2 * width, 1, "softmax_block1")
-    region = basic_block(region, 4 * width, 2, "softmax_block2")
-    region = layers.Flatten(name="softmax_flatten")(region)
-    whole = layers.GlobalAveragePooling2D(name="softmax_pool", dtype="float32")(maps[-1])
-    return layers.Concatenate(name="softmax_features", dtype="float32")([region, whole])
+def _resampled(sequence: Tensor, length: int, at: str) -> Tensor:
+    """Reads a sequence (N, L, C) at `length` positions, see `interpolation_matrix`."""
+    matrix = interpolation_matrix(length, sequence.shape[1], at)
+    return ops.matmul(ops.cast(matrix, sequence.dtype), sequence)
 
 
-CLASS_HEADS: MappingProxyType[str, Callable[[Tensor, Sequence[Tensor], Tensor], Tensor]] = (
-    MappingProxyType({"pooled": pooled_head, "region": region_head})
-)
-"""The builders of class features by name: stem map, stage maps and box to features (N, F)."""
-
-
-@keras.saving.register_keras_serializable(package="loc_keras")
-def certainty(logits: Tensor) -> Tensor:
-    """The softmax over a single class: 1 whatever the logit, and with gradient 0.
-
-    Keras warns of a softmax over one value, which a model of one class means as it is. A logit that
-    is not finite gives NaN.
+def interpolation_matrix(length: int, cells: int, at: str) -> np.ndarray:
+    """Weights (length, cells), float32, that read a sequence of cells by linear interpolation.
 
     Args:
-        logits: (N, 1).
+        length: number of positions read; at least 2 for "edges".
+        cells: length of the sequence; cell i has its centre at (i + 0.5) / cells.
+        at: "centres" for the positions (k + 0.5) / length, "edges" for k / (length - 1).
 
     Returns:
-        (N, 1).
+        A matrix with non-negative rows that sum to 1.
     """
-    return 0 * logits + 1
-
-
-SIDES_LAYER = "bbox_sides"
-"""Name of the layer whose output holds the logits of the four sides, float32 (N, 4, bins)."""
-
-HEAD_DTYPE = "float32"
-"""Heads compute in float32 under every policy: half precision cannot tell neighbouring pixels of a
-large image apart (bfloat16 has 1/256 between 1/2 and 1)."""
-
-MOST_BINS = 128
-"""A side is never divided into more steps than this."""
-
-
-def gap_mlp_head(maps: Sequence[Tensor], image_size: tuple[int, int]) -> Tensor:
-    """The head that the project began with: pooled features through 128, 64 and 32 units.
-
-    Global average pooling forgets where a feature was, so it learns position slowly.
-    """
-    del image_size
-    x = layers.GlobalAveragePooling2D(name="bbox_pool", dtype=HEAD_DTYPE)(maps[-1])
-    for units in (128, 64, 32):
-        x = layers.Dense(units, activation="relu", name=f"bbox_dense{units}", dtype=HEAD_DTYPE)(x)
-    return _box_from_points(x)
-
-
-def spatial_head(maps: Sequence[Tensor], image_size: tuple[int, int]) -> Tensor:
-    """Keeps the last feature map: 1x1 convolution to 64 channels, flattened, 128 units."""
-    del image_size
-    x = layers.Conv2D(64, 1, activation="relu", name="bbox_reduce", dtype=HEAD_DTYPE)(maps[-1])
-    x = layers.Flatten(name="bbox_flatten", dtype=HEAD_DTYPE)(x)
-    x = layers.Dense(128, activation="relu", name="bbox_dense128", dtype=HEAD_DTYPE)(x)
-    return _box_from_points(x)
-
-
-def distribution_head(maps: Sequence[Tensor], image_size: tuple[int, int]) -> Tensor:
-    """Reads a distribution over positions for each side, and from it the expected box.
-
-    Every stage's map is summed along its rows and its columns, weighted by attention; the profiles
-    of all stages meet at the finest resolution, and 1-D convolutions give logits over positions.
-    Convolutions move with the object, so one learned edge serves every place in the image.
-    The integral over bins follows Li et al. 2020 ("Generalized Focal Loss").
-
-    No weight depends on the image's size, and no layer but the last resampling: it gives as many
-    bins for a smaller image, so that training may begin on smaller ones.
-    """
-    attention = layers.Conv2D(1, 1, name="bbox_attention", dtype=HEAD_DTYPE)(maps[-1])
-    profiles = [
-        AttendedProfiles(name=f"bbox_profiles{stage + 1}", dtype=HEAD_DTYPE)([features, attention])
-        for stage, features in enumerate(maps)
-    ]
-    height, width = image_size
-    bins = min(max(height, width), MOST_BINS) + 1
-    along_x = _side_logits([x for x, _ in profiles], bins, "bbox_x")
-    along_y = _side_logits([y for _, y in profiles], bins, "bbox_y")
-    # (N, bins, 2) for x1, x2 and for y1, y2 to (N, bins, 4) as x1, y1, x2, y2.
-    sides = layers.Concatenate(name="bbox_axes", dtype=HEAD_DTYPE)([along_x, along_y])
-    sides = layers.Reshape((-1, 2, 2), name="bbox_pairs", dtype=HEAD_DTYPE)(sides)
-    sides = layers.Permute((3, 2, 1), name="bbox_order", dtype=HEAD_DTYPE)(sides)
-    sides = layers.Reshape((4, -1), name=SIDES_LAYER, dtype=HEAD_DTYPE)(sides)
-    points = SideIntegral(name="bbox_integral", dtype=HEAD_DTYPE)(sides)
-    return OrderedBox(name="bbox", dtype=HEAD_DTYPE)(points)
-
-
-def _side_logits(profiles: Sequence[Tensor], bins: int, name: str, channels: int = 32) -> Tensor:
-    """Logits (N, bins, 2) of the lower and the upper side along one axis."""
-    cells = profiles[0].shape[1]
-    parts = []
-    for stage, profile in enumerate(profiles, start=1):
-        part = layers.Dense(
-            channels, use_bias=False, name=f"{name}_lateral{stage}", dtype=HEAD_DTYPE
-        )(profile)
-        if part.shape[1] != cells:
-            like = [part, profiles[0]]
-            part = ResampleLike1D(name=f"{name}_up{stage}", dtype=HEAD_DTYPE)(like)
-        parts.append(part)
-    x = layers.Add(name=f"{name}_sum", dtype=HEAD_DTYPE)(parts)
-    x = layers.BatchNormalization(epsilon=1e-5, momentum=0.9, name=f"{name}_bn", dtype=HEAD_DTYPE)(
-        x
-    )
-    x = layers.ReLU(name=f"{name}_relu", dtype=HEAD_DTYPE)(x)
-    x = layers.Conv1D(
-        2 * channels, 5, padding="same", activation="relu", name=f"{name}_conv1", dtype=HEAD_DTYPE
-    )(x)
-    # Each cell speaks for several bins: their values stand in its channels, side by side.
-    steps = max(1, -(-(bins - 1) // cells))
-    x = layers.Conv1D(steps * 8, 3, padding="same", name=f"{name}_conv2", dtype=HEAD_DTYPE)(x)
-    x = layers.Reshape((-1, 8), name=f"{name}_unfold", dtype=HEAD_DTYPE)(x)
-    x = LinearResample1D(bins, at="edges", name=f"{name}_bins", dtype=HEAD_DTYPE)(x)
-    x = layers.ReLU(name=f"{name}_bins_relu", dtype=HEAD_DTYPE)(x)
-    return layers.Conv1D(2, 5, padding="same", name=f"{name}_logits", dtype=HEAD_DTYPE)(x)
-
-
-def _box_from_points(features: Tensor) -> Tensor:
-    points = layers.Dense(4, activation="sigmoid", name="bbox_points", dtype=HEAD_DTYPE)(features)
-    return OrderedBox(name="bbox", dtype=HEAD_DTYPE)(points)
-
-
-BOX_HEADS: MappingProxyType[str, Callable[[Sequence[Tensor], tuple[int, int]], Tensor]] = (
-    MappingProxyType(
-        {"gap_mlp": gap_mlp_head, "spatial": spatial_head, "distribution": distribution_head}
-    )
-)
-"""The builders of box heads by name: feature maps and image (height, width) to boxes (N, 4)."""
+    steps = np.arange(length)
+    positions = (steps + 0.5) / length if at == "centres" else steps / (length - 1)
+    place = np.clip(positions * cells - 0.5, 0, cells - 1)
+    left = np.floor(place).astype(int)
+    right = np.minimum(left + 1, cells - 1)
+    share = place - left
+    matrix = np.zeros((length, cells), np.float32)
+    np.add.at(matrix, (steps, left), 1 - share)
+    np.add.at(matrix, (steps, right), share)
+    return matrix

@@ -20,74 +20,6 @@ SHARED_STEM = "imagenet"
 SHARED_CHANNELS = 3
 """Channels of the images they take: red, green, blue."""
 
-_NORM_SLOTS = ("weight", "bias", "running_mean", "running_var")
-
-
-@dataclass(frozen=True)
-class TorchTensor:
-    """One tensor of a state dict, and its place in our network.
-
-    Attributes:
-        layer: name of our layer.
-        slot: index among that layer's weights.
-        shape: shape in PyTorch; of a convolution (out, in, height, width), which is (height,
-            width, in, out) in Keras.
-    """
-
-    layer: str
-    slot: int
-    shape: tuple[int, ...]
-
-
-def torch_tensors(body: str) -> dict[str, TorchTensor]:
-    """All tensors of a body by their PyTorch name, without the classifier `fc`.
-
-    Args:
-        body: a key of `backbone.RESNETS`.
-    """
-    found = _conv("conv1", "stem_conv", (SHARED_WIDTH, SHARED_CHANNELS, 7, 7))
-    found |= _norm("bn1", "stem_bn", SHARED_WIDTH)
-    channels = SHARED_WIDTH
-    for stage, blocks in enumerate(RESNETS[body].stage_sizes):
-        filters = SHARED_WIDTH * 2**stage
-        for block in range(blocks):
-            theirs = f"layer{stage + 1}.{block}"
-            ours = f"stage{stage + 1}_block{block + 1}"
-            shapes = _block_shapes(RESNETS[body].block_kind, channels, filters)
-            for index, shape in enumerate(shapes, start=1):
-                found |= _conv(f"{theirs}.conv{index}", f"{ours}_conv{index}", shape)
-                found |= _norm(f"{theirs}.bn{index}", f"{ours}_bn{index}", shape[0])
-            out = shapes[-1][0]
-            if block == 0 and (stage > 0 or out != channels):
-                shortcut = (out, channels, 1, 1)
-                found |= _conv(f"{theirs}.downsample.0", f"{ours}_shortcut_conv", shortcut)
-                found |= _norm(f"{theirs}.downsample.1", f"{ours}_shortcut_bn", out)
-            channels = out
-    return found
-
-
-def _block_shapes(kind: str, channels: int, filters: int) -> list[tuple[int, ...]]:
-    """Shapes of a block's convolutions in PyTorch's order."""
-    if kind == "bottleneck":
-        return [
-            (filters, channels, 1, 1),
-            (filters, filters, 3, 3),
-            (EXPANSION * filters, filters, 1, 1),
-        ]
-    return [(filters, channels, 3, 3), (filters, filters, 3, 3)]
-
-
-def _conv(theirs: str, ours: str, shape: tuple[int, ...]) -> dict[str, TorchTensor]:
-    return {f"{theirs}.weight": TorchTensor(ours, 0, shape)}
-
-
-def _norm(theirs: str, ours: str, channels: int) -> dict[str, TorchTensor]:
-    return {
-        f"{theirs}.{name}": TorchTensor(ours, slot, (channels,))
-        for slot, name in enumerate(_NORM_SLOTS)
-    }
-
-
 PICKLE_SUFFIXES = (".pth", ".pt", ".bin", ".pkl", ".pickle", ".ckpt", ".tar")
 """Ends of the names of files that PyTorch writes by pickling."""
 
@@ -98,10 +30,64 @@ CONVERT = (
 )
 """The command that turns a pickled state dict into safetensors; it needs PyTorch."""
 
+
 # Wrappers put these before every name: DataParallel, training frameworks, torch.compile.
 _PREFIXES = ("module.", "model.", "backbone.", "_orig_mod.")
+
 _FLOATS = frozenset({"F16", "BF16", "F32", "F64"})
 _PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+_NORM_SLOTS = ("weight", "bias", "running_mean", "running_var")
+
+# The classifier, which is ours to learn, and a counter that PyTorch keeps for itself.
+IGNORED = ("fc.", "num_batches_tracked")
+
+
+@dataclass(frozen=True, eq=False)
+class SharedWeights:
+    """Weights that were found to fit one of our ResNets.
+
+    Attributes:
+        by_layer: for each of our layers its weights, as Keras orders and transposes them.
+        preprocessing: the pixels they were trained on.
+        source: who made them, in words.
+        licence: what their file says, else "unknown".
+        sha256: of their file, in hex; None where there is no one file.
+    """
+
+    by_layer: dict[str, list[np.ndarray]]
+    preprocessing: Preprocessing
+    source: str
+    licence: str
+    sha256: str | None
+
+    def load(self, localizer: keras.Model) -> None:
+        """Puts the weights into the body of a localizer."""
+        for name, values in self.by_layer.items():
+            localizer.get_layer(name).set_weights(values)
+
+
+def read_torch_weights(path: Path, body: str) -> SharedWeights:
+    """Reads a file and proves that every weight of the body is there, and nothing else.
+
+    Args:
+        path: a `.safetensors` file with the names of torchvision or timm.
+        body: a key of `backbone.RESNETS`.
+
+    Raises:
+        ModelError: if the file is broken or made for another network.
+    """
+    file = read_safetensors(path, ignored=IGNORED)
+    wanted = torch_tensors(body)
+    faults = _differences(file.tensors, wanted)
+    if faults:
+        raise ModelError(f"{path} does not fit {body}: {'; '.join(faults)}{_advice(file, body)}.")
+    return SharedWeights(
+        by_layer=_by_layer(file.tensors, wanted),
+        preprocessing=_preprocessing(path, file.metadata),
+        source=f"PyTorch weights in the file {path.name}",
+        licence=file.metadata.get("license", file.metadata.get("licence", "unknown")),
+        sha256=file_sha256(path),
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,6 +163,71 @@ def refuse_pickle(path: Path) -> None:
         )
 
 
+@dataclass(frozen=True)
+class TorchTensor:
+    """One tensor of a state dict, and its place in our network.
+
+    Attributes:
+        layer: name of our layer.
+        slot: index among that layer's weights.
+        shape: shape in PyTorch; of a convolution (out, in, height, width), which is (height,
+            width, in, out) in Keras.
+    """
+
+    layer: str
+    slot: int
+    shape: tuple[int, ...]
+
+
+def torch_tensors(body: str) -> dict[str, TorchTensor]:
+    """All tensors of a body by their PyTorch name, without the classifier `fc`.
+
+    Args:
+        body: a key of `backbone.RESNETS`.
+    """
+    found = _conv("conv1", "stem_conv", (SHARED_WIDTH, SHARED_CHANNELS, 7, 7))
+    found |= _norm("bn1", "stem_bn", SHARED_WIDTH)
+    channels = SHARED_WIDTH
+    for stage, blocks in enumerate(RESNETS[body].stage_sizes):
+        filters = SHARED_WIDTH * 2**stage
+        for block in range(blocks):
+            theirs = f"layer{stage + 1}.{block}"
+            ours = f"stage{stage + 1}_block{block + 1}"
+            shapes = _block_shapes(RESNETS[body].block_kind, channels, filters)
+            for index, shape in enumerate(shapes, start=1):
+                found |= _conv(f"{theirs}.conv{index}", f"{ours}_conv{index}", shape)
+                found |= _norm(f"{theirs}.bn{index}", f"{ours}_bn{index}", shape[0])
+            out = shapes[-1][0]
+            if block == 0 and (stage > 0 or out != channels):
+                shortcut = (out, channels, 1, 1)
+                found |= _conv(f"{theirs}.downsample.0", f"{ours}_shortcut_conv", shortcut)
+                found |= _norm(f"{theirs}.downsample.1", f"{ours}_shortcut_bn", out)
+            channels = out
+    return found
+
+
+def _block_shapes(kind: str, channels: int, filters: int) -> list[tuple[int, ...]]:
+    """Shapes of a block's convolutions in PyTorch's order."""
+    if kind == "bottleneck":
+        return [
+            (filters, channels, 1, 1),
+            (filters, filters, 3, 3),
+            (EXPANSION * filters, filters, 1, 1),
+        ]
+    return [(filters, channels, 3, 3), (filters, filters, 3, 3)]
+
+
+def _conv(theirs: str, ours: str, shape: tuple[int, ...]) -> dict[str, TorchTensor]:
+    return {f"{theirs}.weight": TorchTensor(ours, 0, shape)}
+
+
+def _norm(theirs: str, ours: str, channels: int) -> dict[str, TorchTensor]:
+    return {
+        f"{theirs}.{name}": TorchTensor(ours, slot, (channels,))
+        for slot, name in enumerate(_NORM_SLOTS)
+    }
+
+
 def _common_prefix(names: list[str]) -> str:
     """What wrappers put before every name, such as "module."; "" where there is nothing."""
     prefix = ""
@@ -188,58 +239,6 @@ def _common_prefix(names: list[str]) -> str:
         else:
             break
     return prefix
-
-
-# The classifier, which is ours to learn, and a counter that PyTorch keeps for itself.
-IGNORED = ("fc.", "num_batches_tracked")
-
-
-@dataclass(frozen=True, eq=False)
-class SharedWeights:
-    """Weights that were found to fit one of our ResNets.
-
-    Attributes:
-        by_layer: for each of our layers its weights, as Keras orders and transposes them.
-        preprocessing: the pixels they were trained on.
-        source: who made them, in words.
-        licence: what their file says, else "unknown".
-        sha256: of their file, in hex; None where there is no one file.
-    """
-
-    by_layer: dict[str, list[np.ndarray]]
-    preprocessing: Preprocessing
-    source: str
-    licence: str
-    sha256: str | None
-
-    def load(self, localizer: keras.Model) -> None:
-        """Puts the weights into the body of a localizer."""
-        for name, values in self.by_layer.items():
-            localizer.get_layer(name).set_weights(values)
-
-
-def read_torch_weights(path: Path, body: str) -> SharedWeights:
-    """Reads a file and proves that every weight of the body is there, and nothing else.
-
-    Args:
-        path: a `.safetensors` file with the names of torchvision or timm.
-        body: a key of `backbone.RESNETS`.
-
-    Raises:
-        ModelError: if the file is broken or made for another network.
-    """
-    file = read_safetensors(path, ignored=IGNORED)
-    wanted = torch_tensors(body)
-    faults = _differences(file.tensors, wanted)
-    if faults:
-        raise ModelError(f"{path} does not fit {body}: {'; '.join(faults)}{_advice(file, body)}.")
-    return SharedWeights(
-        by_layer=_by_layer(file.tensors, wanted),
-        preprocessing=_preprocessing(path, file.metadata),
-        source=f"PyTorch weights in the file {path.name}",
-        licence=file.metadata.get("license", file.metadata.get("licence", "unknown")),
-        sha256=file_sha256(path),
-    )
 
 
 def _differences(tensors: dict[str, np.ndarray], wanted: dict[str, TorchTensor]) -> list[str]:
