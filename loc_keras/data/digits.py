@@ -12,8 +12,7 @@ import tensorflow as tf
 from pydantic import Field, model_validator
 
 from loc_keras.config.augment import AugmentConfig
-from loc_keras.config.data import DigitsConfig
-from loc_keras.data.digit_sources import DIGIT_SIDE
+from loc_keras.config.data import DIGIT_SIDE_PX, DigitsConfig
 from loc_keras.data.geometry import linear_map, warp_affine
 from loc_keras.errors import DataError
 
@@ -57,19 +56,19 @@ class DigitTask(DigitsConfig):
             raise ValueError(
                 f"scale {self.scale[0]} makes squares of {self.smallest_side} px: at least "
                 f"{SMALLEST_SQUARE_PX} px are needed, so a scale of "
-                f"{SMALLEST_SQUARE_PX / DIGIT_SIDE:.2f}"
+                f"{SMALLEST_SQUARE_PX / DIGIT_SIDE_PX:.2f}"
             )
         return self
 
     @property
     def smallest_side(self) -> int:
         """Side of the smallest digit square in pixels."""
-        return round(DIGIT_SIDE * self.scale[0])
+        return round(DIGIT_SIDE_PX * self.scale[0])
 
     @property
     def largest_side(self) -> int:
         """Side of the largest digit square in pixels."""
-        return round(DIGIT_SIDE * self.scale[1])
+        return round(DIGIT_SIDE_PX * self.scale[1])
 
     @property
     def clutter_count(self) -> int:
@@ -160,14 +159,14 @@ class DigitRenderer:
 
     def _resized(self, tiles: tf.Tensor, side: tf.Tensor, linear: tf.Tensor) -> tf.Tensor:
         largest = self.task.largest_side
-        untouched = self.task.smallest_side == largest == DIGIT_SIDE
+        untouched = self.task.smallest_side == largest == DIGIT_SIDE_PX
         if untouched and self.deformation is None:
             return tiles
         sides = tf.cast(side, tf.float64)
         warped = warp_affine(
             tiles[..., tf.newaxis],
-            linear * (sides / DIGIT_SIDE)[:, tf.newaxis, tf.newaxis],
-            tf.constant([DIGIT_SIDE / 2] * 2, tf.float64),
+            linear * (sides / DIGIT_SIDE_PX)[:, tf.newaxis, tf.newaxis],
+            tf.constant([DIGIT_SIDE_PX / 2] * 2, tf.float64),
             tf.stack([sides, sides], axis=-1) / 2,
             (largest, largest),
         )[..., 0]
@@ -213,9 +212,9 @@ class DigitRenderer:
         """Adds `count` fragments to each picture, from float32 (B * count, 7) draws."""
         canvas = self.task.canvas
         side = tf.repeat(side, count)
-        shortest, longest = sides[0] * side // DIGIT_SIDE, sides[1] * side // DIGIT_SIDE
+        shortest, longest = sides[0] * side // DIGIT_SIDE_PX, sides[1] * side // DIGIT_SIDE_PX
         width, height = whole(rows[:, 0], shortest, longest), whole(rows[:, 1], shortest, longest)
-        margin = _INK_MARGIN * side // DIGIT_SIDE
+        margin = _INK_MARGIN * side // DIGIT_SIDE_PX
         crop_x = whole(rows[:, 2], margin, side - margin - width)
         crop_y = whole(rows[:, 3], margin, side - margin - height)
         # A step of 1..N-1 on the ring of digits never comes back to the digit itself.
@@ -224,7 +223,7 @@ class DigitRenderer:
         tiles = self._resized(tf.gather(self._digits, others), side, identity(side))
         # Cut down to the window first: pasting costs what the tile measures.
         zero = tf.zeros_like(side)
-        tiles = paste(tiles, -crop_x, -crop_y, sides[1] * self.task.largest_side // DIGIT_SIDE)
+        tiles = paste(tiles, -crop_x, -crop_y, sides[1] * self.task.largest_side // DIGIT_SIDE_PX)
         tiles = keep_window(tiles, zero, zero, width, height)
         left = whole(rows[:, 5], 0, canvas - width)
         top = whole(rows[:, 6], 0, canvas - height)

@@ -1,4 +1,4 @@
-"""The digits task as a data source: load, split, render."""
+"""The digits task as a data source, and written to files."""
 
 import csv
 import hashlib
@@ -14,15 +14,27 @@ import numpy as np
 import tensorflow as tf
 
 from loc_keras.config.augment import AugmentConfig
-from loc_keras.data import pipeline as streams
+from loc_keras.config.data import DIGIT_SIDE_PX
 from loc_keras.data.dataset import LocalizationData, drawn_pictures, localization_data
-from loc_keras.data.digit_sources import DIGIT_SIDE, NUM_CLASSES, DigitSource, load_digits
+from loc_keras.data.digit_sources import NUM_CLASSES, DigitSource, load_digits
 from loc_keras.data.digits import DigitRenderer, DigitTask
 from loc_keras.data.formats.csv_file import PUBLISHED_FILES
 from loc_keras.data.load_records import stratified_split
-from loc_keras.data.pipeline import ImageSet, Targets, batched_set, side_pair
+from loc_keras.data.pipeline import (
+    TEST,
+    TRAIN,
+    VALIDATION,
+    ImageSet,
+    Targets,
+    batched_set,
+    eval_stream,
+    side_pair,
+)
 from loc_keras.data.resize import ResizeRule, resize_boxes, resize_images
 from loc_keras.errors import DataError
+
+_BATCH = 128
+_STREAMS = {"train": TRAIN, "val": VALIDATION, "test": TEST}
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,12 +60,7 @@ def build_digits_data(
     resize: ResizeRule = "stretch",
     augment: AugmentConfig | Mapping[str, Any] | None = None,
     cache: str = "auto",
-    canvas: int = 100,
-    scale: tuple[float, float] = (1.0, 1.0),
-    box: str = "square",
-    background: str = "black",
-    clutter: int = 8,
-    distractors: int = 0,
+    **pictures: Any,
 ) -> LocalizationData:
     """Builds the synthetic task: fresh training positions each epoch, fixed val and test.
 
@@ -70,12 +77,8 @@ def build_digits_data(
         resize: `"stretch"` or `"letterbox"`.
         augment: The section `augment` of the config, or its keys; those left out are off.
         cache: Whether validation and test images stay in memory: `pipeline.eval_dataset`.
-        canvas: As in `DigitTask`, like the remaining arguments.
-        scale: See `DigitTask`.
-        box: See `DigitTask`.
-        background: See `DigitTask`.
-        clutter: See `DigitTask`.
-        distractors: See `DigitTask`.
+        **pictures: `canvas`, `scale`, `box`, `background`, `clutter`, `distractors`: see
+            `DigitTask`.
 
     Returns:
         The splits. Where the source publishes boxes for its test digits and they fit
@@ -84,17 +87,7 @@ def build_digits_data(
     Raises:
         DataError: If the source or an option is wrong.
     """
-    task = DigitTask.from_options(
-        "digits",
-        {
-            "canvas": canvas,
-            "scale": scale,
-            "box": box,
-            "background": background,
-            "clutter": clutter,
-            "distractors": distractors,
-        },
-    )
+    task = DigitTask.from_options("digits", pictures)
     options = AugmentConfig.from_options("augment", augment)
     splits, notes = digit_splits(
         load_digits(path),
@@ -105,7 +98,8 @@ def build_digits_data(
         calibration_fraction=calibration_fraction,
         limit=limit,
     )
-    size = (canvas, canvas) if image_size is None else side_pair(image_size)
+    drawn = (task.canvas, task.canvas)
+    size = drawn if image_size is None else side_pair(image_size)
     shape = (*size, channels or 1)
     finish = partial(_finish, size=size, rule=resize, channels=shape[2])
     sets = {
@@ -125,7 +119,7 @@ def build_digits_data(
         fingerprint=_fingerprint(splits, task, seed),
         notes=notes,
         pictures={
-            name: drawn_pictures(len(split.labels), (canvas, canvas), size, resize)
+            name: drawn_pictures(len(split.labels), drawn, size, resize)
             for name, split in splits.items()
         },
     )
@@ -188,9 +182,9 @@ def published_places(boxes: np.ndarray, task: DigitTask) -> np.ndarray | None:
     """
     pixels = boxes.astype(np.float64) * task.canvas
     whole = np.round(pixels)
-    fits = task.smallest_side == task.largest_side == DIGIT_SIDE
+    fits = task.smallest_side == task.largest_side == DIGIT_SIDE_PX
     fits = fits and np.abs(pixels - whole).max() < 1e-3
-    if not fits or np.any(whole[:, 2:] - whole[:, :2] != DIGIT_SIDE):
+    if not fits or np.any(whole[:, 2:] - whole[:, :2] != DIGIT_SIDE_PX):
         return None
     return whole[:, :2].astype(np.int32)
 
@@ -228,10 +222,6 @@ def _fingerprint(splits: dict[str, DigitSplit], task: DigitTask, seed: int) -> s
             if array is not None:
                 digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
-
-
-_BATCH = 128
-_STREAMS = {"train": streams.TRAIN, "val": streams.VALIDATION, "test": streams.TEST}
 
 
 def write_digits(
@@ -308,7 +298,7 @@ def _write_split(
     renderer = DigitRenderer(split.digits, split.labels, task, places=split.places)
     count = len(split.labels)
     digits = len(str(count - 1))
-    batches = streams.eval_stream(count, _BATCH, seed, _STREAMS[name], columns=renderer.columns)
+    batches = eval_stream(count, _BATCH, seed, _STREAMS[name], columns=renderer.columns)
     encoded = batches.map(lambda rows: _encode(renderer, rows), num_parallel_calls=2).prefetch(2)
     with (root / files["csv"]).open("w", encoding="utf-8", newline="") as table:
         writer = csv.writer(table, lineterminator="\n")

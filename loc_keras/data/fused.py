@@ -1,8 +1,8 @@
-"""Pictures as they come from the decoder, with the way from the target's pixels to theirs.
+"""Resizing and moving in one resampling, for pictures that are decoded anew for every batch.
 
-Where pictures are decoded anew for every batch and then moved by augmentation, resizing them first
-would resample them twice. Those that are not much larger than the target are handed over as they
-are, so that `fused_warp` reads the target's pixels straight from them: quicker, and sharper.
+Resizing them first would resample them twice. Those that are not much larger than the target are
+handed over as they are, so that `warp_sources` reads the target's pixels straight from them:
+quicker, and sharper.
 """
 
 import functools
@@ -51,6 +51,22 @@ class Sources(NamedTuple):
     first: tf.Tensor
     count: tf.Tensor
     step: tf.Tensor
+
+
+class Kind(NamedTuple):
+    """What is known of a warp before it runs.
+
+    Attributes:
+        size: Height and width of the target.
+        fill: What lies outside of the target's frame; a value of `augment.fill`.
+        barred: Whether pictures may not fill the target, as under `"letterbox"`.
+        tilted: Whether maps may be other than affine.
+    """
+
+    size: tuple[int, int]
+    fill: str
+    barred: bool
+    tilted: bool
 
 
 def load_source(row: Row, form: ImageFormat) -> Sources:
@@ -104,6 +120,21 @@ def room(form: ImageFormat) -> int:
     return height * width
 
 
+def warp_sources(sources: Sources, maps: tf.Tensor, kind: Kind) -> tf.Tensor:
+    """Resizes pictures and moves them about the target's centre in one go, bilinear.
+
+    Args:
+        sources: Pictures not resized yet.
+        maps: float64 (B, 3, 3), invertible; see `geometry`.
+        kind: The target, and what lies outside.
+
+    Returns:
+        uint8 (B, height, width, C).
+    """
+    sampling = tf.cast(target_to_source(maps, *kind.size), tf.float32)
+    return _resample(sources, sampling, kind)
+
+
 def _placement(size: tf.Tensor, form: ImageFormat) -> tuple[tf.Tensor, tf.Tensor]:
     """Height and width that the picture fills of the target, and its offset; float32 (2,) each."""
     if form.rule == "letterbox":
@@ -128,38 +159,7 @@ def _flat(picture: tf.Tensor, form: ImageFormat) -> tf.Tensor:
     return tf.reshape(padded, [room(form), form.channels])
 
 
-class Kind(NamedTuple):
-    """What is known of a warp before it runs.
-
-    Attributes:
-        size: Height and width of the target.
-        fill: What lies outside of the target's frame; one of `augment_options.FILLS`.
-        barred: Whether pictures may not fill the target, as under `"letterbox"`.
-        tilted: Whether maps may be other than affine.
-    """
-
-    size: tuple[int, int]
-    fill: str
-    barred: bool
-    tilted: bool
-
-
-def warp_sources(sources: Sources, maps: tf.Tensor, kind: Kind) -> tf.Tensor:
-    """Resizes pictures and moves them about the target's centre in one go, bilinear.
-
-    Args:
-        sources: Pictures not resized yet.
-        maps: float64 (B, 3, 3), invertible; see `projective`.
-        kind: The target, and what lies outside.
-
-    Returns:
-        uint8 (B, height, width, C).
-    """
-    sampling = tf.cast(target_to_source(maps, *kind.size), tf.float32)
-    return _resample(sources, sampling, kind)
-
-
-# Compiled for the reason that `projective` gives.
+# Compiled for the reason that `geometry` gives.
 @tf.function(autograph=False, jit_compile=True, reduce_retracing=False)
 def _resample(sources: Sources, sampling: tf.Tensor, kind: Kind) -> tf.Tensor:
     size, fill, barred, tilted = kind
@@ -184,7 +184,7 @@ def _resample(sources: Sources, sampling: tf.Tensor, kind: Kind) -> tf.Tensor:
     if framed is not None:
         colour = _mean_colour(sources, size) if fill == "mean" else 0.0
         values = between(colour, values, framed)
-    # As in `projective`: the values lie in 0..255.
+    # As in `geometry`: the values lie in 0..255.
     return tf.cast(values + 0.5, tf.uint8)
 
 

@@ -1,8 +1,10 @@
-"""Projective maps of the plane, batched, and the one resampling that applies them.
+"""Maps of the plane, batched, and the resampling that applies them.
 
 A map is a float64 3 x 3 matrix for column vectors (x, y, 1), in pixels from the picture's centre
-(x right, y down); an affine one has the last row (0, 0, 1). Maps are float64 for the reason that
-`affine` gives.
+(x right, y down); an affine one has the last row (0, 0, 1), and `warp_affine` takes its 2 x 2 part
+alone.Maps are float64 to the end: exponentials and constant factors round
+differently in the vectorised and the scalar part of a loop and after graph optimisation, and in
+float32 that last bit would make pixels depend on the batch size and on the execution mode.
 
 Bilinear resampling reads 2 x 2 source pixels, so a map that shrinks a picture below half its size
 skips some of them. The smallest factor of `scale` is 1 / 1.9 and that of `aspect` 1 / 1.22, which
@@ -19,12 +21,89 @@ COLOUR_FILLS = ("black", "mean")
 """Fills of one colour, into which the picture's edge fades over a pixel."""
 
 
+def warp(images: tf.Tensor, maps: tf.Tensor, *, fill: str) -> tf.Tensor:
+    """Resamples pictures under maps about their centre, bilinear, to pictures of the same size.
+
+    The identity and maps that move pixels by whole numbers return the very same pixel values.
+
+    Args:
+        images: uint8 (B, H, W, C).
+        maps: float64 (B, 3, 3), invertible.
+        fill: What lies outside; a value of `augment.fill`.
+
+    Returns:
+        uint8 (B, H, W, C).
+    """
+    sampling = tf.cast(target_to_source(maps, images.shape[1], images.shape[2]), tf.float32)
+    return _resample(images, sampling, fill)
+
+
+def warp_affine(
+    images: tf.Tensor,
+    linear: tf.Tensor,
+    source_centre: tf.Tensor,
+    target_centre: tf.Tensor,
+    output_size: tuple[int, int],
+) -> tf.Tensor:
+    """Resamples images under a map: bilinear, zero outside, rounded to whole pixel values.
+
+    A map that moves pixels by whole numbers returns the very same pixel values.
+
+    Args:
+        images: uint8 (B, H, W, C).
+        linear: float64 (B, 2, 2), invertible.
+        source_centre: float64, broadcastable to (B, 2).
+        target_centre: float64, broadcastable to (B, 2).
+        output_size: Height and width of the result.
+
+    Returns:
+        uint8 (B, height, width, C).
+    """
+    inverse = _inverse(linear)
+    # Pixel i has its centre at i + 0.5, the resampling counts from the first centre.
+    offset = apply_linear(inverse, 0.5 - target_centre) + source_centre - 0.5
+    rows = tf.concat([inverse, offset[..., tf.newaxis]], axis=-1)
+    rows = tf.cast(tf.reshape(rows, [-1, 6]), tf.float32)
+    rows = tf.concat([rows, tf.zeros([tf.shape(rows)[0], 2])], axis=-1)
+    warped = tf.raw_ops.ImageProjectiveTransformV3(
+        images=tf.cast(images, tf.float32),
+        transforms=rows,
+        output_shape=tf.constant(output_size, tf.int32),
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode="CONSTANT",
+    )
+    # The values lie in 0..255, so the cast of a value half a step up rounds to the nearest.
+    return tf.cast(warped + 0.5, tf.uint8)
+
+
 def from_affine(linear: tf.Tensor, shift: tf.Tensor) -> tf.Tensor:
     """Maps float64 (..., 3, 3) that multiply by (..., 2, 2) and add (..., 2)."""
     top = tf.concat([linear, shift[..., tf.newaxis]], axis=-1)
     row = tf.constant([[0.0, 0.0, 1.0]], tf.float64)
     shape = tf.concat([tf.shape(top)[:-2], [1, 3]], axis=0)
     return tf.concat([top, tf.broadcast_to(row, shape)], axis=-2)
+
+
+def linear_map(
+    rotation: tf.Tensor, scale_x: tf.Tensor, scale_y: tf.Tensor, shear: tf.Tensor
+) -> tf.Tensor:
+    """The matrix rotation @ shear @ scale.
+
+    Args:
+        rotation: float64 (B,), radians, positive turns the x axis towards the y axis
+            (clockwise on screen, as y points down).
+        scale_x: float64 (B,), > 0 or negative to mirror.
+        scale_y: float64 (B,), as `scale_x`.
+        shear: float64 (B,), horizontal shift per unit of y (the tangent of the angle).
+
+    Returns:
+        float64 (B, 2, 2), to be multiplied by column vectors (x, y).
+    """
+    cos, sin = tf.cos(rotation), tf.sin(rotation)
+    row_x = tf.stack([cos * scale_x, (cos * shear - sin) * scale_y], axis=-1)
+    row_y = tf.stack([sin * scale_x, (sin * shear + cos) * scale_y], axis=-1)
+    return tf.stack([row_x, row_y], axis=-2)
 
 
 def tilt(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
@@ -46,6 +125,12 @@ def map_points(points: tf.Tensor, maps: tf.Tensor) -> tf.Tensor:
     return moved[..., :2] / moved[..., 2:]
 
 
+def apply_linear(linear: tf.Tensor, vectors: tf.Tensor) -> tf.Tensor:
+    """Matrices float64 (..., 2, 2) times vectors float64 (..., 2), broadcast."""
+    x, y = vectors[..., 0:1], vectors[..., 1:2]
+    return linear[..., 0] * x + linear[..., 1] * y
+
+
 def invert(maps: tf.Tensor) -> tf.Tensor:
     """Inverse of float64 (..., 3, 3) in closed form, scaled so that its last entry is 1."""
     rows = tf.unstack(maps, axis=-2)
@@ -55,23 +140,6 @@ def invert(maps: tf.Tensor) -> tf.Tensor:
     return adjugate / adjugate[..., 2:, 2:]
 
 
-def warp(images: tf.Tensor, maps: tf.Tensor, *, fill: str) -> tf.Tensor:
-    """Resamples pictures under maps about their centre, bilinear, to pictures of the same size.
-
-    The identity and maps that move pixels by whole numbers return the very same pixel values.
-
-    Args:
-        images: uint8 (B, H, W, C).
-        maps: float64 (B, 3, 3), invertible.
-        fill: What lies outside; one of `augment_options.FILLS`.
-
-    Returns:
-        uint8 (B, H, W, C).
-    """
-    sampling = tf.cast(target_to_source(maps, images.shape[1], images.shape[2]), tf.float32)
-    return _resample(images, sampling, fill)
-
-
 def target_to_source(maps: tf.Tensor, height: int, width: int) -> tf.Tensor:
     """The maps from target to source, float64 (B, 3, 3), on indices of pixels."""
     x, y = (width - 1) / 2, (height - 1) / 2
@@ -79,24 +147,6 @@ def target_to_source(maps: tf.Tensor, height: int, width: int) -> tf.Tensor:
     forth = tf.constant([[1, 0, x], [0, 1, y], [0, 0, 1]], tf.float64)
     sampling = forth @ invert(maps) @ back
     return sampling / sampling[..., 2:, 2:]
-
-
-# One loop over the target instead of a dozen intermediate pictures: compiled, this takes a quarter
-# of the time of `ImageProjectiveTransformV3`, which finds its place anew for every channel.
-@tf.function(autograph=False, jit_compile=True, reduce_retracing=False)
-def _resample(images: tf.Tensor, sampling: tf.Tensor, fill: str) -> tf.Tensor:
-    """Reads each target pixel from the source: uint8 (B, H, W, C), float32 (B, 3, 3) to uint8."""
-    height, width, channels = images.shape[1:]
-    x, y = frame_places(sampling, height, width)
-    columns = neighbours(within(x, width, fill), width)
-    rows = neighbours(within(y, height, fill), height)
-    first = tf.reshape(tf.range(tf.shape(images)[0]) * (height * width), [-1, 1, 1])
-    values = read_between(tf.reshape(images, [-1, channels]), first, width, rows, columns)
-    if fill in COLOUR_FILLS:
-        colour = _mean_colour(images) if fill == "mean" else 0.0
-        values = between(colour, values, coverage(x, width) * coverage(y, height))
-    # The values lie in 0..255, so the cast of a value half a step up rounds to the nearest.
-    return tf.cast(values + 0.5, tf.uint8)
 
 
 def frame_places(
@@ -116,10 +166,6 @@ def frame_places(
         for row in range(3)
     )
     return (x / scale, y / scale) if tilted else (x, y)
-
-
-def _entry(sampling: tf.Tensor, row: int, column: int) -> tf.Tensor:
-    return sampling[:, row, column][:, tf.newaxis, tf.newaxis]
 
 
 def within(place: tf.Tensor, side: int, fill: str) -> tf.Tensor:
@@ -178,93 +224,31 @@ def between(start: tf.Tensor | float, end: tf.Tensor, part: tf.Tensor) -> tf.Ten
     return start + (end - start) * part[..., tf.newaxis]
 
 
+# One loop over the target instead of a dozen intermediate pictures: compiled, this takes a quarter
+# of the time of `ImageProjectiveTransformV3`, which finds its place anew for every channel.
+@tf.function(autograph=False, jit_compile=True, reduce_retracing=False)
+def _resample(images: tf.Tensor, sampling: tf.Tensor, fill: str) -> tf.Tensor:
+    """Reads each target pixel from the source: uint8 (B, H, W, C), float32 (B, 3, 3) to uint8."""
+    height, width, channels = images.shape[1:]
+    x, y = frame_places(sampling, height, width)
+    columns = neighbours(within(x, width, fill), width)
+    rows = neighbours(within(y, height, fill), height)
+    first = tf.reshape(tf.range(tf.shape(images)[0]) * (height * width), [-1, 1, 1])
+    values = read_between(tf.reshape(images, [-1, channels]), first, width, rows, columns)
+    if fill in COLOUR_FILLS:
+        colour = _mean_colour(images) if fill == "mean" else 0.0
+        values = between(colour, values, coverage(x, width) * coverage(y, height))
+    # The values lie in 0..255, so the cast of a value half a step up rounds to the nearest.
+    return tf.cast(values + 0.5, tf.uint8)
+
+
+def _entry(sampling: tf.Tensor, row: int, column: int) -> tf.Tensor:
+    return sampling[:, row, column][:, tf.newaxis, tf.newaxis]
+
+
 def _mean_colour(images: tf.Tensor) -> tf.Tensor:
     """Mean colour of each picture, float32 (B, 1, 1, C)."""
     return tf.reduce_mean(tf.cast(images, tf.float32), axis=[1, 2], keepdims=True)
-
-
-def linear_map(
-    rotation: tf.Tensor, scale_x: tf.Tensor, scale_y: tf.Tensor, shear: tf.Tensor
-) -> tf.Tensor:
-    """The matrix rotation @ shear @ scale.
-
-    Args:
-        rotation: float64 (B,), radians, positive turns the x axis towards the y axis
-            (clockwise on screen, as y points down).
-        scale_x: float64 (B,), > 0 or negative to mirror.
-        scale_y: float64 (B,), as `scale_x`.
-        shear: float64 (B,), horizontal shift per unit of y (the tangent of the angle).
-
-    Returns:
-        float64 (B, 2, 2), to be multiplied by column vectors (x, y).
-    """
-    cos, sin = tf.cos(rotation), tf.sin(rotation)
-    row_x = tf.stack([cos * scale_x, (cos * shear - sin) * scale_y], axis=-1)
-    row_y = tf.stack([sin * scale_x, (sin * shear + cos) * scale_y], axis=-1)
-    return tf.stack([row_x, row_y], axis=-2)
-
-
-def map_points_affine(
-    points: tf.Tensor, linear: tf.Tensor, source_centre: tf.Tensor, target_centre: tf.Tensor
-) -> tf.Tensor:
-    """Moves points.
-
-    Args:
-        points: float64 (B, P, 2), (x, y).
-        linear: float64 (B, 2, 2).
-        source_centre: float64, broadcastable to (B, 2).
-        target_centre: float64, broadcastable to (B, 2).
-
-    Returns:
-        float64 (B, P, 2).
-    """
-    moved = apply_linear(linear[:, tf.newaxis], points - tf.expand_dims(source_centre, -2))
-    return moved + tf.expand_dims(target_centre, -2)
-
-
-def apply_linear(linear: tf.Tensor, vectors: tf.Tensor) -> tf.Tensor:
-    """Matrices float64 (..., 2, 2) times vectors float64 (..., 2), broadcast."""
-    x, y = vectors[..., 0:1], vectors[..., 1:2]
-    return linear[..., 0] * x + linear[..., 1] * y
-
-
-def warp_affine(
-    images: tf.Tensor,
-    linear: tf.Tensor,
-    source_centre: tf.Tensor,
-    target_centre: tf.Tensor,
-    output_size: tuple[int, int],
-) -> tf.Tensor:
-    """Resamples images under a map: bilinear, zero outside, rounded to whole pixel values.
-
-    A map that moves pixels by whole numbers returns the very same pixel values.
-
-    Args:
-        images: uint8 (B, H, W, C).
-        linear: float64 (B, 2, 2), invertible.
-        source_centre: float64, broadcastable to (B, 2).
-        target_centre: float64, broadcastable to (B, 2).
-        output_size: Height and width of the result.
-
-    Returns:
-        uint8 (B, height, width, C).
-    """
-    inverse = _inverse(linear)
-    # Pixel i has its centre at i + 0.5, the resampling counts from the first centre.
-    offset = apply_linear(inverse, 0.5 - target_centre) + source_centre - 0.5
-    rows = tf.concat([inverse, offset[..., tf.newaxis]], axis=-1)
-    rows = tf.cast(tf.reshape(rows, [-1, 6]), tf.float32)
-    rows = tf.concat([rows, tf.zeros([tf.shape(rows)[0], 2])], axis=-1)
-    warped = tf.raw_ops.ImageProjectiveTransformV3(
-        images=tf.cast(images, tf.float32),
-        transforms=rows,
-        output_shape=tf.constant(output_size, tf.int32),
-        fill_value=0.0,
-        interpolation="BILINEAR",
-        fill_mode="CONSTANT",
-    )
-    # The values lie in 0..255, so the cast of a value half a step up rounds to the nearest.
-    return tf.cast(warped + 0.5, tf.uint8)
 
 
 def _inverse(linear: tf.Tensor) -> tf.Tensor:

@@ -1,9 +1,13 @@
-"""Input pipelines: from a stream of indices to batches of images and targets."""
+"""Input pipelines: from a stream of indices to batches of images and targets.
+
+Which image comes when, and what is drawn for it, is a pure function of seed, epoch and step.
+"""
 
 import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +15,261 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from loc_keras.data.fused import Sources
 from loc_keras.data.resize import ImageFormat
 
 TRAIN, VALIDATION, TEST, CALIBRATION = range(4)
 """Numbers that keep the random streams of the splits apart."""
+
+CACHE_SHARE = 0.25
+"""Largest part of the free memory that a cache may take."""
+
+_UNKNOWN = 2 * 2**30  # Bytes assumed free where the system does not say.
+
+Rows = dict[str, tf.Tensor]
+Targets = dict[str, tf.Tensor]
+BatchFn = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, Targets]]
+AugmentFn = Callable[[tf.Tensor, Targets, tf.Tensor], tuple[tf.Tensor, Targets]]
+SourcesFn = Callable[..., tuple[tf.Tensor, Targets]]
+Fetch = Callable[[tf.data.Dataset], tf.data.Dataset]
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """The images of one split, whatever they are made from.
+
+    Attributes:
+        size: Number of images.
+        columns: Uniform random numbers that making one image takes.
+        fetch: Turns a dataset of `{"index", "draws"}` batches into one of
+            `(images, targets, draws)`, where `draws` lost its first `columns`.
+        unresized: The same before the pictures are resized, where there is a way to have them so.
+    """
+
+    size: int
+    columns: int
+    fetch: Fetch
+    unresized: "Unresized | None" = None
+
+
+@dataclass(frozen=True)
+class Unresized:
+    """The images of one split, fetched as `(sources, targets, draws)`, and their common format."""
+
+    form: ImageFormat
+    fetch: Fetch
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What changes batches at random.
+
+    Attributes:
+        columns: The draws that one image takes.
+        apply: Batch function `apply(images, targets, draws)`.
+        apply_sources: The same, `apply_sources(sources, targets, draws, form)`, for pictures that
+            are not resized yet; None where nothing is resampled.
+        reach: Images behind an image in its batch that changing it takes; the first follows the
+            last.
+    """
+
+    columns: int
+    apply: AugmentFn
+    apply_sources: SourcesFn | None = None
+    reach: int = 0
+
+
+@dataclass(frozen=True)
+class Share:
+    """Consecutive images of every global batch: the first share, the second, and so on.
+
+    Cut this way, the shares of all workers together are the batch that one process would make, in
+    its order; so the sum of what they learn does not depend on their number.
+
+    Attributes:
+        index: Which share, 0..count - 1.
+        count: Number of shares of a batch, one for each worker.
+        pieces: Equal pieces that a share is cut into again, one for each device of a worker.
+    """
+
+    index: int
+    count: int
+    pieces: int = 1
+
+    def training_rows(self, rows: Rows, batch_size: int, reach: int) -> Rows:
+        """The rows of a full batch that this share needs.
+
+        Args:
+            rows: Tensors (B, ...).
+            batch_size: B, divisible by `count`.
+            reach: Following images, the last one's being the first, that making an image takes;
+                they come behind the share, for `drop_reach` to take away.
+
+        Returns:
+            Tensors (B / count + reach, ...).
+        """
+        size = batch_size // self.count
+        if self.count == 1:
+            return rows
+        places = tf.range(self.index * size, (self.index + 1) * size + reach) % batch_size
+        return {name: tf.gather(value, places) for name, value in rows.items()}
+
+    def drop_reach(self, batch: Any, batch_size: int) -> Any:
+        """Takes away what `training_rows` added: structure of tensors (B / count + reach, ...)."""
+        return tf.nest.map_structure(lambda value: value[: batch_size // self.count], batch)
+
+    def held_out_rows(self, rows: Rows) -> Rows:
+        """This share of a batch of any size, which is first filled up by repeating its last row.
+
+        Args:
+            rows: Tensors (B, ...), B >= 1.
+
+        Returns:
+            Tensors (P / count, ...), P the first multiple of `count * pieces` not below B.
+        """
+        found = tf.shape(rows["index"], tf.int64)[0]
+        size = self._filled(found) // self.count
+        places = tf.minimum(tf.range(self.index * size, (self.index + 1) * size), found - 1)
+        return {name: tf.gather(value, places) for name, value in rows.items()}
+
+    def weights(self, batch: tf.Tensor, size: int, batch_size: int) -> tf.Tensor:
+        """How much each image of a held-out share counts.
+
+        Repeated images count 0. Keras divides sums of losses by the number of images, the repeated
+        ones included; so the others count a little more than 1, by the same factor in all shares.
+
+        Args:
+            batch: Number of the batch, int64 scalar.
+            size: Images in all batches together.
+            batch_size: Images in every batch but the last.
+
+        Returns:
+            float32 (P / count,), as `held_out_rows`.
+        """
+        last = size % batch_size
+        made = size - last + int(self._filled(last))
+        found = tf.minimum(tf.constant(batch_size, tf.int64), size - batch * batch_size)
+        part = self._filled(found) // self.count
+        real = tf.range(self.index * part, (self.index + 1) * part) < found
+        return tf.cast(real, tf.float32) * (made / size)
+
+    def _filled(self, found: Any) -> Any:
+        """The first number from `found` on that all devices share evenly."""
+        parts = self.count * self.pieces
+        return -(-found // parts) * parts
+
+
+def batched_set(size: int, columns: int, function: BatchFn) -> ImageSet:
+    """An image set whose batches are made at once from indices and draws."""
+
+    def fetch(stream: tf.data.Dataset) -> tf.data.Dataset:
+        def make(rows: dict[str, tf.Tensor]) -> tuple[tf.Tensor, Targets, tf.Tensor]:
+            images, targets = function(rows["index"], rows["draws"][:, :columns])
+            return images, targets, rows["draws"][:, columns:]
+
+        return stream.map(make, num_parallel_calls=tf.data.AUTOTUNE)
+
+    return ImageSet(size, columns, fetch)
+
+
+def train_dataset(
+    images: ImageSet,
+    start_step: int = 0,
+    *,
+    batch_size: int,
+    seed: int,
+    augmentation: Augmentation | None = None,
+    share: Share | None = None,
+) -> tf.data.Dataset:
+    """Endless shuffled training stream of `(images, targets)`; see `train_stream`.
+
+    With a share it gives, and makes, only that part of every batch.
+
+    Where images come unresized and the augmentation resamples them, both are done in one
+    resampling. Their pixels then differ a little from those of images that are kept resized: they
+    are sharper. Boxes and draws are the same.
+    """
+    extra = augmentation.columns if augmentation else 0
+    stream = train_stream(
+        images.size, batch_size, seed, columns=images.columns + extra, start_step=start_step
+    )
+    reach = augmentation.reach if augmentation else 0
+    if share is not None:
+        stream = stream.map(lambda rows: share.training_rows(rows, batch_size, reach))
+    if augmentation is None:
+        batches = images.fetch(stream).map(_drop_draws)
+    elif augmentation.apply_sources is not None and images.unresized is not None:
+        move = partial(augmentation.apply_sources, form=images.unresized.form)
+        batches = images.unresized.fetch(stream).map(move, num_parallel_calls=tf.data.AUTOTUNE)
+    else:
+        batches = images.fetch(stream).map(augmentation.apply, num_parallel_calls=tf.data.AUTOTUNE)
+    if share is not None and reach:
+        batches = batches.map(lambda *batch: share.drop_reach(batch, batch_size))
+    return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def eval_dataset(
+    images: ImageSet,
+    *,
+    batch_size: int,
+    seed: int,
+    split: int,
+    image_shape: tuple[int, int, int],
+    cache: str = "auto",
+    share: Share | None = None,
+) -> tf.data.Dataset:
+    """Every image once, in order, the same in each pass.
+
+    With a share it gives, and makes, only that part of every batch, filled up so that all shares
+    are equal, and weights in which what fills it counts 0; see `Share.weights`.
+
+    Args:
+        images: The split.
+        batch_size: Images in every batch but the last.
+        seed: Seed of the random numbers that making the images takes.
+        split: `VALIDATION`, `TEST` or `CALIBRATION`.
+        image_shape: (height, width, channels), to judge the size of a cache.
+        cache: `"auto"` keeps the images in memory after the first pass where they fit,
+            `"memory"` does in any case, `"none"` makes them anew in each pass.
+        share: The part to give; None for whole batches.
+
+    Returns:
+        Dataset of known cardinality of `(images, targets)`, with a share of `(images, targets,
+        weights)`, weights float32 (B,).
+    """
+    stream = eval_stream(images.size, batch_size, seed, split, columns=images.columns)
+    if share is not None:
+        stream = stream.map(share.held_out_rows)
+    batches = images.fetch(stream).map(_drop_draws)
+    cardinality = -(-images.size // batch_size)
+    batches = batches.apply(tf.data.experimental.assert_cardinality(cardinality))
+    if use_cache(cache, images.size * math.prod(image_shape)):
+        batches = batches.cache()
+    if share is not None:
+        batches = batches.enumerate().map(
+            lambda number, batch: (*batch, share.weights(number, images.size, batch_size))
+        )
+    return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def in_pieces(dataset: tf.data.Dataset, pieces: int) -> tf.data.Dataset:
+    """Cuts every batch into as many equal ones, in order.
+
+    Args:
+        dataset: Structures of tensors (B, ...), B divisible by `pieces`.
+        pieces: How many.
+
+    Returns:
+        Structures of tensors (B / pieces, ...), `pieces` for each batch.
+    """
+    if pieces == 1:
+        return dataset
+
+    def cut(value: tf.Tensor) -> tf.Tensor:
+        size = value.shape[0]
+        shape = [pieces, -1 if size is None else size // pieces, *value.shape[1:]]
+        return tf.reshape(value, shape)
+
+    return dataset.map(lambda *batch: tf.nest.map_structure(cut, batch)).unbatch()
 
 
 def steps_per_epoch(size: int, batch_size: int) -> int:
@@ -103,45 +357,6 @@ def eval_stream(
         return tf.data.Dataset.from_tensor_slices(rows).batch(batch_size)
 
 
-def _slots(size: int, batch_size: int) -> int:
-    """Places in one epoch: the size, or its first multiple that fills a batch."""
-    return size if size >= batch_size else -(-batch_size // size) * size
-
-
-def _epoch_key(seed: int, split: int, epoch: tf.Tensor) -> tf.Tensor:
-    base = tf.constant([seed, split], tf.int64)
-    return tf.random.fold_in(base, epoch, alg="philox")
-
-
-def _uniform(rows: int, columns: int, key: tf.Tensor) -> tf.Tensor:
-    return tf.random.stateless_uniform([rows, columns], key, alg="philox")
-
-
-CACHE_SHARE = 0.25
-"""Largest part of the free memory that a cache may take."""
-
-_UNKNOWN = 2 * 2**30  # Bytes assumed free where the system does not say.
-
-
-def fits_in_memory(num_bytes: int) -> bool:
-    """Says whether a cache of this many bytes takes at most `CACHE_SHARE` of what is free."""
-    return num_bytes <= CACHE_SHARE * free_memory()
-
-
-def free_memory() -> int:
-    """Bytes that can be allocated without swapping, as far as the system tells."""
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    except (AttributeError, OSError, ValueError):
-        return _UNKNOWN
-
-
 def pixel_moments(dataset: tf.data.Dataset, steps: int | None) -> tuple[np.ndarray, np.ndarray]:
     """Mean and variance of each channel over the first batches of a dataset.
 
@@ -174,255 +389,6 @@ def pixel_moments(dataset: tf.data.Dataset, steps: int | None) -> tuple[np.ndarr
     return mean, spread / count
 
 
-Rows = dict[str, tf.Tensor]
-
-
-@dataclass(frozen=True)
-class Share:
-    """Consecutive images of every global batch: the first share, the second, and so on.
-
-    Cut this way, the shares of all workers together are the batch that one process would make, in
-    its order; so the sum of what they learn does not depend on their number.
-
-    Attributes:
-        index: Which share, 0..count - 1.
-        count: Number of shares of a batch, one for each worker.
-        pieces: Equal pieces that a share is cut into again, one for each device of a worker.
-    """
-
-    index: int
-    count: int
-    pieces: int = 1
-
-    def training_rows(self, rows: Rows, batch_size: int, reach: int) -> Rows:
-        """The rows of a full batch that this share needs.
-
-        Args:
-            rows: Tensors (B, ...).
-            batch_size: B, divisible by `count`.
-            reach: Following images, the last one's being the first, that making an image takes;
-                they come behind the share, for `drop_reach` to take away.
-
-        Returns:
-            Tensors (B / count + reach, ...).
-        """
-        size = batch_size // self.count
-        if self.count == 1:
-            return rows
-        places = tf.range(self.index * size, (self.index + 1) * size + reach) % batch_size
-        return {name: tf.gather(value, places) for name, value in rows.items()}
-
-    def drop_reach(self, batch: Any, batch_size: int) -> Any:
-        """Takes away what `training_rows` added: structure of tensors (B / count + reach, ...)."""
-        return tf.nest.map_structure(lambda value: value[: batch_size // self.count], batch)
-
-    def held_out_rows(self, rows: Rows) -> Rows:
-        """This share of a batch of any size, which is first filled up by repeating its last row.
-
-        Args:
-            rows: Tensors (B, ...), B >= 1.
-
-        Returns:
-            Tensors (P / count, ...), P the first multiple of `count * pieces` not below B.
-        """
-        found = tf.shape(rows["index"], tf.int64)[0]
-        size = self._filled(found) // self.count
-        places = tf.minimum(tf.range(self.index * size, (self.index + 1) * size), found - 1)
-        return {name: tf.gather(value, places) for name, value in rows.items()}
-
-    def weights(self, batch: tf.Tensor, size: int, batch_size: int) -> tf.Tensor:
-        """How much each image of a held-out share counts.
-
-        Repeated images count 0. Keras divides sums of losses by the number of images, the repeated
-        ones included; so the others count a little more than 1, by the same factor in all shares.
-
-        Args:
-            batch: Number of the batch, int64 scalar.
-            size: Images in all batches together.
-            batch_size: Images in every batch but the last.
-
-        Returns:
-            float32 (P / count,), as `held_out_rows`.
-        """
-        last = size % batch_size
-        made = size - last + int(self._filled(last))
-        found = tf.minimum(tf.constant(batch_size, tf.int64), size - batch * batch_size)
-        part = self._filled(found) // self.count
-        real = tf.range(self.index * part, (self.index + 1) * part) < found
-        return tf.cast(real, tf.float32) * (made / size)
-
-    def _filled(self, found: Any) -> Any:
-        """The first number from `found` on that all devices share evenly."""
-        parts = self.count * self.pieces
-        return -(-found // parts) * parts
-
-
-def in_pieces(dataset: tf.data.Dataset, pieces: int) -> tf.data.Dataset:
-    """Cuts every batch into as many equal ones, in order.
-
-    Args:
-        dataset: Structures of tensors (B, ...), B divisible by `pieces`.
-        pieces: How many.
-
-    Returns:
-        Structures of tensors (B / pieces, ...), `pieces` for each batch.
-    """
-    if pieces == 1:
-        return dataset
-
-    def cut(value: tf.Tensor) -> tf.Tensor:
-        size = value.shape[0]
-        shape = [pieces, -1 if size is None else size // pieces, *value.shape[1:]]
-        return tf.reshape(value, shape)
-
-    return dataset.map(lambda *batch: tf.nest.map_structure(cut, batch)).unbatch()
-
-
-Targets = dict[str, tf.Tensor]
-BatchFn = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, Targets]]
-AugmentFn = Callable[[tf.Tensor, Targets, tf.Tensor], tuple[tf.Tensor, Targets]]
-SourcesFn = Callable[[Sources, Targets, tf.Tensor, ImageFormat], tuple[tf.Tensor, Targets]]
-Fetch = Callable[[tf.data.Dataset], tf.data.Dataset]
-
-
-@dataclass(frozen=True)
-class ImageSet:
-    """The images of one split, whatever they are made from.
-
-    Attributes:
-        size: Number of images.
-        columns: Uniform random numbers that making one image takes.
-        fetch: Turns a dataset of `{"index", "draws"}` batches into one of
-            `(images, targets, draws)`, where `draws` lost its first `columns`.
-        unresized: The same before the pictures are resized, where there is a way to have them so.
-    """
-
-    size: int
-    columns: int
-    fetch: Fetch
-    unresized: "Unresized | None" = None
-
-
-@dataclass(frozen=True)
-class Unresized:
-    """The images of one split, fetched as `(sources, targets, draws)`, and their common format."""
-
-    form: ImageFormat
-    fetch: Fetch
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """What changes batches at random.
-
-    Attributes:
-        columns: The draws that one image takes.
-        apply: Batch function `apply(images, targets, draws)`.
-        apply_sources: The same, `apply_sources(sources, targets, draws, form)`, for pictures that
-            are not resized yet; None where nothing is resampled.
-        reach: Images behind an image in its batch that changing it takes; the first follows the
-            last.
-    """
-
-    columns: int
-    apply: AugmentFn
-    apply_sources: SourcesFn | None = None
-    reach: int = 0
-
-
-def batched_set(size: int, columns: int, function: BatchFn) -> ImageSet:
-    """An image set whose batches are made at once from indices and draws."""
-
-    def fetch(stream: tf.data.Dataset) -> tf.data.Dataset:
-        def make(rows: dict[str, tf.Tensor]) -> tuple[tf.Tensor, Targets, tf.Tensor]:
-            images, targets = function(rows["index"], rows["draws"][:, :columns])
-            return images, targets, rows["draws"][:, columns:]
-
-        return stream.map(make, num_parallel_calls=tf.data.AUTOTUNE)
-
-    return ImageSet(size, columns, fetch)
-
-
-def train_dataset(
-    images: ImageSet,
-    start_step: int = 0,
-    *,
-    batch_size: int,
-    seed: int,
-    augmentation: Augmentation | None = None,
-    share: Share | None = None,
-) -> tf.data.Dataset:
-    """Endless shuffled training stream of `(images, targets)`; see `streams.train_stream`.
-
-    With a share it gives, and makes, only that part of every batch.
-
-    Where images come unresized and the augmentation resamples them, both are done in one
-    resampling. Their pixels then differ a little from those of images that are kept resized: they
-    are sharper. Boxes and draws are the same.
-    """
-    extra = augmentation.columns if augmentation else 0
-    stream = train_stream(
-        images.size, batch_size, seed, columns=images.columns + extra, start_step=start_step
-    )
-    reach = augmentation.reach if augmentation else 0
-    if share is not None:
-        stream = stream.map(lambda rows: share.training_rows(rows, batch_size, reach))
-    if augmentation is None:
-        batches = images.fetch(stream).map(_drop_draws)
-    elif augmentation.apply_sources is not None and images.unresized is not None:
-        move = _moved_to(images.unresized.form, augmentation.apply_sources)
-        batches = images.unresized.fetch(stream).map(move, num_parallel_calls=tf.data.AUTOTUNE)
-    else:
-        batches = images.fetch(stream).map(augmentation.apply, num_parallel_calls=tf.data.AUTOTUNE)
-    if share is not None and reach:
-        batches = batches.map(lambda *batch: share.drop_reach(batch, batch_size))
-    return batches.prefetch(tf.data.AUTOTUNE)
-
-
-def eval_dataset(
-    images: ImageSet,
-    *,
-    batch_size: int,
-    seed: int,
-    split: int,
-    image_shape: tuple[int, int, int],
-    cache: str = "auto",
-    share: Share | None = None,
-) -> tf.data.Dataset:
-    """Every image once, in order, the same in each pass.
-
-    With a share it gives, and makes, only that part of every batch, filled up so that all shares
-    are equal, and weights in which what fills it counts 0; see `Share.weights`.
-
-    Args:
-        images: The split.
-        batch_size: Images in every batch but the last.
-        seed: Seed of the random numbers that making the images takes.
-        split: `streams.VALIDATION` or `streams.TEST`.
-        image_shape: (height, width, channels), to judge the size of a cache.
-        cache: `"auto"` keeps the images in memory after the first pass where they fit,
-            `"memory"` does in any case, `"none"` makes them anew in each pass.
-        share: The part to give; None for whole batches.
-
-    Returns:
-        Dataset of known cardinality of `(images, targets)`, with a share of `(images, targets,
-        weights)`, weights float32 (B,).
-    """
-    stream = eval_stream(images.size, batch_size, seed, split, columns=images.columns)
-    if share is not None:
-        stream = stream.map(share.held_out_rows)
-    batches = images.fetch(stream).map(_drop_draws)
-    cardinality = -(-images.size // batch_size)
-    batches = batches.apply(tf.data.experimental.assert_cardinality(cardinality))
-    if use_cache(cache, images.size * math.prod(image_shape)):
-        batches = batches.cache()
-    if share is not None:
-        batches = batches.enumerate().map(
-            lambda number, batch: (*batch, share.weights(number, images.size, batch_size))
-        )
-    return batches.prefetch(tf.data.AUTOTUNE)
-
-
 def side_pair(size: int | tuple[int, int]) -> tuple[int, int]:
     """Gives one side, or (height, width), as (height, width)."""
     return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
@@ -430,11 +396,35 @@ def side_pair(size: int | tuple[int, int]) -> tuple[int, int]:
 
 def use_cache(cache: str, num_bytes: int) -> bool:
     """Whether to hold this many bytes in memory under `cache` as in `eval_dataset`."""
-    return cache == "memory" or (cache == "auto" and fits_in_memory(num_bytes))
+    return cache == "memory" or (cache == "auto" and num_bytes <= CACHE_SHARE * free_memory())
 
 
-def _moved_to(form: ImageFormat, move: SourcesFn) -> Callable[..., tuple[tf.Tensor, Targets]]:
-    return lambda sources, targets, draws: move(sources, targets, draws, form)
+def free_memory() -> int:
+    """Bytes that can be allocated without swapping, as far as the system tells."""
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    except (AttributeError, OSError, ValueError):
+        return _UNKNOWN
+
+
+def _slots(size: int, batch_size: int) -> int:
+    """Places in one epoch: the size, or its first multiple that fills a batch."""
+    return size if size >= batch_size else -(-batch_size // size) * size
+
+
+def _epoch_key(seed: int, split: int, epoch: tf.Tensor) -> tf.Tensor:
+    base = tf.constant([seed, split], tf.int64)
+    return tf.random.fold_in(base, epoch, alg="philox")
+
+
+def _uniform(rows: int, columns: int, key: tf.Tensor) -> tf.Tensor:
+    return tf.random.stateless_uniform([rows, columns], key, alg="philox")
 
 
 def _drop_draws(images: tf.Tensor, targets: Targets, draws: tf.Tensor) -> tuple[tf.Tensor, Targets]:

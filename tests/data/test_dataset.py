@@ -9,8 +9,8 @@ from PIL import Image
 
 from loc_keras.config import data as config_formats
 from loc_keras.config import data as config_source
+from loc_keras.config.data import DIGIT_SIDE_PX
 from loc_keras.data.dataset import build_file_data
-from loc_keras.data.digit_sources import DIGIT_SIDE
 from loc_keras.data.formats.csv_file import PUBLISHED_FILES
 from loc_keras.data.formats.registry import READERS, read_annotations
 from loc_keras.data.load_records import SplitRule, load_records
@@ -40,7 +40,7 @@ def build(
 def test_the_config_repeats_the_names_of_the_readers():
     # Neither may import the other: the config is read without TensorFlow.
     assert config_formats.CSV_FILES == PUBLISHED_FILES
-    assert config_source.DIGIT_SIDE_PX == DIGIT_SIDE
+    assert config_source.DIGIT_SIDE_PX == DIGIT_SIDE_PX
     formats = config_source.SourceConfig.model_fields["format"].annotation
     assert set(get_args(formats)) == {"digits", *READERS}
 

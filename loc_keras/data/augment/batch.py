@@ -64,19 +64,11 @@ def augmentation_from(
         return None
     if mixes(options) and num_classes is None:
         raise DataError("augment.mixup and augment.cutmix need the number of classes; give it.")
-
-    def apply(images: tf.Tensor, targets: Targets, draws: tf.Tensor) -> tuple[tf.Tensor, Targets]:
-        return augment(images, targets, draws, options, num_classes)
-
-    def apply_sources(
-        sources: Sources, targets: Targets, draws: tf.Tensor, form: ImageFormat
-    ) -> tuple[tf.Tensor, Targets]:
-        return augment_sources(sources, targets, draws, options, form, num_classes)
-
+    settings = {"options": options, "num_classes": num_classes}
     return Augmentation(
         columns,
-        apply,
-        apply_sources if warps(options) else None,
+        functools.partial(augment, **settings),
+        functools.partial(augment_sources, **settings) if warps(options) else None,
         reach=1 if mixes(options) else 0,
     )
 
