@@ -24,7 +24,6 @@ class DigitSource:
     """Labelled digits, with the source's own test split where it has one.
 
     Attributes:
-        name: What was loaded, for messages and reports.
         digits: uint8 (N, 28, 28), white ink (255) on black (0).
         labels: int32 (N,), 0..9.
         test_digits: uint8 (M, 28, 28), or None where the source has no test split.
@@ -33,7 +32,6 @@ class DigitSource:
             (x1, y1, x2, y2) of the canvas side, or None.
     """
 
-    name: str
     digits: np.ndarray
     labels: np.ndarray
     test_digits: np.ndarray | None = None
@@ -135,20 +133,16 @@ def _checked(
     """Builds a `DigitSource` from raw arrays after checking each of them."""
     if (test_digits is None) != (test_labels is None):
         raise DataError(f"digits source {name} has only one of test digits and test labels.")
+    digits = _check_digits(name, "training", digits)
+    labels = _check_labels(name, "training", labels)
+    _check_rows(name, "training", digits, labels)
     if test_digits is None:
-        test_boxes = None
-    has_test = test_digits is not None
-    source = DigitSource(
-        name=name,
-        digits=_check_digits(name, "training", digits),
-        labels=_check_labels(name, "training", labels),
-        test_digits=_check_digits(name, "test", test_digits) if has_test else None,
-        test_labels=_check_labels(name, "test", test_labels) if has_test else None,
-        test_boxes=None if test_boxes is None else _check_boxes(name, test_boxes),
-    )
-    _check_rows(name, "training", source.digits, source.labels)
-    _check_rows(name, "test", source.test_digits, source.test_labels, source.test_boxes)
-    return source
+        return DigitSource(digits, labels)
+    test_digits = _check_digits(name, "test", test_digits)
+    test_labels = _check_labels(name, "test", test_labels)
+    test_boxes = None if test_boxes is None else _check_boxes(name, test_boxes)
+    _check_rows(name, "test", test_digits, test_labels, test_boxes)
+    return DigitSource(digits, labels, test_digits, test_labels, test_boxes)
 
 
 def _check_digits(name: str, split: str, digits: np.ndarray | None) -> np.ndarray:

@@ -20,7 +20,7 @@ INK_THRESHOLD = 64
 """A pixel of at least this value (a quarter of full white) is ink, for tight boxes."""
 
 SMALLEST_SQUARE_PX = 8
-"""Smaller digits cannot be told apart."""
+"""Side of the smallest square in which digits are legible."""
 
 NOISE_BITS = 7
 """Noise pixels are uniform in 0..127, half as bright as full ink."""
@@ -181,8 +181,8 @@ class DigitRenderer:
         if self._places is not None:
             places = tf.gather(self._places, index)
             return places[:, 0], places[:, 1]
-        room = self.task.canvas - side
-        return whole(draws[:, _PLACE_X], 0, room), whole(draws[:, _PLACE_Y], 0, room)
+        last = self.task.canvas - side
+        return whole(draws[:, _PLACE_X], 0, last), whole(draws[:, _PLACE_Y], 0, last)
 
     def _with_fragments(
         self, images: tf.Tensor, index: tf.Tensor, side: tf.Tensor, draws: tf.Tensor

@@ -39,7 +39,7 @@ class Sources(NamedTuple):
     """A batch of pictures that are not resized yet; for one picture without the axis B.
 
     Attributes:
-        pixels: uint8 (B, P, C), pictures row by row, then zeros; P is `room`.
+        pixels: uint8 (B, P, C), pictures row by row, then zeros; P is `most_pixels`.
         size: int32 (B, 2), height and width of the pictures in pixels.
         first: float32 (B, 2), pixel row and column of the target where the picture begins.
         count: float32 (B, 2), rows and columns of the target that it fills.
@@ -93,7 +93,7 @@ def load_source(row: Row, form: ImageFormat) -> Sources:
     )
     target = tf.constant(form.size)
     return Sources(
-        tf.ensure_shape(pixels, [room(form), form.channels]),
+        tf.ensure_shape(pixels, [most_pixels(form), form.channels]),
         tf.where(fits, tf.shape(decoded.picture)[:2], target),
         tf.where(fits, first, 0.0),
         tf.where(fits, count, tf.cast(target, tf.float32)),
@@ -110,11 +110,11 @@ def source_loader(form: ImageFormat, keys: frozenset[str]) -> Callable[[Row], So
 def source_spec(form: ImageFormat) -> Sources:
     """Shapes and dtypes of one picture that `load_source` gives."""
     pair = tf.TensorSpec([2], tf.float32)
-    pixels = tf.TensorSpec([room(form), form.channels], tf.uint8)
+    pixels = tf.TensorSpec([most_pixels(form), form.channels], tf.uint8)
     return Sources(pixels, tf.TensorSpec([2], tf.int32), pair, pair, pair)
 
 
-def room(form: ImageFormat) -> int:
+def most_pixels(form: ImageFormat) -> int:
     """Pixels that the largest picture has which is not resized."""
     height, width = (math.ceil(side * LARGEST_STEP) for side in form.size)
     return height * width
@@ -154,9 +154,9 @@ def _flat(picture: tf.Tensor, form: ImageFormat) -> tf.Tensor:
     """Pictures as rows of pixels behind each other, of one length: (P, C)."""
     # Bytes in a row are copied in one go, which padding along two axes is not.
     values = tf.reshape(picture, [-1])
-    missing = room(form) * form.channels - tf.size(values)
+    missing = most_pixels(form) * form.channels - tf.size(values)
     padded = tf.concat([values, tf.zeros([missing], tf.uint8)], axis=0)
-    return tf.reshape(padded, [room(form), form.channels])
+    return tf.reshape(padded, [most_pixels(form), form.channels])
 
 
 # Compiled for the reason that `geometry` gives.

@@ -141,7 +141,7 @@ def _side_logits(profiles: Sequence[Tensor], bins: int, name: str, channels: int
     x = layers.Conv1D(
         2 * channels, 5, padding="same", activation="relu", name=f"{name}_conv1", dtype=HEAD_DTYPE
     )(x)
-    # Each cell speaks for several bins: their values stand in its channels, side by side.
+    # Each cell holds the values of several bins, side by side in its channels.
     steps = max(1, -(-(bins - 1) // cells))
     x = layers.Conv1D(steps * 8, 3, padding="same", name=f"{name}_conv2", dtype=HEAD_DTYPE)(x)
     x = layers.Reshape((-1, 8), name=f"{name}_unfold", dtype=HEAD_DTYPE)(x)
@@ -201,7 +201,7 @@ class SideIntegral(layers.Layer):
         bins = logits.shape[-1]
         positions = ops.cast(np.linspace(0.0, 1.0, bins), logits.dtype)
         mean = ops.sum(ops.softmax(logits, axis=-1) * positions, axis=-1)
-        # Rounding in the softmax may put the sum a hair above 1.
+        # Rounding in the softmax may put the sum slightly above 1.
         return ops.clip(mean, 0.0, 1.0)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from loc_keras.config.augment import AugmentConfig
 from loc_keras.data.augment.batch import augmentation_from
-from loc_keras.data.fused import LARGEST_STEP, Kind, Sources, load_source, room, warp_sources
+from loc_keras.data.fused import LARGEST_STEP, Kind, Sources, load_source, most_pixels, warp_sources
 from loc_keras.data.pipeline import train_dataset
 from loc_keras.data.pixel_store import image_set, store_pixels
 from loc_keras.data.records import Records
@@ -160,7 +160,7 @@ def test_small_pictures_are_handed_over_as_they_are(photographs):
     assert source.size.numpy().tolist() == [60, 70]
     pixels = source.pixels.numpy()
     # 72 x 90 px: one and a half times the target along each side.
-    assert pixels.shape == (room(form), 3) == (72 * 90, 3)
+    assert pixels.shape == (most_pixels(form), 3) == (72 * 90, 3)
     np.testing.assert_array_equal(pixels[: 60 * 70], original.reshape(-1, 3))
     assert not pixels[60 * 70 :].any()
     np.testing.assert_allclose(source.step, [60 / 48, 70 / 60])

@@ -1,5 +1,6 @@
 """The uniform random numbers behind the augmentation of a batch, by name."""
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -57,3 +58,8 @@ def column_names(options: AugmentConfig, drawn: Mapping[str, Drawn]) -> Iterator
     for key in keys:
         for name in drawn[key].candidates:
             yield from [name] * CANDIDATES
+
+
+def log_uniform(signed: tf.Tensor, largest: float) -> tf.Tensor:
+    """Factors from 1 / (1 + largest) to 1 + largest for draws in [-1, 1); float64."""
+    return tf.exp(signed * math.log1p(largest))

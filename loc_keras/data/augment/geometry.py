@@ -10,7 +10,7 @@ from typing import TypeAlias
 import tensorflow as tf
 
 from loc_keras.config.augment import AugmentConfig
-from loc_keras.data.augment.draws import CANDIDATES, Drawn, Draws
+from loc_keras.data.augment.draws import CANDIDATES, Drawn, Draws, log_uniform
 from loc_keras.data.fused import Kind, Sources, warp_sources
 from loc_keras.data.geometry import from_affine, linear_map, map_points, matrix, tilt, warp
 from loc_keras.data.resize import are_empty, keep_empty
@@ -69,10 +69,8 @@ def move(
     """
     if not warps(options):
         return mirror(images, boxes, draws, options)
-    size = (images.shape[1], images.shape[2])
-    maps, moved = choose_maps(boxes, draws, size, options)
-    images = warp(images, maps, fill=options.fill)
-    return images, moved
+    maps, moved = choose_maps(boxes, draws, (images.shape[1], images.shape[2]), options)
+    return warp(images, maps, fill=options.fill), moved
 
 
 def move_sources(
@@ -84,18 +82,15 @@ def move_sources(
     *,
     barred: bool,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Resizes and moves in one resampling; otherwise as `move`.
+    """Resizes to `size` (height, width) and moves in one resampling; otherwise as `move`.
 
     Args:
         sources: Pictures not resized yet.
         boxes: float32 (B, 4), fractions of the resized pictures.
-        draws: Uniform draws of the names that `draw_names` lists.
+        draws: As for `move`.
         size: Height and width of the resized pictures.
         options: Ranges of the changes, of which one `warps`.
         barred: Whether the resized pictures may have black bars.
-
-    Returns:
-        uint8 (B, height, width, C) and float32 (B, 4).
     """
     maps, moved = choose_maps(boxes, draws, size, options)
     kind = Kind(size, options.fill, barred, tilted=options.perspective > 0)
@@ -106,18 +101,18 @@ def mirror(
     images: tf.Tensor, boxes: tf.Tensor, draws: Draws, options: AugmentConfig
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Mirrors images and boxes alone, which needs no resampling; as `move`."""
-    given = boxes
-    for knob, axis in (("flip", 0), ("flip_vertical", 1)):
-        if not getattr(options, knob):
+    mirrored = boxes
+    for key, axis in (("flip", 0), ("flip_vertical", 1)):
+        if not getattr(options, key):
             continue
-        mirrored = draws.column(knob) < 0.5
+        chosen = draws.column(key) < 0.5
         # Pictures are (B, y, x, C), boxes (x1, y1, x2, y2).
         turned = tf.reverse(images, axis=[2 - axis])
-        images = tf.where(mirrored[:, tf.newaxis, tf.newaxis, tf.newaxis], turned, images)
-        sides = tf.unstack(boxes, axis=-1)
+        images = tf.where(chosen[:, tf.newaxis, tf.newaxis, tf.newaxis], turned, images)
+        sides = tf.unstack(mirrored, axis=-1)
         sides[axis], sides[axis + 2] = 1.0 - sides[axis + 2], 1.0 - sides[axis]
-        boxes = tf.where(mirrored[:, tf.newaxis], tf.stack(sides, axis=-1), boxes)
-    return images, keep_empty(given, boxes)
+        mirrored = tf.where(chosen[:, tf.newaxis], tf.stack(sides, axis=-1), mirrored)
+    return images, keep_empty(boxes, mirrored)
 
 
 def choose_maps(
@@ -134,15 +129,15 @@ def choose_maps(
     Returns:
         float64 (B, 3, 3), pixels about the centre, and float32 (B, 4), fractions in 0..1.
     """
-    # Where there is no object, all of the picture stands in for one: any map will do.
-    free = are_empty(boxes)
+    # Where there is no object, the whole picture takes its place: any map will do.
+    empty = are_empty(boxes)
     frame = tf.constant([0.0, 0.0, 1.0, 1.0])
-    centred = to_centred(tf.where(free[:, tf.newaxis], frame, boxes), size)
-    several = random_maps(centred, free, draws, size, options)
-    maps = tf.concat([several, _mirror_maps(draws, options)[:, tf.newaxis]], axis=1)
+    centred = to_centred(tf.where(empty[:, tf.newaxis], frame, boxes), size)
+    candidates = random_maps(centred, empty, draws, size, options)
+    maps = tf.concat([candidates, _mirror_maps(draws, options)[:, tf.newaxis]], axis=1)
     share, bounds = visible_part(centred[:, tf.newaxis], maps, size)
     good = share[:, :-1] >= options.min_visible - _ROUNDING
-    first = first_good(good | free[:, tf.newaxis])
+    first = first_good(good | empty[:, tf.newaxis])
     maps, bounds = (tf.gather(values, first, batch_dims=1) for values in (maps, bounds))
     if options.box_from == "ellipse":
         # Where the picture's edge cuts the box off, the cut bounds the ellipse's box as well.
@@ -157,7 +152,7 @@ def first_good(good: tf.Tensor) -> tf.Tensor:
 
 
 def random_maps(
-    centred: tf.Tensor, free: tf.Tensor, draws: Draws, size: Size, options: AugmentConfig
+    centred: tf.Tensor, empty: tf.Tensor, draws: Draws, size: Size, options: AugmentConfig
 ) -> tf.Tensor:
     """Candidates for the map of each image.
 
@@ -165,7 +160,7 @@ def random_maps(
 
     Args:
         centred: float64 (B, 4), boxes in pixels from the picture's centre.
-        free: bool (B,), whether nothing of the box needs to be kept.
+        empty: bool (B,), whether nothing of the box needs to be kept.
         draws: Uniform draws.
         size: Height and width in pixels.
         options: Ranges of the changes.
@@ -179,16 +174,16 @@ def random_maps(
     if options.translate:
         signed = [draws.signed("translate_x"), draws.signed("translate_y")]
         shift = tf.stack(signed, axis=-1) * (options.translate * sides)
-    seen = centred[:, tf.newaxis]
+    boxes = centred[:, tf.newaxis]
     tilted = None
     if options.perspective:
         strength = options.perspective / (sides / 2.0)
         tilted = tilt(
             draws.signed("perspective_x") * strength[0], draws.signed("perspective_y") * strength[1]
         )
-        seen = hull(seen, tilted)
+        boxes = hull(boxes, tilted)
     if options.crop:
-        centre, zoom = random_crop(seen, free, draws, size, options)
+        centre, zoom = random_crop(boxes, empty, draws, size, options)
         linear = linear * zoom[..., tf.newaxis, :]
         shift = shift - tf.linalg.matvec(linear, centre)
     maps = from_affine(linear, shift)
@@ -196,7 +191,7 @@ def random_maps(
 
 
 def random_crop(
-    seen: tf.Tensor, free: tf.Tensor, draws: Draws, size: Size, options: AugmentConfig
+    boxes: tf.Tensor, empty: tf.Tensor, draws: Draws, size: Size, options: AugmentConfig
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Windows that hold at least `min_visible` of the box.
 
@@ -204,8 +199,8 @@ def random_crop(
     hold the share. A window too small for it is enlarged.
 
     Args:
-        seen: float64 (B, 1 or CANDIDATES, 4), boxes in pixels from the picture's centre.
-        free: bool (B,), whose windows may lie anywhere; `seen` is about the picture's frame there.
+        boxes: float64 (B, 1 or CANDIDATES, 4), in pixels from the picture's centre.
+        empty: bool (B,), where windows may lie anywhere; `boxes` hold the picture's frame there.
         draws: Uniform draws.
         size: Height and width in pixels.
         options: Ranges of the changes.
@@ -217,12 +212,12 @@ def random_crop(
     area = 1.0 - options.crop * tf.cast(draws.candidates("crop_area"), tf.float64)
     stretch = log_uniform(draws.signed("crop_aspect"), options.crop_aspect)
     least = tf.constant(math.sqrt(options.min_visible), tf.float64)
-    kept = tf.where(free, tf.zeros_like(least), least)[:, tf.newaxis]
+    kept = tf.where(empty, tf.zeros_like(least), least)[:, tf.newaxis]
     centres, zooms = [], []
     for axis, name, share in ((0, "crop_x", area * stretch), (1, "crop_y", area / stretch)):
         side = float(size[1 - axis])
-        low = tf.clip_by_value(seen[..., axis], -side / 2, side / 2)
-        high = tf.clip_by_value(seen[..., axis + 2], -side / 2, side / 2)
+        low = tf.clip_by_value(boxes[..., axis], -side / 2, side / 2)
+        high = tf.clip_by_value(boxes[..., axis + 2], -side / 2, side / 2)
         needed = kept * (high - low)
         window = tf.maximum(tf.minimum(tf.sqrt(share), 1.0) * side, needed)
         first = tf.maximum(low + needed - window, -side / 2)
@@ -233,29 +228,24 @@ def random_crop(
     return tf.stack(centres, axis=-1), tf.stack(zooms, axis=-1)
 
 
-def log_uniform(signed: tf.Tensor, largest: float) -> tf.Tensor:
-    """Factors from 1 / (1 + largest) to 1 + largest for draws in [-1, 1); float64."""
-    return tf.exp(signed * math.log1p(largest))
-
-
 def _random_linear(draws: Draws, options: AugmentConfig) -> tf.Tensor:
     """Mirroring, scale, aspect, shear and rotation, float64 (B, CANDIDATES, 2, 2)."""
     shape = [tf.shape(draws.values)[0], CANDIDATES]
     zero, one = tf.zeros(shape, tf.float64), tf.ones(shape, tf.float64)
-    factor = log_uniform(draws.signed("scale"), options.scale) if options.scale else one
-    # Half of the change of aspect goes to each axis, so that the area stays.
-    stretch = (
-        tf.sqrt(log_uniform(draws.signed("aspect"), options.aspect)) if options.aspect else one
-    )
-    sign_x, sign_y = _mirror_signs(draws, options)
-    angle = draws.signed("rotation") * math.radians(options.rotation) if options.rotation else zero
-    shear_x, shear_y = (
-        (draws.signed(name) * options.shear if options.shear else zero)
-        for name in ("shear_x", "shear_y")
-    )
-    linear = linear_map(angle, one, one, shear_x)
+    factor, stretch, angle, shear = one, one, zero, zero
+    if options.scale:
+        factor = log_uniform(draws.signed("scale"), options.scale)
+    if options.aspect:
+        # Half of the change goes to each axis, so that the area stays.
+        stretch = tf.sqrt(log_uniform(draws.signed("aspect"), options.aspect))
+    if options.rotation:
+        angle = draws.signed("rotation") * math.radians(options.rotation)
     if options.shear:
-        linear = linear @ matrix([[one, zero], [shear_y, one]])
+        shear = draws.signed("shear_x") * options.shear
+    linear = linear_map(angle, one, one, shear)
+    if options.shear:
+        linear = linear @ matrix([[one, zero], [draws.signed("shear_y") * options.shear, one]])
+    sign_x, sign_y = _mirror_signs(draws, options)
     scales = [factor * stretch * sign_x[:, tf.newaxis], factor / stretch * sign_y[:, tf.newaxis]]
     return linear * tf.stack(scales, axis=-1)[..., tf.newaxis, :]
 

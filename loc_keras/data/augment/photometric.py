@@ -27,27 +27,13 @@ from typing import Any, NamedTuple, TypeAlias
 import tensorflow as tf
 
 from loc_keras.config.augment import AugmentConfig
-from loc_keras.data.augment.draws import Drawn, Draws
+from loc_keras.data.augment.draws import Drawn, Draws, log_uniform
 
 Paint: TypeAlias = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 _LEVELS = 256
 _COLOURS = 3
 _FEWEST_BITS, _MOST_BITS = 4, 7
-
-
-class Curve(NamedTuple):
-    """An operation that maps each value by itself.
-
-    Attributes:
-        key: Of the config.
-        apply: From tables int32 (1 or B, 1 or C, 256), the images, draws and options to tables.
-        draws: Names of its draws.
-    """
-
-    key: str
-    apply: Callable[[tf.Tensor, tf.Tensor, Draws, AugmentConfig], tf.Tensor]
-    draws: tuple[str, ...]
 
 
 class Step(NamedTuple):
@@ -65,7 +51,10 @@ class Step(NamedTuple):
 
 
 def recolour(images: tf.Tensor, draws: Draws, options: AugmentConfig) -> tf.Tensor:
-    """Changes the colours of each image by its own draws: `CURVES`, then `STEPS`, in their order.
+    """Changes the colours of each image by its own draws.
+
+    From first to last: what maps each value by itself (auto-contrast, equalize, gamma, posterize),
+    then `STEPS`.
 
     Args:
         images: uint8 (B, H, W, C), C is 1 or 3.
@@ -75,13 +64,8 @@ def recolour(images: tf.Tensor, draws: Draws, options: AugmentConfig) -> tf.Tens
     Returns:
         uint8 (B, H, W, C).
     """
-    curves = [curve for curve in CURVES if getattr(options, curve.key)]
-    if curves:
-        tables = tf.range(_LEVELS)[tf.newaxis, tf.newaxis]
-        for curve in curves:
-            tables = curve.apply(tables, images, draws, options)
-        shape = [tf.shape(images)[0], images.shape[-1], _LEVELS]
-        images = look_up(images, tf.broadcast_to(tables, shape))
+    if any(getattr(options, key) for key in VALUE_MAPS):
+        images = look_up(images, _tables(images, draws, options))
     steps = [step for step in STEPS if any(getattr(options, key) for key in step.keys)]
     if images.shape[-1] != _COLOURS:
         steps = [step for step in steps if not step.colour]
@@ -164,40 +148,31 @@ def equalize_tables(images: tf.Tensor) -> tf.Tensor:
     return tf.where(step > 0, tf.minimum(flat, _LEVELS - 1), levels)
 
 
-def _auto_contrast(
-    tables: tf.Tensor, images: tf.Tensor, draws: Draws, options: AugmentConfig
-) -> tf.Tensor:
-    return tf.where(_chosen(draws, options, "auto_contrast"), stretch_tables(images), tables)
+def _tables(images: tf.Tensor, draws: Draws, options: AugmentConfig) -> tf.Tensor:
+    """The composed tables, int32 (B, C, 256), of what maps each value by itself."""
+    tables = tf.range(_LEVELS)[tf.newaxis, tf.newaxis]
+    if options.auto_contrast:
+        tables = tf.where(_chosen(draws, options, "auto_contrast"), stretch_tables(images), tables)
+    if options.equalize:
+        # The histogram's order is that of the values, so stretching first would change nothing.
+        tables = tf.where(_chosen(draws, options, "equalize"), equalize_tables(images), tables)
+    if options.gamma:
+        signed = tf.cast(draws.column("gamma"), tf.float64) * 2.0 - 1.0
+        exponent = log_uniform(signed, options.gamma)[:, tf.newaxis, tf.newaxis]
+        curve = 255.0 * (tf.cast(tables, tf.float64) / 255.0) ** exponent
+        tables = tf.cast(curve + 0.5, tf.int32)
+    if options.posterize:
+        kinds = _MOST_BITS - _FEWEST_BITS + 1
+        dropped = 8 - _FEWEST_BITS - tf.cast(draws.column("posterize_bits") * kinds, tf.int32)
+        unit = tf.bitwise.left_shift(1, dropped)[:, tf.newaxis, tf.newaxis]
+        chosen = _chosen(draws, options, "posterize")
+        tables = tf.where(chosen, tables // unit * unit, tables)
+    return tf.broadcast_to(tables, [tf.shape(images)[0], images.shape[-1], _LEVELS])
 
 
-def _equalize(
-    tables: tf.Tensor, images: tf.Tensor, draws: Draws, options: AugmentConfig
-) -> tf.Tensor:
-    # The histogram's order is that of the values, so stretching first would change nothing.
-    return tf.where(_chosen(draws, options, "equalize"), equalize_tables(images), tables)
-
-
-def _gamma(tables: tf.Tensor, images: tf.Tensor, draws: Draws, options: AugmentConfig) -> tf.Tensor:
-    """A power of the values' fractions of 255."""
-    signed = tf.cast(draws.column("gamma"), tf.float64) * 2.0 - 1.0
-    exponent = tf.exp(signed * math.log1p(options.gamma))[:, tf.newaxis, tf.newaxis]
-    curve = 255.0 * (tf.cast(tables, tf.float64) / 255.0) ** exponent
-    return tf.cast(curve + 0.5, tf.int32)
-
-
-def _posterize(
-    tables: tf.Tensor, images: tf.Tensor, draws: Draws, options: AugmentConfig
-) -> tf.Tensor:
-    """Keeps the highest 4 to 7 bits."""
-    kinds = _MOST_BITS - _FEWEST_BITS + 1
-    dropped = 8 - _FEWEST_BITS - tf.cast(draws.column("posterize_bits") * kinds, tf.int32)
-    unit = tf.bitwise.left_shift(1, dropped)[:, tf.newaxis, tf.newaxis]
-    return tf.where(_chosen(draws, options, "posterize"), tables // unit * unit, tables)
-
-
-def _chosen(draws: Draws, options: AugmentConfig, knob: str) -> tf.Tensor:
+def _chosen(draws: Draws, options: AugmentConfig, key: str) -> tf.Tensor:
     """Whether each image is changed by an operation of some probability, bool (B, 1, 1)."""
-    return (draws.column(knob) < getattr(options, knob))[:, tf.newaxis, tf.newaxis]
+    return (draws.column(key) < getattr(options, key))[:, tf.newaxis, tf.newaxis]
 
 
 def _table_index(images: tf.Tensor) -> tf.Tensor:
@@ -309,13 +284,13 @@ def _column(values: tf.Tensor) -> tf.Tensor:
     return values[:, tf.newaxis, tf.newaxis, tf.newaxis]
 
 
-CURVES = (
-    Curve("auto_contrast", _auto_contrast, ("auto_contrast",)),
-    Curve("equalize", _equalize, ("equalize",)),
-    Curve("gamma", _gamma, ("gamma",)),
-    Curve("posterize", _posterize, ("posterize", "posterize_bits")),
-)
-"""What maps values by themselves, from first to last: composed to one table for each channel."""
+VALUE_MAPS = {
+    "auto_contrast": Drawn(("auto_contrast",)),
+    "equalize": Drawn(("equalize",)),
+    "gamma": Drawn(("gamma",)),
+    "posterize": Drawn(("posterize", "posterize_bits")),
+}
+"""Keys of the config that map each value by itself, with what they draw; see `_tables`."""
 
 STEPS = (
     Step(("contrast", "brightness"), _contrast_brightness),
@@ -326,7 +301,5 @@ STEPS = (
 )
 """What changes pixels otherwise, from first to last."""
 
-COLOUR_KEYS = {curve.key: Drawn(curve.draws) for curve in CURVES} | {
-    key: Drawn((key,)) for step in STEPS for key in step.keys
-}
+COLOUR_KEYS = VALUE_MAPS | {key: Drawn((key,)) for step in STEPS for key in step.keys}
 """Keys of the config that change colours, with what they draw."""
