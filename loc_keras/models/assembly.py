@@ -1,7 +1,6 @@
 """The whole localizer: normalisation, body, class head and box head in one functional model."""
 
 from collections.abc import Callable, Sequence
-from types import MappingProxyType
 from typing import Any
 
 import keras
@@ -17,19 +16,11 @@ SMALLEST_SIDE = 16
 """Images with a shorter side vanish in the body's strides."""
 
 
-_OTHER_BODIES: MappingProxyType[str, tuple[Callable[[str], Any], Callable[..., Body]]] = (
-    MappingProxyType(
-        {
-            applications.PREFIX: (
-                applications.find_application,
-                applications.build_application,
-            ),
-            hub_bodies.PREFIX: (hub_bodies.find_preset, hub_bodies.build_hub_body),
-        }
-    )
-)
-"""By what names begin with: what refuses an unknown name, and what builds from name, image shape
-and weights."""
+# By what names begin with: what refuses an unknown name, and what builds the body.
+_OTHER_BODIES: dict[str, tuple[Callable[[str], Any], Callable[..., Body]]] = {
+    applications.PREFIX: (applications.find_application, applications.build_application),
+    hub_bodies.PREFIX: (hub_bodies.find_preset, hub_bodies.build_hub_body),
+}
 
 
 def build_localizer(

@@ -1,8 +1,9 @@
 """The weights of a PyTorch ResNet, from a `.safetensors` file into our body."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
@@ -10,6 +11,8 @@ import numpy as np
 from loc_keras.errors import ModelError, listed
 from loc_keras.models.backbone import EXPANSION, RESNETS
 from loc_keras.models.body import IMAGENET, Preprocessing, file_sha256
+
+Shapes: TypeAlias = Any  # One shape, or the shapes of a layer's weights.
 
 SHARED_WIDTH = 64
 """Width of the networks whose weights are shared."""
@@ -241,22 +244,25 @@ def _common_prefix(names: list[str]) -> str:
     return prefix
 
 
+def shape_differences(
+    found: Mapping[str, Shapes], wanted: Mapping[str, Shapes], kind: str, *, detail: bool = False
+) -> list[str]:
+    """How named shapes differ, as parts of a sentence; with `detail` it names both shapes."""
+    other = [name for name in wanted if name in found and found[name] != wanted[name]]
+    if detail:
+        other = [f"{name} is {found[name]}, not {wanted[name]}" for name in other]
+    parts = (
+        ("it lacks {}", [name for name in wanted if name not in found]),
+        ("it has {} that the body does not have", [name for name in found if name not in wanted]),
+        ("it has {} of another shape", other),
+    )
+    return [words.format(listed(names, kind)) for words, names in parts if names]
+
+
 def _differences(tensors: dict[str, np.ndarray], wanted: dict[str, TorchTensor]) -> list[str]:
-    missing = [name for name in wanted if name not in tensors]
-    extra = [name for name in tensors if name not in wanted]
-    other = [
-        f"{name} is {tensors[name].shape}, not {place.shape}"
-        for name, place in wanted.items()
-        if name in tensors and tensors[name].shape != place.shape
-    ]
-    faults = []
-    if missing:
-        faults.append(f"it lacks {listed(missing, 'tensor')}")
-    if extra:
-        faults.append(f"it has {listed(extra, 'tensor')} that the body does not know")
-    if other:
-        faults.append(f"it has {listed(other, 'tensor')} of another shape")
-    return faults
+    found = {name: tensor.shape for name, tensor in tensors.items()}
+    shapes = {name: place.shape for name, place in wanted.items()}
+    return shape_differences(found, shapes, "tensor", detail=True)
 
 
 def _advice(file: TensorFile, body: str) -> str:

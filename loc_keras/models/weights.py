@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from loc_keras.config.model import BackboneConfig
-from loc_keras.errors import ModelError, first_line, listed
+from loc_keras.errors import ModelError, first_line
 from loc_keras.models.assembly import build_body
 from loc_keras.models.backbone import RESNETS, STEM_KERNELS
 from loc_keras.models.body import (
@@ -35,6 +35,7 @@ from loc_keras.models.torch_weights import (
     SharedWeights,
     read_torch_weights,
     refuse_pickle,
+    shape_differences,
 )
 
 BEST_MODEL = "best.keras"
@@ -266,18 +267,11 @@ class RunWeights:
             layer.set_weights(source.values)
 
     def _difference(self, wanted: list[BodyLayer]) -> str:
-        mine = {layer.name: layer.shapes for layer in self.layers}
-        asked = {layer.name: layer.shapes for layer in wanted}
-        faults = []
-        missing = [name for name in asked if name not in mine]
-        extra = [name for name in mine if name not in asked]
-        other = [name for name in asked if name in mine and asked[name] != mine[name]]
-        if missing:
-            faults.append(f"it lacks {listed(missing, 'layer')}")
-        if extra:
-            faults.append(f"it has {listed(extra, 'layer')} that the new body has not")
-        if other:
-            faults.append(f"it has {listed(other, 'layer')} of another shape")
+        faults = shape_differences(
+            {layer.name: layer.shapes for layer in self.layers},
+            {layer.name: layer.shapes for layer in wanted},
+            "layer",
+        )
         return (
             f"the body of {self.path} is {self.description}, and the new one is another: "
             f"{'; '.join(faults)}; give model.backbone the same name, width and stem."

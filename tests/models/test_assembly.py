@@ -1,6 +1,4 @@
-"""The networks: sizes, names, dtypes, order of corners by construction, saving."""
-
-from itertools import product
+"""The networks: one battery for every head and body, sizes, and the heads' layers by hand."""
 
 import keras
 import numpy as np
@@ -9,9 +7,11 @@ from keras import ops
 
 import loc_keras
 from loc_keras.errors import ModelError
-from loc_keras.models.backbone import resnet_maps
+from loc_keras.models.backbone import RESNETS, resnet_maps
+from loc_keras.models.body import BODY_NAME, body_layers
 from loc_keras.models.heads import (
     BOX_HEADS,
+    CLASS_HEADS,
     SIDES_LAYER,
     AttendedProfiles,
     LinearResample1D,
@@ -22,10 +22,26 @@ from loc_keras.models.heads import (
     interpolation_matrix,
 )
 
+# Every head on a small ResNet18, and every body under the usual heads.
+HEADS = {f"box {name}": {"bbox_head": name} for name in BOX_HEADS} | {
+    f"class {name}": {"bbox_head": "gap_mlp", "class_head": name} for name in CLASS_HEADS
+}
+BODIES = {name: {"backbone": name} for name in RESNETS if name != "resnet18"} | {
+    "small stem": {"stem": "small", "stochastic_depth": 0.2},
+    "applications": {"backbone": "applications/MobileNetV3Small", "image_shape": (64, 64, 1)},
+}
+CASES = HEADS | BODIES
+every_case = pytest.mark.parametrize("case", CASES)
+
 
 def small(**changes):
     settings = {"image_shape": (40, 48, 1), "num_classes": 3, "width": 4, **changes}
     return loc_keras.build_localizer(**settings)
+
+
+def pictures(model, count, seed=0):
+    shape = (count, *model.input_shape[1:])
+    return np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
 
 
 def answers(model, images):
@@ -88,17 +104,16 @@ def test_strided_convolution_is_padded_symmetrically():
 
 
 @pytest.mark.parametrize(
-    ("policy", "bbox_head", "class_head"),
+    ("policy", "case"),
     [
-        *product(("float32", "mixed_float16", "mixed_bfloat16"), BOX_HEADS, ("region",)),
-        ("mixed_bfloat16", "gap_mlp", "pooled"),
+        *((policy, case) for policy in ("float32", "mixed_float16") for case in HEADS),
+        *(("mixed_bfloat16", case) for case in CASES),
     ],
 )
-def test_outputs_are_named_float32_and_in_order(policy, bbox_head, class_head):
+def test_outputs_are_named_float32_and_in_order(policy, case):
     keras.mixed_precision.set_global_policy(policy)
-    model = small(bbox_head=bbox_head, class_head=class_head)
-    images = np.random.default_rng(0).integers(0, 256, (5, 40, 48, 1)).astype(np.uint8)
-    answer = answers(model, images)
+    model = small(**CASES[case])
+    answer = answers(model, pictures(model, 5))
     assert set(answer) == {"softmax", "bbox"}
     assert answer["softmax"].shape == (5, 3)
     assert answer["bbox"].shape == (5, 4)
@@ -107,9 +122,33 @@ def test_outputs_are_named_float32_and_in_order(policy, bbox_head, class_head):
     x1, y1, x2, y2 = answer["bbox"].T
     assert np.all((x1 >= 0) & (x1 <= x2) & (x2 <= 1))
     assert np.all((y1 >= 0) & (y1 <= y2) & (y2 <= 1))
-    assert model.get_layer("stage1_block1_conv1").compute_dtype == policy.removeprefix("mixed_")
+    convolutions = [one for one in body_layers(model) if isinstance(one, keras.layers.Conv2D)]
+    assert {one.compute_dtype for one in convolutions} == {policy.removeprefix("mixed_")}
     heads = [layer for layer in model.layers if layer.name.startswith("bbox")]
     assert {layer.compute_dtype for layer in heads} == {"float32"}
+
+
+@every_case
+def test_layers_have_names_of_their_own(case):
+    # Files of weights, frozen layers and the first weights find layers by name.
+    model = small(**CASES[case])
+    known = ("stem_", "stage", "bbox", "softmax", "images", "normalization", BODY_NAME)
+    assert all(layer.name.startswith(known) for layer in model.layers)
+
+
+@every_case
+def test_every_weight_learns(case):
+    tf = pytest.importorskip("tensorflow")
+    model = small(**CASES[case])
+    images = pictures(model, 4).astype(np.float32)
+    with tf.GradientTape() as tape:
+        outputs = model(images, training=True)
+        loss = tf.reduce_sum(outputs["softmax"][:, 0]) + tf.reduce_sum(outputs["bbox"] ** 2)
+    weights = model.trainable_variables
+    gradients = tape.gradient(loss, [weight.value for weight in weights])
+    for weight, gradient in zip(weights, gradients, strict=True):
+        assert gradient is not None, weight.path
+        assert np.all(np.isfinite(ops.convert_to_numpy(gradient))), weight.path
 
 
 @pytest.mark.parametrize("bbox_head", BOX_HEADS)
@@ -125,12 +164,10 @@ def test_box_is_valid_even_with_absurd_weights(bbox_head):
     assert np.all(boxes[:, :2] <= boxes[:, 2:])
 
 
-@pytest.mark.parametrize(
-    ("bbox_head", "class_head"), [*product(BOX_HEADS, ("region",)), ("gap_mlp", "pooled")]
-)
-def test_saved_model_answers_like_the_live_one(tmp_path, bbox_head, class_head):
-    model = small(bbox_head=bbox_head, class_head=class_head, dropout=0.2, pixel_mean=[30.0])
-    images = np.random.default_rng(2).integers(0, 256, (4, 40, 48, 1))
+@every_case
+def test_saved_model_answers_like_the_live_one(tmp_path, case):
+    model = small(**CASES[case], dropout=0.2, pixel_mean=[30.0])
+    images = pictures(model, 4, seed=2)
     before = answers(model, images)
     model.save(tmp_path / "model.keras")
     opened = keras.saving.load_model(tmp_path / "model.keras")
