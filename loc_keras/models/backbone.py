@@ -88,8 +88,6 @@ EXPANSION = 4
 STEM_KERNELS = MappingProxyType({"imagenet": 7, "small": 3})
 """Side of the stem's convolution, by the name of the stem."""
 
-_BATCH_NORM = MappingProxyType({"epsilon": 1e-5, "momentum": 0.9})
-
 
 def resnet_maps(
     images: Tensor,
@@ -121,8 +119,12 @@ def resnet_maps(
     """
     block = BLOCKS[block_kind]
     maps = []
-    stem_map = _stem_convolution(images, width, STEM_KERNELS[stem])
-    x = _stem_pooling(stem_map) if stem == "imagenet" else stem_map
+    x = conv_norm(images, width, STEM_KERNELS[stem], 2, "stem_conv", "stem_bn")
+    x = stem_map = layers.ReLU(name="stem_relu")(x)
+    if stem == "imagenet":
+        # After a ReLU, padding with zeros equals the padding with -inf that max pooling asks for.
+        x = layers.ZeroPadding2D(1, name="stem_pool_pad")(x)
+        x = layers.MaxPooling2D(3, strides=2, name="stem_pool")(x)
     done, total = 0, sum(stage_sizes)
     for stage, count in enumerate(stage_sizes):
         for index in range(count):
@@ -182,31 +184,17 @@ def conv_norm(
     x: Tensor, filters: int, kernel: int, stride: int, conv_name: str, norm_name: str
 ) -> Tensor:
     """A convolution without bias, then batch normalisation."""
-    x = _convolution(x, filters, kernel, stride, conv_name)
-    return layers.BatchNormalization(**_BATCH_NORM, name=norm_name)(x)
-
-
-def _convolution(x: Tensor, filters: int, kernel: int, stride: int, name: str) -> Tensor:
     # At stride 1 "same" is symmetric already; a separate padding layer costs memory traffic.
     pad = stride > 1 and kernel > 1
     if pad:
-        x = layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
-    return layers.Conv2D(
+        x = layers.ZeroPadding2D(kernel // 2, name=f"{conv_name}_pad")(x)
+    x = layers.Conv2D(
         filters,
         kernel,
         strides=stride,
         padding="valid" if pad else "same",
         use_bias=False,
         kernel_initializer=keras.initializers.VarianceScaling(2.0, "fan_out", "truncated_normal"),
-        name=name,
+        name=conv_name,
     )(x)
-
-
-def _stem_convolution(x: Tensor, width: int, kernel: int) -> Tensor:
-    return layers.ReLU(name="stem_relu")(conv_norm(x, width, kernel, 2, "stem_conv", "stem_bn"))
-
-
-def _stem_pooling(x: Tensor) -> Tensor:
-    # After a ReLU, padding with zeros equals the padding with -inf that max pooling asks for.
-    x = layers.ZeroPadding2D(1, name="stem_pool_pad")(x)
-    return layers.MaxPooling2D(3, strides=2, name="stem_pool")(x)
+    return layers.BatchNormalization(epsilon=1e-5, momentum=0.9, name=norm_name)(x)

@@ -204,7 +204,7 @@ def normalised(images: Tensor, preprocessing: Preprocessing) -> Tensor:
         images = ReverseChannels(name="reverse_channels", dtype="float32")(images)
     return layers.Normalization(
         mean=list(preprocessing.mean),
-        variance=[deviation**2 for deviation in preprocessing.deviation],
+        variance=list(preprocessing.variance),
         name=NORMALIZATION,
         dtype="float32",
     )(images)
