@@ -29,19 +29,19 @@ def answers(weights: list[np.ndarray] | None) -> tuple[list[np.ndarray], dict[st
     boxes = np.sort(rng.random((4, 2, 2)), axis=1).reshape(4, 4).astype(np.float32)
     targets = {"softmax": np.array([0, 1, 2, 0], np.int32), "bbox": boxes}
     found = localizer(images)
-    told = {name: keras.ops.convert_to_numpy(one) for name, one in found.items()}
+    values = {name: keras.ops.convert_to_numpy(one) for name, one in found.items()}
     for name in ("iou", "giou", "diou", "ciou"):
-        told[name] = np.array(BoxLoss(name)(boxes, found["bbox"]))
-    told["class loss"] = np.array(
+        values[name] = np.array(BoxLoss(name)(boxes, found["bbox"]))
+    values["class loss"] = np.array(
         ClassLoss(label_smoothing=0.1)(targets["softmax"], found["softmax"])
     )
     for metric in bbox_metrics():
         metric.update_state(boxes, found["bbox"])
-        told[metric.name] = np.array(metric.result())
+        values[metric.name] = np.array(metric.result())
     for metric in joint_metrics(3):
         metric.update_state(targets, found)
-        told[metric.name] = np.array(metric.result())
-    return weights, told
+        values[metric.name] = np.array(metric.result())
+    return weights, values
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
@@ -56,14 +56,14 @@ def test_another_backend_needs_no_tensorflow_and_gives_the_same(
         f"assert keras.backend.backend() == {backend!r}\n"
         f"with numpy.load({str(tmp_path / 'weights.npz')!r}) as file:\n"
         "    weights = list(file.values())\n"
-        "_, told = tests.answers(weights)\n"
+        "_, values = tests.answers(weights)\n"
         "assert 'tensorflow' not in sys.modules\n"
-        f"numpy.savez({str(tmp_path / 'told.npz')!r}, **told)"
+        f"numpy.savez({str(tmp_path / 'values.npz')!r}, **values)"
     )
     paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     environment = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": paths}
     subprocess.run([sys.executable, "-c", source], check=True, env=environment)
-    with np.load(tmp_path / "told.npz") as told:
-        assert told.keys() == expected.keys()
+    with np.load(tmp_path / "values.npz") as values:
+        assert values.keys() == expected.keys()
         for name, value in expected.items():
-            assert told[name] == pytest.approx(value, abs=2e-5), name
+            assert values[name] == pytest.approx(value, abs=2e-5), name

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from loc_keras import digits as door
+from loc_keras import digits as command
 from loc_keras.config.augment import AugmentConfig
 from loc_keras.data import pipeline as streams
 from loc_keras.data.digit_sources import load_digits
@@ -446,11 +446,11 @@ def test_files_read_back_bit_for_bit(tmp_path, digits):
             np.testing.assert_array_equal(decoded, picture)
 
 
-def test_door_writes_the_published_layout(tmp_path, digits, capsys):
+def test_command_writes_the_published_layout(tmp_path, digits, capsys):
     source = archive(tmp_path / "a.npz", digits)
     out = tmp_path / "set"
     options = ["--out", str(out), "--source", str(source), "--val", "0.25", "--limit", "5"]
-    assert door.main(options) == 0
+    assert command.main(options) == 0
     assert sorted(path.name for path in out.iterdir()) == [
         "test_data.csv",
         "test_images",
@@ -474,28 +474,28 @@ def test_an_empty_folder_that_is_the_working_folder_is_filled(tmp_path, digits, 
     (tmp_path / "set").mkdir()
     monkeypatch.chdir(tmp_path / "set")
     options = ["--source", str(source), "--val", "0.25", "--limit", "2"]
-    assert door.main(["--out", ".", *options]) == 0
+    assert command.main(["--out", ".", *options]) == 0
     # Through the working folder itself, which must not have been replaced.
     assert len(list(Path(".").iterdir())) == 6
     assert len(Path("training_data.csv").read_text().splitlines()) == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.npz", "set"]
 
 
-def test_door_reports_what_is_wrong(tmp_path, digits, capsys):
+def test_command_reports_what_is_wrong(tmp_path, digits, capsys):
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "file").write_text("kept")
     source = archive(tmp_path / "a.npz", digits)
-    assert door.main(["--out", str(tmp_path / "used"), "--source", str(source)]) == 2
+    assert command.main(["--out", str(tmp_path / "used"), "--source", str(source)]) == 2
     assert "is not empty" in capsys.readouterr().err
     assert (tmp_path / "used" / "file").read_text() == "kept"
     new = str(tmp_path / "new")
-    assert door.main(["--out", new, "--source", "nowhere.npz"]) == 2
+    assert command.main(["--out", new, "--source", "nowhere.npz"]) == 2
     assert capsys.readouterr().err == (
         "error: digits file nowhere.npz does not exist: give the path of an .npz file.\n"
     )
-    assert door.main(["--out", new, "--source", str(source), "--limit", "0"]) == 2
+    assert command.main(["--out", new, "--source", str(source), "--limit", "0"]) == 2
     with pytest.raises(SystemExit) as stop:
-        door.main(["--out", new, "--box", "round"])
+        command.main(["--out", new, "--box", "round"])
     assert stop.value.code == 2
     assert not (tmp_path / "new").exists()
 

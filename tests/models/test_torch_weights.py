@@ -190,7 +190,7 @@ def sentence(weights: Path | str, name: str = "resnet18", **changes) -> str:
     return str(caught.value)
 
 
-def test_another_depth_is_told_by_what_the_file_holds(resnet18_file):
+def test_another_depth_is_named_by_what_the_file_holds(resnet18_file):
     assert sentence(resnet18_file, "resnet34") == (
         f"{resnet18_file} does not fit resnet34: it lacks 80 tensors (layer1.2.conv1.weight, "
         "layer1.2.bn1.weight, layer1.2.bn1.bias and 77 more); it holds resnet18, so set "

@@ -53,7 +53,7 @@ def test_the_body_of_a_run_is_refused_by_another_one(mobile_run):
         found.load(localizer)
 
 
-def test_weights_that_are_not_there_are_told_before_the_data_are_read(tmp_path, capsys):
+def test_absent_weights_are_named_before_the_data_are_read(tmp_path, capsys):
     config = tmp_path / "a.yaml"
     config.write_text(
         "data: {source: {format: voc, path: nowhere}}\n"
@@ -69,7 +69,7 @@ def test_random_weights_expect_no_pixels():
     assert found.origin.weights == "none"
 
 
-def test_a_run_is_told_by_its_file(tmp_path):
+def test_a_run_is_known_by_its_file(tmp_path):
     assert names_a_run("anything.keras")
     assert not names_a_run(str(tmp_path)) and not names_a_run("imagenet")
     (tmp_path / "best.keras").touch()

@@ -64,11 +64,11 @@ def augmentation_from(
         return None
     if mixes(options) and num_classes is None:
         raise DataError("augment.mixup and augment.cutmix need the number of classes; give it.")
-    settings = {"options": options, "num_classes": num_classes}
+    fused = functools.partial(augment_sources, options=options, num_classes=num_classes)
     return Augmentation(
         columns,
-        functools.partial(augment, **settings),
-        functools.partial(augment_sources, **settings) if warps(options) else None,
+        functools.partial(augment, options=options, num_classes=num_classes),
+        fused if warps(options) else None,
         reach=1 if mixes(options) else 0,
     )
 
