@@ -151,17 +151,19 @@ class DigitRenderer:
 
     def _tiles(self, index: tf.Tensor, side: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
         """The digits, deformed, each in the top left `side` pixels of its tile."""
-        tiles = tf.gather(self._digits, index)
-        if self.deformation is None:
-            return self._resized(tiles, side, identity(side))
-        linear = deformation_maps(draws[:, _ROTATION : _ASPECT + 1], self.deformation)
+        tiles, linear = tf.gather(self._digits, index), None
+        if self.deformation is not None:
+            linear = deformation_maps(draws[:, _ROTATION : _ASPECT + 1], self.deformation)
         return self._resized(tiles, side, linear)
 
-    def _resized(self, tiles: tf.Tensor, side: tf.Tensor, linear: tf.Tensor) -> tf.Tensor:
-        largest = self.task.largest_side
-        untouched = self.task.smallest_side == largest == DIGIT_SIDE_PX
-        if untouched and self.deformation is None:
-            return tiles
+    def _resized(
+        self, tiles: tf.Tensor, side: tf.Tensor, linear: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        smallest, largest = self.task.smallest_side, self.task.largest_side
+        if linear is None:
+            if smallest == largest == DIGIT_SIDE_PX:
+                return tiles
+            linear = tf.eye(2, batch_shape=[tf.shape(side)[0]], dtype=tf.float64)
         sides = tf.cast(side, tf.float64)
         warped = warp_affine(
             tiles[..., tf.newaxis],
@@ -170,10 +172,7 @@ class DigitRenderer:
             tf.stack([sides, sides], axis=-1) / 2,
             (largest, largest),
         )[..., 0]
-        if self.task.smallest_side == largest:
-            return warped
-        zero = tf.zeros_like(side)
-        return keep_window(warped, zero, zero, side, side)
+        return warped if smallest == largest else keep_corner(warped, side, side)
 
     def _place(
         self, index: tf.Tensor, side: tf.Tensor, draws: tf.Tensor
@@ -220,11 +219,10 @@ class DigitRenderer:
         # A step of 1..N-1 on the ring of digits never comes back to the digit itself.
         step = whole(rows[:, 4], 1, self._count - 1)
         others = (tf.repeat(tf.cast(index, tf.int32), count) + step) % self._count
-        tiles = self._resized(tf.gather(self._digits, others), side, identity(side))
-        # Cut down to the window first: pasting costs what the tile measures.
-        zero = tf.zeros_like(side)
+        tiles = self._resized(tf.gather(self._digits, others), side)
+        # Cut down to the fragment first: pasting costs what the tile measures.
         tiles = paste(tiles, -crop_x, -crop_y, sides[1] * self.task.largest_side // DIGIT_SIDE_PX)
-        tiles = keep_window(tiles, zero, zero, width, height)
+        tiles = keep_corner(tiles, width, height)
         left = whole(rows[:, 5], 0, canvas - width)
         top = whole(rows[:, 6], 0, canvas - height)
         for k in range(count):
@@ -239,11 +237,6 @@ def whole(uniform: tf.Tensor, low: tf.Tensor | int, high: tf.Tensor | int) -> tf
     value = tf.cast(uniform * tf.cast(high - low + 1, tf.float32), tf.int32)
     # A draw just below 1 may round up to the count itself.
     return low + tf.minimum(value, high - low)
-
-
-def identity(side: tf.Tensor) -> tf.Tensor:
-    """Identity maps, float64 (B, 2, 2), one for each of the (B,) sides."""
-    return tf.eye(2, batch_shape=[tf.shape(side)[0]], dtype=tf.float64)
 
 
 def deformation_maps(draws: tf.Tensor, deformation: AugmentConfig) -> tf.Tensor:
@@ -292,24 +285,16 @@ def noise(draws: tf.Tensor, canvas: int) -> tf.Tensor:
     return tf.reshape(pixels, [-1, canvas, canvas])
 
 
-def keep_window(
-    tiles: tf.Tensor, left: tf.Tensor, top: tf.Tensor, width: tf.Tensor, height: tf.Tensor
-) -> tf.Tensor:
-    """Blacks out every pixel outside one window per tile.
+def keep_corner(tiles: tf.Tensor, width: tf.Tensor, height: tf.Tensor) -> tf.Tensor:
+    """Blacks out all but the top left of each tile.
 
     Args:
         tiles: uint8 (B, S, S).
-        left: int32 (B,), first column kept, in pixels; `top` likewise for rows.
-        top: int32 (B,).
-        width: int32 (B,), number of columns kept; `height` likewise for rows.
-        height: int32 (B,).
-
-    Returns:
-        uint8 (B, S, S).
+        width: int32 (B,), columns kept, in pixels.
+        height: int32 (B,), rows kept.
     """
-    side = tf.range(tf.shape(tiles)[1])
-    columns = _between(side, left, width)
-    rows = _between(side, top, height)
+    place = tf.range(tf.shape(tiles)[1])
+    columns, rows = place < width[:, tf.newaxis], place < height[:, tf.newaxis]
     mask = rows[:, :, tf.newaxis] & columns[:, tf.newaxis, :]
     return tf.where(mask, tiles, tf.zeros_like(tiles))
 
@@ -372,9 +357,3 @@ def _source_index(start: tf.Tensor, side: tf.Tensor, canvas: int) -> tf.Tensor:
     """Tile index shown by each canvas index; `side` is the index of the zero padding."""
     index = tf.range(canvas)[tf.newaxis, :] - start[:, tf.newaxis]
     return tf.where((index >= 0) & (index < side), index, side)
-
-
-def _between(index: tf.Tensor, start: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-    """Whether, as bool (B, S), start <= index < start + count."""
-    start, count = start[:, tf.newaxis], count[:, tf.newaxis]
-    return (index >= start) & (index < start + count)
