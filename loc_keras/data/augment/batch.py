@@ -15,14 +15,14 @@ from loc_keras.data.augment.draws import CANDIDATES, Drawn, Draws, column_names
 from loc_keras.data.augment.geometry import (
     MIRRORS,
     WARPS,
+    choose_maps,
     first_good,
-    mirrors,
-    move,
-    move_sources,
+    mirror,
     warps,
 )
 from loc_keras.data.augment.photometric import COLOUR_KEYS, recolour
-from loc_keras.data.fused import Sources
+from loc_keras.data.fused import Kind, Sources, warp_sources
+from loc_keras.data.geometry import warp
 from loc_keras.data.pipeline import Augmentation, Targets
 from loc_keras.data.resize import ImageFormat
 from loc_keras.errors import DataError
@@ -99,8 +99,11 @@ def augment(
     """
     named = Draws(draws, draw_names(options))
     boxes = targets["bbox"]
-    if mirrors(options) or warps(options):
-        images, boxes = move(images, boxes, named, options)
+    if warps(options):
+        maps, boxes = choose_maps(boxes, named, (images.shape[1], images.shape[2]), options)
+        images = warp(images, maps, fill=options.fill)
+    elif options.flip or options.flip_vertical:
+        images, boxes = mirror(images, boxes, named, options)
     return _finish(images, {**targets, "bbox": boxes}, named, options, num_classes)
 
 
@@ -130,8 +133,9 @@ def augment_sources(
         As `augment`, images uint8 (B, *form.shape).
     """
     named = Draws(draws, draw_names(options))
-    barred = form.rule == "letterbox"
-    images, boxes = move_sources(sources, targets["bbox"], named, form.size, options, barred=barred)
+    maps, boxes = choose_maps(targets["bbox"], named, form.size, options)
+    barred, tilted = form.rule == "letterbox", options.perspective > 0
+    images = warp_sources(sources, maps, Kind(form.size, options.fill, barred, tilted))
     return _finish(images, {**targets, "bbox": boxes}, named, options, num_classes)
 
 

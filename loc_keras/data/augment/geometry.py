@@ -11,8 +11,7 @@ import tensorflow as tf
 
 from loc_keras.config.augment import AugmentConfig
 from loc_keras.data.augment.draws import CANDIDATES, Drawn, Draws, log_uniform
-from loc_keras.data.fused import Kind, Sources, warp_sources
-from loc_keras.data.geometry import from_affine, linear_map, map_points, matrix, tilt, warp
+from loc_keras.data.geometry import from_affine, linear_map, map_points, matrix, tilt
 from loc_keras.data.resize import are_empty, keep_empty
 
 Size: TypeAlias = tuple[int, int]
@@ -38,69 +37,22 @@ _ROUNDING = 1e-5
 """Slack of visible shares: a crop may keep just what is asked for, computed another way."""
 
 
-def mirrors(options: AugmentConfig) -> bool:
-    """Whether pictures are mirrored."""
-    return any(getattr(options, key) for key in MIRRORS)
-
-
 def warps(options: AugmentConfig) -> bool:
     """Whether pictures are resampled, moved by more than mirroring."""
     return any(getattr(options, key) for key in WARPS)
 
 
-def move(
-    images: tf.Tensor, boxes: tf.Tensor, draws: Draws, options: AugmentConfig
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Moves images and boxes by random maps.
-
-    Of the candidates the first counts that keeps `min_visible` of the moved box's area in the
-    picture; where none does, the image is only mirrored, if at all. An image without an object
-    takes the first, since nothing can leave it.
-
-    Args:
-        images: uint8 (B, H, W, C).
-        boxes: float32 (B, 4), fractions.
-        draws: Uniform draws of the names that `draw_names` lists.
-        options: Ranges of the changes.
-
-    Returns:
-        Images and boxes of the same shapes and types; boxes lie in the picture, and those that are
-        empty stay so.
-    """
-    if not warps(options):
-        return mirror(images, boxes, draws, options)
-    maps, moved = choose_maps(boxes, draws, (images.shape[1], images.shape[2]), options)
-    return warp(images, maps, fill=options.fill), moved
-
-
-def move_sources(
-    sources: Sources,
-    boxes: tf.Tensor,
-    draws: Draws,
-    size: Size,
-    options: AugmentConfig,
-    *,
-    barred: bool,
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Resizes to `size` (height, width) and moves in one resampling; otherwise as `move`.
-
-    Args:
-        sources: Pictures not resized yet.
-        boxes: float32 (B, 4), fractions of the resized pictures.
-        draws: As for `move`.
-        size: Height and width of the resized pictures.
-        options: Ranges of the changes, of which one `warps`.
-        barred: Whether the resized pictures may have black bars.
-    """
-    maps, moved = choose_maps(boxes, draws, size, options)
-    kind = Kind(size, options.fill, barred, tilted=options.perspective > 0)
-    return warp_sources(sources, maps, kind), moved
-
-
 def mirror(
     images: tf.Tensor, boxes: tf.Tensor, draws: Draws, options: AugmentConfig
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Mirrors images and boxes alone, which needs no resampling; as `move`."""
+    """Mirrors images and boxes alone, which needs no resampling.
+
+    Args:
+        images: uint8 (B, H, W, C).
+        boxes: float32 (B, 4), fractions; those that are empty stay so.
+        draws: Uniform draws of the names that `draw_names` lists.
+        options: Which way to mirror.
+    """
     mirrored = boxes
     for key, axis in (("flip", 0), ("flip_vertical", 1)):
         if not getattr(options, key):
@@ -120,6 +72,10 @@ def choose_maps(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """The map of each image and its box under it.
 
+    Of the candidates the first counts that keeps `min_visible` of the moved box's area in the
+    picture; where none does, the image is only mirrored, if at all. An image without an object
+    takes the first, since nothing can leave it.
+
     Args:
         boxes: float32 (B, 4), fractions.
         draws: Uniform draws.
@@ -127,7 +83,8 @@ def choose_maps(
         options: Ranges of the changes.
 
     Returns:
-        float64 (B, 3, 3), pixels about the centre, and float32 (B, 4), fractions in 0..1.
+        float64 (B, 3, 3), pixels about the centre, and float32 (B, 4), fractions in 0..1; empty
+        boxes stay so.
     """
     # Where there is no object, the whole picture takes its place: any map will do.
     empty = are_empty(boxes)
