@@ -20,21 +20,6 @@ _DTYPE = "float32"
 _MIN_BINS = 2
 
 
-def similarity_loss(boxes_true: Tensor, boxes_pred: Tensor, *, similarity: str) -> Tensor:
-    """Return 1 - similarity of paired boxes, (..., 4) -> (...): 0 for identical boxes.
-
-    Args:
-        boxes_true: (..., 4) as fractions of the image side.
-        boxes_pred: (..., 4), the same shape.
-        similarity: A name in `loc_keras.boxes.SIMILARITIES`.
-
-    Raises:
-        ConfigError: There is no such similarity.
-        DataError: The shapes do not match.
-    """
-    return 1 - _similarity(similarity)(boxes_true, boxes_pred)
-
-
 def smooth_l1(boxes_true: Tensor, boxes_pred: Tensor, *, delta: float) -> Tensor:
     """Return the smooth L1 distance of paired boxes, summed over the 4 edges: (..., 4) -> (...).
 
@@ -201,7 +186,7 @@ class BoxLoss(keras.losses.Loss):
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """Return the loss of each box, (..., 4) -> (...)."""
-        loss = similarity_loss(y_true, y_pred, similarity=self.similarity)
+        loss = 1 - _similarity(self.similarity)(y_true, y_pred)
         if self.smooth_l1_weight:
             distance = smooth_l1(y_true, y_pred, delta=self.smooth_l1_delta)
             loss = loss + self.smooth_l1_weight * distance

@@ -101,9 +101,12 @@ def linear_map(
         float64 (B, 2, 2), to be multiplied by column vectors (x, y).
     """
     cos, sin = tf.cos(rotation), tf.sin(rotation)
-    row_x = tf.stack([cos * scale_x, (cos * shear - sin) * scale_y], axis=-1)
-    row_y = tf.stack([sin * scale_x, (sin * shear + cos) * scale_y], axis=-1)
-    return tf.stack([row_x, row_y], axis=-2)
+    return matrix(
+        [
+            [cos * scale_x, (cos * shear - sin) * scale_y],
+            [sin * scale_x, (sin * shear + cos) * scale_y],
+        ]
+    )
 
 
 def tilt(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
@@ -256,5 +259,4 @@ def _inverse(linear: tf.Tensor) -> tf.Tensor:
     a, b = linear[:, 0, 0], linear[:, 0, 1]
     c, d = linear[:, 1, 0], linear[:, 1, 1]
     determinant = a * d - b * c
-    rows = tf.stack([tf.stack([d, -b], axis=-1), tf.stack([-c, a], axis=-1)], axis=-2)
-    return rows / determinant[:, tf.newaxis, tf.newaxis]
+    return matrix([[d, -b], [-c, a]]) / determinant[:, tf.newaxis, tf.newaxis]

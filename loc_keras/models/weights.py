@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import keras
 import numpy as np
@@ -204,9 +204,8 @@ def _refuse_unshared(backbone: BackboneConfig, channels: int, what: str) -> None
         raise ModelError(f"{what} need {' and '.join(wrong)}; set that, or weights: none.")
 
 
-@dataclass(frozen=True)
-class BodyLayer:
-    """A layer of a body that has weights: its name, class and values."""
+class BodyLayer(NamedTuple):
+    """A layer of a body that has weights."""
 
     name: str
     kind: str
@@ -216,11 +215,6 @@ class BodyLayer:
     def shapes(self) -> list[tuple[int, ...]]:
         """Shape of each weight."""
         return [value.shape for value in self.values]
-
-    @property
-    def signature(self) -> tuple[str, list[tuple[int, ...]]]:
-        """Class and shapes: what two layers must share to take each other's weights."""
-        return self.kind, self.shapes
 
 
 @dataclass(frozen=True, eq=False)
@@ -261,7 +255,9 @@ class RunWeights:
             matched = [by_name[layer.name] for layer in wanted]
         else:
             matched = self.layers
-        if [layer.signature for layer in matched] != [layer.signature for layer in wanted]:
+        if [(one.kind, one.shapes) for one in matched] != [
+            (one.kind, one.shapes) for one in wanted
+        ]:
             raise ModelError(self._difference(wanted))
         for layer, source in zip(targets, matched, strict=True):
             layer.set_weights(source.values)
