@@ -458,20 +458,20 @@ class NotFiniteError(TrainingError):
     """The loss, or the weights, stopped being numbers.
 
     Args:
-        where: Step and epoch, in words.
-        what: Outputs concerned, in words.
+        where: Such as "step 4 (epoch 2, step 1 of the epoch)".
+        what: Outputs concerned, as text.
         batch: Global step, from 0, whose batch was the last one learned from.
     """
 
     def __init__(self, where: str, what: str, batch: int) -> None:
-        """Puts the sentence together."""
-        super().__init__(
-            f"the loss is not finite at {where[:-1]}; {what}); lower train.learning_rate or set "
-            "train.gradient_clip_norm, and check the data."
-        )
         self.where = where
         self.what = what
         self.batch = batch
+        self.at = f"{where[:-1]}; {what})"
+        super().__init__(
+            f"the loss is not finite at {self.at}; lower train.learning_rate or set "
+            "train.gradient_clip_norm, and check the data."
+        )
 
 
 class FiniteLossGuard(keras.callbacks.Callback):
@@ -540,17 +540,9 @@ def diagnosis(
     )
     shown = ", ".join(files[:_SHOWN]) + (", ..." if len(files) > _SHOWN else "")
     return TrainingError(
-        f"the loss is again not finite at {fault.where[:-1]}; {fault.what}), with the learning "
-        "rate halved after the first time; "
+        f"the loss is again not finite at {fault.at}, with the learning rate halved after the "
+        "first time; "
         + (f"the batch has {shown} ({NOT_FINITE_FILE} lists all); " if files else "")
         + f"the last good checkpoint is {last_good}; lower train.learning_rate or set "
         "train.gradient_clip_norm, and check these images and their boxes."
-    )
-
-
-def going_back(fault: NotFiniteError, last_good: Path) -> str:
-    """The sentence that is printed when a run goes back, which it does once."""
-    return (
-        f"the loss is not finite at {fault.where[:-1]}; {fault.what}): going back to "
-        f"{last_good}, with the learning rate times {SLOWER:g} from there on. This is done once."
     )

@@ -12,10 +12,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
-from packaging.version import Version
 from tensorflow.core.protobuf import config_pb2
 from tensorflow.python.eager import context  # TensorFlow offers these settings nowhere else.
 
@@ -305,7 +303,7 @@ def distribution(
         _refuse_uneven(batch_size, len(cluster.workers), "workers")
         set_worker_timeouts()
         with Distribution(cluster=cluster).watching("start all workers within some minutes."):
-            devices = Distribution(strategy_for_keras(), cluster)
+            devices = Distribution(PatchedMultiWorkerStrategy(), cluster)
     elif cluster is not None:
         raise TrainingError(
             f"{VARIABLE} names {len(cluster.workers)} workers, which would all write the same run, "
@@ -391,12 +389,12 @@ def _refuse_uneven(batch_size: int, parts: int, what: str) -> None:
         )
 
 
-LAST_BROKEN_KERAS = "3.15"
-"""The newest minor version of Keras that is known to have the fault."""
-
-
 class PatchedMultiWorkerStrategy(tf.distribute.MultiWorkerMirroredStrategy):
-    """TensorFlow's strategy for several workers, with `reduce` as Keras 3 calls it."""
+    """TensorFlow's strategy for several workers, with `reduce` as Keras 3 calls it.
+
+    Up to Keras 3.15 at least, `fit` reduces scalars along axis 0 (issue 20585), which fails.
+    Calls that work in TensorFlow's strategy give the same here.
+    """
 
     def reduce(self, reduce_op: Any, value: Any, axis: int | None = None) -> Any:
         """Reduces over all replicas, as the method of TensorFlow does.
@@ -412,46 +410,6 @@ class PatchedMultiWorkerStrategy(tf.distribute.MultiWorkerMirroredStrategy):
         if axis == 0 and self.experimental_local_results(value)[0].shape.rank == 0:
             axis = None
         return super().reduce(reduce_op, value, axis=axis)
-
-
-def strategy_for_keras() -> tf.distribute.MultiWorkerMirroredStrategy:
-    """The strategy for the workers in TF_CONFIG, patched where this Keras needs it."""
-    if keras_needs_patch():
-        return PatchedMultiWorkerStrategy()
-    return tf.distribute.MultiWorkerMirroredStrategy()
-
-
-def keras_needs_patch() -> bool:
-    """Whether Keras still reduces scalars along axis 0, or is a version known to.
-
-    Keras is asked to reduce a scalar with a strategy that only records the axis. The scalar is no
-    tensor, since several workers must be set up before the first operation.
-    """
-    if Version(keras.__version__) < Version(LAST_BROKEN_KERAS):
-        return True
-    try:
-        from keras.src.backend.tensorflow.trainer import reduce_per_replica
-    except ImportError:  # Keras was rearranged; the patch changes no call that works.
-        return True
-    axes: list[int | None] = []
-    reduce_per_replica(1.0, _recording_strategy(axes), "mean")
-    return axes == [0]
-
-
-def _recording_strategy(axes: list[int | None]) -> tf.distribute.MultiWorkerMirroredStrategy:
-    """What Keras takes for a strategy of several workers, without a cluster."""
-
-    class Recording(tf.distribute.MultiWorkerMirroredStrategy):
-        extended = type("Extended", (), {"_in_multi_worker_mode": staticmethod(lambda: True)})()
-
-        def __init__(self) -> None:
-            """Begins nothing."""
-
-        def reduce(self, reduce_op: Any, value: Any, axis: int | None = None) -> Any:
-            axes.append(axis)
-            return value
-
-    return Recording()
 
 
 HEARTBEAT_SECONDS = 100

@@ -27,7 +27,6 @@ from loc_keras.training.callbacks import (
     Sources,
     WithinEpochValidation,
     diagnosis,
-    going_back,
 )
 from loc_keras.training.checkpoint_files import Checkpoint
 from loc_keras.training.checkpointing import (
@@ -123,7 +122,10 @@ def fit_localizer(
                 if saved is None or rate != 1:
                     last = saved.path if saved else None
                     raise diagnosis(fault, last, folder, sources) from fault
-                say(going_back(fault, saved.path))
+                say(
+                    f"the loss is not finite at {fault.at}: going back to {saved.path}, with the "
+                    f"learning rate times {SLOWER:g} from there on. This is done once."
+                )
                 slower = SLOWER
             finally:
                 writer.wait()

@@ -111,82 +111,49 @@ class AdamW(ClippedSum, keras.optimizers.AdamW):
     """Keras's AdamW, with the gradient clipped as a whole."""
 
 
-class AdamWithL2(ClippedSum, keras.optimizers.Adam):
-    """Adam (Kingma and Ba 2015) whose weight decay is part of the gradient, as in PyTorch's Adam.
+class Adam(ClippedSum, keras.optimizers.Adam):
+    """Adam (Kingma and Ba 2015) with rates by variable and weight decay of either kind.
 
-    Keras's own `weight_decay` acts apart from the gradient in Adam too, which makes it AdamW.
-    """
-
-    def __init__(self, *args: Any, l2: float = 0.0, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.l2 = l2
-
-    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """Adds the decay to the gradient, then steps as Adam does."""
-        decay = keras.ops.cast(self.l2, variable.dtype) * variable
-        super().update_step(
-            keras.ops.cast(gradient, variable.dtype) + decay, variable, learning_rate
-        )
-
-    def get_config(self) -> dict[str, Any]:
-        """Gives the arguments that rebuild the optimizer."""
-        return {**super().get_config(), "l2": self.l2}
-
-
-class AdamWithDecay(ClippedSum, keras.optimizers.Adam):
-    """Adam whose weight decay acts apart from the gradient, at the rate of the variable's step.
-
-    It is AdamW (Loshchilov and Hutter 2019, algorithm 2), but for Keras's own, which decays every
-    variable at the optimizer's one rate and so cannot follow rates that differ by layer.
-    """
-
-    def __init__(self, *args: Any, decay: float = 0.0, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.decay = decay
-
-    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """Shrinks the variable unless it is exempt, then steps as Adam does."""
-        known = self._trainable_variables[self._get_variable_index(variable)]
-        if self.decay and not re.search("|".join(NO_DECAY), known.name):
-            shrunk = keras.ops.cast(learning_rate * self.decay, variable.dtype) * variable
-            self.assign_sub(variable, shrunk)
-        super().update_step(gradient, variable, learning_rate)
-
-    def get_config(self) -> dict[str, Any]:
-        """Gives the arguments that rebuild the optimizer."""
-        return {**super().get_config(), "decay": self.decay}
-
-
-class LayerwiseRates(keras.optimizers.Optimizer):
-    """Scales the learning rate of single variables; stands before an optimizer as its base.
+    Keras's own `weight_decay` acts apart from the gradient in Adam too, which makes it AdamW, and
+    decays every variable at the optimizer's one rate, which cannot follow rates by variable.
 
     Args:
+        l2: decay as part of the gradient of every variable, as in PyTorch's Adam.
+        decay: decay apart from the gradient, at the rate of the variable's step, but for variables
+            of `NO_DECAY`: AdamW (Loshchilov and Hutter 2019, algorithm 2).
         rate_factors: factor of a variable's rate by its path; others keep 1.
     """
 
     def __init__(
-        self, *args: Any, rate_factors: Mapping[str, float] | None = None, **kwargs: Any
+        self,
+        *args: Any,
+        l2: float = 0.0,
+        decay: float = 0.0,
+        rate_factors: Mapping[str, float] | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        self.l2 = l2
+        self.decay = decay
         self.rate_factors = dict(rate_factors or {})
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """Steps at the variable's own rate."""
+        """Decays the variable or its gradient, then steps as Keras's Adam does."""
         known = self._trainable_variables[self._get_variable_index(variable)]
-        factor = self.rate_factors.get(known.path, 1.0)
-        super().update_step(gradient, variable, learning_rate * factor)
+        if self.rate_factors:
+            learning_rate = learning_rate * self.rate_factors.get(known.path, 1.0)
+        if self.decay and not re.search("|".join(NO_DECAY), known.name):
+            shrunk = keras.ops.cast(learning_rate * self.decay, variable.dtype) * variable
+            self.assign_sub(variable, shrunk)
+        if self.l2:
+            decay = keras.ops.cast(self.l2, variable.dtype) * variable
+            gradient = keras.ops.cast(gradient, variable.dtype) + decay
+        super().update_step(gradient, variable, learning_rate)
 
     def get_config(self) -> dict[str, Any]:
         """Gives the arguments that rebuild the optimizer."""
-        return {**super().get_config(), "rate_factors": self.rate_factors}
-
-
-class LayerwiseAdamW(LayerwiseRates, AdamWithDecay):
-    """AdamW with rates by variable."""
-
-
-class LayerwiseAdam(LayerwiseRates, AdamWithL2):
-    """Adam with weight decay in the gradient and rates by variable."""
+        own = {"l2": self.l2, "decay": self.decay, "rate_factors": self.rate_factors}
+        return {**super().get_config(), **own}
 
 
 def make_optimizer(
@@ -218,13 +185,10 @@ def make_optimizer(
         "ema_momentum": ema ** (1 / accumulate) if ema is not None else 0.99,
         "gradient_accumulation_steps": accumulate if accumulate > 1 else None,
     }
-    if rate_factors:
-        common["rate_factors"] = rate_factors
-        if name == "adam":
-            return LayerwiseAdam(learning_rate, l2=weight_decay, **common)
-        return LayerwiseAdamW(learning_rate, decay=weight_decay, **common)
     if name == "adam":
-        return AdamWithL2(learning_rate, l2=weight_decay, **common)
+        return Adam(learning_rate, l2=weight_decay, rate_factors=rate_factors, **common)
+    if rate_factors:
+        return Adam(learning_rate, decay=weight_decay, rate_factors=rate_factors, **common)
     optimizer = AdamW(learning_rate, weight_decay=weight_decay, **common)
     optimizer.exclude_from_weight_decay(var_names=list(NO_DECAY))
     return optimizer

@@ -11,7 +11,7 @@ from loc_keras.config.train import FineTuneConfig, TrainConfig
 from loc_keras.models.body import body_groups, body_layers
 from loc_keras.training.fit import fit_localizer
 from loc_keras.training.model import compiled_training_model
-from loc_keras.training.optimizer import AdamWithDecay, LayerwiseRates, make_optimizer
+from loc_keras.training.optimizer import Adam, make_optimizer
 from loc_keras.training.plan import (
     Phase,
     rate_factors,
@@ -174,7 +174,7 @@ def test_a_variable_with_a_factor_moves_as_alone_at_that_rate(name):
 def test_biases_and_scales_do_not_decay():
     kept = keras.Variable(np.ones(2, "float32"), name="bias")
     shrunk = keras.Variable(np.ones(2, "float32"), name="kernel")
-    optimizer = AdamWithDecay(0.5, decay=0.1)
+    optimizer = Adam(0.5, decay=0.1)
     zero = keras.ops.zeros(2)
     optimizer.apply([zero, zero], [kept, shrunk])
     np.testing.assert_array_equal(kept, [1, 1])
@@ -193,7 +193,7 @@ def test_plain_plan_uses_the_plain_optimizer():
     model = compiled_training_model(tiny(), plan())
     # Keras's AdamW, with none of the rates by variable; on one device it steps as Keras has it.
     assert isinstance(model.optimizer, keras.optimizers.AdamW)
-    assert not isinstance(model.optimizer, LayerwiseRates)
+    assert not isinstance(model.optimizer, Adam)
 
 
 def test_small_batches_are_told_where_statistics_move():

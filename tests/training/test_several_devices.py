@@ -20,25 +20,26 @@ from loc_keras.training.optimizer import make_optimizer
 from loc_keras.training.run_folder import Interruption
 
 
+class Recording(tf.distribute.MultiWorkerMirroredStrategy):
+    """What Keras takes for a strategy of several workers, without a cluster; notes the axes."""
+
+    extended = type("Extended", (), {"_in_multi_worker_mode": staticmethod(lambda: True)})()
+
+    def __init__(self):
+        self.axes = []
+
+    def reduce(self, reduce_op, value, axis=None):
+        self.axes.append(axis)
+        return value
+
+
 def test_this_keras_still_needs_the_patch():
-    """Fails once Keras reduces scalars as scalars: the patch can go then, see there."""
-    assert distribution.keras_needs_patch()
+    """Fails once Keras reduces scalars as scalars: the patched strategy can go then."""
+    from keras.src.backend.tensorflow.trainer import reduce_per_replica
 
-
-def test_patch_steps_aside_when_keras_is_mended(monkeypatch):
-    from keras.src.backend.tensorflow import trainer
-
-    def mended(values, strategy, reduction):
-        return strategy.reduce("MEAN", values, axis=None)
-
-    monkeypatch.setattr(trainer, "reduce_per_replica", mended)
-    assert not distribution.keras_needs_patch()
-    made = []
-    monkeypatch.setattr(tf.distribute, "MultiWorkerMirroredStrategy", lambda: made.append("plain"))
-    # Its own class stands for the one that would need a cluster.
-    monkeypatch.setattr(distribution, "keras_needs_patch", lambda: False)
-    distribution.strategy_for_keras()
-    assert made == ["plain"]
+    strategy = Recording()
+    reduce_per_replica(1.0, strategy, "mean")
+    assert strategy.axes == [0]
 
 
 @pytest.mark.usefixtures("short_body")
