@@ -47,242 +47,7 @@ _RULES = {
 }
 _SHOWN_LENGTH = 60
 _SHOWN_BITS = 64
-
-
-def fault_sentence(fault: ErrorDetails) -> str:
-    """Turns one of pydantic's errors into a sentence that begins with the key's full path."""
-    kind, loc, context = fault["type"], fault["loc"], fault.get("ctx", {})
-    if kind in ("extra_forbidden", "invalid_key"):
-        return unknown_key_sentence(loc)
-    if is_between_keys(fault):
-        return f"{key_name(loc)}: {context['error']}." if loc else f"{context['error']}."
-    if kind == "value_error":
-        rule = str(context["error"])
-    else:
-        rule = _RULES.get(kind, f"is not valid ({fault['msg']})").format(**context)
-        rule += " or null" if _may_be_null(loc) else ""
-    return f"{key_name(loc)} {rule}; got {_shown(fault['input'])}{_hint(fault)}"
-
-
-def is_between_keys(fault: ErrorDetails) -> bool:
-    """Whether a rule about several keys of one section is broken, not one about a single key."""
-    return fault["type"] == "value_error" and isinstance(fault["input"], dict)
-
-
-def unknown_key_sentence(path: KeyPath) -> str:
-    """Names an unknown key and the valid ones most like it, or else all that stand beside it."""
-    above, key = path[:-1], str(path[-1])
-    path = (*above, key)
-    section = section_at(above) or Config
-    near = [(*above, name) for name in _nearest(key, section.model_fields)] or _namesakes(key)
-    if near:
-        names = " or ".join(f"'{key_name(one)}'" for one in near)
-        return f"unknown key '{key_name(path)}'; did you mean {names}?"
-    place = f"'{key_name(above)}'" if above else "the top level"
-    return (
-        f"unknown key '{key_name(path)}'; {place} has the keys {', '.join(section.model_fields)}."
-    )
-
-
-def section_at(path: KeyPath) -> type[Section] | None:
-    """Finds the section of the schema at a key path; None where there is a value or nothing.
-
-    A key that is a number stands for an item of a list.
-    """
-    section: type[Section] | None = Config
-    annotation: Any = Config
-    for key in path:
-        if isinstance(key, int):
-            section = _section_in_list(annotation)
-            annotation = section
-            continue
-        field = None if section is None else section.model_fields.get(str(key))
-        annotation = None if field is None else field.annotation
-        section = _section_in(annotation)
-    return section
-
-
-def _section_in(annotation: Any) -> type[Section] | None:
-    """The section that a key holds, also where the key may be null instead."""
-    if get_origin(annotation) in (tuple, list):
-        return None
-    for kind in (annotation, *get_args(annotation)):
-        if isinstance(kind, type) and issubclass(kind, Section):
-            return kind
-    return None
-
-
-def _section_in_list(annotation: Any) -> type[Section] | None:
-    """The section that each item of a list holds."""
-    kinds = get_args(annotation) if get_origin(annotation) in (tuple, list) else ()
-    return next((kind for kind in kinds if _section_in(kind)), None)
-
-
-def key_name(path: Iterable[int | str]) -> str:
-    """Writes a key path as `section.key`, with `[i]` for the i-th item of a list."""
-    name = ""
-    for key in path:
-        name += f"[{key}]" if isinstance(key, int) else f".{key}" if name else key
-    return name
-
-
-def _nearest(word: str, valid: Iterable[str], n: int = 3) -> list[str]:
-    """The most similar valid words, none if none is similar; the same word but for case wins."""
-    near = get_close_matches(word.lower(), list(valid), n=n)
-    return near[:1] if near[:1] == [word.lower()] else near
-
-
-def _namesakes(key: str) -> list[KeyPath]:
-    """The key paths anywhere in the schema that end in this very name."""
-    return [path for path in _all_paths(Config, ()) if path[-1] == key.lower()]
-
-
-def _all_paths(section: type[Section], above: KeyPath) -> Iterator[KeyPath]:
-    for name in section.model_fields:
-        path = (*above, name)
-        yield path
-        below = section_at(path)
-        if below is not None:
-            yield from _all_paths(below, path)
-
-
-def _may_be_null(loc: KeyPath) -> bool:
-    section = section_at(loc[:-1])
-    field = section.model_fields.get(str(loc[-1])) if section else None
-    return field is not None and type(None) in get_args(field.annotation)
-
-
-def _shown(value: Any) -> str:
-    """Writes a received value as a config file would, cut to a readable length."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, dict):
-        return "a section"
-    if isinstance(value, int) and value.bit_length() > _SHOWN_BITS:
-        return "a huge number"
-    if isinstance(value, str):
-        return f"the text {_shortened(value)!r}"
-    return _shortened(str(value))
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= _SHOWN_LENGTH else f"{text[:_SHOWN_LENGTH]}..."
-
-
-def _hint(fault: ErrorDetails) -> str:
-    """The end of a sentence: what may mend the most common slips, or a full stop."""
-    if fault["type"] == "string_type" and fault["input"] is not None:
-        return "; put it in quotes to mean text."
-    if fault["type"] == "literal_error":
-        choices = re.findall(r"'([^']*)'", fault["ctx"]["expected"])
-        near = _nearest(str(fault["input"]), choices, n=1)
-        return f"; did you mean '{near[0]}'?" if near else "."
-    return "."
-
-
 _ONE_LINE_ITEMS = 10
-
-
-class _Representer(RoundTripRepresenter):
-    """Writes values so that they read back equal, and an absent one as the word `null`."""
-
-    def represent_null(self, _: None) -> ScalarNode:
-        return self.represent_scalar("tag:yaml.org,2002:null", "null")
-
-    def represent_str(self, data: str) -> ScalarNode:
-        # The other styles leave U+0085 and its like bare, which read back as line breaks.
-        style = None if data.isprintable() else '"'
-        return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
-
-
-_Representer.add_representer(type(None), _Representer.represent_null)
-_Representer.add_representer(str, _Representer.represent_str)
-
-
-def yaml_text(tree: Mapping[str, Any]) -> str:
-    """Writes nested settings, with a line break at the end; tuples become lists."""
-    yaml = YAML(pure=True)
-    yaml.Representer = _Representer
-    yaml.width = sys.maxsize  # Text that is broken over lines does not always read back equal.
-    buffer = io.StringIO()
-    yaml.dump(tree if isinstance(tree, CommentedMap) else _plain(tree), buffer)
-    return buffer.getvalue()
-
-
-def value_text(value: Any) -> str:
-    """One value on one line, as it would stand behind its key."""
-    tree = CommentedMap(key=_flowing(value))
-    return yaml_text(tree).removeprefix("key:").strip()
-
-
-def commented_yaml(tree: Mapping[str, Any], comments: Mapping[str, str]) -> str:
-    """Writes nested settings as YAML with a comment behind some keys.
-
-    Args:
-        tree: The settings.
-        comments: By dotted key. What lies below a key with a comment is written on one line.
-    """
-    return yaml_text(_commented(tree, comments, ""))
-
-
-def _commented(tree: Mapping[str, Any], comments: Mapping[str, str], prefix: str) -> CommentedMap:
-    found = CommentedMap()
-    for key, value in tree.items():
-        name = f"{prefix}{key}"
-        if name not in comments and isinstance(value, Mapping):
-            found[key] = _commented(value, comments, f"{name}.")
-            continue
-        found[key] = _flowing(value)
-        if name in comments:
-            text = "".join(sign if sign.isprintable() else "?" for sign in comments[name])
-            found.yaml_add_eol_comment(text, key, column=0)
-    return found
-
-
-def _flowing(value: Any) -> Any:
-    """A value whose mappings and lists are written on one line."""
-    if isinstance(value, Mapping):
-        found = CommentedMap({key: _flowing(item) for key, item in value.items()})
-        found.fa.set_flow_style()
-        return found
-    if isinstance(value, (tuple, list)):
-        items = CommentedSeq(map(_flowing, value))
-        items.fa.set_flow_style()
-        return items
-    return value
-
-
-def _plain(value: Any) -> Any:
-    """Turns tuples into YAML lists; short ones are written on one line."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, tuple):
-        items = CommentedSeq(_plain(item) for item in value)
-        if len(items) <= _ONE_LINE_ITEMS:
-            items.fa.set_flow_style()
-        return items
-    return value
-
-
-def flat_settings(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flattens nested settings to dotted names."""
-    flat: dict[str, Any] = {}
-    for key, value in section.items():
-        if isinstance(value, dict):
-            flat |= flat_settings(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
-class _Override(NamedTuple):
-    """One `--set`: as it was written, the key's parts, and the value that YAML reads in it."""
-
-    text: str
-    key: KeyPath
-    value: Any
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -335,7 +100,7 @@ def config_from_tree(
         config = Config.model_validate(tree)
     except ValidationError as error:
         faults += [
-            f"{_origin(origin, applied, fault)}: {fault_sentence(fault)}"
+            f"{_origin(origin, applied, fault)}: {_fault_sentence(fault)}"
             for fault in error.errors(include_url=False)
         ]
     if faults:
@@ -349,7 +114,7 @@ def asked_keys(overrides: Sequence[str]) -> list[str]:
     Args:
         overrides: As in `load_config`, checked by it before.
     """
-    return [key_name(_parse_override(text).key) for text in overrides]
+    return [_key_name(_parse_override(text).key) for text in overrides]
 
 
 def dump_config(config: Config) -> str:
@@ -362,7 +127,101 @@ def dump_config(config: Config) -> str:
     Returns:
         YAML text that ends with a line break.
     """
-    return yaml_text(config.model_dump())
+    return _yaml_text(config.model_dump())
+
+
+def value_text(value: Any) -> str:
+    """One value on one line, as it would stand behind its key."""
+    tree = CommentedMap(key=_flowing(value))
+    return _yaml_text(tree).removeprefix("key:").strip()
+
+
+def commented_yaml(tree: Mapping[str, Any], comments: Mapping[str, str]) -> str:
+    """Writes nested settings as YAML with a comment behind some keys.
+
+    Args:
+        tree: The settings.
+        comments: By dotted key. What lies below a key with a comment is written on one line.
+    """
+    return _yaml_text(_commented(tree, comments, ""))
+
+
+def flat_settings(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Flattens nested settings to dotted names."""
+    flat: dict[str, Any] = {}
+    for key, value in section.items():
+        if isinstance(value, dict):
+            flat |= flat_settings(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+class _Override(NamedTuple):
+    """One `--set`: as it was written, the key's parts, and the value that YAML reads in it."""
+
+    text: str
+    key: KeyPath
+    value: Any
+
+
+def _parse_override(text: str) -> _Override:
+    """Splits `section.key=value` and checks that the key exists and the value is no mapping."""
+    name, equals, value_text = text.partition("=")
+    key = tuple(part.strip() for part in name.split("."))
+    if not equals or not all(key):
+        raise ConfigError("expected section.key=value, as in --set train.epochs=5.")
+    _check_key(key)
+    try:
+        value = _parse_yaml(value_text)
+    except ConfigError as error:
+        raise ConfigError(f"{error} {_quote_hint(name)}") from error
+    if isinstance(value, Mapping):
+        raise ConfigError(f"expected one value or a [list], got a mapping. {_quote_hint(name)}")
+    return _Override(text, key, value)
+
+
+def _quote_hint(name: str) -> str:
+    return f"Text with signs of YAML needs quotes: --set '{name}=\"...\"'."
+
+
+def _check_key(key: KeyPath) -> None:
+    for depth in range(len(key)):
+        section = _section_at(key[:depth])
+        if section is None:
+            above = _key_name(key[:depth])
+            raise ConfigError(f"'{above}' holds a value and has no keys of its own.")
+        if key[depth] not in section.model_fields:
+            raise ConfigError(_unknown_key_sentence(key[: depth + 1]))
+    section = _section_at(key)
+    if section is not None:
+        names = ", ".join(section.model_fields)
+        raise ConfigError(f"'{_key_name(key)}' is a section; set one of its keys: {names}.")
+
+
+def _with_value(tree: Mapping[Any, Any], key: KeyPath, value: Any) -> dict[Any, Any]:
+    """Returns a copy with one value set; YAML aliases may share parts, which must not change."""
+    head, *rest = key
+    if not rest:
+        return {**tree, head: value}
+    below = tree.get(head)
+    if below is None:
+        below = {}
+    if not isinstance(below, Mapping):
+        return dict(tree)  # The file has a value where a section belongs: checking will say so.
+    return {**tree, head: _with_value(below, tuple(rest), value)}
+
+
+def _origin(origin: str, overrides: Sequence[_Override], fault: ErrorDetails) -> str:
+    """Says where a fault comes from: an override of that key, or the file and what changed it."""
+    loc = fault["loc"]
+    setting = [one for one in overrides if loc[: len(one.key)] == one.key]
+    if setting:
+        return f"--set {setting[-1].text}"
+    if not _is_between_keys(fault):
+        return origin
+    changes = [f"--set {one.text}" for one in overrides if one.key[: len(loc)] == loc]
+    return f"{origin} with {' '.join(changes)}" if changes else origin
 
 
 def _read_mapping(path: Path) -> dict[Any, Any]:
@@ -414,60 +273,192 @@ def _place(error: MarkedYAMLError) -> str:
     return "" if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: "
 
 
-def _parse_override(text: str) -> _Override:
-    """Splits `section.key=value` and checks that the key exists and the value is no mapping."""
-    name, equals, value_text = text.partition("=")
-    key = tuple(part.strip() for part in name.split("."))
-    if not equals or not all(key):
-        raise ConfigError("expected section.key=value, as in --set train.epochs=5.")
-    _check_key(key)
-    try:
-        value = _parse_yaml(value_text)
-    except ConfigError as error:
-        raise ConfigError(f"{error} {_quote_hint(name)}") from error
+def _fault_sentence(fault: ErrorDetails) -> str:
+    """Turns one of pydantic's errors into a sentence that begins with the key's full path."""
+    kind, loc, context = fault["type"], fault["loc"], fault.get("ctx", {})
+    if kind in ("extra_forbidden", "invalid_key"):
+        return _unknown_key_sentence(loc)
+    if _is_between_keys(fault):
+        return f"{_key_name(loc)}: {context['error']}." if loc else f"{context['error']}."
+    if kind == "value_error":
+        rule = str(context["error"])
+    else:
+        rule = _RULES.get(kind, f"is not valid ({fault['msg']})").format(**context)
+        rule += " or null" if _may_be_null(loc) else ""
+    return f"{_key_name(loc)} {rule}; got {_shown(fault['input'])}{_hint(fault)}"
+
+
+def _is_between_keys(fault: ErrorDetails) -> bool:
+    """Whether a rule about several keys of one section is broken, not one about a single key."""
+    return fault["type"] == "value_error" and isinstance(fault["input"], dict)
+
+
+def _unknown_key_sentence(path: KeyPath) -> str:
+    """Names an unknown key and the valid ones most like it, or else all that stand beside it."""
+    above, key = path[:-1], str(path[-1])
+    path = (*above, key)
+    section = _section_at(above) or Config
+    near = [(*above, name) for name in _nearest(key, section.model_fields)] or _namesakes(key)
+    if near:
+        names = " or ".join(f"'{_key_name(one)}'" for one in near)
+        return f"unknown key '{_key_name(path)}'; did you mean {names}?"
+    place = f"'{_key_name(above)}'" if above else "the top level"
+    return (
+        f"unknown key '{_key_name(path)}'; {place} has the keys {', '.join(section.model_fields)}."
+    )
+
+
+def _may_be_null(loc: KeyPath) -> bool:
+    section = _section_at(loc[:-1])
+    field = section.model_fields.get(str(loc[-1])) if section else None
+    return field is not None and type(None) in get_args(field.annotation)
+
+
+def _shown(value: Any) -> str:
+    """Writes a received value as a config file would, cut to a readable length."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
+        return "a section"
+    if isinstance(value, int) and value.bit_length() > _SHOWN_BITS:
+        return "a huge number"
+    if isinstance(value, str):
+        return f"the text {_shortened(value)!r}"
+    return _shortened(str(value))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _SHOWN_LENGTH else f"{text[:_SHOWN_LENGTH]}..."
+
+
+def _hint(fault: ErrorDetails) -> str:
+    """The end of a sentence: what may mend the most common slips, or a full stop."""
+    if fault["type"] == "string_type" and fault["input"] is not None:
+        return "; put it in quotes to mean text."
+    if fault["type"] == "literal_error":
+        choices = re.findall(r"'([^']*)'", fault["ctx"]["expected"])
+        near = _nearest(str(fault["input"]), choices, n=1)
+        return f"; did you mean '{near[0]}'?" if near else "."
+    return "."
+
+
+def _nearest(word: str, valid: Iterable[str], n: int = 3) -> list[str]:
+    """The most similar valid words, none if none is similar; the same word but for case wins."""
+    near = get_close_matches(word.lower(), list(valid), n=n)
+    return near[:1] if near[:1] == [word.lower()] else near
+
+
+def _namesakes(key: str) -> list[KeyPath]:
+    """The key paths anywhere in the schema that end in this very name."""
+    return [path for path in _all_paths(Config, ()) if path[-1] == key.lower()]
+
+
+def _all_paths(section: type[Section], above: KeyPath) -> Iterator[KeyPath]:
+    for name in section.model_fields:
+        path = (*above, name)
+        yield path
+        below = _section_at(path)
+        if below is not None:
+            yield from _all_paths(below, path)
+
+
+def _section_at(path: KeyPath) -> type[Section] | None:
+    """The section of the schema at a key path; None where there is a value or nothing.
+
+    A key that is a number stands for an item of a list.
+    """
+    annotation: Any = Config
+    for key in path:
+        if isinstance(key, int):
+            items = get_args(annotation) if get_origin(annotation) in (tuple, list) else ()
+            annotation = next((kind for kind in items if _section_in(kind)), None)
+        else:
+            section = _section_in(annotation)
+            field = section.model_fields.get(key) if section else None
+            annotation = field.annotation if field else None
+    return _section_in(annotation)
+
+
+def _section_in(annotation: Any) -> type[Section] | None:
+    """The section that a key holds, also where the key may be null instead."""
+    if get_origin(annotation) in (tuple, list):
+        return None
+    for kind in (annotation, *get_args(annotation)):
+        if isinstance(kind, type) and issubclass(kind, Section):
+            return kind
+    return None
+
+
+def _key_name(path: Iterable[int | str]) -> str:
+    """Writes a key path as `section.key`, with `[i]` for the i-th item of a list."""
+    name = ""
+    for key in path:
+        name += f"[{key}]" if isinstance(key, int) else f".{key}" if name else key
+    return name
+
+
+class _Representer(RoundTripRepresenter):
+    """Writes values so that they read back equal, and an absent one as the word `null`."""
+
+    def represent_null(self, _: None) -> ScalarNode:
+        return self.represent_scalar("tag:yaml.org,2002:null", "null")
+
+    def represent_str(self, data: str) -> ScalarNode:
+        # The other styles leave U+0085 and its like bare, which read back as line breaks.
+        style = None if data.isprintable() else '"'
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
+
+
+_Representer.add_representer(type(None), _Representer.represent_null)
+_Representer.add_representer(str, _Representer.represent_str)
+
+
+def _yaml_text(tree: Mapping[str, Any]) -> str:
+    """Writes nested settings, with a line break at the end; tuples become lists."""
+    yaml = YAML(pure=True)
+    yaml.Representer = _Representer
+    yaml.width = sys.maxsize  # Text that is broken over lines does not always read back equal.
+    buffer = io.StringIO()
+    yaml.dump(tree if isinstance(tree, CommentedMap) else _plain(tree), buffer)
+    return buffer.getvalue()
+
+
+def _commented(tree: Mapping[str, Any], comments: Mapping[str, str], prefix: str) -> CommentedMap:
+    found = CommentedMap()
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        if name not in comments and isinstance(value, Mapping):
+            found[key] = _commented(value, comments, f"{name}.")
+            continue
+        found[key] = _flowing(value)
+        if name in comments:
+            text = "".join(sign if sign.isprintable() else "?" for sign in comments[name])
+            found.yaml_add_eol_comment(text, key, column=0)
+    return found
+
+
+def _flowing(value: Any) -> Any:
+    """A value whose mappings and lists are written on one line."""
     if isinstance(value, Mapping):
-        raise ConfigError(f"expected one value or a [list], got a mapping. {_quote_hint(name)}")
-    return _Override(text, key, value)
+        found = CommentedMap({key: _flowing(item) for key, item in value.items()})
+        found.fa.set_flow_style()
+        return found
+    if isinstance(value, (tuple, list)):
+        items = CommentedSeq(map(_flowing, value))
+        items.fa.set_flow_style()
+        return items
+    return value
 
 
-def _quote_hint(name: str) -> str:
-    return f"Text with signs of YAML needs quotes: --set '{name}=\"...\"'."
-
-
-def _check_key(key: KeyPath) -> None:
-    for depth in range(len(key)):
-        section = section_at(key[:depth])
-        if section is None:
-            above = key_name(key[:depth])
-            raise ConfigError(f"'{above}' holds a value and has no keys of its own.")
-        if key[depth] not in section.model_fields:
-            raise ConfigError(unknown_key_sentence(key[: depth + 1]))
-    section = section_at(key)
-    if section is not None:
-        names = ", ".join(section.model_fields)
-        raise ConfigError(f"'{key_name(key)}' is a section; set one of its keys: {names}.")
-
-
-def _with_value(tree: Mapping[Any, Any], key: KeyPath, value: Any) -> dict[Any, Any]:
-    """Returns a copy with one value set; YAML aliases may share parts, which must not change."""
-    head, *rest = key
-    if not rest:
-        return {**tree, head: value}
-    below = tree.get(head)
-    if below is None:
-        below = {}
-    if not isinstance(below, Mapping):
-        return dict(tree)  # The file has a value where a section belongs: checking will say so.
-    return {**tree, head: _with_value(below, tuple(rest), value)}
-
-
-def _origin(origin: str, overrides: Sequence[_Override], fault: ErrorDetails) -> str:
-    """Says where a fault comes from: an override of that key, or the file and what changed it."""
-    loc = fault["loc"]
-    setting = [one for one in overrides if loc[: len(one.key)] == one.key]
-    if setting:
-        return f"--set {setting[-1].text}"
-    if not is_between_keys(fault):
-        return origin
-    changes = [f"--set {one.text}" for one in overrides if one.key[: len(loc)] == loc]
-    return f"{origin} with {' '.join(changes)}" if changes else origin
+def _plain(value: Any) -> Any:
+    """Turns tuples into YAML lists; short ones are written on one line."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        items = CommentedSeq(_plain(item) for item in value)
+        if len(items) <= _ONE_LINE_ITEMS:
+            items.fa.set_flow_style()
+        return items
+    return value
