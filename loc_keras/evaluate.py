@@ -26,7 +26,7 @@ from loc_keras.data.annotations import ImageRef, Split
 from loc_keras.data.dataset import LocalizationData, SplitPictures
 from loc_keras.data.duplicates import lookalikes
 from loc_keras.data.load_records import image_refs
-from loc_keras.evaluation.figures import evaluate, position_places, size_places
+from loc_keras.evaluation.figures import evaluate
 from loc_keras.evaluation.files import (
     METRICS_FILE,
     PREDICTIONS_FILE,
@@ -40,10 +40,10 @@ from loc_keras.evaluation.reliability import TrustFigures, detection_scores
 from loc_keras.report.compare import print_comparison, save_comparison
 from loc_keras.report.evaluation_content import (
     EvaluationPage,
-    ImageRows,
-    Lookalike,
+    NearDuplicate,
     Suspect,
     choose_suspects,
+    confidences,
     suspect_words,
     wanted_pictures,
 )
@@ -125,51 +125,30 @@ def write_evaluation(folder: Path, measured: Measured, facts: Sequence[tuple[str
 def _page(
     measured: Measured, names: Sequence[str], facts: Sequence[tuple[str, str]]
 ) -> EvaluationPage:
-    rows = _rows(measured)
-    p_iou50 = None if measured.trust is None else measured.trust.p_iou50
-    suspected = choose_suspects(rows, p_iou50).tolist()
-    wanted = wanted_pictures(rows, suspected).tolist()
-    again = _lookalikes(measured, suspected)
+    outcomes, trust = measured.outcomes, measured.trust
+    p_iou50 = None if trust is None else trust.p_iou50
+    suspected = choose_suspects(outcomes, p_iou50).tolist()
+    wanted = wanted_pictures(outcomes, confidences(outcomes, trust), suspected).tolist()
+    near = _near_duplicates(measured, suspected)
     return EvaluationPage(
         title=f"{measured.run}: evaluation on {measured.split} images",
         run=measured.run,
         split=measured.split,
         facts=facts,
         evaluation=measured.evaluation,
-        rows=rows,
+        outcomes=outcomes,
         names=names,
         pictures=split_pictures_at(measured.data, measured.split, wanted),
-        trust=measured.trust,
+        trust=trust,
         suspects=[
-            Suspect(row, suspect_words(rows, row, p_iou50), alike)
-            for row, alike in zip(suspected, again, strict=True)
+            Suspect(row, suspect_words(outcomes, row, p_iou50), images)
+            for row, images in zip(suspected, near, strict=True)
         ],
     )
 
 
-def _rows(measured: Measured) -> ImageRows:
-    found = measured.outcomes
-    probabilities = found.probabilities
-    if measured.trust is not None:
-        probabilities = measured.trust.probabilities
-    own = np.take_along_axis(probabilities, found.predicted[:, None], axis=1)[:, 0]
-    return ImageRows(
-        labels=found.labels,
-        predicted=found.predicted,
-        confidence=own,
-        ious=found.ious,
-        corner_errors_px=found.corner_errors_px,
-        boxes_px=found.boxes_px,
-        boxes_pred_px=found.boxes_pred_px,
-        sizes=found.sizes,
-        background=found.background,
-        size_groups=size_places(found),
-        positions=position_places(found),
-    )
-
-
-def _lookalikes(measured: Measured, rows: list[int]) -> list[list[Lookalike]]:
-    """For each image those of the training split that look like it."""
+def _near_duplicates(measured: Measured, rows: list[int]) -> list[list[NearDuplicate]]:
+    """For each image its near duplicates in the training split."""
     train = measured.data.pictures["train"].records
     records = measured.pictures.records
     if train is None or records is None:
@@ -180,7 +159,7 @@ def _lookalikes(measured: Measured, rows: list[int]) -> list[list[Lookalike]]:
     classes = measured.data.class_names
     return [
         [
-            Lookalike(str(train.names[at]), pictures.get(at), classes[int(train.labels[at])])
+            NearDuplicate(str(train.names[at]), pictures.get(at), classes[int(train.labels[at])])
             for at in places
         ]
         for places in found

@@ -15,7 +15,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from scipy.stats import binomtest
 
 from loc_keras.evaluation.figures import MISSING
-from loc_keras.evaluation.outcomes import Estimate
+from loc_keras.evaluation.outcomes import BOX_HIT, Estimate, Outcomes
 from loc_keras.evaluation.reliability import (
     Guarantee,
     ReliabilityBin,
@@ -23,8 +23,6 @@ from loc_keras.evaluation.reliability import (
     TrustFigures,
     reliability_bins,
 )
-from loc_keras.report.evaluation_content import ImageRows
-from loc_keras.report.gallery import LOCALIZED_IOU
 from loc_keras.report.style import (
     BLUE,
     FONT,
@@ -72,7 +70,7 @@ def iou_histogram(ious: npt.ArrayLike) -> Figure:
     edges = np.linspace(0, 1, _BINS + 1)
     counts = np.histogram(values, edges)[0]
     figure, axes = _chart("boxes by IoU")
-    wrong = edges[:-1] < LOCALIZED_IOU
+    wrong = edges[:-1] < BOX_HIT
     width = 1 / _BINS
     for part, colour, hatch in ((wrong, VERMILLION, "////"), (~wrong, BLUE, "")):
         axes.bar(
@@ -96,12 +94,12 @@ def iou_histogram(ious: npt.ArrayLike) -> Figure:
     return figure
 
 
-def iou_curve(ious: npt.ArrayLike, floors: Mapping[str, Mapping[str, Estimate]]) -> Figure:
+def iou_curve(ious: npt.ArrayLike, baselines: Mapping[str, Mapping[str, Estimate]]) -> Figure:
     """Share of boxes with an IoU of at least t, for every t, beside boxes that see nothing.
 
     Args:
         ious: (N,), N at least 1, in [0, 1].
-        floors: As in `Evaluation`; their accuracies at .5, .75 and .9 are marked.
+        baselines: As in `Evaluation`; their accuracies at .5, .75 and .9 are marked.
     """
     values = np.sort(np.asarray(ious, np.float64))
     figure, axes = _chart("share of boxes with IoU ≥ t")
@@ -111,8 +109,8 @@ def iou_curve(ious: npt.ArrayLike, floors: Mapping[str, Mapping[str, Estimate]])
     for threshold in THRESHOLDS.values():
         share = float((values >= threshold).mean())
         axes.plot(threshold, share, "o", color=BLUE, markersize=4.5)
-    for mark, (name, floor) in zip(_MARKS, floors.items(), strict=False):
-        known = [(t, floor[key].value) for key, t in THRESHOLDS.items() if key in floor]
+    for mark, (name, figures) in zip(_MARKS, baselines.items(), strict=False):
+        known = [(t, figures[key].value) for key, t in THRESHOLDS.items() if key in figures]
         if known:
             axes.plot(*zip(*known, strict=True), marker=mark, color=MUTED, markersize=4.5,
                       markerfacecolor=PAPER, linewidth=1.0, linestyle=":", label=name)  # fmt: skip
@@ -247,10 +245,10 @@ class Diagram(NamedTuple):
     words: str
 
 
-def reliability_diagrams(rows: ImageRows, trust: TrustFigures | None) -> list[Diagram]:
+def reliability_diagrams(outcomes: Outcomes, trust: TrustFigures | None) -> list[Diagram]:
     """Diagrams of the class and the box; of the class alone where there is no trust."""
     if trust is None:
-        bins = reliability_bins(rows.confidence, rows.predicted == rows.labels)
+        bins = reliability_bins(outcomes.confidences, outcomes.predicted == outcomes.labels)
         return [_diagram("class probability", bins)]
     before, after = trust.class_bins
     return [

@@ -8,12 +8,12 @@ import numpy.typing as npt
 from markupsafe import Markup
 
 from loc_keras.report import html
-from loc_keras.report.evaluation_content import EvaluationPage, Lookalike, Suspect
+from loc_keras.report.evaluation_content import EvaluationPage, NearDuplicate, Suspect
 from loc_keras.report.gallery import LOCALIZED_IOU, WRONG_MARK, class_name, format_iou, is_localized
 from loc_keras.report.html import Box, boxed_picture
 from loc_keras.report.style import clean
 
-MOST_LOOKALIKES = 3
+MOST_NEAR_DUPLICATES = 3
 """Pictures beside that of a suspect."""
 
 _LONGEST_NAME = 60
@@ -29,17 +29,17 @@ def page_legend(page: EvaluationPage) -> Markup:
 
 def one_picture(page: EvaluationPage, row: int) -> Markup:
     """One image with its boxes and what is to be said about it."""
-    rows = page.rows
+    outcomes = page.outcomes
     names = page.evaluation.class_names
-    true, said = int(rows.labels[row]), int(rows.predicted[row])
-    iou = float(rows.ious[row])
-    shows = bool(rows.shown[row])
+    true, said = int(outcomes.labels[row]), int(outcomes.predicted[row])
+    iou = float(outcomes.ious[row])
+    shows = bool(outcomes.shown[row])
     right = is_localized(true, said, iou) if shows else true == said
     alt = f"true class {class_name(true, names)}, answered {class_name(said, names)}"
     alt += f", IoU {format_iou(iou)}" if shows else ", no object"
     return boxed_picture(
         page.pictures.get(row),
-        (int(rows.sizes[row, 0]), int(rows.sizes[row, 1])),
+        (int(outcomes.sizes[row, 0]), int(outcomes.sizes[row, 1])),
         _boxes(page, row),
         _caption(page, row),
         alt=alt,
@@ -49,33 +49,33 @@ def one_picture(page: EvaluationPage, row: int) -> Markup:
 
 
 def _boxes(page: EvaluationPage, row: int) -> list[Box]:
-    rows = page.rows
+    outcomes = page.outcomes
     boxes = []
     if page.trust is not None and (
-        rows.background is None or rows.predicted[row] != rows.background
+        outcomes.background is None or outcomes.predicted[row] != outcomes.background
     ):
         boxes += [Box("outer", page.trust.outer_px[row]), Box("inner", page.trust.inner_px[row])]
-    if rows.shown[row]:
-        boxes.append(Box("truth", rows.boxes_px[row]))
+    if outcomes.shown[row]:
+        boxes.append(Box("truth", outcomes.boxes_px[row]))
     # Where the model answers that there is nothing, the box it also gave is shown only beside a
     # true one, with which it is compared.
-    if rows.shown[row] or rows.predicted[row] != rows.background:
-        boxes.append(Box("pred", rows.boxes_pred_px[row]))
+    if outcomes.shown[row] or outcomes.predicted[row] != outcomes.background:
+        boxes.append(Box("pred", outcomes.boxes_pred_px[row]))
     return boxes
 
 
 def _caption(page: EvaluationPage, row: int) -> list[str]:
-    rows = page.rows
+    outcomes = page.outcomes
     names = page.evaluation.class_names
-    true, said = int(rows.labels[row]), int(rows.predicted[row])
+    true, said = int(outcomes.labels[row]), int(outcomes.predicted[row])
     lines: list[str] = [_bold(class_name(true, names))]
     if len(names) > 1:
         answer = Markup("said {} · {:.0f} %").format(
-            html.name(class_name(said, names), _LONGEST_NAME), 100 * float(rows.confidence[row])
+            html.name(class_name(said, names), _LONGEST_NAME), 100 * float(page.confidences[row])
         )
         lines.append(_crossed(answer) if true != said else answer)
-    if rows.shown[row]:
-        iou, off = float(rows.ious[row]), float(rows.corner_errors_px[row])
+    if outcomes.shown[row]:
+        iou, off = float(outcomes.ious[row]), float(outcomes.corner_errors_px[row])
         box = f"IoU {format_iou(iou)}"
         box += f" · off by {off:,.1f} px" if math.isfinite(off) else ""
         lines.append(box if iou >= LOCALIZED_IOU else _crossed(box))
@@ -93,7 +93,7 @@ def _label_set(labels: npt.NDArray[np.intp], names: Sequence[str]) -> str:
     return Markup(", ").join(html.name(names[label], _SHORT_NAME) for label in labels) or "empty"
 
 
-def lookalike_picture(one: Lookalike) -> Markup:
+def near_duplicate_picture(one: NearDuplicate) -> Markup:
     """An image of the training split beside the one that it looks like."""
     return boxed_picture(
         one.picture,
@@ -108,10 +108,10 @@ def lookalike_picture(one: Lookalike) -> Markup:
 def suspect_sentence(suspect: Suspect) -> str:
     """Why a true box is perhaps wrong, and how many images of training look like the image."""
     why = clean(suspect.why[:1].upper() + suspect.why[1:], 600).rstrip(".")
-    count = len(suspect.lookalikes)
+    count = len(suspect.near_duplicates)
     if not count:
         return f"{why}."
-    more = f"; {MOST_LOOKALIKES} of them here" if count > MOST_LOOKALIKES else ""
+    more = f"; {MOST_NEAR_DUPLICATES} of them here" if count > MOST_NEAR_DUPLICATES else ""
     alike = "image of training looks" if count == 1 else "images of training look"
     return f"{why}. {count:,} {alike} alike{more}."
 

@@ -35,7 +35,7 @@ from loc_keras.report.evaluation_content import (
     join_words,
 )
 from loc_keras.report.evaluation_pictures import (
-    lookalike_picture,
+    near_duplicate_picture,
     one_picture,
     page_legend,
     suspect_sentence,
@@ -85,7 +85,7 @@ def evaluation_page(page: EvaluationPage) -> str:
     """
     found = page.evaluation
     level = f"{100 * found.level:g} %"
-    choice = choose_pictures(page.rows)
+    choice = choose_pictures(page.outcomes, page.confidences)
     sections = _sections(page)
     keys = _group_keys(found)
     lead, *others = (figure_of(key).name for key in keys)
@@ -110,12 +110,14 @@ def evaluation_page(page: EvaluationPage) -> str:
         group_heads=["images", lead, f"{level} interval", "0 to 100 %", *others],
         classes=ranked_classes(found, keys[0]),
         confusion=confusion_of(found.confusion) if "confusion" in sections else None,
-        diagrams=(reliability_diagrams(page.rows, page.trust) if "reliability" in sections else []),
+        diagrams=(
+            reliability_diagrams(page.outcomes, page.trust) if "reliability" in sections else []
+        ),
         shift_words=_shift_words(page),
         worst_rule=_worst_rule(page, choice),
         legend=page_legend(page),
         picture=one_picture,
-        lookalike=lookalike_picture,
+        near_duplicate=near_duplicate_picture,
         value=_value,
         interval=_interval,
         gain=format_gain,
@@ -140,16 +142,16 @@ def _sections(page: EvaluationPage) -> dict[str, str]:
     sections = {
         "figures": ("All figures", True),
         "errors": ("Kinds of mistakes", True),
-        "boxes": ("How well boxes agree", page.rows.shown.any()),
+        "boxes": ("How well boxes agree", page.outcomes.shown.any()),
         "groups": ("By class, size and position", classes or found.sizes or found.positions),
         "confusion": ("Confused classes", classes),
         "reliability": (
             "Reliability of probabilities",
-            len(page.rows) and (classes or page.trust is not None),
+            len(page.outcomes) and (classes or page.trust is not None),
         ),
         "guarantees": ("Guarantees", page.trust is not None),
         "shift": ("Shift monitor", page.trust is not None),
-        "pictures": ("Worst and best", len(page.rows)),
+        "pictures": ("Worst and best", len(page.outcomes)),
         "suspects": ("Suspect annotations", True),
         "how": ("How this was measured", True),
     }
@@ -173,7 +175,7 @@ def _shift_words(page: EvaluationPage) -> str:
 
 
 def _worst_rule(page: EvaluationPage, choice: PictureChoice) -> str:
-    objects = int(page.rows.shown.sum())
+    objects = int(page.outcomes.shown.sum())
     if len(choice.worst) == objects > 1:
         return f"All {objects:,} images with an object, worst box first."
     return "Least IoU first; of boxes that miss altogether, the surest first."
@@ -324,11 +326,11 @@ def _figure_sentences(found: Evaluation) -> list[str]:
 
 def _box_charts(page: EvaluationPage) -> list[tuple[Picture, str]]:
     """Charts of how well boxes agree, each with what it shows."""
-    shown = page.rows.shown
-    ious = np.clip(np.nan_to_num(np.asarray(page.rows.ious, np.float64)[shown]), 0, 1)
+    shown = page.outcomes.shown
+    ious = np.clip(np.nan_to_num(np.asarray(page.outcomes.ious, np.float64)[shown]), 0, 1)
     if not len(ious):
         return []
-    errors = np.asarray(page.rows.corner_errors_px, np.float64)[shown]
+    errors = np.asarray(page.outcomes.corner_errors_px, np.float64)[shown]
     errors = errors[np.isfinite(errors)]
     shares = ", ".join(
         f"{percent(float((ious >= t).mean()))} % at least {name}"

@@ -4,17 +4,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers.evaluation_sample import sample_page, sample_rows
+from helpers.evaluation_sample import probabilities_of, sample_outcomes, sample_page
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from loc_keras.evaluation.figures import position_places, size_places
+from loc_keras.evaluation.outcomes import Outcomes
 from loc_keras.report.evaluation_content import (
     BEST,
     MISTAKES,
     OF_A_POSITION,
     OF_A_SIZE,
     WORST,
-    ImageRows,
     Pixels,
     choose_best,
     choose_false_alarms,
@@ -34,49 +35,52 @@ def rows_of(
     predicted: list[int] | None = None,
     confidence: list[float] | None = None,
     background: int | None = None,
-) -> ImageRows:
+) -> Outcomes:
+    """Outcomes with these IoUs: a predicted box of full height and as wide as the IoU says."""
     count = len(ious)
-    boxes = np.tile([10.0, 10.0, 20.0, 20.0], (count, 1))
-    return ImageRows(
+    truth = np.tile([0.0, 0.0, 100.0, 100.0], (count, 1))
+    answers = truth.copy()
+    answers[:, 2] = np.array(ious) * 100
+    classes = 10
+    sure = np.array(confidence or [0.5] * count)
+    return Outcomes(
         labels=np.array(labels or [0] * count),
-        predicted=np.array(predicted or labels or [0] * count),
-        confidence=np.array(confidence or [0.5] * count),
-        ious=np.array(ious),
-        corner_errors_px=np.zeros(count),
-        boxes_px=boxes,
-        boxes_pred_px=boxes,
-        sizes=np.full((count, 2), 40),
+        probabilities=probabilities_of(np.array(predicted or labels or [0] * count), sure, classes),
+        boxes_px=truth,
+        boxes_pred_px=answers,
+        sizes=np.full((count, 2), 100),
         background=background,
     )
 
 
 def test_worst_has_least_iou_first_and_of_equal_ones_the_surest() -> None:
     rows = rows_of([0.5, 0.0, 0.9, 0.0, 0.1], confidence=[0.5, 0.6, 0.7, 0.8, 0.9])
-    assert choose_worst(rows).tolist() == [3, 1, 4, 0, 2]
-    assert choose_worst(rows, 2).tolist() == [3, 1]
+    assert choose_worst(rows, rows.confidences).tolist() == [3, 1, 4, 0, 2]
+    assert choose_worst(rows, rows.confidences, 2).tolist() == [3, 1]
 
 
 def test_iou_that_is_no_number_counts_as_none() -> None:
-    assert choose_worst(rows_of([0.1, float("nan")])).tolist() == [1, 0]
+    rows = rows_of([0.1, float("nan")])
+    assert choose_worst(rows, rows.confidences).tolist() == [1, 0]
 
 
 def test_best_needs_the_right_class_and_half_an_iou() -> None:
     rows = rows_of([0.9, 0.95, 0.49, 0.5, 0.9], [0] * 5, [0, 1, 0, 0, 0], [0.5, 0.9, 0.9, 0.9, 0.8])
-    assert choose_best(rows).tolist() == [4, 0, 3]
-    assert choose_best(rows, without=[4]).tolist() == [0, 3]
+    assert choose_best(rows, rows.confidences).tolist() == [4, 0, 3]
+    assert choose_best(rows, rows.confidences, without=[4]).tolist() == [0, 3]
 
 
 def test_images_without_an_object_are_in_galleries_of_their_own() -> None:
     rows = rows_of([0.0, 0.9, 0.0, 0.0], [2, 0, 2, 1], [1, 0, 2, 0], [0.6, 0.9, 0.8, 0.7], 2)
-    assert choose_worst(rows).tolist() == [3, 1]
-    assert choose_best(rows).tolist() == [1]
-    assert choose_wrong_classes(rows).tolist() == [3]
-    assert choose_false_alarms(rows).tolist() == [0]
+    assert choose_worst(rows, rows.confidences).tolist() == [3, 1]
+    assert choose_best(rows, rows.confidences).tolist() == [1]
+    assert choose_wrong_classes(rows, rows.confidences).tolist() == [3]
+    assert choose_false_alarms(rows, rows.confidences).tolist() == [0]
 
 
 def test_wrong_classes_are_surest_first() -> None:
     rows = rows_of([0.9] * 4, [0, 0, 1, 1], [1, 0, 0, 0], [0.3, 0.99, 0.4, 0.6])
-    assert choose_wrong_classes(rows, 2).tolist() == [3, 2]
+    assert choose_wrong_classes(rows, rows.confidences, 2).tolist() == [3, 2]
 
 
 def test_suspects_are_ordered_by_sureness_times_disagreement() -> None:
@@ -92,8 +96,9 @@ def test_suspects_by_the_class_where_nothing_is_said_of_boxes() -> None:
     rows = rows_of([0.1, 0.1, 0.6], confidence=[0.89, 0.9, 1.0])
     assert choose_suspects(rows).tolist() == [1]
     # A model of one class is always sure of it, which speaks against no box.
-    assert choose_suspects(rows, one_class=True).tolist() == []
-    assert choose_suspects(rows, [0.9, 0.1, 0.9], one_class=True).tolist() == [0]
+    single = replace(rows, probabilities=np.ones((3, 1)))
+    assert choose_suspects(single).tolist() == []
+    assert choose_suspects(single, [0.9, 0.1, 0.9]).tolist() == [0]
 
 
 def test_no_suspects_without_a_box_on_both_sides() -> None:
@@ -106,11 +111,6 @@ def test_words_of_a_suspect() -> None:
     assert "97 % sure of the class" in suspect_words(rows, 0)
     assert "81 % sure of the box" in suspect_words(rows, 0, [0.81])
     assert "IoU of .12" in suspect_words(rows, 0)
-
-
-def test_rows_must_be_equally_many() -> None:
-    with pytest.raises(ValueError, match="ious has 2 rows, but there are 3 labels"):
-        replace(rows_of([0.1, 0.2, 0.3]), ious=np.zeros(2))
 
 
 class Asked(dict[int, Pixels]):
@@ -129,7 +129,7 @@ class Asked(dict[int, Pixels]):
 def test_wanted_pictures_are_those_that_the_page_asks_for(background: int | None) -> None:
     page = sample_page(200, ("a", "b", "c"), background=background, pictures=Asked())
     evaluation_page(page)
-    wanted = wanted_pictures(page.rows, [one.index for one in page.suspects])
+    wanted = wanted_pictures(page.outcomes, page.confidences, [one.index for one in page.suspects])
     assert isinstance(page.pictures, Asked)
     assert page.pictures.rows == set(wanted.tolist())
 
@@ -142,20 +142,19 @@ def test_wanted_pictures_are_those_that_the_page_asks_for(background: int | None
     hollow=st.booleans(),
 )
 def test_choices_hold_together(images: int, classes: int, seed: int, hollow: bool) -> None:
-    rows = sample_rows(images, classes, seed=seed, background=0 if hollow else None)
-    choice = choose_pictures(rows)
+    rows = sample_outcomes(images, classes, seed=seed, background=0 if hollow else None)
+    choice = choose_pictures(rows, rows.confidences)
     assert set(choice.worst).isdisjoint(choice.best)
     assert rows.shown[np.concatenate([choice.worst, choice.best, choice.wrong_class])].all()
     assert not rows.shown[choice.false_alarms].any()
     assert (np.diff(rows.ious[choice.worst]) >= 0).all()
     assert (np.diff(rows.ious[choice.best]) <= 0).all()
-    assert rows.size_groups is not None and rows.positions is not None
     for groups, found, most in (
-        (rows.size_groups, choice.sizes, OF_A_SIZE),
-        (rows.positions, choice.positions, OF_A_POSITION),
+        (size_places(rows), choice.sizes, OF_A_SIZE),
+        (position_places(rows), choice.positions, OF_A_POSITION),
     ):
         for place, members in found.items():
             assert (groups[members] == place).all() and 1 <= len(members) <= most
-    wanted = wanted_pictures(rows, choose_suspects(rows))
+    wanted = wanted_pictures(rows, rows.confidences, choose_suspects(rows))
     assert (np.diff(wanted) > 0).all() and set(wanted) <= set(range(images))
-    assert len(wanted) <= WORST + BEST + 2 * MISTAKES + 3 * OF_A_SIZE + 9 * OF_A_POSITION + 12
+    assert len(wanted) <= WORST + BEST + 2 * MISTAKES + 4 * OF_A_SIZE + 9 * OF_A_POSITION + 12

@@ -6,10 +6,15 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from helpers.evaluation_sample import sample_page, sample_rows, sample_trust
+from helpers.evaluation_sample import sample_outcomes, sample_page, sample_trust
 from helpers.page_parser import Page, assert_needs_nothing_else
 
-from loc_keras.report.evaluation_content import EvaluationPage, Lookalike, Suspect, wanted_pictures
+from loc_keras.report.evaluation_content import (
+    EvaluationPage,
+    NearDuplicate,
+    Suspect,
+    wanted_pictures,
+)
 from loc_keras.report.evaluation_report import evaluation_page
 from loc_keras.report.html import Box, boxed_picture
 
@@ -115,11 +120,13 @@ def test_picture_of_any_proportions_keeps_a_side_that_can_be_seen(size: tuple[in
 def test_a_row_of_a_gallery_tells_truth_answer_and_agreement(
     usual: EvaluationPage, usual_shown: Page
 ) -> None:
-    worst = int(np.argmin(usual.rows.ious))
+    worst = int(np.argmin(usual.outcomes.ious))
     names = usual.evaluation.class_names
     alt = (
-        f"true class {names[usual.rows.labels[worst]]}, answered "
-        f"{names[usual.rows.predicted[worst]]}, IoU {usual.rows.ious[worst]:.2f}".replace("0.", ".")
+        f"true class {names[usual.outcomes.labels[worst]]}, answered "
+        f"{names[usual.outcomes.predicted[worst]]}, IoU {usual.outcomes.ious[worst]:.2f}".replace(
+            "0.", "."
+        )
     )
     assert any(one["alt"] == alt for one in usual_shown.of("img"))
 
@@ -139,9 +146,9 @@ def test_label_sets_are_named_counted_or_empty(usual: EvaluationPage) -> None:
 
 def test_hostile_names_are_shown_as_text() -> None:
     page = sample_page(60, NAMES, title=HOSTILE, run=HOSTILE, split=HOSTILE, suspects=3)
-    rows = page.rows
-    names = [f"{HOSTILE}{row}/{'long ' * 40}{row}" for row in range(len(rows))]
-    doubt = [Suspect(5, HOSTILE, [Lookalike(HOSTILE, None, HOSTILE)])]
+    outcomes = page.outcomes
+    names = [f"{HOSTILE}{row}/{'long ' * 40}{row}" for row in range(len(outcomes))]
+    doubt = [Suspect(5, HOSTILE, [NearDuplicate(HOSTILE, None, HOSTILE)])]
     parsed = shown(replace(page, names=names, facts=[(HOSTILE, HOSTILE)], suspects=doubt))
     # The dangerous signs are words of the page; the line break and the turn are written out.
     assert "</td><script>alert(1)</script>" in parsed.text()
@@ -163,7 +170,7 @@ def test_one_class_has_no_class_figures_in_front() -> None:
 def test_images_without_an_object() -> None:
     page = sample_page(150, ("cat", "dog", "nothing"), background=2, shifted=True)
     words = shown(page).text()
-    hollow = int((page.rows.labels == 2).sum())
+    hollow = int((page.outcomes.labels == 2).sum())
     assert f"{hollow} of them without an object" in words
     assert "background found empty" in words and "Surest false alarms" in words
     assert "Box and localization figures are of the images with an object" in words
@@ -186,12 +193,11 @@ def test_one_image(names: tuple[str, ...], trusted: bool) -> None:
 
 
 def test_no_image_with_an_object() -> None:
-    rows = sample_rows(9, 2, background=0)
+    outcomes = sample_outcomes(9, 2, background=0)
     page = sample_page(9, ("nothing", "cat"), background=0, trusted=False)
-    empty = replace(rows, labels=np.zeros(9, int), size_groups=np.full(9, -1),
-                    positions=np.full(9, -1))  # fmt: skip
+    empty = replace(outcomes, labels=np.zeros(9, np.int32))
     evaluation = replace(page.evaluation, object_images=0, errors={}, baselines={})
-    words = shown(replace(page, rows=empty, evaluation=evaluation, suspects=())).text()
+    words = shown(replace(page, outcomes=empty, evaluation=evaluation, suspects=())).text()
     assert "No image shows an object" in words
     assert "Worst boxes" not in words
 
@@ -209,7 +215,9 @@ def test_no_suspects(usual: EvaluationPage) -> None:
 
 
 def test_lookalikes_are_counted_and_three_are_shown(usual: EvaluationPage) -> None:
-    alike = [Lookalike(f"train/{n}.png", np.zeros((9, 9, 3), np.uint8), "cat") for n in range(5)]
+    alike = [
+        NearDuplicate(f"train/{n}.png", np.zeros((9, 9, 3), np.uint8), "cat") for n in range(5)
+    ]
     words = shown(replace(usual, suspects=[Suspect(0, "looks odd", alike)])).text()
     assert "Looks odd. 5 images of training look alike; 3 of them here." in words
     assert "train/2.png" in words and "train/3.png" not in words
@@ -225,16 +233,19 @@ def test_many_classes_show_pairs_and_a_picture() -> None:
 
 
 def test_page_stays_small_however_many_images_and_however_noisy() -> None:
-    rows = sample_rows(10_000, 20)
+    outcomes = sample_outcomes(10_000, 20)
     random = np.random.default_rng(0)
     # Noise is what JPEG stores worst.
     noise = random.integers(0, 256, (4, 300, 300, 3), np.uint8)
     page = sample_page(50, tuple(f"class {n}" for n in range(20)), suspects=0)
     doubt = [
-        Suspect(n, "odd", [Lookalike("a", noise[k], "b") for k in range(3)]) for n in range(12)
+        Suspect(n, "odd", [NearDuplicate("a", noise[k], "b") for k in range(3)]) for n in range(12)
     ]
-    pictures = {int(row): noise[row % 4] for row in wanted_pictures(rows, range(12))}
+    pictures = {
+        int(row): noise[row % 4]
+        for row in wanted_pictures(outcomes, outcomes.confidences, range(12))
+    }
     names = [f"images/{row}.jpg" for row in range(10_000)]
-    whole = replace(page, rows=rows, names=names, pictures=pictures, suspects=doubt,
-                    trust=sample_trust(rows, 20))  # fmt: skip
+    whole = replace(page, outcomes=outcomes, names=names, pictures=pictures, suspects=doubt,
+                    trust=sample_trust(outcomes, 20))  # fmt: skip
     assert len(evaluation_page(whole).encode()) < 5_000_000
