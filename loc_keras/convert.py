@@ -19,7 +19,7 @@ from loc_keras.config.schema import Config
 from loc_keras.data.annotations import SPLITS, Split
 from loc_keras.data.convert import SKIPPED, Conversion, partial_of, refuse_place, write_dataset
 from loc_keras.data.formats.csv_file import any_group
-from loc_keras.data.formats.registry import SOURCES
+from loc_keras.data.formats.registry import WRITERS
 from loc_keras.data.formats.yolo_yaml import to_yaml
 from loc_keras.data.records import Records, even_sample
 from loc_keras.errors import ConfigError
@@ -38,7 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m loc_keras.convert", description=__doc__)
     add = parser.add_argument
     add("--config", type=Path, required=True, help="config file (YAML) of the data set")
-    add("--to", choices=tuple(SOURCES), required=True, help="format to write")
+    add("--to", choices=tuple(WRITERS), required=True, help="format to write")
     add("--out", type=Path, required=True, metavar="DIR", help="folder to make")
     add_set(parser)
     add(
@@ -135,7 +135,7 @@ def _read_again(
     """A config whose data are the converted ones, brought to the same input of the model."""
     source = {
         "path": os.path.abspath(options.out),
-        **SOURCES[options.to](class_names, splits),
+        **WRITERS[options.to].source(class_names, splits),
     }
     if config.data.source.background is not None:
         source["background"] = config.data.source.background

@@ -7,10 +7,10 @@ from functools import partial
 from pathlib import Path
 
 from loc_keras.cli.console import progress_bar, run_command
+from loc_keras.config.data import CSV_FILES
 from loc_keras.data.digit_sources import load_digits
 from loc_keras.data.digits import DigitTask
 from loc_keras.data.digits_data import digit_splits, refuse_used_folder, write_digits
-from loc_keras.data.formats.csv_file import PUBLISHED_FILES
 from loc_keras.errors import DataError
 
 
@@ -82,7 +82,7 @@ def _write(options: argparse.Namespace) -> int:
     for note in notes:
         print(f"note: {note}")
     for name, count in counts.items():
-        print(f"{name}: {count} images, {options.out / PUBLISHED_FILES[name]['csv']}")
+        print(f"{name}: {count} images, {options.out / CSV_FILES[name]['csv']}")
     return 0
 
 

@@ -215,11 +215,6 @@ def _reader_options(format_name: str, options: dict[str, Any]) -> dict[str, Any]
         options["splits"] = {
             split: files for split, files in options["splits"].items() if files is not None
         }
-    if format_name == "coco":
-        options["splits"] = {
-            split: {"json": files["annotations"], "images": files["images"]}
-            for split, files in options["splits"].items()
-        }
     names = options.pop("names", None) if format_name == "csv" else None
     if names is not None:
         options["columns"] = {key: name for key, name in names.items() if name is not None}

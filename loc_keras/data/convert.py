@@ -233,7 +233,7 @@ def write_dataset(
         partial = open_partial(out, identity)
         job = Job(partial, splits, class_names, shards, advance, on_fault, background)
         with without_image_warnings():
-            counts = WRITERS[target](job)
+            counts = WRITERS[target].write(job)
         for split, count in counts.items():
             if not count:
                 raise DataError(f"no image of {split} can be written: {found[-1].reason}.")

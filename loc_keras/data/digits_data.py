@@ -14,11 +14,10 @@ import numpy as np
 import tensorflow as tf
 
 from loc_keras.config.augment import AugmentConfig
-from loc_keras.config.data import DIGIT_SIDE_PX
+from loc_keras.config.data import CSV_FILES, DIGIT_SIDE_PX
 from loc_keras.data.dataset import LocalizationData, drawn_pictures, localization_data
 from loc_keras.data.digit_sources import NUM_CLASSES, DigitSource, load_digits
 from loc_keras.data.digits import DigitRenderer, DigitTask
-from loc_keras.data.formats.csv_file import PUBLISHED_FILES
 from loc_keras.data.load_records import stratified_split
 from loc_keras.data.pipeline import (
     TEST,
@@ -235,7 +234,7 @@ def write_digits(
 
     Each split gets a CSV file of `file,label,x1,y1,x2,y2` rows without header, boxes as
     fractions of the image side with as many digits as give the same float32 back, and a folder
-    of PNG files; the names are those of `csv_file.PUBLISHED_FILES`.
+    of PNG files; the names are those of `config.data.CSV_FILES`.
 
     Args:
         out: Folder to make; one that exists must be empty and is filled, so that it may be
@@ -292,7 +291,7 @@ def _write_split(
     seed: int,
     progress: Callable[[str, int], None],
 ) -> None:
-    files = PUBLISHED_FILES[name]
+    files = CSV_FILES[name]
     folder = root / files["images"]
     folder.mkdir(parents=True)
     renderer = DigitRenderer(split.digits, split.labels, task, places=split.places)

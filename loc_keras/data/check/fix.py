@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from loc_keras.atomic_file import write_text
+from loc_keras.config.data import CSV_FILES
 from loc_keras.data.annotations import Fault, ImageRef, Split, class_index, class_indices
 from loc_keras.data.check.boxes import CheckedObject
 from loc_keras.data.check.images import ENDINGS, ImageFacts
@@ -24,7 +25,6 @@ from loc_keras.data.check.run import CheckResult, lost_images
 from loc_keras.data.decode import turn_boxes, turn_boxes_back, upright
 from loc_keras.data.faults import Finding, FractionBox
 from loc_keras.data.files import is_remote, read_bytes
-from loc_keras.data.formats.csv_file import PUBLISHED_FILES
 from loc_keras.data.formats.writing import distinct_stems
 from loc_keras.data.records import UPRIGHT
 from loc_keras.data.resolve import BoxFault, ResolveRules, usable_box
@@ -370,7 +370,7 @@ def _write_split(
     result: CheckResult,
     progress: Callable[[int], None] | None,
 ) -> list[Change]:
-    files = PUBLISHED_FILES[split]
+    files = CSV_FILES[split]
     (folder / files["images"]).mkdir()
     first = {one.image: one for one in reversed(part)}
     images = list(dict.fromkeys(one.image for one in part))

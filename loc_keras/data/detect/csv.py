@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from loc_keras.config.data import BOX_COLUMNS
 from loc_keras.data import files
 from loc_keras.data.annotations import SPLITS
 from loc_keras.data.detect.listing import (
@@ -16,8 +17,8 @@ from loc_keras.data.detect.listing import (
     image_folders,
     matches_only,
 )
-from loc_keras.data.formats.csv_file import RowError, read_rows
-from loc_keras.data.formats.parsing import is_image_name, number
+from loc_keras.data.formats.csv_file import read_rows
+from loc_keras.data.formats.parsing import RowError, is_image_name, number
 
 Row = dict[str, str]
 
@@ -49,11 +50,6 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "height": ("imageheight", "imgheight", "imheight", "imageh", "height"),
     "group": ("group", "groupid"),
     "split": ("split", "subset", "partition"),
-}
-_STYLES = {
-    "xyxy": ("x1", "y1", "x2", "y2"),
-    "cxcywh": ("cx", "cy", "w", "h"),
-    "xywh": ("x1", "y1", "w", "h"),
 }
 
 
@@ -124,21 +120,23 @@ def _with_header(rows: list[list[str]]) -> Form | None:
 
     for meaning in ("cx", "cy", "x1", "y1", "x2", "y2"):
         look_up(meaning)
-    style = next((one for one in ("xyxy", "cxcywh") if set(_STYLES[one]) <= set(found)), None)
+    style = next((one for one in ("xyxy", "cxcywh") if set(BOX_COLUMNS[one]) <= set(found)), None)
     if style is None:
         # Widths are those of the box where its second corner is missing, else of the image.
         look_up("w")
         look_up("h")
-        style = next((one for one in ("cxcywh", "xywh") if set(_STYLES[one]) <= set(found)), None)
+        style = next(
+            (one for one in ("cxcywh", "xywh") if set(BOX_COLUMNS[one]) <= set(found)), None
+        )
     if style is None:
         return None
-    found = {meaning: found[meaning] for meaning in _STYLES[style]}
+    found = {meaning: found[meaning] for meaning in BOX_COLUMNS[style]}
     for meaning in ("file", "label", "width", "height", "group", "split"):
         look_up(meaning)
     if "file" not in found:
         return None
     names = {meaning: header[place] for meaning, place in found.items()}
-    order = ("file", "label", *_STYLES[style], "width", "height", "group", "split")
+    order = ("file", "label", *BOX_COLUMNS[style], "width", "height", "group", "split")
     settings: dict[str, Any] = {
         "header": True,
         "names": {meaning: names[meaning] for meaning in order if meaning in names},
@@ -163,7 +161,7 @@ def _without_header(rows: list[list[str]]) -> Form | None:
         boxes = [[float(row[p]) for p in box] for row in rows if _all_numbers(row, box)]
         if not _fits(boxes, style) or (len(starts) > 1 and _holds_a_class(boxes)):
             continue
-        places = {"file": file, **dict(zip(_STYLES[style], box, strict=True))}
+        places = {"file": file, **dict(zip(BOX_COLUMNS[style], box, strict=True))}
         if label is not None:
             places["label"] = label
         meanings = {place: meaning for meaning, place in places.items()}
@@ -225,7 +223,7 @@ def _holds_a_class(boxes: Sequence[Sequence[float]]) -> bool:
 
 def _formed(settings: dict[str, Any], places: dict[str, int], rows: list[list[str]]) -> Form:
     named = [{meaning: row[place] for meaning, place in places.items()} for row in rows]
-    box = _STYLES[settings["box"]]
+    box = BOX_COLUMNS[settings["box"]]
     sides = [[value for one in box if (value := number(row[one])) is not None] for row in named]
     beyond = sum(max(values) > 2 for values in sides if values)  # A box may jut out a little.
     if settings["box"] == "xyxy":
@@ -252,7 +250,7 @@ _SAMPLED_FILES = 6
 _SAMPLED_ROWS = 6
 
 
-def csv(listing: Listing) -> Iterator[Guess]:
+def detect_csv(listing: Listing) -> Iterator[Guess]:
     """Readings as CSV or TSV: the files that are written alike, most of them first."""
     forms: dict[str, tuple[dict[str, Any], bool, dict[str, Form]]] = {}
     for name in _tables(listing)[:_MOST_FILES]:

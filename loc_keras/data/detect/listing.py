@@ -267,7 +267,7 @@ class Guess:
     """One way to read a folder, as settings of the config's `data.source`.
 
     Attributes:
-        format: A key of `readers.registry.READERS`.
+        format: A key of `formats.registry.FORMATS`.
         path: Folder that its reader takes.
         options: Settings of the format's own section, only those that differ from its defaults.
         source: Further settings of `data.source`.

@@ -1,19 +1,22 @@
 """The layout of Caltech-UCSD Birds 200 (CUB-200-2011)."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from loc_keras.data import files
-from loc_keras.data.annotations import Annotated, Annotations, Fault, ImageRef, Split
+from loc_keras.data.annotations import Annotated, Annotations, ImageRef, Split
+from loc_keras.data.detect.listing import Guess, Listing
 from loc_keras.data.formats.parsing import (
-    RowFault,
+    Reading,
+    RowError,
+    box_numbers,
     check_columns,
     corners,
     numbered_lines,
-    path_inside,
+    place,
+    quoted,
     require_root,
-    shown,
 )
 
 _BOX_COLUMNS = ("x", "y", "width", "height")
@@ -51,81 +54,53 @@ def read_cub(root: str) -> Annotations:
         DataError: If the folder or one of the five files is missing or cannot be read.
     """
     require_root(root)
-    faults: list[Fault] = []
-    images = _read_table(root, "images.txt", ("id", "path"), faults)
-    boxes = _read_table(root, "bounding_boxes.txt", ("id", *_BOX_COLUMNS), faults)
-    labels = _read_table(root, "image_class_labels.txt", ("id", "class"), faults)
-    classes = _read_table(root, "classes.txt", ("class", "name"), faults)
-    flags = _read_table(root, "train_test_split.txt", ("id", "is_training"), faults)
+    reading = Reading()
+    images = _read_table(root, "images.txt", ("id", "path"), reading)
+    boxes = _read_table(root, "bounding_boxes.txt", ("id", *_BOX_COLUMNS), reading)
+    labels = _read_table(root, "image_class_labels.txt", ("id", "class"), reading)
+    classes = _read_table(root, "classes.txt", ("class", "name"), reading)
+    flags = _read_table(root, "train_test_split.txt", ("id", "is_training"), reading)
     label_of = dict(zip(classes.rows, _class_names(classes), strict=True))
-    objects: dict[Split, list[Annotated]] = {"train": [], "test": []}
-    others = (boxes, labels, flags)
+    folder = files.join(root, "images")
+    reading.folders[folder] = None
+    reading.split("train")
+    reading.split("test")
     for image in images.rows:
-        if missing := [table for table in others if image not in table.rows]:
-            faults += [
-                Fault(table.path, 0, f"has no row for image {shown(image)}", "missing_row")
-                for table in missing
-            ]
+        missing = [table for table in (boxes, labels, flags) if image not in table.rows]
+        for table in missing:
+            reading.fault(table.path, 0, f"has no row for image {quoted(image)}", "missing_row")
+        if missing:
             continue
-        found = _image_object(root, image, images, boxes, labels, flags, label_of)
-        if isinstance(found, Fault):
-            faults.append(found)
+        table = images
+        try:
+            (name,) = images.rows[image][1]
+            path = place(folder, name, root)
+            table = labels
+            (label,) = labels.rows[image][1]
+            if label not in label_of:
+                raise RowError(f"column class: {quoted(label)} is not in classes.txt", "label")
+            table = flags
+            (flag,) = flags.rows[image][1]
+            if flag not in _SPLIT_OF_FLAG:
+                reason = f"column is_training: {quoted(flag)} is neither 0 (test) nor 1 (train)"
+                raise RowError(reason, "split")
+            table = boxes
+            row, texts = boxes.rows[image]
+            box = corners(box_numbers(texts, _BOX_COLUMNS), "xywh")
+        except RowError as error:
+            reading.failed(table.path, table.rows[image][0], error)
         else:
-            objects[found[0]].append(found[1])
-    faults += _unknown_images(images, others)
-    return Annotations(
-        objects=objects,
-        units="pixel",
-        faults=faults,
-        class_names=list(label_of.values()),
-        folders=[files.join(root, "images")],
-    )
+            found = Annotated(ImageRef(path), name, label_of[label], box, boxes.path, row)
+            reading.split(_SPLIT_OF_FLAG[flag]).append(found)
+    for table in (boxes, labels, flags):
+        for image, (row, _) in table.rows.items():
+            if image not in images.rows:
+                reason = f"image {quoted(image)} is not in images.txt"
+                reading.fault(table.path, row, reason, "missing_row")
+    return reading.annotations("pixel", class_names=list(label_of.values()))
 
 
-def _image_object(
-    root: str,
-    image: str,
-    images: _Table,
-    boxes: _Table,
-    labels: _Table,
-    flags: _Table,
-    label_of: dict[str, str],
-) -> tuple[Split, Annotated] | Fault:
-    """The object of an image that has a row in every file."""
-    table = images
-    try:
-        (name,) = images.rows[image][1]
-        path = path_inside(files.join(root, "images"), name, root=root)
-        table = labels
-        (label,) = labels.rows[image][1]
-        if label not in label_of:
-            raise RowFault(f"column class: {shown(label)} is not in classes.txt", "label")
-        table = flags
-        (flag,) = flags.rows[image][1]
-        if flag not in _SPLIT_OF_FLAG:
-            raise RowFault(
-                f"column is_training: {shown(flag)} is neither 0 (test) nor 1 (train)", "split"
-            )
-        table = boxes
-        row, texts = boxes.rows[image]
-        x, y, width, height = corners(texts, _BOX_COLUMNS)
-    except RowFault as fault:
-        return Fault(table.path, table.rows[image][0], fault.reason, fault.kind)
-    box = (x, y, x + width, y + height)
-    found = Annotated(ImageRef(path), name, label_of[label], box, boxes.path, row)
-    return _SPLIT_OF_FLAG[flag], found
-
-
-def _unknown_images(images: _Table, others: Iterable[_Table]) -> list[Fault]:
-    return [
-        Fault(table.path, row, f"image {shown(image)} is not in images.txt", "missing_row")
-        for table in others
-        for image, (row, _) in table.rows.items()
-        if image not in images.rows
-    ]
-
-
-def _read_table(root: str, file: str, columns: tuple[str, ...], faults: list[Fault]) -> _Table:
+def _read_table(root: str, file: str, columns: tuple[str, ...], reading: Reading) -> _Table:
     """Reads rows of fields parted by spaces; the last field may hold spaces itself."""
     path = files.join(root, file)
     rows: dict[str, tuple[int, list[str]]] = {}
@@ -133,13 +108,13 @@ def _read_table(root: str, file: str, columns: tuple[str, ...], faults: list[Fau
         try:
             key, *rest = check_columns(line.split(maxsplit=len(columns) - 1), columns)
             if key in rows:
-                raise RowFault(
-                    f"{columns[0]} {shown(key)} stands here twice; row {rows[key][0]} is used",
+                raise RowError(
+                    f"{columns[0]} {quoted(key)} stands here twice; row {rows[key][0]} is used",
                     "duplicate_row",
                 )
             rows[key] = number, rest
-        except RowFault as fault:
-            faults.append(Fault(path, number, fault.reason, fault.kind))
+        except RowError as error:
+            reading.failed(path, number, error)
     return _Table(path, rows)
 
 
@@ -151,3 +126,13 @@ def _class_names(classes: _Table) -> list[str]:
         if len(set(names)) == len(names):
             return names
     return list(classes.rows)
+
+
+_FILES = ("bounding_boxes.txt", "images.txt", "image_class_labels.txt", "classes.txt")
+
+
+def detect_cub(listing: Listing) -> Iterator[Guess]:
+    """Guesses by the files of the data set."""
+    for path in listing.named(_FILES[0]):
+        if all(path in listing.named(name) for name in _FILES[1:]):
+            yield Guess("cub", listing.path(path), why=f"{_FILES[0]} and {_FILES[1]}")

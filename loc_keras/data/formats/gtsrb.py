@@ -1,29 +1,30 @@
 """The German Traffic Sign Recognition Benchmark, as published and as repacked with two tables."""
 
+import posixpath
 import re
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
 from loc_keras.data import files
-from loc_keras.data.annotations import Annotated, Annotations, Fault, ImageRef, Split
+from loc_keras.data.annotations import Annotated, Annotations, ImageRef, Split
+from loc_keras.data.detect.listing import Guess, Listing
 from loc_keras.data.formats.parsing import (
-    RowFault,
+    Reading,
+    RowError,
+    box_numbers,
     check_columns,
-    corners,
     numbered_lines,
-    parse_rows,
-    path_inside,
+    place,
+    quoted,
     require_root,
-    shown,
-    text_or_fault,
-    whole,
+    whole_number,
 )
 from loc_keras.errors import DataError
 
 _BOX_COLUMNS = ("Roi.X1", "Roi.Y1", "Roi.X2", "Roi.Y2")
 _COLUMNS = ("Width", "Height", *_BOX_COLUMNS, "ClassId")
-_TRAIN_FOLDERS = (("Final_Training", "Images"), ("Training",), ("Train",))
-_TEST_FOLDER = ("Final_Test", "Images")
+_TRAIN_FOLDERS = ("Final_Training/Images", "Training", "Train")
 # CLASS_TRACK_FRAME in the repacked tables, TRACK_FRAME in the published folders of one class.
 _TRACK = re.compile(r"^(?:\d+_)?(?P<track>\d+)_\d+\.[^.]+$")
 
@@ -33,13 +34,15 @@ class _Table(NamedTuple):
 
     Attributes:
         path: The file.
-        folder: Folder of the images that it names.
+        folder: Folder that its names are relative to.
+        images: Folder that holds its images.
         name: Column with the names.
         delimiter: Between fields.
     """
 
     path: str
     folder: str
+    images: str
     name: str
     delimiter: str
 
@@ -79,89 +82,82 @@ def read_gtsrb(root: str) -> Annotations:
             of the test images cannot be read.
     """
     require_root(root)
-    faults: list[Fault] = []
-    train_tables, train_folders = _train_tables(root, faults)
-    objects: dict[Split, list[Annotated]] = {"train": []}
-    folders = train_folders
-    for table in train_tables:
-        objects["train"] += _read_table(root, table, True, faults)
-    test_table = _test_table(root, faults)
-    if test_table is not None:
-        objects["test"] = _read_table(root, test_table, False, faults)
-        folders.append(files.join(root, "Test") if test_table.name == "Path" else test_table.folder)
+    reading = Reading()
+    tables_of: dict[Split, Callable[[str, Reading], list[_Table]]]
+    tables_of = {"train": _train_tables, "test": _test_tables}
+    for split, tables in tables_of.items():
+        for table in tables(root, reading):
+            reading.folders[table.images] = None
+            objects = reading.split(split)
+            objects += _read_table(root, table, split == "train", reading)
     # The corner Roi.X2, Roi.Y2 lies behind the last pixel of the sign: the readme promises at
     # least 5 px of border, and the first training image, 29 x 30 px, has its box at 5, 6, 24, 25.
     # Edges give borders of 5, 6, 5 and 5 px; read as a last pixel, two of them would be 4 px.
-    return Annotations(objects=objects, units="pixel", faults=faults, folders=folders, exact=True)
+    return reading.annotations("pixel", exact=True)
 
 
-def _train_tables(root: str, faults: list[Fault]) -> tuple[list[_Table], list[str]]:
-    """Tables of training images, and the folders that hold those."""
-    repacked = files.join(root, "Train.csv")
-    if files.is_file(repacked):
-        return [_Table(repacked, root, "Path", ",")], [files.join(root, "Train")]
-    for parts in _TRAIN_FOLDERS:
-        folder = files.join(root, *parts)
-        classes = [name for name in files.listed(folder) if name.isdigit()]
-        tables = []
-        for name in classes:
-            path = files.join(folder, name, f"GT-{name}.csv")
-            if files.is_file(path):
-                tables.append(_Table(path, files.join(folder, name), "Filename", ";"))
-            else:
-                faults.append(Fault(path, 0, "does not exist", "missing_file"))
+def _published(folder: str, file: str) -> _Table:
+    return _Table(files.join(folder, file), folder, folder, "Filename", ";")
+
+
+def _repacked(root: str, name: str) -> list[_Table]:
+    """The table of a split, if the data set is repacked."""
+    path = files.join(root, f"{name}.csv")
+    return [_Table(path, root, files.join(root, name), "Path", ",")] if files.is_file(path) else []
+
+
+def _train_tables(root: str, reading: Reading) -> list[_Table]:
+    tables = _repacked(root, "Train")
+    for name in _TRAIN_FOLDERS:
         if tables:
-            return tables, [table.folder for table in tables]
+            return tables
+        folder = files.join(root, name)
+        for label in filter(str.isdigit, files.listed(folder)):
+            table = _published(files.join(folder, label), f"GT-{label}.csv")
+            if files.is_file(table.path):
+                tables.append(table)
+            else:
+                reading.fault(table.path, 0, "does not exist", "missing_file")
+    if tables:
+        return tables
     raise DataError(
         f"data folder {root} holds no GTSRB: expected Train.csv, or tables such as "
         "Final_Training/Images/00000/GT-00000.csv."
     )
 
 
-def _test_table(root: str, faults: list[Fault]) -> _Table | None:
-    repacked = files.join(root, "Test.csv")
-    if files.is_file(repacked):
-        return _Table(repacked, root, "Path", ",")
-    folder = files.join(root, *_TEST_FOLDER)
-    path = files.join(folder, "GT-final_test.csv")
-    if files.is_file(path):
-        return _Table(path, folder, "Filename", ";")
-    unlabelled = files.join(folder, "GT-final_test.test.csv")
+def _test_tables(root: str, reading: Reading) -> list[_Table]:
+    repacked = _repacked(root, "Test")
+    published = _published(files.join(root, "Final_Test/Images"), "GT-final_test.csv")
+    if repacked or files.is_file(published.path):
+        return repacked or [published]
+    unlabelled = files.join(published.folder, "GT-final_test.test.csv")
     if files.is_file(unlabelled):
         reason = (
             "names no classes, so the test images cannot be used; put GT-final_test.csv of "
             "GTSRB_Final_Test_GT.zip beside it"
         )
-        faults.append(Fault(unlabelled, 0, reason, "missing_file"))
-    return None
+        reading.fault(unlabelled, 0, reason, "missing_file")
+    return []
 
 
-def _read_table(root: str, table: _Table, in_tracks: bool, faults: list[Fault]) -> list[Annotated]:
-    text = text_or_fault(table.path)
-    if isinstance(text, Fault):
-        if table.name == "Path":
-            raise DataError(f"annotation file {table.path} {text.reason}.")
-        faults.append(text)
-        return []
+def _read_table(root: str, table: _Table, in_tracks: bool, reading: Reading) -> Iterator[Annotated]:
+    # One published table of a class may be lost; a repacked one holds everything.
+    text = files.read_text(table.path) if table.name == "Path" else reading.text(table.path)
+    if text is None:
+        return
     lines = numbered_lines(text)
     header = [_unquoted(field) for field in next(lines, (0, ""))[1].split(table.delimiter)]
     missing = [name for name in (table.name, *_COLUMNS) if name not in header]
     if missing:
-        faults.append(
-            Fault(
-                table.path,
-                1,
-                f"the header {shown(table.delimiter.join(header))} lacks {', '.join(missing)}; "
-                f"expected columns parted by {table.delimiter!r}",
-                "columns",
-            )
+        reason = (
+            f"the header {quoted(table.delimiter.join(header))} lacks {', '.join(missing)}; "
+            f"expected columns parted by {table.delimiter!r}"
         )
-        return []
-    objects, bad = parse_rows(
-        table.path, lines, partial(_parse_row, root, table, header, in_tracks)
-    )
-    faults += bad
-    return objects
+        reading.fault(table.path, 1, reason, "columns")
+        return
+    parse = partial(_parse_row, root, table, header, in_tracks)
+    yield from reading.parsed(table.path, lines, parse)
 
 
 def _parse_row(
@@ -170,19 +166,15 @@ def _parse_row(
     fields = check_columns(line.split(table.delimiter), header)
     of = dict(zip(header, map(_unquoted, fields), strict=True))
     name = of[table.name]
-    path = path_inside(table.folder, name, root=root)
-    box = corners((of[column] for column in _BOX_COLUMNS), _BOX_COLUMNS)
-    size = whole("Width", of["Width"]), whole("Height", of["Height"])
-    label = _class_id(of["ClassId"])
-    group = _track(name, label) if in_tracks else ""
-    return Annotated(ImageRef(path), name, label, box, table.path, row, size, group)
-
-
-def _class_id(text: str) -> str:
+    image = ImageRef(place(table.folder, name, root))
+    box = box_numbers((of[column] for column in _BOX_COLUMNS), _BOX_COLUMNS)
+    size = whole_number("Width", of["Width"]), whole_number("Height", of["Height"])
     try:
-        return str(whole("ClassId", text))
-    except RowFault as fault:
-        raise RowFault(fault.reason, "label") from None
+        label = str(whole_number("ClassId", of["ClassId"]))
+    except RowError as error:
+        raise RowError(str(error), "label") from None
+    group = _track(name, label) if in_tracks else ""
+    return Annotated(image, name, label, box, table.path, row, size, group)
 
 
 def _track(name: str, label: str) -> str:
@@ -194,3 +186,22 @@ def _track(name: str, label: str) -> str:
 def _unquoted(field: str) -> str:
     # Fields hold no delimiters, so quotes carry no meaning, and a stray one swallows no lines.
     return field.strip().strip('"')
+
+
+_CLASS_TABLE = re.compile(r"(?:^|/)(\d+)/GT-\1\.csv$")
+
+
+def detect_gtsrb(listing: Listing) -> Iterator[Guess]:
+    """Guesses by `Train.csv` with the data set's columns, or by the tables of classes."""
+    for path in listing.named("Train.csv"):
+        if "Roi.X1" in listing.head(posixpath.join(path, "Train.csv")):
+            yield Guess("gtsrb", listing.path(path), why="Train.csv with the column Roi.X1")
+    roots: dict[str, str] = {}
+    for table in listing.files(".csv"):
+        match = _CLASS_TABLE.search(table)
+        parent = table[: match.start()] if match else ""
+        inner = next((name for name in _TRAIN_FOLDERS if f"/{parent}".endswith(f"/{name}")), None)
+        if inner is not None:
+            roots.setdefault(parent.removesuffix(inner).rstrip("/"), table)
+    for path, table in roots.items():
+        yield Guess("gtsrb", listing.path(path), why=table)

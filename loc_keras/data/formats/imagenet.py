@@ -1,141 +1,35 @@
-"""The layout of ImageNet's localization task (ILSVRC CLS-LOC), as on its servers and Kaggle."""
+"""Tiny ImageNet, and ImageNet's localization task (ILSVRC CLS-LOC), as published and on Kaggle."""
 
+import posixpath
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Literal, NamedTuple
-from xml.etree.ElementTree import Element, ParseError
-
-from defusedxml import DefusedXmlException
-from defusedxml.ElementTree import fromstring
+from typing import Literal
+from xml.etree.ElementTree import Element  # The type alone; text is parsed by defusedxml.
 
 from loc_keras.data import files
-from loc_keras.data.annotations import Annotated, Annotations, Fault, ImageRef, Split
+from loc_keras.data.annotations import Annotated, Annotations, ImageRef, Split
+from loc_keras.data.detect.listing import Guess, Listing
 from loc_keras.data.formats.parsing import (
-    RowFault,
+    Reading,
+    RowError,
+    box_numbers,
     check_columns,
-    corners,
     numbered_lines,
-    parse_rows,
-    path_inside,
+    place,
+    quoted,
+    read_small,
     require_root,
-    shown,
-    text_or_fault,
-    whole,
+    whole_number,
 )
+from loc_keras.data.formats.voc import LARGEST_XML, SIDES, text_of, xml_root
 from loc_keras.errors import DataError
-
-
-def read_words(path: str) -> tuple[dict[str, str], list[Fault]]:
-    """Reads the names of wnids, one a line.
-
-    Args:
-        path: File with lines `wnid name, other name, ...`, the wnid ended by a tab or space.
-
-    Returns:
-        The first name of each wnid, in the order of the file, and faults.
-
-    Raises:
-        DataError: If the file is missing or not text.
-    """
-    parsed, faults = parse_rows(path, numbered_lines(files.read_text(path)), _parse_words)
-    words: dict[str, str] = {}
-    for row, wnid, name in parsed:
-        if wnid in words:
-            faults.append(Fault(path, row, f"{shown(wnid)} was named before", "duplicate_row"))
-        else:
-            words[wnid] = name
-    return words, faults
-
-
-def class_names(wnids: Sequence[str], words: dict[str, str]) -> list[str]:
-    """Names of classes: the word for each wnid.
-
-    A wnid without a word, or whose word another one shares (ImageNet has two sorts of crane), is
-    its own name.
-    """
-    named = [words.get(wnid) or wnid for wnid in wnids]
-    count = Counter(named)
-    unique = [name if count[name] == 1 else wnid for wnid, name in zip(wnids, named, strict=True)]
-    return unique if len(set(unique)) == len(unique) else list(wnids)
-
-
-def _parse_words(row: int, line: str) -> tuple[int, str, str]:
-    parts = line.split(maxsplit=1)
-    if len(parts) != 2 or "\0" in line:
-        raise RowFault(f"{shown(line)} is not a wnid and its names", "columns")
-    return row, parts[0], parts[1].split(",")[0].strip()
-
-
-LARGEST_XML = 2**20
-"""Bytes of the largest file that is read; those of the data set have some kilobytes."""
-
-_CORNERS = ("xmin", "ymin", "xmax", "ymax")
-# Some files of the data set have the place holder of the program that wrote them.
-_UNFILLED_NAME = "%s"
-
-
-class ImageXml(NamedTuple):
-    """What is written about one image.
-
-    Attributes:
-        filename: Name without ending; `""` where none is given.
-        size: (width, height) in px, or None.
-        objects: Class and (xmin, ymin, xmax, ymax), as text; `""` for what is absent.
-    """
-
-    filename: str
-    size: tuple[int, int] | None
-    objects: list[tuple[str, tuple[str, ...]]]
-
-
-def parse_xml(content: bytes) -> ImageXml:
-    """Parses the file of one image.
-
-    ```
-    <annotation><filename>n01440764_10026</filename>
-      <size><width>500</width><height>375</height></size>
-      <object><name>n01440764</name>
-        <bndbox><xmin>13</xmin><ymin>16</ymin><xmax>401</xmax><ymax>299</ymax></bndbox>
-      </object></annotation>
-    ```
-
-    Raises:
-        RowFault: If it is not XML, uses entities, which this format has no need of, or declares a
-            size that is no number.
-    """
-    try:
-        root = fromstring(content, forbid_dtd=True)
-    except ParseError as error:
-        raise RowFault(f"is not well-formed XML: {error}", "syntax") from None
-    except DefusedXmlException:
-        raise RowFault("declares a document type or entities, which is refused", "syntax") from None
-    except (ValueError, LookupError) as error:
-        raise RowFault(f"has an encoding that cannot be read: {error}", "encoding") from None
-    if root.tag != "annotation":
-        raise RowFault("is no annotation: its outermost element is another one", "syntax")
-    filename = _text(root, "filename")
-    return ImageXml(
-        "" if filename == _UNFILLED_NAME else filename,
-        _size(root),
-        [
-            (_text(one, "name"), tuple(_text(one, f"bndbox/{corner}") for corner in _CORNERS))
-            for one in root.findall("object")
-        ],
-    )
-
-
-def _size(root: Element) -> tuple[int, int] | None:
-    width, height = _text(root, "size/width"), _text(root, "size/height")
-    return (whole("width", width), whole("height", height)) if width or height else None
-
-
-def _text(element: Element, path: str) -> str:
-    return (element.findtext(path) or "").strip()
-
 
 _TRAIN_COLUMNS = ("name", "x1", "y1", "x2", "y2")
 _VAL_COLUMNS = ("name", "wnid", "x1", "y1", "x2", "y2")
+_IMAGE_ENDING = ".JPEG"
+_FIELDS_AN_OBJECT = 5
 
 
 def read_tiny_imagenet(root: str, *, val_as: Literal["test", "val"] = "test") -> Annotations:
@@ -165,100 +59,117 @@ def read_tiny_imagenet(root: str, *, val_as: Literal["test", "val"] = "test") ->
         DataError: If the folder or `wnids.txt` is missing or cannot be read.
     """
     require_root(root)
-    wnids, faults = _read_wnids(root)
+    reading = Reading()
+    wnids = _read_wnids(root, reading)
     words_path = files.join(root, "words.txt")
-    words: dict[str, str] = {}
-    if files.is_file(words_path):
-        words, word_faults = read_words(words_path)
-        faults += word_faults
-    names = class_names(wnids, words)
+    words = _read_words(words_path, reading) if files.is_file(words_path) else {}
+    names = _class_names(wnids, words)
     label_of = dict(zip(wnids, names, strict=True))
-    train, train_faults = _read_train(root, label_of)
-    val, val_faults = _read_val(root, label_of)
-    objects: dict[Split, list[Annotated]] = {"train": train}
-    folders = [files.join(root, "train", wnid, "images") for wnid in wnids]
+    _read_tiny_train(root, label_of, reading)
     if files.is_folder(files.join(root, "val")):
-        objects[val_as] = val
-        folders.append(files.join(root, "val", "images"))
-    return Annotations(
-        objects=objects,
-        units="pixel",
-        faults=faults + train_faults + val_faults,
-        class_names=names,
-        folders=folders,
-        exact=False,
-    )
+        _read_tiny_val(root, val_as, label_of, reading)
+    return reading.annotations("pixel", class_names=names, exact=False)
 
 
-def _read_wnids(root: str) -> tuple[list[str], list[Fault]]:
+def _read_wnids(root: str, reading: Reading) -> list[str]:
     """The classes in order; they become folder names, so each is checked to be a plain one."""
     path = files.join(root, "wnids.txt")
-    seen: set[str] = set()
+    listed: set[str] = set()
 
     def parse(row: int, line: str) -> str:
         wnid = line.strip()
         if "/" in wnid or "\\" in wnid or wnid in (".", ".."):
-            raise RowFault(f"{shown(wnid)} is not the name of a folder", "outside")
-        path_inside(files.join(root, "train"), wnid, root=root)
-        if wnid in seen:
-            raise RowFault(f"{shown(wnid)} stands here twice", "duplicate_row")
-        seen.add(wnid)
+            raise RowError(f"{quoted(wnid)} is not the name of a folder", "outside")
+        place(files.join(root, "train"), wnid, root)
+        if wnid in listed:
+            raise RowError(f"{quoted(wnid)} stands here twice", "duplicate_row")
+        listed.add(wnid)
         return wnid
 
-    return parse_rows(path, numbered_lines(files.read_text(path, what="class list")), parse)
+    lines = numbered_lines(files.read_text(path, what="class list"))
+    return list(reading.parsed(path, lines, parse))
 
 
-def _read_train(root: str, label_of: dict[str, str]) -> tuple[list[Annotated], list[Fault]]:
-    objects: list[Annotated] = []
+def _read_words(path: str, reading: Reading) -> dict[str, str]:
+    """The first name of each wnid, from lines `wnid name, other name, ...`.
+
+    Raises:
+        DataError: If the file is missing or not text.
+    """
+    words: dict[str, str] = {}
+    for row, line in numbered_lines(files.read_text(path)):
+        wnid, *names = line.split(maxsplit=1)
+        if not names or "\0" in line:
+            reading.fault(path, row, f"{quoted(line)} is not a wnid and its names", "columns")
+        elif wnid in words:
+            reading.fault(path, row, f"{quoted(wnid)} was named before", "duplicate_row")
+        else:
+            words[wnid] = names[0].split(",")[0].strip()
+    return words
+
+
+def _class_names(wnids: Sequence[str], words: dict[str, str]) -> list[str]:
+    """Names of classes: the word for each wnid.
+
+    A wnid without a word, or whose word another one shares (ImageNet has two sorts of crane), is
+    its own name.
+    """
+    named = [words.get(wnid) or wnid for wnid in wnids]
+    count = Counter(named)
+    unique = [name if count[name] == 1 else wnid for wnid, name in zip(wnids, named, strict=True)]
+    return unique if len(set(unique)) == len(unique) else list(wnids)
+
+
+def _read_tiny_train(root: str, label_of: dict[str, str], reading: Reading) -> None:
     folder = files.join(root, "train")
-    faults = [
-        Fault(files.join(folder, name), 0, "is a class folder that wnids.txt lacks", "label")
-        for name in files.listed(folder)
-        if name not in label_of and files.is_folder(files.join(folder, name))
-    ]
+    for name in files.listed(folder):
+        path = files.join(folder, name)
+        if name not in label_of and files.is_folder(path):
+            reading.fault(path, 0, "is a class folder that wnids.txt lacks", "label")
+    objects = reading.split("train")
     for wnid, label in label_of.items():
+        images = files.join(folder, wnid, "images")
+        reading.folders[images] = None
         path = files.join(folder, wnid, f"{wnid}_boxes.txt")
-        text = text_or_fault(path)
-        if isinstance(text, Fault):
-            faults.append(text)
-            continue
-        parse = partial(_parse_train, root, files.join(folder, wnid, "images"), path, label)
-        good, bad = parse_rows(path, numbered_lines(text), parse)
-        objects += good
-        faults += bad
-    return objects, faults
+        text = reading.text(path)
+        if text is not None:
+            parse = partial(_parse_tiny_train, root, images, path, label)
+            objects += reading.parsed(path, numbered_lines(text), parse)
 
 
-def _read_val(root: str, label_of: dict[str, str]) -> tuple[list[Annotated], list[Fault]]:
-    folder = files.join(root, "val")
-    if not files.is_folder(folder):
-        return [], []
-    path = files.join(folder, "val_annotations.txt")
-    text = text_or_fault(path)
-    if isinstance(text, Fault):
-        return [], [text]
-    parse = partial(_parse_val, root, files.join(folder, "images"), path, label_of)
-    return parse_rows(path, numbered_lines(text), parse)
+def _read_tiny_val(root: str, split: Split, label_of: dict[str, str], reading: Reading) -> None:
+    path, images = (files.join(root, "val", name) for name in ("val_annotations.txt", "images"))
+    reading.folders[images] = None
+    objects = reading.split(split)
+    text = reading.text(path)
+    if text is not None:
+        parse = partial(_parse_tiny_val, root, images, path, label_of)
+        objects += reading.parsed(path, numbered_lines(text), parse)
 
 
-def _parse_train(root: str, folder: str, path: str, label: str, row: int, line: str) -> Annotated:
+def _parse_tiny_train(
+    root: str, folder: str, path: str, label: str, row: int, line: str
+) -> Annotated:
     name, *box = check_columns(line.split("\t"), _TRAIN_COLUMNS)
-    image = ImageRef(path_inside(folder, name, root=root))
-    return Annotated(image, name, label, corners(box), path, row)
+    image = ImageRef(place(folder, name, root))
+    return Annotated(image, name, label, box_numbers(box), path, row)
 
 
-def _parse_val(
+def _parse_tiny_val(
     root: str, folder: str, path: str, label_of: dict[str, str], row: int, line: str
 ) -> Annotated:
     name, wnid, *box = check_columns(line.split("\t"), _VAL_COLUMNS)
     if wnid not in label_of:
-        raise RowFault(f"column wnid: {shown(wnid)} is not in wnids.txt", "label")
-    image = ImageRef(path_inside(folder, name, root=root))
-    return Annotated(image, name, label_of[wnid], corners(box), path, row)
+        raise RowError(f"column wnid: {quoted(wnid)} is not in wnids.txt", "label")
+    image = ImageRef(place(folder, name, root))
+    return Annotated(image, name, label_of[wnid], box_numbers(box), path, row)
 
 
-_IMAGE_ENDING = ".JPEG"
-_FIELDS_AN_OBJECT = 5
+def detect_tiny_imagenet(listing: Listing) -> Iterator[Guess]:
+    """Guesses by `wnids.txt` beside a folder `train`."""
+    for path in listing.named("wnids.txt"):
+        if posixpath.join(path, "train") in listing.folders:
+            yield Guess("tiny_imagenet", listing.path(path), why="wnids.txt and a folder train")
 
 
 def read_imagenet_loc(root: str, *, val_as: Literal["test", "val"] = "test") -> Annotations:
@@ -296,161 +207,146 @@ def read_imagenet_loc(root: str, *, val_as: Literal["test", "val"] = "test") -> 
             tables nor XML files.
     """
     require_root(root)
-    words, faults = read_words(files.join(root, "LOC_synset_mapping.txt"))
-    names = class_names(list(words), words)
+    reading = Reading()
+    words = _read_words(files.join(root, "LOC_synset_mapping.txt"), reading)
+    names = _class_names(list(words), words)
     label_of = dict(zip(words, names, strict=True))
     inner = files.join(root, "ILSVRC")
     base = inner if files.is_folder(inner) else root
     splits: dict[str, Split] = {"train": "train", "val": val_as}
-    objects: dict[Split, list[Annotated]] = {}
     for folder, split in splits.items():
         table = files.join(root, f"LOC_{folder}_solution.csv")
-        if files.is_file(table):
-            objects[split] = _read_table(root, base, folder, table, label_of, faults)
-        elif files.is_folder(files.join(base, "Annotations", "CLS-LOC", folder)):
-            objects[split] = _read_xml_folder(root, base, folder, label_of, faults)
-    if not objects:
+        annotations = files.join(base, "Annotations", "CLS-LOC", folder)
+        has_table = files.is_file(table)
+        if not has_table and not files.is_folder(annotations):
+            continue
+        images = files.join(base, "Data", "CLS-LOC", folder)
+        reading.folders[images] = None
+        part = _LocPart(root, folder, images, label_of, reading.split(split), reading)
+        if has_table:
+            part.read_table(table)
+        else:
+            part.read_folder(annotations)
+    if not reading.objects:
         raise DataError(
             f"data folder {root} holds no annotations of ImageNet-LOC: expected "
             "LOC_train_solution.csv or the XML files in Annotations/CLS-LOC/train."
         )
-    return Annotations(
-        objects=objects,
-        units="pixel",
-        faults=faults,
-        class_names=names,
-        folders=[_images(base, folder) for folder, split in splits.items() if split in objects],
-        exact=False,
-    )
+    return reading.annotations("pixel", class_names=names, exact=False)
 
 
-def _images(base: str, folder: str) -> str:
-    return files.join(base, "Data", "CLS-LOC", folder)
+@dataclass
+class _LocPart:
+    """The training or validation images of ImageNet-LOC while they are read.
 
+    Attributes:
+        root: Folder of the data set.
+        name: `"train"`, whose images lie in a folder for each class, or `"val"`.
+        images: Folder of the images.
+        label_of: Class name of each wnid.
+        objects: Gets the objects.
+        reading: Gets the faults.
+    """
 
-def _read_table(
-    root: str,
-    base: str,
-    folder: str,
-    path: str,
-    label_of: dict[str, str],
-    faults: list[Fault],
-) -> list[Annotated]:
-    """Reads a CSV table, in which a row has all objects of an image."""
-    text = text_or_fault(path)
-    if isinstance(text, Fault):
-        raise DataError(f"annotation file {path} {text.reason}.")
-    objects = []
-    for row, line in numbered_lines(text):
-        name, _, prediction = line.partition(",")
-        if row == 1 and name.strip().lower() == "imageid":
-            continue
-        try:
-            image = _table_image(root, base, folder, name.strip())
-            groups = _object_fields(prediction)
-        except RowFault as fault:
-            faults.append(Fault(path, row, fault.reason, fault.kind))
-            continue
-        for wnid, *texts in groups:
+    root: str
+    name: str
+    images: str
+    label_of: dict[str, str]
+    objects: list[Annotated]
+    reading: Reading
+
+    def read_table(self, path: str) -> None:
+        """Reads a CSV table, in which a row has all objects of an image."""
+        for row, line in numbered_lines(files.read_text(path)):
+            name, _, prediction = line.partition(",")
+            name = name.strip()
+            if row == 1 and name.lower() == "imageid":
+                continue
+            folder = f"{name.partition('_')[0]}/" if self.name == "train" else ""
             try:
-                box = corners(texts)
-                objects.append(
-                    Annotated(image, name.strip(), _label(wnid, label_of), box, path, row)
-                )
-            except RowFault as fault:
-                faults.append(Fault(path, row, fault.reason, fault.kind))
-    return objects
+                image = ImageRef(place(self.images, folder + name + _IMAGE_ENDING, self.root))
+                fields = _prediction_fields(prediction)
+            except RowError as error:
+                self.reading.failed(path, row, error)
+                continue
+            for wnid, *texts in zip(*[iter(fields)] * _FIELDS_AN_OBJECT, strict=True):
+                try:
+                    label, box = self._label(wnid), box_numbers(texts)
+                except RowError as error:
+                    self.reading.failed(path, row, error)
+                else:
+                    self.objects.append(Annotated(image, name, label, box, path, row))
+
+    def read_folder(self, annotations: str) -> None:
+        """Reads a folder of XML files, or those of its classes."""
+        if self.name == "val":
+            self._read_files(annotations, self.images)
+            return
+        for wnid in files.listed(annotations):
+            folder = files.join(annotations, wnid)
+            if wnid in self.label_of and files.is_folder(folder):
+                self._read_files(folder, files.join(self.images, wnid))
+            else:
+                reason = "is not the folder of a class in LOC_synset_mapping.txt"
+                self.reading.fault(folder, 0, reason, "label")
+
+    def _read_files(self, folder: str, images: str) -> None:
+        for name in files.listed(folder):
+            if name.endswith(".xml"):
+                path = files.join(folder, name)
+                try:
+                    self._read_xml(path, name.removesuffix(".xml"), images)
+                except RowError as error:
+                    self.reading.failed(path, 0, error)
+
+    def _read_xml(self, path: str, stem: str, images: str) -> None:
+        """Reads the XML file of an image; rows of objects are their numbers in the file."""
+        element = xml_root(read_small(path, self.root, LARGEST_XML))
+        width, height = (text_of(element, f"size/{side}") for side in ("width", "height"))
+        size = None
+        if width or height:
+            size = whole_number("width", width), whole_number("height", height)
+        name = image_name(element) or stem
+        image = ImageRef(place(images, name + _IMAGE_ENDING, self.root))
+        rows = list(enumerate(element.findall("object"), 1))
+        if not rows:
+            raise RowError("names no object", "no_object")
+
+        def parse(row: int, item: Element) -> Annotated:
+            label = self._label(text_of(item, "name"))
+            box = box_numbers((text_of(item, f"bndbox/{side}") for side in SIDES), SIDES)
+            return Annotated(image, name, label, box, path, row, size)
+
+        self.objects += self.reading.parsed(path, rows, parse)
+
+    def _label(self, wnid: str) -> str:
+        if wnid not in self.label_of:
+            raise RowError(f"wnid {quoted(wnid)} is not in LOC_synset_mapping.txt", "label")
+        return self.label_of[wnid]
 
 
-def _table_image(root: str, base: str, folder: str, name: str) -> ImageRef:
-    parts = [name.partition("_")[0]] if folder == "train" else []
-    relative = "/".join([*parts, name + _IMAGE_ENDING])
-    return ImageRef(path_inside(_images(base, folder), relative, root=root))
-
-
-def _object_fields(prediction: str) -> list[list[str]]:
-    """Parts `wnid x1 y1 x2 y2 wnid ...` into objects."""
+def _prediction_fields(prediction: str) -> list[str]:
+    """Fields `wnid x1 y1 x2 y2 wnid ...` of all objects of an image."""
     fields = prediction.strip().strip('"').split()
     if not fields:
-        raise RowFault("names no object", "no_object")
+        raise RowError("names no object", "no_object")
     if len(fields) % _FIELDS_AN_OBJECT:
-        raise RowFault(
+        raise RowError(
             f"PredictionString has {len(fields)} fields, expected a multiple of "
             f"{_FIELDS_AN_OBJECT}: wnid x1 y1 x2 y2",
             "columns",
         )
-    starts = range(0, len(fields), _FIELDS_AN_OBJECT)
-    return [fields[start : start + _FIELDS_AN_OBJECT] for start in starts]
+    return fields
 
 
-def _read_xml_folder(
-    root: str, base: str, folder: str, label_of: dict[str, str], faults: list[Fault]
-) -> list[Annotated]:
-    annotations = files.join(base, "Annotations", "CLS-LOC", folder)
-    if folder == "val":
-        return _read_xml_files(root, annotations, _images(base, folder), label_of, faults)
-    objects = []
-    for wnid in files.listed(annotations):
-        inside = files.join(annotations, wnid)
-        if wnid in label_of and files.is_folder(inside):
-            images = files.join(_images(base, folder), wnid)
-            objects += _read_xml_files(root, inside, images, label_of, faults)
-        else:
-            reason = "is not the folder of a class in LOC_synset_mapping.txt"
-            faults.append(Fault(inside, 0, reason, "label"))
-    return objects
+def image_name(annotation: Element) -> str:
+    """The image that an XML file names, without ending; `""` where it names none."""
+    # Some files of the data set have the place holder of the program that wrote them.
+    name = text_of(annotation, "filename")
+    return "" if name == "%s" else name.removesuffix(_IMAGE_ENDING)
 
 
-def _read_xml_files(
-    root: str,
-    folder: str,
-    images: str,
-    label_of: dict[str, str],
-    faults: list[Fault],
-) -> list[Annotated]:
-    """Reads the XML files of a folder; rows of objects are their numbers in the file."""
-    objects: list[Annotated] = []
-    for name in files.listed(folder):
-        if name.endswith(".xml"):
-            path = files.join(folder, name)
-            read = partial(_read_xml_file, root, path, name, images, label_of)
-            try:
-                good, bad = read()
-            except RowFault as fault:
-                faults.append(Fault(path, 0, fault.reason, fault.kind))
-            else:
-                objects += good
-                faults += bad
-    return objects
-
-
-def _read_xml_file(
-    root: str, path: str, name: str, images: str, label_of: dict[str, str]
-) -> tuple[list[Annotated], list[Fault]]:
-    if files.file_size(path) > LARGEST_XML:
-        raise RowFault(f"is larger than {LARGEST_XML >> 20} MiB", "syntax")
-    try:
-        content = files.read_bytes(path)
-    except OSError as error:
-        raise RowFault(f"cannot be read: {error}", "missing_file") from error
-    parsed = parse_xml(content)
-    image_name = (parsed.filename or name.removesuffix(".xml")).removesuffix(_IMAGE_ENDING)
-    image = ImageRef(path_inside(images, image_name + _IMAGE_ENDING, root=root))
-    if not parsed.objects:
-        raise RowFault("names no object", "no_object")
-    good, bad = [], []
-    for row, (wnid, texts) in enumerate(parsed.objects, 1):
-        try:
-            label = _label(wnid, label_of)
-            box = corners(texts, ("xmin", "ymin", "xmax", "ymax"))
-        except RowFault as fault:
-            bad.append(Fault(path, row, fault.reason, fault.kind))
-        else:
-            good.append(Annotated(image, image_name, label, box, path, row, parsed.size))
-    return good, bad
-
-
-def _label(wnid: str, label_of: dict[str, str]) -> str:
-    if wnid not in label_of:
-        raise RowFault(f"wnid {shown(wnid)} is not in LOC_synset_mapping.txt", "label")
-    return label_of[wnid]
+def detect_imagenet_loc(listing: Listing) -> Iterator[Guess]:
+    """Guesses by `LOC_synset_mapping.txt`."""
+    for path in listing.named("LOC_synset_mapping.txt"):
+        yield Guess("imagenet_loc", listing.path(path), why="LOC_synset_mapping.txt")

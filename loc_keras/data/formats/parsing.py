@@ -1,14 +1,25 @@
-"""What the readers of text formats share: paths, numbers and quotations, each checked once."""
+"""What the readers share: paths, numbers and boxes, each checked once, and faults collected."""
 
 import io
 import os
 import posixpath
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from loc_keras.data import files
-from loc_keras.data.annotations import SPLITS, Fault, Split
+from loc_keras.data.annotations import (
+    SPLITS,
+    Annotated,
+    Annotations,
+    EmptyImage,
+    Fault,
+    ImageRef,
+    Split,
+    Units,
+)
 from loc_keras.errors import DataError
 
 IMAGE_ENDINGS = frozenset(
@@ -22,8 +33,105 @@ IMAGE_ENDINGS = frozenset(
 LONGEST_LABEL = 256
 """Characters of the longest class name."""
 
+LARGEST_SIDE = 10**9
+"""Largest image side in px that an annotation may declare."""
+
 _LONGEST_PATH = 4096
-_MOST_SHOWN = 60
+_MOST_QUOTED = 60
+_MOST_DIGITS = 9
+
+Box = tuple[float, float, float, float]
+_Row = TypeVar("_Row")
+_Parsed = TypeVar("_Parsed")
+
+
+class RowError(Exception):
+    """Why one row, object or image cannot be used.
+
+    Attributes:
+        kind: As in `annotations.Fault`; the message is its reason.
+    """
+
+    def __init__(self, reason: str, kind: str) -> None:
+        super().__init__(reason)
+        self.kind = kind
+
+
+@dataclass
+class Reading:
+    """Collects what a reader finds.
+
+    Attributes:
+        objects: Objects of each split.
+        faults: What cannot be used.
+        unread: Number of objects of an image that cannot be parsed.
+        empty: Images without an object.
+        folders: Folders that hold nothing but images, as keys.
+    """
+
+    objects: dict[Split, list[Annotated]] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+    unread: Counter[ImageRef] = field(default_factory=Counter)
+    empty: list[EmptyImage] = field(default_factory=list)
+    folders: dict[str, None] = field(default_factory=dict)
+
+    def split(self, name: Split) -> list[Annotated]:
+        """The objects of a split, to add to."""
+        return self.objects.setdefault(name, [])
+
+    def fault(self, file: str, row: int, reason: str, kind: str) -> Fault:
+        """Adds a fault and returns it."""
+        self.faults.append(Fault(file, row, reason, kind))
+        return self.faults[-1]
+
+    def failed(self, file: str, row: int, error: RowError) -> None:
+        """Adds the fault of a row that raised an error."""
+        self.fault(file, row, str(error), error.kind)
+
+    def parsed(
+        self, path: str, rows: Iterable[tuple[int, _Row]], parse: Callable[[int, _Row], _Parsed]
+    ) -> Iterator[_Parsed]:
+        """Parses rows one by one; those that raise a `RowError` become faults.
+
+        Args:
+            path: File that they are from.
+            rows: Row number, from 1, and row.
+            parse: Gets both and gives the result.
+        """
+        for number, row in rows:
+            try:
+                result = parse(number, row)
+            except RowError as error:
+                self.failed(path, number, error)
+            else:
+                yield result
+
+    def text(self, path: str) -> str | None:
+        """The text of one annotation file of many; None, with a fault, where it cannot be read."""
+        if not files.is_file(path):
+            self.fault(path, 0, "does not exist", "missing_file")
+            return None
+        try:
+            return files.read_text(path)
+        except DataError as error:
+            reason = str(error).removeprefix(f"annotation file {path} ").removesuffix(".")
+            self.fault(path, 0, reason, "encoding")
+            return None
+
+    def annotations(
+        self, units: Units, *, class_names: list[str] | None = None, exact: bool = True
+    ) -> Annotations:
+        """All of it; arguments as the attributes of `Annotations`."""
+        return Annotations(
+            self.objects,
+            units,
+            self.faults,
+            class_names=class_names,
+            folders=list(self.folders),
+            exact=exact,
+            unread=dict(self.unread),
+            empty=self.empty,
+        )
 
 
 def require_root(root: str) -> None:
@@ -44,7 +152,7 @@ def given_splits(splits: Mapping[str, Any], key: str) -> Iterator[tuple[Split, A
     """
     unknown = [name for name in splits if name not in SPLITS]
     if unknown:
-        raise DataError(f"{key} has {shown(unknown[0])}; the splits are {', '.join(SPLITS)}.")
+        raise DataError(f"{key} has {quoted(unknown[0])}; the splits are {', '.join(SPLITS)}.")
     if splits.get("train") is None:
         raise DataError(f"{key}.train is missing; say where the training data lie.")
     for split in SPLITS:
@@ -66,22 +174,42 @@ def config_path(root: str, name: str, key: str) -> str:
     """
     try:
         return place(root, name, root)
-    except files.OutsideError as fault:
-        raise DataError(f"{key}: {fault}; name what lies below data.source.path.") from fault
+    except RowError as error:
+        raise DataError(f"{key}: {error}; name what lies below data.source.path.") from error
 
 
 def place(folder: str, name: str, root: str) -> str:
     """Joins a name that an annotation gives to a folder; the result lies below `root`.
 
     Raises:
-        OutsideError: If it does not, or if no file can have this name.
+        RowError: If it does not, or if no file can have this name.
     """
     if not is_text(name) or len(name) > _LONGEST_PATH:
-        raise files.OutsideError(f"{shown(name)} names no file")
+        raise RowError(f"{quoted(name)} names no file", "outside")
     try:
         return files.join_inside(folder, name, root=root)
-    except files.OutsideError as fault:
-        raise files.OutsideError(str(fault).replace(repr(name), shown(name))) from None
+    except files.OutsideError as error:
+        raise RowError(str(error).replace(repr(name), quoted(name)), "outside") from None
+
+
+def read_small(path: str, root: str, most: int) -> bytes:
+    """Reads the annotation file of one image.
+
+    Args:
+        path: The file.
+        root: Folder that it must lie in, with links followed.
+        most: Bytes of the largest file that is read.
+
+    Raises:
+        RowError: If it lies elsewhere, is larger or cannot be read.
+    """
+    place(root, below(root, path), root)
+    try:
+        if files.file_size(path) > most:
+            raise RowError(f"is larger than {most >> 20} MiB", "syntax")
+        return files.read_bytes(path)
+    except OSError as error:
+        raise RowError(f"cannot be read: {error}", "unreadable_file") from None
 
 
 def below(root: str, path: str) -> str:
@@ -118,17 +246,51 @@ def is_text(value: object) -> bool:
 def label_problem(value: object) -> str:
     """Why a value can name no class, as the end of a sentence; `""` if it can."""
     if not isinstance(value, str):
-        return f"is {shown(value)}, not text"
+        return f"is {quoted(value)}, not text"
     if not value.strip():
         return "is empty"
     # Lists of classes are written one a line, whatever their reader takes for the end of one.
-    if not is_text(value) or len(value.splitlines()) > 1 or any(map(_is_control, value)):
-        return f"{shown(value)} has signs that are no text"
+    is_control = any(unicodedata.category(sign) == "Cc" for sign in value)
+    if not is_text(value) or len(value.splitlines()) > 1 or is_control:
+        return f"{quoted(value)} has signs that are no text"
     return f"is longer than {LONGEST_LABEL} characters" if len(value) > LONGEST_LABEL else ""
 
 
-def _is_control(sign: str) -> bool:
-    return unicodedata.category(sign) == "Cc"
+def quoted(value: object) -> str:
+    """A value quoted for a message, shortened where it is long."""
+    # Cut first: the representation of a hostile value may be large.
+    if isinstance(value, str):
+        return repr(value if len(value) <= _MOST_QUOTED else value[:_MOST_QUOTED] + "...")
+    if isinstance(value, bool | float) or value is None:
+        return repr(value)
+    if isinstance(value, int):
+        return repr(value) if value.bit_length() <= _MOST_QUOTED else "a huge number"
+    if isinstance(value, Mapping):
+        return f"a mapping of {len(value)}"
+    return f"a list of {len(value)}" if isinstance(value, list) else f"a {type(value).__name__}"
+
+
+def numbered_lines(text: str) -> Iterator[tuple[int, str]]:
+    """Lines that are not blank, with their numbers from 1, as editors count them."""
+    for row, line in enumerate(io.StringIO(text, newline=None), 1):
+        if line.strip():
+            yield row, line.removesuffix("\n")
+
+
+def check_columns(fields: list[str], names: Iterable[str]) -> list[str]:
+    """Checks the number of fields in a row and gives them without spaces around.
+
+    Raises:
+        RowError: If it is not that of the names, or a field holds a NUL.
+    """
+    names = tuple(names)
+    if any("\0" in field for field in fields):
+        raise RowError("holds a NUL character", "syntax")
+    if len(fields) != len(names):
+        raise RowError(
+            f"has {len(fields)} columns, expected {len(names)}: {', '.join(names)}", "columns"
+        )
+    return [field.strip() for field in fields]
 
 
 def number(text: str) -> float | None:
@@ -142,143 +304,49 @@ def number(text: str) -> float | None:
         return None
 
 
-def shown(value: object) -> str:
-    """A value quoted for a message, shortened where it is long."""
-    # Cut first: the representation of a hostile value may be large.
-    if isinstance(value, str):
-        return repr(value if len(value) <= _MOST_SHOWN else value[:_MOST_SHOWN] + "...")
-    if isinstance(value, bool | float) or value is None:
-        return repr(value)
-    if isinstance(value, int):
-        return repr(value) if value.bit_length() <= _MOST_SHOWN else "a huge number"
-    if isinstance(value, Mapping):
-        return f"a mapping of {len(value)}"
-    return f"a list of {len(value)}" if isinstance(value, list) else f"a {type(value).__name__}"
-
-
-_Row = TypeVar("_Row")
-_Parsed = TypeVar("_Parsed")
-
-_MOST_DIGITS = 9
-
-
-class RowFault(Exception):
-    """Why one row cannot be used.
-
-    Attributes:
-        reason: What is wrong, as the end of a sentence that starts with file and row.
-        kind: As in `Fault`.
-    """
-
-    def __init__(self, reason: str, kind: str):
-        super().__init__(reason)
-        self.reason = reason
-        self.kind = kind
-
-
-def text_or_fault(path: str) -> str | Fault:
-    """Reads one annotation file of many, whose loss the others survive."""
-    if not files.is_file(path):
-        return Fault(path, 0, "does not exist", "missing_file")
-    try:
-        return files.read_text(path)
-    except DataError as error:
-        reason = str(error).removeprefix(f"annotation file {path} ").removesuffix(".")
-        return Fault(path, 0, reason, "encoding")
-
-
-def numbered_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Lines that are not blank, with their numbers from 1, as editors count them."""
-    for row, line in enumerate(io.StringIO(text, newline=None), 1):
-        if line.strip():
-            yield row, line.removesuffix("\n")
-
-
-def parse_rows(
-    path: str, rows: Iterable[tuple[int, _Row]], parse: Callable[[int, _Row], _Parsed]
-) -> tuple[list[_Parsed], list[Fault]]:
-    """Parses rows one by one.
-
-    Args:
-        path: File that they are from, for faults.
-        rows: Row number, from 1, and row.
-        parse: Gets both and gives the result, or raises `RowFault`.
-
-    Returns:
-        The results of good rows, and a fault for each other one.
-    """
-    parsed, faults = [], []
-    for row_number, row in rows:
-        try:
-            parsed.append(parse(row_number, row))
-        except RowFault as fault:
-            faults.append(Fault(path, row_number, fault.reason, fault.kind))
-    return parsed, faults
-
-
-def check_columns(fields: list[str], names: Iterable[str]) -> list[str]:
-    """Checks the number of fields in a row and gives them without spaces around.
-
-    Raises:
-        RowFault: If it is not that of the names, or a field holds a NUL.
-    """
-    names = tuple(names)
-    if any("\0" in field for field in fields):
-        raise RowFault("holds a NUL character", "syntax")
-    if len(fields) != len(names):
-        raise RowFault(
-            f"has {len(fields)} columns, expected {len(names)}: {', '.join(names)}", "columns"
-        )
-    return [field.strip() for field in fields]
-
-
-def required_number(column: str, text: str) -> float:
-    """Reads a number, finite or not.
-
-    Raises:
-        RowFault: If the text is none.
-    """
-    value = number(text)
-    if value is None:
-        raise RowFault(f"column {column}: {shown(text)} is not a number", "number")
-    return value
-
-
-def whole(column: str, text: str) -> int:
+def whole_number(column: str, text: str) -> int:
     """Reads a whole number from 0 of at most nine digits.
 
     Raises:
-        RowFault: If the text is none.
+        RowError: If the text is none.
     """
     text = text.strip()
     if not (text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS):
-        raise RowFault(
-            f"column {column}: {shown(text)} is not a whole number from 0 to 999999999", "number"
+        raise RowError(
+            f"column {column}: {quoted(text)} is not a whole number from 0 to 999999999", "number"
         )
     return int(text)
 
 
-def corners(
+def box_numbers(
     texts: Iterable[str], columns: Iterable[str] = ("x1", "y1", "x2", "y2")
 ) -> tuple[float, float, float, float]:
-    """Reads the four numbers of a box.
+    """Reads the four numbers of a box, finite or not.
 
     Raises:
-        RowFault: If one of them is no number.
+        RowError: If one of them is no number.
     """
-    a, b, c, d = (
-        required_number(column, text) for column, text in zip(columns, texts, strict=True)
-    )
-    return a, b, c, d
+    values = []
+    for column, text in zip(columns, texts, strict=True):
+        value = number(text)
+        if value is None:
+            raise RowError(f"column {column}: {quoted(text)} is not a number", "number")
+        values.append(value)
+    first, second, third, fourth = values
+    return first, second, third, fourth
 
 
-def path_inside(folder: str, name: str, *, root: str) -> str:
-    """Joins a name from an annotation file to its folder, as `files.join_inside`.
+def corners(box: Box, style: str) -> Box:
+    """(x1, y1, x2, y2) of a box; numbers that are not finite stay so, without an error.
 
-    Raises:
-        RowFault: If it leads out of the root.
+    Args:
+        box: Its four numbers.
+        style: `"xyxy"` for two corners, `"xywh"` for corner and size, `"cxcywh"` for centre and
+            size.
     """
-    try:
-        return place(folder, name, root)
-    except files.OutsideError as error:
-        raise RowFault(str(error), "outside") from None
+    first, second, third, fourth = box
+    if style == "xyxy":
+        return box
+    if style == "xywh":
+        return first, second, first + third, second + fourth
+    return first - third / 2, second - fourth / 2, first + third / 2, second + fourth / 2

@@ -1,46 +1,92 @@
-"""The readers by format name; a new format is one more line here and one section of the config."""
+"""The table of annotation formats; a new format is one more entry and one section of the config."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from loc_keras.data.annotations import Annotations, Split
+from loc_keras.data.detect.csv import detect_csv
+from loc_keras.data.detect.listing import Guess, Listing
 from loc_keras.data.files import is_folder
-from loc_keras.data.formats.coco import coco_source, read_coco, write_coco
+from loc_keras.data.formats.coco import coco_source, detect_coco, read_coco, write_coco
 from loc_keras.data.formats.csv_file import csv_source, read_csv, write_csv
-from loc_keras.data.formats.cub import read_cub
-from loc_keras.data.formats.gtsrb import read_gtsrb
-from loc_keras.data.formats.imagenet import read_imagenet_loc, read_tiny_imagenet
-from loc_keras.data.formats.tfds import read_tfds
-from loc_keras.data.formats.tfrecord import read_tfrecord, tfrecord_source, write_tfrecord
-from loc_keras.data.formats.voc import read_voc, voc_source, write_voc
+from loc_keras.data.formats.cub import detect_cub, read_cub
+from loc_keras.data.formats.gtsrb import detect_gtsrb, read_gtsrb
+from loc_keras.data.formats.imagenet import (
+    detect_imagenet_loc,
+    detect_tiny_imagenet,
+    read_imagenet_loc,
+    read_tiny_imagenet,
+)
+from loc_keras.data.formats.tfds import detect_tfds, read_tfds
+from loc_keras.data.formats.tfrecord import (
+    detect_tfrecord,
+    read_tfrecord,
+    tfrecord_source,
+    write_tfrecord,
+)
+from loc_keras.data.formats.voc import detect_voc, read_voc, voc_source, write_voc
 from loc_keras.data.formats.writing import Job
-from loc_keras.data.formats.yolo import read_yolo, write_yolo, yolo_source
+from loc_keras.data.formats.yolo import detect_yolo, read_yolo, write_yolo, yolo_source
 from loc_keras.data.records import Records
 from loc_keras.errors import DataError
 
-READERS: dict[str, Callable[..., Annotations]] = {
-    "csv": read_csv,
-    "voc": read_voc,
-    "coco": read_coco,
-    "yolo": read_yolo,
-    "tiny_imagenet": read_tiny_imagenet,
-    "imagenet_loc": read_imagenet_loc,
-    "cub": read_cub,
-    "gtsrb": read_gtsrb,
-    "tfrecord": read_tfrecord,
-    "tfds": read_tfds,
-}
-"""Reader of each `data.source.format`: root folder and the format's own options in, annotations
-out."""
 
-_MADE_BY_READER = frozenset({"tfds"})  # Its folder may be made by the download.
+class Writer(NamedTuple):
+    """How a format is written.
+
+    Attributes:
+        write: Fills the job's folder and returns the images of each split.
+        source: From class names and what was written to the settings (of `data.source`) that read
+            it again.
+    """
+
+    write: Callable[[Job], dict[Split, int]]
+    source: Callable[[Sequence[str], Mapping[Split, Records]], dict[str, Any]]
+
+
+class Format(NamedTuple):
+    """What can be done with a format.
+
+    Attributes:
+        read: Root folder and the options of the format's section of the config in, annotations out.
+        detect: Possible readings of a folder, the likeliest first.
+        writer: None where the format is only read.
+        makes_folder: Whether the reader may make the data folder, by a download.
+    """
+
+    read: Callable[..., Annotations]
+    detect: Callable[[Listing], Iterator[Guess]]
+    writer: Writer | None = None
+    makes_folder: bool = False
+
+
+FORMATS: dict[str, Format] = {
+    "tiny_imagenet": Format(read_tiny_imagenet, detect_tiny_imagenet),
+    "imagenet_loc": Format(read_imagenet_loc, detect_imagenet_loc),
+    "cub": Format(read_cub, detect_cub),
+    "gtsrb": Format(read_gtsrb, detect_gtsrb),
+    "tfds": Format(read_tfds, detect_tfds, makes_folder=True),
+    "coco": Format(read_coco, detect_coco, Writer(write_coco, coco_source)),
+    "yolo": Format(read_yolo, detect_yolo, Writer(write_yolo, yolo_source)),
+    "voc": Format(read_voc, detect_voc, Writer(write_voc, voc_source)),
+    "csv": Format(read_csv, detect_csv, Writer(write_csv, csv_source)),
+    "tfrecord": Format(read_tfrecord, detect_tfrecord, Writer(write_tfrecord, tfrecord_source)),
+}
+"""Formats by `data.source.format`, in the order in which a folder is tried.
+
+What has names of its own goes first; XML goes before CSV, since tables are often made from XML
+files and lie beside them.
+"""
+
+WRITERS = {name: one.writer for name, one in FORMATS.items() if one.writer is not None}
+"""The formats that can be written."""
 
 
 def read_annotations(format_name: str, root: str, **options: Any) -> Annotations:
     """Reads a data set.
 
     Args:
-        format_name: A key of `READERS`.
+        format_name: A key of `FORMATS`.
         root: The data set's folder, local or remote.
         **options: Of that reader.
 
@@ -48,33 +94,13 @@ def read_annotations(format_name: str, root: str, **options: Any) -> Annotations
         DataError: If the folder or a file that the format needs is missing or unreadable, or if
             nothing at all was found.
     """
-    if format_name not in _MADE_BY_READER and not is_folder(root):
+    chosen = FORMATS[format_name]
+    if not chosen.makes_folder and not is_folder(root):
         raise DataError(f"data folder {root} does not exist: data.source.path must name it.")
-    found = READERS[format_name](root, **options)
+    found = chosen.read(root, **options)
     if not any(found.objects.values()) and not found.faults:
         raise DataError(
             f"{root} holds no objects that the format {format_name} finds; check "
             "data.source.format and data.source.path."
         )
     return found
-
-
-WRITERS: dict[str, Callable[[Job], dict[Split, int]]] = {
-    "csv": write_csv,
-    "voc": write_voc,
-    "coco": write_coco,
-    "yolo": write_yolo,
-    "tfrecord": write_tfrecord,
-}
-"""The writer of each format: fills the job's folder and returns the images of each split."""
-
-
-SOURCES: dict[str, Callable[[Sequence[str], Mapping[Split, Records]], dict[str, Any]]] = {
-    "csv": csv_source,
-    "voc": voc_source,
-    "coco": coco_source,
-    "yolo": yolo_source,
-    "tfrecord": tfrecord_source,
-}
-"""For each format, from class names and what was written to the settings (of `data.source`) that
-read it."""

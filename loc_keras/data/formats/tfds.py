@@ -1,4 +1,4 @@
-"""Data sets of TensorFlow Datasets (TFDS) that have boxes."""
+"""TensorFlow Datasets (TFDS): data sets that have boxes."""
 
 import hashlib
 import json
@@ -11,78 +11,20 @@ import numpy as np
 
 from loc_keras.atomic_file import write_text, written_aside
 from loc_keras.data import files
-from loc_keras.data.annotations import Annotated, Annotations, EmptyImage, Fault, ImageRef, Split
-from loc_keras.data.formats.parsing import given_splits
+from loc_keras.data.annotations import Annotated, Annotations, EmptyImage, ImageRef, Split
+from loc_keras.data.detect.listing import Guess, Listing
+from loc_keras.data.formats.parsing import Reading, folder_of, given_splits
 from loc_keras.errors import DataError
+
+DEFAULT_SPLITS: Mapping[str, str | None] = {"train": "train", "val": None, "test": "test"}
 
 INDEX_ENDING = ".index"
 """Added to the name of a blob for the file that lists its contents."""
 
-
-def write_blob(
-    path: Path, items: Iterable[tuple[str, bytes]], *, stamp: str
-) -> dict[str, ImageRef]:
-    """Writes contents as they come, one at a time in memory, and their index.
-
-    Args:
-        path: File to write; its folder is made. A blob of that name is replaced.
-        items: Key and content of each; keys are distinct.
-        stamp: What the contents depend on, for `read_blob`.
-
-    Returns:
-        Where each content lies, by key.
-
-    Raises:
-        OSError: If the files cannot be written.
-        ValueError: If a key comes twice.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    index = _index_path(path)
-    index.unlink(missing_ok=True)  # It would describe the new blob wrongly.
-    entries: dict[str, ImageRef] = {}
-    position = 0
-    with written_aside(path) as aside, aside.open("wb") as file:
-        for key, content in items:
-            if key in entries:
-                raise ValueError(f"the key {key!r} comes twice")
-            file.write(content)
-            entries[key] = ImageRef(str(path), position, len(content))
-            position += len(content)
-    header = {"stamp": stamp, "bytes": position, "count": len(entries)}
-    rows = [[key, ref.offset, ref.length] for key, ref in entries.items()]
-    write_text(index, "\n".join(map(json.dumps, [header, *rows])) + "\n")
-    return entries
-
-
-def read_blob(path: Path, *, stamp: str) -> dict[str, ImageRef] | None:
-    """Reads the index of a blob.
-
-    Args:
-        path: File of the blob.
-        stamp: As it was written with.
-
-    Returns:
-        Where each content lies, by key, in the order of writing; None where the blob is absent,
-        not whole, or was written with another stamp.
-    """
-    try:
-        header, *rows = map(json.loads, _index_path(path).read_text("utf-8").splitlines())
-        entries = {
-            str(key): ImageRef(str(path), int(offset), int(length)) for key, offset, length in rows
-        }
-        written = header["stamp"], header["bytes"], header["count"]
-        whole = written == (stamp, path.stat().st_size, len(entries))
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
-    return entries if whole else None
-
-
-def _index_path(path: Path) -> Path:
-    return path.with_name(path.name + INDEX_ENDING)
-
-
-_NAME_FEATURES = ("image/filename", "file_name", "filename")
 _KEY = "data.source.tfds"
+_ID = "tfds_id"  # Key under which an example names its shard and its number there.
+_BLOB_FOLDER = "loc_keras_blobs"
+_NAME_FEATURES = ("image/filename", "file_name", "filename")
 # The only format of TFDS's own data sets. One that was prepared before TFDS recorded formats has
 # none in its files.
 _BOX_FORMATS = (None, "REL_YXYX")
@@ -123,6 +65,148 @@ class Layout(NamedTuple):
     label: Place
     filename: Place | None
     class_names: list[str] | None
+
+
+def read_tfds(
+    root: str,
+    *,
+    name: str,
+    splits: Mapping[str, str | None] = DEFAULT_SPLITS,
+    image: str | None = None,
+    box: str | None = None,
+    label: str | None = None,
+    download: bool = False,
+    cache_dir: str | None = None,
+) -> Annotations:
+    """Reads a TFDS data set with boxes.
+
+    An example of `caltech_birds2011`, as one of `cars196` or `oxford_iiit_pet` (`head_bbox`), has
+    one box, and one of `voc` a list, each with a class of its own:
+
+    ```
+    {"image": ..., "bbox": [ymin, xmin, ymax, xmax], "label": 17}
+    {"image": ..., "objects": {"bbox": [[...], [...]], "label": [3, 14]}}
+    ```
+
+    In `stanford_dogs` the boxes are a list and the class is that of the image, so all boxes get it.
+
+    The encoded images are copied once into a file for each split, from which they can be read in
+    any order; later reads find them there.
+
+    Args:
+        root: TFDS's `data_dir`, under which the data set is prepared.
+        name: As `tfds.builder` takes it: `name`, `name/config`, `name:1.0.0`.
+        splits: For each split one of the data set, also in parts, such as `train[:90%]`; None
+            leaves it out.
+        image: Name of the image feature; None finds it by its type.
+        box: Name of the box feature, such as `objects/bbox`; None finds it by its type.
+        label: Name of the class feature; None finds it by its type.
+        download: Whether to download and prepare a data set that is not there.
+        cache_dir: Local folder for the copies of the images; None is `loc_keras_blobs` in `root`.
+
+    Returns:
+        Boxes in fractions. File and row of an object are its TFDS shard and its record there,
+        from 1. Classes are in the order of the data set.
+
+    Raises:
+        DataError: If the data set is not prepared and not to be downloaded, lacks a split or one
+            of the features, or the copies cannot be written.
+    """
+    wanted = {split: str(spec) for split, spec in given_splits(splits, f"{_KEY}.splits")}
+    folder = _blob_folder(root, cache_dir)
+    builder = _open_builder(root, name, download=download)
+    _check_splits(builder, list(wanted.values()))
+    layout = find_layout(builder.info.features, image=image, box=box, label=label)
+    parts = [part for part in (layout.box, layout.label, layout.filename) if part is not None]
+    reading = Reading()
+    for split, spec in wanted.items():
+        images = _split_images(builder, spec, layout, folder)
+        reading.split(split)
+        for example in _examples(builder, spec, parts):
+            image_ref = images[example[_ID].decode("utf-8")]
+            _read_example(split, example, str(builder.data_dir), image_ref, layout, reading)
+    return reading.annotations("fraction", class_names=layout.class_names)
+
+
+def _read_example(
+    split: Split,
+    example: dict[str, Any],
+    data_dir: str,
+    image: ImageRef,
+    layout: Layout,
+    reading: Reading,
+) -> None:
+    shard, _, number = example[_ID].decode("utf-8").rpartition("__")
+    where = files.join(data_dir, shard), int(number) + 1
+    name = _name(example, layout)
+    boxes = _value_at(example, layout.box).reshape(-1, 4).tolist()
+    if not boxes:
+        nothing = reading.fault(*where, "names no object", "no_object")
+        reading.empty.append(EmptyImage(split, image, name, nothing))
+        return
+    labels = _value_at(example, layout.label)
+    labels = list(labels) if layout.label.depth else [labels] * len(boxes)
+    if len(labels) != len(boxes):
+        reason = f"has {len(boxes)} boxes and {len(labels)} classes"
+        reading.fault(*where, reason, "columns")
+        return
+    objects = reading.split(split)
+    for (ymin, xmin, ymax, xmax), value in zip(boxes, labels, strict=True):
+        label = _label_text(value, layout.class_names)
+        if label is None:
+            count = len(layout.class_names or ())
+            reason = f"{layout.label.name} {value} is none of the {count} classes"
+            reading.fault(*where, reason, "label")
+        else:
+            objects.append(Annotated(image, name, label, (xmin, ymin, xmax, ymax), *where))
+
+
+def _blob_folder(root: str, cache_dir: str | None) -> Path:
+    folder = files.join(root, _BLOB_FOLDER) if cache_dir is None else cache_dir
+    if files.is_remote(folder):
+        raise DataError(
+            f"images of a TFDS data set are copied to local files, which {folder} is not; set "
+            "data.cache_dir to a local folder."
+        )
+    return Path(folder)
+
+
+def _split_images(builder: Any, spec: str, layout: Layout, folder: Path) -> dict[str, ImageRef]:
+    """Where the encoded images of a split lie, by example id; copies them where need be."""
+    info = builder.info
+    stamp = f"{info.full_name} {info.dataset_size} {spec} {layout.image.name}"
+    digest = hashlib.sha256(f"{spec} {layout.image.name}".encode()).hexdigest()[:8]
+    file = f"{re.sub(r'[^A-Za-z0-9]+', '_', spec).strip('_')}-{digest}.blob"
+    path = folder.joinpath(*info.full_name.split("/"), file)
+    found = read_blob(path, stamp=stamp)
+    if found is not None:
+        return found
+    contents = (
+        (example[_ID].decode("utf-8"), _value_at(example, layout.image))
+        for example in _examples(builder, spec, [layout.image])
+    )
+    try:
+        return write_blob(path, contents, stamp=stamp)
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"the images of the TFDS data set {info.name} cannot be copied to {path}: {error}; "
+            "set data.cache_dir to a folder with space for them."
+        ) from error
+
+
+def _name(example: dict[str, Any], layout: Layout) -> str:
+    if layout.filename is not None:
+        text = _value_at(example, layout.filename).decode("utf-8", "replace")
+        if text:
+            return text
+    return example[_ID].decode("utf-8")
+
+
+def _label_text(value: Any, class_names: list[str] | None) -> str | None:
+    """A label as text; None for a number that is no class, as the -1 of hidden labels."""
+    if class_names is not None:
+        return class_names[value] if 0 <= value < len(class_names) else None
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def find_layout(
@@ -232,11 +316,7 @@ def _check_box_format(box: Place) -> None:
         )
 
 
-ID = "tfds_id"
-"""Key under which an example says what it is: its shard and its number there."""
-
-
-def open_builder(root: str, name: str, *, download: bool) -> Any:
+def _open_builder(root: str, name: str, *, download: bool) -> Any:
     """Opens a data set that is prepared on disk, or prepares it.
 
     What is on disk is opened from its own files alone: neither the code that made it nor the
@@ -284,7 +364,7 @@ def open_builder(root: str, name: str, *, download: bool) -> Any:
     return builder
 
 
-def check_splits(builder: Any, specs: Sequence[str]) -> None:
+def _check_splits(builder: Any, specs: Sequence[str]) -> None:
     """Checks that a data set has the splits that are asked for.
 
     Args:
@@ -307,7 +387,7 @@ def check_splits(builder: Any, specs: Sequence[str]) -> None:
                 )
 
 
-def examples(builder: Any, spec: str, wanted: Sequence[Place]) -> Iterator[dict[str, Any]]:
+def _examples(builder: Any, spec: str, wanted: Sequence[Place]) -> Iterator[dict[str, Any]]:
     """Examples of a split, always in the same order.
 
     Args:
@@ -316,7 +396,7 @@ def examples(builder: Any, spec: str, wanted: Sequence[Place]) -> Iterator[dict[
         wanted: Features to read; images come as encoded bytes.
 
     Yields:
-        Nested dicts of NumPy values, with `ID` at the top.
+        Nested dicts of NumPy values, with `_ID` at the top.
 
     Raises:
         DataError: If the split cannot be read.
@@ -348,7 +428,7 @@ def examples(builder: Any, spec: str, wanted: Sequence[Place]) -> Iterator[dict[
         ) from error
 
 
-def value_at(example: dict[str, Any], place: Place) -> Any:
+def _value_at(example: dict[str, Any], place: Place) -> Any:
     """The value of a feature in an example."""
     value: Any = example
     for key in place.path:
@@ -368,165 +448,90 @@ def _sentence(error: Exception) -> str:
     return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
 
 
-DEFAULT_SPLITS: Mapping[str, str | None] = {"train": "train", "val": None, "test": "test"}
+INDEX_ENDING = ".index"
+"""Added to the name of a blob for the file that lists its contents."""
 
-_BLOB_FOLDER = "loc_keras_blobs"
 
-
-def read_tfds(
-    root: str,
-    *,
-    name: str,
-    splits: Mapping[str, str | None] = DEFAULT_SPLITS,
-    image: str | None = None,
-    box: str | None = None,
-    label: str | None = None,
-    download: bool = False,
-    cache_dir: str | None = None,
-) -> Annotations:
-    """Reads a TFDS data set with boxes.
-
-    An example of `caltech_birds2011`, as one of `cars196` or `oxford_iiit_pet` (`head_bbox`), has
-    one box, and one of `voc` a list, each with a class of its own:
-
-    ```
-    {"image": ..., "bbox": [ymin, xmin, ymax, xmax], "label": 17}
-    {"image": ..., "objects": {"bbox": [[...], [...]], "label": [3, 14]}}
-    ```
-
-    In `stanford_dogs` the boxes are a list and the class is that of the image, so all boxes get it.
-
-    The encoded images are copied once into a file for each split, from which they can be read in
-    any order; later reads find them there.
+def write_blob(
+    path: Path, items: Iterable[tuple[str, bytes]], *, stamp: str
+) -> dict[str, ImageRef]:
+    """Writes contents as they come, one at a time in memory, and their index.
 
     Args:
-        root: TFDS's `data_dir`, under which the data set is prepared.
-        name: As `tfds.builder` takes it: `name`, `name/config`, `name:1.0.0`.
-        splits: For each split one of the data set, also in parts, such as `train[:90%]`; None
-            leaves it out.
-        image: Name of the image feature; None finds it by its type.
-        box: Name of the box feature, such as `objects/bbox`; None finds it by its type.
-        label: Name of the class feature; None finds it by its type.
-        download: Whether to download and prepare a data set that is not there.
-        cache_dir: Local folder for the copies of the images; None is `loc_keras_blobs` in `root`.
+        path: File to write; its folder is made. A blob of that name is replaced.
+        items: Key and content of each; keys are distinct.
+        stamp: What the contents depend on, for `read_blob`.
 
     Returns:
-        Boxes in fractions. File and row of an object are its TFDS shard and its record there,
-        from 1. Classes are in the order of the data set.
+        Where each content lies, by key.
 
     Raises:
-        DataError: If the data set is not prepared and not to be downloaded, lacks a split or one
-            of the features, or the copies cannot be written.
+        OSError: If the files cannot be written.
+        ValueError: If a key comes twice.
     """
-    wanted = {split: str(spec) for split, spec in given_splits(splits, "data.source.tfds.splits")}
-    folder = _blob_folder(root, cache_dir)
-    builder = open_builder(root, name, download=download)
-    check_splits(builder, list(wanted.values()))
-    layout = find_layout(builder.info.features, image=image, box=box, label=label)
-    objects: dict[Split, list[Annotated]] = {}
-    faults: list[Fault] = []
-    empty: list[EmptyImage] = []
-    data_dir = str(builder.data_dir)
-    for split, spec in wanted.items():
-        images = _split_images(builder, spec, layout, folder)
-        objects[split] = []
-        parts = (layout.box, layout.label, layout.filename)
-        for example in examples(builder, spec, [part for part in parts if part is not None]):
-            at = _shard_and_row(example, data_dir)
-            if not len(value_at(example, layout.box)):
-                nothing = Fault(*at, "names no object", "no_object")
-                faults.append(nothing)
-                image_ref = images[example[ID].decode("utf-8")]
-                empty.append(EmptyImage(split, image_ref, _name(example, layout), nothing))
-            else:
-                objects[split] += _example_objects(example, layout, at, images, faults)
-    return Annotations(
-        objects=objects,
-        units="fraction",
-        faults=faults,
-        class_names=layout.class_names,
-        empty=empty,
-    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    index = _index_path(path)
+    index.unlink(missing_ok=True)  # It would describe the new blob wrongly.
+    entries: dict[str, ImageRef] = {}
+    position = 0
+    with written_aside(path) as aside, aside.open("wb") as file:
+        for key, content in items:
+            if key in entries:
+                raise ValueError(f"the key {key!r} comes twice")
+            file.write(content)
+            entries[key] = ImageRef(str(path), position, len(content))
+            position += len(content)
+    header = {"stamp": stamp, "bytes": position, "count": len(entries)}
+    rows = [[key, ref.offset, ref.length] for key, ref in entries.items()]
+    write_text(index, "\n".join(map(json.dumps, [header, *rows])) + "\n")
+    return entries
 
 
-def _blob_folder(root: str, cache_dir: str | None) -> Path:
-    folder = files.join(root, _BLOB_FOLDER) if cache_dir is None else cache_dir
-    if files.is_remote(folder):
-        raise DataError(
-            f"images of a TFDS data set are copied to local files, which {folder} is not; set "
-            "data.cache_dir to a local folder."
-        )
-    return Path(folder)
+def read_blob(path: Path, *, stamp: str) -> dict[str, ImageRef] | None:
+    """Reads the index of a blob.
 
+    Args:
+        path: File of the blob.
+        stamp: As it was written with.
 
-def _split_images(builder: Any, spec: str, layout: Layout, folder: Path) -> dict[str, ImageRef]:
-    """Where the encoded images of a split lie, by example id; copies them where need be."""
-    info = builder.info
-    stamp = f"{info.full_name} {info.dataset_size} {spec} {layout.image.name}"
-    digest = hashlib.sha256(f"{spec} {layout.image.name}".encode()).hexdigest()[:8]
-    file = f"{re.sub(r'[^A-Za-z0-9]+', '_', spec).strip('_')}-{digest}.blob"
-    path = folder.joinpath(*info.full_name.split("/"), file)
-    found = read_blob(path, stamp=stamp)
-    if found is not None:
-        return found
-    contents = (
-        (example[ID].decode("utf-8"), value_at(example, layout.image))
-        for example in examples(builder, spec, [layout.image])
-    )
+    Returns:
+        Where each content lies, by key, in the order of writing; None where the blob is absent,
+        not whole, or was written with another stamp.
+    """
     try:
-        return write_blob(path, contents, stamp=stamp)
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"the images of the TFDS data set {info.name} cannot be copied to {path}: {error}; "
-            "set data.cache_dir to a folder with space for them."
-        ) from error
+        header, *rows = map(json.loads, _index_path(path).read_text("utf-8").splitlines())
+        entries = {
+            str(key): ImageRef(str(path), int(offset), int(length)) for key, offset, length in rows
+        }
+        written = header["stamp"], header["bytes"], header["count"]
+        whole = written == (stamp, path.stat().st_size, len(entries))
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return entries if whole else None
 
 
-def _shard_and_row(example: dict[str, Any], data_dir: str) -> tuple[str, int]:
-    """The file of an example, and its number there from 1."""
-    shard, _, number = example[ID].decode("utf-8").rpartition("__")
-    return files.join(data_dir, shard), int(number) + 1
+def _index_path(path: Path) -> Path:
+    return path.with_name(path.name + INDEX_ENDING)
 
 
-def _example_objects(
-    example: dict[str, Any],
-    layout: Layout,
-    at: tuple[str, int],
-    images: Mapping[str, ImageRef],
-    faults: list[Fault],
-) -> list[Annotated]:
-    """The objects of one example, which has some."""
-    shard, row = at
-    boxes = value_at(example, layout.box).reshape(-1, 4).tolist()
-    label = value_at(example, layout.label)
-    labels = list(label) if layout.label.depth else [label] * len(boxes)
-    if len(labels) != len(boxes):
-        reason = f"has {len(boxes)} boxes and {len(labels)} classes"
-        faults.append(Fault(shard, row, reason, "columns"))
-        return []
-    image = images[example[ID].decode("utf-8")]
-    name = _name(example, layout)
-    objects = []
-    for (ymin, xmin, ymax, xmax), one in zip(boxes, labels, strict=True):
-        text = _label_text(one, layout.class_names)
-        if text is None:
-            reason = f"{layout.label.name} {one} is none of the {len(layout.class_names or ())}"
-            faults.append(Fault(shard, row, f"{reason} classes", "label"))
-        else:
-            objects.append(Annotated(image, name, text, (xmin, ymin, xmax, ymax), shard, row))
-    return objects
-
-
-def _name(example: dict[str, Any], layout: Layout) -> str:
-    if layout.filename is not None:
-        text = value_at(example, layout.filename).decode("utf-8", "replace")
-        if text:
-            return text
-    return example[ID].decode("utf-8")
-
-
-def _label_text(value: Any, class_names: list[str] | None) -> str | None:
-    """A label as text; None for a number that is no class, as the -1 of hidden labels."""
-    if class_names is not None:
-        return class_names[value] if 0 <= value < len(class_names) else None
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+def detect_tfds(listing: Listing) -> Iterator[Guess]:
+    """Guesses by the `dataset_info.json` of prepared data sets."""
+    for path in listing.named("dataset_info.json"):
+        try:
+            info = json.loads(listing.head(files.join(path, "dataset_info.json")))
+            parts = [info["name"], info.get("configName"), info["version"]]
+        except (ValueError, TypeError, KeyError):
+            continue
+        parts = [part for part in parts if part]
+        folder = files.join(listing.root, path) if path else listing.root.rstrip("/")
+        if not all(isinstance(part, str) for part in parts) or not folder.endswith(
+            "/".join(["", *parts])
+        ):
+            continue
+        for _ in parts:
+            folder = folder_of(folder)
+        splits = {one["name"] for one in info.get("splits", ()) if isinstance(one, dict)}
+        wanted = {"train": "train", "test": "test" if "test" in splits else None}
+        wanted["val"] = next((name for name in ("validation", "val") if name in splits), None)
+        name = f"{'/'.join(parts[:-1])}:{parts[-1]}"
+        yield Guess("tfds", folder, {"name": name, "splits": wanted}, why="dataset_info.json")

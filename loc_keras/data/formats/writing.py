@@ -1,4 +1,4 @@
-"""What every writer is given, and the steps they share: pictures read ahead, images written."""
+"""What the writers share: their job, images read ahead, files and their names."""
 
 import hashlib
 import io
@@ -8,6 +8,7 @@ import unicodedata
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -19,47 +20,9 @@ from loc_keras.atomic_file import written_aside
 from loc_keras.data.annotations import WHOLE_FILE, Fault, ImageRef, Split
 from loc_keras.data.decode import upright
 from loc_keras.data.files import file_size, is_remote, read_bytes
+from loc_keras.data.formats.parsing import RowError
 from loc_keras.data.image_header import FORMATS, HeaderError, read_header
 from loc_keras.data.records import COLUMNS, UPRIGHT, Records
-
-_ABSENT = (-1, 0)
-
-
-def source_fingerprint(splits: Mapping[Split, Records], class_names: Sequence[str]) -> str:
-    """SHA-256, in hex, over all records, class names, and size and time of every image file."""
-    digest = hashlib.sha256(repr(list(class_names)).encode())
-    for split, records in splits.items():
-        digest.update(f"{split} {len(records)}".encode())
-        for name in COLUMNS:
-            column = getattr(records, name)
-            if column.dtype.kind in "OUS":
-                digest.update("\0".join(map(str, column)).encode("utf-8", "surrogatepass"))
-            else:
-                digest.update(np.ascontiguousarray(column).tobytes())
-        for path in np.unique(records.paths.astype(str)):
-            digest.update(repr(_state(str(path))).encode())
-    return digest.hexdigest()
-
-
-def encoded_bytes(records: Records) -> int:
-    """Bytes of all images as they are stored; missing files count nothing."""
-    whole = records.lengths == WHOLE_FILE
-    parts = int(records.lengths[~whole].sum())
-    return parts + sum(max(_state(str(path))[0], 0) for path in records.paths[whole])
-
-
-def _state(path: str) -> tuple[int, int]:
-    """Size and time of the last change; on other filesystems than local ones the size alone."""
-    try:
-        if is_remote(path):
-            return file_size(path), 0
-        stat = os.stat(path)
-        return stat.st_size, stat.st_mtime_ns
-    except Exception as error:
-        if isinstance(error, OSError) or type(error).__module__.startswith("tensorflow"):
-            return _ABSENT
-        raise
-
 
 ENDINGS: dict[str, tuple[str, ...]] = {
     "JPEG": (".jpg", ".jpeg"),
@@ -71,14 +34,13 @@ ENDINGS: dict[str, tuple[str, ...]] = {
 """File endings of the formats that may be copied; the first is given where none is there."""
 
 _PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
-
-
-class PictureError(Exception):
-    """Why a record's image cannot be written, as the end of a sentence, and the kind of fault."""
-
-    def __init__(self, reason: str, kind: str) -> None:
-        super().__init__(reason)
-        self.kind = kind
+_WORKERS = min(8, os.cpu_count() or 1)
+_IN_FLIGHT = 2 * _WORKERS
+_ABSENT = (-1, 0)
+# Of a stem in UTF-8; systems allow 255 for a name, and counters and endings come behind it.
+_LONGEST_BYTES = 180
+_PLAIN = set("-_.+=@()")
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -98,219 +60,6 @@ class Picture:
     size: tuple[int, int]
     channels: int
     copied: bool
-
-
-def read_picture(records: Records, index: int, formats: Collection[str]) -> Picture:
-    """Reads the image of a record, so that a reader who knows no orientation sees it upright.
-
-    Bytes are copied where they are in one of the formats, upright and whole. Everything else is
-    decoded, turned, cut and written as PNG, which loses nothing.
-
-    Args:
-        records: Records of one split.
-        index: Which of them.
-        formats: Formats that may be copied, keys of `ENDINGS`.
-
-    Raises:
-        PictureError: If the image cannot be read or is not the one that the record describes.
-    """
-    ref = ImageRef(
-        str(records.paths[index]), int(records.offsets[index]), int(records.lengths[index])
-    )
-    orientation = int(records.orientations[index])
-    window = tuple(int(side) for side in records.windows[index])
-    expected = (int(records.sizes[index][0]), int(records.sizes[index][1]))
-    try:
-        header = read_header(ref)
-        content = read_bytes(*ref)
-    except HeaderError as error:
-        raise PictureError(f"image {ref.path} {error}", error.kind) from error
-    except OSError as error:
-        reason = error.strerror or error
-        raise PictureError(f"image {ref.path} cannot be read: {reason}", "unreadable") from error
-    # A file that says it is turned would be turned by others, even if its record ignores that.
-    upright_whole = orientation == header.orientation == UPRIGHT and not any(window)
-    if upright_whole and header.format in formats:
-        _check_size((header.height, header.width), expected, ref.path)
-        _prove_decodable(content, ref.path)
-        channels = Image.getmodebands(header.mode)
-        return Picture(content, header.format, expected, channels, copied=True)
-    try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            picture = _for_png(upright(image, orientation, window))
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
-        reason = f"image {ref.path} cannot be decoded: {error}"
-        raise PictureError(reason, "undecodable") from error
-    _check_size((picture.height, picture.width), expected, ref.path)
-    return Picture(_png(picture), "PNG", expected, len(picture.getbands()), copied=False)
-
-
-def _prove_decodable(content: bytes, path: str) -> None:
-    """Refuses bytes that break off: a copy must not hold what its source cannot show."""
-    try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            image.load()
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
-        raise PictureError(f"image {path} cannot be decoded: {error}", "undecodable") from error
-
-
-def ending_of(name: str, form: str) -> str:
-    """The ending of a name where it fits the format, else the format's first one."""
-    given = "." + name.rpartition(".")[2]
-    return given if given.lower() in ENDINGS[form] else ENDINGS[form][0]
-
-
-def _for_png(image: Image.Image) -> Image.Image:
-    """The same pixels in a mode that PNG has, without notes that are no longer true."""
-    kept = {"transparency", "icc_profile"}
-    if image.mode not in _PNG_MODES:
-        image = image.convert("RGB")
-        kept.discard("icc_profile")  # It speaks of the colours before.
-    # What else the source notes would turn the picture again, or tell of other sizes.
-    image.info = {key: value for key, value in image.info.items() if key in kept}
-    return image
-
-
-def _png(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def _check_size(found: tuple[int, int], expected: tuple[int, int], path: str) -> None:
-    if found != expected:
-        raise PictureError(
-            f"image {path} is {found[1]} x {found[0]} px, but was {expected[1]} x {expected[0]} px "
-            "when its box was read",
-            "size",
-        )
-
-
-_LONGEST_BYTES = 180
-"""Of a stem in UTF-8; systems allow 255 for a name, and counters and endings come behind it."""
-
-_PLAIN = set("-_.+=@()")
-_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
-
-
-def record_stems(
-    splits: Mapping[Split, Records], *, one_folder: bool = False
-) -> dict[Split, list[str]]:
-    """A file name without ending for each record, distinct even where case does not count.
-
-    It is the base name of the image. Where images of one folder share it, all names of the data
-    set get as many of the folders above them as part these images. What is still the same (as
-    objects cut out of one image are) gets a number.
-
-    Args:
-        splits: Records of each split.
-        one_folder: Whether the files of all splits shall lie in one folder, not each in its own.
-    """
-    origins = {
-        split: [_origin(records, index) for index in range(len(records))]
-        for split, records in splits.items()
-    }
-    if not one_folder:
-        return dict(zip(origins, distinct_stems(list(origins.values())), strict=True))
-    stems = iter(distinct_stems([[one for part in origins.values() for one in part]])[0])
-    return {split: list(islice(stems, len(part))) for split, part in origins.items()}
-
-
-def distinct_stems(folders: Sequence[Sequence[str]]) -> list[list[str]]:
-    """As `record_stems`, for paths or names with slashes, by the folder that they will lie in."""
-    parts = [[tuple(map(safe_name, _parts(origin))) for origin in folder] for folder in folders]
-    depth = _depth(parts)
-    return [_numbered([_joined(one, depth) for one in folder]) for folder in parts]
-
-
-def safe_name(text: str) -> str:
-    """Keeps letters and digits of every alphabet and a few signs; the rest becomes `_`.
-
-    Spaces, quotes and the like are legal in file names and still break the lists, shells and
-    tools that the files go through.
-    """
-    composed = unicodedata.normalize("NFC", text)
-    kept = "".join(sign if _is_plain(sign) else "_" for sign in composed)
-    kept = kept.lstrip(".").rstrip(".")
-    kept = f"_{kept}" if _RESERVED.fullmatch(kept) else kept
-    return _cut(kept) or "image"
-
-
-def _origin(records: Records, index: int) -> str:
-    """The path of a file of its own; images within a larger file have only a name."""
-    whole = records.lengths[index] == WHOLE_FILE
-    return str(records.paths[index] if whole else records.names[index])
-
-
-def _parts(origin: str) -> list[str]:
-    """The folders and the base name without its ending."""
-    folder, _, base = origin.replace("\\", "/").rpartition("/")
-    stem, ending = os.path.splitext(base)
-    # "photo 1.5 m" has no ending: those of image files are short and alphanumeric.
-    stem = stem if re.fullmatch(r"\.[A-Za-z0-9]{1,5}", ending) else base
-    return [*(part for part in folder.split("/") if part not in ("", ".", "..")), stem]
-
-
-def _joined(parts: Sequence[str], depth: int) -> str:
-    return _cut("_".join(parts[-depth:]))
-
-
-def _depth(folders: Sequence[Sequence[tuple[str, ...]]]) -> int:
-    """The fewest parts of a path with which the fewest origins clash.
-
-    Some clash at any depth, such as names that differ in case alone.
-    """
-    fewest, best = None, 1
-    for depth in range(1, max((len(one) for folder in folders for one in folder), default=1) + 1):
-        clashes = _clashes(folders, depth)
-        if fewest is None or clashes < fewest:
-            fewest, best = clashes, depth
-        if not clashes:
-            break
-    return best
-
-
-def _clashes(folders: Sequence[Sequence[tuple[str, ...]]], depth: int) -> int:
-    """How many different origins beyond the first share a name in their folder."""
-    count = 0
-    for folder in folders:
-        different = set(folder)
-        count += len(different) - len({_joined(one, depth).casefold() for one in different})
-    return count
-
-
-def _numbered(stems: Sequence[str]) -> list[str]:
-    """Appends `_2`, `_3`, ... to repetitions, past numbers that are taken."""
-    taken = set(Counter(stem.casefold() for stem in stems))
-    seen: Counter[str] = Counter()
-    named = []
-    for stem in stems:
-        key = stem.casefold()
-        seen[key] += 1
-        name = stem
-        if seen[key] > 1:
-            while (name := f"{stem}_{seen[key]}").casefold() in taken:
-                seen[key] += 1
-            taken.add(name.casefold())
-        named.append(name)
-    return named
-
-
-def _is_plain(sign: str) -> bool:
-    return sign in _PLAIN or sign.isalnum() or unicodedata.category(sign).startswith("M")
-
-
-def _cut(text: str) -> str:
-    """At most `_LONGEST_BYTES` in UTF-8, whole letters, the distinguishing end kept."""
-    raw = text.encode("utf-8", "replace")
-    return raw[-_LONGEST_BYTES:].decode("utf-8", "ignore") if len(raw) > _LONGEST_BYTES else text
-
-
-_WORKERS = min(8, os.cpu_count() or 1)
-_IN_FLIGHT = 2 * _WORKERS
-
-Sidecar = Callable[[int, str, Picture], None]
-"""Writes what stands beside an image: takes the record's index, the file's name, the picture."""
 
 
 @dataclass(frozen=True)
@@ -351,34 +100,8 @@ def object_classes(class_names: Sequence[str], background: str | None) -> Sequen
     return class_names[:last] if ends else class_names
 
 
-def pictures(
-    records: Records, indices: Iterable[int], formats: Collection[str]
-) -> Iterator[tuple[int, Picture | PictureError]]:
-    """Reads pictures in the given order, a bounded number of them ahead.
-
-    Args:
-        records: Records of one split.
-        indices: Which of them.
-        formats: Formats whose bytes may be copied.
-    """
-
-    def read(index: int) -> tuple[int, Picture | PictureError]:
-        try:
-            return index, read_picture(records, index, formats)
-        except PictureError as error:
-            return index, error
-
-    pool = ThreadPoolExecutor(_WORKERS)
-    running: deque[Future[tuple[int, Picture | PictureError]]] = deque()
-    try:
-        for index in indices:
-            running.append(pool.submit(read, index))
-            if len(running) >= _IN_FLIGHT:
-                yield running.popleft().result()
-        while running:
-            yield running.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+Sidecar = Callable[[Records, int, str, Picture], None]
+"""Writes what stands beside an image: takes records, index, name of the image file and picture."""
 
 
 def write_images(
@@ -411,16 +134,126 @@ def write_images(
     job.advance(split, sum(map(bool, names)))
     missing = [index for index, name in enumerate(names) if not name]
     for index, picture in pictures(records, missing, formats):
-        if isinstance(picture, PictureError):
+        if isinstance(picture, RowError):
             job.on_fault(records.fault(index, str(picture), picture.kind))
         else:
             name = stems[index] + ending_of(str(records.names[index]), picture.format)
             if sidecar is not None:
-                sidecar(index, name, picture)
+                sidecar(records, index, name, picture)
             write_bytes(folder / name, picture.content)
             names[index] = name
         job.advance(split, 1)
     return names
+
+
+def pictures(
+    records: Records, indices: Iterable[int], formats: Collection[str]
+) -> Iterator[tuple[int, Picture | RowError]]:
+    """Reads pictures in the given order, a bounded number of them ahead.
+
+    Args:
+        records: Records of one split.
+        indices: Which of them.
+        formats: Formats whose bytes may be copied.
+    """
+
+    def read(index: int) -> tuple[int, Picture | RowError]:
+        try:
+            return index, read_picture(records, index, formats)
+        except RowError as error:
+            return index, error
+
+    pool = ThreadPoolExecutor(_WORKERS)
+    running: deque[Future[tuple[int, Picture | RowError]]] = deque()
+    try:
+        for index in indices:
+            running.append(pool.submit(read, index))
+            if len(running) >= _IN_FLIGHT:
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def read_picture(records: Records, index: int, formats: Collection[str]) -> Picture:
+    """Reads the image of a record, so that a reader who knows no orientation sees it upright.
+
+    Bytes are copied where they are in one of the formats, upright and whole. Everything else is
+    decoded, turned, cut and written as PNG, which loses nothing.
+
+    Args:
+        records: Records of one split.
+        index: Which of them.
+        formats: Formats that may be copied, keys of `ENDINGS`.
+
+    Raises:
+        RowError: If the image cannot be read or is not the one that the record describes.
+    """
+    ref = ImageRef(
+        str(records.paths[index]), int(records.offsets[index]), int(records.lengths[index])
+    )
+    orientation = int(records.orientations[index])
+    window = tuple(int(side) for side in records.windows[index])
+    expected = (int(records.sizes[index][0]), int(records.sizes[index][1]))
+    try:
+        header = read_header(ref)
+        content = read_bytes(*ref)
+    except HeaderError as error:
+        raise RowError(f"image {ref.path} {error}", error.kind) from error
+    except OSError as error:
+        reason = error.strerror or error
+        raise RowError(f"image {ref.path} cannot be read: {reason}", "unreadable") from error
+    # A file that says it is turned would be turned by others, even if its record ignores that.
+    upright_whole = orientation == header.orientation == UPRIGHT and not any(window)
+    if upright_whole and header.format in formats:
+        _check_size((header.height, header.width), expected, ref.path)
+        with _decoding(content, ref.path) as image:
+            image.load()  # A copy must not hold what its source cannot show.
+        channels = Image.getmodebands(header.mode)
+        return Picture(content, header.format, expected, channels, copied=True)
+    with _decoding(content, ref.path) as image:
+        picture = _for_png(upright(image, orientation, window))
+    _check_size((picture.height, picture.width), expected, ref.path)
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return Picture(buffer.getvalue(), "PNG", expected, len(picture.getbands()), copied=False)
+
+
+@contextmanager
+def _decoding(content: bytes, path: str) -> Iterator[Image.Image]:
+    """Opens an image; what fails within becomes a `RowError`."""
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            yield image
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
+        raise RowError(f"image {path} cannot be decoded: {error}", "undecodable") from error
+
+
+def _for_png(image: Image.Image) -> Image.Image:
+    """The same pixels in a mode that PNG has, without notes that are no longer true."""
+    kept = {"transparency", "icc_profile"}
+    if image.mode not in _PNG_MODES:
+        image = image.convert("RGB")
+        kept.discard("icc_profile")  # It speaks of the colours before.
+    # What else the source notes would turn the picture again, or tell of other sizes.
+    image.info = {key: value for key, value in image.info.items() if key in kept}
+    return image
+
+
+def _check_size(found: tuple[int, int], expected: tuple[int, int], path: str) -> None:
+    if found != expected:
+        raise RowError(
+            f"image {path} is {found[1]} x {found[0]} px, but was {expected[1]} x {expected[0]} px "
+            "when its box was read",
+            "size",
+        )
+
+
+def ending_of(name: str, form: str) -> str:
+    """The ending of a name where it fits the format, else the format's first one."""
+    given = "." + name.rpartition(".")[2]
+    return given if given.lower() in ENDINGS[form] else ENDINGS[form][0]
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -439,3 +272,154 @@ def box_px(records: Records, index: int) -> tuple[float, float, float, float]:
 def decimal(value: float) -> str:
     """A number in plain decimals, to a millionth."""
     return f"{value:.6f}".rstrip("0").rstrip(".")
+
+
+def source_fingerprint(splits: Mapping[Split, Records], class_names: Sequence[str]) -> str:
+    """SHA-256, in hex, over all records, class names, and size and time of every image file."""
+    digest = hashlib.sha256(repr(list(class_names)).encode())
+    for split, records in splits.items():
+        digest.update(f"{split} {len(records)}".encode())
+        for name in COLUMNS:
+            column = getattr(records, name)
+            if column.dtype.kind in "OUS":
+                digest.update("\0".join(map(str, column)).encode("utf-8", "surrogatepass"))
+            else:
+                digest.update(np.ascontiguousarray(column).tobytes())
+        for path in np.unique(records.paths.astype(str)):
+            digest.update(repr(_state(str(path))).encode())
+    return digest.hexdigest()
+
+
+def encoded_bytes(records: Records) -> int:
+    """Bytes of all images as they are stored; missing files count nothing."""
+    whole = records.lengths == WHOLE_FILE
+    parts = int(records.lengths[~whole].sum())
+    return parts + sum(max(_state(str(path))[0], 0) for path in records.paths[whole])
+
+
+def _state(path: str) -> tuple[int, int]:
+    """Size and time of the last change; on other filesystems than local ones the size alone."""
+    try:
+        if is_remote(path):
+            return file_size(path), 0
+        stat = os.stat(path)
+        return stat.st_size, stat.st_mtime_ns
+    except Exception as error:
+        if isinstance(error, OSError) or type(error).__module__.startswith("tensorflow"):
+            return _ABSENT
+        raise
+
+
+def record_stems(
+    splits: Mapping[Split, Records], *, one_folder: bool = False
+) -> dict[Split, list[str]]:
+    """A file name without ending for each record, distinct even where case does not count.
+
+    It is the base name of the image. Where images of one folder share it, all names of the data
+    set get as many of the folders above them as part these images. What is still the same (as
+    objects cut out of one image are) gets a number.
+
+    Args:
+        splits: Records of each split.
+        one_folder: Whether the files of all splits shall lie in one folder, not each in its own.
+    """
+    origins = {
+        split: [_origin(records, index) for index in range(len(records))]
+        for split, records in splits.items()
+    }
+    if not one_folder:
+        return dict(zip(origins, distinct_stems(list(origins.values())), strict=True))
+    stems = iter(distinct_stems([[origin for part in origins.values() for origin in part]])[0])
+    return {split: list(islice(stems, len(part))) for split, part in origins.items()}
+
+
+def distinct_stems(folders: Sequence[Sequence[str]]) -> list[list[str]]:
+    """As `record_stems`, for paths or names with slashes, by the folder that they will lie in."""
+    parts = [[tuple(map(safe_name, _parts(origin))) for origin in folder] for folder in folders]
+    depth = _depth(parts)
+    return [_numbered([_joined(origin, depth) for origin in folder]) for folder in parts]
+
+
+def safe_name(text: str) -> str:
+    """Keeps letters and digits of every alphabet and a few signs; the rest becomes `_`.
+
+    Spaces, quotes and the like are legal in file names and still break the lists, shells and
+    tools that the files go through.
+    """
+    composed = unicodedata.normalize("NFC", text)
+    kept = "".join(sign if _is_plain(sign) else "_" for sign in composed)
+    kept = kept.lstrip(".").rstrip(".")
+    kept = f"_{kept}" if _RESERVED.fullmatch(kept) else kept
+    return _cut(kept) or "image"
+
+
+def _origin(records: Records, index: int) -> str:
+    """The path of a file of its own; images within a larger file have only a name."""
+    whole = records.lengths[index] == WHOLE_FILE
+    return str(records.paths[index] if whole else records.names[index])
+
+
+def _parts(origin: str) -> list[str]:
+    """The folders and the base name without its ending."""
+    folder, _, base = origin.replace("\\", "/").rpartition("/")
+    stem, ending = os.path.splitext(base)
+    # "photo 1.5 m" has no ending: those of image files are short and alphanumeric.
+    stem = stem if re.fullmatch(r"\.[A-Za-z0-9]{1,5}", ending) else base
+    return [*(part for part in folder.split("/") if part not in ("", ".", "..")), stem]
+
+
+def _joined(parts: Sequence[str], depth: int) -> str:
+    return _cut("_".join(parts[-depth:]))
+
+
+def _depth(folders: Sequence[Sequence[tuple[str, ...]]]) -> int:
+    """The fewest parts of a path with which the fewest origins clash.
+
+    Some clash at any depth, such as names that differ in case alone.
+    """
+    fewest, best = None, 1
+    for depth in range(
+        1, max((len(origin) for folder in folders for origin in folder), default=1) + 1
+    ):
+        clashes = _clashes(folders, depth)
+        if fewest is None or clashes < fewest:
+            fewest, best = clashes, depth
+        if not clashes:
+            break
+    return best
+
+
+def _clashes(folders: Sequence[Sequence[tuple[str, ...]]], depth: int) -> int:
+    """How many different origins beyond the first share a name in their folder."""
+    count = 0
+    for folder in folders:
+        origins = set(folder)
+        count += len(origins) - len({_joined(origin, depth).casefold() for origin in origins})
+    return count
+
+
+def _numbered(stems: Sequence[str]) -> list[str]:
+    """Appends `_2`, `_3`, ... to repetitions, past numbers that are taken."""
+    taken = set(Counter(stem.casefold() for stem in stems))
+    count: Counter[str] = Counter()
+    named = []
+    for stem in stems:
+        key = stem.casefold()
+        count[key] += 1
+        name = stem
+        if count[key] > 1:
+            while (name := f"{stem}_{count[key]}").casefold() in taken:
+                count[key] += 1
+            taken.add(name.casefold())
+        named.append(name)
+    return named
+
+
+def _is_plain(sign: str) -> bool:
+    return sign in _PLAIN or sign.isalnum() or unicodedata.category(sign).startswith("M")
+
+
+def _cut(text: str) -> str:
+    """At most `_LONGEST_BYTES` in UTF-8, whole letters, the distinguishing end kept."""
+    raw = text.encode("utf-8", "replace")
+    return raw[-_LONGEST_BYTES:].decode("utf-8", "ignore") if len(raw) > _LONGEST_BYTES else text

@@ -1,220 +1,38 @@
-"""Reader of YOLO data sets: a YAML file, and one text file for each image."""
+"""YOLO: a YAML file, and one text file of labels for each image."""
 
+import posixpath
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cache, partial
 from os.path import abspath
 from pathlib import Path
 from posixpath import basename, dirname, splitext
-from typing import Any, NamedTuple
+from typing import Any
 
 from loc_keras.atomic_file import write_text
 from loc_keras.data import files
-from loc_keras.data.annotations import Annotated, Annotations, EmptyImage, Fault, ImageRef, Split
+from loc_keras.data.annotations import Annotated, Annotations, EmptyImage, ImageRef, Split
+from loc_keras.data.detect.listing import Guess, Listing, by_split, depth_of, shared_folder
 from loc_keras.data.formats.parsing import (
+    Box,
+    Reading,
+    RowError,
     below,
     config_path,
+    corners,
     folder_of,
     given_splits,
     is_image_name,
     number,
     place,
+    quoted,
+    read_small,
     require_root,
-    shown,
 )
 from loc_keras.data.formats.writing import Job, Picture, record_stems, write_images
-from loc_keras.data.formats.yolo_yaml import MOST_CLASSES, YoloConfig, read_yolo_config, to_yaml
+from loc_keras.data.formats.yolo_yaml import MOST_CLASSES, DataYaml, read_data_yaml, to_yaml
 from loc_keras.data.records import Records
 from loc_keras.errors import DataError
-
-FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
-
-
-def write_yolo(job: Job) -> dict[Split, int]:
-    """Writes images, labels and `data.yaml`; returns the images of each split.
-
-    A label is `class centre-x centre-y width height` in fractions of the image sides; the file of
-    an image without an object is empty.
-    """
-    counts: dict[Split, int] = {}
-    stems = record_stems(job.splits)
-    for split, records in job.splits.items():
-        labels = job.folder / "labels" / split
-        labels.mkdir(parents=True, exist_ok=True)
-
-        def describe(
-            index: int,
-            name: str,
-            picture: Picture,
-            records: Records = records,
-            labels: Path = labels,
-        ) -> None:
-            write_text(labels / f"{Path(name).stem}.txt", _line(records, index))
-
-        names = write_images(
-            job, split, job.folder / "images" / split, stems[split], FORMATS, describe
-        )
-        counts[split] = sum(map(bool, names))
-    write_text(
-        job.folder / "data.yaml",
-        yolo_yaml({split: f"images/{split}" for split in job.splits}, job.object_classes),
-    )
-    return counts
-
-
-def yolo_source(class_names: Sequence[str], splits: Collection[Split]) -> dict[str, Any]:
-    """Settings that read the folder again, as keys of the config's `data.source`."""
-    return {"format": "yolo"}
-
-
-def _line(records: Records, index: int) -> str:
-    if records.is_empty(index):
-        return ""
-    return yolo_line(int(records.labels[index]), records.boxes[index].tolist())
-
-
-def yolo_line(label: int, box: Sequence[float]) -> str:
-    """The line of one object.
-
-    Args:
-        label: Index of its class.
-        box: (x1, y1, x2, y2) in fractions of the image.
-    """
-    x1, y1, x2, y2 = box
-    values = ((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1)
-    return f"{label} " + " ".join(f"{value:.9f}" for value in values) + "\n"
-
-
-def yolo_yaml(folders: Mapping[str, str], names: Sequence[str]) -> str:
-    """The file `data.yaml`.
-
-    Args:
-        folders: Of the images of each split, relative to the file itself, which is where tools look
-            without a `path`.
-        names: Of the classes that objects have.
-    """
-    return to_yaml({**folders, "nc": len(names), "names": dict(enumerate(names))})
-
-
-def base_folders(root: str, yaml_path: str, written: str) -> list[str]:
-    """Folders that the entries of the YAML file may be relative to.
-
-    Args:
-        root: Folder that all must lie in.
-        yaml_path: The YAML file.
-        written: Its `path`; what lies outside `root`, as on the machine that wrote it, or does
-            not exist, does not count.
-
-    Returns:
-        The folder of `path`, if it counts, and that of the YAML file.
-    """
-    beside = folder_of(yaml_path)
-    folder = _inside(beside, written, root) if written else None
-    if folder is None or not files.is_folder(folder):
-        return [beside]
-    return list(dict.fromkeys((folder, beside)))
-
-
-def images_of(
-    bases: list[str], entries: list[str], root: str, key: str, faults: list[Fault]
-) -> tuple[list[str], list[str]]:
-    """The images of a split.
-
-    Args:
-        bases: From `base_folders`.
-        entries: Folders of images, or text files that list images.
-        root: Folder that all must lie in.
-        key: Name of the entries, for messages.
-        faults: Names that lead out of `root` or stand twice are added here.
-
-    Returns:
-        Paths of the images, in the order of the entries, and the folders among the entries.
-
-    Raises:
-        DataError: If an entry is missing or is neither.
-    """
-    images: dict[str, None] = {}
-    folders = []
-    for entry in entries:
-        path = _entry_path(bases, entry, root)
-        if path is None:
-            tried = " or ".join(bases)
-            raise DataError(
-                f"{key} names {shown(entry)}, which is not below {tried}: mend it, or take it out."
-            )
-        if files.is_folder(path):
-            folders.append(path)
-            images |= dict.fromkeys(_folder_images(path, root, faults))
-        else:
-            images |= dict.fromkeys(_listed_images(path, bases[0], root, faults))
-    if not images:
-        raise DataError(f"{key} names no image: {shown(', '.join(entries))} holds none.")
-    return list(images), folders
-
-
-def label_paths(image: str, root: str) -> list[str]:
-    """Where the labels of an image may lie: in `labels` in place of `images`, or beside it."""
-    relative = "/" + splitext(below(root, image))[0] + ".txt"
-    head, sign, tail = relative.rpartition("/images/")
-    names = [f"{head}/labels/{tail}", relative] if sign else [relative]
-    return [files.join(root, name.lstrip("/")) for name in names]
-
-
-def _inside(folder: str, written: str, root: str) -> str | None:
-    """Joins a name to a folder, or takes it as it is if it is absolute and lies in the root."""
-    limit = root.rstrip("/") if files.is_remote(root) else abspath(root)
-    absolute = written.startswith(limit + "/")
-    try:
-        return place(
-            root if absolute else folder, below(limit, written) if absolute else written, root
-        )
-    except files.OutsideError:
-        return None
-
-
-def _entry_path(bases: list[str], entry: str, root: str) -> str | None:
-    """The folder or list that an entry names; None where none is there."""
-    name = entry
-    while True:
-        for base in bases:
-            path = _inside(base, name, root)
-            if path is not None and (files.is_folder(path) or files.is_file(path)):
-                return path
-        # Some tools write ../train/images for a folder that lies beside the YAML file.
-        if not name.startswith("../"):
-            return None
-        name = name.removeprefix("../")
-
-
-def _folder_images(folder: str, root: str, faults: list[Fault]) -> Iterator[str]:
-    for path in files.walk(folder):
-        if not is_image_name(path):
-            continue
-        try:
-            yield place(root, below(root, path), root)
-        except files.OutsideError as fault:
-            faults.append(Fault(path, 0, str(fault), "outside"))
-
-
-def _listed_images(path: str, base: str, root: str, faults: list[Fault]) -> Iterator[str]:
-    """Images that a text file names, one a line, relative to the data set or to the file."""
-    beside = folder_of(path)
-    seen = set()
-    for row, line in enumerate(files.read_text(path, what="list of images").split("\n"), 1):
-        name = line.strip()
-        if not name:
-            continue
-        folders = [beside, base] if name.startswith("./") else [base, beside]
-        found = [one for one in (_inside(folder, name, root) for folder in folders) if one]
-        if not found:
-            reason = f"{shown(name)} leads out of the data folder {root}"
-            faults.append(Fault(path, row, reason, "outside"))
-            continue
-        image = next((one for one in found if files.is_file(one)), found[0])
-        if image in seen:
-            faults.append(Fault(path, row, f"repeats {shown(name)}", "duplicate_row"))
-        else:
-            seen.add(image)
-            yield image
-
 
 LARGEST_LABELS = 16 * 2**20
 """Bytes of the largest label file that is read."""
@@ -222,103 +40,8 @@ LARGEST_LABELS = 16 * 2**20
 _BOX_FIELDS = 5
 _LEAST_POLYGON_FIELDS = 7
 _MOST_FIELDS = 20_001
-
-
-class YoloObject(NamedTuple):
-    """One object.
-
-    Attributes:
-        row: Line, from 1.
-        label: Class index.
-        box: (x1, y1, x2, y2) in fractions of the image side.
-    """
-
-    row: int
-    label: int
-    box: tuple[float, float, float, float]
-
-
-class LineError(Exception):
-    """Why a line cannot be used, and the kind of fault that this is."""
-
-    def __init__(self, reason: str, kind: str) -> None:
-        super().__init__(reason)
-        self.kind = kind
-
-
-def parse_labels(
-    text: str, class_count: int, *, keypoints: bool = False
-) -> tuple[list[YoloObject], list[tuple[int, str, str]]]:
-    """Parses a label file.
-
-    A line is `class cx cy w h`, or `class x1 y1 x2 y2 x3 y3 ...`, whose box is that of the
-    polygon.
-
-    Args:
-        text: The file.
-        class_count: Number of classes.
-        keypoints: Whether what stands behind the box is key points, which are not read.
-
-    Returns:
-        The objects, and (line, reason, kind) of lines that cannot be used.
-    """
-    objects, faults = [], []
-    for row, line in enumerate(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), 1):
-        fields = line.split(maxsplit=_MOST_FIELDS)
-        if not fields:
-            continue
-        try:
-            label = _class_index(fields[0], class_count)
-            objects.append(YoloObject(row, label, _box(fields, keypoints)))
-        except LineError as fault:
-            faults.append((row, str(fault), fault.kind))
-    return objects, faults
-
-
-def _class_index(text: str, class_count: int) -> int:
-    index = number(text)
-    if index is None:
-        raise LineError(f"class {shown(text)} is not a number", "label")
-    if not 0 <= index < class_count or index != int(index):
-        raise LineError(
-            f"class {shown(text)} is none of the {class_count} classes 0..{class_count - 1}",
-            "label",
-        )
-    return int(index)
-
-
-def _box(fields: list[str], keypoints: bool) -> tuple[float, float, float, float]:
-    count = len(fields)
-    boxes_only = count == _BOX_FIELDS or (keypoints and count > _BOX_FIELDS)
-    polygon = _LEAST_POLYGON_FIELDS <= count <= _MOST_FIELDS and count % 2 == 1
-    if not boxes_only and not polygon:
-        hint = "; is the last one a score?" if count == _BOX_FIELDS + 1 else ""
-        raise LineError(
-            f"has {count} numbers, expected class cx cy w h, or a class and the corners of a "
-            f"polygon{hint}",
-            "columns",
-        )
-    numbers = []
-    for text in fields[1 : _BOX_FIELDS if boxes_only else None]:
-        value = number(text)
-        if value is None:
-            raise LineError(f"{shown(text)} is not a number", "number")
-        numbers.append(value)
-    if boxes_only:
-        cx, cy, width, height = numbers
-        return cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2
-    return _around(numbers[::2], numbers[1::2])
-
-
-def _around(xs: list[float], ys: list[float]) -> tuple[float, float, float, float]:
-    """The box around points; not a number where one is none, whatever its place."""
-    undefined = [value for value in (*xs, *ys) if value != value]
-    if undefined:
-        return (undefined[0],) * 4
-    return min(xs), min(ys), max(xs), max(ys)
-
-
 _NO_LABELS = frozenset({"classes.txt", "notes.txt"})  # What labelling tools add.
+_COPIED_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 
 
 def read_yolo(
@@ -359,132 +82,364 @@ def read_yolo(
     """
     require_root(root)
     path = config_path(root, yaml, "data.source.yolo.yaml")
-    config = read_yolo_config(path) if splits is None else _without_yaml(splits)
-    bases = base_folders(root, path, config.base)
-    faults: list[Fault] = []
-    unread: dict[ImageRef, int] = {}
-    folders: dict[str, None] = {}
-    objects: dict[Split, list[Annotated]] = {}
-    empty: list[EmptyImage] = []
-    in_folders: list[str] = []
+    if splits is None:
+        config = read_data_yaml(path)
+    else:
+        given = given_splits(splits, "data.source.yolo.splits")
+        config = DataYaml("", {split: [folder] for split, folder in given})
+    bases = _base_folders(root, path, config.base)
+    reading = Reading()
     labels = _LabelFiles(root)
+    in_folders: list[str] = []
     for split, entries in config.splits.items():
-        images, image_folders = images_of(bases, entries, root, f"{path}: {split}", faults)
-        folders |= dict.fromkeys(image_folders)
-        in_folders += images if len(image_folders) == len(entries) else []
-        objects[split] = []
+        images, folders = _images_of(bases, entries, root, f"{path}: {split}", reading)
+        reading.folders |= dict.fromkeys(folders)
+        in_folders += images if len(folders) == len(entries) else []
+        reading.split(split)
         for image in images:
-            found, nothing = _objects(image, root, config, labels, faults, unread)
-            objects[split] += found
-            if nothing is not None:
-                faults.append(nothing)
-                empty.append(EmptyImage(split, ImageRef(image), below(root, image), nothing))
-    faults += labels.without_images(in_folders)
-    return Annotations(
-        objects,
-        "fraction",
-        faults,
-        class_names=config.class_names or None,
-        folders=list(folders),
-        unread=unread,
-        empty=empty,
-    )
+            _read_image(split, image, config, labels, reading)
+    for path in labels.without_images(in_folders):
+        reading.fault(path, 0, "has no image", "missing_image")
+    return reading.annotations("fraction", class_names=config.class_names or None)
 
 
-def _without_yaml(splits: Mapping[str, str]) -> YoloConfig:
-    """What a YAML file would say of these folders, but for the names of the classes."""
-    given = {split: [folder] for split, folder in given_splits(splits, "data.source.yolo.splits")}
-    return YoloConfig("", given, [], has_keypoints=False)
+def _base_folders(root: str, yaml_path: str, written: str) -> list[str]:
+    """Folders that the entries of the YAML file may be relative to.
+
+    They are that of its `path`, and that of the file. A `path` that lies outside the root, as on
+    the machine that wrote it, or does not exist, does not count.
+    """
+    beside = folder_of(yaml_path)
+    folder = _inside(beside, written, root) if written else None
+    if folder is None or not files.is_folder(folder):
+        return [beside]
+    return list(dict.fromkeys((folder, beside)))
+
+
+def _images_of(
+    bases: list[str], entries: list[str], root: str, key: str, reading: Reading
+) -> tuple[list[str], list[str]]:
+    """The images of a split, and the folders among its entries.
+
+    Args:
+        bases: From `_base_folders`.
+        entries: Folders of images, or text files that list images.
+        root: Folder that all must lie in.
+        key: Name of the entries, for messages.
+        reading: Gets faults of names that lead out of `root` or stand twice.
+
+    Raises:
+        DataError: If an entry is missing or is neither, or there is no image.
+    """
+    images: dict[str, None] = {}
+    folders = []
+    for entry in entries:
+        path = _entry_path(bases, entry, root)
+        if path is None:
+            raise DataError(
+                f"{key} names {quoted(entry)}, which is not below {' or '.join(bases)}: mend it, "
+                "or take it out."
+            )
+        if files.is_folder(path):
+            folders.append(path)
+            images |= dict.fromkeys(_folder_images(path, root, reading))
+        else:
+            images |= dict.fromkeys(_listed_images(path, bases[0], root, reading))
+    if not images:
+        raise DataError(f"{key} names no image: {quoted(', '.join(entries))} holds none.")
+    return list(images), folders
+
+
+def _inside(folder: str, written: str, root: str) -> str | None:
+    """Joins a name to a folder, or takes it as it is if it is absolute and lies in the root."""
+    limit = root.rstrip("/") if files.is_remote(root) else abspath(root)
+    if written.startswith(limit + "/"):
+        folder, written = root, below(limit, written)
+    try:
+        return place(folder, written, root)
+    except RowError:
+        return None
+
+
+def _entry_path(bases: list[str], entry: str, root: str) -> str | None:
+    """The folder or list that an entry names; None where none is there."""
+    name = entry
+    while True:
+        for base in bases:
+            path = _inside(base, name, root)
+            if path is not None and (files.is_folder(path) or files.is_file(path)):
+                return path
+        # Some tools write ../train/images for a folder that lies beside the YAML file.
+        if not name.startswith("../"):
+            return None
+        name = name.removeprefix("../")
+
+
+def _folder_images(folder: str, root: str, reading: Reading) -> Iterator[str]:
+    for path in files.walk(folder):
+        if is_image_name(path):
+            try:
+                yield place(root, below(root, path), root)
+            except RowError as error:
+                reading.failed(path, 0, error)
+
+
+def _listed_images(path: str, base: str, root: str, reading: Reading) -> Iterator[str]:
+    """Images that a text file names, one a line, relative to the data set or to the file."""
+    beside = folder_of(path)
+    listed = set()
+    for row, line in enumerate(files.read_text(path, what="list of images").split("\n"), 1):
+        name = line.strip()
+        if not name:
+            continue
+        folders = [beside, base] if name.startswith("./") else [base, beside]
+        candidates = list(filter(None, (_inside(folder, name, root) for folder in folders)))
+        if not candidates:
+            reason = f"{quoted(name)} leads out of the data folder {root}"
+            reading.fault(path, row, reason, "outside")
+            continue
+        image = next(filter(files.is_file, candidates), candidates[0])
+        if image in listed:
+            reading.fault(path, row, f"repeats {quoted(name)}", "duplicate_row")
+        else:
+            listed.add(image)
+            yield image
 
 
 class _LabelFiles:
-    """Finds label files; each folder is listed once."""
+    """Finds label files; each folder is listed once.
+
+    Args:
+        root: Folder of the data set.
+    """
 
     def __init__(self, root: str) -> None:
-        self._root = root
-        self._names: dict[str, set[str]] = {}
+        self.root = root
+        self._names = cache(lambda folder: set(files.listed(folder)))
         self._used: set[str] = set()
+
+    def candidates(self, image: str) -> list[str]:
+        """Where the labels of an image may lie: in `labels` in place of `images`, or beside it."""
+        relative = "/" + splitext(below(self.root, image))[0] + ".txt"
+        head, sign, tail = relative.rpartition("/images/")
+        names = [f"{head}/labels/{tail}", relative] if sign else [relative]
+        return [files.join(self.root, name.lstrip("/")) for name in names]
 
     def find(self, image: str) -> str | None:
         """The label file of an image, or None."""
-        found = next((path for path in label_paths(image, self._root) if self._has(path)), None)
-        if found is not None:
-            self._used.add(found)
-        return found
+        for path in self.candidates(image):
+            if basename(path) in self._names(dirname(path)):
+                self._used.add(path)
+                return path
+        return None
 
-    def without_images(self, images: Iterable[str]) -> Iterator[Fault]:
-        """Faults of the label files that no image was found for.
+    def without_images(self, images: Iterable[str]) -> Iterator[str]:
+        """The label files that no image was found for.
 
         Args:
             images: All images of some folders, whose label folders are looked through. Label
                 files beside images do not count, as other text may lie there.
         """
-        places = [label_paths(image, self._root) for image in images]
+        places = map(self.candidates, images)
         for folder in sorted({folder_of(paths[0]) for paths in places if len(paths) > 1}):
-            for name in sorted(self._names.get(folder, ())):
+            for name in sorted(self._names(folder)):
                 path = files.join(folder, name)
-                is_label = name.endswith(".txt") and name not in _NO_LABELS
-                if is_label and path not in self._used:
-                    yield Fault(path, 0, "has no image", "missing_image")
-
-    def _has(self, path: str) -> bool:
-        folder = dirname(path)
-        if folder not in self._names:
-            self._names[folder] = set(files.listed(folder))
-        return basename(path) in self._names[folder]
+                if name.endswith(".txt") and name not in _NO_LABELS and path not in self._used:
+                    yield path
 
 
-def _objects(
-    image: str,
-    root: str,
-    config: YoloConfig,
-    labels: _LabelFiles,
-    faults: list[Fault],
-    unread: dict[ImageRef, int],
-) -> tuple[list[Annotated], Fault | None]:
-    """The objects of one image, or how it is told that it has none.
-
-    What is wrong with its label file is added to the faults.
-    """
+def _read_image(
+    split: Split, image: str, config: DataYaml, labels: _LabelFiles, reading: Reading
+) -> None:
+    """Reads the objects of one image."""
+    name, ref = below(labels.root, image), ImageRef(image)
     path = labels.find(image)
     if path is None:
-        reason = f"has no label file {label_paths(image, root)[0]}"
-        return [], Fault(image, 0, reason, "no_object")
-    text = _text(path, root)
-    if isinstance(text, Fault):
-        faults.append(text)
-        return [], None
-    classes = config.class_names
-    found, wrong = parse_labels(text, len(classes) or MOST_CLASSES, keypoints=config.has_keypoints)
-    faults += [Fault(path, row, reason, kind) for row, reason, kind in wrong]
-    if wrong:
-        unread[ImageRef(image)] = len(wrong)
-    if not found and not wrong:
-        return [], Fault(path, 0, "names no object", "no_object")
-    name = below(root, image)
-    return [
-        Annotated(
-            ImageRef(image),
-            name,
-            classes[one.label] if classes else str(one.label),
-            one.box,
-            path,
-            one.row,
-        )
-        for one in found
-    ], None
-
-
-def _text(path: str, root: str) -> str | Fault:
-    """The text of a label file, or why it has none."""
+        reason = f"has no label file {labels.candidates(image)[0]}"
+        nothing = reading.fault(image, 0, reason, "no_object")
+        reading.empty.append(EmptyImage(split, ref, name, nothing))
+        return
     try:
-        place(root, below(root, path), root)
-        if files.file_size(path) > LARGEST_LABELS:
-            return Fault(path, 0, f"is larger than {LARGEST_LABELS >> 20} MiB", "syntax")
-        return files.read_bytes(path).decode("utf-8-sig")
-    except files.OutsideError as error:
-        return Fault(path, 0, str(error), "outside")
-    except OSError as error:
-        return Fault(path, 0, f"cannot be read: {error}", "unreadable_file")
+        text = read_small(path, labels.root, LARGEST_LABELS).decode("utf-8-sig")
+    except RowError as error:
+        reading.failed(path, 0, error)
+        return
     except UnicodeDecodeError:
-        return Fault(path, 0, "is not UTF-8 text", "encoding")
+        reading.fault(path, 0, "is not UTF-8 text", "encoding")
+        return
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    rows = [(row, line) for row, line in enumerate(lines, 1) if line.strip()]
+    if not rows:
+        nothing = reading.fault(path, 0, "names no object", "no_object")
+        reading.empty.append(EmptyImage(split, ref, name, nothing))
+        return
+    parse = partial(_object, config, path, ref, name)
+    objects = list(reading.parsed(path, rows, parse))
+    reading.split(split).extend(objects)
+    if len(objects) < len(rows):
+        reading.unread[ref] = len(rows) - len(objects)
+
+
+def _object(
+    config: DataYaml, path: str, image: ImageRef, name: str, row: int, line: str
+) -> Annotated:
+    """The object of a line `class cx cy w h`, or `class x1 y1 x2 y2 x3 y3 ...` (a polygon)."""
+    fields = line.split(maxsplit=_MOST_FIELDS)
+    label = _class_index(fields[0], len(config.class_names) or MOST_CLASSES)
+    text = config.class_names[label] if config.class_names else str(label)
+    return Annotated(image, name, text, _box(fields, config.has_keypoints), path, row)
+
+
+def _class_index(text: str, class_count: int) -> int:
+    index = number(text)
+    if index is None:
+        raise RowError(f"class {quoted(text)} is not a number", "label")
+    if not 0 <= index < class_count or index != int(index):
+        raise RowError(
+            f"class {quoted(text)} is none of the {class_count} classes 0..{class_count - 1}",
+            "label",
+        )
+    return int(index)
+
+
+def _box(fields: list[str], keypoints: bool) -> Box:
+    """The box of a line; key points behind it are not read."""
+    count = len(fields)
+    boxes_only = count == _BOX_FIELDS or (keypoints and count > _BOX_FIELDS)
+    polygon = _LEAST_POLYGON_FIELDS <= count <= _MOST_FIELDS and count % 2 == 1
+    if not boxes_only and not polygon:
+        hint = "; is the last one a score?" if count == _BOX_FIELDS + 1 else ""
+        raise RowError(
+            f"has {count} numbers, expected class cx cy w h, or a class and the corners of a "
+            f"polygon{hint}",
+            "columns",
+        )
+    numbers = []
+    for text in fields[1 : _BOX_FIELDS if boxes_only else None]:
+        value = number(text)
+        if value is None:
+            raise RowError(f"{quoted(text)} is not a number", "number")
+        numbers.append(value)
+    if boxes_only:
+        cx, cy, width, height = numbers
+        return corners((cx, cy, width, height), "cxcywh")
+    # Not a number where a side of the polygon is none, whatever its place.
+    undefined = [value for value in (*numbers[::2], *numbers[1::2]) if value != value]
+    if undefined:
+        return (undefined[0],) * 4
+    xs, ys = numbers[::2], numbers[1::2]
+    return min(xs), min(ys), max(xs), max(ys)
+
+
+_YAML_KEYS = (
+    re.compile(r"^train\s*:", re.MULTILINE),
+    re.compile(r"^(?:names|nc)\s*:", re.MULTILINE),
+)
+_CLASS_FILES = ("classes.txt", "obj.names", "classes.names", "labels.txt")
+_TRIED_LABELS = 20
+
+
+def detect_yolo(listing: Listing) -> Iterator[Guess]:
+    """Guesses by a YAML file that names training images and classes, or by label files alone."""
+    for name in listing.files(".yaml", ".yml"):
+        text = listing.head(name)
+        if all(key.search(text) for key in _YAML_KEYS):
+            yield Guess("yolo", listing.root, {"yaml": name}, why=f"{name} with train and names")
+    labelled = [path for path in listing.folders if _has_labels(listing, path)]
+    candidates = [_images_beside(listing, path) for path in labelled]
+    folders = [path for path in candidates if path is not None]
+    groups = by_split(folders)
+    if not groups:
+        return
+    splits = {split: shared_folder(found, folders) or "." for split, found in groups.items()}
+    names = [
+        posixpath.join(path, name)
+        for name in _CLASS_FILES
+        for path in sorted(listing.named(name), key=depth_of)
+    ]
+    source = {"class_names_file": names[0]} if names else {}
+    notes = () if names else ("no file names the classes (classes.txt), so numbers do.",)
+    why = f"label files in {', '.join(path or '.' for path in labelled[:3])}"
+    yield Guess("yolo", listing.root, {"splits": splits}, why=why, notes=notes, source=source)
+
+
+def _has_labels(listing: Listing, path: str) -> bool:
+    """Whether the first text files of a folder hold a class and numbers of a box."""
+    names = [
+        name for name in listing.folders[path].names.get(".txt", ()) if name not in _CLASS_FILES
+    ]
+    lines = [
+        line.split()
+        for name in names[:_TRIED_LABELS]
+        for line in listing.head(posixpath.join(path, name)).splitlines()
+        if line.strip()
+    ]
+    return bool(lines) and all(
+        len(fields) >= _BOX_FIELDS
+        and fields[0].isdigit()
+        and all(number(text) is not None for text in fields)
+        for fields in lines
+    )
+
+
+def _images_beside(listing: Listing, labels: str) -> str | None:
+    """The folder of the images of a label folder: `images` in place of `labels`, or itself."""
+    head, sign, tail = f"/{labels}/".rpartition("/labels/")
+    other = f"{head}/images/{tail}".strip("/") if sign else labels
+    folders = listing.folders
+    return next(
+        (path for path in (other, labels) if path in folders and folders[path].images), None
+    )
+
+
+def write_yolo(job: Job) -> dict[Split, int]:
+    """Writes images, labels and `data.yaml`; returns the images of each split.
+
+    A label is `class centre-x centre-y width height` in fractions of the image sides; the file of
+    an image without an object is empty.
+    """
+    counts: dict[Split, int] = {}
+    stems = record_stems(job.splits)
+
+    def label(folder: Path, records: Records, index: int, name: str, picture: Picture) -> None:
+        line = yolo_line(int(records.labels[index]), records.boxes[index].tolist())
+        text = "" if records.is_empty(index) else line
+        write_text(folder / f"{Path(name).stem}.txt", text)
+
+    for split in job.splits:
+        images, labels = (job.folder / kind / split for kind in ("images", "labels"))
+        labels.mkdir(parents=True, exist_ok=True)
+        describe = partial(label, labels)
+        names = write_images(job, split, images, stems[split], _COPIED_FORMATS, describe)
+        counts[split] = sum(map(bool, names))
+    folders = {split: f"images/{split}" for split in job.splits}
+    write_text(job.folder / "data.yaml", yolo_yaml(folders, job.object_classes))
+    return counts
+
+
+def yolo_source(class_names: Sequence[str], splits: Collection[Split]) -> dict[str, Any]:
+    """Settings that read the folder again, as keys of the config's `data.source`."""
+    return {"format": "yolo"}
+
+
+def yolo_line(label: int, box: Sequence[float]) -> str:
+    """The line of one object.
+
+    Args:
+        label: Index of its class.
+        box: (x1, y1, x2, y2) in fractions of the image.
+    """
+    x1, y1, x2, y2 = box
+    values = ((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1)
+    return f"{label} " + " ".join(f"{value:.9f}" for value in values) + "\n"
+
+
+def yolo_yaml(folders: Mapping[str, str], names: Sequence[str]) -> str:
+    """The file `data.yaml`.
+
+    Args:
+        folders: Of the images of each split, relative to the file itself, which is where tools look
+            without a `path`.
+        names: Of the classes that objects have.
+    """
+    return to_yaml({**folders, "nc": len(names), "names": dict(enumerate(names))})

@@ -12,67 +12,8 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from loc_keras.data import files
 from loc_keras.data.annotations import SPLITS, Split
-from loc_keras.data.formats.parsing import label_problem, shown
+from loc_keras.data.formats.parsing import label_problem, quoted
 from loc_keras.errors import DataError
-
-_ONE_LINE_ITEMS = 10
-_WORDS = {None: "null", True: "true", False: "false"}
-
-
-def to_yaml(tree: Mapping[Any, Any]) -> str:
-    """Writes nested mappings of texts, finite numbers, truth values, null and lists of these.
-
-    The result means the same in YAML 1.1 and 1.2. Keys are numbers or plain words.
-    """
-    return "".join(f"{line}\n" for line in _lines(tree))
-
-
-def _lines(tree: Mapping[Any, Any], indent: str = "") -> Iterator[str]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping) and value:
-            yield f"{indent}{key}:"
-            yield from _lines(value, indent + "  ")
-        elif isinstance(value, Sequence) and not isinstance(value, str):
-            yield from _list_lines(key, value, indent)
-        else:
-            yield f"{indent}{key}: {_scalar(value)}"
-
-
-def _list_lines(key: Any, values: Sequence[Any], indent: str) -> Iterator[str]:
-    if len(values) <= _ONE_LINE_ITEMS:
-        yield f"{indent}{key}: [{', '.join(map(_scalar, values))}]"
-    else:
-        yield f"{indent}{key}:"
-        yield from (f"{indent}  - {_scalar(value)}" for value in values)
-
-
-def _scalar(value: Any) -> str:
-    if isinstance(value, str):
-        return '"' + "".join(map(_escaped, value)) + '"'
-    if isinstance(value, Mapping):
-        return "{}"
-    if value is None or isinstance(value, bool):
-        return _WORDS[value]
-    if isinstance(value, float):
-        # YAML 1.1 takes a number with an exponent but without a point for text.
-        return np.format_float_positional(value, trim="0")
-    return str(value)
-
-
-def _escaped(sign: str) -> str:
-    if sign in '"\\':
-        return "\\" + sign
-    if sign.isprintable():
-        return sign
-    code = ord(sign)
-    return (
-        f"\\x{code:02x}"
-        if code <= 0xFF
-        else f"\\u{code:04x}"
-        if code <= 0xFFFF
-        else (f"\\U{code:08x}")
-    )
-
 
 LARGEST_YAML = 2**20
 """Bytes of the largest YAML file that is parsed: tens of thousands of class names."""
@@ -82,10 +23,12 @@ MOST_CLASSES = 100_000
 
 _DEEPEST = 20
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
+_ONE_LINE_ITEMS = 10
+_CONSTANTS = {None: "null", True: "true", False: "false"}
 
 
 @dataclass(frozen=True)
-class YoloConfig:
+class DataYaml:
     """What a data.yaml says.
 
     Attributes:
@@ -97,11 +40,11 @@ class YoloConfig:
 
     base: str
     splits: dict[Split, list[str]]
-    class_names: list[str]
-    has_keypoints: bool
+    class_names: list[str] = field(default_factory=list)
+    has_keypoints: bool = False
 
 
-def read_yolo_config(path: str) -> YoloConfig:
+def read_data_yaml(path: str) -> DataYaml:
     """Reads a data.yaml.
 
     Raises:
@@ -113,22 +56,21 @@ def read_yolo_config(path: str) -> YoloConfig:
         raise DataError(f"YAML file {path} is larger than {LARGEST_YAML >> 20} MiB; is it one?")
     tree = _parsed(path, files.read_text(path, what="YAML file"))
     if not isinstance(tree, dict):
-        raise DataError(f"YAML file {path} holds {shown(tree)}, expected train, val and names.")
+        raise DataError(f"YAML file {path} holds {quoted(tree)}, expected train, val and names.")
     splits: dict[Split, list[str]] = {}
     for split in SPLITS:
-        places = tree.get(split)
-        places = places if isinstance(places, list) else [places]
-        if not all(isinstance(one, str | None) for one in places):
+        entries = tree.get(split)
+        entries = entries if isinstance(entries, list) else [entries]
+        if not all(isinstance(entry, str | None) for entry in entries):
             raise DataError(f"{path}: {split} must be a folder, a list file, or a list of these.")
-        given = [one for one in places if one is not None]
-        if given:
+        if given := [entry for entry in entries if entry is not None]:
             splits[split] = given
     if "train" not in splits:
         raise DataError(f"{path} has no train: name the folder of the training images.")
     base = tree.get("path") or ""
     if not isinstance(base, str):
-        raise DataError(f"{path}: path is {shown(base)}, expected a folder.")
-    return YoloConfig(base, splits, _class_names(path, tree), bool(tree.get("kpt_shape")))
+        raise DataError(f"{path}: path is {quoted(base)}, expected a folder.")
+    return DataYaml(base, splits, _class_names(path, tree), bool(tree.get("kpt_shape")))
 
 
 def parse_yaml(text: str) -> Any:
@@ -195,7 +137,7 @@ class _Tree:
             if not isinstance(key, str):
                 raise ValueError("has a key that is not text")
             if key in parent:
-                raise ValueError(f"has the key {shown(key)} twice")
+                raise ValueError(f"has the key {quoted(key)} twice")
             self._keys[-1] = key
         else:
             parent[self._keys[-1]] = value
@@ -210,15 +152,15 @@ def _parsed(path: str, text: str) -> Any:
         line = "" if mark is None else f" in line {mark.line + 1}"
         raise DataError(f"{path} is not YAML{line}: {error.problem}.") from None
     except YAMLError as error:
-        raise DataError(f"{path} is not YAML: {shown(str(error))[1:-1]}.") from None
+        raise DataError(f"{path} is not YAML: {quoted(str(error))[1:-1]}.") from None
     except (ValueError, RecursionError) as error:
-        raise DataError(f"YAML file {path} {shown(str(error))[1:-1]}.") from None
+        raise DataError(f"YAML file {path} {quoted(str(error))[1:-1]}.") from None
 
 
 def _class_names(path: str, tree: Mapping[str, Any]) -> list[str]:
     count = _whole_number(tree.get("nc"))
     if tree.get("nc") is not None and (count is None or not 0 < count <= MOST_CLASSES):
-        raise DataError(f"{path}: nc is {shown(tree['nc'])}, expected the number of classes.")
+        raise DataError(f"{path}: nc is {quoted(tree['nc'])}, expected the number of classes.")
     names = tree.get("names")
     if names is None:
         if count is None:
@@ -235,7 +177,7 @@ def _class_names(path: str, tree: Mapping[str, Any]) -> list[str]:
     stripped = [name.strip() for name in listed]
     name, times = Counter(stripped).most_common(1)[0]
     if times > 1:
-        raise DataError(f"{path}: {times} classes are called {shown(name)}; rename them in names.")
+        raise DataError(f"{path}: {times} classes are called {quoted(name)}; rename them in names.")
     if count is not None and count != len(listed):
         raise DataError(f"{path}: nc is {count}, but names has {len(listed)} classes; mend one.")
     return stripped
@@ -246,7 +188,7 @@ def _in_order(path: str, names: Any) -> list[Any]:
     if isinstance(names, list):
         return names
     if not isinstance(names, dict):
-        raise DataError(f"{path}: names is {shown(names)}, expected a list of the classes.")
+        raise DataError(f"{path}: names is {quoted(names)}, expected a list of the classes.")
     by_index = {_whole_number(key): name for key, name in names.items()}
     missing = [index for index in range(len(names)) if index not in by_index]
     if missing:
@@ -261,3 +203,53 @@ def _whole_number(value: Any) -> int | None:
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
         return int(value)
     return None
+
+
+def to_yaml(tree: Mapping[Any, Any]) -> str:
+    """Writes nested mappings of texts, finite numbers, truth values, null and lists of these.
+
+    The result means the same in YAML 1.1 and 1.2. Keys are numbers or plain words.
+    """
+    return "".join(f"{line}\n" for line in _lines(tree))
+
+
+def _lines(tree: Mapping[Any, Any], indent: str = "") -> Iterator[str]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            yield f"{indent}{key}:"
+            yield from _lines(value, indent + "  ")
+        elif isinstance(value, Sequence) and not isinstance(value, str):
+            yield from _list_lines(key, value, indent)
+        else:
+            yield f"{indent}{key}: {_scalar(value)}"
+
+
+def _list_lines(key: Any, values: Sequence[Any], indent: str) -> Iterator[str]:
+    if len(values) <= _ONE_LINE_ITEMS:
+        yield f"{indent}{key}: [{', '.join(map(_scalar, values))}]"
+    else:
+        yield f"{indent}{key}:"
+        yield from (f"{indent}  - {_scalar(value)}" for value in values)
+
+
+def _scalar(value: Any) -> str:
+    if isinstance(value, str):
+        return '"' + "".join(map(_escaped, value)) + '"'
+    if isinstance(value, Mapping):
+        return "{}"
+    if value is None or isinstance(value, bool):
+        return _CONSTANTS[value]
+    if isinstance(value, float):
+        # YAML 1.1 takes a number with an exponent but without a point for text.
+        return np.format_float_positional(value, trim="0")
+    return str(value)
+
+
+def _escaped(sign: str) -> str:
+    if sign in '"\\':
+        return "\\" + sign
+    if sign.isprintable():
+        return sign
+    code = ord(sign)
+    letter, digits = ("x", 2) if code <= 0xFF else ("u", 4) if code <= 0xFFFF else ("U", 8)
+    return f"\\{letter}{code:0{digits}x}"

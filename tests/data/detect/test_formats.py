@@ -12,8 +12,9 @@ from loc_keras import convert
 from loc_keras.cli.data_source import read_folder
 from loc_keras.data.detect import listing as detect_listing
 from loc_keras.data.detect.csv import csv_form
-from loc_keras.data.detect.formats import DETECTORS, guesses, look_through, nothing_found
+from loc_keras.data.detect.formats import guesses, look_through, nothing_found
 from loc_keras.data.detect.listing import by_split, list_folder, split_of
+from loc_keras.data.formats.registry import FORMATS
 from loc_keras.errors import ConfigError, DataError
 
 XML = """<annotation><folder>f</folder><filename>{file}</filename>
@@ -599,8 +600,8 @@ def test_largest_group_becomes_train_where_none_is_called_so():
 
 
 def test_order_of_preference_is_the_documented_one():
-    names = [detector.__name__ for detector in DETECTORS]
-    assert names == ["published_layouts", "tfds", "coco", "yolo", "voc", "csv", "tfrecord"]
+    published = ["tiny_imagenet", "imagenet_loc", "cub", "gtsrb"]
+    assert list(FORMATS) == [*published, "tfds", "coco", "yolo", "voc", "csv", "tfrecord"]
 
 
 def test_nothing_is_written_to_the_folder(source, tmp_path):

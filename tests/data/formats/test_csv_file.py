@@ -16,14 +16,9 @@ from helpers.fuzz_readers_text import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loc_keras.data.formats.csv_file import (
-    LONGEST_ROW,
-    PUBLISHED_FILES,
-    RowError,
-    corners,
-    read_csv,
-    read_rows,
-)
+from loc_keras.config.data import CSV_FILES
+from loc_keras.data.formats.csv_file import LONGEST_ROW, read_csv, read_rows
+from loc_keras.data.formats.parsing import RowError, corners
 from loc_keras.errors import DataError
 
 ONE = {"train": {"csv": "data.csv", "images": "images"}}
@@ -315,7 +310,7 @@ def test_quoted_line_breaks_keep_line_numbers():
             "names.file names the column '0', which the header has twice",
         ),
         ({"columns": {"file": "0.png"}, "header": True}, "names lacks label, x1, y1, x2, y2"),
-        ({"box": "yxyx"}, "data.source.csv.box is 'yxyx'; it must be one of xyxy, xywh, cxcywh"),
+        ({"box": "yxyx"}, "data.source.csv.box is 'yxyx'; it must be xyxy or xywh or cxcywh"),
         ({"units": "cm"}, "data.source.csv.units is 'cm'; it must be fraction or pixel"),
         ({"label_from": "name"}, "data.source.csv.label_from is 'name'"),
         ({"splits": {}}, "data.source.csv.splits.train is missing"),
@@ -344,9 +339,9 @@ def test_missing_files(tmp_path):
     (tmp_path / "training_data.csv").write_text("0.png,0,0,0,1,1\n")
     assert list(read_csv(str(tmp_path)).objects) == ["train"]
     for split in ("val", "test"):
-        named = {split: {**PUBLISHED_FILES[split], "csv": "valdiation.csv"}}
+        named = {split: {**CSV_FILES[split], "csv": "valdiation.csv"}}
         with pytest.raises(DataError) as fault:
-            read_csv(str(tmp_path), splits={**PUBLISHED_FILES, **named})
+            read_csv(str(tmp_path), splits={**CSV_FILES, **named})
         assert str(fault.value) == (
             f"CSV file {tmp_path}/valdiation.csv does not exist: mend data.source.csv.splits."
             f"{split}.csv, or leave it out to cut the split off the training file."

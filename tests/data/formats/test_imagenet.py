@@ -5,7 +5,8 @@ import tensorflow as tf
 from helpers.reader_fuzz import FEW_AND_MANY, assert_only_data_errors, write_files
 
 from loc_keras.data.annotations import Annotated, Fault, ImageRef
-from loc_keras.data.formats.imagenet import parse_xml, read_imagenet_loc, read_tiny_imagenet
+from loc_keras.data.formats.imagenet import image_name, read_imagenet_loc, read_tiny_imagenet
+from loc_keras.data.formats.voc import xml_root
 from loc_keras.errors import DataError
 
 TINY = {
@@ -305,8 +306,8 @@ def test_loc_bad_object_leaves_the_others(folder):
 
 def test_loc_name_that_was_never_filled_in():
     # Some files of the data set say %s; the name of the XML file then is the image's.
-    assert parse_xml(XML.replace(b"n1_10", b"%s")).filename == ""
-    assert parse_xml(XML).filename == "n1_10"
+    assert image_name(xml_root(XML.replace(b"n1_10", b"%s"))) == ""
+    assert image_name(xml_root(XML)) == "n1_10"
 
 
 def test_loc_unknown_class_folder(folder):

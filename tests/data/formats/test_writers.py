@@ -27,9 +27,10 @@ from ruamel.yaml import YAML
 
 from loc_keras.data.annotations import Fault
 from loc_keras.data.convert import partial_of, refuse_place, write_dataset
+from loc_keras.data.formats.parsing import RowError
 from loc_keras.data.formats.registry import WRITERS
 from loc_keras.data.formats.tfrecord import label_map
-from loc_keras.data.formats.writing import PictureError, distinct_stems, read_picture, safe_name
+from loc_keras.data.formats.writing import distinct_stems, read_picture, safe_name
 from loc_keras.data.formats.yolo_yaml import to_yaml
 from loc_keras.errors import DataError
 
@@ -207,14 +208,14 @@ def test_unreadable_image_is_told(tmp_path, content, kind):
     if content is not None:
         path.write_bytes(content)
     one = records([row(path, (30, 20), 0, (3, 4, 9, 10), windows=(5, 5, 35, 25))])
-    with pytest.raises(PictureError, match=r"image .*x\.png") as caught:
+    with pytest.raises(RowError, match=r"image .*x\.png") as caught:
         read_picture(one, 0, ("JPEG",))
     assert caught.value.kind == kind
 
 
 def test_image_of_another_size_is_told(tmp_path):
     path = save(tmp_path / "x.png", drawn(30, 20, (3, 4, 9, 10)))
-    with pytest.raises(PictureError, match="is 30 x 20 px, but was 31 x 20 px") as caught:
+    with pytest.raises(RowError, match="is 30 x 20 px, but was 31 x 20 px") as caught:
         read_picture(records([row(path, (31, 20), 0, (3, 4, 9, 10))]), 0, ("PNG",))
     assert caught.value.kind == "size"
 
