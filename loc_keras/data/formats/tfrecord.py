@@ -201,9 +201,11 @@ def _read_records(path: str, count: int) -> Iterator[tuple[int, int, bytes]]:
     Raises:
         tf.errors.OpError: At a record whose data was changed.
     """
+    if not count:
+        return
     position = 0
-    dataset = tf.data.TFRecordDataset([path]).take(count) if count else ()
-    for row, data in enumerate(dataset.as_numpy_iterator() if count else (), 1):
+    dataset = tf.data.TFRecordDataset([path]).take(count)
+    for row, data in enumerate(dataset.as_numpy_iterator(), 1):
         yield row, position + _HEADER_BYTES, data
         position += _HEADER_BYTES + len(data) + _FOOTER_BYTES
 
