@@ -30,7 +30,7 @@ from loc_keras.config.schema import Config
 from loc_keras.data.annotations import Annotations, read_class_names, with_background, with_class
 from loc_keras.data.check.run import CheckResult, lost_images, quick_check, refused_objects
 from loc_keras.data.dataset import LocalizationData, build_file_data
-from loc_keras.data.detect.formats import bounded_note, guesses, look_through, nothing_found
+from loc_keras.data.detect.formats import guesses, list_data_folder, truncated_note, unrecognised
 from loc_keras.data.detect.listing import Guess
 from loc_keras.data.digits_data import build_digits_data
 from loc_keras.data.faults import count_by_kind, kind_of
@@ -286,7 +286,7 @@ def read_folder(
     keys = asked_keys(overrides)
     if "data.source.path" in keys:
         raise ConfigError("--set data.source.path goes with --config; --data names the folder.")
-    listing = look_through(folder)
+    listing = list_data_folder(folder)
     possible = list(guesses(listing))
     if "data.source.format" in keys:
         wanted = asked.data.source.format
@@ -313,12 +313,12 @@ def read_folder(
         notes = [*guess.notes, *reading.notes, *_other_notes(guess, possible)]
         if failed:
             notes.insert(0, f"not read {'; '.join(failed)}")
-        notes.append(bounded_note(listing))
+        notes.append(truncated_note(listing))
         return replace(reading, notes=tuple(filter(None, notes)))
     if doubtful is not None and lenient:
         return doubtful
     if not failed:
-        raise DataError(nothing_found(listing))
+        raise DataError(unrecognised(listing))
     raise DataError(f"{listing.root} cannot be read: {'; '.join(failed)}")
 
 

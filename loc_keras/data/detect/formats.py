@@ -9,16 +9,12 @@ from loc_keras.data.formats.parsing import IMAGE_ENDINGS
 from loc_keras.data.formats.registry import FORMATS
 from loc_keras.errors import DataError
 
-NEEDED = (
-    "csv needs a table with file, class and four numbers a row, voc XML files, coco a JSON file "
-    "with images, annotations and categories, yolo a data.yaml with train and names, tfrecord "
-    "shards named .tfrecord"
-)
 _MOST_ENDINGS = 6
-_MOST_SHOWN = 3
+_MOST_FOLDERS = 3
+_DOCUMENTS = frozenset({".md", ".pdf", ".html", ".py", ".ipynb", ".zip"})
 
 
-def look_through(root: str) -> Listing:
+def list_data_folder(root: str) -> Listing:
     """Lists a data folder for `guesses`.
 
     Raises:
@@ -40,39 +36,35 @@ def guesses(listing: Listing) -> Iterator[Guess]:
         yield from one.detect(listing)
 
 
-def nothing_found(listing: Listing) -> str:
+def unrecognised(listing: Listing) -> str:
     """A sentence for a folder that no reading fits: what is there, and what would be needed."""
     counts = listing.endings()
     images = sum(count for ending, count in counts.items() if ending in IMAGE_ENDINGS)
     held = [path for path, folder in listing.folders.items() if folder.images and path]
-    if images and not _may_be_annotations(counts):
+    if images and not set(counts) - IMAGE_ENDINGS - _DOCUMENTS:
         where = ""
         if len(held) > 1:
-            shown = ", ".join(held[:_MOST_SHOWN]) + (", ..." if held[_MOST_SHOWN:] else "")
-            where = f" in {len(held)} folders ({shown})"
+            named = ", ".join(held[:_MOST_FOLDERS]) + (", ..." if held[_MOST_FOLDERS:] else "")
+            where = f" in {len(held)} folders ({named})"
         return (
             f"{listing.root} holds {images:,} images{where} but no boxes: a localizer learns where "
             "an object is from one box an image, so draw them with a labelling tool and save them "
             "beside the images as VOC, COCO, YOLO or CSV."
         )
+    needed = ", ".join(f"{name} needs {one.needs}" for name, one in FORMATS.items() if one.needs)
     return (
         f"{listing.root} holds {_counted(counts)}, but no annotations that are recognised: "
-        f"{NEEDED}; or name format and files in a config (docs/data.md) and give it to --config."
+        f"{needed}; or name format and files in a config (docs/data.md) and give it to --config."
     )
 
 
-def bounded_note(listing: Listing) -> str:
-    """A sentence where the folder was too large to be looked through; else `""`."""
+def truncated_note(listing: Listing) -> str:
+    """A sentence where the folder was too large to be listed whole; else `""`."""
     if listing.complete:
         return ""
     return (
         f"only the first {MOST_NAMES:,} names of {listing.root} were looked at to tell its format."
     )
-
-
-def _may_be_annotations(counts: Counter[str]) -> bool:
-    others = set(counts) - IMAGE_ENDINGS - {".md", ".pdf", ".html", ".py", ".ipynb", ".zip"}
-    return bool(others)
 
 
 def _counted(counts: Counter[str]) -> str:

@@ -271,7 +271,7 @@ class _LocPart:
                 continue
             for wnid, *texts in zip(*[iter(fields)] * _FIELDS_AN_OBJECT, strict=True):
                 try:
-                    label, box = self._label(wnid), box_numbers(texts)
+                    box, label = box_numbers(texts), self._label(wnid)
                 except RowError as error:
                     self.reading.failed(path, row, error)
                 else:

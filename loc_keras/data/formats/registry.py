@@ -55,12 +55,14 @@ class Format(NamedTuple):
         read: Root folder and the options of the format's section of the config in, annotations out.
         detect: Possible readings of a folder, the likeliest first.
         writer: None where the format is only read.
+        needs: What a folder of this format must hold, for messages; `""` for published layouts.
         makes_folder: Whether the reader may make the data folder, by a download.
     """
 
     read: Callable[..., Annotations]
     detect: Callable[[Listing], Iterator[Guess]]
     writer: Writer | None = None
+    needs: str = ""
     makes_folder: bool = False
 
 
@@ -70,12 +72,30 @@ FORMATS: dict[str, Format] = {
     "cub": Format(read_cub, detect_cub),
     "gtsrb": Format(read_gtsrb, detect_gtsrb),
     "tfds": Format(read_tfds, detect_tfds, makes_folder=True),
-    "coco": Format(read_coco, detect_coco, Writer(write_coco, coco_source)),
-    "yolo": Format(read_yolo, detect_yolo, Writer(write_yolo, yolo_source)),
-    "voc": Format(read_voc, detect_voc, Writer(write_voc, voc_source)),
-    "csv": Format(read_csv, detect_csv, Writer(write_csv, csv_source, grouped=True)),
+    "coco": Format(
+        read_coco,
+        detect_coco,
+        Writer(write_coco, coco_source),
+        needs="a JSON file with images, annotations and categories",
+    ),
+    "yolo": Format(
+        read_yolo,
+        detect_yolo,
+        Writer(write_yolo, yolo_source),
+        needs="a data.yaml with train and names",
+    ),
+    "voc": Format(read_voc, detect_voc, Writer(write_voc, voc_source), needs="XML files"),
+    "csv": Format(
+        read_csv,
+        detect_csv,
+        Writer(write_csv, csv_source, grouped=True),
+        needs="a table with file, class and four numbers a row",
+    ),
     "tfrecord": Format(
-        read_tfrecord, detect_tfrecord, Writer(write_tfrecord, tfrecord_source, sharded=True)
+        read_tfrecord,
+        detect_tfrecord,
+        Writer(write_tfrecord, tfrecord_source, sharded=True),
+        needs="shards named .tfrecord",
     ),
 }
 """Formats by `data.source.format`, in the order in which a folder is tried.

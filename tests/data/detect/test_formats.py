@@ -12,7 +12,7 @@ from loc_keras import convert
 from loc_keras.cli.data_source import read_folder
 from loc_keras.data.detect import listing as detect_listing
 from loc_keras.data.detect.csv import csv_form
-from loc_keras.data.detect.formats import guesses, look_through, nothing_found
+from loc_keras.data.detect.formats import guesses, list_data_folder, unrecognised
 from loc_keras.data.detect.listing import by_split, list_folder, split_of
 from loc_keras.data.formats.registry import FORMATS
 from loc_keras.errors import ConfigError, DataError
@@ -460,7 +460,7 @@ def test_prepared_tfds_set(tmp_path, given):
     splits = [{"name": "train"}, {"name": "validation"}]
     write(folder / "dataset_info.json", json.dumps({**info, "splits": splits}))
     write(folder / "birds-train.tfrecord-00000-of-00001", "")
-    (guess,) = guesses(look_through(str(tmp_path / given)))
+    (guess,) = guesses(list_data_folder(str(tmp_path / given)))
     assert (guess.format, guess.path.rstrip("/")) == ("tfds", str(tmp_path))
     assert guess.options == {
         "name": "birds/small:1.0.0",
@@ -607,8 +607,8 @@ def test_order_of_preference_is_the_documented_one():
 def test_nothing_is_written_to_the_folder(source, tmp_path):
     copy = shutil.copytree(source.parent / "set", tmp_path / "set")
     before = sorted(copy.rglob("*"))
-    listing = look_through(str(copy))
+    listing = list_data_folder(str(copy))
     assert [guess.format for guess in guesses(listing)] == ["csv"]
-    assert nothing_found(listing)
+    assert unrecognised(listing)
     read(copy)
     assert sorted(copy.rglob("*")) == before

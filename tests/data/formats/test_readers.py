@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from helpers.reader_fuzz import assert_sensible, write_files
 
-from loc_keras.data.detect.formats import guesses, look_through
+from loc_keras.data.detect.formats import guesses, list_data_folder
 from loc_keras.data.formats.registry import FORMATS, read_annotations
 from loc_keras.errors import DataError
 
@@ -218,7 +218,7 @@ def test_a_missing_folder_is_named(case, root):
 
 
 def test_the_folder_is_read_as_what_it_is(case, root):
-    first = next(guesses(look_through(root)))
+    first = next(guesses(list_data_folder(root)))
     assert first.format == case.format
     found = FORMATS[first.format].read(first.path, **_reader_options(first.options))
     assert [one for _, one in found.all_objects()] == [
