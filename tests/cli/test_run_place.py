@@ -9,11 +9,11 @@ import sys
 import pytest
 
 from loc_keras import train
-from loc_keras import train as run_place
 from loc_keras.cli.console import run_command
+from loc_keras.cli.runs import exported_before, goes_on
 from loc_keras.config.load import dump_config, load_config
 from loc_keras.errors import Interrupted, TrainingError
-from loc_keras.training import run_folder as run_state
+from loc_keras.training import run_folder
 from loc_keras.training.run_folder import Interruption, RunState, resumable
 
 
@@ -25,7 +25,7 @@ def config(tmp_path):
 
 def begun(folder, config):
     """A folder as a run leaves it that was killed in training."""
-    run_state.open_run(folder)
+    run_folder.open_run(folder)
     (folder / "environment.json").write_text(
         json.dumps({"data_fingerprint": "abc", "packages": {"keras": "3.15.1"}})
     )
@@ -35,46 +35,46 @@ def begun(folder, config):
 
 def test_what_a_folder_holds(tmp_path, config):
     folder = tmp_path / "run"
-    assert run_state.run_state(folder) is RunState.NEW
+    assert run_folder.run_state(folder) is RunState.NEW
     folder.mkdir()
-    assert run_state.run_state(folder) is RunState.NEW
+    assert run_folder.run_state(folder) is RunState.NEW
     # Killed between making the folder and writing the config: nothing is lost by beginning anew.
-    run_state.open_run(folder)
+    run_folder.open_run(folder)
     (folder / "classes.txt").touch()
-    assert run_state.run_state(folder) is RunState.NEW
+    assert run_folder.run_state(folder) is RunState.NEW
     begun(folder, config)
-    assert run_state.run_state(folder) is RunState.UNFINISHED
+    assert run_folder.run_state(folder) is RunState.UNFINISHED
     (folder / "checkpoints" / "step-00000001").mkdir()
-    run_state.close_run(folder)
-    assert run_state.run_state(folder) is RunState.OTHER
+    run_folder.close_run(folder)
+    assert run_folder.run_state(folder) is RunState.OTHER
     assert sorted(os.listdir(folder)) == ["classes.txt", "config.yaml", "environment.json"]
     (tmp_path / "file").touch()
-    assert run_state.run_state(tmp_path / "file") is RunState.OTHER
+    assert run_folder.run_state(tmp_path / "file") is RunState.OTHER
 
 
 def test_the_same_config_goes_on_and_another_is_refused_by_its_keys(tmp_path, config):
     folder = begun(tmp_path / "run", config)
-    assert run_place.goes_on(folder, config) is True
-    assert run_place.goes_on(tmp_path / "new", config) is False
-    assert run_place.goes_on(None, config) is False
+    assert goes_on(folder, config) is True
+    assert goes_on(tmp_path / "new", config) is False
+    assert goes_on(None, config) is False
     other = load_config(tmp_path / "tiny.yaml", ["train.epochs=9", "data.source.digits.canvas=48"])
     with pytest.raises(TrainingError) as caught:
-        run_place.goes_on(folder, other)
+        goes_on(folder, other)
     message = str(caught.value)
     assert "(data.source.digits.canvas 100 -> 48, train.epochs 4 -> 9)" in message
     assert f"--resume {folder}" in message
-    run_state.close_run(folder)
+    run_folder.close_run(folder)
     with pytest.raises(TrainingError, match="never overwrites another"):
-        run_place.goes_on(folder, config)
+        goes_on(folder, config)
 
 
 def test_other_data_are_refused_and_other_versions_told(tmp_path, config):
     folder = begun(tmp_path / "run", config)
-    run_state.refuse_other_data(folder, "abc")
+    run_folder.refuse_other_data(folder, "abc")
     with pytest.raises(TrainingError, match=r"fingerprint abc, now xyz\)"):
-        run_state.refuse_other_data(folder, "xyz")
-    assert run_state.changed_packages(folder, {"keras": "3.15.1"}) is None
-    told = run_state.changed_packages(folder, {"keras": "3.15.2"})
+        run_folder.refuse_other_data(folder, "xyz")
+    assert run_folder.changed_packages(folder, {"keras": "3.15.1"}) is None
+    told = run_folder.changed_packages(folder, {"keras": "3.15.2"})
     assert told is not None
     assert "keras 3.15.1 -> 3.15.2" in told
 
@@ -99,7 +99,7 @@ def test_resuming_with_a_changed_config_is_refused(tmp_path, config, capsys):
 
 
 def test_command_to_go_on_can_be_pasted():
-    told = run_place.how_to_resume("my runs/a")
+    told = train.how_to_resume("my runs/a")
     assert told == "go on with: python -m loc_keras.train --resume 'my runs/a'"
 
 
@@ -118,24 +118,24 @@ def test_two_processes_never_train_into_one_folder(tmp_path, config):
         assert other.stdout is not None
         other.stdout.readline()
         with pytest.raises(TrainingError, match="another process is training"):
-            run_state.only_process(folder).__enter__()
+            run_folder.only_process(folder).__enter__()
         other.kill()  # As a crash would: the lock goes with its process.
-    with run_state.only_process(folder):
+    with run_folder.only_process(folder):
         pass
 
 
 def test_an_export_that_is_there_already_is_found(tmp_path, config):
     folder, base = begun(tmp_path / "run", config), tmp_path / "base"
-    assert run_place.exported_before(folder, base) is None
+    assert exported_before(folder, base) is None
     card = json.dumps({"name": "tiny", "date": "2026-01-02T03:04:05"})
     (folder / "model_card.json").write_text(card)
     for version, text in (("1", "{}"), (".writing-x", card)):
         (base / version / "assets.extra").mkdir(parents=True)
         (base / version / "assets.extra" / "model_card.json").write_text(text)
     # Another run's version, and an export that was killed half-way.
-    assert run_place.exported_before(folder, base) is None
+    assert exported_before(folder, base) is None
     (base / ".writing-x").rename(base / "2")
-    assert run_place.exported_before(folder, base) == base / "2"
+    assert exported_before(folder, base) == base / "2"
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

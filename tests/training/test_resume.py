@@ -16,8 +16,7 @@ from tensorflow.python.framework import config as tf_config
 import loc_keras
 from loc_keras.config.train import FineTuneConfig, SizeStageConfig
 from loc_keras.errors import Interrupted
-from loc_keras.training import checkpointing as training_state
-from loc_keras.training import precision
+from loc_keras.training import checkpointing, precision
 from loc_keras.training.callbacks import PatientStopping
 from loc_keras.training.checkpoint_files import checkpoints_in, newest_checkpoint
 from loc_keras.training.fit import fit_localizer
@@ -297,8 +296,8 @@ def test_random_generators_come_back():
     # One number of a pair is kept by the normal generators: that is state as well.
     random.gauss(0, 1)
     np.random.normal()
-    state = json.loads(json.dumps(training_state.random_state()))
+    state = json.loads(json.dumps(checkpointing.random_state()))
     first = draws()
     assert draws() != first
-    training_state.restore_random(state)
+    checkpointing.restore_random(state)
     assert draws() == first

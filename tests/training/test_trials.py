@@ -9,7 +9,7 @@ import tensorflow as tf
 from helpers.training_examples import plan, squares, tiny
 
 from loc_keras.errors import TrainingError
-from loc_keras.training import trials as batch_finder
+from loc_keras.training import trials
 from loc_keras.training.model import LogVariances, UncertainLoss, as_batch, compiled_training_model
 from loc_keras.training.optimizer import learning_rate_schedule, make_optimizer
 from loc_keras.training.trials import (
@@ -194,7 +194,7 @@ def test_batches_are_timed_until_the_memory_ends(monkeypatch):
 
         return step
 
-    monkeypatch.setattr(batch_finder, "_timed_step", step_of)
+    monkeypatch.setattr(trials, "_timed_step", step_of)
     room = 2
     found = batch_speeds(tiny(), one, plan=plan(), largest=64)
     assert [(row.batch_size, row.fits) for row in found] == [(4, True), (8, True), (16, False)]
