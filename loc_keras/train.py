@@ -37,7 +37,6 @@ from loc_keras.cli.runs import (
     made_folder,
     print_data,
     print_end,
-    print_overfit,
     print_weights,
     write_card,
     write_start,
@@ -79,6 +78,7 @@ from loc_keras.training.run_folder import (
 )
 from loc_keras.training.trials import (
     HIGHEST,
+    NEAR_ZERO,
     batch_speeds,
     overfit_batch,
     suggested_batch,
@@ -337,9 +337,27 @@ def _try(
         return _find_rate(data, localizer, plan, args.find_lr, console)
     if args.find_batch:
         return _find_batch(data, localizer, plan, console)
+    return _overfit(data, localizer, plan, args.overfit_batch, console)
+
+
+def _overfit(
+    data: LocalizationData, localizer: keras.Model, plan: FitPlan, steps: int, console: Console
+) -> int:
+    """Learns one batch by heart and prints how well; gives the exit code."""
     batch = next(iter(data.train(0)))
-    result = overfit_batch(localizer, batch, plan=plan, steps=args.overfit_batch)
-    print_overfit(console, result, len(batch[0]))
+    result = overfit_batch(localizer, batch, plan=plan, steps=steps)
+    verdict = (
+        f"learned by heart (both at most {NEAR_ZERO:g})"
+        if result.passed
+        else f"NOT learned by heart: both must be at most {NEAR_ZERO:g}; try more steps, then "
+        "suspect the labels, the learning rate or the losses"
+    )
+    console.print(
+        f"one batch of {len(batch[0])} images, {steps} steps: loss before {result.first_loss:.3f}; "
+        f"after, class loss {result.class_loss:.4f} (accuracy {result.accuracy:.1%}) and box loss "
+        f"{result.box_loss:.4f}; {verdict}",
+        highlight=False,
+    )
     return 0 if result.passed else 1
 
 

@@ -54,10 +54,10 @@ from loc_keras.training.run_folder import (
     run_state,
     write_json,
 )
-from loc_keras.training.trials import NEAR_ZERO, OverfitResult
 
 Measured = dict[str, dict[str, float | int]]
 SHOWN_SKIPPED = 5
+GALLERY_IMAGES = 16
 
 
 def print_data(console: Console, data: LocalizationData, *, listed: bool = True) -> None:
@@ -238,25 +238,6 @@ def print_end(
     for label, value in rows.items():
         print_line(console, f"{label + ':':26s}{value}")
     console.print(f"finished in {seconds / 60:.1f} min", highlight=False)
-
-
-def print_overfit(console: Console, result: OverfitResult, images: int) -> None:
-    """Prints what became of the one batch, and says whether it was learned by heart."""
-    verdict = (
-        f"learned by heart (both at most {NEAR_ZERO:g})"
-        if result.passed
-        else f"NOT learned by heart: both must be at most {NEAR_ZERO:g}; try more steps, then "
-        "suspect the labels, the learning rate or the losses"
-    )
-    console.print(
-        f"one batch of {images} images, {result.steps} steps: loss before {result.first_loss:.3f}; "
-        f"after, class loss {result.class_loss:.4f} (accuracy {result.accuracy:.1%}) and box loss "
-        f"{result.box_loss:.4f}; {verdict}",
-        highlight=False,
-    )
-
-
-GALLERY_IMAGES = 16
 
 
 def _draw_gallery(

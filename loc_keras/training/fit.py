@@ -206,7 +206,7 @@ class _Fit:
         every = train.validate_every_steps
         board = str(self.folder / TENSORBOARD)
         profile = train.profile_steps or 0  # 0 switches the profiler off.
-        return _those_set(
+        return _without_none(
             EpochFigures(train.batch_size, position),
             FiniteLossGuard(position),
             self._within_epoch(every, position, models) if every and is_chief else None,
@@ -224,7 +224,7 @@ class _Fit:
         """All of a phase, in the order in which they act; those not in `lasting` begin anew."""
         plan, train, devices = self.plan, self.plan.train, self.devices
         sizes, patience = train.progressive_size, train.early_stopping_patience
-        return _those_set(
+        return _without_none(
             # These two come first: the others see what all devices have in common.
             SharedInterruption(devices, self.interruption) if devices.cluster else None,
             AveragedStatistics(self.localizer, devices.strategy) if devices.strategy else None,
@@ -303,5 +303,5 @@ class _Fit:
         )
 
 
-def _those_set(*callbacks: keras.callbacks.Callback | None) -> list[keras.callbacks.Callback]:
+def _without_none(*callbacks: keras.callbacks.Callback | None) -> list[keras.callbacks.Callback]:
     return [callback for callback in callbacks if callback is not None]
