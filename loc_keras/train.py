@@ -22,7 +22,7 @@ from loc_keras.cli.build import (
     start_from,
     validation_set,
 )
-from loc_keras.cli.console import print_note, run_command
+from loc_keras.cli.console import print_line, print_note, run_command
 from loc_keras.cli.data_source import (
     DataSource,
     add_data_arguments,
@@ -201,7 +201,7 @@ def _train(args: argparse.Namespace, console: Console) -> int:
     )
     workers = ", in all workers" if devices.workers > 1 else ""
     resume = how_to_resume(folder)
-    console.print(f"if it stops, {resume}{workers}", highlight=False, soft_wrap=True)
+    print_line(console, f"if it stops, {resume}{workers}")
     with only_process(folder), resumable(resume):
         with devices.watching(GO_ON):
             result = fit(
@@ -375,14 +375,13 @@ def _find_rate(
         suggested=sweep.suggested,
     )
     end = "diverged at" if sweep.diverged else "did not diverge up to"
-    console.print(
+    print_line(
+        console,
         f"{len(sweep.rates)} batches of {plan.train.batch_size}: the loss was lowest at a rate of "
         f"{sweep.lowest_at:.1e} and {end} {sweep.rates[-1] if sweep.diverged else HIGHEST:.1e}; "
         f"see {picture}.\n"
         f"suggested, a tenth of the lowest's: --set train.learning_rate={sweep.suggested:g} "
         f"(now {plan.train.learning_rate:g})",
-        highlight=False,
-        soft_wrap=True,
     )
     return 0
 
@@ -392,12 +391,8 @@ def _find_batch(
 ) -> int:
     """Times steps of growing batches and prints a table; gives the exit code."""
     console.print("timing batches; the model is thrown away", highlight=False)
-    speeds = batch_speeds(
-        localizer,
-        next(iter(data.train(0))),
-        plan=plan,
-        largest=data.sizes["train"],
-    )
+    batch = next(iter(data.train(0)))
+    speeds = batch_speeds(localizer, batch, plan=plan, largest=data.sizes["train"])
     table = Table(title="one training step, without reading images")
     for heading in ("batch", "step (ms)", "images/s"):
         table.add_column(heading, justify="right")
@@ -406,12 +401,11 @@ def _find_batch(
         table.add_row(str(speed.batch_size), *(figures if speed.fits else ("no memory", "")))
     console.print(table)
     size = suggested_batch(speeds)
-    console.print(
+    print_line(
+        console,
         f"suggested, the smallest of nearly the best speed: --set train.batch_size={size} "
         f"(now {plan.train.batch_size}); a batch of another size wants another learning rate "
         "(--find-lr).",
-        highlight=False,
-        soft_wrap=True,
     )
     return 0
 
