@@ -1,7 +1,5 @@
 """Batch normalisation in training: statistics of several devices, and TensorFlow's fused kernel."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -24,21 +22,6 @@ def synchronize(localizer: keras.Model, wanted: bool) -> None:
     """
     for layer in batch_norms(localizer):
         layer.synchronized = wanted
-
-
-@contextmanager
-def unsynchronized(localizer: keras.Model) -> Iterator[None]:
-    """Shows every batch normalisation as a plain one for a while, such as to save the model.
-
-    What is saved carries the mark, and Keras opens it with TensorFlow as the backend alone.
-    """
-    marks = [(layer, layer.synchronized) for layer in batch_norms(localizer)]
-    synchronize(localizer, False)
-    try:
-        yield
-    finally:
-        for layer, mark in marks:
-            layer.synchronized = mark
 
 
 class AveragedStatistics(keras.callbacks.Callback):

@@ -3,7 +3,8 @@
 import csv
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ import numpy as np
 from loc_keras.atomic_file import written_aside
 from loc_keras.config.train import SizeStageConfig
 from loc_keras.errors import TrainingError
-from loc_keras.training.batch_norm import unsynchronized
+from loc_keras.models.body import body_layers
+from loc_keras.training.batch_norm import batch_norms
 from loc_keras.training.distribution import Distribution
 from loc_keras.training.model import TrainingModel
-from loc_keras.training.plan import all_trainable, size_at
+from loc_keras.training.plan import size_at
 from loc_keras.training.run_folder import (
     BEST_FILE,
     LAST_FILE,
@@ -312,13 +314,32 @@ def save_model(model: keras.Model, path: Path) -> None:
         TrainingError: If the disk is full or cannot be written.
     """
     try:
-        with written_aside(path) as aside, all_trainable(model), unsynchronized(model):
+        with written_aside(path) as aside, _without_marks(model):
             model.save(aside)
     except OSError as error:
         raise TrainingError(
             f"{path} cannot be written ({error.strerror or error}); free some space on the disk: "
             "the run goes on from its last checkpoint."
         ) from error
+
+
+@contextmanager
+def _without_marks(localizer: keras.Model) -> Iterator[None]:
+    """Shows all layers as trainable and no batch normalisation as synchronized for a while.
+
+    A saved file carries these marks: a frozen layer would silently stay frozen in later trainings,
+    and Keras opens a synchronized one with TensorFlow as the backend alone.
+    """
+    plain = [(layer, "trainable", True) for layer in body_layers(localizer)]
+    plain += [(layer, "synchronized", False) for layer in batch_norms(localizer)]
+    marks = [(layer, name, getattr(layer, name)) for layer, name, _ in plain]
+    for layer, name, value in plain:
+        setattr(layer, name, value)
+    try:
+        yield
+    finally:
+        for layer, name, value in marks:
+            setattr(layer, name, value)
 
 
 class PatientStopping(keras.callbacks.EarlyStopping):

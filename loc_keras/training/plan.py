@@ -1,7 +1,6 @@
 """The plan of a training: its settings, its phases of fine-tuning, its stages of image size."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -104,23 +103,6 @@ def set_trainable(localizer: keras.Model, *, body_learns: bool, batch_norm: str)
     for layer in body_layers(localizer):
         frozen = batch_norm == "frozen" and isinstance(layer, keras.layers.BatchNormalization)
         layer.trainable = body_learns and not frozen
-
-
-@contextmanager
-def all_trainable(localizer: keras.Model) -> Iterator[None]:
-    """Shows every layer of the body as trainable for a while, such as to save the model.
-
-    What is saved carries the mark, and a layer that rested here would silently rest in whatever the
-    next user trains.
-    """
-    marks = [(layer, layer.trainable) for layer in body_layers(localizer)]
-    for layer, _ in marks:
-        layer.trainable = True
-    try:
-        yield
-    finally:
-        for layer, mark in marks:
-            layer.trainable = mark
 
 
 def rate_factors(localizer: keras.Model, fine_tune: FineTuneConfig) -> dict[str, float]:
