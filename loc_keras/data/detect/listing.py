@@ -175,7 +175,16 @@ def image_folders(listing: Listing, name: str, *, annotation: str, most: int = 4
         return other, not last or last not in stem, path != beside, depth_of(path), path
 
     tried = sorted(listing.folders, key=unlikely)[:most]
-    return [path for path in tried if _is_there(listing, path, name)]
+    return [path for path in tried if is_image_in(listing, path, name)]
+
+
+def is_image_in(listing: Listing, folder: str, name: str) -> bool:
+    """Whether an image that an annotation names is in a relative folder."""
+    try:
+        inside = files.join_inside(listing.root, folder) if folder else listing.root
+        return files.is_file(files.join_inside(inside, name, root=listing.root))
+    except files.OutsideError:
+        return False
 
 
 def depth_of(path: str) -> int:
@@ -209,14 +218,6 @@ def shared_folder(folders: Sequence[str], all_folders: Sequence[str]) -> str:
 def is_above(folder: str, path: str) -> bool:
     """Whether a relative folder holds another."""
     return path != folder and (not folder or path.startswith(folder + "/"))
-
-
-def _is_there(listing: Listing, folder: str, name: str) -> bool:
-    try:
-        path = files.join_inside(listing.path(folder), name, root=listing.root)
-    except files.OutsideError:
-        return False
-    return files.is_file(path)
 
 
 def _ending(name: str) -> str:
