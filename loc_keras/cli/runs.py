@@ -49,6 +49,7 @@ from loc_keras.training.run_folder import (
     open_run,
     package_versions,
     read_classes,
+    read_environment,
     refuse_changes,
     refuse_used_folder,
     run_state,
@@ -296,10 +297,9 @@ class RunWithData:
     @property
     def same_data(self) -> bool:
         """Whether these are the very splits that the run was trained with."""
-        file = self.folder / ENVIRONMENT_FILE
-        if not file.is_file():
+        if not (self.folder / ENVIRONMENT_FILE).is_file():
             return False
-        return json.loads(file.read_text())["data_fingerprint"] == self.data.fingerprint
+        return bool(read_environment(self.folder)["data_fingerprint"] == self.data.fingerprint)
 
     @property
     def name(self) -> str:

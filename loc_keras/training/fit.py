@@ -53,11 +53,11 @@ from loc_keras.training.measure import (
 from loc_keras.training.model import compiled_training_model, with_targets
 from loc_keras.training.plan import FitPlan, FitResult, Phase, training_phases
 from loc_keras.training.run_folder import (
+    CHECKPOINTS,
     HISTORY_FILE,
     HISTORY_STEPS_FILE,
     TENSORBOARD,
     Interruption,
-    checkpoints_folder,
 )
 from loc_keras.training.tensorboard import step_scalars
 
@@ -106,7 +106,7 @@ def fit_localizer(
     fit = _Fit(
         localizer, train, val, plan, folder, extra_callbacks, say, devices, val_share, interruption
     )
-    checkpoints = checkpoints_folder(folder)
+    checkpoints = folder / CHECKPOINTS
     writer = checkpoint_writer(devices, checkpoints, plan.train.keep_checkpoints)
     slower: float | None = None
     with interruption.waiting():

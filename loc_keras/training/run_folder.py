@@ -31,6 +31,9 @@ CHECKPOINTS = "checkpoints"
 
 LOCK_FILE = ".lock"
 
+PACKAGES = ("tensorflow", "keras", "keras-cv", "tensorboard", "numpy", "matplotlib")
+"""Packages whose versions are written down."""
+
 
 class RunState(Enum):
     """What a run folder holds."""
@@ -46,25 +49,20 @@ def run_state(folder: Path) -> RunState:
         return RunState.OTHER
     if not folder.is_dir() or not any(folder.iterdir()):
         return RunState.NEW
-    if not checkpoints_folder(folder).is_dir():
+    if not (folder / CHECKPOINTS).is_dir():
         return RunState.OTHER
     return RunState.UNFINISHED if (folder / CONFIG_FILE).is_file() else RunState.NEW
 
 
-def checkpoints_folder(folder: Path) -> Path:
-    """Where a run's checkpoints lie."""
-    return folder / CHECKPOINTS
-
-
 def open_run(folder: Path) -> None:
     """Marks a new run folder as unfinished."""
-    checkpoints_folder(folder).mkdir(parents=True, exist_ok=True)
+    (folder / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
 
 
 def close_run(folder: Path) -> None:
     """Marks a run as finished, and removes what it needed to go on."""
     gone = folder / f".removing-{CHECKPOINTS}"
-    checkpoints_folder(folder).rename(gone)  # At once; the removing itself takes a while.
+    (folder / CHECKPOINTS).rename(gone)  # At once; the removing itself takes a while.
     shutil.rmtree(gone, ignore_errors=True)
 
 
@@ -78,7 +76,7 @@ def only_process(folder: Path) -> Iterator[None]:
     with contextlib.ExitStack() as opened:
         is_free = True
         with contextlib.suppress(OSError):  # Network disks without locks get no protection.
-            lock = opened.enter_context((checkpoints_folder(folder) / LOCK_FILE).open("w"))
+            lock = opened.enter_context((folder / CHECKPOINTS / LOCK_FILE).open("w"))
             is_free = lock_file(lock)
         if not is_free:
             raise TrainingError(
@@ -117,7 +115,7 @@ def refuse_other_data(folder: Path, fingerprint: str) -> None:
     Raises:
         TrainingError: If their fingerprint is not the one in the run folder.
     """
-    before = _environment(folder).get("data_fingerprint")
+    before = read_environment(folder).get("data_fingerprint")
     if before != fingerprint:
         raise TrainingError(
             f"the images or labels are not those that the run in {folder} was begun with "
@@ -128,7 +126,7 @@ def refuse_other_data(folder: Path, fingerprint: str) -> None:
 
 def changed_packages(folder: Path, now: Mapping[str, Any]) -> str | None:
     """A sentence where packages have other versions than when the run was begun."""
-    before = _environment(folder).get("packages", {})
+    before = read_environment(folder).get("packages", {})
     changes = [
         f"{name} {before.get(name)} -> {version}"
         for name, version in now.items()
@@ -142,13 +140,10 @@ def changed_packages(folder: Path, now: Mapping[str, Any]) -> str | None:
     )
 
 
-def _environment(folder: Path) -> dict[str, Any]:
+def read_environment(folder: Path) -> dict[str, Any]:
+    """What `environment` gave when the run was begun."""
     content: dict[str, Any] = json.loads((folder / ENVIRONMENT_FILE).read_text(encoding="utf-8"))
     return content
-
-
-PACKAGES = ("tensorflow", "keras", "keras-cv", "tensorboard", "numpy", "matplotlib")
-"""Packages whose versions are written down."""
 
 
 def new_run_folder(root: Path, name: str, now: datetime | None = None) -> Path:
