@@ -17,8 +17,8 @@ from loc_keras.config.schema import Config
 from loc_keras.config.train import FineTuneConfig
 from loc_keras.data.dataset import LocalizationData, build_file_data
 from loc_keras.data.duplicates import identical_groups, merged_groups
-from loc_keras.data.load_records import grouped_split, image_refs, stratified_split
-from loc_keras.data.records import Records
+from loc_keras.data.load_records import grouped_split, stratified_split
+from loc_keras.data.records import Records, image_refs
 from loc_keras.data.resolve import DatasetRecords
 from loc_keras.models.body import body_layers
 from loc_keras.training.measure import answer_function, collect_answers, figures
@@ -92,17 +92,10 @@ class Trainer:
 
     def data(self, found: DatasetRecords, seed: int) -> LocalizationData:
         """The pipelines of some records, as the config says."""
-        data = self.config.data
+        config = self.config
+        data = config.data.model_copy(update={"cache": "memory"})
         return build_file_data(
-            found,
-            batch_size=self.config.train.batch_size,
-            seed=seed,
-            image_size=data.image_size,
-            channels=data.channels,
-            resize=data.resize,
-            augment=self.config.augment.model_dump(),
-            cache="memory",
-            on_error=data.on_error,
+            found, data, config.augment, batch_size=config.train.batch_size, seed=seed
         )
 
     def _start(self, arm: Arm, seed: int) -> None:

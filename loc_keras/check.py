@@ -85,7 +85,7 @@ def _check_files(args: argparse.Namespace, source: DataSource, console: Console)
         if args.quick:
             result = source.quick_check(advance)
         else:
-            result = check_data(source.annotations, source.rules, progress=advance)
+            result = check_data(source.annotations, source.section, progress=advance)
     console.print(_what_was_read(result))
     print_findings(console, result.findings)
     if args.report is not None:
@@ -103,24 +103,25 @@ def _what_was_read(result: CheckResult) -> str:
     """Images and objects of each split: a pattern that misses half of the files shows here."""
     parts = []
     for split in result.splits:
-        things = [thing.one for thing in result.objects if thing.split == split]
-        empty = sum(one.empty for one in things)
+        objects = [item.annotated for item in result.objects if item.split == split]
+        empty = sum(one.empty for one in objects)
         without = f", {empty:,} of them without an object" if empty else ""
-        images = len({one.image for one in things})
-        parts.append(f"{split} {len(things) - empty:,} objects in {images:,} images{without}")
+        images = len({one.image for one in objects})
+        parts.append(f"{split} {len(objects) - empty:,} objects in {images:,} images{without}")
     return f"read: {'; '.join(parts) or 'no object'}; {classes_words(result.class_names)}"
 
 
 def _fix(folder: Path, config: Config, result: CheckResult, console: Console) -> None:
     plan = plan_fix(result)
     text = dump_config(_config_of_copy(config, folder, plan))
-    with _bar("writing images", len({(one.split, one.image) for one in plan.kept})) as advance:
+    images = sum(len({one.image for one in part}) for part in plan.objects.values())
+    with _bar("writing images", images) as advance:
         changes = write_fix(
             folder, plan, result, config_text=text, config_name=FIXED_CONFIG, progress=advance
         )
     config_path = folder / FIXED_CONFIG
     console.print(f"mended copy: {folder}; train on it with --config {config_path}", soft_wrap=True)
-    for line in summary(changes, plan.kept).splitlines():
+    for line in summary(changes, plan).splitlines():
         console.print(f"  {line}")
 
 

@@ -24,8 +24,8 @@ from loc_keras.cli.trust import (
 )
 from loc_keras.data.annotations import ImageRef, Split
 from loc_keras.data.dataset import LocalizationData, SplitPictures
-from loc_keras.data.duplicates import lookalikes
-from loc_keras.data.load_records import image_refs
+from loc_keras.data.duplicates import near_duplicates
+from loc_keras.data.records import image_refs
 from loc_keras.evaluation.figures import evaluate
 from loc_keras.evaluation.files import (
     METRICS_FILE,
@@ -154,7 +154,7 @@ def _near_duplicates(measured: Measured, rows: list[int]) -> list[list[NearDupli
     if train is None or records is None:
         return [[] for _ in rows]
     refs = image_refs(records)
-    found = lookalikes([refs[row] for row in rows], image_refs(train))
+    found = near_duplicates([refs[row] for row in rows], image_refs(train))
     pictures = small_pictures(train, sorted({place for places in found for place in places}))
     classes = measured.data.class_names
     return [

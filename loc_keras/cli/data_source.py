@@ -18,6 +18,7 @@ from rich.text import Text
 
 from loc_keras.atomic_file import write_text
 from loc_keras.cli.console import add_set
+from loc_keras.config.data import SourceConfig
 from loc_keras.config.load import (
     asked_keys,
     commented_yaml,
@@ -27,18 +28,23 @@ from loc_keras.config.load import (
     value_text,
 )
 from loc_keras.config.schema import Config
-from loc_keras.data.annotations import Annotations, read_class_names, with_background, with_class
-from loc_keras.data.check.run import CheckResult, lost_images, quick_check, refused_objects
+from loc_keras.data.annotations import (
+    Annotations,
+    count_by_kind,
+    kind_of,
+    read_class_names,
+    with_background,
+    with_class,
+)
+from loc_keras.data.check.run import CheckResult, quick_check
 from loc_keras.data.dataset import LocalizationData, build_file_data
 from loc_keras.data.detect.formats import guesses, list_data_folder, truncated_note, unrecognised
 from loc_keras.data.detect.listing import Guess
 from loc_keras.data.digits_data import build_digits_data
-from loc_keras.data.faults import count_by_kind, kind_of
 from loc_keras.data.formats.registry import read_annotations
-from loc_keras.data.image_header import HeaderError
-from loc_keras.data.load_records import Checked, SplitRule, load_records
-from loc_keras.data.records import all_grey, count_several, measure
-from loc_keras.data.resolve import DatasetRecords, ResolveRules
+from loc_keras.data.load_records import load_records
+from loc_keras.data.records import all_grey, count_multi_object, measure
+from loc_keras.data.resolve import DatasetRecords
 from loc_keras.errors import ConfigError, DataError
 from loc_keras.models.weights import names_a_run
 from loc_keras.recipe.rules import BUDGET_MINUTES, Choice, Facts, choose, multi_object_policy
@@ -63,8 +69,8 @@ class DataSource:
         self.config = config
 
     @cached_property
-    def rules(self) -> ResolveRules:
-        """How annotations are to be understood.
+    def section(self) -> SourceConfig:
+        """`data.source`, with the names of classes where their file or the section gives them.
 
         Raises:
             DataError: If the file of class names cannot be read.
@@ -75,15 +81,7 @@ class DataSource:
             names = tuple(read_class_names(self._root, source.class_names_file))
         if names is not None and source.background is not None:
             names = tuple(with_class(names, source.background))
-        return ResolveRules(
-            several=source.several,
-            crop_margin=source.crop_margin,
-            inclusive_pixels=source.inclusive_pixels,
-            exif=source.exif,
-            boxes_on=source.boxes_on,
-            class_names=names,
-            background=source.background,
-        )
+        return source.model_copy(update={"class_names": names})
 
     @cached_property
     def annotations(self) -> Annotations:
@@ -111,7 +109,7 @@ class DataSource:
             )
         if source.background is None:
             return annotations
-        return with_background(annotations, source.background, self.rules.class_names)
+        return with_background(annotations, source.background, self.section.class_names)
 
     @cached_property
     def checked(self) -> CheckResult:
@@ -125,7 +123,7 @@ class DataSource:
             progress: Called with the number of images that were finished since the last call.
         """
         if "checked" not in self.__dict__:
-            self.checked = quick_check(self.annotations, self.rules, progress=progress)
+            self.checked = quick_check(self.annotations, self.section, progress=progress)
         return self.checked
 
     @cached_property
@@ -135,24 +133,11 @@ class DataSource:
         Raises:
             DataError: If the data are wrong and `data.on_error` is `stop`.
         """
-        data, checked = self.config.data, self.checked
+        config = self.config
         found = load_records(
-            self.annotations,
-            self.rules,
-            SplitRule(**data.split.model_dump()),
-            seed=self.config.train.seed,
-            on_error=data.on_error,
-            checked=Checked(
-                refused=refused_objects(checked),
-                lost=lost_images(checked),
-                headers={
-                    image: facts.header or HeaderError(facts.reason, facts.trouble)
-                    for image, facts in checked.images.items()
-                },
-                identical=checked.identical,
-            ),
+            self.checked, config.data.split, seed=config.train.seed, on_error=config.data.on_error
         )
-        return replace(found, notes=[*found.notes, *_warnings_note(checked)])
+        return replace(found, notes=[*found.notes, *_warnings_note(self.checked)])
 
     def build(self, records: DatasetRecords | None = None) -> LocalizationData:
         """Builds the pipelines.
@@ -163,27 +148,24 @@ class DataSource:
         Raises:
             DataError: If the data are wrong.
         """
-        data = self.config.data
-        shared: dict[str, Any] = {
-            "batch_size": self.config.train.batch_size,
-            "seed": self.config.train.seed,
-            "image_size": data.image_size,
-            "channels": data.channels,
-            "resize": data.resize,
-            "augment": self.config.augment,
-            "cache": data.cache,
-        }
-        if data.source.format == "digits":
-            return build_digits_data(
-                data.source.path,
-                val_fraction=data.split.val,
-                test_fraction=data.split.test,
-                calibration_fraction=data.split.calibration,
-                **shared,
-                **data.source.options(),
-            )
-        return build_file_data(
-            records or self.records, cache_dir=data.cache_dir, on_error=data.on_error, **shared
+        config, data = self.config, self.config.data
+        batch_size, seed = config.train.batch_size, config.train.seed
+        if data.source.format != "digits":
+            found = records or self.records
+            return build_file_data(found, data, config.augment, batch_size=batch_size, seed=seed)
+        return build_digits_data(
+            data.source.path,
+            batch_size=batch_size,
+            seed=seed,
+            val_fraction=data.split.val,
+            test_fraction=data.split.test,
+            calibration_fraction=data.split.calibration,
+            image_size=data.image_size,
+            channels=data.channels,
+            resize=data.resize,
+            augment=config.augment,
+            cache=data.cache,
+            **data.source.options(),
         )
 
     def with_config(self, config: Config) -> "DataSource":
@@ -192,7 +174,7 @@ class DataSource:
         own, new = self.config.data.source, config.data.source
         keep: list[str] = []
         if own == new:
-            keep = ["rules", "annotations", "checked"]
+            keep = ["section", "annotations", "checked"]
         elif own == new.model_copy(update={"several": own.several}):
             keep = ["annotations"]
         other.__dict__ |= {name: self.__dict__[name] for name in keep if name in self.__dict__}
@@ -337,14 +319,14 @@ def _read(guess: Guess, overrides: Sequence[str], keys: Sequence[str], name: str
         source = _guessed_source(guess, overrides, name)
         notes.append(f"{' and '.join(empty)}: annotation files without objects are not read.")
     if "data.source.several" not in keys:
-        policy = multi_object_policy(*count_several(source.annotations))
+        policy = multi_object_policy(*count_multi_object(source.annotations))
         section = source.config.data.source.model_copy(update={"several": policy})
         source = source.with_data(source=section)
     uncut = source.config.data.split.model_copy(
         update={"val": 0.0, "test": 0.0, "calibration": 0.0}
     )
     annotations = source.annotations
-    unread = sum(kind_of(fault.kind).severity == "error" for fault in annotations.faults)
+    unread = sum(fault.severity == "error" for fault in annotations.faults)
     total = sum(map(len, annotations.objects.values())) + unread
     source.quick_check()  # Made before the settings are changed, so that both sources have it.
     records = source.with_data(on_error="skip", split=uncut).records
@@ -472,7 +454,7 @@ def _facts(reading: Reading, weights: str | None) -> Facts:
     splits, class_names = reading.records.splits, reading.records.class_names
     train = splits["train"]
     figures = measure(train)
-    several, annotated = count_several(reading.source.annotations)
+    several, annotated = count_multi_object(reading.source.annotations)
     device = device_summary()
     counts = np.bincount(train.labels, minlength=len(class_names)).tolist()
     return Facts(

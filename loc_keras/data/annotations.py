@@ -1,94 +1,18 @@
-"""What every annotation format is read into, before anything is judged.
+"""What every annotation format is read into, the faults of a data set, and names of classes.
 
 A reader parses and nothing more: boxes are as the file gives them, perhaps inverted, not finite
-or outside the image, and images may be missing. `records.resolve` decides what can be used, and
-`check` tells the user what is wrong, both from the same objects.
+or outside the image, and images may be missing. `resolve` decides what can be used, and `check`
+reports what is wrong, both from the same objects.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 from loc_keras.data.files import OutsideError, join_inside, read_text
 from loc_keras.data.resize import EMPTY_BOX
 from loc_keras.errors import DataError
-
-# Whole numbers beyond both are identifiers (as in a data base), not class indices.
-_MOST_INDEX_CLASSES = 10_000
-_MOST_INDICES_PER_LABEL = 10
-
-
-def infer_class_names(labels: set[str], background: str | None = None) -> list[str]:
-    """Names of the classes: whole numbers in numeric order, else alphabetic order.
-
-    Whole numbers from 0 name every number up to the largest, so that a number is its own class
-    index even where some do not occur. Where the largest is above 10,000 and above 10 times the
-    number of labels, they name only themselves, as numbers that do not start at 0 do. The class
-    `background`, where it is given, comes last, whether labels name it or not.
-    """
-    if background is not None:
-        return [*infer_class_names(labels - {background}), background]
-    if labels and all(_is_index(label) for label in labels):
-        numbers = {int(label) for label in labels}
-        largest = max(numbers)
-        dense = largest <= max(_MOST_INDEX_CLASSES, _MOST_INDICES_PER_LABEL * len(numbers))
-        if min(numbers) == 0 and dense:
-            return [str(number) for number in range(largest + 1)]
-        return [str(number) for number in sorted(numbers)]
-    return sorted(labels)
-
-
-def with_class(names: Sequence[str], name: str) -> list[str]:
-    """Class names that hold `name`: at its place, or else after the others."""
-    return list(names) if name in names else [*names, name]
-
-
-def class_indices(names: Sequence[str]) -> dict[str, int]:
-    """Class index of each label: of the names and, where none of them is a number, of 0..K-1."""
-    named = {name: index for index, name in enumerate(names)}
-    if any(map(_is_index, names)):
-        return named
-    return {str(index): index for index in range(len(names))} | named
-
-
-def class_index(label: str, index_of: dict[str, int]) -> int | None:
-    """Looks a label up, whole numbers with or without leading zeros; None for no class."""
-    if label in index_of:
-        return index_of[label]
-    if _is_index(label):
-        return index_of.get(str(int(label)))
-    return None
-
-
-def read_class_names(root: str, name: str) -> list[str]:
-    """Reads a file with one class name a line; blank lines do not count.
-
-    Args:
-        root: Folder of the data set.
-        name: The file, relative to it.
-
-    Raises:
-        DataError: If it cannot be read, is empty, or names a class twice.
-    """
-    try:
-        path = join_inside(root, name)
-    except OutsideError as fault:
-        raise DataError(f"data.source.class_names_file: {fault}.") from fault
-    lines = read_text(path, what="class name file").splitlines()
-    names = [line.strip() for line in lines if line.strip()]
-    if not names:
-        raise DataError(f"class name file {path} is empty; write one class name a line.")
-    twice = sorted({one for one in names if names.count(one) > 1})
-    if twice:
-        raise DataError(f"class name file {path} names {', '.join(twice)} more than once.")
-    return names
-
-
-def _is_index(label: str) -> bool:
-    # Python refuses to turn thousands of digits into a number.
-    return label.isascii() and label.isdigit() and len(label) <= 18
-
 
 Split = Literal["train", "val", "test", "calibration"]
 
@@ -101,6 +25,10 @@ CALIBRATION: Split = "calibration"
 ALL_SPLITS: tuple[Split, ...] = (*SPLITS, CALIBRATION)
 
 Units = Literal["fraction", "pixel"]
+Box = tuple[float, float, float, float]
+
+Severity = Literal["error", "warning", "note"]
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
 WHOLE_FILE = -1
 """Length of an `ImageRef` that stands for all of its file."""
@@ -118,23 +46,6 @@ class ImageRef(NamedTuple):
     path: str
     offset: int = 0
     length: int = WHOLE_FILE
-
-
-class Fault(NamedTuple):
-    """Something that cannot be used.
-
-    Attributes:
-        file: The annotation or image file at fault.
-        row: Line, object or record number within it, from 1; 0 for the file as a whole.
-        reason: What is wrong, as the end of a sentence that starts with file and row.
-        kind: Short name of the sort of fault, such as `"number"`; the same for all faults that
-            are mended alike.
-    """
-
-    file: str
-    row: int
-    reason: str
-    kind: str
 
 
 class Annotated(NamedTuple):
@@ -157,12 +68,46 @@ class Annotated(NamedTuple):
     image: ImageRef
     name: str
     label: str
-    box: tuple[float, float, float, float]
+    box: Box
     file: str
     row: int
     size: tuple[int, int] | None = None
     group: str = ""
     empty: bool = False
+
+
+class Fault(NamedTuple):
+    """Something that is wrong with a data set, or worth knowing of it.
+
+    Attributes:
+        file: Annotation or image file; `""` for the data set as a whole.
+        row: Line, object or record number within it, from 1; 0 for the file as a whole.
+        reason: What is wrong, as the end of a sentence that starts with file and row.
+        kind: Key of `CATALOGUE`; the same for all faults that are mended alike.
+        image: The image that shows it, or None.
+        box: (x1, y1, x2, y2) in fractions of that image, perhaps inverted or outside, or None.
+        twin: Another image that it concerns, such as the one that it repeats.
+        twin_box: A box on that one, likewise.
+    """
+
+    file: str
+    row: int
+    reason: str
+    kind: str
+    image: ImageRef | None = None
+    box: Box | None = None
+    twin: ImageRef | None = None
+    twin_box: Box | None = None
+
+    @property
+    def about(self) -> "Kind":
+        """The catalogue's entry of its kind."""
+        return kind_of(self.kind)
+
+    @property
+    def severity(self) -> Severity:
+        """How bad it is."""
+        return self.about.severity
 
 
 class EmptyImage(NamedTuple):
@@ -221,9 +166,6 @@ class Annotations:
         for split, objects in self.objects.items():
             for one in objects:
                 yield split, one
-
-
-FAULT_KIND = "background_box"
 
 
 def with_background(
@@ -301,4 +243,290 @@ def _annotated(nothing: EmptyImage, label: str) -> Annotated:
 
 def _boxed(one: Annotated, name: str) -> Fault:
     reason = f"has a box of the class {name!r}, which data.source.background keeps for images "
-    return Fault(one.file, one.row, reason + "without an object", FAULT_KIND)
+    return Fault(one.file, one.row, reason + "without an object", "background_box")
+
+
+# Whole numbers beyond both are identifiers (as in a data base), not class indices.
+_MOST_INDEX_CLASSES = 10_000
+_MOST_INDICES_PER_LABEL = 10
+
+
+def infer_class_names(labels: set[str], background: str | None = None) -> list[str]:
+    """Names of the classes: whole numbers in numeric order, else alphabetic order.
+
+    Whole numbers from 0 name every number up to the largest, so that a number is its own class
+    index even where some do not occur. Where the largest is above 10,000 and above 10 times the
+    number of labels, they name only themselves, as numbers that do not start at 0 do. The class
+    `background`, where it is given, comes last, whether labels name it or not.
+    """
+    if background is not None:
+        return [*infer_class_names(labels - {background}), background]
+    if labels and all(_is_index(label) for label in labels):
+        numbers = {int(label) for label in labels}
+        largest = max(numbers)
+        dense = largest <= max(_MOST_INDEX_CLASSES, _MOST_INDICES_PER_LABEL * len(numbers))
+        if min(numbers) == 0 and dense:
+            return [str(number) for number in range(largest + 1)]
+        return [str(number) for number in sorted(numbers)]
+    return sorted(labels)
+
+
+def known_classes(
+    given: Sequence[str] | None, train_labels: Iterable[str], background: str | None = None
+) -> list[str]:
+    """Classes by index: those given, or else those inferred from the training split's labels."""
+    return list(given) if given else infer_class_names(set(train_labels), background)
+
+
+def with_class(names: Sequence[str], name: str) -> list[str]:
+    """Class names that hold `name`: at its place, or else after the others."""
+    return list(names) if name in names else [*names, name]
+
+
+def class_indices(names: Sequence[str]) -> dict[str, int]:
+    """Class index of each label: of the names and, where none of them is a number, of 0..K-1."""
+    named = {name: index for index, name in enumerate(names)}
+    if any(map(_is_index, names)):
+        return named
+    return {str(index): index for index in range(len(names))} | named
+
+
+def class_index(label: str, index_of: dict[str, int]) -> int | None:
+    """Looks a label up, whole numbers with or without leading zeros; None for no class."""
+    if label in index_of:
+        return index_of[label]
+    if _is_index(label):
+        return index_of.get(str(int(label)))
+    return None
+
+
+def read_class_names(root: str, name: str) -> list[str]:
+    """Reads a file with one class name a line; blank lines do not count.
+
+    Args:
+        root: Folder of the data set.
+        name: The file, relative to it.
+
+    Raises:
+        DataError: If it cannot be read, is empty, or names a class twice.
+    """
+    try:
+        path = join_inside(root, name)
+    except OutsideError as fault:
+        raise DataError(f"data.source.class_names_file: {fault}.") from fault
+    lines = read_text(path, what="class name file").splitlines()
+    names = [line.strip() for line in lines if line.strip()]
+    if not names:
+        raise DataError(f"class name file {path} is empty; write one class name a line.")
+    twice = sorted({one for one in names if names.count(one) > 1})
+    if twice:
+        raise DataError(f"class name file {path} names {', '.join(twice)} more than once.")
+    return names
+
+
+def _is_index(label: str) -> bool:
+    # Python refuses to turn thousands of digits into a number.
+    return label.isascii() and label.isdigit() and len(label) <= 18
+
+
+class Kind(NamedTuple):
+    """A sort of fault.
+
+    Attributes:
+        severity: An error keeps an object from being trained on, or spoils what is measured; a
+            warning is worth a look; a note only informs.
+        title: What is wrong, in a few words.
+        mend: What the user can do.
+    """
+
+    severity: Severity
+    title: str
+    mend: str
+
+
+CATALOGUE: dict[str, Kind] = {
+    # What readers could not read.
+    "syntax": Kind("error", "annotation cannot be parsed", "mend or remove the file"),
+    "columns": Kind(
+        "error",
+        "row with the wrong columns",
+        "mend the row, or name the columns, header and delimiter in the config",
+    ),
+    "number": Kind("error", "coordinate that is no number", "write the number, or remove the row"),
+    "label": Kind("error", "label that cannot be read", "write the class, or remove the row"),
+    "encoding": Kind("error", "annotation is not UTF-8 text", "save the file as UTF-8"),
+    "outside": Kind(
+        "error",
+        "name leads out of the data folder",
+        "name images relative to the data folder, and put them below it",
+    ),
+    "split": Kind("error", "split that is none", "write train, val or test"),
+    "empty_file": Kind("error", "annotation file without rows", "fill or remove the file"),
+    "missing_file": Kind("error", "annotation file is missing", "add the file"),
+    "missing_row": Kind(
+        "error", "image lacks a row in a table", "add the row, or remove the image"
+    ),
+    "duplicate_row": Kind("warning", "the same row twice", "remove all but one"),
+    "no_object": Kind(
+        "warning",
+        "image without objects",
+        "label it, or remove it; it is trained on only with data.source.background",
+    ),
+    "background_box": Kind(
+        "error",
+        "box of the class for images without an object",
+        "remove the box, mend its class, or name another class by data.source.background",
+    ),
+    "missing_annotation": Kind(
+        "error", "annotation file is missing", "add the file, or take its name from the list"
+    ),
+    "unreadable_file": Kind("error", "annotation file cannot be read", "grant access"),
+    "reference": Kind(
+        "error", "reference to an entry that is not there", "add the entry, or mend its id"
+    ),
+    "duplicate_id": Kind("error", "id that occurs twice", "give every entry an id of its own"),
+    "declared_size": Kind(
+        "warning", "declared image size is none", "write the size in px; the file's own is used"
+    ),
+    "several": Kind(
+        "note", "object of an image with several", "choose which count by data.source.several"
+    ),
+    "duplicate": Kind(
+        "error", "image that stands elsewhere, too", "keep one, under one class (--fix does)"
+    ),
+    "decode": Kind("error", "image cannot be decoded", "copy the file anew, or remove it"),
+    "undecodable": Kind("error", "image cannot be decoded", "copy the file anew, or remove it"),
+    "crowd": Kind("note", "crowd of objects (iscrowd)", "nothing; crowds are not trained on"),
+    # Files.
+    "missing_image": Kind(
+        "error", "image file is missing", "add the file, or remove its annotation"
+    ),
+    "orphan_image": Kind(
+        "warning", "image that no annotation names", "label it, or remove it; it is not trained on"
+    ),
+    "empty": Kind("error", "file of 0 bytes", "copy the file anew, or remove it"),
+    "unreadable": Kind("error", "file cannot be read", "grant access, or remove it"),
+    "not_image": Kind("error", "file is not an image", "replace the file, or remove it"),
+    "truncated": Kind("error", "image is truncated or damaged", "copy the file anew, or remove it"),
+    "truncated_header": Kind(
+        "error", "image breaks off in its header", "copy the file anew, or remove it"
+    ),
+    "unsupported_mode": Kind(
+        "error", "pixels without a fixed range", "convert them to 8 or 16 bits a channel"
+    ),
+    "too_large": Kind("error", "image declares an absurd size", "scale it down, or remove it"),
+    "wrong_ending": Kind(
+        "warning", "file's ending does not fit its content", "rename it (--fix does)"
+    ),
+    "mode_16bit": Kind(
+        "warning", "more than 8 bits a channel", "it is reduced to 8 bits; check that it shows"
+    ),
+    "mode_cmyk": Kind("warning", "CMYK image", "it is converted to RGB; colours may differ"),
+    "mode_palette": Kind("warning", "palette image", "it is converted; nothing to do"),
+    "mode_alpha": Kind(
+        "warning", "image with transparency", "transparency is dropped; check what lies behind"
+    ),
+    "animated": Kind("warning", "animated image", "only its first picture is used"),
+    "mixed_channels": Kind("note", "grey and colour images mixed", "all get the model's channels"),
+    "exif_turned": Kind(
+        "warning",
+        "EXIF orientation other than upright",
+        "check in the gallery that boxes fit; --fix writes the pixels upright",
+    ),
+    "exif_conflict": Kind(
+        "error",
+        "annotated size contradicts the EXIF orientation",
+        "set data.source.boxes_on to the picture that was labelled (--fix does so for each)",
+    ),
+    "size_mismatch": Kind(
+        "error",
+        "annotated size differs from the file's",
+        "label the file as it is, or restore the one that was labelled",
+    ),
+    "size_mismatch_fractions": Kind(
+        "warning",
+        "annotated size differs, boxes in fractions",
+        "check that the image was scaled, not cut",
+    ),
+    # Boxes.
+    "not_finite": Kind(
+        "error", "box with infinite or absent numbers", "write the numbers, or remove the row"
+    ),
+    "inverted": Kind(
+        "error", "box is inverted", "swap the sides (--fix does), or mend the column order"
+    ),
+    "zero_area": Kind("error", "box without area", "draw it anew, or remove the row"),
+    "outside_image": Kind(
+        "error", "box reaches outside the image", "mend it, or the units or column order"
+    ),
+    "box_overhang": Kind(
+        "warning", "box reaches slightly over the edge", "it is clipped (--fix does so for good)"
+    ),
+    "box_tiny": Kind(
+        "warning", "suspiciously tiny box", "check that it is an object, not a slip of the mouse"
+    ),
+    "box_full_frame": Kind(
+        "warning", "box over the whole image", "check that it was not a default"
+    ),
+    # Classes.
+    "class_unknown": Kind("error", "class that is not listed", "mend the label, or list the class"),
+    "class_spelling": Kind(
+        "warning", "class that looks misspelt", "mend the label if both mean one class"
+    ),
+    "class_imbalance": Kind(
+        "warning", "classes of very unequal size", "add images of the small classes"
+    ),
+    "class_absent": Kind("warning", "class absent in a split", "move or add images of it"),
+    "class_rare": Kind("warning", "class of very few images", "add images, or merge the class"),
+    "several_boxes": Kind(
+        "note", "image with several boxes", "choose which count by the setting `several`"
+    ),
+    # Duplicates.
+    "duplicate_image": Kind(
+        "warning", "identical image within a split", "keep one; it counts twice as it is"
+    ),
+    "duplicate_across_splits": Kind(
+        "error", "identical image in two splits", "keep one (--fix keeps the held-out one)"
+    ),
+    "group_across_splits": Kind(
+        "error",
+        "group in two splits",
+        "keep it in one (--fix keeps the held-out part), or mend the groups",
+    ),
+    "duplicate_conflict": Kind(
+        "error", "identical images with different classes", "find out which is right"
+    ),
+    "duplicate_boxes_differ": Kind(
+        "warning", "identical images with different boxes", "find out which is right"
+    ),
+    "near_duplicate": Kind("warning", "almost identical image within a split", "keep one"),
+    "near_duplicate_across_splits": Kind(
+        "warning", "almost identical image in two splits", "keep one, or group them when splitting"
+    ),
+}
+
+UNLISTED = Kind("error", "annotation cannot be used", "mend or remove it")
+"""Of a kind that a reader gave and that is not in the catalogue."""
+
+
+def kind_of(name: str) -> Kind:
+    """The catalogue's entry of a kind, whoever named it."""
+    return CATALOGUE.get(name, UNLISTED)
+
+
+def count_by_kind(faults: Sequence[Fault]) -> dict[str, int]:
+    """Number of faults of each kind, worst kinds first, then the most frequent."""
+    counts: dict[str, int] = {}
+    for fault in faults:
+        counts[fault.kind] = counts.get(fault.kind, 0) + 1
+    rank = {severity: number for number, severity in enumerate(SEVERITIES)}
+    return dict(
+        sorted(counts.items(), key=lambda item: (rank[kind_of(item[0]).severity], -item[1]))
+    )
+
+
+def count_by_severity(faults: Sequence[Fault]) -> dict[Severity, int]:
+    """Number of errors, warnings and notes."""
+    return {
+        severity: sum(fault.severity == severity for fault in faults) for severity in SEVERITIES
+    }

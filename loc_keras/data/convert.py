@@ -248,7 +248,7 @@ def write_dataset(
 
 
 def _listing(faults: Sequence[Fault]) -> str:
-    listed = [fault._asdict() for fault in faults]
+    listed = [dict(zip(("file", "row", "reason", "kind"), fault, strict=False)) for fault in faults]
     text = json.dumps(listed, indent=2, ensure_ascii=False) + "\n"
     # Names of files need not be text; JSON can hold what UTF-8 cannot.
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

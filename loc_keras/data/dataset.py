@@ -12,22 +12,22 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from loc_keras.config.augment import AugmentConfig
+from loc_keras.config.data import DataConfig
 from loc_keras.data import pipeline as streams
 from loc_keras.data.annotations import WHOLE_FILE, Fault, ImageRef, Split
 from loc_keras.data.augment.batch import augmentation_from
 from loc_keras.data.files import file_size
 from loc_keras.data.image_header import HeaderError, read_header
-from loc_keras.data.load_records import faults_error, image_refs
+from loc_keras.data.load_records import faults_error
 from loc_keras.data.pipeline import (
     ImageSet,
     Share,
     eval_dataset,
-    side_pair,
     train_dataset,
     use_cache,
 )
 from loc_keras.data.pixel_store import Keep, image_set, store_pixels
-from loc_keras.data.records import COLUMNS, Records
+from loc_keras.data.records import COLUMNS, Records, image_refs
 from loc_keras.data.resize import ImageFormat, ResizeRule, restore_boxes
 from loc_keras.data.resolve import DatasetRecords
 from loc_keras.errors import DataError
@@ -71,13 +71,6 @@ class SplitPictures:
         return np.asarray(whole, np.float64) * np.tile(self.sizes[:, ::-1], 2)
 
 
-def pictures_of_records(
-    records: Records, target: tuple[int, int], rule: ResizeRule
-) -> SplitPictures:
-    """The pictures of records."""
-    return SplitPictures(records.names, records.sizes, rule, target, records.boxes, records)
-
-
 def drawn_pictures(
     count: int, size: tuple[int, int], target: tuple[int, int], rule: ResizeRule
 ) -> SplitPictures:
@@ -115,7 +108,7 @@ class LocalizationData:
 
     Images are uint8 (B, H, W, C), raw pixels 0..255; targets are `{"softmax": int32 (B,),
     "bbox": float32 (B, 4)}` with boxes (x1, y1, x2, y2) in fractions of the image side. The box of
-    an image without an object is `empty_boxes.EMPTY_BOX`.
+    an image without an object is `resize.EMPTY_BOX`.
 
     Attributes:
         train: Builds the endless training stream; its argument is the global step (batch) to
@@ -172,6 +165,14 @@ class LocalizationData:
         return held[split]
 
 
+_HELD_OUT = {
+    "val": streams.VALIDATION,
+    "test": streams.TEST,
+    "calibration": streams.CALIBRATION,
+}
+"""Streams of random numbers of the splits that are not trained on."""
+
+
 def localization_data(
     sets: Mapping[str, ImageSet],
     *,
@@ -199,9 +200,19 @@ def localization_data(
     Returns:
         The source, with None for a split without images.
     """
-    evaluate = partial(
-        eval_dataset, batch_size=batch_size, seed=seed, image_shape=image_shape, cache=cache
-    )
+    held_out = {
+        name: partial(
+            eval_dataset,
+            sets[name],
+            batch_size=batch_size,
+            seed=seed,
+            split=split,
+            image_shape=image_shape,
+            cache=cache,
+        )
+        for name, split in _HELD_OUT.items()
+        if name in sets
+    }
     return LocalizationData(
         train=partial(
             train_dataset,
@@ -211,14 +222,10 @@ def localization_data(
             augmentation=augmentation_from(augment, len(class_names)),
         ),
         batch_indices=partial(streams.batch_indices, sets["train"].size, batch_size, seed),
-        val=evaluate(sets["val"], split=streams.VALIDATION) if "val" in sets else None,
-        val_share=partial(evaluate, sets["val"], split=streams.VALIDATION)
-        if "val" in sets
-        else None,
-        test=evaluate(sets["test"], split=streams.TEST) if "test" in sets else None,
-        calibration=evaluate(sets["calibration"], split=streams.CALIBRATION)
-        if "calibration" in sets
-        else None,
+        val=held_out["val"]() if "val" in held_out else None,
+        val_share=held_out.get("val"),
+        test=held_out["test"]() if "test" in held_out else None,
+        calibration=held_out["calibration"]() if "calibration" in held_out else None,
         image_shape=image_shape,
         class_names=class_names,
         steps_per_epoch=streams.steps_per_epoch(sets["train"].size, batch_size),
@@ -226,79 +233,67 @@ def localization_data(
     )
 
 
-_GRAY, _COLOUR = 1, 3
-_GRAY_MODES = frozenset(
-    {"1", "L", "LA", "La", "I", "F"}
-)  # Pillow's; those of 16 bits are "I;16..".
+_GRAY_MODES = frozenset({"1", "L", "LA", "La", "I", "F"})
+"""Pillow's grey modes, beside those of 16 bits, "I;16..."."""
 
 
 def build_file_data(
     found: DatasetRecords,
+    data: DataConfig,
+    augment: AugmentConfig | None = None,
     *,
     batch_size: int,
     seed: int = 0,
-    limit: int | None = None,
-    image_size: int | tuple[int, int] | None = None,
-    channels: int | None = None,
-    resize: ResizeRule = "stretch",
-    augment: AugmentConfig | Mapping[str, Any] | None = None,
-    cache: str = "auto",
-    cache_dir: str = "cache",
-    on_error: str = "stop",
 ) -> LocalizationData:
     """Builds the pipelines of a data set whose records are known.
 
     Args:
         found: Records of each split; `"train"` must have some.
+        data: How pictures are brought to one format, kept, and left out where they are broken.
+        augment: Augmentation of the training images; None for none.
         batch_size: Images in a batch.
         seed: Seed of the order and the augmentation.
-        limit: Most images in each split, or None for all.
-        image_size: Side, or (height, width), of every image; None demands that all pictures
-            have one size and keeps it.
-        channels: 1 or 3; None takes that of the first training image.
-        resize: `"stretch"` or `"letterbox"`.
-        augment: The section `augment` of the config, or its keys; those left out are off.
-        cache: `"auto"` holds decoded images in memory where they take at most a quarter of
-            what is free, `"memory"` in any case, `"disk"` in files under `cache_dir`, `"none"`
-            decodes in every epoch.
-        cache_dir: Folder for `"disk"`.
-        on_error: `"stop"` at images that cannot be decoded, or `"skip"` them.
 
     Returns:
         The splits; all but the training one are None where there are no records for them.
 
     Raises:
-        DataError: If an image or an option is wrong.
+        DataError: If an image is wrong.
     """
-    options = AugmentConfig.from_options("augment", augment)
+    augment = augment or AugmentConfig()
     notes = list(found.notes)
-    if options.deforms_digits:
+    if augment.deforms_digits:
         notes.append("augment.digit_* bends the digits source alone and is not used here.")
-    first = found.first or found.splits["train"]
-    form = _image_format(first, image_size, channels, resize)
+    form = _image_format(found.first or found.splits["train"], data)
     faults = list(found.faults)
     sets: dict[str, ImageSet] = {}
-    sizes: dict[str, int] = {}
+    sizes = {"train": 0, "val": 0, "test": 0}
     pictures: dict[Split, SplitPictures] = {}
     digest = hashlib.sha256(repr(form).encode())
     for split, records in found.splits.items():
-        part = records.take(np.arange(len(records))[:limit])
-        store = store_pixels(part, form, keep=_keep(cache, part, form), folder=cache_dir)
-        _judge_broken(store.faults, split, len(part), on_error)
+        keep: Keep = "disk"
+        if data.cache != "disk":
+            in_memory = use_cache(data.cache, len(records) * math.prod(form.shape))
+            keep = "memory" if in_memory else "none"
+        store = store_pixels(records, form, keep=keep, folder=data.cache_dir)
+        _judge_broken(store.faults, split, len(records), data.on_error)
         faults += store.faults
         sets[split] = image_set(store)
         sizes[split] = len(store.records)
-        pictures[split] = pictures_of_records(store.records, form.size, form.rule or "stretch")
+        kept = store.records
+        pictures[split] = SplitPictures(
+            kept.names, kept.sizes, form.rule_in_use, form.size, kept.boxes, kept
+        )
         digest.update(f"{split} {_fingerprint(store.records, form)}".encode())
     return localization_data(
         sets,
         batch_size=batch_size,
         seed=seed,
         image_shape=form.shape,
-        augment=options,
+        augment=augment,
         # The decoded images are kept where they are decoded, for all splits alike.
         cache="none",
-        sizes={"train": 0, "val": 0, "test": 0} | sizes,
+        sizes=sizes,
         class_names=found.class_names,
         fingerprint=digest.hexdigest(),
         skipped=[(fault.file, fault.row, fault.reason) for fault in faults],
@@ -308,17 +303,11 @@ def build_file_data(
     )
 
 
-def _image_format(
-    first: Records,
-    image_size: int | tuple[int, int] | None,
-    channels: int | None,
-    rule: ResizeRule,
-) -> ImageFormat:
+def _image_format(first: Records, data: DataConfig) -> ImageFormat:
     """The format asked for; what is left open is that of the first training image in its file."""
-    if channels is None:
-        channels = _channels_of(image_refs(first)[0])
-    if image_size is not None:
-        return ImageFormat(side_pair(image_size), channels, rule)
+    channels = data.channels or _channels_of(image_refs(first)[0])
+    if data.image_size is not None:
+        return ImageFormat(data.image_size, channels, data.resize)
     height, width = (int(side) for side in first.sizes[0])
     return ImageFormat((height, width), channels, None)
 
@@ -328,14 +317,7 @@ def _channels_of(ref: ImageRef) -> int:
         mode = read_header(ref).mode
     except HeaderError as fault:
         raise DataError(f"image {ref.path} {fault}.") from fault
-    return _GRAY if mode in _GRAY_MODES or mode.startswith("I;16") else _COLOUR
-
-
-def _keep(cache: str, records: Records, form: ImageFormat) -> Keep:
-    """Where the pixels of a split are kept."""
-    if cache == "disk":
-        return "disk"
-    return "memory" if use_cache(cache, len(records) * math.prod(form.shape)) else "none"
+    return 1 if mode in _GRAY_MODES or mode.startswith("I;16") else 3
 
 
 def _judge_broken(broken: list[Fault], split: Split, total: int, on_error: str) -> None:

@@ -1,4 +1,4 @@
-"""From encoded bytes to pixels, inside the graph.
+"""From encoded bytes to upright pixels, and boxes turned along.
 
 JPEG, PNG and the plain kinds of WebP are decoded by TensorFlow. The rest goes through Pillow:
 TensorFlow reads a palette BMP as gray, decodes every frame of a GIF to use the first, knows neither
@@ -14,79 +14,17 @@ from PIL import Image
 
 from loc_keras.data.image_header import FORMATS, MAX_PIXELS
 
+RATIOS = (1, 2, 4, 8)
+"""By how much a JPEG picture can be decoded smaller."""
+
+_GRAY, _COLOUR = 1, 3
+_CMYK = 4
+_LUMINANCE = (19595, 38470, 7471)
+"""ITU-R BT.601 weights of red, green and blue in 1/65536, rounded as Pillow has them."""
+_MODES = {1: "L", 3: "RGB"}
 _TRANSPOSED = (5, 6, 7, 8)
 _MIRRORED_X = (2, 3, 6, 7)  # Left to right, after the transposition.
 _MIRRORED_Y = (3, 4, 7, 8)
-
-
-def turn_image(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
-    """Turns a stored picture upright.
-
-    Args:
-        image: (H, W, C), any type.
-        orientation: integer scalar, EXIF orientation 1..8.
-
-    Returns:
-        (H, W, C), or (W, H, C) for the orientations 5 to 8.
-    """
-    orientation = tf.cast(orientation, tf.int32)
-
-    def turn() -> tf.Tensor:
-        turned = tf.cond(
-            _is_in(orientation, _TRANSPOSED), lambda: tf.transpose(image, [1, 0, 2]), lambda: image
-        )
-        mirrored = [_is_in(orientation, _MIRRORED_Y), _is_in(orientation, _MIRRORED_X)]
-        return tf.raw_ops.ReverseV2(
-            tensor=turned, axis=tf.reshape(tf.where(tf.stack(mirrored)), [-1])
-        )
-
-    turned = tf.cond(orientation == 1, lambda: image, turn)
-    return tf.ensure_shape(turned, [None, None, image.shape[-1]])
-
-
-def is_transposed(orientation: tf.Tensor) -> tf.Tensor:
-    """Whether turning swaps height and width; bool scalar."""
-    return _is_in(tf.cast(orientation, tf.int32), _TRANSPOSED)
-
-
-def turned_sizes(sizes: np.ndarray, orientations: np.ndarray) -> np.ndarray:
-    """Heights and widths (..., 2) of turned pictures, in any order of the two."""
-    swapped = np.isin(orientations, _TRANSPOSED)
-    return np.where(swapped[..., None], sizes[..., ::-1], sizes)
-
-
-def turn_boxes(boxes: np.ndarray, orientations: np.ndarray) -> np.ndarray:
-    """Moves boxes as `turn_image` moves the pixels.
-
-    Args:
-        boxes: float (..., 4), (x1, y1, x2, y2) in fractions of the stored picture.
-        orientations: int (...) or scalar, 1..8.
-
-    Returns:
-        The same shape and type, fractions of the turned picture.
-    """
-    swapped = np.isin(orientations, _TRANSPOSED)[..., None]
-    return _mirror(np.where(swapped, boxes[..., [1, 0, 3, 2]], boxes), orientations)
-
-
-def turn_boxes_back(boxes: np.ndarray, orientations: np.ndarray) -> np.ndarray:
-    """The inverse of `turn_boxes`: from the turned picture to the stored one."""
-    stored = _mirror(boxes, orientations)
-    swapped = np.isin(orientations, _TRANSPOSED)[..., None]
-    return np.where(swapped, stored[..., [1, 0, 3, 2]], stored)
-
-
-def _mirror(boxes: np.ndarray, orientations: np.ndarray) -> np.ndarray:
-    in_x = np.isin(orientations, _MIRRORED_X)[..., None]
-    in_y = np.isin(orientations, _MIRRORED_Y)[..., None]
-    flip = np.concatenate([in_x, in_y, in_x, in_y], axis=-1)
-    return np.where(flip, 1 - boxes[..., [2, 3, 0, 1]], boxes)
-
-
-def _is_in(value: tf.Tensor, choices: tuple[int, ...]) -> tf.Tensor:
-    return tf.reduce_any(value == tf.constant(choices, tf.int32))
-
-
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -97,84 +35,6 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 """How pixels stored with an EXIF orientation come upright (TIFF 6.0, tag 274)."""
-
-
-def upright(image: Image.Image, orientation: int, window: tuple[int, ...]) -> Image.Image:
-    """Undoes an EXIF orientation, then cuts a window (left, top, right, bottom) in px out.
-
-    Args:
-        image: As decoded; its own EXIF block is not looked at.
-        orientation: 1..8; others leave it as it is.
-        window: All zero for the whole picture.
-    """
-    image.load()
-    turned = image.transpose(_TURNS[orientation]) if orientation in _TURNS else image.copy()
-    return turned.crop(_checked(turned, window)) if any(window) else turned
-
-
-def _checked(image: Image.Image, window: tuple[int, ...]) -> tuple[int, int, int, int]:
-    left, top, right, bottom = window
-    if not (0 <= left < right <= image.width and 0 <= top < bottom <= image.height):
-        raise ValueError(f"the window {window} is not inside {image.width} x {image.height} px")
-    return left, top, right, bottom
-
-
-_MODES = {1: "L", 3: "RGB"}
-
-
-def decode_with_pillow(content: bytes, channels: int) -> np.ndarray:
-    """Decodes the first picture of a file.
-
-    Args:
-        content: Encoded bytes of one of `image_header.FORMATS`.
-        channels: 1 or 3.
-
-    Returns:
-        uint8 (H, W, channels) by the rules of `decode.decode_bytes`.
-
-    Raises:
-        ValueError: If the pixels have no fixed range, or are more than `MAX_PIXELS`.
-        OSError: If the content is no image or breaks off; Pillow's parsers raise others, too.
-    """
-    with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-        if image.width * image.height > MAX_PIXELS:
-            raise ValueError(f"{image.width} x {image.height} px are too many")
-        return pillow_pixels(image, channels)
-
-
-def pillow_pixels(image: Image.Image, channels: int) -> np.ndarray:
-    """The pixels of an opened image by the rules of `decode.decode_bytes`.
-
-    Args:
-        image: In any mode.
-        channels: 1 or 3.
-
-    Returns:
-        uint8 (H, W, channels).
-
-    Raises:
-        ValueError: If the pixels have no fixed range.
-    """
-    pixels = np.asarray(_eight_bit(image).convert(_MODES[channels]))
-    return pixels.reshape(*pixels.shape[:2], channels)
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """Keeps the upper byte of 16 bits, where Pillow's own conversion would cut off at 255."""
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
-        return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
-    if image.mode in ("I", "F"):
-        raise ValueError(f"pixels of mode {image.mode} have no fixed range")
-    return image
-
-
-RATIOS = (1, 2, 4, 8)
-"""By how much a JPEG picture can be decoded smaller."""
-
-_GRAY, _COLOUR = 1, 3
-_CMYK = 4
-_LUMINANCE = (19595, 38470, 7471)
-"""ITU-R BT.601 weights of red, green and blue in 1/65536, rounded as Pillow has them."""
 
 
 def decode_bytes(content: tf.Tensor, channels: int, ratio: tf.Tensor | int = 1) -> tf.Tensor:
@@ -316,3 +176,131 @@ def _assert_size(height: tf.Tensor, width: tf.Tensor) -> tf.Operation:
     return tf.debugging.assert_less_equal(
         pixels, tf.constant(MAX_PIXELS, tf.int64), "the declared size is too large"
     )
+
+
+def decode_with_pillow(content: bytes, channels: int) -> np.ndarray:
+    """Decodes the first picture of a file.
+
+    Args:
+        content: Encoded bytes of one of `image_header.FORMATS`.
+        channels: 1 or 3.
+
+    Returns:
+        uint8 (H, W, channels) by the rules of `decode.decode_bytes`.
+
+    Raises:
+        ValueError: If the pixels have no fixed range, or are more than `MAX_PIXELS`.
+        OSError: If the content is no image or breaks off; Pillow's parsers raise others, too.
+    """
+    with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise ValueError(f"{image.width} x {image.height} px are too many")
+        return pillow_pixels(image, channels)
+
+
+def pillow_pixels(image: Image.Image, channels: int) -> np.ndarray:
+    """The pixels of an opened image by the rules of `decode.decode_bytes`.
+
+    Args:
+        image: In any mode.
+        channels: 1 or 3.
+
+    Returns:
+        uint8 (H, W, channels).
+
+    Raises:
+        ValueError: If the pixels have no fixed range.
+    """
+    pixels = np.asarray(_eight_bit(image).convert(_MODES[channels]))
+    return pixels.reshape(*pixels.shape[:2], channels)
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """Keeps the upper byte of 16 bits, where Pillow's own conversion would cut off at 255."""
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
+        return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ValueError(f"pixels of mode {image.mode} have no fixed range")
+    return image
+
+
+def turn_image(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
+    """Turns a stored picture upright.
+
+    Args:
+        image: (H, W, C), any type.
+        orientation: integer scalar, EXIF orientation 1..8.
+
+    Returns:
+        (H, W, C), or (W, H, C) for the orientations 5 to 8.
+    """
+    orientation = tf.cast(orientation, tf.int32)
+
+    def turn() -> tf.Tensor:
+        turned = tf.cond(
+            _is_in(orientation, _TRANSPOSED), lambda: tf.transpose(image, [1, 0, 2]), lambda: image
+        )
+        mirrored = [_is_in(orientation, _MIRRORED_Y), _is_in(orientation, _MIRRORED_X)]
+        return tf.raw_ops.ReverseV2(
+            tensor=turned, axis=tf.reshape(tf.where(tf.stack(mirrored)), [-1])
+        )
+
+    turned = tf.cond(orientation == 1, lambda: image, turn)
+    return tf.ensure_shape(turned, [None, None, image.shape[-1]])
+
+
+def is_transposed(orientation: tf.Tensor) -> tf.Tensor:
+    """Whether turning swaps height and width; bool scalar."""
+    return _is_in(tf.cast(orientation, tf.int32), _TRANSPOSED)
+
+
+def turn_boxes(boxes: np.ndarray, orientations: np.ndarray) -> np.ndarray:
+    """Moves boxes as `turn_image` moves the pixels.
+
+    Args:
+        boxes: float (..., 4), (x1, y1, x2, y2) in fractions of the stored picture.
+        orientations: int (...) or scalar, 1..8.
+
+    Returns:
+        The same shape and type, fractions of the turned picture.
+    """
+    swapped = np.isin(orientations, _TRANSPOSED)[..., None]
+    return _mirror(np.where(swapped, boxes[..., [1, 0, 3, 2]], boxes), orientations)
+
+
+def turn_boxes_back(boxes: np.ndarray, orientations: np.ndarray) -> np.ndarray:
+    """The inverse of `turn_boxes`: from the turned picture to the stored one."""
+    stored = _mirror(boxes, orientations)
+    swapped = np.isin(orientations, _TRANSPOSED)[..., None]
+    return np.where(swapped, stored[..., [1, 0, 3, 2]], stored)
+
+
+def _mirror(boxes: np.ndarray, orientations: np.ndarray) -> np.ndarray:
+    in_x = np.isin(orientations, _MIRRORED_X)[..., None]
+    in_y = np.isin(orientations, _MIRRORED_Y)[..., None]
+    flip = np.concatenate([in_x, in_y, in_x, in_y], axis=-1)
+    return np.where(flip, 1 - boxes[..., [2, 3, 0, 1]], boxes)
+
+
+def upright(image: Image.Image, orientation: int, window: tuple[int, ...]) -> Image.Image:
+    """Undoes an EXIF orientation, then cuts a window (left, top, right, bottom) in px out.
+
+    Args:
+        image: As decoded; its own EXIF block is not looked at.
+        orientation: 1..8; others leave it as it is.
+        window: All zero for the whole picture.
+    """
+    image.load()
+    turned = image.transpose(_TURNS[orientation]) if orientation in _TURNS else image.copy()
+    return turned.crop(_checked(turned, window)) if any(window) else turned
+
+
+def _checked(image: Image.Image, window: tuple[int, ...]) -> tuple[int, int, int, int]:
+    left, top, right, bottom = window
+    if not (0 <= left < right <= image.width and 0 <= top < bottom <= image.height):
+        raise ValueError(f"the window {window} is not inside {image.width} x {image.height} px")
+    return left, top, right, bottom
+
+
+def _is_in(value: tf.Tensor, choices: tuple[int, ...]) -> tf.Tensor:
+    return tf.reduce_any(value == tf.constant(choices, tf.int32))

@@ -63,13 +63,11 @@ def join_inside(folder: str, name: str, *, root: str | None = None) -> str:
         return f"{scheme}://{joined}"
     joined = os.path.normpath(os.path.join(folder, clean))
     limit = os.path.normpath(root)
-    if (
-        limit != os.curdir
-        and joined != limit
-        and not joined.startswith(limit.rstrip(os.sep) + os.sep)
-    ):
-        raise OutsideError(f"{name!r} leads out of the data folder {root}")
-    if limit == os.curdir and (joined == os.pardir or joined.startswith(os.pardir + os.sep)):
+    if limit == os.curdir:
+        inside = joined.split(os.sep)[0] != os.pardir
+    else:
+        inside = joined == limit or joined.startswith(limit.rstrip(os.sep) + os.sep)
+    if not inside:
         raise OutsideError(f"{name!r} leads out of the data folder {root}")
     if not _stays_inside(joined, root):
         raise OutsideError(f"{name!r} is a link that leads out of the data folder {root}")
@@ -104,7 +102,7 @@ def _real_folder(folder: str) -> str:
 def is_file(path: str) -> bool:
     """Whether a file is there."""
     if is_remote(path):
-        with _told_as_data_error(path):
+        with _as_data_error(path):
             return bool(tf.io.gfile.exists(path)) and not tf.io.gfile.isdir(path)
     return os.path.isfile(path)
 
@@ -112,7 +110,7 @@ def is_file(path: str) -> bool:
 def is_folder(path: str) -> bool:
     """Whether a folder is there."""
     if is_remote(path):
-        with _told_as_data_error(path):
+        with _as_data_error(path):
             return bool(tf.io.gfile.isdir(path))
     return os.path.isdir(path)
 
@@ -126,7 +124,7 @@ def listed(folder: str) -> list[str]:
     """Names in a folder, sorted, without hidden ones; an absent folder has none."""
     if not is_folder(folder):
         return []
-    with _told_as_data_error(folder):
+    with _as_data_error(folder):
         names = tf.io.gfile.listdir(folder) if is_remote(folder) else os.listdir(folder)
     return sorted(name.rstrip("/") for name in names if not name.startswith("."))
 
@@ -152,7 +150,7 @@ def matching(folder: str, pattern: str) -> list[str]:
     if is_remote(pattern) or pattern.startswith("/") or ".." in pattern.split("/"):
         raise OutsideError(f"{pattern!r} leads out of {folder}; patterns must be relative to it")
     if is_remote(folder):
-        with _told_as_data_error(folder):
+        with _as_data_error(folder):
             found = list(tf.io.gfile.glob(join(folder, pattern)))
     else:
         try:
@@ -164,7 +162,7 @@ def matching(folder: str, pattern: str) -> list[str]:
 
 
 @contextmanager
-def _told_as_data_error(path: str) -> Iterator[None]:
+def _as_data_error(path: str) -> Iterator[None]:
     """Turns what a filesystem raises, such as for an unknown scheme, into a sentence."""
     try:
         yield

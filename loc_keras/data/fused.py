@@ -79,7 +79,7 @@ def load_source(row: Row, form: ImageFormat) -> Sources:
         form: The common format, with a rule.
 
     Raises:
-        tensorflow.errors.OpError: When run, as `record_images.load`.
+        tensorflow.errors.OpError: When run, as `record_images.load_picture`.
     """
     decoded = decode_picture(row, replace(form, fast=True))
     covered = tf.cast(decoded.size, tf.float32) / tf.cast(decoded.ratio, tf.float32)

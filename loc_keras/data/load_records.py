@@ -1,30 +1,190 @@
-"""From a data set's folder to the records of its three splits."""
+"""From a checked data set to the records of its splits, of which missing ones are cut off."""
 
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import replace
 
 import numpy as np
 
+from loc_keras.config.data import SplitConfig
 from loc_keras.data.annotations import (
     ALL_SPLITS,
     CALIBRATION,
     SPLITS,
-    Annotations,
     Fault,
     ImageRef,
     Split,
 )
-from loc_keras.data.duplicates import identical_groups, merged_groups, near_groups
-from loc_keras.data.image_header import Header, HeaderError
-from loc_keras.data.records import Records
-from loc_keras.data.resolve import DatasetRecords, ResolveRules, resolve
+from loc_keras.data.check.run import CheckResult, lost_images, refused_objects
+from loc_keras.data.duplicates import merged_groups, near_groups
+from loc_keras.data.records import Records, image_refs
+from loc_keras.data.resolve import DatasetRecords, resolve
 from loc_keras.errors import DataError
 
 _NO_PART = -1
 _LEAST_TO_CUT = 2  # One image for the part and one that is left for training.
+_SHOWN = 5
+
+WHOLE_IMAGE_KINDS = frozenset({"size_mismatch", "exif_conflict"})
+"""Kinds of errors that concern all objects of an image."""
+
+
+def load_records(
+    checked: CheckResult, split: SplitConfig, *, seed: int = 0, on_error: str = "stop"
+) -> DatasetRecords:
+    """Resolves a checked data set and cuts the missing splits off the training records.
+
+    Args:
+        checked: The annotations and what a check found in them.
+        split: What to cut off.
+        seed: Of the cut.
+        on_error: `"stop"` refuses data with errors, `"skip"` leaves them out.
+
+    Raises:
+        DataError: If there are errors and `on_error` is `"stop"`, or no record, or none with an
+            object, is left for training or validation.
+    """
+    found = _without_refused(
+        resolve(checked.annotations, checked.source, checked.objects),
+        refused_objects(checked),
+        lost_images(checked),
+    )
+    if found.errors and on_error == "stop":
+        raise faults_error(found.errors)
+    given = [name for name in SPLITS if name in checked.annotations.objects]
+    if "train" not in found.splits:
+        raise DataError(_nothing_left("training", found.faults))
+    if "val" in given and "val" not in found.splits:
+        raise DataError(_nothing_left("validation", found.faults))
+    if "test" in given and "test" not in found.splits:
+        # It is not cut off the training images instead: the figures would mean something else.
+        found = replace(found, notes=[*found.notes, _nothing_left("testing", found.faults)])
+    filled = _fill_splits(found, split, seed, given, checked.identical)
+    # Without an object no box could be learned, or no model be chosen.
+    uses: dict[Split, str] = {"train": "training", "val": "validation"}
+    for name, use in uses.items():
+        part = filled.splits.get(name)
+        if part is not None and part.empty.all():
+            raise DataError(
+                f"all {len(part)} images for {use} are without an object, but at least 1 must show "
+                "one; add images with objects, or change data.split."
+            )
+    return filled
+
+
+def _fill_splits(
+    found: DatasetRecords,
+    split: SplitConfig,
+    seed: int,
+    given: Sequence[str],
+    identical: Mapping[ImageRef, int],
+) -> DatasetRecords:
+    """Cuts the splits that are not given off the training records."""
+    wanted: dict[str, float] = {"val": split.val, "test": split.test}
+    fractions = {name: part for name, part in wanted.items() if name not in given}
+    if split.calibration:
+        fractions[CALIBRATION] = split.calibration
+    if not any(fractions.values()):
+        return found
+    train = found.splits["train"]
+    parts = grouped_split(train.labels, _groups(train, split.together, identical), fractions, seed)
+    emptied = {
+        name: empty_part(name, fraction, len(train))
+        for name, fraction in fractions.items()
+        if fraction > 0 and not len(parts[name])
+    }
+    # Without validation no model can be chosen, and a calibration that was asked for is promised;
+    # without a test split only a figure is missing.
+    for name in ("val", CALIBRATION):
+        if name in emptied:
+            raise DataError(emptied[name])
+    if not len(parts["train"]):
+        raise DataError(
+            "all images belong together (data.split.together), so that none is left for training; "
+            "name the splits in the data, or set data.split.together to none."
+        )
+    names = ", ".join(name for name in fractions if len(parts[name]))
+    names = " and ".join(names.rsplit(", ", 1))
+    notes = [f"Images for {names} were cut off the training images."] if names else []
+    cut = {split: train.take(parts[split]) for split in ALL_SPLITS if len(parts.get(split, ()))}
+    return replace(
+        found,
+        splits={**found.splits, **cut},
+        notes=[*notes, *emptied.values(), *found.notes],
+    )
+
+
+def _without_refused(
+    found: DatasetRecords, refused: Sequence[Fault], lost: Mapping[tuple[Split, ImageRef], str]
+) -> DatasetRecords:
+    """Leaves out records whose image cannot be used, with one fault for each."""
+    of_images = {
+        (fault.file, fault.row): fault for fault in refused if fault.kind in WHOLE_IMAGE_KINDS
+    }
+    splits: dict[Split, Records] = {}
+    dropped: list[Fault] = []
+    for name, part in found.splits.items():
+        kept = []
+        for index, ref in enumerate(image_refs(part)):
+            fault = of_images.get((str(part.files[index]), int(part.rows[index])))
+            if (name, ref) in lost:
+                reason = f"image {part.names[index]}: {lost[name, ref]}"
+                fault = part.fault(index, reason, "duplicate")
+            if fault is None:
+                kept.append(index)
+            else:
+                dropped.append(fault)
+        if kept:
+            splits[name] = part.take(np.array(kept))
+    known = {(fault.file, fault.row) for fault in [*found.errors, *dropped]}
+    rest = [fault for fault in refused if (fault.file, fault.row) not in known]
+    if not dropped and not rest:
+        return found
+    return replace(found, splits=splits, faults=[*found.faults, *dropped, *rest])
+
+
+def faults_error(faults: Sequence[Fault]) -> DataError:
+    """One message about what cannot be used, the first few of each file."""
+    by_file = Counter(fault.file for fault in faults)
+    sentences = []
+    for file, count in list(by_file.items())[:_SHOWN]:
+        mine = [fault for fault in faults if fault.file == file]
+        shown = "; ".join(_with_row(fault) for fault in mine[:_SHOWN])
+        more = f"; and {count - _SHOWN} more" if count > _SHOWN else ""
+        sentences.append(f"{file}: {shown}{more}")
+    rest = len(by_file) - _SHOWN
+    more_files = f"; and {rest} more files" if rest > 0 else ""
+    header = any(fault.kind == "number" and fault.row == 1 for fault in faults)
+    hint = "set data.source.csv.header if row 1 names the columns, " if header else ""
+    noun = "object" if len(faults) == 1 else "objects"
+    return DataError(
+        f"{len(faults)} {noun} cannot be used: {'; '.join(sentences)}{more_files}; mend them "
+        f"(python -m loc_keras.check lists all and can), {hint}or set data.on_error to skip to "
+        "leave them out."
+    )
+
+
+def _groups(train: Records, together: str, identical: Mapping[ImageRef, int]) -> np.ndarray:
+    refs = image_refs(train)
+    named = [group or None for group in train.groups.tolist()]
+    columns: list[Sequence[object]] = [refs, named]
+    if together != "none":
+        columns.append([identical[ref] for ref in refs])
+    if together == "near":
+        columns.append(near_groups(refs).tolist())
+    return merged_groups(*columns)
+
+
+def _with_row(fault: Fault) -> str:
+    return f"row {fault.row} {fault.reason}" if fault.row else fault.reason
+
+
+def _nothing_left(use: str, faults: Sequence[Fault]) -> str:
+    kinds: Mapping[str, int] = Counter(fault.kind for fault in faults)
+    listed = ", ".join(f"{count} of kind {kind}" for kind, count in kinds.items())
+    first = f"; the first is {faults[0].file}: {_with_row(faults[0])}" if faults else ""
+    return f"no object is left for {use}: left out were {listed or 'none'}{first}."
 
 
 def stratified_split(
@@ -75,7 +235,10 @@ def stratified_split(
     left = np.array([len(remaining[c]) for c in classes])
     _check_classes(classes, counts, left, max(min_per_class, 1), "train")
     ordered = {"train": list(remaining.values()), **parts}
-    return {name: rng.permutation(_join(pieces)) for name, pieces in ordered.items()}
+    return {
+        name: rng.permutation(np.concatenate([np.empty(0, np.int64), *pieces]))
+        for name, pieces in ordered.items()
+    }
 
 
 def grouped_split(
@@ -197,225 +360,3 @@ def _check_classes(
             f"for the {name} split, but at least {least} are needed: give more images or change "
             "the split fractions."
         )
-
-
-def _join(pieces: list[np.ndarray]) -> np.ndarray:
-    return np.concatenate([np.empty(0, np.int64), *pieces])
-
-
-@dataclass(frozen=True)
-class Checked:
-    """What a check found out, so that it is not read again.
-
-    Attributes:
-        refused: Errors, of which the rules for one object see only some; those of whole images
-            (`WHOLE_IMAGE_KINDS`) leave their rows out.
-        lost: Images that stand elsewhere, too, with the reason; they are left out.
-        headers: Header of every image, or why it has none; None: not read yet.
-        identical: A number for every image, shared by those of the same bytes; None: likewise.
-    """
-
-    refused: Sequence[Fault] = ()
-    lost: Mapping[tuple[Split, ImageRef], str] = field(default_factory=dict)
-    headers: Mapping[ImageRef, Header | HeaderError] | None = None
-    identical: Mapping[ImageRef, int] | None = None
-
-
-WHOLE_IMAGE_KINDS = frozenset({"size_mismatch", "exif_conflict"})
-"""Kinds of errors that concern all objects of an image."""
-
-_SHOWN = 5
-
-
-@dataclass(frozen=True)
-class SplitRule:
-    """What is cut off the training records where the data set has no such split.
-
-    Attributes:
-        val: Fraction for validation, in [0, 1).
-        test: Fraction for testing, in [0, 1).
-        calibration: Fraction for calibration, in [0, 1).
-        together: `"identical"` keeps images of the same bytes on one side, `"near"` also those
-            that look nearly alike, `"none"` no two.
-    """
-
-    val: float = 0.05
-    test: float = 0.05
-    calibration: float = 0.0
-    together: Literal["identical", "near", "none"] = "identical"
-
-
-def load_records(
-    annotations: Annotations,
-    rules: ResolveRules,
-    split: SplitRule,
-    *,
-    seed: int = 0,
-    on_error: str = "stop",
-    checked: Checked | None = None,
-) -> DatasetRecords:
-    """Resolves annotations and cuts the missing splits off the training records.
-
-    Args:
-        annotations: As read.
-        rules: How to understand them.
-        split: What to cut off.
-        seed: Of the cut.
-        on_error: `"stop"` refuses data with errors, `"skip"` leaves them out.
-        checked: What a check has found out already; None to read everything here.
-
-    Raises:
-        DataError: If there are errors and `on_error` is `"stop"`, or no record, or none with an
-            object, is left for training or validation.
-    """
-    checked = checked or Checked()
-    found = _without(resolve(annotations, rules, checked.headers), checked.refused, checked.lost)
-    if found.errors and on_error == "stop":
-        raise faults_error(found.errors)
-    given = [name for name in SPLITS if name in annotations.objects]
-    if "train" not in found.splits:
-        raise DataError(_nothing_left("training", found.faults))
-    if "val" in given and "val" not in found.splits:
-        raise DataError(_nothing_left("validation", found.faults))
-    if "test" in given and "test" not in found.splits:
-        # It is not cut off the training images instead: the figures would mean something else.
-        found = replace(found, notes=[*found.notes, _nothing_left("testing", found.faults)])
-    filled = _fill_splits(found, split, seed, given, checked.identical)
-    _require_objects(filled.splits)
-    return filled
-
-
-def _require_objects(splits: Mapping[Split, Records]) -> None:
-    """Refuses splits that show no object: no box could be learned, or no model be chosen."""
-    uses: dict[Split, str] = {"train": "training", "val": "validation"}
-    for name, use in uses.items():
-        part = splits.get(name)
-        if part is not None and part.empty.all():
-            raise DataError(
-                f"all {len(part)} images for {use} are without an object, but at least 1 must show "
-                "one; add images with objects, or change data.split."
-            )
-
-
-def _fill_splits(
-    found: DatasetRecords,
-    split: SplitRule,
-    seed: int,
-    given: Sequence[str],
-    identical: Mapping[ImageRef, int] | None,
-) -> DatasetRecords:
-    """Cuts the splits that are not given off the training records."""
-    wanted: dict[str, float] = {"val": split.val, "test": split.test}
-    fractions = {name: part for name, part in wanted.items() if name not in given}
-    if split.calibration:
-        fractions[CALIBRATION] = split.calibration
-    if not any(fractions.values()):
-        return found
-    train = found.splits["train"]
-    parts = grouped_split(train.labels, _groups(train, split.together, identical), fractions, seed)
-    emptied = {
-        name: empty_part(name, fraction, len(train))
-        for name, fraction in fractions.items()
-        if fraction > 0 and not len(parts[name])
-    }
-    # Without validation no model can be chosen, and a calibration that was asked for is promised;
-    # without a test split only a figure is missing.
-    for name in ("val", CALIBRATION):
-        if name in emptied:
-            raise DataError(emptied[name])
-    if not len(parts["train"]):
-        raise DataError(
-            "all images belong together (data.split.together), so that none is left for training; "
-            "name the splits in the data, or set data.split.together to none."
-        )
-    names = ", ".join(name for name in fractions if len(parts[name]))
-    names = " and ".join(names.rsplit(", ", 1))
-    notes = [f"Images for {names} were cut off the training images."] if names else []
-    cut = {split: train.take(parts[split]) for split in ALL_SPLITS if len(parts.get(split, ()))}
-    return replace(
-        found,
-        splits={**found.splits, **cut},
-        notes=[*notes, *emptied.values(), *found.notes],
-    )
-
-
-def _without(
-    found: DatasetRecords, refused: Sequence[Fault], lost: Mapping[tuple[Split, ImageRef], str]
-) -> DatasetRecords:
-    """Leaves out records whose image cannot be used, with one fault for each."""
-    of_images = {
-        (fault.file, fault.row): fault for fault in refused if fault.kind in WHOLE_IMAGE_KINDS
-    }
-    splits: dict[Split, Records] = {}
-    dropped: list[Fault] = []
-    for name, part in found.splits.items():
-        kept = []
-        for index, ref in enumerate(image_refs(part)):
-            fault = of_images.get((str(part.files[index]), int(part.rows[index])))
-            if (name, ref) in lost:
-                reason = f"image {part.names[index]}: {lost[name, ref]}"
-                fault = part.fault(index, reason, "duplicate")
-            if fault is None:
-                kept.append(index)
-            else:
-                dropped.append(fault)
-        if kept:
-            splits[name] = part.take(np.array(kept))
-    told = {(fault.file, fault.row) for fault in [*found.errors, *dropped]}
-    rest = [fault for fault in refused if (fault.file, fault.row) not in told]
-    if not dropped and not rest:
-        return found
-    return replace(found, splits=splits, faults=[*found.faults, *dropped, *rest])
-
-
-def faults_error(faults: Sequence[Fault]) -> DataError:
-    """One message about what cannot be used, the first few of each file."""
-    by_file = Counter(fault.file for fault in faults)
-    sentences = []
-    for file, count in list(by_file.items())[:_SHOWN]:
-        mine = [fault for fault in faults if fault.file == file]
-        shown = "; ".join(_told(fault) for fault in mine[:_SHOWN])
-        more = f"; and {count - _SHOWN} more" if count > _SHOWN else ""
-        sentences.append(f"{file}: {shown}{more}")
-    rest = len(by_file) - _SHOWN
-    more_files = f"; and {rest} more files" if rest > 0 else ""
-    header = any(fault.kind == "number" and fault.row == 1 for fault in faults)
-    hint = "set data.source.csv.header if row 1 names the columns, " if header else ""
-    noun = "object" if len(faults) == 1 else "objects"
-    return DataError(
-        f"{len(faults)} {noun} cannot be used: {'; '.join(sentences)}{more_files}; mend them "
-        f"(python -m loc_keras.check lists all and can), {hint}or set data.on_error to skip to "
-        "leave them out."
-    )
-
-
-def image_refs(records: Records) -> list[ImageRef]:
-    """Where the image of each record lies."""
-    columns = zip(
-        records.paths.tolist(), records.offsets.tolist(), records.lengths.tolist(), strict=True
-    )
-    return [ImageRef(*column) for column in columns]
-
-
-def _groups(train: Records, together: str, identical: Mapping[ImageRef, int] | None) -> np.ndarray:
-    refs = image_refs(train)
-    named = [group or None for group in train.groups.tolist()]
-    columns: list[Sequence[object]] = [refs, named]
-    if together != "none":
-        if identical is None:
-            identical = dict(zip(refs, identical_groups(refs).tolist(), strict=True))
-        columns.append([identical[ref] for ref in refs])
-    if together == "near":
-        columns.append(near_groups(refs).tolist())
-    return merged_groups(*columns)
-
-
-def _told(fault: Fault) -> str:
-    return f"row {fault.row} {fault.reason}" if fault.row else fault.reason
-
-
-def _nothing_left(use: str, faults: Sequence[Fault]) -> str:
-    kinds: Mapping[str, int] = Counter(fault.kind for fault in faults)
-    listed = ", ".join(f"{count} of kind {kind}" for kind, count in kinds.items())
-    first = f"; the first is {faults[0].file}: {_told(faults[0])}" if faults else ""
-    return f"no object is left for {use}: left out were {listed or 'none'}{first}."

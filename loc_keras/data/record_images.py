@@ -18,12 +18,88 @@ from loc_keras.data.image_header import Header, HeaderError, read_header
 from loc_keras.data.records import UPRIGHT, Records
 from loc_keras.data.resize import ImageFormat, letterbox_placement, resize_boxes, resize_images
 
+Row = Mapping[str, tf.Tensor]
+"""An element of `record_rows`; without a key the image is a whole file, upright, uncut."""
+
+CONTENT, ORIENTATION = "content", "orientation"
+_OFFSET, _LENGTH, _WINDOW = "offset", "length", "window"
+_ROW_SPECS = {
+    "path": tf.TensorSpec([], tf.string),
+    CONTENT: tf.TensorSpec([], tf.string),
+    _OFFSET: tf.TensorSpec([], tf.int64),
+    _LENGTH: tf.TensorSpec([], tf.int64),
+    ORIENTATION: tf.TensorSpec([], tf.int32),
+    _WINDOW: tf.TensorSpec([4], tf.int32),
+}
+
+_TRANSPOSED = range(5, 9)
 _KEPT = {False: 2, True: 1}
 """Pixels that stay for each one of the target, along each side.
 
 With two, photographs differ by 0.1 to 0.5 of 255 on average from those decoded in full, by no more
 than 10 in any pixel. With one the mean is about 1, since two kernels in a row soften the picture.
 """
+
+
+@functools.cache
+def loader(form: ImageFormat, keys: frozenset[str]) -> Callable[[Row], tuple[tf.Tensor, tf.Tensor]]:
+    """`load_picture` for rows of these keys as a function that is traced once in a process."""
+    return traced(partial(load_picture, form=form), keys)
+
+
+def traced(load: Callable[[Row], Any], keys: frozenset[str]) -> Callable[[Row], Any]:
+    """Makes a graph of a function of a row, so that maps that call it need not trace it anew."""
+    spec = {name: _ROW_SPECS[name] for name in sorted(keys)}
+    return tf.function(load, input_signature=[spec], autograph=False)
+
+
+def load_picture(row: Row, form: ImageFormat) -> tuple[tf.Tensor, tf.Tensor]:
+    """Makes the picture of a record in the common format.
+
+    Args:
+        row: Where the image lies, or its bytes.
+        form: The common format.
+
+    Returns:
+        uint8 (height, width, channels), and int32 (2,), height and width before resizing.
+
+    Raises:
+        tensorflow.errors.OpError: When run, if the file cannot be read or decoded, the window
+            leads out of the picture, or the picture has another size while `form.rule` is None.
+    """
+    if form.rule is None:
+        picture = _cut(_turned(decode_bytes(_content(row), form.channels), row), row)
+        return _sized(picture, form), tf.constant(form.size)
+    picture, size, ratio = decode_picture(row, form)
+    return resize_images(picture, form.size, form.rule, size=size, ratio=ratio), size
+
+
+class Decoded(NamedTuple):
+    """A picture as it came from the decoder, upright and cut.
+
+    Attributes:
+        picture: uint8 (H, W, C).
+        size: int32 (2,), height and width of the original.
+        ratio: int32 scalar, original pixels along one side of a given one.
+    """
+
+    picture: tf.Tensor
+    size: tf.Tensor
+    ratio: tf.Tensor
+
+
+def decode_picture(row: Row, form: ImageFormat) -> Decoded:
+    """The picture of a record before it is resized: decoded, turned upright, and cut.
+
+    Args:
+        row: Where the image lies, or its bytes.
+        form: The common format, with a rule.
+    """
+    content = _content(row)
+    declared, ratio = jpeg_ratio(content, form, _is_transposed(row))
+    ratio = tf.where(_is_windowed(row), 1, ratio)  # Windows are in pixels of the whole picture.
+    picture = _cut(_turned(decode_bytes(content, form.channels, ratio), row), row)
+    return Decoded(picture, tf.where(ratio > 1, declared, tf.shape(picture)[:2]), ratio)
 
 
 def jpeg_ratio(
@@ -56,124 +132,6 @@ def jpeg_ratio(
     return size, tf.bitwise.left_shift(1, tf.reduce_sum(steps))
 
 
-Row = Mapping[str, tf.Tensor]
-
-
-class Decoded(NamedTuple):
-    """A picture as it came from the decoder, upright and cut.
-
-    Attributes:
-        picture: uint8 (H, W, C).
-        size: int32 (2,), height and width of the original.
-        ratio: int32 scalar, original pixels along one side of a given one.
-    """
-
-    picture: tf.Tensor
-    size: tf.Tensor
-    ratio: tf.Tensor
-
-
-CONTENT, ORIENTATION = "content", "orientation"
-_OFFSET, _LENGTH, _WINDOW = "offset", "length", "window"
-_ROW_SPECS = {
-    "path": tf.TensorSpec([], tf.string),
-    CONTENT: tf.TensorSpec([], tf.string),
-    _OFFSET: tf.TensorSpec([], tf.int64),
-    _LENGTH: tf.TensorSpec([], tf.int64),
-    ORIENTATION: tf.TensorSpec([], tf.int32),
-    _WINDOW: tf.TensorSpec([4], tf.int32),
-}
-
-
-def load(
-    path: tf.Tensor,
-    offset: tf.Tensor,
-    length: tf.Tensor,
-    orientation: tf.Tensor,
-    window: tf.Tensor,
-    box: tf.Tensor,
-    form: ImageFormat,
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Makes the picture of one record in the common format, and its box.
-
-    Args:
-        path: string scalar, a local or remote file.
-        offset: int64 scalar, first byte of the image.
-        length: int64 scalar, its bytes, `WHOLE_FILE` for all that the file holds.
-        orientation: integer scalar, EXIF orientation 1..8 to undo.
-        window: int32 (4,), (left, top, right, bottom) in px of the turned picture to cut out; all
-            zero for the whole.
-        box: float32 (4,), (x1, y1, x2, y2) in fractions of the cut picture.
-        form: The common format.
-
-    Returns:
-        uint8 (height, width, channels) and float32 (4,), fractions of that picture.
-
-    Raises:
-        tensorflow.errors.OpError: When run, if the file cannot be read or decoded, the window
-            leads out of the picture, or the picture has another size while `form.rule` is None.
-    """
-    row = {
-        "path": path,
-        _OFFSET: offset,
-        _LENGTH: length,
-        ORIENTATION: orientation,
-        _WINDOW: window,
-    }
-    pixels, size = _pixels(row, form)
-    if form.rule is None:
-        return pixels, box
-    return pixels, resize_boxes(box, size, form.size, form.rule)
-
-
-def load_pixels(row: Row, form: ImageFormat) -> tf.Tensor:
-    """The picture of `load` alone.
-
-    Args:
-        row: One element of what `record_rows` holds; the keys that it lacks, stand for an image
-            that is a whole file, upright and uncut.
-        form: The common format.
-
-    Returns:
-        uint8 (height, width, channels).
-    """
-    return _pixels(row, form)[0]
-
-
-def load_content(row: Row, form: ImageFormat) -> tuple[tf.Tensor, tf.Tensor]:
-    """The picture of an encoded image that is in memory, made as `load_pixels` makes it.
-
-    Args:
-        row: `CONTENT`, its bytes, string scalar; and `ORIENTATION`, integer scalar, 1..8.
-        form: The common format, with a rule.
-
-    Returns:
-        uint8 (height, width, channels), and int32 (2,), height and width of the upright original.
-
-    Raises:
-        tensorflow.errors.OpError: When run, if the bytes cannot be decoded.
-    """
-    return _pixels(row, form)
-
-
-@functools.cache
-def content_loader(form: ImageFormat) -> Callable[[Row], tuple[tf.Tensor, tf.Tensor]]:
-    """`load_content` as a function that is traced once in a process."""
-    return traced(partial(load_content, form=form), frozenset({CONTENT, ORIENTATION}))
-
-
-@functools.cache
-def loader(form: ImageFormat, keys: frozenset[str]) -> Callable[[Row], tf.Tensor]:
-    """`load_pixels` for rows of these keys as a function that is traced once in a process."""
-    return traced(partial(load_pixels, form=form), keys)
-
-
-def traced(load: Callable[[Row], Any], keys: frozenset[str]) -> Callable[[Row], Any]:
-    """Makes a graph of a function of a row, so that maps that call it need not trace it anew."""
-    spec = {name: _ROW_SPECS[name] for name in sorted(keys)}
-    return tf.function(load, input_signature=[spec], autograph=False)
-
-
 def record_rows(records: Records) -> dict[str, np.ndarray]:
     """What making the pictures takes, by columns of N rows.
 
@@ -203,27 +161,45 @@ def record_boxes(records: Records, form: ImageFormat) -> np.ndarray:
     return np.asarray(moved)
 
 
-def decode_picture(row: Row, form: ImageFormat) -> Decoded:
-    """The picture of a record before it is resized: decoded, turned upright, and cut.
+def image_fault(records: Records, index: int, form: ImageFormat) -> Fault:
+    """The fault of a record whose picture `load_picture` could not make.
 
-    Args:
-        row: As for `load_pixels`.
-        form: The common format, with a rule.
+    Its kind is that of `HeaderError`, or `"size"` where the format takes no other size, or
+    `"damaged"` where the header is good.
     """
-    content = _content(row)
-    declared, ratio = jpeg_ratio(content, form, _is_transposed(row))
-    ratio = tf.where(_is_windowed(row), 1, ratio)  # Windows are in pixels of the whole picture.
-    picture = _cut(_turned(decode_bytes(content, form.channels, ratio), row), row)
-    return Decoded(picture, tf.where(ratio > 1, declared, tf.shape(picture)[:2]), ratio)
+    path = str(records.paths[index])
+    ref = ImageRef(path, int(records.offsets[index]), int(records.lengths[index]))
+    try:
+        header = read_header(ref)
+    except HeaderError as error:
+        return records.fault(index, f"image {path} {error.reason}", error.kind)
+    size = _size(records, index, header)
+    if form.rule is None and size != form.size:
+        return records.fault(
+            index,
+            f"image {path} is {size[1]} x {size[0]} px and the first one is {form.size[1]} x "
+            f"{form.size[0]}; set data.image_size to bring all to one size",
+            "size",
+        )
+    return records.fault(index, f"image {path} {undecodable(header)}", "damaged")
 
 
-def _pixels(row: Row, form: ImageFormat) -> tuple[tf.Tensor, tf.Tensor]:
-    """The picture in the common format, and its size before it was resized."""
-    if form.rule is None:
-        picture = _cut(_turned(decode_bytes(_content(row), form.channels), row), row)
-        return _sized(picture, form), tf.constant(form.size)
-    picture, size, ratio = decode_picture(row, form)
-    return resize_images(picture, form.size, form.rule, size=size, ratio=ratio), size
+def undecodable(header: Header) -> str:
+    """What is told of an image with a good header whose pixels cannot be made."""
+    return (
+        f"cannot be decoded: its {header.format} data is damaged, cut short or of an unsupported "
+        f"kind ({header.mode}, {header.bits} bit)"
+    )
+
+
+def _size(records: Records, index: int, header: Header) -> tuple[int, int]:
+    """Height and width of the picture of a record, before it is resized."""
+    left, top, right, bottom = (int(value) for value in records.windows[index])
+    if right:
+        return bottom - top, right - left
+    if records.orientations[index] in _TRANSPOSED:
+        return header.width, header.height
+    return header.height, header.width
 
 
 def _turned(picture: tf.Tensor, row: Row) -> tf.Tensor:
@@ -280,47 +256,3 @@ def _sized(picture: tf.Tensor, form: ImageFormat) -> tf.Tensor:
     )
     with tf.control_dependencies([expected]):
         return tf.ensure_shape(tf.identity(picture), form.shape)
-
-
-_TRANSPOSED = range(5, 9)
-
-
-def image_fault(records: Records, index: int, form: ImageFormat) -> Fault:
-    """The fault of a record whose picture `record_images.load_pixels` could not make.
-
-    Its kind is that of `HeaderError`, or `"size"` where the format takes no other size, or
-    `"damaged"` where the header is good.
-    """
-    path = str(records.paths[index])
-    ref = ImageRef(path, int(records.offsets[index]), int(records.lengths[index]))
-    try:
-        header = read_header(ref)
-    except HeaderError as error:
-        return records.fault(index, f"image {path} {error.reason}", error.kind)
-    size = _size(records, index, header)
-    if form.rule is None and size != form.size:
-        return records.fault(
-            index,
-            f"image {path} is {size[1]} x {size[0]} px and the first one is {form.size[1]} x "
-            f"{form.size[0]}; set data.image_size to bring all to one size",
-            "size",
-        )
-    return records.fault(index, f"image {path} {undecodable(header)}", "damaged")
-
-
-def undecodable(header: Header) -> str:
-    """What is told of an image with a good header whose pixels cannot be made."""
-    return (
-        f"cannot be decoded: its {header.format} data is damaged, cut short or of an unsupported "
-        f"kind ({header.mode}, {header.bits} bit)"
-    )
-
-
-def _size(records: Records, index: int, header: Header) -> tuple[int, int]:
-    """Height and width of the picture of a record, before it is resized."""
-    left, top, right, bottom = (int(value) for value in records.windows[index])
-    if right:
-        return bottom - top, right - left
-    if records.orientations[index] in _TRANSPOSED:
-        return header.width, header.height
-    return header.height, header.width

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -58,7 +58,7 @@ class Records:
 
     @property
     def empty(self) -> np.ndarray:
-        """Whether each shows no object, bool (N,): its box is `empty_boxes.EMPTY_BOX`."""
+        """Whether each shows no object, bool (N,): its box is `resize.EMPTY_BOX`."""
         return np.logical_not(self.boxes.any(axis=1))
 
     def is_empty(self, index: int) -> bool:
@@ -75,21 +75,16 @@ class Records:
         return Fault(str(self.files[index]), int(self.rows[index]), reason, kind)
 
 
-COLUMNS = (
-    "paths",
-    "offsets",
-    "lengths",
-    "orientations",
-    "windows",
-    "sizes",
-    "labels",
-    "boxes",
-    "names",
-    "files",
-    "rows",
-    "groups",
-)
+COLUMNS = tuple(column.name for column in fields(Records) if column.name != "class_names")
 """Attributes of `Records` that have a row a record."""
+
+
+def image_refs(records: Records) -> list[ImageRef]:
+    """Where the image of each record lies."""
+    columns = zip(
+        records.paths.tolist(), records.offsets.tolist(), records.lengths.tolist(), strict=True
+    )
+    return [ImageRef(*column) for column in columns]
 
 
 _GREY_MODES = frozenset({"1", "L", "I;16", "I;16B", "I;16L"})
@@ -127,7 +122,7 @@ def all_grey(headers: Collection[Header | None]) -> bool:
     return bool(modes) and modes <= _GREY_MODES
 
 
-def count_several(annotations: Annotations) -> tuple[int, int]:
+def count_multi_object(annotations: Annotations) -> tuple[int, int]:
     """Images with several objects, and images with any; an object that is written twice is one."""
     distinct = {(one.image, one.label, one.box) for _, one in annotations.all_objects()}
     counts: Counter[ImageRef] = Counter(image for image, *_ in distinct)

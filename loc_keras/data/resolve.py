@@ -2,29 +2,29 @@
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from loc_keras.config.data import SourceConfig
 from loc_keras.data.annotations import (
     Annotated,
     Annotations,
+    Box,
     Fault,
     ImageRef,
     Split,
+    Units,
     class_index,
     class_indices,
-    infer_class_names,
+    known_classes,
 )
 from loc_keras.data.decode import turn_boxes, turn_boxes_back
-from loc_keras.data.faults import kind_of
 from loc_keras.data.image_header import Header, HeaderError, read_headers
 from loc_keras.data.records import UPRIGHT, Records
 from loc_keras.data.resize import EMPTY_BOX
-
-Box = tuple[float, float, float, float]
 
 TOLERANCE = 1e-3
 """How far a side may lie outside 0..1 (rounding in the file) before the box is refused."""
@@ -33,6 +33,206 @@ TOLERANCE_PX = 1.0
 """Likewise in px, for boxes in px: off by one is common and harmless."""
 
 _SIDES = ("x1", "y1", "x2", "y2")
+_FIRST_SWAPPED = 5  # EXIF orientations from here on exchange width and height.
+_WHOLE_PICTURE = (0, 0, 0, 0)
+
+
+@dataclass(frozen=True, eq=False)
+class DatasetRecords:
+    """The records of a data set and what was left out of it.
+
+    Attributes:
+        splits: Records of each split that has any.
+        class_names: Name of each class, by index.
+        first: The first training record of the files, before any split; it decides what the
+            config leaves open, such as the size of the pictures. None where there is none.
+        faults: What was left out.
+        notes: Sentences about choices the user should know of.
+        background: Index of the class of images without an object, or None where these are left
+            out.
+    """
+
+    splits: dict[Split, Records]
+    class_names: list[str]
+    first: Records | None = None
+    faults: list[Fault] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    background: int | None = None
+
+    @property
+    def errors(self) -> list[Fault]:
+        """Faults that are mistakes in the data, not choices of a policy."""
+        return [fault for fault in self.faults if fault.severity == "error"]
+
+
+def resolve(
+    annotations: Annotations,
+    source: SourceConfig,
+    objects: "Sequence[CheckedObject] | None" = None,
+) -> DatasetRecords:
+    """Gathers the objects that can be used, without decoding an image.
+
+    Args:
+        annotations: The data set as written.
+        source: How to understand it; `class_names` are the classes by index, or None for those of
+            the data, and have the `background` where there is one.
+        objects: Its objects with the verdicts on their boxes; None judges them here.
+
+    Returns:
+        Records by split, in the order of the annotation files. Objects whose label the training
+        split lacks are faults, unless the classes are given.
+    """
+    if objects is None:
+        refs = list(dict.fromkeys(one.image for _, one in annotations.all_objects()))
+        headers = dict(zip(refs, read_headers(refs), strict=True))
+        objects = checked_objects(annotations, headers, source)
+    names = known_classes(
+        source.class_names or annotations.class_names,
+        (one.label for one in annotations.objects.get("train", [])),
+        source.background,
+    )
+    index_of = class_indices(names)
+    faults = list(annotations.faults)
+    splits: dict[Split, Records] = {}
+    for split in annotations.objects:
+        distinct = _without_repeats([item for item in objects if item.split == split], faults)
+        usable: dict[ImageRef, list[Usable]] = defaultdict(list)
+        for item in distinct:
+            verdict = _usable(item, source, index_of, len(names))
+            if isinstance(verdict, Fault):
+                faults.append(verdict)
+            else:
+                usable[item.annotated.image].append(verdict)
+        counts = Counter(item.annotated.image for item in distinct)
+        counts.update({image: annotations.unread.get(image, 0) for image in counts})
+        kept: list[Usable] = []
+        for image, candidates in usable.items():
+            chosen, left_out = apply_policy(candidates, counts[image], source)
+            kept += chosen
+            faults += left_out
+        if kept:
+            splits[split] = _records(kept, names)
+    order = {file: place for place, file in enumerate(dict.fromkeys(f.file for f in faults))}
+    faults.sort(key=lambda fault: (order[fault.file], fault.row))
+    first = splits["train"].take(np.arange(1)) if "train" in splits else None
+    background = None if source.background is None else names.index(source.background)
+    return DatasetRecords(splits, names, first, faults, _notes(faults, splits, source), background)
+
+
+class CheckedObject(NamedTuple):
+    """An object, its picture, and whether its box can be used.
+
+    Attributes:
+        split: The split that it stands in.
+        annotated: The object as annotated.
+        header: Of its image, or why it has none.
+        size: (width, height) in px of the picture that the box was drawn on; (0, 0) where
+            unknown.
+        written: (x1, y1, x2, y2) as annotated, the last pixel within.
+        units: Of `written`.
+        usable: The box in fractions of the picture, within it; None where it cannot be used or
+            judged, and for an image without an object.
+        fault: Why the box cannot be used; None where it can or cannot be judged.
+    """
+
+    split: Split
+    annotated: Annotated
+    header: Header | HeaderError
+    size: tuple[int, int]
+    written: Box
+    units: Units
+    usable: Box | None
+    fault: "BoxFault | None"
+
+    @property
+    def box(self) -> Box | None:
+        """The box in fractions, perhaps inverted, not finite or outside.
+
+        None where it is unknown, or the image shows no object.
+        """
+        if self.annotated.empty:
+            return None
+        if self.units == "fraction":
+            return self.written
+        width, height = self.size
+        if not width or not height:
+            return None
+        x1, y1, x2, y2 = self.written
+        return x1 / width, y1 / height, x2 / width, y2 / height
+
+
+def checked_objects(
+    annotations: Annotations,
+    headers: Mapping[ImageRef, Header | HeaderError],
+    source: SourceConfig,
+) -> list[CheckedObject]:
+    """Puts every object beside its picture and judges its box.
+
+    Args:
+        annotations: As read.
+        headers: Of every image.
+        source: How to understand them.
+    """
+    inclusive = source.inclusive_pixels
+    if inclusive is None:
+        inclusive = annotations.units == "pixel" and not annotations.exact
+    return [
+        checked_object(
+            split,
+            annotated,
+            headers[annotated.image],
+            units=annotations.units,
+            inclusive=inclusive,
+            boxes_on=source.boxes_on,
+        )
+        for split, annotated in annotations.all_objects()
+    ]
+
+
+def checked_object(
+    split: Split,
+    annotated: Annotated,
+    header: Header | HeaderError,
+    *,
+    units: Units,
+    inclusive: bool = False,
+    boxes_on: str = "stored",
+) -> CheckedObject:
+    """Puts one object beside its picture and judges its box.
+
+    Args:
+        split: Where it stands.
+        annotated: The object.
+        header: Of its image, or why it has none.
+        units: Of its box.
+        inclusive: Whether x2 and y2 name the last pixel of the box.
+        boxes_on: As in `picture_size`.
+    """
+    size = picture_size(header, boxes_on) if isinstance(header, Header) else (0, 0)
+    x1, y1, x2, y2 = annotated.box
+    written = (x1, y1, x2 + 1, y2 + 1) if inclusive else annotated.box
+    usable: Box | None = None
+    fault: BoxFault | None = None
+    # Without the size of the picture, px can only be judged where they are not finite.
+    unknown = units == "pixel" and not size[0] and all(map(math.isfinite, written))
+    if not annotated.empty and not unknown:
+        try:
+            usable = usable_box(written, size if units == "pixel" else None)
+        except BoxFault as error:
+            fault = error
+    return CheckedObject(split, annotated, header, size, written, units, usable, fault)
+
+
+def picture_size(header: Header, boxes_on: str) -> tuple[int, int]:
+    """(width, height) in px of the picture that boxes were drawn on.
+
+    Args:
+        header: Of the image.
+        boxes_on: `"upright"` is the picture as the EXIF orientation turns it, `"stored"` as it
+            lies in the file.
+    """
+    size = (header.width, header.height)
+    return size[::-1] if boxes_on == "upright" and header.orientation >= _FIRST_SWAPPED else size
 
 
 class BoxFault(Exception):
@@ -87,12 +287,6 @@ def usable_box(box: Box, size: tuple[int, int] | None) -> Box:
     return left, top, right, bottom
 
 
-SeveralPolicy = Literal["skip", "largest", "first", "crop"]
-Window = tuple[int, int, int, int]
-
-WHOLE_PICTURE: Window = (0, 0, 0, 0)
-
-
 class Usable(NamedTuple):
     """An object that passed all rules.
 
@@ -111,35 +305,72 @@ class Usable(NamedTuple):
     box: Box
     size: tuple[int, int]
     orientation: int
-    window: Window = WHOLE_PICTURE
+    window: tuple[int, int, int, int] = _WHOLE_PICTURE
 
 
-def choose(
-    objects: Sequence[Usable], count: int, policy: SeveralPolicy, margin: float
+def _without_repeats(objects: Sequence[CheckedObject], faults: list[Fault]) -> list[CheckedObject]:
+    """Drops objects that are written twice in all that matters."""
+    firsts: dict[tuple[ImageRef, str, Box], CheckedObject] = {}
+    for item in objects:
+        one = item.annotated
+        first = firsts.setdefault((one.image, one.label, one.box), item)
+        if first is not item:
+            reason = f"repeats row {first.annotated.row} of {first.annotated.file}"
+            faults.append(Fault(one.file, one.row, reason, "duplicate_row"))
+    return list(firsts.values())
+
+
+def _usable(
+    item: CheckedObject, source: SourceConfig, index_of: dict[str, int], classes: int
+) -> Usable | Fault:
+    """The object on the picture that is trained on, or why it cannot be used."""
+    one, header, box = item.annotated, item.header, item.usable
+    label = class_index(one.label, index_of)
+    if label is None:
+        reason = f"column label: {one.label!r} is not one of the {classes} classes"
+        return Fault(one.file, one.row, reason, "label")
+    if isinstance(header, HeaderError):
+        return Fault(one.file, one.row, f"image {one.image.path} {header}", header.kind)
+    if item.fault is not None:
+        return Fault(one.file, one.row, str(item.fault), item.fault.kind)
+    trained_on = "stored" if source.exif == "ignore" else "upright"
+    if box is None:
+        box = EMPTY_BOX
+    elif source.boxes_on != trained_on and header.orientation != UPRIGHT:
+        turn = turn_boxes if trained_on == "upright" else turn_boxes_back
+        x1, y1, x2, y2 = turn(np.array([box]), np.array([header.orientation]))[0].tolist()
+        box = x1, y1, x2, y2
+    orientation = UPRIGHT if trained_on == "stored" else header.orientation
+    return Usable(one, label, box, picture_size(header, trained_on), orientation)
+
+
+def apply_policy(
+    objects: Sequence[Usable], count: int, source: SourceConfig
 ) -> tuple[list[Usable], list[Fault]]:
-    """Applies the policy to the objects of one image.
+    """Applies the multi-object policy, `source.several`, to the objects of one image.
 
     Args:
         objects: The usable ones, in the order of the file, at least one.
         count: How many the image has, with those that cannot be used.
-        policy: `"skip"` leaves out images with several objects, `"largest"` and `"first"` keep
-            one, `"crop"` cuts one picture out for each.
-        margin: For `"crop"`, the most context on each side, in sides of the box.
+        source: `"skip"` leaves out images with several objects, `"largest"` and `"first"` keep
+            one, `"crop"` cuts one picture out for each, with at most `crop_margin` sides of the
+            box as context on each side.
 
     Returns:
         What becomes records, and a fault of kind `"several"` for each object left out.
     """
+    policy = source.several
     if count == 1:
         return list(objects), []
     if policy == "crop":
         boxes = np.array([one.box for one in objects])
+        margin = source.crop_margin
         return [_cropped(one, place, boxes, margin) for place, one in enumerate(objects)], []
-    if policy == "skip":
-        kept: list[Usable] = []
-    elif policy == "first":
+    kept: list[Usable] = []
+    if policy == "first":
         kept = list(objects[:1])
-    else:
-        kept = [max(objects, key=lambda one: _area(one.box))]
+    elif policy == "largest":
+        kept = [max(objects, key=lambda one: box_area(one.box))]
     why = f"is one of {count} objects in {objects[0].source.name}; data.source.several is {policy}"
     return kept, [
         Fault(one.source.file, one.source.row, why, "several") for one in objects if one not in kept
@@ -205,204 +436,9 @@ def _ceil_px(value: float) -> int:
     return math.ceil(round(value, 6))
 
 
-def _area(box: Box) -> float:
+def box_area(box: Box) -> float:
+    """Area of a box in fractions of the picture's."""
     return (box[2] - box[0]) * (box[3] - box[1])
-
-
-_FIRST_SWAPPED = 5  # EXIF orientations from here on exchange width and height.
-
-
-@dataclass(frozen=True, eq=False)
-class DatasetRecords:
-    """The records of a data set and what was left out of it.
-
-    Attributes:
-        splits: Records of each split that has any.
-        class_names: Name of each class, by index.
-        first: The first training record of the files, before any split; it decides what the
-            config leaves open, such as the size of the pictures. None where there is none.
-        faults: What was left out.
-        notes: Sentences about choices the user should know of.
-        background: Index of the class of images without an object, or None where these are left
-            out.
-    """
-
-    splits: dict[Split, Records]
-    class_names: list[str]
-    first: Records | None = None
-    faults: list[Fault] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    background: int | None = None
-
-    @property
-    def errors(self) -> list[Fault]:
-        """Faults that are mistakes in the data, not choices of a policy."""
-        return [fault for fault in self.faults if kind_of(fault.kind).severity == "error"]
-
-
-@dataclass(frozen=True)
-class ResolveRules:
-    """How annotations are understood.
-
-    Attributes:
-        several: Policy for images with several objects.
-        crop_margin: For `several="crop"`, the most context on each side in sides of the box.
-        inclusive_pixels: Whether the last pixel belongs to the box; None as the format says.
-        exif: `"apply"` turns pictures upright, `"ignore"` takes them as stored.
-        boxes_on: `"stored"` or `"upright"`: the picture on which boxes were drawn.
-        class_names: Names of the classes by index, or None for those of the data.
-        background: Class of images without an object, one of `class_names` where they are given;
-            None where such images are no records.
-    """
-
-    several: SeveralPolicy = "skip"
-    crop_margin: float = 1.0
-    inclusive_pixels: bool | None = None
-    exif: str = "apply"
-    boxes_on: str = "stored"
-    class_names: Sequence[str] | None = None
-    background: str | None = None
-
-
-def resolve(
-    annotations: Annotations,
-    rules: ResolveRules,
-    headers: Mapping[ImageRef, Header | HeaderError] | None = None,
-) -> DatasetRecords:
-    """Checks every object and gathers the usable ones.
-
-    Only the headers of the images are read.
-
-    Args:
-        annotations: The data set as written.
-        rules: How to understand it.
-        headers: Of every image, where they have been read already.
-
-    Returns:
-        Records by split, in the order of the annotation files. Objects whose label the training
-        split lacks are faults, unless the classes are given.
-    """
-    names = _class_names(annotations, rules)
-    index_of = class_indices(names)
-    headers = _headers(annotations) if headers is None else headers
-    inclusive = rules.inclusive_pixels
-    if inclusive is None:
-        inclusive = annotations.units == "pixel" and not annotations.exact
-    faults = list(annotations.faults)
-    splits: dict[Split, Records] = {}
-    for split, objects in annotations.objects.items():
-        distinct = _without_repeats(objects, faults)
-        usable = []
-        for one in distinct:
-            try:
-                usable.append(
-                    _usable(one, headers[one.image], annotations.units, inclusive, rules, index_of)
-                )
-            except _UnusableError as error:
-                faults.append(Fault(one.file, one.row, str(error), error.kind))
-        kept = _apply_policy(distinct, usable, annotations.unread, rules, faults)
-        if kept:
-            splits[split] = _records(kept, names)
-    order = {file: place for place, file in enumerate(dict.fromkeys(f.file for f in faults))}
-    faults.sort(key=lambda fault: (order[fault.file], fault.row))
-    first = splits["train"].take(np.arange(1)) if "train" in splits else None
-    background = None if rules.background is None else names.index(rules.background)
-    return DatasetRecords(splits, names, first, faults, _notes(faults, splits, rules), background)
-
-
-class _UnusableError(Exception):
-    def __init__(self, reason: str, kind: str) -> None:
-        super().__init__(reason)
-        self.kind = kind
-
-
-def _class_names(annotations: Annotations, rules: ResolveRules) -> list[str]:
-    given = rules.class_names or annotations.class_names
-    if given:
-        return list(given)
-    train = annotations.objects.get("train", [])
-    return infer_class_names({one.label for one in train}, rules.background)
-
-
-def _headers(annotations: Annotations) -> dict[ImageRef, Header | HeaderError]:
-    refs = list(dict.fromkeys(one.image for _, one in annotations.all_objects()))
-    return dict(zip(refs, read_headers(refs), strict=True))
-
-
-def _without_repeats(objects: Sequence[Annotated], faults: list[Fault]) -> list[Annotated]:
-    """Drops objects that are written twice in all that matters."""
-    seen: dict[tuple[ImageRef, str, Box], Annotated] = {}
-    for one in objects:
-        first = seen.setdefault((one.image, one.label, one.box), one)
-        if first is not one:
-            reason = f"repeats row {first.row} of {first.file}"
-            faults.append(Fault(one.file, one.row, reason, "duplicate_row"))
-    return list(seen.values())
-
-
-def _usable(
-    one: Annotated,
-    header: Header | HeaderError,
-    units: str,
-    inclusive: bool,
-    rules: ResolveRules,
-    index_of: dict[str, int],
-) -> Usable:
-    label = class_index(one.label, index_of)
-    if label is None:
-        count = len(set(index_of.values()))
-        raise _UnusableError(
-            f"column label: {one.label!r} is not one of the {count} classes", "label"
-        )
-    if isinstance(header, HeaderError):
-        raise _UnusableError(f"image {one.image.path} {header}", header.kind)
-    stored = (header.width, header.height)
-    upright = stored[::-1] if header.orientation >= _FIRST_SWAPPED else stored
-    if one.empty:
-        if rules.exif == "ignore":
-            return Usable(one, label, EMPTY_BOX, stored, UPRIGHT)
-        return Usable(one, label, EMPTY_BOX, upright, header.orientation)
-    drawn_on = upright if rules.boxes_on == "upright" else stored
-    x1, y1, x2, y2 = one.box
-    written = (x1, y1, x2 + 1, y2 + 1) if inclusive else one.box
-    try:
-        box = usable_box(written, drawn_on if units == "pixel" else None)
-    except BoxFault as fault:
-        raise _UnusableError(str(fault), fault.kind) from None
-    if rules.exif == "ignore":
-        if rules.boxes_on == "upright":
-            box = _moved(turn_boxes_back, box, header.orientation)
-        return Usable(one, label, box, stored, UPRIGHT)
-    if rules.boxes_on == "stored":
-        box = _moved(turn_boxes, box, header.orientation)
-    return Usable(one, label, box, upright, header.orientation)
-
-
-def _moved(move: Callable[[np.ndarray, np.ndarray], np.ndarray], box: Box, orientation: int) -> Box:
-    if orientation == UPRIGHT:
-        return box
-    x1, y1, x2, y2 = move(np.array([box]), np.array([orientation]))[0].tolist()
-    return x1, y1, x2, y2
-
-
-def _apply_policy(
-    objects: Sequence[Annotated],
-    usable: Sequence[Usable],
-    unread: Mapping[ImageRef, int],
-    rules: ResolveRules,
-    faults: list[Fault],
-) -> list[Usable]:
-    counts = Counter(one.image for one in objects)
-    counts.update({image: unread[image] for image in counts if image in unread})
-    by_image: dict[ImageRef, list[Usable]] = defaultdict(list)
-    for candidate in usable:
-        by_image[candidate.source.image].append(candidate)
-    kept: list[Usable] = []
-    for image, candidates in by_image.items():
-        chosen, left_out = choose(candidates, counts[image], rules.several, rules.crop_margin)
-        kept += chosen
-        faults += left_out
-    return kept
 
 
 def _records(kept: Sequence[Usable], names: list[str]) -> Records:
@@ -431,13 +467,15 @@ def _text(values: Sequence[str]) -> np.ndarray:
     return column
 
 
-def _notes(faults: Sequence[Fault], splits: dict[Split, Records], rules: ResolveRules) -> list[str]:
+def _notes(
+    faults: Sequence[Fault], splits: dict[Split, Records], source: SourceConfig
+) -> list[str]:
     counts = Counter(fault.kind for fault in faults)
     notes = []
     if counts["several"]:
         notes.append(
             f"{counts['several']} objects in images with several were left out "
-            f"(data.source.several: {rules.several})."
+            f"(data.source.several: {source.several})."
         )
     cropped = sum(int(part.windows.any(axis=1).sum()) for part in splits.values())
     if cropped:
@@ -447,9 +485,9 @@ def _notes(faults: Sequence[Fault], splits: dict[Split, Records], rules: Resolve
             f"{counts['no_object']} images without an object were left out; data.source.background "
             "names a class for them."
         )
-    if rules.background is not None:
+    if source.background is not None:
         empty = sum(int(part.empty.sum()) for part in splits.values())
-        notes.append(f"Images without an object, of the class {rules.background!r}: {empty}.")
+        notes.append(f"Images without an object, of the class {source.background!r}: {empty}.")
     if counts["crowd"]:
         notes.append(f"{counts['crowd']} crowds (iscrowd) were left out.")
     if counts["duplicate_row"]:

@@ -21,7 +21,7 @@ from PIL import Image
 from loc_keras.data import files
 from loc_keras.data.decode import decode_bytes, pillow_pixels, turn_image, upright, with_channels
 from loc_keras.data.image_header import HeaderError, header_of, orientation_of
-from loc_keras.data.record_images import CONTENT, ORIENTATION, content_loader, undecodable
+from loc_keras.data.record_images import CONTENT, ORIENTATION, loader, undecodable
 from loc_keras.data.resize import ImageFormat, resize_images
 from loc_keras.errors import ImageError
 
@@ -97,7 +97,7 @@ class PictureReader:
     def __init__(self, form: ImageFormat) -> None:
         """Keeps what is made; see the class."""
         self._form = form
-        self._load_content = content_loader(form)
+        self._load = loader(form, frozenset({CONTENT, ORIENTATION}))
         self._resize = _array_resizer(form)
 
     def read(self, image: ImageLike, name: str | None = None) -> Pixels:
@@ -124,7 +124,7 @@ class PictureReader:
             raise ImageError(name, error.reason) from error
         row = {CONTENT: tf.constant(content), ORIENTATION: tf.constant(header.orientation)}
         try:
-            pixels, size = self._load_content(row)
+            pixels, size = self._load(row)
         except tf.errors.OpError as error:
             raise ImageError(name, undecodable(header)) from error
         height, width = size.numpy().tolist()

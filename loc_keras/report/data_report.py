@@ -10,17 +10,22 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from loc_keras.atomic_file import write_text
-from loc_keras.data.annotations import ImageRef, class_index, class_indices
+from loc_keras.data.annotations import (
+    Fault,
+    ImageRef,
+    Kind,
+    class_index,
+    class_indices,
+    count_by_kind,
+    kind_of,
+)
 from loc_keras.data.check.boxes import (
-    CheckedObject,
-    best_floor,
-    median_floor,
+    best_baseline,
+    median_baseline,
     single_boxes,
-    usable_of,
 )
 from loc_keras.data.check.run import CheckResult
-from loc_keras.data.faults import Finding, Kind, count_by_kind, kind_of
-from loc_keras.data.resolve import BoxFault
+from loc_keras.data.resolve import CheckedObject
 from loc_keras.report import html
 from loc_keras.report.data_charts import MOST_CLASSES, class_chart, place_charts, shape_charts
 from loc_keras.report.style import TRUTH, WRONG
@@ -56,7 +61,7 @@ class FindingsOfKind(NamedTuple):
 
     name: str
     about: Kind
-    findings: list[Finding]
+    findings: list[Fault]
     figures: list[Figure]
     pictured: int
 
@@ -101,7 +106,7 @@ def data_page(result: CheckResult, *, title: str, source: str) -> str:
         name=title,
         source=source,
         result=result,
-        empty=sum(thing.one.empty for thing in result.objects),
+        empty=sum(item.annotated.empty for item in result.objects),
         totals=totals(result.findings),
         kinds=[_findings_of(kind, result) for kind in count_by_kind(result.findings)],
         root=common_folder(result.findings),
@@ -118,7 +123,7 @@ def data_page(result: CheckResult, *, title: str, source: str) -> str:
     )
 
 
-def common_folder(findings: Sequence[Finding]) -> str:
+def common_folder(findings: Sequence[Fault]) -> str:
     """The deepest folder that holds all files of findings; `""` where they share none."""
     folders = {finding.file.rpartition("/")[0] for finding in findings if finding.file}
     try:
@@ -127,15 +132,15 @@ def common_folder(findings: Sequence[Finding]) -> str:
         return ""
 
 
-def _json_object(finding: Finding) -> dict[str, Any]:
+def _json_object(finding: Fault) -> dict[str, Any]:
     return {
         "severity": finding.severity,
         "kind": finding.kind,
         "file": finding.file,
         "row": finding.row,
         "place": place(finding),
-        "message": finding.message,
-        "mend": finding.mend,
+        "message": finding.reason,
+        "mend": finding.about.mend,
         "image": finding.image.path if finding.image else None,
     }
 
@@ -146,12 +151,12 @@ def _splits(result: CheckResult) -> tuple[list[str], list[list[str]], Picture | 
     index_of = class_indices(result.class_names)
     counts: dict[str, list[int]] = {split: [0] * len(result.class_names) for split in result.splits}
     objects, empty = (dict.fromkeys(result.splits, 0) for _ in range(2))
-    for thing in result.objects:
-        images[thing.split].add(thing.one.image)
-        (empty if thing.one.empty else objects)[thing.split] += 1
-        index = class_index(thing.one.label, index_of)
+    for item in result.objects:
+        images[item.split].add(item.annotated.image)
+        (empty if item.annotated.empty else objects)[item.split] += 1
+        index = class_index(item.annotated.label, index_of)
         if index is not None:
-            counts[thing.split][index] += 1
+            counts[item.split][index] += 1
     heads = ["split", "images", "objects", "classes"]
     rows = [
         [
@@ -175,16 +180,13 @@ def _box_charts(result: CheckResult) -> list[Picture]:
     """Histograms and maps of the boxes that can be used; nothing where there is none."""
     boxes: dict[str, list[tuple[float, ...]]] = defaultdict(list)
     aspects: dict[str, list[float]] = defaultdict(list)
-    for thing in result.objects:
-        if thing.box is None:
+    for item in result.objects:
+        box = item.usable
+        if box is None:
             continue
-        try:
-            box = usable_of(thing)
-        except BoxFault:
-            continue
-        boxes[thing.split].append(box)
-        width, height = thing.size if thing.size[0] else (1, 1)
-        aspects[thing.split].append((box[2] - box[0]) * width / ((box[3] - box[1]) * height))
+        boxes[item.split].append(box)
+        width, height = item.size if item.size[0] else (1, 1)
+        aspects[item.split].append((box[2] - box[0]) * width / ((box[3] - box[1]) * height))
     columns = {split: np.array(boxes[split], np.float32) for split in result.splits if boxes[split]}
     if not columns:
         return []
@@ -195,8 +197,8 @@ def _box_charts(result: CheckResult) -> list[Picture]:
 
 def _baselines(result: CheckResult) -> tuple[list[str], list[list[str]]]:
     """Head and rows of the table of constant boxes; no rows where no box can be used."""
-    boxes = single_boxes(result.objects, result.rules.several)
-    median, best = median_floor(boxes), best_floor(boxes)
+    boxes = single_boxes(result.objects, result.source.several)
+    median, best = median_baseline(boxes), best_baseline(boxes)
     if median is None or best is None:
         return [], []
     splits = list(median.mean_iou)
@@ -220,45 +222,45 @@ def _samples(result: CheckResult, count: int = SAMPLES) -> list[Figure]:
     objects = _single_objects(result)
     for split in result.splits:
         shown = [
-            thing
-            for thing in objects
-            if thing.split == split and not result.images[thing.one.image].trouble
+            item
+            for item in objects
+            if item.split == split and not result.images[item.annotated.image].trouble
         ]
         each = min(len(shown), max(1, count // len(result.splits)))
         for index in np.linspace(0, len(shown) - 1, each).round().astype(int):
-            thing = shown[index]
-            boxes_on = result.rules.boxes_on
-            thumb = thumb_of(thing.one.image, thing.box, colour=TRUTH, boxes_on=boxes_on)
+            item = shown[index]
+            boxes_on = result.source.boxes_on
+            thumb = thumb_of(item.annotated.image, item.box, colour=TRUTH, boxes_on=boxes_on)
             if thumb is not None:
-                name = os.path.basename(thing.one.name)
-                figures.append((thumb, (thing.one.label, f"{split} · {name}")))
+                name = os.path.basename(item.annotated.name)
+                figures.append((thumb, (item.annotated.label, f"{split} · {name}")))
     return figures
 
 
 def _single_objects(result: CheckResult) -> list[CheckedObject]:
     """The object that training sees of each picture; none of those that are left out or cut up."""
     by_image: dict[tuple[str, ImageRef], list[CheckedObject]] = defaultdict(list)
-    for thing in result.objects:
-        by_image[thing.split, thing.one.image].append(thing)
+    for item in result.objects:
+        by_image[item.split, item.annotated.image].append(item)
     chosen = []
     for objects in by_image.values():
-        if len(objects) == 1 or result.rules.several == "first":
+        if len(objects) == 1 or result.source.several == "first":
             chosen.append(objects[0])
-        elif result.rules.several == "largest":
+        elif result.source.several == "largest":
             chosen.append(max(objects, key=_area))
     return chosen
 
 
-def _area(thing: CheckedObject) -> float:
-    if thing.box is None:
+def _area(item: CheckedObject) -> float:
+    if item.box is None:
         return 0.0
-    x1, y1, x2, y2 = thing.box
+    x1, y1, x2, y2 = item.box
     return max(0.0, x2 - x1) * max(0.0, y2 - y1)
 
 
 def _findings_of(kind: str, result: CheckResult) -> FindingsOfKind:
     findings = [finding for finding in result.findings if finding.kind == kind]
-    boxes_on = result.rules.boxes_on
+    boxes_on = result.source.boxes_on
     figures: list[Figure] = []
     pictured = 0
     # Most files of a kind may not decode at all: trying them all would take long.

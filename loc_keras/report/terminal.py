@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from loc_keras.data.faults import Finding, Severity, count_by_kind, count_by_severity, kind_of
+from loc_keras.data.annotations import Fault, Severity, count_by_kind, count_by_severity, kind_of
 from loc_keras.evaluation.figures import (
     BY_RUN_KEY,
     MISSING,
@@ -27,7 +27,7 @@ STYLES: dict[Severity, str] = {"error": "bold red", "warning": "yellow", "note":
 EXAMPLES = 3
 
 
-def print_findings(console: Console, findings: Sequence[Finding]) -> None:
+def print_findings(console: Console, findings: Sequence[Fault]) -> None:
     """Prints a table of kinds, then the first examples of each, then the totals.
 
     Args:
@@ -41,7 +41,7 @@ def print_findings(console: Console, findings: Sequence[Finding]) -> None:
     console.print(totals(findings))
 
 
-def findings_table(findings: Sequence[Finding]) -> Table:
+def findings_table(findings: Sequence[Fault]) -> Table:
     """One row a kind, errors first."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("")
@@ -55,7 +55,7 @@ def findings_table(findings: Sequence[Finding]) -> Table:
     return table
 
 
-def totals(findings: Sequence[Finding]) -> str:
+def totals(findings: Sequence[Fault]) -> str:
     """How many errors, warnings and notes, in words."""
     if not findings:
         return "Nothing was found: the data set is clean."
@@ -66,18 +66,18 @@ def totals(findings: Sequence[Finding]) -> str:
     return f"{parts[0]}, {parts[1]}, {parts[2]}."
 
 
-def place(finding: Finding) -> str:
+def place(finding: Fault) -> str:
     """File and row of a finding; `"the data set"` where it has none."""
     if not finding.file:
         return "the data set"
     return f"{finding.file}, row {finding.row}" if finding.row else finding.file
 
 
-def _print_examples(console: Console, kind: str, findings: Sequence[Finding]) -> None:
+def _print_examples(console: Console, kind: str, findings: Sequence[Fault]) -> None:
     about = kind_of(kind)
     console.print(Text(f"{about.severity}: {about.title}", style=STYLES[about.severity]))
     for finding in findings[:EXAMPLES]:
-        words = f"  {clean(place(finding), 300)}: {clean(finding.message, 300)}"
+        words = f"  {clean(place(finding), 300)}: {clean(finding.reason, 300)}"
         console.print(Text(words), soft_wrap=True)
     if len(findings) > EXAMPLES:
         console.print(Text(f"  and {len(findings) - EXAMPLES:,} more", style="dim"))

@@ -68,8 +68,9 @@ def test_configs_are_read_and_begin_with_their_command(path):
 def test_every_object_is_accounted_for(unpacked, name):
     folder = unpacked(name)
     config = load_config(CONFIGS / f"{name}.yaml", [f"data.source.path={folder}"])
-    annotations = DataSource(config).annotations
-    found = resolve(annotations, DataSource(config).rules)
+    source = DataSource(config)
+    annotations = source.annotations
+    found = resolve(annotations, source.section)
     used, total = COUNTS[name]
     assert sum(map(len, annotations.objects.values())) == total
     assert sum(map(len, found.splits.values())) == used

@@ -13,6 +13,7 @@ from PIL import Image
 from loc_keras import check, convert
 from loc_keras.cli.data_source import DataSource
 from loc_keras.config.augment import AugmentConfig
+from loc_keras.config.data import SplitConfig
 from loc_keras.config.load import load_config
 from loc_keras.config.schema import Config
 from loc_keras.data.annotations import (
@@ -27,9 +28,8 @@ from loc_keras.data.annotations import (
 from loc_keras.data.augment.batch import augment, draw_names
 from loc_keras.data.check.run import check_data
 from loc_keras.data.formats.yolo_yaml import to_yaml
-from loc_keras.data.load_records import SplitRule, load_records
+from loc_keras.data.load_records import load_records
 from loc_keras.data.resize import resize_boxes
-from loc_keras.data.resolve import ResolveRules
 from loc_keras.errors import DataError
 from loc_keras.report.data_report import data_page
 
@@ -94,7 +94,8 @@ def test_the_check_finds_nothing_wrong_with_them(tmp_path, kind, capsys):
 def test_the_report_counts_and_shows_them(tmp_path):
     source = write_set(tmp_path, "csv", samples(objects=6, empty=5))
     config = config_of({**source, "background": NOTHING})
-    result = check_data(DataSource(config).annotations, DataSource(config).rules, near=False)
+    data = DataSource(config)
+    result = check_data(data.annotations, data.section, near=False)
     page = data_page(result, title="t", source="s")
     assert "images without an object" in page
     assert page.count("<figcaption>nothing") == 5
@@ -218,10 +219,9 @@ def test_numbered_classes_keep_their_numbers(tmp_path):
 @pytest.mark.parametrize(("objects", "empties"), [(0, 4), (1, 9)])
 def test_a_split_without_any_object_is_refused_with_a_number(tmp_path, objects, empties):
     source = write_set(tmp_path, "csv", samples(objects=objects, empty=empties))
-    annotations = DataSource(config_of({**source, "background": NOTHING})).annotations
-    rules = ResolveRules(background=NOTHING)
+    checked = DataSource(config_of({**source, "background": NOTHING})).checked
     with pytest.raises(DataError, match="without an object, but at least 1 must show one"):
-        load_records(annotations, rules, SplitRule(0.5, 0.0))
+        load_records(checked, SplitConfig(val=0.5, test=0.0))
 
 
 def test_formats_that_cannot_tell_are_refused(tmp_path):

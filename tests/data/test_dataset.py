@@ -6,33 +6,47 @@ from typing import get_args
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from loc_keras.config import data as config_source
-from loc_keras.config.data import CSV_FILES
+from loc_keras.config.augment import AugmentConfig
+from loc_keras.config.data import CSV_FILES, DataConfig, SourceConfig, SplitConfig
+from loc_keras.data.check.run import quick_check
 from loc_keras.data.dataset import build_file_data
 from loc_keras.data.formats.registry import FORMATS, read_annotations
-from loc_keras.data.load_records import SplitRule, load_records
-from loc_keras.data.resolve import ResolveRules
+from loc_keras.data.load_records import load_records
 from loc_keras.errors import DataError
 
 
 def make_image(path, size=(20, 10), value=0, mode="L"):
+    """An image of one colour; a text in the file keeps those of two splits from being identical."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new(mode, size, value).save(path)
+    text = PngInfo()
+    text.add_text("Title", str(path))
+    Image.new(mode, size, value).save(path, pnginfo=text)
 
 
 def build(
-    root, *, val_fraction=0.05, test_fraction=0.05, seed=0, on_error="stop", splits=None, **options
+    root,
+    *,
+    batch_size,
+    val_fraction=0.05,
+    test_fraction=0.05,
+    seed=0,
+    splits=None,
+    augment=None,
+    **options,
 ):
     """Reads a folder in the published CSV layout and builds its pipelines."""
+    annotations = read_annotations("csv", str(root), splits=splits or CSV_FILES)
     found = load_records(
-        read_annotations("csv", str(root), splits=splits or CSV_FILES),
-        ResolveRules(),
-        SplitRule(val_fraction, test_fraction),
+        quick_check(annotations, SourceConfig()),
+        SplitConfig(val=val_fraction, test=test_fraction),
         seed=seed,
-        on_error=on_error,
+        on_error=options.get("on_error", "stop"),
     )
-    return build_file_data(found, seed=seed, on_error=on_error, **options)
+    augment = AugmentConfig(**augment or {})
+    return build_file_data(found, DataConfig(**options), augment, batch_size=batch_size, seed=seed)
 
 
 def test_the_config_repeats_the_names_of_the_readers():
@@ -230,13 +244,12 @@ def test_images_may_lie_beside_the_csv_file(tmp_path):
     assert build(tmp_path, **options).sizes["train"] == 4
 
 
-def test_own_names_of_files_and_limit(tmp_path):
+def test_own_names_of_files(tmp_path):
     make_set(tmp_path, {"train": 6})
     (tmp_path / "training_data.csv").rename(tmp_path / "boxes.csv")
     splits = {"train": {"csv": "boxes.csv", "images": "training_images"}}
     options = {"batch_size": 2, "val_fraction": 0.0, "test_fraction": 0.0, "splits": splits}
-    data = build(tmp_path, limit=3, **options)
-    assert data.sizes["train"] == 3
+    assert build(tmp_path, **options).sizes["train"] == 6
 
 
 @pytest.mark.parametrize("split", ["val", "test"])

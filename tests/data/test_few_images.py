@@ -152,7 +152,8 @@ def test_pictures_of_one_class_speak_of_the_box_alone():
 def test_the_check_of_one_class_says_so(tmp_path):
     source = write_set(tmp_path, "voc", samples(objects=6, empty=0, labels=("red",)))
     config = Config.model_validate({"name": "one", "data": {"source": source}})
-    result = check_data(DataSource(config).annotations, DataSource(config).rules, near=False)
+    data = DataSource(config)
+    result = check_data(data.annotations, data.section, near=False)
     page = data_page(result, title="t", source="s")
     assert "There is one class: a model has only to find it" in page
     assert not [one for one in result.findings if one.kind.startswith("class")]

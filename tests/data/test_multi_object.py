@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from loc_keras.config.data import SourceConfig
 from loc_keras.data.annotations import Annotated, ImageRef
-from loc_keras.data.resolve import Usable, choose
+from loc_keras.data.resolve import Usable, apply_policy
 
 SIZE = (100, 50)
 
@@ -19,6 +20,10 @@ def usable(row, box_px):
 
 SMALL = usable(1, (10, 10, 20, 20))
 LARGE = usable(2, (50, 5, 90, 45))
+
+
+def choose(objects, count, policy, margin):
+    return apply_policy(objects, count, SourceConfig(several=policy, crop_margin=margin))
 
 
 def test_one_object_is_kept_under_every_policy():

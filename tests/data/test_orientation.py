@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from loc_keras.data.decode import turn_boxes, turn_boxes_back, turn_image, turned_sizes
+from loc_keras.data.decode import turn_boxes, turn_boxes_back, turn_image
+from loc_keras.data.image_header import Header
+from loc_keras.data.resolve import picture_size
 
 ORIENTATIONS = range(1, 9)
 HEIGHT, WIDTH = 30, 50
@@ -27,8 +29,7 @@ def test_pixels_turn_as_in_pillow(orientation, channels):
     expected = upright(pixels, orientation)
     turned = turn_image(tf.constant(pixels[..., :channels]), tf.constant(orientation)).numpy()
     np.testing.assert_array_equal(turned, expected[..., :channels])
-    size = turned_sizes(np.array([[HEIGHT, WIDTH]]), np.array([orientation]))
-    assert size.tolist() == [list(expected.shape[:2])]
+    assert picture_size(Header(WIDTH, HEIGHT, orientation), "upright") == expected.shape[1::-1]
 
 
 def test_in_a_dataset():

@@ -12,9 +12,9 @@ from PIL import Image, ImageOps
 from loc_keras.data import pipeline as streams
 from loc_keras.data.pipeline import eval_dataset
 from loc_keras.data.pixel_store import image_set, store_pixels
-from loc_keras.data.record_images import load
+from loc_keras.data.record_images import load_picture
 from loc_keras.data.records import Records
-from loc_keras.data.resize import ImageFormat
+from loc_keras.data.resize import ImageFormat, resize_boxes
 
 FORM = ImageFormat((16, 24), 3, "letterbox")
 SIZES = [(20, 30), (40, 30), (16, 24), (90, 60), (33, 65), (12, 70)]
@@ -148,9 +148,8 @@ def test_smaller_decoding_moves_no_edge(tmp_path, rule, fast, height, width):
     path.write_bytes(encoded(Image.fromarray(drawn), "JPEG"))
     fractions = np.float32(box) / np.float32([width, height, width, height])
     form = ImageFormat((48, 40), 3, rule, fast)
-    pixels, moved = load(
-        *(tf.constant(value) for value in (str(path), 0, -1, 1, [0] * 4, fractions)), form
-    )
+    pixels, size = load_picture({"path": tf.constant(str(path))}, form)
+    moved = resize_boxes(tf.constant(fractions), size, form.size, rule)
     # Where brightness is summed up along one side, its share tells the edge within a pixel.
     light = pixels.numpy().astype(float).mean(-1) / 255
     edges = moved.numpy() * [40, 48, 40, 48]
@@ -228,13 +227,6 @@ def test_what_cannot_be_decoded_is_told(records, tmp_path, keep):
         assert [targets["softmax"].tolist() for _, targets in batches(store)] == [[0, 2, 0]]
 
 
-def test_progress_ends_at_all(records):
-    told = []
-    store_pixels(records, FORM, keep="none", progress=lambda *pair: told.append(pair))
-    assert told[-1] == (6, 6)
-    assert told == sorted(told)
-
-
 # The file
 
 
@@ -281,12 +273,16 @@ def test_a_broken_off_file_is_continued(records, tmp_path, monkeypatch):
     folder = tmp_path / "cache"
     monkeypatch.setattr(pixel_store, "_CHUNK", 2)
 
-    def stop(done, total):
-        if done >= 4:
+    write = pixel_store.PixelFile.write
+
+    def stop(file, index, images):
+        write(file, index, images)
+        if file.done >= 4:
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        store_pixels(records, FORM, keep="disk", folder=folder, progress=stop)
+    with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
+        broken.setattr(pixel_store.PixelFile, "write", stop)
+        store_pixels(records, FORM, keep="disk", folder=folder)
     assert cache_files(folder) == [".json", ".lock", ".part"]
     calls = count_loads(monkeypatch)
     store = store_pixels(records, FORM, keep="disk", folder=folder)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from loc_keras.config.data import SourceConfig, SplitConfig
 from loc_keras.data.annotations import (
     Annotated,
     Annotations,
@@ -15,8 +16,8 @@ from loc_keras.data.annotations import (
     read_class_names,
 )
 from loc_keras.data.check.run import quick_check
-from loc_keras.data.load_records import Checked, SplitRule, load_records
-from loc_keras.data.resolve import BoxFault, ResolveRules, resolve, usable_box
+from loc_keras.data.load_records import load_records
+from loc_keras.data.resolve import BoxFault, resolve, usable_box
 from loc_keras.errors import DataError
 
 ORIENTATION_TAG = 0x0112  # EXIF 2.3, table 4.
@@ -37,6 +38,10 @@ def annotated(path, box, label="cat", row=1, **facts):
 
 def annotations(*objects, units="pixel", **facts):
     return Annotations({"train": list(objects)}, units, **facts)
+
+
+def checked(*objects):
+    return quick_check(annotations(*objects), SourceConfig())
 
 
 # Boxes
@@ -140,7 +145,7 @@ def test_pixel_boxes_exact_inclusive_and_as_the_format_says(tmp_path):
         (False, False): [0, 0, 0.45, 0.9],
     }
     for (exact, inclusive), box in expected.items():
-        rules = ResolveRules(inclusive_pixels=inclusive)
+        rules = SourceConfig(inclusive_pixels=inclusive)
         found = resolve(annotations(one, exact=exact), rules).splits["train"]
         np.testing.assert_allclose(found.boxes[0], box, rtol=1e-6)
     assert found.sizes.tolist() == [[10, 20]]
@@ -158,7 +163,7 @@ def test_exif_orientation_turns_boxes_and_sizes(tmp_path):
         ("ignore", "upright", upright, [0, 0, 0.25, 1], [10, 20], 1),
     ]
     for exif, boxes_on, written, box, size, orientation in cases:
-        rules = ResolveRules(exif=exif, boxes_on=boxes_on)
+        rules = SourceConfig(exif=exif, boxes_on=boxes_on)
         found = resolve(annotations(annotated(path, written)), rules).splits["train"]
         np.testing.assert_allclose(found.boxes[0], box, atol=1e-6)
         assert found.sizes.tolist() == [size]
@@ -176,7 +181,7 @@ def test_everything_left_out_has_a_reason(tmp_path):
         annotated(good, (0, 0, 5, 5), row=5),
     ]
     given = annotations(*objects, faults=[Fault("labels.txt", 6, "has 2 columns", "columns")])
-    found = resolve(given, ResolveRules())
+    found = resolve(given, SourceConfig())
     assert found.splits["train"].rows.tolist() == [1]
     assert [(fault.row, fault.kind) for fault in found.faults] == [
         (2, "missing_image"),
@@ -192,12 +197,12 @@ def test_everything_left_out_has_a_reason(tmp_path):
 def test_labels_must_be_known(tmp_path):
     path = make_image(tmp_path / "a.png")
     given = annotations(annotated(path, (0, 0, 5, 5), label="cow"))
-    found = resolve(given, ResolveRules(class_names=("cat", "dog")))
+    found = resolve(given, SourceConfig(class_names=("cat", "dog")))
     assert found.faults[0].reason == "column label: 'cow' is not one of the 2 classes"
     # Without given names the training split decides.
     val = annotated(make_image(tmp_path / "b.png"), (0, 0, 5, 5), label="dog")
     found = resolve(
-        Annotations({"train": given.objects["train"], "val": [val]}, "pixel"), ResolveRules()
+        Annotations({"train": given.objects["train"], "val": [val]}, "pixel"), SourceConfig()
     )
     assert found.class_names == ["cow"]
     assert "val" not in found.splits
@@ -209,7 +214,7 @@ def test_several_objects_by_policy(tmp_path):
     pair = [annotated(path, (0, 0, 5, 5), row=1), annotated(path, (6, 0, 20, 10), row=2)]
     sizes = {}
     for policy in ("skip", "first", "largest", "crop"):
-        found = resolve(annotations(*pair), ResolveRules(several=policy))
+        found = resolve(annotations(*pair), SourceConfig(several=policy))
         sizes[policy] = found.splits["train"].rows.tolist() if found.splits else []
         assert not found.errors
     assert sizes == {"skip": [], "first": [1], "largest": [2], "crop": [1, 2]}
@@ -219,17 +224,20 @@ def test_several_objects_by_policy(tmp_path):
 
 
 def many(tmp_path, count, same=0):
-    """`count` pictures of two classes; the last `same` are copies of the first."""
+    """`count` pictures of two classes; the last `same` are copies of the first, of its class."""
     objects = []
     for i in range(count):
         value = 0 if i >= count - same else i
         path = make_image(tmp_path / f"{i}.png", value=value)
-        objects.append(annotated(path, (0, 0, 5, 5), label="ab"[i % 2], row=i + 1))
+        objects.append(annotated(path, (0, 0, 5, 5), label="ab"[value % 2], row=i + 1))
     return objects
 
 
 def test_missing_splits_are_cut_off(tmp_path):
-    found = load_records(annotations(*many(tmp_path, 40)), ResolveRules(), SplitRule(0.2, 0.1))
+    found = load_records(
+        checked(*many(tmp_path, 40)),
+        SplitConfig(val=0.2, test=0.1),
+    )
     assert {name: len(part) for name, part in found.splits.items()} == {
         "train": 28,
         "val": 8,
@@ -243,7 +251,11 @@ def test_missing_splits_are_cut_off(tmp_path):
 def test_identical_images_are_never_parted(tmp_path):
     objects = many(tmp_path, 30, same=9)
     for seed in range(5):
-        found = load_records(annotations(*objects), ResolveRules(), SplitRule(0.3, 0.2), seed=seed)
+        found = load_records(
+            checked(*objects),
+            SplitConfig(val=0.3, test=0.2),
+            seed=seed,
+        )
         holders = {
             name
             for name, part in found.splits.items()
@@ -255,7 +267,7 @@ def test_identical_images_are_never_parted(tmp_path):
 
 def test_groups_of_the_data_are_never_parted(tmp_path):
     objects = [one._replace(group=str(one.row % 4)) for one in many(tmp_path, 24)]
-    found = load_records(annotations(*objects), ResolveRules(), SplitRule(0.25, 0.25))
+    found = load_records(checked(*objects), SplitConfig(val=0.25, test=0.25))
     holders = [set(part.groups.tolist()) for part in found.splits.values()]
     assert len(holders) == 3
     assert sum(len(groups) for groups in holders) == 4
@@ -264,13 +276,19 @@ def test_groups_of_the_data_are_never_parted(tmp_path):
 def test_errors_stop_or_are_left_out(tmp_path):
     objects = [*many(tmp_path, 12), annotated(str(tmp_path / "none.png"), (0, 0, 1, 1), row=13)]
     with pytest.raises(DataError, match=r"1 object cannot be used: labels.txt: row 13 image"):
-        load_records(annotations(*objects), ResolveRules(), SplitRule(0.2, 0.2))
+        load_records(checked(*objects), SplitConfig(val=0.2, test=0.2))
     found = load_records(
-        annotations(*objects), ResolveRules(), SplitRule(0.2, 0.2), on_error="skip"
+        checked(*objects),
+        SplitConfig(val=0.2, test=0.2),
+        on_error="skip",
     )
     assert [fault.row for fault in found.faults] == [13]
     with pytest.raises(DataError, match=r"no object is left for training.*missing_image"):
-        load_records(annotations(objects[-1]), ResolveRules(), SplitRule(0.2, 0.2), on_error="skip")
+        load_records(
+            checked(objects[-1]),
+            SplitConfig(val=0.2, test=0.2),
+            on_error="skip",
+        )
 
 
 def test_a_given_split_is_never_cut_off_the_training_images(tmp_path):
@@ -279,27 +297,23 @@ def test_a_given_split_is_never_cut_off_the_training_images(tmp_path):
     held = [annotated(pair, (0, 0, 5, 5), row=1), annotated(pair, (6, 0, 20, 10), row=2)]
     held = [one._replace(file="test.txt", label="a") for one in held]
     given = Annotations({"train": train, "test": held}, "pixel")
-    found = load_records(given, ResolveRules(), SplitRule(0.2, 0.2))
+    found = load_records(quick_check(given, SourceConfig()), SplitConfig(val=0.2, test=0.2))
     assert sorted(found.splits) == ["train", "val"]
     assert any(note.startswith("no object is left for testing") for note in found.notes)
     given = Annotations({"train": train, "val": held}, "pixel")
     with pytest.raises(DataError, match=r"no object is left for validation: .* 2 of kind several"):
-        load_records(given, ResolveRules(), SplitRule(0.2, 0.2))
+        load_records(quick_check(given, SourceConfig()), SplitConfig(val=0.2, test=0.2))
 
 
 def test_a_lost_image_is_dropped_though_its_row_has_another_fault(tmp_path):
     # Two objects of one record: the second is inverted, the image stands in the test split, too.
     objects = many(tmp_path, 12)
     bad = objects[3]._replace(box=(9.0, 0.0, 1.0, 5.0))
-    lost = {("train", objects[3].image): "the identical image stands in test, too"}
-    found = load_records(
-        annotations(*objects, bad),
-        ResolveRules(several="first"),
-        SplitRule(0.2, 0.0),
-        on_error="skip",
-        checked=Checked(lost=lost),
-    )
-    rows = np.concatenate([part.rows for part in found.splits.values()])
+    copy = annotated(make_image(tmp_path / "copy.png", value=3), (0, 0, 5, 5), label="b")
+    given = Annotations({"train": [*objects, bad], "test": [copy._replace(file="t.txt")]}, "pixel")
+    result = quick_check(given, SourceConfig(several="first"))
+    found = load_records(result, SplitConfig(val=0.2, test=0.0), on_error="skip")
+    rows = np.concatenate([found.splits[name].rows for name in ("train", "val")])
     assert 4 not in rows
     assert sorted(fault.kind for fault in found.faults) == ["duplicate", "inverted"]
 
@@ -307,22 +321,19 @@ def test_a_lost_image_is_dropped_though_its_row_has_another_fault(tmp_path):
 def test_an_object_that_cannot_be_parsed_still_counts_as_one_of_its_image(tmp_path):
     path = make_image(tmp_path / "a.png")
     one = annotated(path, (0, 0, 5, 5))
-    found = resolve(annotations(one, unread={one.image: 1}), ResolveRules())
+    found = resolve(annotations(one, unread={one.image: 1}), SourceConfig())
     assert found.splits == {}
     assert [fault.kind for fault in found.faults] == ["several"]
-    assert "train" in resolve(annotations(one), ResolveRules()).splits
+    assert "train" in resolve(annotations(one), SourceConfig()).splits
 
 
 def test_what_a_check_read_is_not_read_again(tmp_path, monkeypatch):
-    given = annotations(*many(tmp_path, 30, same=9))
-    split = SplitRule(0.3, 0.2)
-    expected = load_records(given, ResolveRules(), split)
-    result = quick_check(given, ResolveRules())
-    headers = {image: facts.header for image, facts in result.images.items()}
+    split = SplitConfig(val=0.3, test=0.2)
+    result = checked(*many(tmp_path, 30, same=9))
+    expected = load_records(result, split)
     # Reading anything now would fail.
     monkeypatch.setattr("loc_keras.data.resolve.read_headers", None)
-    monkeypatch.setattr("loc_keras.data.load_records.identical_groups", None)
-    known = Checked(headers=headers, identical=result.identical)
-    found = load_records(given, ResolveRules(), split, checked=known)
+    monkeypatch.setattr("loc_keras.data.check.labels.identical_groups", None)
+    found = load_records(result, split)
     for name, part in expected.splits.items():
         assert found.splits[name].rows.tolist() == part.rows.tolist()

@@ -17,10 +17,9 @@ from helpers.planted_faults import (
 )
 from PIL import Image
 
-from loc_keras.data.annotations import Annotations, Fault, ImageRef
+from loc_keras.config.data import SourceConfig
+from loc_keras.data.annotations import Annotations, Fault, ImageRef, kind_of
 from loc_keras.data.check.run import check_data, quick_check
-from loc_keras.data.faults import kind_of
-from loc_keras.data.resolve import ResolveRules
 from loc_keras.report.data_charts import (
     class_chart,
     coverage,
@@ -40,7 +39,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Report:
     """The report on every planted fault, and what was planted."""
     folder = tmp_path_factory.mktemp("planted")
     root, expected = planted_set(folder / "set")
-    result = check_data(read_set(root), ResolveRules())
+    result = check_data(read_set(root), SourceConfig())
     return write_report(folder / "report", result, title="planted", source="csv"), expected
 
 
@@ -66,7 +65,7 @@ def test_links_of_the_table_lead_to_the_kinds(planted: Report) -> None:
 
 
 def test_page_of_clean_data(tmp_path: Path) -> None:
-    result = quick_check(read_set(clean_set(tmp_path / "set")), ResolveRules())
+    result = quick_check(read_set(clean_set(tmp_path / "set")), SourceConfig())
     page = assert_needs_nothing_else(data_page(result, title="clean", source="here"))
     assert "Nothing was found" in " ".join(page.words)
 
@@ -76,7 +75,7 @@ def test_hostile_names_are_shown_as_text(tmp_path: Path) -> None:
     rows = [good(name, label), (name, label, 30, 10, 10, 30, 60, 40)]
     images = {name: encoded(picture(1), "PNG")}
     root = write_set(tmp_path / "set", images, {"train.csv": rows, "test.csv": rows[:1]})
-    result = check_data(read_set(root), ResolveRules())
+    result = check_data(read_set(root), SourceConfig())
     text = data_page(result, title="<script>", source="https is no link here: ' \" &")
     page = assert_needs_nothing_else(text)
     words = "".join(page.words)
@@ -87,11 +86,11 @@ def test_hostile_names_are_shown_as_text(tmp_path: Path) -> None:
 def test_page_without_a_single_usable_image_is_still_a_page(tmp_path: Path) -> None:
     rows = {"train.csv": [good("gone.png", "cat")], "test.csv": [good("gone.png", "cat")]}
     root = write_set(tmp_path / "set", {}, rows)
-    result = check_data(read_set(root), ResolveRules())
+    result = check_data(read_set(root), SourceConfig())
     assert_needs_nothing_else(data_page(result, title="t", source="s"))
     only_faults = Annotations({"train": []}, "pixel", [Fault("a.xml", 0, "is empty", "syntax")])
     assert_needs_nothing_else(
-        data_page(check_data(only_faults, ResolveRules()), title="t", source="s")
+        data_page(check_data(only_faults, SourceConfig()), title="t", source="s")
     )
 
 
@@ -99,7 +98,7 @@ def test_thousands_of_findings_stay_small_and_say_how_many_more(tmp_path: Path) 
     faults = [Fault("list.csv", row, "x" * 5000, "columns") for row in range(1, 6001)]
     annotations = read_set(clean_set(tmp_path / "set"))
     annotations.faults.extend(faults)
-    result = quick_check(annotations, ResolveRules())
+    result = quick_check(annotations, SourceConfig())
     text = data_page(result, title="t", source="s")
     assert len(text) < 20_000_000 / 10
     assert f"And {6000 - MOST_ROWS:,} more in findings.json" in text

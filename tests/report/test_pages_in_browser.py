@@ -13,8 +13,8 @@ from helpers.browser import Browser, found_browser, open_browser
 from helpers.evaluation_sample import sample_page
 from helpers.planted_faults import planted_set, read_set
 
+from loc_keras.config.data import SourceConfig
 from loc_keras.data.check.run import check_data
-from loc_keras.data.resolve import ResolveRules
 from loc_keras.report.data_report import data_page
 from loc_keras.report.evaluation_report import evaluation_page
 
@@ -90,7 +90,7 @@ def test_page_of_an_evaluation(browser: Browser, folder: Path, name: str) -> Non
 
 def test_page_of_a_data_check(browser: Browser, folder: Path) -> None:
     root, _ = planted_set(folder / "set")
-    result = check_data(read_set(root), ResolveRules())
+    result = check_data(read_set(root), SourceConfig())
     page = folder / "data.html"
     page.write_text(data_page(result, title="planted", source="csv"), encoding="utf-8")
     assert_shows_well(browser, page)

@@ -5,7 +5,7 @@ import io
 import math
 import os
 import shutil
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,18 +16,24 @@ import numpy as np
 from PIL import Image
 
 from loc_keras.atomic_file import write_text
-from loc_keras.config.data import CSV_FILES
-from loc_keras.data.annotations import Fault, ImageRef, Split, class_index, class_indices
-from loc_keras.data.check.boxes import CheckedObject
+from loc_keras.config.data import CSV_FILES, SourceConfig
+from loc_keras.data.annotations import (
+    Annotated,
+    Box,
+    Fault,
+    ImageRef,
+    Split,
+    class_index,
+    class_indices,
+)
 from loc_keras.data.check.images import ENDINGS, ImageFacts
 from loc_keras.data.check.labels import misspelt, same_word
 from loc_keras.data.check.run import CheckResult, lost_images
 from loc_keras.data.decode import turn_boxes, turn_boxes_back, upright
-from loc_keras.data.faults import Finding, FractionBox
 from loc_keras.data.files import is_remote, read_bytes
 from loc_keras.data.formats.writing import distinct_stems
 from loc_keras.data.records import UPRIGHT
-from loc_keras.data.resolve import BoxFault, ResolveRules, usable_box
+from loc_keras.data.resolve import BoxFault, CheckedObject, box_area, picture_size, usable_box
 from loc_keras.errors import DataError
 
 LEAST_INSIDE = 0.5
@@ -37,7 +43,7 @@ _SAME_ASPECT = 0.01
 
 
 class Change(NamedTuple):
-    """One thing that the copy does not share with the source.
+    """One item that the copy does not share with the source.
 
     Attributes:
         file: Annotation file of the source.
@@ -60,49 +66,25 @@ class Change(NamedTuple):
     after: str = ""
 
 
-class Kept(NamedTuple):
-    """An object of the copy.
-
-    Attributes:
-        split: Its split.
-        image: The image.
-        name: As annotated.
-        label: Class name.
-        box: (x1, y1, x2, y2) in fractions of the picture in the copy, float32 and ordered; None
-            for an image without an object.
-        file: Annotation file of the source.
-        row: Row in it.
-        group: Images that must not be parted by a split share it; `""` for none.
-    """
-
-    split: Split
-    image: ImageRef
-    name: str
-    label: str
-    box: FractionBox | None
-    file: str
-    row: int
-    group: str = ""
-
-
 @dataclass(frozen=True, eq=False)
 class FixPlan:
     """All of a copy before it is written.
 
     Attributes:
-        kept: Objects of the copy.
+        objects: Objects of the copy by split, with the label and the box in fractions that they
+            have in it.
         changes: Everything that differs, except files that are changed or renamed on writing.
         class_names: Classes by index.
     """
 
-    kept: list[Kept]
+    objects: dict[Split, list[Annotated]]
     changes: list[Change]
     class_names: list[str]
 
     @property
     def grouped(self) -> bool:
         """Whether any object has a group, so that the copy's rows have a column for it."""
-        return any(one.group for one in self.kept)
+        return any(one.group for part in self.objects.values() for one in part)
 
 
 class _DropError(Exception):
@@ -115,15 +97,15 @@ def plan_fix(result: CheckResult) -> FixPlan:
     Args:
         result: Of a check that decoded every image.
     """
-    changes = [*map(_unread, result.faults), *_orphans(result.findings)]
+    changes = [*map(_unread, result.annotations.faults), *_orphans(result.findings)]
     names, relabelled = _class_names(result)
     index_of = class_indices(names)
     lost = lost_images(result)
-    kept: list[Kept] = []
+    kept: dict[Split, list[Annotated]] = defaultdict(list)
     seen: set[Hashable] = set()
-    for thing in result.objects:
-        one = thing.one
-        key = (thing.split, one.image, one.label, one.box)
+    for item in result.objects:
+        one = item.annotated
+        key = (item.split, one.image, one.label, one.box)
         try:
             if key in seen:
                 raise _DropError("the same object stands in an earlier row")
@@ -131,16 +113,14 @@ def plan_fix(result: CheckResult) -> FixPlan:
             facts = result.images[one.image]
             if facts.trouble:
                 raise _DropError(f"the image {facts.reason}")
-            if (thing.split, one.image) in lost:
-                raise _DropError(lost[thing.split, one.image])
-            label = _mended_label(thing, relabelled, names, index_of, changes)
-            box = None if one.empty else _mended_box(thing, facts, result.rules, changes)
-            kept.append(
-                Kept(thing.split, one.image, one.name, label, box, one.file, one.row, one.group)
-            )
+            if (item.split, one.image) in lost:
+                raise _DropError(lost[item.split, one.image])
+            label = _mended_label(item, relabelled, names, index_of, changes)
+            box = one.box if one.empty else _mended_box(item, facts, result.source, changes)
+            kept[item.split].append(one._replace(label=label, box=box))
         except _DropError as drop:
             changes.append(Change(one.file, one.row, one.name, "dropped", str(drop)))
-    return FixPlan(kept, changes, names)
+    return FixPlan(dict(kept), changes, names)
 
 
 _PARTS = frozenset({"declared_size"})
@@ -153,9 +133,9 @@ def _unread(fault: Fault) -> Change:
     return Change(fault.file, fault.row, "", action, fault.reason)
 
 
-def _orphans(findings: Sequence[Finding]) -> list[Change]:
+def _orphans(findings: Sequence[Fault]) -> list[Change]:
     return [
-        Change(one.file, one.row, one.image.path, "left out", one.message)
+        Change(one.file, one.row, one.image.path, "left out", one.reason)
         for one in findings
         if one.kind == "orphan_image" and one.image
     ]
@@ -165,7 +145,7 @@ def _class_names(result: CheckResult) -> tuple[list[str], dict[str, str]]:
     """Classes of the copy, and the labels that only case or spaces part from one of them."""
     names = result.class_names
     if not result.named:
-        counts = Counter(thing.one.label for thing in result.objects)
+        counts = Counter(item.annotated.label for item in result.objects)
         same = {
             label: other
             for label, other in misspelt(counts).items()
@@ -175,19 +155,19 @@ def _class_names(result: CheckResult) -> tuple[list[str], dict[str, str]]:
     by_word = {same_word(name): name for name in reversed(names)}
     return names, {
         label: by_word[same_word(label)]
-        for label in {thing.one.label for thing in result.objects} - set(names)
+        for label in {item.annotated.label for item in result.objects} - set(names)
         if same_word(label) in by_word
     }
 
 
 def _mended_label(
-    thing: CheckedObject,
+    item: CheckedObject,
     relabelled: Mapping[str, str],
     names: Sequence[str],
     index_of: dict[str, int],
     changes: list[Change],
 ) -> str:
-    one = thing.one
+    one = item.annotated
     label = relabelled.get(one.label, one.label)
     index = class_index(label, index_of)
     if index is None:
@@ -199,19 +179,19 @@ def _mended_label(
 
 
 def _mended_box(
-    thing: CheckedObject, facts: ImageFacts, rules: ResolveRules, changes: list[Change]
-) -> FractionBox:
+    item: CheckedObject, facts: ImageFacts, source: SourceConfig, changes: list[Change]
+) -> Box:
     """The box in fractions of the picture that the rules ask for, within it."""
-    one = thing.one
+    one = item.annotated
 
-    def note(action: str, reason: str, before: FractionBox, after: FractionBox) -> None:
+    def note(action: str, reason: str, before: Box, after: Box) -> None:
         changes.append(
             Change(one.file, one.row, one.name, action, reason, _text(before), _text(after))
         )
 
-    box, boxes_on, scaled = _in_fractions(thing, facts, rules.boxes_on)
+    box, boxes_on, scaled = _in_fractions(item, facts, source.boxes_on)
     if scaled:
-        note("scaled", scaled, thing.written, box)
+        note("scaled", scaled, item.written, box)
     if not all(map(math.isfinite, box)):
         raise _DropError("its box has numbers that are not finite")
     x1, y1, x2, y2 = box
@@ -219,12 +199,12 @@ def _mended_box(
     if ordered != box:
         note("swapped", "its box was inverted", box, ordered)
     inside = _clipped(ordered)
-    if _area(inside) <= 0 or _area(inside) < LEAST_INSIDE * _area(ordered):
+    if box_area(inside) <= 0 or box_area(inside) < LEAST_INSIDE * box_area(ordered):
         raise _DropError("its box has no area, or most of it outside the image")
     if inside != ordered:
         note("clipped", "its box reached over the edge", ordered, inside)
     written = np.array(inside, np.float64)
-    wanted = "upright" if rules.exif == "apply" else "stored"
+    wanted = "upright" if source.exif == "apply" else "stored"
     if boxes_on != wanted and facts.header is not None:
         turn = turn_boxes if wanted == "upright" else turn_boxes_back
         written = turn(written, np.array(facts.header.orientation))
@@ -236,18 +216,16 @@ def _mended_box(
         raise _DropError(f"its box cannot be used: {fault}") from None
 
 
-def _in_fractions(
-    thing: CheckedObject, facts: ImageFacts, boxes_on: str
-) -> tuple[FractionBox, str, str]:
+def _in_fractions(item: CheckedObject, facts: ImageFacts, boxes_on: str) -> tuple[Box, str, str]:
     """The box as written, in fractions; the picture it is on; and why it was scaled, or `""`."""
-    if thing.units == "fraction":
-        return thing.written, boxes_on, ""
-    declared, size = thing.one.size, thing.size
-    x1, y1, x2, y2 = thing.written
+    if item.units == "fraction":
+        return item.written, boxes_on, ""
+    declared, size = item.annotated.size, item.size
+    x1, y1, x2, y2 = item.written
     why = ""
     if declared is not None and all(declared) and declared != size:
         other = "stored" if boxes_on == "upright" else "upright"
-        if facts.picture_size(boxes_on=other) == declared:
+        if facts.header and picture_size(facts.header, other) == declared:
             boxes_on = other
         elif abs(declared[0] * size[1] / (declared[1] * size[0]) - 1) > _SAME_ASPECT:
             raise _DropError("the annotated size has another shape than the image")
@@ -258,16 +236,12 @@ def _in_fractions(
     return (x1 / width, y1 / height, x2 / width, y2 / height), boxes_on, why
 
 
-def _clipped(box: FractionBox) -> FractionBox:
+def _clipped(box: Box) -> Box:
     x1, y1, x2, y2 = (min(max(side, 0.0), 1.0) for side in box)
     return x1, y1, x2, y2
 
 
-def _area(box: FractionBox) -> float:
-    return (box[2] - box[0]) * (box[3] - box[1])
-
-
-def _text(box: FractionBox) -> str:
+def _text(box: Box) -> str:
     return " ".join(f"{side:.6g}" for side in box)
 
 
@@ -321,26 +295,25 @@ def write_fix(
     Raises:
         DataError: If nothing is left for training, or a file changed since it was checked.
     """
-    if not any(kept.split == "train" for kept in plan.kept):
+    if "train" not in plan.objects:
         raise DataError("nothing that can be mended is left for training; no copy was written.")
     with _aside(folder) as aside:
         changes = list(plan.changes)
-        for split in dict.fromkeys(kept.split for kept in plan.kept):
-            part = [kept for kept in plan.kept if kept.split == split]
+        for split, part in plan.objects.items():
             changes += _write_split(aside, split, part, plan.grouped, result, progress)
         changes.sort(key=_place_among(changes))
         write_text(aside / CHANGES_FILE, _changes_text(changes))
-        write_text(aside / SUMMARY_FILE, summary(changes, plan.kept))
+        write_text(aside / SUMMARY_FILE, summary(changes, plan))
         write_text(aside / config_name, config_text)
     return changes
 
 
-def summary(changes: Sequence[Change], kept: Sequence[Kept]) -> str:
+def summary(changes: Sequence[Change], plan: FixPlan) -> str:
     """What was kept and changed, in numbers, a line each."""
     lines = [
-        f"{len({one.image for one in kept if one.split == split}):,} images with "
-        f"{sum(one.split == split and one.box is not None for one in kept):,} objects in {split}"
-        for split in dict.fromkeys(one.split for one in kept)
+        f"{len({one.image for one in part}):,} images with "
+        f"{sum(not one.empty for one in part):,} objects in {split}"
+        for split, part in plan.objects.items()
     ]
     counts = Counter(change.action for change in changes)
     lines += [f"{count:,} {action}" for action, count in counts.most_common()]
@@ -365,7 +338,7 @@ def _aside(folder: Path) -> Iterator[Path]:
 def _write_split(
     folder: Path,
     split: Split,
-    part: Sequence[Kept],
+    part: Sequence[Annotated],
     grouped: bool,
     result: CheckResult,
     progress: Callable[[int], None] | None,
@@ -378,7 +351,7 @@ def _write_split(
     names: dict[ImageRef, str] = {}
     changes: list[Change] = []
     for image, stem in zip(images, stems, strict=True):
-        content, ending, change = _picture(first[image], result.images[image], result.rules.exif)
+        content, ending, change = _picture(first[image], result.images[image], result.source.exif)
         changes += change
         names[image] = stem + ending
         (folder / files["images"] / names[image]).write_bytes(content)
@@ -388,13 +361,13 @@ def _write_split(
     writer = csv.writer(text, lineterminator="\n")
     for one in part:
         group = [one.group] if grouped else []
-        box = [""] * 4 if one.box is None else map(_shortest, one.box)
+        box = [""] * 4 if one.empty else map(_shortest, one.box)
         writer.writerow([names[one.image], one.label, *box, *group])
     write_text(folder / files["csv"], text.getvalue())
     return changes
 
 
-def _picture(kept: Kept, facts: ImageFacts, exif: str) -> tuple[bytes, str, list[Change]]:
+def _picture(kept: Annotated, facts: ImageFacts, exif: str) -> tuple[bytes, str, list[Change]]:
     """Bytes and ending of an image in the copy, and how it differs."""
     if facts.header is None:
         raise DataError(f"{kept.image.path} cannot be read.")
@@ -444,7 +417,7 @@ def _turned(content: bytes, orientation: int, form: str) -> tuple[bytes, str]:
     return buffer.getvalue(), "PNG"
 
 
-def _origin(kept: Kept) -> str:
+def _origin(kept: Annotated) -> str:
     whole = kept.image == ImageRef(kept.image.path)
     return kept.image.path if whole else kept.name
 

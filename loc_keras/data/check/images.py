@@ -13,7 +13,6 @@ from PIL import Image
 from loc_keras.data import files
 from loc_keras.data.annotations import Annotated, Annotations, Fault, ImageRef
 from loc_keras.data.duplicates import difference_hash
-from loc_keras.data.faults import Finding
 from loc_keras.data.files import read_bytes
 from loc_keras.data.image_header import (
     FORMATS,
@@ -23,6 +22,7 @@ from loc_keras.data.image_header import (
     without_image_warnings,
 )
 from loc_keras.data.records import UPRIGHT
+from loc_keras.data.resolve import picture_size
 
 ENDINGS: dict[str, tuple[str, ...]] = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -37,7 +37,6 @@ ENDINGS: dict[str, tuple[str, ...]] = {
 
 IMAGE_ENDINGS = frozenset(ending for form in FORMATS for ending in ENDINGS.get(form, ()))
 
-_SIDEWAYS = frozenset({5, 6, 7, 8})
 _WINDOW = 512
 _MOST_WORKERS = 8
 
@@ -50,26 +49,18 @@ class ImageFacts:
         header: What the file says of itself, or None where it cannot be read.
         trouble: Kind of finding that keeps the image from being used; `""` for none.
         reason: What that is, as the end of a sentence that starts with the image.
-        look: 64-bit difference hash of the picture, None where it was not computed.
+        hash: 64-bit difference hash of the picture, None where it was not computed.
     """
 
     header: Header | None
     trouble: str = ""
     reason: str = ""
-    look: int | None = None
+    hash: int | None = None
 
-    def picture_size(self, *, boxes_on: str) -> tuple[int, int]:
-        """(width, height) in px of the picture that boxes were drawn on; (0, 0) for unknown.
-
-        Args:
-            boxes_on: `"upright"` is the picture as the EXIF orientation turns it, `"stored"` as
-                it lies in the file.
-        """
-        if self.header is None:
-            return 0, 0
-        size = (self.header.width, self.header.height)
-        turned = boxes_on == "upright" and self.header.orientation in _SIDEWAYS
-        return size[::-1] if turned else size
+    @property
+    def opened(self) -> Header | HeaderError:
+        """The header, or why there is none."""
+        return self.header or HeaderError(self.reason, self.trouble)
 
 
 def inspect_images(
@@ -126,7 +117,7 @@ def _decoded(ref: ImageRef, facts: ImageFacts, near: bool) -> ImageFacts:
                 image.verify()
         with Image.open(io.BytesIO(data)) as image:
             image.load()
-        return replace(facts, look=difference_hash(ref)) if near else facts
+        return replace(facts, hash=difference_hash(ref)) if near else facts
     except MemoryError:
         return replace(facts, trouble="too_large", reason="needs more memory than is free")
     except Exception as error:  # PIL's decoders raise nearly anything on hostile bytes.
@@ -141,13 +132,13 @@ _QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"|(\S+)")
 
 def image_findings(
     annotations: Annotations, images: Mapping[ImageRef, ImageFacts], *, boxes_on: str
-) -> list[Finding]:
+) -> list[Fault]:
     """What is wrong with images, listed by the first annotation that names each.
 
     Args:
         annotations: As read.
         images: What is known of each image.
-        boxes_on: As in `ImageFacts.picture_size`.
+        boxes_on: As in `resolve.picture_size`.
     """
     found = []
     seen: set[ImageRef] = set()
@@ -165,11 +156,11 @@ def image_findings(
             found += _size_findings(one, facts, boxes_on, annotations.units)
     if len(modes) > 1:
         words = "some images are grey and some have colour"
-        found.append(Finding("mixed_channels", "", 0, words))
+        found.append(Fault("", 0, words, "mixed_channels"))
     return found
 
 
-def orphan_findings(annotations: Annotations) -> list[Finding]:
+def orphan_findings(annotations: Annotations) -> list[Fault]:
     """Images in the data set's folders that no annotation names, in the order of their paths."""
     named = {_plain(one.image.path) for _, one in annotations.all_objects()}
     stems, words = _spoken_of(annotations.faults)
@@ -182,7 +173,7 @@ def orphan_findings(annotations: Annotations) -> list[Finding]:
         if ending.lower() not in IMAGE_ENDINGS or _plain(path) in named:
             continue
         if stem not in stems and base not in words:
-            found.append(Finding("orphan_image", path, 0, "no annotation names it", ImageRef(path)))
+            found.append(Fault(path, 0, "no annotation names it", "orphan_image", ImageRef(path)))
     return found
 
 
@@ -198,9 +189,9 @@ def _spoken_of(faults: Iterable[Fault]) -> tuple[set[str], set[str]]:
     return stems, words
 
 
-def _one_image(one: Annotated, facts: ImageFacts) -> list[Finding]:
-    def finding(kind: str, words: str) -> Finding:
-        return Finding(kind, one.file, one.row, f"{one.name} {words}", one.image)
+def _one_image(one: Annotated, facts: ImageFacts) -> list[Fault]:
+    def finding(kind: str, words: str) -> Fault:
+        return Fault(one.file, one.row, f"{one.name} {words}", kind, one.image)
 
     if facts.trouble or facts.header is None:
         return [finding(facts.trouble, facts.reason)]
@@ -229,27 +220,24 @@ def _unusual(header: Header) -> Iterator[tuple[str, str]]:
         yield "animated", "has several pictures"
 
 
-def _size_findings(
-    one: Annotated, facts: ImageFacts, boxes_on: str, units: str
-) -> Sequence[Finding]:
+def _size_findings(one: Annotated, facts: ImageFacts, boxes_on: str, units: str) -> Sequence[Fault]:
     """Whether the annotated size is that of the picture; absent or zero ones say nothing."""
-    if one.size is None or not all(one.size):
+    if one.size is None or not all(one.size) or facts.header is None:
         return []
-    size = facts.picture_size(boxes_on=boxes_on)
+    size = picture_size(facts.header, boxes_on)
     if one.size == size:
         return []
     given, real = ("{} x {} px".format(*pair) for pair in (one.size, size))
-    orientation = facts.header.orientation if facts.header else UPRIGHT
     other = "stored" if boxes_on == "upright" else "upright"
-    if facts.picture_size(boxes_on=other) == one.size:
+    if picture_size(facts.header, other) == one.size:
         words = (
             f"{one.name} is {real} as {boxes_on} but {given} in the annotation, which is its size "
-            f"as {other}; its EXIF orientation is {orientation}"
+            f"as {other}; its EXIF orientation is {facts.header.orientation}"
         )
-        return [Finding("exif_conflict", one.file, one.row, words, one.image)]
+        return [Fault(one.file, one.row, words, "exif_conflict", one.image)]
     words = f"{one.name} is {real} but {given} in the annotation"
     kind = "size_mismatch" if units == "pixel" else "size_mismatch_fractions"
-    return [Finding(kind, one.file, one.row, words, one.image)]
+    return [Fault(one.file, one.row, words, kind, one.image)]
 
 
 def _plain(path: str) -> str:

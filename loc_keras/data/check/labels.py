@@ -1,29 +1,38 @@
-"""Findings about classes: labels that fit none, look misspelt, or are seldom."""
+"""Findings about classes, and about images that occur twice or in two splits."""
 
 import difflib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import NamedTuple
 
 from loc_keras.data.annotations import (
+    Box,
+    Fault,
     ImageRef,
     Split,
     class_index,
     class_indices,
-    infer_class_names,
+    known_classes,
 )
-from loc_keras.data.check.boxes import CheckedObject
 from loc_keras.data.check.images import ImageFacts
 from loc_keras.data.duplicates import Colours, identical_groups, near_pairs
-from loc_keras.data.faults import Finding, FractionBox
+from loc_keras.data.resolve import CheckedObject
 from loc_keras.errors import DataError
 
 IMBALANCE = 10
+"""Objects of the largest class for each of the smallest from which on classes are imbalanced."""
+
 FEWEST = 5
+"""Objects below which a class is rare."""
+
+HELD_OUT_FIRST: tuple[Split, ...] = ("test", "val", "train")
+"""Of images in two splits those kept: figures on held-out images stay comparable."""
+
 _ALIKE = 0.85
 _MUCH_RARER = 10
 _RARE = 5
 _LEAST_LETTERS = 4
+_SAME_BOX = 0.5
+
 _MOST_NAMES = 2000
 """Names among which misspelt ones are sought: the search compares pairs."""
 
@@ -36,7 +45,7 @@ def class_findings(
     class_names: Sequence[str] | None,
     splits: Sequence[Split],
     background: str | None = None,
-) -> list[Finding]:
+) -> list[Fault]:
     """What is wrong with labels and the size of classes.
 
     Args:
@@ -45,8 +54,9 @@ def class_findings(
         splits: Splits that the data set gives and that hold objects.
         background: Class of images without an object, or None.
     """
-    counts = Counter(thing.one.label for thing in objects)
-    names = known_classes(objects, class_names, background)
+    counts = Counter(item.annotated.label for item in objects)
+    train = [item.annotated.label for item in objects if item.split == "train"]
+    names = known_classes(class_names, train, background)
     index_of = class_indices(names)
     indices = {label: class_index(label, index_of) for label in counts}
     unknown = _hints([label for label in counts if indices[label] is None], names)
@@ -55,31 +65,19 @@ def class_findings(
     # A list of classes was written on purpose; labels that were not may be slips.
     spelling = {} if class_names else misspelt(known)
     found = []
-    for thing in objects:
-        name, label = thing.one.name, thing.one.label
+    for item in objects:
+        name, label = item.annotated.name, item.annotated.label
         if label in unknown:
-            words = f"class {label!r} of {name} is not {where}{unknown[label]}"
-            found.append(_finding(thing, "class_unknown", words))
+            reason = f"class {label!r} of {name} is not {where}{unknown[label]}"
+            found.append(_finding("class_unknown", item, reason))
         elif label in spelling:
             other = spelling[label]
-            words = (
+            reason = (
                 f"class {label!r} ({counts[label]}) of {name} looks like {other!r} "
                 f"({counts[other]})"
             )
-            found.append(_finding(thing, "class_spelling", words))
+            found.append(_finding("class_spelling", item, reason))
     return found + _balance(objects, names, indices, splits, background)
-
-
-def known_classes(
-    objects: Sequence[CheckedObject],
-    class_names: Sequence[str] | None,
-    background: str | None = None,
-) -> list[str]:
-    """Classes by index: those given, or else those that training infers."""
-    if class_names:
-        return list(class_names)
-    labels = {thing.one.label for thing in objects if thing.split == "train"}
-    return infer_class_names(labels, background)
 
 
 def class_meant(names: Sequence[str]) -> Callable[[str], Hashable]:
@@ -146,12 +144,12 @@ def _balance(
     indices: Mapping[str, int | None],
     splits: Sequence[Split],
     background: str | None,
-) -> list[Finding]:
+) -> list[Fault]:
     counts = {split: [0] * len(names) for split in splits}
-    for thing in objects:
-        index = indices[thing.one.label]
-        if index is not None and thing.split in counts:
-            counts[thing.split][index] += 1
+    for item in objects:
+        index = indices[item.annotated.label]
+        if index is not None and item.split in counts:
+            counts[item.split][index] += 1
     found = []
     train = [(count, name) for count, name in zip(counts.get("train", []), names, strict=False)]
     present = [pair for pair in train if pair[0]]
@@ -159,45 +157,19 @@ def _balance(
         (high, most), (low, least) = max(present), min(present)
         if high > IMBALANCE * low:
             noun = "images" if most == background else "objects"
-            words = f"class {most!r} has {high} {noun} in train, {least!r} has {low}"
-            found.append(Finding("class_imbalance", "", 0, words))
+            reason = f"class {most!r} has {high} {noun} in train, {least!r} has {low}"
+            found.append(Fault("", 0, reason, "class_imbalance"))
     for index, name in enumerate(names):
         noun = "image" if name == background else "object"
         total = sum(count[index] for count in counts.values())
         empty = [split for split in splits if not counts[split][index]]
         if total < FEWEST:
-            words = f"class {name!r} has {total} {noun}s in all"
-            found.append(Finding("class_rare", "", 0, words))
+            reason = f"class {name!r} has {total} {noun}s in all"
+            found.append(Fault("", 0, reason, "class_rare"))
         elif empty:
-            words = f"class {name!r} has no {noun} in {' and '.join(empty)}"
-            found.append(Finding("class_absent", "", 0, words))
+            reason = f"class {name!r} has no {noun} in {' and '.join(empty)}"
+            found.append(Fault("", 0, reason, "class_absent"))
     return found
-
-
-def _finding(thing: CheckedObject, kind: str, words: str) -> Finding:
-    one = thing.one
-    return Finding(kind, one.file, one.row, words, one.image, thing.box)
-
-
-_SAME_BOX = 0.5
-
-HELD_OUT_FIRST: tuple[Split, ...] = ("test", "val", "train")
-"""Of images in two splits those kept: figures on held-out images stay comparable."""
-
-
-class _Entry(NamedTuple):
-    """An image with all its objects."""
-
-    image: ImageRef
-    objects: list[CheckedObject]
-
-
-def entries_of(objects: Sequence[CheckedObject]) -> list[_Entry]:
-    """Images in the order of their first object."""
-    by_image: dict[ImageRef, list[CheckedObject]] = defaultdict(list)
-    for thing in objects:
-        by_image[thing.one.image].append(thing)
-    return [_Entry(image, things) for image, things in by_image.items()]
 
 
 def identical_images(images: Mapping[ImageRef, ImageFacts]) -> dict[ImageRef, int]:
@@ -233,7 +205,7 @@ def duplicate_findings(
     *,
     class_names: Sequence[str],
     near: bool,
-) -> list[Finding]:
+) -> list[Fault]:
     """What is wrong about images that occur twice.
 
     Args:
@@ -243,105 +215,110 @@ def duplicate_findings(
         class_names: Classes by index: labels that mean one class are no conflict.
         near: Whether to seek almost identical pictures, too.
     """
-    entries = entries_of(objects)
-    by_image = {entry.image: entry for entry in entries}
+    by_image: dict[ImageRef, list[CheckedObject]] = defaultdict(list)
+    for item in objects:
+        by_image[item.annotated.image].append(item)
     meant = class_meant(class_names)
-    found = _same_group(objects)
-    for entry in entries:
-        found += _same_file(entry)
+    findings = _same_group(objects)
+    for items in by_image.values():
+        findings += _same_file(items)
     first_of: dict[int, ImageRef] = {}
-    for image, entry in by_image.items():
+    for image, items in by_image.items():
         first = first_of.setdefault(identical[image], image)
         if first != image:
-            found += _same_bytes(by_image[first], entry, meant)
+            findings += _same_bytes(by_image[first], items, meant)
     if near:
-        rest = [by_image[image] for image in first_of.values()]
-        looks = [images[entry.image].look for entry in rest]
+        distinct = list(first_of.values())
+        hashes = [images[image].hash for image in distinct]
         colours = Colours()
-        pairs = near_pairs(looks, lambda a, b: colours.alike(rest[a].image, rest[b].image))
-        for first_at, second_at in pairs:
-            found.append(_alike(rest[first_at], rest[second_at]))
-    return found
+        pairs = near_pairs(hashes, lambda a, b: colours.alike(distinct[a], distinct[b]))
+        findings += [_near(by_image[distinct[a]], by_image[distinct[b]]) for a, b in pairs]
+    return findings
 
 
-def _same_group(objects: Sequence[CheckedObject]) -> list[Finding]:
+def _same_group(objects: Sequence[CheckedObject]) -> list[Fault]:
     """Groups in two splits, told once for each split that is not kept."""
     groups: dict[str, dict[Split, list[CheckedObject]]] = defaultdict(lambda: defaultdict(list))
-    for thing in objects:
-        if thing.one.group:
-            groups[thing.one.group][thing.split].append(thing)
+    for item in objects:
+        if item.annotated.group:
+            groups[item.annotated.group][item.split].append(item)
     found = []
     for name, parts in groups.items():
         keeper, *others = (split for split in HELD_OUT_FIRST if split in parts)
         for split in others:
             first, kept = parts[split][0], parts[keeper][0]
-            count = len({thing.one.image for thing in parts[split]})
-            words = (
+            count = len({item.annotated.image for item in parts[split]})
+            reason = (
                 f"group {name!r} has {count} image{'s' * (count > 1)} in {split}, such as "
-                f"{first.one.name}, and stands in {keeper}, too, such as {_place(kept)}"
+                f"{first.annotated.name}, and stands in {keeper}, too, such as {_place(kept)}"
             )
-            found.append(_finding_duplicates("group_across_splits", first, words, kept))
+            found.append(_finding("group_across_splits", first, reason, kept))
     return found
 
 
-def _same_file(entry: _Entry) -> list[Finding]:
+def _same_file(items: Sequence[CheckedObject]) -> list[Fault]:
     """One file named in two splits, or twice for the same object."""
     found = []
-    first = entry.objects[0]
-    seen: set[Hashable] = set()
-    crossed: set[str] = {first.split}
-    for thing in entry.objects:
-        key = (thing.split, thing.one.label, thing.one.box)
-        if thing.split not in crossed:
-            crossed.add(thing.split)
-            words = f"{thing.one.name} stands in {thing.split} and in {_place(first)}"
-            found.append(_finding_duplicates("duplicate_across_splits", thing, words))
-        elif key in seen:
-            words = f"the same box and class of {thing.one.name} stand in an earlier row, too"
-            found.append(_finding_duplicates("duplicate_row", thing, words))
-        seen.add(key)
+    first = items[0]
+    keys: set[Hashable] = set()
+    splits = {first.split}
+    for item in items:
+        key = (item.split, item.annotated.label, item.annotated.box)
+        if item.split not in splits:
+            splits.add(item.split)
+            reason = f"{item.annotated.name} stands in {item.split} and in {_place(first)}"
+            found.append(_finding("duplicate_across_splits", item, reason))
+        elif key in keys:
+            reason = f"the same box and class of {item.annotated.name} stand in an earlier row, too"
+            found.append(_finding("duplicate_row", item, reason))
+        keys.add(key)
     return found
 
 
-def _same_bytes(first: _Entry, later: _Entry, meant: Callable[[str], Hashable]) -> list[Finding]:
-    one, other = first.objects[0], later.objects[0]
-    crossing = {thing.split for thing in first.objects} != {thing.split for thing in later.objects}
-    kind = "duplicate_across_splits" if crossing else "duplicate_image"
-    words = f"{other.one.name} in {other.split} is identical with {_place(one)}"
-    found = [_finding_duplicates(kind, other, words, one)]
-    labels, later_labels = _labels(first), _labels(later)
-    if set(map(meant, labels)) != set(map(meant, later_labels)):
-        words = (
-            f"{other.one.name} is called {_listed(later_labels)}, and the identical "
-            f"{_place(one)} is called {_listed(labels)}"
+def _same_bytes(
+    first: Sequence[CheckedObject], later: Sequence[CheckedObject], meant: Callable[[str], Hashable]
+) -> list[Fault]:
+    kept, other = first[0], later[0]
+    name, place = other.annotated.name, _place(kept)
+    kind = "duplicate_across_splits" if _crossing(first, later) else "duplicate_image"
+    reason = f"{name} in {other.split} is identical with {place}"
+    found = [_finding(kind, other, reason, kept)]
+    labels, other_labels = ({item.annotated.label for item in items} for items in (first, later))
+    if set(map(meant, labels)) != set(map(meant, other_labels)):
+        reason = (
+            f"{name} is called {_listed(other_labels)}, and the identical {place} is called "
+            f"{_listed(labels)}"
         )
-        found.append(_finding_duplicates("duplicate_conflict", other, words, one))
+        found.append(_finding("duplicate_conflict", other, reason, kept))
     elif _boxes_differ(first, later):
-        words = f"the boxes of {other.one.name} and of the identical {_place(one)} overlap little"
-        found.append(_finding_duplicates("duplicate_boxes_differ", other, words, one))
+        reason = f"the boxes of {name} and of the identical {place} overlap little"
+        found.append(_finding("duplicate_boxes_differ", other, reason, kept))
     return found
 
 
-def _alike(first: _Entry, later: _Entry) -> Finding:
-    one, other = first.objects[0], later.objects[0]
-    crossing = {thing.split for thing in first.objects} != {thing.split for thing in later.objects}
-    kind = "near_duplicate_across_splits" if crossing else "near_duplicate"
-    words = f"{other.one.name} in {other.split} looks like {_place(one)}"
-    return _finding_duplicates(kind, other, words, one)
+def _near(first: Sequence[CheckedObject], later: Sequence[CheckedObject]) -> Fault:
+    kept, other = first[0], later[0]
+    kind = "near_duplicate_across_splits" if _crossing(first, later) else "near_duplicate"
+    reason = f"{other.annotated.name} in {other.split} looks like {_place(kept)}"
+    return _finding(kind, other, reason, kept)
 
 
-def _boxes_differ(first: _Entry, later: _Entry) -> bool:
+def _crossing(first: Sequence[CheckedObject], later: Sequence[CheckedObject]) -> bool:
+    return {item.split for item in first} != {item.split for item in later}
+
+
+def _boxes_differ(first: Sequence[CheckedObject], later: Sequence[CheckedObject]) -> bool:
     """Whether some box of the one has no like in the other."""
-    if len(first.objects) != len(later.objects):
+    if len(first) != len(later):
         return True
-    boxes = [thing.box for thing in first.objects if thing.box is not None]
-    others = [thing.box for thing in later.objects if thing.box is not None]
+    boxes = [item.box for item in first if item.box is not None]
+    others = [item.box for item in later if item.box is not None]
     return any(
         max((_overlap(box, other) for other in others), default=1.0) < _SAME_BOX for box in boxes
     )
 
 
-def _overlap(a: FractionBox, b: FractionBox) -> float:
+def _overlap(a: Box, b: Box) -> float:
     """IoU of two boxes; 0 where one has no area."""
     width = min(a[2], b[2]) - max(a[0], b[0])
     height = min(a[3], b[3]) - max(a[1], b[1])
@@ -351,23 +328,19 @@ def _overlap(a: FractionBox, b: FractionBox) -> float:
     return width * height / (sum(areas) - width * height)
 
 
-def _labels(entry: _Entry) -> set[str]:
-    return {thing.one.label for thing in entry.objects}
-
-
 def _listed(labels: set[str]) -> str:
     return " and ".join(repr(label) for label in sorted(labels)[:3])
 
 
-def _place(thing: CheckedObject) -> str:
-    one = thing.one
+def _place(item: CheckedObject) -> str:
+    one = item.annotated
     file = "/".join(one.file.split("/")[-2:])
-    return f"{one.name} in {thing.split} ({file}, row {one.row})"
+    return f"{one.name} in {item.split} ({file}, row {one.row})"
 
 
-def _finding_duplicates(
-    kind: str, thing: CheckedObject, words: str, twin: CheckedObject | None = None
-) -> Finding:
-    one = thing.one
-    finding = Finding(kind, one.file, one.row, words, one.image, thing.box)
-    return finding if twin is None else finding._replace(twin=twin.one.image, twin_box=twin.box)
+def _finding(
+    kind: str, item: CheckedObject, reason: str, twin: CheckedObject | None = None
+) -> Fault:
+    one = item.annotated
+    fault = Fault(one.file, one.row, reason, kind, one.image, item.box)
+    return fault if twin is None else fault._replace(twin=twin.annotated.image, twin_box=twin.box)

@@ -1,11 +1,23 @@
 """The check as a whole: everything that can be found about a data set."""
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from loc_keras.data.annotations import SPLITS, Annotated, Annotations, Fault, ImageRef, Split
-from loc_keras.data.check.boxes import CheckedObject, box_findings, checked_objects
+from loc_keras.config.data import SourceConfig
+from loc_keras.data.annotations import (
+    SPLITS,
+    Annotated,
+    Annotations,
+    Fault,
+    ImageRef,
+    Severity,
+    Split,
+    count_by_severity,
+    known_classes,
+)
+from loc_keras.data.check.boxes import box_findings
 from loc_keras.data.check.images import ImageFacts, image_findings, inspect_images, orphan_findings
 from loc_keras.data.check.labels import (
     HELD_OUT_FIRST,
@@ -13,10 +25,8 @@ from loc_keras.data.check.labels import (
     class_meant,
     duplicate_findings,
     identical_images,
-    known_classes,
 )
-from loc_keras.data.faults import Finding, Severity, count_by_severity, from_fault
-from loc_keras.data.resolve import ResolveRules
+from loc_keras.data.resolve import CheckedObject, checked_objects
 
 _ABOUT_SIZE = frozenset({"exif_turned", "exif_conflict", "size_mismatch"})
 
@@ -35,11 +45,11 @@ class CheckResult:
         named: Whether they were given, by the config or the data set.
         splits: Splits that the data set gives.
         decoded: Whether every image was decoded.
-        rules: How annotations were understood.
-        faults: What the reader could not read, as it told; findings, too.
+        annotations: What was checked; what its reader could not read is among the findings.
+        source: How annotations were understood.
     """
 
-    findings: list[Finding]
+    findings: list[Fault]
     objects: list[CheckedObject]
     images: dict[ImageRef, ImageFacts]
     identical: dict[ImageRef, int]
@@ -47,8 +57,8 @@ class CheckResult:
     named: bool
     splits: list[Split]
     decoded: bool
-    rules: ResolveRules
-    faults: list[Fault]
+    annotations: Annotations
+    source: SourceConfig
 
     @property
     def counts(self) -> dict[Severity, int]:
@@ -58,97 +68,77 @@ class CheckResult:
 
 def check_data(
     annotations: Annotations,
-    rules: ResolveRules,
+    source: SourceConfig,
     *,
+    decode: bool = True,
     near: bool = True,
     progress: Callable[[int], None] | None = None,
 ) -> CheckResult:
-    """Checks a data set, decoding every image.
+    """Checks a data set: annotations, headers, boxes, classes, bytes, and perhaps pixels.
 
     Memory holds as many decoded images as there are cores (at most eight) and a few hundred bytes
     for each other one.
 
     Args:
         annotations: As read.
-        rules: How training understands them.
-        near: Whether to seek almost identical images, too.
+        source: How training understands them.
+        decode: Whether to decode every image.
+        near: Whether to look for near duplicates among decoded images.
         progress: Called with the number of images that were finished since the last call.
     """
-    images = inspect_images(_refs(annotations), decode=True, near=near, progress=progress)
-    return _result(annotations, rules, images, near=near, decoded=True)
+    refs = dict.fromkeys(one.image for _, one in annotations.all_objects())
+    images = inspect_images(refs, decode=decode, near=near, progress=progress)
+    headers = {image: facts.opened for image, facts in images.items()}
+    objects = checked_objects(annotations, headers, source)
+    splits = [split for split in SPLITS if annotations.objects.get(split)]
+    given = source.class_names or annotations.class_names
+    train = (one.label for one in annotations.objects.get("train", []))
+    class_names = known_classes(given, train, source.background)
+    identical = identical_images(images)
+    boxes = {item.annotated.image: item.box for item in reversed(objects)}
+    of_images = [
+        # Whether the box fits shows how a picture was looked at when it was labelled.
+        one._replace(box=boxes.get(one.image)) if one.kind in _ABOUT_SIZE and one.image else one
+        for one in image_findings(annotations, images, boxes_on=source.boxes_on)
+    ]
+    findings = [
+        *annotations.faults,
+        *of_images,
+        *orphan_findings(annotations),
+        *box_findings(objects),
+        *class_findings(objects, given, splits, source.background),
+        *_multi_object_findings(objects, source.several),
+        *duplicate_findings(
+            objects, images, identical, class_names=class_names, near=decode and near
+        ),
+    ]
+    # By annotation file, in the order in which files are first met, then by row; what concerns
+    # the data set as a whole comes last.
+    place = {file: number for number, file in enumerate(dict.fromkeys(f.file for f in findings))}
+    place[""] = len(place)
+    findings.sort(key=lambda finding: (place[finding.file], finding.row))
+    return CheckResult(
+        findings=findings,
+        objects=objects,
+        images=images,
+        identical=identical,
+        class_names=class_names,
+        named=bool(given),
+        splits=splits,
+        decoded=decode,
+        annotations=annotations,
+        source=source,
+    )
 
 
 def quick_check(
     annotations: Annotations,
-    rules: ResolveRules,
+    source: SourceConfig,
     *,
     progress: Callable[[int], None] | None = None,
 ) -> CheckResult:
-    """Checks a data set without decoding pixels: annotations, headers, boxes, classes, bytes.
-
-    Args:
-        annotations: As read.
-        rules: How training understands them.
-        progress: Called with the number of images that were finished since the last call.
-    """
-    refs = _refs(annotations)
-    images = inspect_images(refs, decode=False, progress=progress)
-    return _result(annotations, rules, images, near=False, decoded=False)
-
-
-def _result(
-    annotations: Annotations,
-    rules: ResolveRules,
-    images: dict[ImageRef, ImageFacts],
-    *,
-    near: bool,
-    decoded: bool,
-) -> CheckResult:
-    objects = checked_objects(
-        annotations, images, inclusive_pixels=rules.inclusive_pixels, boxes_on=rules.boxes_on
-    )
-    splits = [split for split in SPLITS if annotations.objects.get(split)]
-    given = rules.class_names or annotations.class_names
-    identical = identical_images(images)
-    class_names = known_classes(objects, given, rules.background)
-    boxes = {thing.one.image: thing.box for thing in reversed(objects)}
-    of_images = [
-        # Whether the box fits shows how a picture was looked at when it was labelled.
-        one._replace(box=boxes.get(one.image)) if one.kind in _ABOUT_SIZE and one.image else one
-        for one in image_findings(annotations, images, boxes_on=rules.boxes_on)
-    ]
-    findings = [
-        *map(from_fault, annotations.faults),
-        *of_images,
-        *orphan_findings(annotations),
-        *box_findings(objects),
-        *class_findings(objects, given, splits, rules.background),
-        *_several(objects, rules.several),
-        *duplicate_findings(objects, images, identical, class_names=class_names, near=near),
-    ]
-    return CheckResult(
-        in_order(findings),
-        objects,
-        images,
-        identical,
-        class_names,
-        bool(given),
-        splits,
-        decoded,
-        rules,
-        annotations.faults,
-    )
-
-
-def in_order(findings: Sequence[Finding]) -> list[Finding]:
-    """By annotation file, in the order in which files are first met, then by row."""
-    place = {file: number for number, file in enumerate(dict.fromkeys(f.file for f in findings))}
-    place[""] = len(place)  # What concerns the data set as a whole comes last.
-    return sorted(findings, key=lambda finding: (place[finding.file], finding.row))
-
-
-def _refs(annotations: Annotations) -> list[ImageRef]:
-    return list(dict.fromkeys(one.image for _, one in annotations.all_objects()))
+    """`check_data` without decoding pixels."""
+    return check_data(annotations, source, decode=False, progress=progress)
 
 
 _POLICY_WORDS: Mapping[str, str] = {
@@ -159,25 +149,26 @@ _POLICY_WORDS: Mapping[str, str] = {
 }
 
 
-def _several(objects: Sequence[CheckedObject], policy: str) -> list[Finding]:
+def _multi_object_findings(objects: Sequence[CheckedObject], policy: str) -> list[Fault]:
     # An object that is written twice counts once, as in training.
     distinct = {(one.image, one.label, one.box) for _, one, *_ in objects}
     counts = Counter(image for image, *_ in distinct)
+    first = {item.annotated.image: item for item in reversed(objects)}
     found = []
-    seen: set[ImageRef] = set()
-    for thing in objects:
-        one = thing.one
-        if counts[one.image] > 1 and one.image not in seen:
-            seen.add(one.image)
-            words = (
+    for item in objects:
+        one = item.annotated
+        if counts[one.image] > 1 and first[one.image] is item:
+            reason = (
                 f"{one.name} has {counts[one.image]} boxes; {_POLICY_WORDS[policy]} "
                 f"(several: {policy})"
             )
-            found.append(Finding("several_boxes", one.file, one.row, words, one.image, thing.box))
+            found.append(Fault(one.file, one.row, reason, "several_boxes", one.image, item.box))
     return found
 
 
-_TOLD_BY_IMAGE = frozenset({"duplicate_across_splits", "duplicate_conflict", "group_across_splits"})
+_OF_LOST_IMAGES = frozenset(
+    {"duplicate_across_splits", "duplicate_conflict", "group_across_splits"}
+)
 
 _Place = tuple[str, int, ImageRef | None]
 
@@ -191,15 +182,15 @@ def refused_objects(result: CheckResult) -> list[Fault]:
     Returns:
         Errors that are about no object, as those of readers; then those of objects.
     """
-    errors: dict[_Place, deque[Finding]] = defaultdict(deque)
+    errors: dict[_Place, deque[Fault]] = defaultdict(deque)
     for finding in result.findings:
-        if finding.severity == "error" and finding.kind not in _TOLD_BY_IMAGE:
+        if finding.severity == "error" and finding.kind not in _OF_LOST_IMAGES:
             errors[finding.file, finding.row, finding.image].append(finding)
     lost = lost_images(result)
-    found = [_fault_of(thing, result, lost, errors) for thing in result.objects]
-    objects = {_place(thing.one) for thing in result.objects}
+    found = [_fault_of(item, result, lost, errors) for item in result.objects]
+    objects = {_place(item.annotated) for item in result.objects}
     others = [one for place, several in errors.items() if place not in objects for one in several]
-    return [*map(_as_fault, others), *(fault for fault in found if fault is not None)]
+    return [*others, *(fault for fault in found if fault is not None)]
 
 
 def lost_images(result: CheckResult) -> dict[tuple[Split, ImageRef], str]:
@@ -208,18 +199,56 @@ def lost_images(result: CheckResult) -> dict[tuple[Split, ImageRef], str]:
     Where an image, or a group, stands in two splits those are its images in the one that is not
     kept; where identical images have different classes, all of them.
     """
-    return _conflicting(result) | _of_parted_groups(result) | _in_other_splits(result)
+    identical: dict[int, list[CheckedObject]] = defaultdict(list)
+    groups: dict[str, list[CheckedObject]] = defaultdict(list)
+    for item in result.objects:
+        identical[result.identical[item.annotated.image]].append(item)
+        if item.annotated.group:
+            groups[item.annotated.group].append(item)
+    return (
+        _conflicting(identical.values(), class_meant(result.class_names))
+        | _not_kept(groups, "its group {name!r} stands in {kept}, too")
+        | _not_kept(identical, "the identical image stands in {kept}, too")
+    )
+
+
+def _conflicting(
+    groups: Iterable[list[CheckedObject]], meant: Callable[[str], Hashable]
+) -> dict[tuple[Split, ImageRef], str]:
+    """Identical images whose classes differ: which is right cannot be known."""
+    lost: dict[tuple[Split, ImageRef], str] = {}
+    for group in groups:
+        classes: dict[ImageRef, set[Hashable]] = defaultdict(set)
+        for item in group:
+            classes[item.annotated.image].add(meant(item.annotated.label))
+        if len(set(map(frozenset, classes.values()))) > 1:
+            reason = "identical images have different classes"
+            lost |= {(item.split, item.annotated.image): reason for item in group}
+    return lost
+
+
+def _not_kept(
+    groups: Mapping[Any, list[CheckedObject]], reason: str
+) -> dict[tuple[Split, ImageRef], str]:
+    """Images of groups in several splits, but for those in the split that goes first."""
+    lost: dict[tuple[Split, ImageRef], str] = {}
+    for name, group in groups.items():
+        splits = {item.split for item in group}
+        kept = next(split for split in HELD_OUT_FIRST if split in splits)
+        why = reason.format(name=name, kept=kept)
+        lost |= {(item.split, item.annotated.image): why for item in group if item.split != kept}
+    return lost
 
 
 def _fault_of(
-    thing: CheckedObject,
+    item: CheckedObject,
     result: CheckResult,
     lost: Mapping[tuple[Split, ImageRef], str],
-    errors: Mapping[_Place, deque[Finding]],
+    errors: Mapping[_Place, deque[Fault]],
 ) -> Fault | None:
     """The one fault of an object; takes the finding that it is from off `errors`."""
-    one = thing.one
-    reason = lost.get((thing.split, one.image))
+    one = item.annotated
+    reason = lost.get((item.split, one.image))
     if reason is not None:
         return Fault(one.file, one.row, f"image {one.name}: {reason}", "duplicate")
     facts = result.images[one.image]
@@ -227,63 +256,8 @@ def _fault_of(
         # Found once an image, at its first object; it keeps the others from use as well.
         return Fault(one.file, one.row, f"{one.name} {facts.reason}", facts.trouble)
     mine = errors.get(_place(one))
-    return _as_fault(mine.popleft()) if mine else None
+    return mine.popleft() if mine else None
 
 
 def _place(one: Annotated) -> _Place:
     return one.file, one.row, one.image
-
-
-def _as_fault(finding: Finding) -> Fault:
-    return Fault(finding.file, finding.row, finding.message, finding.kind)
-
-
-def _identical(result: CheckResult) -> list[list[CheckedObject]]:
-    """Objects on images of the same bytes, one list for each such image."""
-    groups: dict[int, list[CheckedObject]] = defaultdict(list)
-    for thing in result.objects:
-        groups[result.identical[thing.one.image]].append(thing)
-    return list(groups.values())
-
-
-def _conflicting(result: CheckResult) -> dict[tuple[Split, ImageRef], str]:
-    """Identical images whose classes differ: which is right cannot be known."""
-    meant = class_meant(result.class_names)
-    lost: dict[tuple[Split, ImageRef], str] = {}
-    for group in _identical(result):
-        classes: dict[ImageRef, set[Hashable]] = defaultdict(set)
-        for thing in group:
-            classes[thing.one.image].add(meant(thing.one.label))
-        if len(set(map(frozenset, classes.values()))) > 1:
-            reason = "identical images have different classes"
-            lost |= {(thing.split, thing.one.image): reason for thing in group}
-    return lost
-
-
-def _of_parted_groups(result: CheckResult) -> dict[tuple[Split, ImageRef], str]:
-    """Images whose group stands in a split that goes before theirs, too."""
-    groups: dict[str, list[CheckedObject]] = defaultdict(list)
-    for thing in result.objects:
-        if thing.one.group:
-            groups[thing.one.group].append(thing)
-    lost: dict[tuple[Split, ImageRef], str] = {}
-    for name, group in groups.items():
-        keeper = _keeper(group)
-        reason = f"its group {name!r} stands in {keeper}, too"
-        lost |= {(thing.split, thing.one.image): reason for thing in group if thing.split != keeper}
-    return lost
-
-
-def _in_other_splits(result: CheckResult) -> dict[tuple[Split, ImageRef], str]:
-    """Images that stand, with the same bytes, in a split that goes before theirs."""
-    lost: dict[tuple[Split, ImageRef], str] = {}
-    for group in _identical(result):
-        keeper = _keeper(group)
-        reason = f"the identical image stands in {keeper}, too"
-        lost |= {(thing.split, thing.one.image): reason for thing in group if thing.split != keeper}
-    return lost
-
-
-def _keeper(group: list[CheckedObject]) -> Split:
-    splits = {thing.split for thing in group}
-    return next(split for split in HELD_OUT_FIRST if split in splits)

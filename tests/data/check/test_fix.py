@@ -26,14 +26,13 @@ from helpers.planted_faults import (
 from PIL import Image
 
 from loc_keras.cli.data_source import DataSource
+from loc_keras.config.data import SourceConfig
 from loc_keras.config.load import load_config
-from loc_keras.data.annotations import Fault
+from loc_keras.data.annotations import CATALOGUE, Fault
 from loc_keras.data.check.fix import Change, FixPlan, plan_fix, refuse_fix_folder, write_fix
 from loc_keras.data.check.run import check_data
-from loc_keras.data.faults import CATALOGUE
 from loc_keras.data.formats.csv_file import read_csv
 from loc_keras.data.formats.voc import read_voc
-from loc_keras.data.resolve import ResolveRules
 from loc_keras.errors import DataError
 
 
@@ -48,9 +47,9 @@ def tree_hash(root: Path) -> str:
 
 
 def fix(
-    root: Path, folder: Path, rules: ResolveRules | None = None
+    root: Path, folder: Path, rules: SourceConfig | None = None
 ) -> tuple[FixPlan, list[Change]]:
-    result = check_data(read_set(root), rules or ResolveRules())
+    result = check_data(read_set(root), rules or SourceConfig())
     plan = plan_fix(result)
     return plan, write_fix(folder, plan, result, config_text="", config_name="loc_keras.yaml")
 
@@ -66,10 +65,10 @@ def test_copy_has_no_errors_and_source_is_untouched(tmp_path: Path) -> None:
     before = tree_hash(root)
     plan, _ = fix(root, tmp_path / "copy")
     assert tree_hash(root) == before
-    rules = ResolveRules(class_names=plan.class_names)
+    rules = SourceConfig(class_names=plan.class_names)
     result = check_data(read_csv(str(tmp_path / "copy")), rules)
     assert [one for one in result.findings if one.severity == "error"] == []
-    assert len(result.objects) == len(plan.kept)
+    assert len(result.objects) == sum(map(len, plan.objects.values()))
     kinds = {one.kind for one in result.findings}
     assert not kinds & {"exif_turned", "wrong_ending", "box_overhang", "duplicate_row"}
     # What is odd but usable is the user's to judge, so it is still there.
@@ -137,7 +136,7 @@ def test_turned_picture_keeps_its_box_on_its_object(
     train = [("turned.jpg", "cat", *box, *size), good("other.png", "cat")]
     root = write_set(tmp_path / "set", images, {"train.csv": train, "test.csv": train[1:]})
     (root / "test.csv").unlink()
-    rules = ResolveRules(boxes_on=boxes_on)
+    rules = SourceConfig(boxes_on=boxes_on)
     splits = {"train": {"csv": "train.csv", "images": "images"}}
     columns = ("file", "label", "x1", "y1", "x2", "y2", "width", "height")
     annotations = read_csv(str(root), splits=splits, columns=columns, units="pixel")
@@ -169,7 +168,7 @@ def test_ignored_orientation_leaves_the_stored_pixels(
     images = {"turned.jpg": content, "other.png": encoded(picture(5), "PNG")}
     rows = [("turned.jpg", "cat", *box, *size), good("other.png", "cat")]
     root = write_set(tmp_path / "set", images, {"train.csv": rows, "test.csv": rows[1:]})
-    _, changes = fix(root, tmp_path / "copy", ResolveRules(exif="ignore", boxes_on=boxes_on))
+    _, changes = fix(root, tmp_path / "copy", SourceConfig(exif="ignore", boxes_on=boxes_on))
     name = "turned.jpg" if orientation == 1 else "turned.png"
     assert rows_of(tmp_path / "copy" / "training_data.csv")[name][1] == pytest.approx(
         [16 / 60, 8 / 40, 48 / 60, 16 / 40]
@@ -209,7 +208,7 @@ def test_log_names_whatever_a_reader_left_out(tmp_path: Path) -> None:
     annotations = read_set(clean_set(tmp_path / "set"))
     kinds = [*CATALOGUE, "a kind that a new reader made up"]
     faults = [Fault("a.json", row, f"is {kind}", kind) for row, kind in enumerate(kinds, 1)]
-    result = check_data(replace(annotations, faults=faults), ResolveRules())
+    result = check_data(replace(annotations, faults=faults), SourceConfig())
     changes = plan_fix(result).changes
     assert [(one.file, one.row, one.reason) for one in changes] == [one[:3] for one in faults]
     # Of an absurd declared size only the size is not used.
@@ -224,7 +223,7 @@ def test_annotation_without_a_picture_is_logged_once(tmp_path: Path) -> None:
         (tmp_path / f"{name}.xml").write_text(text, encoding="utf-8")
     (tmp_path / "here.png").write_bytes(encoded(picture(1), "PNG"))
     result = check_data(
-        read_voc(str(tmp_path), splits={"train": {"annotations": "."}}), ResolveRules()
+        read_voc(str(tmp_path), splits={"train": {"annotations": "."}}), SourceConfig()
     )
     (change,) = plan_fix(result).changes
     assert (change.file, change.action) == (str(tmp_path / "gone.xml"), "left out")
@@ -240,7 +239,7 @@ def test_held_out_copy_is_the_one_kept(tmp_path: Path) -> None:
     root = write_set(tmp_path / "set", images, rows)
     plan, _ = fix(root, tmp_path / "copy")
     # 0.png has the bytes of again.png, and 2.png is named by both.
-    assert [(one.split, one.name) for one in plan.kept] == [
+    assert [(split, one.name) for split, part in plan.objects.items() for one in part] == [
         ("train", "1.png"),
         ("test", "again.png"),
         ("test", "2.png"),
@@ -255,7 +254,7 @@ def test_names_that_break_tools_are_made_safe_and_distinct(tmp_path: Path) -> No
     root = write_set(tmp_path / "set", images, {"train.csv": rows, "test.csv": rows[:1]})
     plan, _ = fix(root, tmp_path / "copy")
     again = read_csv(str(tmp_path / "copy"))
-    result = check_data(again, ResolveRules(class_names=plan.class_names))
+    result = check_data(again, SourceConfig(class_names=plan.class_names))
     assert [one for one in result.findings if one.severity == "error"] == []
     paths = [one.image.path.casefold() for _, one in again.all_objects()]
     assert len(paths) == len(set(paths)) == 5
@@ -287,7 +286,7 @@ def test_nothing_is_written_where_nothing_is_left(tmp_path: Path) -> None:
 
 def test_stopped_copy_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = clean_set(tmp_path / "set")
-    result = check_data(read_set(root), ResolveRules())
+    result = check_data(read_set(root), SourceConfig())
 
     def stop(count: int) -> None:
         raise KeyboardInterrupt
@@ -306,7 +305,7 @@ def test_stopped_copy_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_file_that_went_away_is_an_error_not_a_hole(tmp_path: Path) -> None:
     root = clean_set(tmp_path / "set")
-    result = check_data(read_set(root), ResolveRules())
+    result = check_data(read_set(root), SourceConfig())
     (root / "images" / "c3.png").unlink()
     with pytest.raises(DataError, match=r"c3\.png"):
         write_fix(tmp_path / "copy", plan_fix(result), result, config_text="", config_name="c.yaml")
@@ -336,6 +335,7 @@ def test_conflict_of_size_is_solved_by_the_other_picture(tmp_path: Path) -> None
     images = {"turned.jpg": turned_jpeg(3, 6), "other.png": encoded(picture(4), "PNG")}
     train = [("turned.jpg", "cat", 10, 10, 30, 40, 40, 60), good("other.png", "cat")]
     root = write_set(tmp_path / "set", images, {"train.csv": train, "test.csv": train[1:]})
-    (kept, *_), _ = fix(root, tmp_path / "copy")[0].kept, None
+    plan, _ = fix(root, tmp_path / "copy")
+    kept = next(one for part in plan.objects.values() for one in part)
     assert kept.name == "turned.jpg"
     assert kept.box == pytest.approx((10 / 40, 10 / 60, 30 / 40, 40 / 60))

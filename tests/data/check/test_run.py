@@ -32,12 +32,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from loc_keras.data.annotations import Annotated, Annotations, Fault, ImageRef, Split
+from loc_keras.config.data import SourceConfig
+from loc_keras.data.annotations import (
+    CATALOGUE,
+    Annotated,
+    Annotations,
+    Fault,
+    ImageRef,
+    Split,
+    count_by_kind,
+    kind_of,
+)
 from loc_keras.data.check.boxes import (
-    CheckedObject,
-    best_floor,
+    best_baseline,
     box_findings,
-    median_floor,
+    median_baseline,
     single_boxes,
 )
 from loc_keras.data.check.images import inspect_images, orphan_findings
@@ -50,10 +59,9 @@ from loc_keras.data.check.run import (
     refused_objects,
 )
 from loc_keras.data.duplicates import near_pairs
-from loc_keras.data.faults import CATALOGUE, count_by_kind, kind_of
 from loc_keras.data.formats.csv_file import read_csv
-from loc_keras.data.image_header import read_header
-from loc_keras.data.resolve import ResolveRules, resolve
+from loc_keras.data.image_header import Header, read_header
+from loc_keras.data.resolve import CheckedObject, checked_object, resolve
 from loc_keras.report.thumbnails import thumb_of
 
 
@@ -63,13 +71,13 @@ def places(result: CheckResult, root: Path) -> list[tuple[str, str, int]]:
 
 def test_every_planted_fault_is_found_once_at_its_place(tmp_path: Path) -> None:
     root, expected = planted_set(tmp_path / "set")
-    result = check_data(read_set(root), ResolveRules())
+    result = check_data(read_set(root), SourceConfig())
     assert places(result, root) == sorted(expected)
 
 
 def test_quick_check_finds_all_that_needs_no_pixels(tmp_path: Path) -> None:
     root, expected = planted_set(tmp_path / "set")
-    result = quick_check(read_set(root), ResolveRules())
+    result = quick_check(read_set(root), SourceConfig())
     # Only pixels tell that a file is cut behind its header, or that two pictures look alike.
     pixels = ("truncated", "near_duplicate")
     assert places(result, root) == sorted(one for one in expected if one[0] not in pixels)
@@ -78,15 +86,15 @@ def test_quick_check_finds_all_that_needs_no_pixels(tmp_path: Path) -> None:
 
 def test_clean_set_has_no_finding(tmp_path: Path) -> None:
     annotations = read_set(clean_set(tmp_path / "set"))
-    assert check_data(annotations, ResolveRules()).findings == []
-    assert quick_check(annotations, ResolveRules()).findings == []
+    assert check_data(annotations, SourceConfig()).findings == []
+    assert quick_check(annotations, SourceConfig()).findings == []
 
 
 def test_what_training_refuses_is_an_error_of_the_check(tmp_path: Path) -> None:
     root, _ = planted_set(tmp_path / "set")
     annotations = read_set(root)
-    refused = {(one.file, one.row) for one in resolve(annotations, ResolveRules()).errors}
-    found = check_data(annotations, ResolveRules()).findings
+    refused = {(one.file, one.row) for one in resolve(annotations, SourceConfig()).errors}
+    found = check_data(annotations, SourceConfig()).findings
     errors = {(one.file, one.row) for one in found if one.severity == "error"}
     assert refused and refused <= errors
 
@@ -100,9 +108,9 @@ def test_every_kind_tells_how_to_mend_it() -> None:
 
 def test_reader_faults_come_through_unchanged() -> None:
     fault = Fault("a.xml", 3, "names no object", "no_object")
-    result = quick_check(Annotations({"train": []}, "pixel", [fault]), ResolveRules())
+    result = quick_check(Annotations({"train": []}, "pixel", [fault]), SourceConfig())
     (finding,) = result.findings
-    assert finding[:4] == ("no_object", "a.xml", 3, "names no object")
+    assert finding[:4] == ("a.xml", 3, "names no object", "no_object")
 
 
 def thing(
@@ -115,7 +123,7 @@ def thing(
     row: int = 1,
 ) -> CheckedObject:
     one = Annotated(ImageRef(name), name, label, box, "a.csv", row)
-    return CheckedObject(split, one, size, box, "fraction")
+    return checked_object(split, one, Header(*size), units="fraction")
 
 
 @pytest.mark.parametrize(
@@ -167,7 +175,7 @@ def test_unlisted_class_has_a_hint() -> None:
         one for one in class_findings(objects, ["cat"], ["train"]) if one.kind == "class_unknown"
     ]
     assert [one.row for one in found] == [6, 7]
-    assert "is it 'cat'?" in found[0].message and "is it" not in found[1].message
+    assert "is it 'cat'?" in found[0].reason and "is it" not in found[1].reason
 
 
 def test_search_for_hints_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,7 +191,7 @@ def test_search_for_hints_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     unknown = [one for one in class_findings(objects, names, []) if one.kind == "class_unknown"]
     assert len(unknown) == 401
     assert asked == labels[:100]
-    assert unknown[-1].message.endswith("is it 'class 7'?")
+    assert unknown[-1].reason.endswith("is it 'class 7'?")
 
 
 def test_balance_of_classes() -> None:
@@ -191,7 +199,7 @@ def test_balance_of_classes() -> None:
     objects += [thing((0.1, 0.1, 0.5, 0.5), label="a", split="test")]
     found = class_findings(objects, ["a", "b", "c"], ["train", "test"])
     # 66 is more than ten times 6; b has none in test; c has none at all.
-    assert [(one.kind, one.message.split("'")[1]) for one in found] == [
+    assert [(one.kind, one.reason.split("'")[1]) for one in found] == [
         ("class_imbalance", "a"),
         ("class_absent", "b"),
         ("class_rare", "c"),
@@ -239,16 +247,16 @@ def test_floor_of_constant_boxes() -> None:
         )
     ]
     boxes = single_boxes(objects, "skip")
-    floor = median_floor(boxes)
-    assert floor is not None
+    baseline = median_baseline(boxes)
+    assert baseline is not None
     # By hand: the median is the middle box; with the two others it shares .04 of .28, and of the
     # test box it has all of .08 in .16, so its IoU is exactly .5, which is not above .5.
-    assert floor.box == pytest.approx((0.2, 0.2, 0.6, 0.6))
-    assert floor.mean_iou["train"] == pytest.approx((1 + 2 * 0.04 / 0.28) / 3)
-    assert floor.mean_iou["test"] == pytest.approx(0.5)
-    assert floor.share["train"] == pytest.approx(1 / 3)
-    best = best_floor(boxes)
-    assert best is not None and best.mean_iou["train"] >= floor.mean_iou["train"] - 1e-6
+    assert baseline.box == pytest.approx((0.2, 0.2, 0.6, 0.6))
+    assert baseline.mean_iou["train"] == pytest.approx((1 + 2 * 0.04 / 0.28) / 3)
+    assert baseline.mean_iou["test"] == pytest.approx(0.5)
+    assert baseline.share["train"] == pytest.approx(1 / 3)
+    best = best_baseline(boxes)
+    assert best is not None and best.mean_iou["train"] >= baseline.mean_iou["train"] - 1e-6
 
 
 def test_image_with_several_boxes_counts_by_policy() -> None:
@@ -365,11 +373,11 @@ def test_digits_have_nothing_to_check_but_can_be_previewed(
 
 
 def test_group_in_two_splits_is_an_error_and_the_held_out_part_stays(tmp_path: Path) -> None:
-    result = quick_check(grouped_set(tmp_path / "set"), ResolveRules(class_names=["cat"]))
+    result = quick_check(grouped_set(tmp_path / "set"), SourceConfig(class_names=["cat"]))
     (finding,) = [one for one in result.findings if one.kind == "group_across_splits"]
     assert finding.severity == "error"
     assert (finding.file, finding.row) == (str(tmp_path / "set" / "train.csv"), 1)
-    assert "'a'" in finding.message and "stands in test" in finding.message
+    assert "'a'" in finding.reason and "stands in test" in finding.reason
     refused = refused_objects(result)
     assert [(one.file[-9:], one.row, one.kind) for one in refused] == [
         ("train.csv", 1, "duplicate")
@@ -397,7 +405,7 @@ def test_conflict_is_of_classes_not_of_spelling(
     annotations = read_csv(
         str(root), splits={"train": SPLITS["train"]}, columns=COLUMNS, units="pixel"
     )
-    result = quick_check(annotations, ResolveRules(class_names=names))
+    result = quick_check(annotations, SourceConfig(class_names=names))
     assert ("duplicate_conflict" in {one.kind for one in result.findings}) is conflict
     assert len(lost_images(result)) == (2 if conflict else 0)
 
@@ -417,7 +425,7 @@ def test_each_object_is_refused_once(tmp_path: Path) -> None:
         ],
         "test.csv": [good("b.png", "cat")],
     }
-    result = quick_check(read_set(write_set(tmp_path / "set", images, rows)), ResolveRules())
+    result = quick_check(read_set(write_set(tmp_path / "set", images, rows)), SourceConfig())
     about_a = {one.kind for one in result.findings if one.row == 1 and "train" in one.file}
     assert "size_mismatch" in about_a
     refused = [(one.file[-9:], one.row, one.kind) for one in refused_objects(result)]
@@ -431,7 +439,7 @@ def test_every_image_has_facts_and_a_number_of_its_bytes(tmp_path: Path) -> None
     images = dict.fromkeys(["one.png", "copy.png"], encoded(picture(1), "PNG"))
     images |= {"words.png": b"no picture", "more.png": b"no picture"}
     rows = {"train.csv": [good(name, "cat") for name in names], "test.csv": [good("t.png", "cat")]}
-    result = quick_check(read_set(write_set(tmp_path / "set", images, rows)), ResolveRules())
+    result = quick_check(read_set(write_set(tmp_path / "set", images, rows)), SourceConfig())
     assert [Path(ref.path).name for ref in result.images] == [*names, "t.png"]
     assert [facts.header is not None for facts in result.images.values()] == [
         *(True, False, True, False, False, False)
@@ -462,10 +470,8 @@ def test_threads_leave_the_filters_of_warnings_alone(
 
 
 def test_counts_put_errors_first() -> None:
-    from loc_keras.data.faults import Finding
-
     kinds = ["box_tiny", "box_tiny", "inverted", "several_boxes"]
-    found = count_by_kind([Finding(kind, "f", 1, "") for kind in kinds])
+    found = count_by_kind([Fault("f", 1, "", kind) for kind in kinds])
     assert list(found.items()) == [("inverted", 1), ("box_tiny", 2), ("several_boxes", 1)]
 
 
@@ -501,6 +507,6 @@ def test_name_behind_a_link_that_leads_out_is_not_opened(tmp_path: Path) -> None
     (root / "images" / "link.png").symlink_to(secret)
     with (root / "train.csv").open("a", encoding="utf-8") as file:
         file.write("link.png,cat,10,10,40,30,60,40\n")
-    result = check_data(read_set(root), ResolveRules())
+    result = check_data(read_set(root), SourceConfig())
     assert ("outside", "train.csv", 13) in places(result, root)
     assert all("secret" not in ref.path for ref in result.images)
