@@ -2,7 +2,7 @@
 
     python -m benchmarks.box_confidence --answers FILE.npz ... [--splits 100]
 
-Files of `benchmarks.held_out_answers`. Their images are split in halves at random again and again;
+Files of `benchmarks.trust_answers`. Their images are split in halves at random again and again;
 on one half the confidence is fitted, on the other both are ranked by the area under the ROC curve.
 """
 
@@ -16,10 +16,10 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks.common import table_of
 from benchmarks.trust_answers import read_answers
+from loc_keras.evaluation.outcomes import Outcomes
 from loc_keras.evaluation.reliability import expected_calibration_error
 from loc_keras.trust.confidence import PRIOR, apply_box_confidence, fit_box_confidence
 from loc_keras.trust.fit import good_boxes, signals_of
-from loc_keras.trust.observations import Observations
 
 MIRRORED = "mirrored"
 
@@ -33,7 +33,7 @@ def main() -> None:
     Console(width=140).print(table_of(rows))
 
 
-def _row(name: str, seen: Observations, splits: int) -> dict[str, Any]:
+def _row(name: str, seen: Outcomes, splits: int) -> dict[str, Any]:
     good = good_boxes(seen)
     signals = signals_of(seen)
     plain = {key: value for key, value in signals.items() if not key.startswith(MIRRORED)}

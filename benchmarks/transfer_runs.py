@@ -20,8 +20,9 @@ from loc_keras.data.duplicates import identical_groups, merged_groups
 from loc_keras.data.load_records import grouped_split, stratified_split
 from loc_keras.data.records import Records, image_refs
 from loc_keras.data.resolve import DatasetRecords
+from loc_keras.evaluation.figures import run_figures
 from loc_keras.models.body import body_layers
-from loc_keras.training.measure import answer_function, collect_answers, figures
+from loc_keras.training.measure import answer_function, collect_outcomes
 from loc_keras.training.model import TrainingModel, compiled_training_model, with_training_targets
 from loc_keras.training.plan import FitPlan, Phase, set_trainable, training_phases
 
@@ -88,7 +89,10 @@ class Trainer:
         plan = FitPlan(train, self.config.loss, steps, val_images=0, background=data.background)
         for phase in training_phases(train.epochs, arm.fine_tune.freeze_epochs):
             self._fit(plan, phase, data)
-        return {"train": data.sizes["train"], **figures(collect_answers(self.answer, data.test))}
+        return {
+            "train": data.sizes["train"],
+            **run_figures(collect_outcomes(self.answer, data.test)),
+        }
 
     def data(self, found: DatasetRecords, seed: int) -> LocalizationData:
         """The pipelines of some records, as the config says."""

@@ -1,7 +1,7 @@
 """Answers on images that were held out, for the studies of coverage and of confidence.
 
-    python -m benchmarks.held_out_answers --run RUN [--splits calibration,test] --out FILE.npz
-    python -m benchmarks.held_out_answers --config FILE --folds 5 [--steps 320] --out FILE.npz
+    python -m benchmarks.trust_answers --run RUN [--splits calibration,test] --out FILE.npz
+    python -m benchmarks.trust_answers --config FILE --folds 5 [--steps 320] --out FILE.npz
 
 The first asks a trained run; the second trains once for every fold, each time on the others, as
 `benchmarks.transfer` does, and asks each model for the images it did not see.
@@ -19,12 +19,14 @@ from loc_keras.cli.data_source import DataSource
 from loc_keras.cli.runs import load_run
 from loc_keras.config.load import load_config
 from loc_keras.config.train import FineTuneConfig
-from loc_keras.trust.observations import Observations, observe
+from loc_keras.evaluation.outcomes import Outcomes
+from loc_keras.training.measure import outcomes_from
+from loc_keras.trust.observations import observe
 
-_RENAMED = {"softmax": "probabilities", "bbox": "boxes_pred"}
+_RENAMED = {"softmax": "probabilities", "bbox": "boxes_pred", "bbox_true": "boxes"}
 
 
-def write_answers(path: Path, name: str, seen: Sequence[Observations]) -> None:
+def write_answers(path: Path, name: str, seen: Sequence[Outcomes]) -> None:
     """Writes observations, joined in their order, as compressed arrays.
 
     Args:
@@ -34,9 +36,6 @@ def write_answers(path: Path, name: str, seen: Sequence[Observations]) -> None:
     """
     columns = {
         "labels": [one.labels for one in seen],
-        "boxes": [one.boxes for one in seen],
-        "brightness": [one.brightness for one in seen],
-        "contrast": [one.contrast for one in seen],
         **{_RENAMED.get(key, key): [one.outputs[key] for one in seen] for key in seen[0].outputs},
         "part": [np.full(len(one), number) for number, one in enumerate(seen)],
     }
@@ -45,16 +44,16 @@ def write_answers(path: Path, name: str, seen: Sequence[Observations]) -> None:
     np.savez_compressed(path, name=np.array(name), **joined)
 
 
-def read_answers(path: Path) -> tuple[str, Observations]:
+def read_answers(path: Path) -> tuple[str, Outcomes]:
     """Reads what `write_answers` wrote, with its name."""
     with np.load(path) as held:
         columns = {key: held[key] for key in held.files}
     name = str(columns.pop("name"))
     columns.pop("part")
-    truth = {key: columns.pop(key) for key in ("labels", "boxes", "brightness", "contrast")}
+    labels = columns.pop("labels")
     original = {new: old for old, new in _RENAMED.items()}
     outputs = {original.get(key, key): value for key, value in columns.items()}
-    return name, Observations(outputs=outputs, **truth)
+    return name, outcomes_from(labels, outputs)
 
 
 EPOCHS = 8  # Only to divide the steps.
@@ -83,7 +82,7 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _of_run(args: argparse.Namespace) -> list[Observations]:
+def _of_run(args: argparse.Namespace) -> list[Outcomes]:
     run = load_run(args.run, args.config, args.set)
     return [
         observe(run.localizer, run.held_out(split), flip=True, background=run.data.background)
@@ -91,7 +90,7 @@ def _of_run(args: argparse.Namespace) -> list[Observations]:
     ]
 
 
-def _of_folds(args: argparse.Namespace, console: Console) -> list[Observations]:
+def _of_folds(args: argparse.Namespace, console: Console) -> list[Outcomes]:
     settings = [
         "data.split.val=0.0",
         "data.split.test=0.0",

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from loc_keras.cli.console import add_set, print_note, run_command
 from loc_keras.cli.runs import load_run, print_data
-from loc_keras.cli.trust import calibrate_model, measured_on, options_from, print_trust
+from loc_keras.cli.trust import calibrate_model, measured_on, print_trust
 from loc_keras.training.run_folder import TRUST_FILE
 
 
@@ -45,9 +45,8 @@ def _calibrate(args: argparse.Namespace, console: Console) -> int:
     run = load_run(args.run, args.config, given)
     print_data(console, run.data, listed=False)
     print_note(console, _doubt(run.same_data, args.split))
-    options = options_from(run.config)
     trusted = calibrate_model(
-        run.folder, run.model_path, run.localizer, run.data, options, args.split
+        run.folder, run.model_path, run.localizer, run.data, run.config.trust, args.split
     )
     found = measured_on(trusted, run.localizer, run.data, ("test", "val"))
     if found is None:

@@ -18,7 +18,6 @@ from loc_keras.cli.trust import (
     Trusted,
     measured_trust,
     observed,
-    outcomes_of,
     split_pictures_at,
     trust_of,
 )
@@ -223,10 +222,8 @@ def _compare(args: argparse.Namespace, console: Console) -> int:
     for folder in args.compare:
         run = load_run(folder, args.config, args.set)
         name = _short_name(folder, args.compare)
-        seen = observed(run, args.split)
-        pictures = run.data.pictures[args.split]
-        outcomes[name] = outcomes_of(seen, pictures)
-        names[name] = [str(one) for one in pictures.names]
+        outcomes[name] = observed(run, args.split)
+        names[name] = [str(one) for one in run.data.pictures[args.split].names]
         print_note(console, seen_before(run, args.split, None))
     found = compare(outcomes, names)
     print_comparison(console, found)
@@ -238,16 +235,14 @@ def _compare(args: argparse.Namespace, console: Console) -> int:
 
 
 def _measure(run: RunWithData, split: Split, trusted: Trusted | None) -> Measured:
-    seen = observed(run, split, trusted)
-    pictures = run.data.pictures[split]
-    outcomes = outcomes_of(seen, pictures)
+    outcomes = observed(run, split, trusted)
     return Measured(
         run=run.name,
         split=split,
         data=run.data,
         outcomes=outcomes,
         evaluation=evaluate(outcomes, run.data.class_names, train_boxes(run.data)),
-        trust=measured_trust(trusted, seen, pictures) if trusted else None,
+        trust=measured_trust(trusted, outcomes, run.data.pictures[split]) if trusted else None,
     )
 
 

@@ -21,7 +21,9 @@ from loc_keras.cli.build import bundle_of
 from loc_keras.cli.console import add_set, print_note, run_command
 from loc_keras.cli.runs import RunWithData, load_run, print_data
 from loc_keras.cli.trust import trust_of
+from loc_keras.data.annotations import Split
 from loc_keras.errors import DataError
+from loc_keras.evaluation.figures import run_figures
 from loc_keras.report.terminal import print_metrics
 from loc_keras.serving.bundle import (
     Bundle,
@@ -37,11 +39,9 @@ from loc_keras.serving.portable import (
 )
 from loc_keras.serving.portable_answers import Run
 from loc_keras.serving.saved_model import export_saved_model
-from loc_keras.training.measure import answer_function, collect_answers, figures
+from loc_keras.training.measure import answer_function, collect_outcomes
 from loc_keras.training.run_folder import CARD_FILE, TRUST_FILE
-from loc_keras.trust.statements import (
-    trusted_model,
-)
+from loc_keras.trust.statements import trusted_model
 
 CALIBRATION_IMAGES = 128
 """Validation images by which the ranges of int8 are set."""
@@ -124,11 +124,16 @@ def calibration_images(run: RunWithData) -> np.ndarray:
 
 def _measured(run: RunWithData, console: Console, converted: Run) -> dict[str, Any]:
     """Figures of the model and of its conversion on the test images, else those of validation."""
-    split = next((name for name in ("test", "val") if run.data.held_out(name) is not None), None)
+    splits: tuple[Split, ...] = ("test", "val")
+    split = next((name for name in splits if run.data.held_out(name) is not None), None)
     if split is None:
         raise DataError("there are no test or validation images to measure the export on.")
     found = {
-        name: figures(collect_answers(answer, run.held_out(split)), run.data.background)
+        name: run_figures(
+            collect_outcomes(
+                answer, run.held_out(split), run.data.pictures[split], run.data.background
+            )
+        )
         for name, answer in (
             ("before", answer_function(run.localizer)),
             ("after", lambda images: converted(images.numpy())),

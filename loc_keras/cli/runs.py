@@ -17,9 +17,11 @@ from loc_keras.cli.console import print_line, print_note
 from loc_keras.cli.data_source import DataSource
 from loc_keras.config.load import flat_settings, load_config
 from loc_keras.config.schema import Config
-from loc_keras.data.annotations import ALL_SPLITS
+from loc_keras.data.annotations import ALL_SPLITS, Split
 from loc_keras.data.dataset import LocalizationData
 from loc_keras.errors import DataError, ModelError
+from loc_keras.evaluation.figures import run_figures
+from loc_keras.evaluation.outcomes import Outcomes
 from loc_keras.models.body import WeightsOrigin, preprocessing_of
 from loc_keras.models.weights import open_model
 from loc_keras.report.architecture import save_architecture
@@ -28,7 +30,7 @@ from loc_keras.report.gallery import choose_examples, draw_gallery
 from loc_keras.report.style import save_figure
 from loc_keras.report.terminal import classes_words, print_metrics
 from loc_keras.serving.bundle import EXTRA_FOLDER, model_card
-from loc_keras.training.measure import Answers, answer_function, collect_answers, figures
+from loc_keras.training.measure import answer_function, collect_outcomes
 from loc_keras.training.plan import FitResult
 from loc_keras.training.precision import device_summary
 from loc_keras.training.run_folder import (
@@ -148,23 +150,21 @@ def write_start(
 def finish_run(folder: Path, best: keras.Model, data: LocalizationData, name: str) -> Measured:
     """Measures the best model on validation and test images, and draws the run's pictures."""
     answer = answer_function(best)
-    splits = {"val": data.val, "test": data.test}
-    answers = {
-        split: collect_answers(answer, dataset)
+    splits: dict[Split, tf.data.Dataset | None] = {"val": data.val, "test": data.test}
+    outcomes = {
+        split: collect_outcomes(answer, dataset, data.pictures[split], data.background)
         for split, dataset in splits.items()
         if dataset is not None
     }
-    measured: Measured = {
-        split: figures(answered, data.background) for split, answered in answers.items()
-    }
+    measured: Measured = {split: run_figures(found) for split, found in outcomes.items()}
     # Written before anything is drawn: a picture that fails must not cost the figures.
     write_json(folder / METRICS_FILE, measured)
     plots = folder / PLOTS
     one_class = len(data.class_names) == 1
     save_curves(folder / HISTORY_FILE, plots / "curves.png", title=name, one_class=one_class)
     save_architecture(best, plots / "architecture.png")
-    for split, answered in answers.items():
-        _draw_gallery(folder, split, splits[split], answered, data)
+    for split, found in outcomes.items():
+        _draw_gallery(folder, split, splits[split], found, data)
     return measured
 
 
@@ -242,21 +242,22 @@ def print_end(
 
 
 def _draw_gallery(
-    folder: Path, split: str, dataset: tf.data.Dataset, answers: Answers, data: LocalizationData
+    folder: Path, split: str, dataset: tf.data.Dataset, outcomes: Outcomes, data: LocalizationData
 ) -> None:
     label = data.background
     chosen, title = choose_examples(
-        answers.ious,
+        np.nan_to_num(outcomes.ious),
         split,
         GALLERY_IMAGES,
-        background=None if label is None else answers.probabilities[:, label],
-        empty=None if label is None else answers.labels == label,
+        background=None if label is None else outcomes.probabilities[:, label],
+        empty=None if label is None else ~outcomes.shown,
         one_class=len(data.class_names) == 1,
     )
+    found = outcomes.take(chosen)
     figure = draw_gallery(
         images_at(dataset, chosen),
-        {"softmax": answers.labels[chosen], "bbox": answers.boxes[chosen]},
-        {"softmax": answers.probabilities[chosen], "bbox": answers.boxes_pred[chosen]},
+        {"softmax": found.labels, "bbox": found.outputs["bbox_true"]},
+        {"softmax": found.probabilities, "bbox": found.outputs["bbox"]},
         data.class_names,
         title=title,
         background=label,

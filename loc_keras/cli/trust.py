@@ -11,7 +11,7 @@ import numpy.typing as npt
 from rich.console import Console
 
 from loc_keras.cli.runs import RunWithData, images_at
-from loc_keras.config.schema import Config
+from loc_keras.config.schema import Config, TrustConfig
 from loc_keras.data.annotations import Split
 from loc_keras.data.dataset import LocalizationData, SplitPictures
 from loc_keras.errors import TrustError
@@ -27,11 +27,10 @@ from loc_keras.training.run_folder import PLOTS, TRUST_FILE
 from loc_keras.trust.conformal import least_images
 from loc_keras.trust.fit import (
     PER_CLASS_WITH_BACKGROUND,
-    TrustOptions,
     fit_statements,
     trust_figures,
 )
-from loc_keras.trust.observations import Observations, observe
+from loc_keras.trust.observations import observe
 from loc_keras.trust.shift import shift_reference
 from loc_keras.trust.statements import (
     VERSION,
@@ -42,28 +41,6 @@ from loc_keras.trust.statements import (
     trusted_model,
     write_trust,
 )
-
-
-def outcomes_of(seen: Observations, pictures: SplitPictures) -> Outcomes:
-    """Truth and answers in px of the pictures."""
-    return Outcomes(
-        labels=seen.labels,
-        probabilities=seen.outputs["softmax"],
-        boxes_px=_true_boxes_px(seen, pictures),
-        boxes_pred_px=pictures.to_px(seen.outputs["bbox"]),
-        sizes=pictures.sizes,
-        background=seen.background,
-    )
-
-
-def _true_boxes_px(seen: Observations, pictures: SplitPictures) -> npt.NDArray[np.float64]:
-    if pictures.boxes is None:
-        boxes = pictures.to_px(seen.boxes)
-    else:
-        # Straight from the annotations: through a letterbox and back a digit would be lost.
-        boxes = pictures.boxes.astype(np.float64) * np.tile(pictures.sizes[:, ::-1], 2)
-    return np.where(seen.shown[:, None], boxes, 0.0)
-
 
 BOOTSTRAP = Bootstrap(level=0.95, resamples=2000, seed=0)
 """Of all intervals that commands print."""
@@ -110,27 +87,28 @@ def trust_of(run: RunWithData) -> Trusted | None:
     return None if found is None else Trusted(found)
 
 
-def observed(run: RunWithData, split: str, trusted: Trusted | None = None) -> Observations:
+def observed(run: RunWithData, split: Split, trusted: Trusted | None = None) -> Outcomes:
     """What a run's model answers on a split, and what it went by.
 
     Raises:
         DataError: If the split has no images.
     """
     flip = trusted is not None and trusted.trust.statements.flip
-    return observe(run.localizer, run.held_out(split), flip=flip, background=run.data.background)
+    return observe(
+        run.localizer,
+        run.held_out(split),
+        run.data.pictures[split],
+        flip=flip,
+        background=run.data.background,
+    )
 
 
-def measured_trust(trusted: Trusted, seen: Observations, pictures: SplitPictures) -> TrustFigures:
+def measured_trust(trusted: Trusted, seen: Outcomes, pictures: SplitPictures) -> TrustFigures:
     """How true the statements were on a split."""
     return trust_figures(trusted.trust, seen, pictures.to_px, BOOTSTRAP)
 
 
-def options_from(config: Config) -> TrustOptions:
-    """What the config asks for."""
-    return TrustOptions(**config.trust.model_dump())
-
-
-def refuse_unfit(options: TrustOptions, data: LocalizationData, split: Split) -> None:
+def refuse_unfit(options: TrustConfig, data: LocalizationData, split: Split) -> None:
     """Refuses what the images of a split cannot promise, before hours are spent.
 
     Raises:
@@ -162,7 +140,7 @@ def calibrate_model(
     model_path: Path,
     localizer: keras.Model,
     data: LocalizationData,
-    options: TrustOptions,
+    options: TrustConfig,
     split: Split = "calibration",
 ) -> Trusted:
     """Fits trust on a split and writes `trust.json` into a folder.
@@ -223,10 +201,9 @@ def measured_on(
         dataset = data.held_out(split)
         if dataset is not None and split != trusted.trust.calibration.split:
             flip = trusted.trust.statements.flip
-            seen = observe(localizer, dataset, flip=flip, background=data.background)
             pictures = data.pictures[split]
-            figures = measured_trust(trusted, seen, pictures)
-            return TrustOnSplit(split, outcomes_of(seen, pictures), figures)
+            seen = observe(localizer, dataset, pictures, flip=flip, background=data.background)
+            return TrustOnSplit(split, seen, measured_trust(trusted, seen, pictures))
     return None
 
 
@@ -330,7 +307,7 @@ def trust_step(config: Config, data: LocalizationData) -> TrustStep | None:
     """
     if data.calibration is None:
         return None
-    options = options_from(config)
+    options = config.trust
     refuse_unfit(options, data, "calibration")
     if options.scaling == "spread" and config.model.bbox_head != "distribution":
         raise TrustError(

@@ -1,9 +1,9 @@
 """Truth and answer of every image of a split, and what follows from them image by image."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -155,7 +155,7 @@ BOX_HIT = 0.5
 
 @dataclass(frozen=True, eq=False)
 class Outcomes:
-    """What was there and what was answered, one row an image.
+    """Truth and answer of every image of a split, in its order: the one table of both.
 
     Boxes are (x1, y1, x2, y2) in px of each original picture, inside it.
 
@@ -166,6 +166,8 @@ class Outcomes:
         boxes_pred_px: Predicted boxes, float64 (N, 4).
         sizes: Height and width of the pictures in px, int32 (N, 2).
         background: Index of the class of images without an object; None where all show one.
+        outputs: Further columns (N, ...) by name, boxes in fractions of the model's image: where a
+            model was asked, its outputs (`softmax`, `bbox`, ...) and the true boxes, `bbox_true`.
     """
 
     labels: npt.NDArray[np.int32]
@@ -174,6 +176,7 @@ class Outcomes:
     boxes_pred_px: npt.NDArray[np.float64]
     sizes: npt.NDArray[np.int32]
     background: int | None = None
+    outputs: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         """Number of images."""
@@ -181,13 +184,14 @@ class Outcomes:
 
     def take(self, index: npt.NDArray[np.integer] | npt.NDArray[np.bool_]) -> "Outcomes":
         """The outcomes of these images: indices, or bool (N,)."""
-        return Outcomes(
+        return replace(
+            self,
             labels=self.labels[index],
             probabilities=self.probabilities[index],
             boxes_px=self.boxes_px[index],
             boxes_pred_px=self.boxes_pred_px[index],
             sizes=self.sizes[index],
-            background=self.background,
+            outputs={name: column[index] for name, column in self.outputs.items()},
         )
 
     @cached_property

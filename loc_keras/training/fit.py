@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from loc_keras.data.dataset import HeldOutShare, TrainStream
 from loc_keras.errors import TrainingError
+from loc_keras.evaluation.figures import run_figures
 from loc_keras.training.batch_norm import AveragedStatistics
 from loc_keras.training.callbacks import (
     SLOWER,
@@ -46,8 +47,7 @@ from loc_keras.training.distribution import ALONE, Distribution
 from loc_keras.training.measure import (
     SILENT,
     answer_function,
-    collect_answers,
-    figures,
+    collect_outcomes,
     progress_style,
 )
 from loc_keras.training.model import compiled_training_model, with_targets
@@ -296,7 +296,7 @@ class _Fit:
                 models.offer(measured, epoch)
 
         def measure() -> Mapping[str, float]:
-            return figures(collect_answers(answer, self.val), self.plan.background)
+            return run_figures(collect_outcomes(answer, self.val, background=self.plan.background))
 
         return WithinEpochValidation(
             every, position, measure, report, self.folder / HISTORY_STEPS_FILE

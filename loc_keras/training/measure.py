@@ -1,45 +1,26 @@
-"""What a localizer answers over a data set, and how good the answers are."""
+"""Asks a model for its answers over a data set."""
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
-from loc_keras.boxes import iou
-from loc_keras.metrics import bbox_metrics, joint_metrics
+from loc_keras.data.dataset import SplitPictures
+from loc_keras.evaluation.outcomes import Outcomes
 
 SILENT, BAR, LINE_AN_EPOCH = 0, 1, 2
+
+Answer = Callable[[tf.Tensor], Mapping[str, Any]]
+"""Gives the outputs of a localizer for images, at least `softmax` and `bbox`."""
 
 
 def progress_style() -> int:
     """Keras's bar on a terminal; one line an epoch in a file, which a bar would flood."""
     return BAR if sys.stdout.isatty() else LINE_AN_EPOCH
-
-
-@dataclass(frozen=True)
-class Answers:
-    """Truth and prediction of every image of a data set, in its order.
-
-    Attributes:
-        labels: true classes, int32 (N,).
-        boxes: true boxes, float32 (N, 4), fractions.
-        probabilities: predicted, float32 (N, K).
-        boxes_pred: predicted boxes, float32 (N, 4), fractions.
-        ious: IoU of each pair of boxes, float32 (N,).
-    """
-
-    labels: np.ndarray
-    boxes: np.ndarray
-    probabilities: np.ndarray
-    boxes_pred: np.ndarray
-    ious: np.ndarray
-
-
-Answer = Callable[[tf.Tensor], dict[str, tf.Tensor]]
-"""Gives the outputs of a localizer for images."""
 
 
 def answer_function(localizer: keras.Model) -> Answer:
@@ -48,59 +29,63 @@ def answer_function(localizer: keras.Model) -> Answer:
     return tf.function(lambda x: localizer(x, training=False), input_signature=[images])
 
 
-def collect_answers(
-    answer: Answer, dataset: Iterable[tuple[tf.Tensor, Mapping[str, tf.Tensor]]]
-) -> Answers:
-    """Asks for every image of a finite data set of (images, targets) batches."""
-    parts: list[tuple[np.ndarray, ...]] = []
-    for images, targets in dataset:
-        outputs = answer(tf.cast(images, tf.float32))
-        row = (targets["softmax"], targets["bbox"], outputs["softmax"], outputs["bbox"])
-        parts.append(tuple(keras.ops.convert_to_numpy(value) for value in row))
-    labels, boxes, probabilities, boxes_pred = (
-        np.concatenate(column) for column in zip(*parts, strict=True)
-    )
-    ious = keras.ops.convert_to_numpy(iou(boxes, boxes_pred))
-    return Answers(labels.astype(np.int32), boxes, probabilities, boxes_pred, ious)
-
-
-def figures(answers: Answers, background: int | None = None) -> dict[str, float | int]:
-    """Class accuracy, box measures and joint measures of a set of answers, and its size.
+def collect_outcomes(
+    answer: Answer,
+    dataset: Iterable[tuple[tf.Tensor, Mapping[str, tf.Tensor]]],
+    pictures: SplitPictures | None = None,
+    background: int | None = None,
+) -> Outcomes:
+    """Asks for every image of a finite data set.
 
     Args:
-        answers: Truth and prediction of each image.
-        background: Index of the class of images without an object, or None where all show one.
-
-    Returns:
-        `images` and, each in [0, 1], `softmax_accuracy, bbox_iou, bbox_acc50, bbox_acc75,
-        bbox_acc90, top1_loc, top5_loc, gt_known_loc, max_box_acc_v2`. With a single class, whose
-        accuracy says nothing, also `classes`. With a background all but the class accuracy are of
-        the images with an object, whose number is `object_images`; and there are `rejection`, the
-        share of images without an object that are answered with the background, and
-        `false_rejection`, that of the images with one. A figure of no image is left out.
+        answer: Gives outputs for raw pixels float32 (B, H, W, C); all that it gives is kept.
+        dataset: At least one batch of (images, targets), targets as for training.
+        pictures: See `outcomes_from`.
+        background: Index of the class of images without an object; None where all show one.
     """
-    accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
-    accuracy.update_state(answers.labels, answers.probabilities)
-    results = {"images": len(answers.labels), "softmax_accuracy": float(accuracy.result())}
-    num_classes = answers.probabilities.shape[-1]
-    if num_classes == 1:
-        results["classes"] = num_classes
-    shown = np.ones(len(answers.labels), bool)
+    parts: list[dict[str, np.ndarray]] = []
+    for images, targets in dataset:
+        outputs = answer(tf.cast(images, tf.float32))
+        columns = {**outputs, "labels": targets["softmax"], "bbox_true": targets["bbox"]}
+        parts.append({key: keras.ops.convert_to_numpy(value) for key, value in columns.items()})
+    whole = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    return outcomes_from(whole.pop("labels"), whole, pictures, background)
+
+
+def outcomes_from(
+    labels: npt.NDArray[np.integer],
+    outputs: Mapping[str, npt.NDArray[Any]],
+    pictures: SplitPictures | None = None,
+    background: int | None = None,
+) -> Outcomes:
+    """Outcomes of what a model gave, its boxes brought back to the original pictures.
+
+    Args:
+        labels: True classes, (N,).
+        outputs: See `Outcomes`; with `softmax` (N, K), `bbox` and `bbox_true` (N, 4).
+        pictures: The same images in the same order. Without them a px is a side of the model's
+            image, which makes a difference for corner errors, and under letterbox for IoUs.
+        background: Index of the class of images without an object; None where all show one.
+    """
+    boxes, boxes_pred = outputs["bbox_true"], outputs["bbox"]
+    if pictures is None:
+        sizes = np.ones((len(labels), 2), np.int32)
+        boxes_px, boxes_pred_px = boxes.astype(np.float64), boxes_pred.astype(np.float64)
+    else:
+        sizes, boxes_pred_px = pictures.sizes, pictures.to_px(boxes_pred)
+        if pictures.boxes is None:
+            boxes_px = pictures.to_px(boxes)
+        else:
+            # From the annotations: through a letterbox and back a digit would be lost.
+            boxes_px = pictures.boxes.astype(np.float64) * np.tile(sizes[:, ::-1], 2)
     if background is not None:
-        shown = answers.labels != background
-        results["object_images"] = int(shown.sum())
-        rejected = answers.probabilities.argmax(axis=-1) == background
-        for name, part in (("rejection", ~shown), ("false_rejection", shown)):
-            if part.any():
-                results[name] = float(rejected[part].mean())
-    if not shown.any():
-        return results
-    truth = {"softmax": answers.labels[shown], "bbox": answers.boxes[shown]}
-    said = {"softmax": answers.probabilities[shown], "bbox": answers.boxes_pred[shown]}
-    for metric in bbox_metrics():
-        metric.update_state(truth["bbox"], said["bbox"])
-        results[f"bbox_{metric.name}"] = float(metric.result())
-    for metric in joint_metrics(num_classes):
-        metric.update_state(truth, said)
-        results[metric.name] = float(metric.result())
-    return results
+        boxes_px = np.where((labels != background)[:, None], boxes_px, 0.0)
+    return Outcomes(
+        labels=labels.astype(np.int32),
+        probabilities=outputs["softmax"],
+        boxes_px=boxes_px,
+        boxes_pred_px=boxes_pred_px,
+        sizes=sizes,
+        background=background,
+        outputs=outputs,
+    )

@@ -10,13 +10,13 @@ import numpy as np
 import tensorflow as tf
 
 from loc_keras.errors import TrainingError
+from loc_keras.evaluation.figures import run_figures
 from loc_keras.training.batch_norm import fuse_batch_norms
 from loc_keras.training.callbacks import FiniteLossGuard, Logs, Position
 from loc_keras.training.measure import (
     SILENT,
     answer_function,
-    collect_answers,
-    figures,
+    collect_outcomes,
     progress_style,
 )
 from loc_keras.training.model import (
@@ -114,12 +114,12 @@ def overfit_batch(
     before = model.evaluate(data, verbose=SILENT, return_dict=True)
     guard = FiniteLossGuard(position)
     _fit(model, data.repeat(), steps, position, guard, verbose=progress_style())
-    answers = collect_answers(answer_function(localizer), [batch])
-    measured = figures(answers, plan.background)
+    outcomes = collect_outcomes(answer_function(localizer), [batch], background=plan.background)
+    measured = run_figures(outcomes)
     cross_entropy = keras.losses.SparseCategoricalCrossentropy()
     return OverfitResult(
         steps=steps,
-        class_loss=float(cross_entropy(answers.labels, answers.probabilities)),
+        class_loss=float(cross_entropy(outcomes.labels, outcomes.probabilities)),
         box_loss=1.0 - float(measured.get("bbox_iou", 1.0)),
         accuracy=float(measured["softmax_accuracy"]),
         first_loss=float(before["loss"]),

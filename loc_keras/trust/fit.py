@@ -1,17 +1,16 @@
 """Fits all of trust on the observations of a calibration split."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from keras import ops
 from scipy.stats import betabinom
 
+from loc_keras.config.schema import TrustConfig
 from loc_keras.errors import TrustError
 from loc_keras.evaluation.bootstrap import Bootstrap
-from loc_keras.evaluation.outcomes import BOX_HIT, paired_iou
+from loc_keras.evaluation.outcomes import BOX_HIT, Outcomes, paired_iou
 from loc_keras.evaluation.reliability import (
     Guarantee,
     TrustFigures,
@@ -34,7 +33,6 @@ from loc_keras.trust.conformal import (
     is_empty,
     within,
 )
-from loc_keras.trust.observations import Observations
 from loc_keras.trust.shift import measure_shift
 from loc_keras.trust.statements import Statements, Trust, stated
 
@@ -44,28 +42,7 @@ PER_CLASS_WITH_BACKGROUND = (
 )
 
 
-@dataclass(frozen=True)
-class TrustOptions:
-    """What is asked for.
-
-    Attributes:
-        coverage: Share of images for which label sets and boxes hold, in (0, 1).
-        scaling: Of box margins; `auto` takes `spread` where the model tells it, else `size`.
-        label_sets: `raps` or `aps`.
-        per_class: Whether margins hold in each predicted class.
-        flip: Whether `p_iou50` also goes by the mirrored image.
-    """
-
-    coverage: float = 0.9
-    scaling: Literal["auto"] | Scaling = "auto"
-    label_sets: Literal["raps", "aps"] = "raps"
-    per_class: bool = False
-    flip: bool = False
-
-
-def fit_statements(
-    seen: Observations, options: TrustOptions, class_names: Sequence[str]
-) -> Statements:
+def fit_statements(seen: Outcomes, options: TrustConfig, class_names: Sequence[str]) -> Statements:
     """Fits what is said of answers.
 
     Args:
@@ -89,19 +66,19 @@ def fit_statements(
     )
 
 
-def signals_of(seen: Observations) -> dict[str, npt.NDArray[np.float64]]:
+def signals_of(seen: Outcomes) -> dict[str, npt.NDArray[np.float64]]:
     """`box_signals` as arrays, float64 (N,)."""
     found = box_signals(seen.outputs)
     return {name: np.asarray(value, np.float64) for name, value in found.items()}
 
 
-def good_boxes(seen: Observations) -> npt.NDArray[np.bool_]:
+def good_boxes(seen: Outcomes) -> npt.NDArray[np.bool_]:
     """Whether each box has an IoU of at least .5 with the true one, bool (N,)."""
-    boxes = np.asarray(seen.boxes, np.float64)
+    boxes = np.asarray(seen.outputs["bbox_true"], np.float64)
     return paired_iou(boxes, np.asarray(seen.outputs["bbox"], np.float64)) >= BOX_HIT
 
 
-def _margins(seen: Observations, options: TrustOptions, class_names: Sequence[str]) -> BoxMargins:
+def _margins(seen: Outcomes, options: TrustConfig, class_names: Sequence[str]) -> BoxMargins:
     if options.per_class and seen.background is not None:
         raise TrustError(PER_CLASS_WITH_BACKGROUND)
     with_object = seen.take(seen.shown)
@@ -109,7 +86,7 @@ def _margins(seen: Observations, options: TrustOptions, class_names: Sequence[st
     scaling: Scaling = _auto_scaling(seen) if options.scaling == "auto" else options.scaling
     predicted = np.asarray(with_object.outputs["softmax"]).argmax(axis=1)
     return fit_boxes(
-        with_object.boxes,
+        with_object.outputs["bbox_true"],
         with_object.outputs["bbox"],
         coverage=options.coverage,
         scaling=scaling,
@@ -119,7 +96,7 @@ def _margins(seen: Observations, options: TrustOptions, class_names: Sequence[st
     )
 
 
-def _auto_scaling(seen: Observations) -> Scaling:
+def _auto_scaling(seen: Outcomes) -> Scaling:
     return "spread" if "spread" in seen.outputs else "size"
 
 
@@ -129,7 +106,7 @@ BINS = 10
 
 def trust_figures(
     trust: Trust,
-    seen: Observations,
+    seen: Outcomes,
     to_px: Callable[[Boxes], npt.NDArray[np.float64]],
     bootstrap: Bootstrap,
 ) -> TrustFigures:
@@ -186,7 +163,7 @@ def trust_figures(
 
 def _guarantees(
     said: Mapping[str, npt.NDArray[np.floating]],
-    seen: Observations,
+    seen: Outcomes,
     trust: Trust,
     bootstrap: Bootstrap,
     shares: Mapping[str, npt.NDArray[np.float64]],
@@ -194,7 +171,7 @@ def _guarantees(
     base = trust.calibration
     shown = seen.shown
     sets = said["label_set"].astype(bool)
-    boxes = seen.boxes[shown].astype(np.float64)
+    boxes = seen.outputs["bbox_true"][shown].astype(np.float64)
     outer, inner = (said[name][shown].astype(np.float64) for name in ("box_outer", "box_inner"))
     nothing = (inner[:, 2:] <= inner[:, :2]).any(axis=1).astype(bool)
 

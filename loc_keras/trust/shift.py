@@ -16,9 +16,9 @@ import numpy.typing as npt
 from scipy import stats
 
 from loc_keras.errors import TrustError
+from loc_keras.evaluation.outcomes import Outcomes
 from loc_keras.evaluation.reliability import Shift, ShiftTest
 from loc_keras.trust.confidence import box_signals
-from loc_keras.trust.observations import Observations
 
 LEVEL = 0.01
 """Sets that were drawn alike are called different this often at most."""
@@ -54,7 +54,7 @@ class ShiftReference:
     feature_scale: list[float]
 
 
-def shift_reference(seen: Observations) -> ShiftReference:
+def shift_reference(seen: Outcomes) -> ShiftReference:
     """Keeps the statistics of calibration images."""
     features = np.asarray(seen.outputs["features"], np.float64)
     scale = features.std(axis=0)
@@ -68,7 +68,7 @@ def shift_reference(seen: Observations) -> ShiftReference:
     )
 
 
-def measure_shift(reference: ShiftReference, seen: Observations, level: float = LEVEL) -> Shift:
+def measure_shift(reference: ShiftReference, seen: Outcomes, level: float = LEVEL) -> Shift:
     """Tests whether new images were drawn as the calibration images were.
 
     Every signal is compared by the two-sample test of Kolmogorov and Smirnov, and the numbers of
@@ -123,7 +123,7 @@ def measure_shift(reference: ShiftReference, seen: Observations, level: float = 
     )
 
 
-def _columns(seen: Observations, feature_scale: npt.NDArray[np.floating]) -> Columns:
+def _columns(seen: Outcomes, feature_scale: npt.NDArray[np.floating]) -> Columns:
     """One number an image for each statistic, by the words that are shown for it."""
     signals = {name: np.asarray(value) for name, value in box_signals(seen.outputs).items()}
     words = {
@@ -136,7 +136,7 @@ def _columns(seen: Observations, feature_scale: npt.NDArray[np.floating]) -> Col
     boxes = np.asarray(seen.outputs["bbox"])
     columns["place of the box, x"] = boxes[:, [0, 2]].mean(axis=1)
     columns["place of the box, y"] = boxes[:, [1, 3]].mean(axis=1)
-    columns |= {"brightness": seen.brightness, "contrast": seen.contrast}
+    columns |= {name: seen.outputs[name] for name in ("brightness", "contrast")}
     features = np.asarray(seen.outputs["features"], np.float64)
     # A feature that never moved among the calibration images tells nothing, or everything.
     scaled = features / np.where(feature_scale > 0, feature_scale, 1.0)
@@ -149,7 +149,7 @@ def _columns(seen: Observations, feature_scale: npt.NDArray[np.floating]) -> Col
     return columns
 
 
-def _class_counts(seen: Observations) -> npt.NDArray[np.int64]:
+def _class_counts(seen: Outcomes) -> npt.NDArray[np.int64]:
     probabilities = np.asarray(seen.outputs["softmax"])
     return np.bincount(probabilities.argmax(axis=1), minlength=probabilities.shape[1])
 

@@ -4,6 +4,7 @@ import math
 import statistics
 from dataclasses import replace
 
+import keras
 import numpy as np
 import pytest
 from helpers import reference_figures as reference
@@ -17,12 +18,14 @@ from loc_keras import boxes, metrics
 from loc_keras.errors import ConfigError, DataError, ModelError
 from loc_keras.evaluation.bootstrap import Bootstrap
 from loc_keras.evaluation.figures import (
+    FIGURES,
     centre_box,
     confusion,
     constant_box,
     evaluate,
     figures_of,
     position_groups,
+    run_figures,
     size_groups,
 )
 from loc_keras.evaluation.outcomes import (
@@ -32,7 +35,7 @@ from loc_keras.evaluation.outcomes import (
     paired_iou,
     top_k_hits,
 )
-from loc_keras.training.measure import Answers, figures
+from loc_keras.metrics import bbox_metrics, joint_metrics
 
 NAMES = [f"class {index}" for index in range(8)]
 BACKGROUND = 3
@@ -152,43 +155,56 @@ def test_every_figure_is_that_of_plain_loops(background: int | None) -> None:
         assert values(found.baselines[name]) == pytest.approx(reference.floor(rows, box), abs=1e-12)
 
 
-SHARED = {
-    "softmax_accuracy": "class_accuracy",
-    "bbox_iou": "mean_iou",
-    "bbox_acc50": "acc50",
-    "bbox_acc75": "acc75",
-    "bbox_acc90": "acc90",
-    "top1_loc": "top1_loc",
-    "top5_loc": "top5_loc",
-    "gt_known_loc": "gt_known_loc",
-    "max_box_acc_v2": "max_box_acc_v2",
-    "rejection": "rejection",
-    "false_rejection": "false_rejection",
-}
-
-
-@pytest.mark.parametrize("background", CASES)
-def test_every_shared_figure_is_that_of_the_training_metrics(background: int | None) -> None:
-    outcomes = random_outcomes(2000, background=background, seed=9)
+def training_figures(outcomes: Outcomes) -> dict[str, float]:
+    """What the Keras metrics of training make of the same answers, by the keys of a run."""
     scale = np.tile(outcomes.sizes[:, ::-1], 2)
-    answers = Answers(
-        labels=outcomes.labels,
-        boxes=(outcomes.boxes_px / scale).astype(np.float32),
-        probabilities=outcomes.probabilities,
-        boxes_pred=(outcomes.boxes_pred_px / scale).astype(np.float32),
-        ious=np.zeros(len(outcomes), np.float32),
-    )
-    theirs = figures(answers, background)
-    counts = {"images", "object_images"}
-    assert set(theirs) - counts == set(SHARED) - (set() if background is not None else REJECTIONS)
-    ours = values(evaluated(outcomes).figures)
-    for name, value in theirs.items():
-        if name not in counts:
-            assert ours[SHARED[name]] == pytest.approx(value, abs=1e-6), name
+    of = outcomes.take(outcomes.shown)
+    truth = {"softmax": of.labels, "bbox": (of.boxes_px / scale[outcomes.shown]).astype("float32")}
+    said = {
+        "softmax": of.probabilities,
+        "bbox": (of.boxes_pred_px / scale[outcomes.shown]).astype("float32"),
+    }
+    accuracy = keras.metrics.SparseCategoricalAccuracy()
+    accuracy.update_state(outcomes.labels, outcomes.probabilities)
+    found = {"softmax_accuracy": float(accuracy.result())}
+    for metric in bbox_metrics():
+        metric.update_state(truth["bbox"], said["bbox"])
+        found[f"bbox_{metric.name}"] = float(metric.result())
+    for metric in joint_metrics(outcomes.probabilities.shape[1]):
+        metric.update_state(truth, said)
+        found[metric.name] = float(metric.result())
+    if outcomes.background is not None:
+        rejected = outcomes.probabilities.argmax(axis=1) == outcomes.background
+        found["rejection"] = float(rejected[~outcomes.shown].mean())
+        found["false_rejection"] = float(rejected[outcomes.shown].mean())
+    return found
 
 
-REJECTIONS = {"rejection", "false_rejection"}
-FIGURES = [
+@pytest.mark.parametrize("classes", [3, 8])
+@pytest.mark.parametrize("background", [None, 2])
+def test_every_shared_figure_is_that_of_the_training_metrics(background, classes) -> None:
+    outcomes = random_outcomes(2000, classes, background=background, seed=9)
+    found, expected = run_figures(outcomes), training_figures(outcomes)
+    counts = {"images": 2000}
+    if background is not None:
+        counts["object_images"] = int((outcomes.labels != background).sum())
+    assert {name: found.pop(name) for name in counts} == counts
+    assert found == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("classes", [1, 3, 8])
+@pytest.mark.parametrize("background", [None, 0])
+def test_a_run_and_its_evaluation_have_the_same_figures_to_the_bit(background, classes) -> None:
+    outcomes = random_outcomes(777, classes, background=background, seed=4)
+    run = run_figures(outcomes)
+    found = evaluate(outcomes, NAMES[:classes], TRAIN_BOXES, resamples=FEW).figures
+    for figure in FIGURES.values():
+        if figure.run_key and figure.key in found and found[figure.key].images:
+            assert run[figure.run_key] == found[figure.key].value, figure.key
+    assert run.get("classes") == (1 if classes == 1 else None)
+
+
+KEYS = [
     *("class_accuracy", "top5_accuracy", "mean_iou", "median_iou", "acc50", "acc75", "acc90"),
     *("top1_loc", "top5_loc", "gt_known_loc", "max_box_acc_v2", "corner_error_px"),
 ]
@@ -198,16 +214,16 @@ FIGURES = [
 
 
 def test_figures_are_in_the_order_that_is_promised() -> None:
-    assert list(evaluated(random_outcomes()).figures) == FIGURES
+    assert list(evaluated(random_outcomes()).figures) == KEYS
     rejecting = evaluated(random_outcomes(background=BACKGROUND))
-    assert list(rejecting.figures) == [*FIGURES, "rejection", "false_rejection"]
-    assert all(list(group.figures) == FIGURES for group in rejecting.classes)
+    assert list(rejecting.figures) == [*KEYS, "rejection", "false_rejection"]
+    assert all(list(group.figures) == KEYS for group in rejecting.classes)
 
 
 @pytest.mark.parametrize("classes", [1, 5])
 def test_top5_figures_need_more_than_five_classes(classes: int) -> None:
     found = evaluate(random_outcomes(30, classes), NAMES[:classes], TRAIN_BOXES, resamples=FEW)
-    assert list(found.figures) == [name for name in FIGURES if not name.startswith("top5")]
+    assert list(found.figures) == [name for name in KEYS if not name.startswith("top5")]
 
 
 def test_counts_of_images() -> None:

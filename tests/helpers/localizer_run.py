@@ -11,10 +11,11 @@ from helpers.trust_examples import seen_by
 from PIL import Image
 
 import loc_keras
+from loc_keras.config.schema import TrustConfig
 from loc_keras.data.formats.yolo_yaml import to_yaml
 from loc_keras.models import assembly
 from loc_keras.training.run_folder import TRUST_FILE
-from loc_keras.trust.fit import TrustOptions, fit_statements
+from loc_keras.trust.fit import fit_statements
 from loc_keras.trust.shift import shift_reference
 from loc_keras.trust.statements import (
     VERSION,
@@ -115,7 +116,7 @@ def write_made_up_trust(folder):
     seen = replace(seen, outputs={**seen.outputs, "features": features.astype(np.float32)})
     digest = model_digest(folder / "best.keras")
     base = Calibration("calibration", len(seen), len(seen), "data", digest, 0.9)
-    statements = fit_statements(seen, TrustOptions(coverage=0.9), CLASSES)
+    statements = fit_statements(seen, TrustConfig(coverage=0.9), CLASSES)
     write_trust(folder / TRUST_FILE, Trust(VERSION, base, statements, shift_reference(seen)))
 
 

@@ -10,7 +10,7 @@ from loc_keras.evaluation.reliability import (
     TrustFigures,
     reliability_bins,
 )
-from loc_keras.trust.observations import Observations
+from loc_keras.training.measure import outcomes_from
 
 
 def trust_of(outcomes: Outcomes) -> TrustFigures:
@@ -45,7 +45,7 @@ def trust_of(outcomes: Outcomes) -> TrustFigures:
 CLASSES = ["cat", "dog", "owl"]
 
 
-def seen_by(rng: np.random.Generator, images: int = 120) -> Observations:
+def seen_by(rng: np.random.Generator, images: int = 120) -> Outcomes:
     """Answers of a made-up model that is right about its own doubt."""
     logits = rng.normal(0, 1.5, (images, 3))
     softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
@@ -65,11 +65,8 @@ def seen_by(rng: np.random.Generator, images: int = 120) -> Observations:
         "mean_iou": sure,
         "chance50": sure,
         "features": rng.normal(0, 1, (images, 6)),
+        "bbox_true": true,
     }
-    return Observations(
-        labels=labels.astype(np.int32),
-        boxes=true.astype(np.float32),
-        outputs={name: value.astype(np.float32) for name, value in outputs.items()},
-        brightness=rng.normal(100, 9, images),
-        contrast=rng.normal(40, 4, images),
-    )
+    columns = {name: value.astype(np.float32) for name, value in outputs.items()}
+    columns |= {"brightness": rng.normal(100, 9, images), "contrast": rng.normal(40, 4, images)}
+    return outcomes_from(labels, columns)

@@ -14,11 +14,12 @@ import loc_keras
 from loc_keras import boxes, evaluate, train
 from loc_keras.config.train import LossConfig
 from loc_keras.data.formats.yolo_yaml import to_yaml
+from loc_keras.evaluation.figures import run_figures
 from loc_keras.losses import BoxLoss
 from loc_keras.report.gallery import choose_examples, draw_gallery
 from loc_keras.report.style import PREDICTION, TRUTH, figure_to_array
 from loc_keras.training.fit import fit_localizer
-from loc_keras.training.measure import Answers, answer_function, collect_answers, figures
+from loc_keras.training.measure import answer_function, collect_outcomes, outcomes_from
 from loc_keras.training.model import (
     SIDES_OUTPUT,
     TrainingModel,
@@ -99,23 +100,22 @@ def test_background_images_do_not_move_the_box_loss():
     assert all((part.numpy() == 0).all() for part in gradient)
 
 
-def answers(labels, said, overlaps):
-    """Answers whose boxes overlap by a half or wholly; probabilities of .8 for what was said."""
+def answers(labels, said, overlaps, background=BACKGROUND):
+    """Outcomes whose boxes overlap by a half or wholly; probabilities of .8 for what was said."""
     true = np.tile(np.array([0.0, 0.0, 1.0, 1.0], np.float32), (len(labels), 1))
     true[np.array(labels) == BACKGROUND] = 0
     pred = np.stack([np.array([0.0, 0.0, 1.0, one], np.float32) for one in overlaps])
     probabilities = np.full((len(labels), 3), 0.1, np.float32)
     probabilities[np.arange(len(labels)), said] = 0.8
-    ious = np.array(overlaps, np.float32)
-    return Answers(np.array(labels, np.int32), true, probabilities, pred, ious)
+    outputs = {"softmax": probabilities, "bbox": pred, "bbox_true": true}
+    return outcomes_from(np.array(labels), outputs, background=background)
 
 
 def test_figures_tell_rejection_and_measure_boxes_of_objects_alone():
     # Five images with an object: one is called background, one another class, one box is half.
     # Three without: two are called background.
-    found = figures(
-        answers([0, 0, 1, 1, 1, 2, 2, 2], [0, 2, 0, 1, 1, 2, 2, 0], [1, 1, 1, 1, 0.4] + [1] * 3),
-        BACKGROUND,
+    found = run_figures(
+        answers([0, 0, 1, 1, 1, 2, 2, 2], [0, 2, 0, 1, 1, 2, 2, 0], [1, 1, 1, 1, 0.4] + [1] * 3)
     )
     assert found["images"] == 8
     assert found["object_images"] == 5
@@ -128,17 +128,19 @@ def test_figures_tell_rejection_and_measure_boxes_of_objects_alone():
 
 
 def test_figures_of_no_image_are_left_out():
-    found = figures(answers([0, 1], [0, 1], [1, 1]), BACKGROUND)
+    found = run_figures(answers([0, 1], [0, 1], [1, 1]))
     assert "rejection" not in found
     assert found["false_rejection"] == 0
-    found = figures(answers([2, 2], [2, 1], [1, 1]), BACKGROUND)
+    found = run_figures(answers([2, 2], [2, 1], [1, 1]))
     assert found == {
         "images": 2,
         "softmax_accuracy": 0.5,
         "object_images": 0,
         "rejection": 0.5,
     }
-    assert not {"rejection", "object_images"} & set(figures(answers([0, 1], [0, 1], [1, 1])))
+    assert not {"rejection", "object_images"} & set(
+        run_figures(answers([0, 1], [0, 1], [1, 1], None))
+    )
 
 
 def squares(count, seed=0, batch=8):
@@ -177,7 +179,8 @@ def test_what_fit_streams_equals_the_figures(tmp_path):
         folder=tmp_path,
     )
     opened = keras.saving.load_model(result.last_path)
-    found = figures(collect_answers(answer_function(opened), squares(21, seed=1)), BACKGROUND)
+    answer = answer_function(opened)
+    found = run_figures(collect_outcomes(answer, squares(21, seed=1), background=BACKGROUND))
     with (tmp_path / "history.csv").open() as file:
         last = {name: float(value) for name, value in list(csv.DictReader(file))[-1].items()}
     for name in ("softmax_accuracy", "bbox_iou", "bbox_acc50", "top1_loc", "max_box_acc_v2"):

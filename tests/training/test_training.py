@@ -12,10 +12,11 @@ import tensorflow as tf
 from helpers.training_examples import plan, squares, tiny
 
 from loc_keras.errors import TrainingError
+from loc_keras.evaluation.figures import run_figures
 from loc_keras.training import callbacks, precision, run_folder
 from loc_keras.training.checkpointing import collect_arrays
 from loc_keras.training.fit import fit_localizer
-from loc_keras.training.measure import Answers, answer_function, collect_answers, figures
+from loc_keras.training.measure import answer_function, collect_outcomes, outcomes_from
 from loc_keras.training.model import (
     SIDES_OUTPUT,
     compiled_training_model,
@@ -76,7 +77,7 @@ def test_fit_reports_every_measure_for_validation(tmp_path):
     assert last["val_score"] == pytest.approx(last["val_softmax_accuracy"] * last["val_bbox_iou"])
     # What fit streamed over batches of 8 and 3 equals one pass over the saved model's answers.
     opened = keras.saving.load_model(result.last_path)
-    found = figures(collect_answers(answer_function(opened), squares(11, seed=1)))
+    found = run_figures(collect_outcomes(answer_function(opened), squares(11, seed=1)))
     for name in ("softmax_accuracy", "bbox_iou", "bbox_acc50", "top1_loc", "max_box_acc_v2"):
         assert last[f"val_{name}"] == pytest.approx(found[name], abs=1e-5), name
     with (tmp_path / "history_steps.csv").open() as file:
@@ -183,7 +184,7 @@ def test_moving_average_is_what_is_validated_and_saved(tmp_path):
         folder=tmp_path,
     )
     opened = keras.saving.load_model(result.last_path)
-    found = figures(collect_answers(answer_function(opened), squares(11, seed=1)))
+    found = run_figures(collect_outcomes(answer_function(opened), squares(11, seed=1)))
     assert result.history[-1]["val_bbox_iou"] == pytest.approx(found["bbox_iou"], abs=1e-5)
 
 
@@ -206,9 +207,8 @@ def test_figures_by_hand():
         np.float32,
     )
     probabilities = np.eye(3, dtype=np.float32)[[0, 1, 2, 1]]
-    labels = np.array([0, 1, 0, 1], np.int32)
-    ious = np.array([1, 0, 1 / 3, 0.8], np.float32)
-    found = figures(Answers(labels, boxes, probabilities, said, ious))
+    outputs = {"softmax": probabilities, "bbox": said, "bbox_true": boxes}
+    found = run_figures(outcomes_from(np.array([0, 1, 0, 1]), outputs))
     expected = {
         "images": 4,
         "softmax_accuracy": 3 / 4,
@@ -226,10 +226,10 @@ def test_figures_by_hand():
 
 
 def test_collected_answers_hold_every_image_in_order():
-    answers = collect_answers(answer_function(tiny()), squares(11))
+    answers = collect_outcomes(answer_function(tiny()), squares(11))
     truth = [targets for _, targets in squares(11).unbatch()]
     np.testing.assert_array_equal(answers.labels, [t["softmax"] for t in truth])
-    np.testing.assert_array_equal(answers.boxes, [t["bbox"] for t in truth])
+    np.testing.assert_array_equal(answers.boxes_px, [t["bbox"] for t in truth])
     assert answers.probabilities.shape == (11, 3)
 
 

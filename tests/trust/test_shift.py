@@ -6,32 +6,31 @@ import numpy as np
 import pytest
 
 from loc_keras.errors import TrustError
-from loc_keras.trust.observations import Observations
+from loc_keras.evaluation.outcomes import Outcomes
+from loc_keras.training.measure import outcomes_from
 from loc_keras.trust.shift import LEVEL, measure_shift, shift_reference
 
 
-def seen(
-    rng: np.random.Generator, count: int, classes: int = 4, features: int = 32
-) -> Observations:
+def seen(rng: np.random.Generator, count: int, classes: int = 4, features: int = 32) -> Outcomes:
     """Answers of a made-up model over images that are drawn alike."""
     logits = rng.normal(0, 2, (count, classes))
     softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     low = rng.uniform(0, 0.5, (count, 2))
     boxes = np.concatenate([low, low + rng.uniform(0.1, 0.5, (count, 2))], axis=1)
     shared = rng.normal(0, 1, (count, 1))  # Features of real networks go together.
-    return Observations(
-        labels=softmax.argmax(axis=1).astype(np.int32),
-        boxes=boxes.astype(np.float32),
-        outputs={
+    return outcomes_from(
+        softmax.argmax(axis=1),
+        {
             "softmax": softmax.astype(np.float32),
+            "bbox_true": boxes.astype(np.float32),
             "bbox": boxes.astype(np.float32),
             "features": np.maximum(rng.normal(0, 1, (count, features)) + shared, 0),
             "spread": rng.gamma(2, 0.02, (count, 4)).astype(np.float32),
             "mean_iou": rng.beta(8, 2, count).astype(np.float32),
             "chance50": rng.beta(8, 1, count).astype(np.float32),
+            "brightness": rng.normal(120, 20, count),
+            "contrast": rng.gamma(9, 5, count),
         },
-        brightness=rng.normal(120, 20, count),
-        contrast=rng.gamma(9, 5, count),
     )
 
 
@@ -48,10 +47,8 @@ def test_sets_drawn_alike_are_seldom_called_different() -> None:
     assert alarms <= 6
 
 
-def changed(one: Observations, **parts: np.ndarray) -> Observations:
-    outputs = {name: parts.pop(name) for name in list(parts) if name in one.outputs}
-    fields = {**one.__dict__, **parts, "outputs": {**one.outputs, **outputs}}
-    return Observations(**{name: fields[name] for name in one.__dataclass_fields__})
+def changed(one: Outcomes, **parts: np.ndarray) -> Outcomes:
+    return replace(one, outputs={**one.outputs, **parts})
 
 
 @pytest.mark.parametrize("what", ["brightness", "features", "softmax", "spread", "bbox", "classes"])

@@ -170,8 +170,8 @@ def test_observations_are_those_of_every_image(localizer: keras.Model, images: n
     assert len(seen) == 5
     whole = observer(localizer)(images)
     assert seen.outputs["bbox"] == pytest.approx(np.asarray(whole["bbox"]), abs=1e-5)
-    assert seen.brightness == pytest.approx(images.mean(axis=(1, 2, 3)), rel=1e-4)
-    assert seen.contrast == pytest.approx(images.std(axis=(1, 2, 3)), rel=1e-3)
+    assert seen.outputs["brightness"] == pytest.approx(images.mean(axis=(1, 2, 3)), rel=1e-4)
+    assert seen.outputs["contrast"] == pytest.approx(images.std(axis=(1, 2, 3)), rel=1e-3)
     assert seen.shown.tolist() == [True, False, True, True, False]
     part = seen.take(np.array([3, 0]))
     assert part.labels.tolist() == [0, 0]

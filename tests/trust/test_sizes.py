@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from helpers.trust_examples import CLASSES, seen_by
 
+from loc_keras.config.schema import TrustConfig
 from loc_keras.data.dataset import SplitPictures
 from loc_keras.evaluation.bootstrap import Bootstrap
-from loc_keras.trust.fit import TrustOptions, fit_statements, trust_figures
+from loc_keras.trust.fit import fit_statements, trust_figures
 from loc_keras.trust.shift import shift_reference
 from loc_keras.trust.statements import VERSION, Calibration, Trust, stated
 
@@ -15,7 +16,7 @@ def test_a_box_is_a_share_of_the_picture_and_not_of_its_bars() -> None:
     seen = seen_by(np.random.default_rng(0))
     images = len(seen)
     base = Calibration("calibration", images, images, "data", "", 0.9)
-    statements = fit_statements(seen, TrustOptions(coverage=0.9), CLASSES)
+    statements = fit_statements(seen, TrustConfig(coverage=0.9), CLASSES)
     trust = Trust(VERSION, base, statements, shift_reference(seen))
     # 60 x 30 px in 32 x 32: the picture lies at y .25 to .75, and the bars above and below it.
     pictures = SplitPictures(

@@ -13,13 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import loc_keras
+from loc_keras.config.schema import TrustConfig
 from loc_keras.data.resize import ImageFormat
 from loc_keras.errors import TrustError
+from loc_keras.evaluation.outcomes import Outcomes
 from loc_keras.serving.bundle import Bundle
 from loc_keras.serving.saved_model import export_saved_model
 from loc_keras.training.run_folder import TRUST_FILE
-from loc_keras.trust.fit import TrustOptions, chance_of_less, fit_statements, within
-from loc_keras.trust.observations import Observations
+from loc_keras.trust.fit import chance_of_less, fit_statements, within
 from loc_keras.trust.shift import shift_reference
 from loc_keras.trust.statements import (
     STATED,
@@ -35,7 +36,7 @@ from loc_keras.trust.statements import (
 
 
 @pytest.fixture(scope="module")
-def seen() -> Observations:
+def seen() -> Outcomes:
     return seen_by(np.random.default_rng(0))
 
 
@@ -47,13 +48,13 @@ def model_path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def trust(seen: Observations, model_path: Path) -> Trust:
+def trust(seen: Outcomes, model_path: Path) -> Trust:
     base = Calibration("calibration", len(seen), len(seen), "data", model_digest(model_path), 0.9)
-    options = TrustOptions(coverage=0.9)
+    options = TrustConfig(coverage=0.9)
     return Trust(VERSION, base, fit_statements(seen, options, CLASSES), shift_reference(seen))
 
 
-def test_round_trip(trust: Trust, tmp_path: Path, model_path: Path, seen: Observations) -> None:
+def test_round_trip(trust: Trust, tmp_path: Path, model_path: Path, seen: Outcomes) -> None:
     path = tmp_path / TRUST_FILE
     write_trust(path, trust)
     again = read_trust(path, model_path)
@@ -98,16 +99,17 @@ def test_trust_of_another_model_is_refused(trust: Trust, tmp_path: Path, model_p
 # What is stated
 
 
-def test_fresh_images_keep_the_promises(seen: Observations) -> None:
-    statements = fit_statements(seen, TrustOptions(coverage=0.8), CLASSES)
+def test_fresh_images_keep_the_promises(seen: Outcomes) -> None:
+    statements = fit_statements(seen, TrustConfig(coverage=0.8), CLASSES)
     fresh = seen_by(np.random.default_rng(7), 4000)
     said = {name: np.asarray(value) for name, value in stated(fresh.outputs, statements).items()}
     # Beta(97, 24) of 120 calibration images: mean .80, standard deviation .036.
     sets = said["label_set"][np.arange(4000), fresh.labels]
     assert abs(sets.mean() - 0.8) < 3 * 0.036
-    assert abs(within(fresh.boxes, said["box_outer"]).mean() - 0.8) < 3 * 0.036
+    true = fresh.outputs["bbox_true"]
+    assert abs(within(true, said["box_outer"]).mean() - 0.8) < 3 * 0.036
     empty = ~said["box_inner"].any(axis=1)
-    assert abs((empty | within(said["box_inner"], fresh.boxes)).mean() - 0.8) < 3 * 0.036
+    assert abs((empty | within(said["box_inner"], true)).mean() - 0.8) < 3 * 0.036
     assert within(said["box_inner"][~empty], said["box_outer"][~empty]).all()
     # The spread tells the quality of a made-up box.
     assert (said["softmax_calibrated"].argmax(axis=1) == fresh.outputs["softmax"].argmax(1)).all()
@@ -120,7 +122,7 @@ def test_more_coverage_never_says_less(coverages: list[float]) -> None:
     seen = seen_by(np.random.default_rng(1))
     before = None
     for coverage in sorted(coverages):
-        statements = fit_statements(seen, TrustOptions(coverage=coverage), CLASSES)
+        statements = fit_statements(seen, TrustConfig(coverage=coverage), CLASSES)
         said = {n: np.asarray(v) for n, v in stated(seen.outputs, statements).items()}
         if before is not None:
             assert within(before["box_outer"], said["box_outer"]).all()
@@ -130,35 +132,35 @@ def test_more_coverage_never_says_less(coverages: list[float]) -> None:
         before = said
 
 
-def test_few_images_are_refused(seen: Observations) -> None:
+def test_few_images_are_refused(seen: Outcomes) -> None:
     with pytest.raises(TrustError, match="needs 99 calibration images or more, but there are 60"):
-        fit_statements(seen.take(np.arange(60)), TrustOptions(coverage=0.99), CLASSES)
+        fit_statements(seen.take(np.arange(60)), TrustConfig(coverage=0.99), CLASSES)
 
 
-def test_scaling_by_a_spread_that_is_not_there(seen: Observations) -> None:
-    plain = {name: seen.outputs[name] for name in ("softmax", "bbox", "features")}
+def test_scaling_by_a_spread_that_is_not_there(seen: Outcomes) -> None:
+    plain = {name: seen.outputs[name] for name in ("softmax", "bbox", "bbox_true", "features")}
     bare = replace(seen, outputs=plain)
     with pytest.raises(TrustError, match="'spread' need the standard deviation"):
-        fit_statements(bare, TrustOptions(scaling="spread"), CLASSES)
-    assert fit_statements(bare, TrustOptions(), CLASSES).boxes.scaling == "size"
+        fit_statements(bare, TrustConfig(scaling="spread"), CLASSES)
+    assert fit_statements(bare, TrustConfig(), CLASSES).boxes.scaling == "size"
 
 
-def test_margins_for_each_class(seen: Observations) -> None:
-    options = TrustOptions(coverage=0.8, per_class=True)
+def test_margins_for_each_class(seen: Outcomes) -> None:
+    options = TrustConfig(coverage=0.8, per_class=True)
     assert len(fit_statements(seen, options, CLASSES).boxes.outer) == 3
     with pytest.raises(TrustError, match=r"'owl' \(\d+\)"):
-        fit_statements(seen, replace(options, coverage=0.98), CLASSES)
+        fit_statements(seen, options.model_copy(update={"coverage": 0.98}), CLASSES)
     with pytest.raises(TrustError, match=r"trust\.per_class"):
         fit_statements(replace(seen, background=2), options, CLASSES)
 
 
-def test_images_without_an_object_say_nothing_about_boxes(seen: Observations) -> None:
+def test_images_without_an_object_say_nothing_about_boxes(seen: Outcomes) -> None:
     labels = seen.labels.copy()
-    boxes = np.where((labels == 2)[:, None], 0, seen.boxes).astype(np.float32)
-    with_empty = replace(seen, boxes=boxes, background=2)
+    boxes = np.where((labels == 2)[:, None], 0, seen.outputs["bbox_true"]).astype(np.float32)
+    with_empty = replace(seen, outputs={**seen.outputs, "bbox_true": boxes}, background=2)
     only = with_empty.take(with_empty.shown)
-    a = fit_statements(with_empty, TrustOptions(), CLASSES)
-    b = fit_statements(only, TrustOptions(), CLASSES)
+    a = fit_statements(with_empty, TrustConfig(), CLASSES)
+    b = fit_statements(only, TrustConfig(), CLASSES)
     assert (a.boxes, a.box_confidence) == (b.boxes, b.box_confidence)
     assert a.label_sets != b.label_sets
 
