@@ -88,11 +88,11 @@ def test_another_backend_gives_the_same(backend: str, tmp_path: Path) -> None:
     file = tmp_path / "found.npz"
     # Keras runs on one backend a process.
     source = (
-        "import keras, numpy, test_trust_backends as tests\n"
+        "import keras, numpy, test_backends as tests\n"
         f"assert keras.backend.backend() == {backend!r}\n"
         f"numpy.savez({str(file)!r}, **tests.eager())"
     )
-    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    paths = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
     environment = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": paths}
     subprocess.run([sys.executable, "-c", source], check=True, env=environment)
     with np.load(file) as found:

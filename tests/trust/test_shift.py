@@ -71,7 +71,7 @@ def test_a_change_is_found_and_named(what: str) -> None:
         softmax[top] = softmax[top][:, [1, 0, 2, 3]]
         new = changed(new, softmax=softmax)
     elif what == "brightness":
-        new = changed(new, brightness=new.brightness - 15)
+        new = changed(new, brightness=new.outputs["brightness"] - 15)
     elif what == "softmax":
         new = changed(new, softmax=new.outputs["softmax"] * 0.2 + 0.2)
     elif what == "bbox":
