@@ -177,15 +177,15 @@ def differences(one: Trial, other: Trial) -> str:
 
 def train(arguments: list[str]) -> int:
     """Trains in this process, with a short body, and writes down each step that was taken."""
-    from loc_keras import train as door
-    from loc_keras.cli import runs as run_report
+    from loc_keras import train as train_command
+    from loc_keras.cli import runs
     from loc_keras.models import assembly
     from loc_keras.training.callbacks import Position
 
     assembly.RESNETS = {"resnet18": ((1,), "basic", "")}
-    run_report.save_run_curves = run_report.save_run_architecture = lambda *given: None
-    run_report._draw_gallery = lambda *given: None
-    door.board_from = lambda *given: []
+    runs.save_run_curves = runs.save_run_architecture = lambda *given: None
+    runs._draw_gallery = lambda *given: None
+    train_command.board_from = lambda *given: []
     handle = os.open(os.environ[STEP_FILE], os.O_WRONLY)
     taken = Position.on_train_batch_end
 
@@ -194,7 +194,7 @@ def train(arguments: list[str]) -> int:
         os.pwrite(handle, f"{self.global_step:6d}".encode(), 0)
 
     Position.on_train_batch_end = noting
-    return door.main(arguments)
+    return train_command.main(arguments)
 
 
 if __name__ == "__main__":
