@@ -183,7 +183,7 @@ def train(arguments: list[str]) -> int:
     from loc_keras.training.callbacks import Position
 
     assembly.RESNETS = {"resnet18": ((1,), "basic", "")}
-    runs.save_run_curves = runs.save_run_architecture = lambda *given: None
+    runs.save_curves = runs.save_architecture = lambda *given, **more: None
     runs._draw_gallery = lambda *given: None
     train_command.board_from = lambda *given: []
     handle = os.open(os.environ[STEP_FILE], os.O_WRONLY)
