@@ -26,6 +26,7 @@ from loc_keras.models.body import (
     measured_preprocessing,
     random_weights,
     raw_pixels,
+    refuse_channels,
 )
 
 PREFIX = "applications/"
@@ -70,11 +71,8 @@ def build_application(name: str, image_shape: tuple[int, int, int], weights: str
     body = f"{PREFIX}{found}"
     preprocessing = application_preprocessing(found)
     pretrained = weights != "none"
-    if pretrained and image_shape[-1] != COLOURS:
-        raise ModelError(
-            f"the weights of {body} take images of {COLOURS} channels, not {image_shape[-1]}; set "
-            f"data.channels: {COLOURS}, or model.backbone.weights: none."
-        )
+    if pretrained:
+        refuse_channels(body, image_shape[-1])
     given = None if weights in ("none", "imagenet") else Path(weights).expanduser()
     with weights_files(body, given) as files:
         network = _build(found, body, image_shape, given, pretrained)

@@ -133,6 +133,19 @@ def random_weights(body: str) -> WeightsOrigin:
     return WeightsOrigin(body, "none", "random weights of this training", "none needed")
 
 
+def refuse_channels(body: str, channels: int) -> None:
+    """Refuses images of other channels than trained bodies take.
+
+    Raises:
+        ModelError: If `channels` are not `COLOURS`.
+    """
+    if channels != COLOURS:
+        raise ModelError(
+            f"the weights of {body} take images of {COLOURS} channels, not {channels}; set "
+            f"data.channels: {COLOURS}, or model.backbone.weights: none."
+        )
+
+
 def file_sha256(path: Path) -> str:
     """Digest of a file, in hex."""
     with path.open("rb") as file:

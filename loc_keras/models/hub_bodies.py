@@ -16,7 +16,6 @@ import numpy as np
 from loc_keras.errors import ModelError, first_line
 from loc_keras.models.backbone import RESNETS
 from loc_keras.models.body import (
-    COLOURS,
     IMAGENET,
     Body,
     Preprocessing,
@@ -24,6 +23,7 @@ from loc_keras.models.body import (
     cut_to_maps,
     file_sha256,
     random_weights,
+    refuse_channels,
     scaled_and_shifted,
 )
 from loc_keras.models.torch_weights import SharedWeights, torch_tensors
@@ -60,11 +60,8 @@ def build_hub_body(name: str, image_shape: tuple[int, int, int], weights: str = 
         )
     hub, preset, kind = find_preset(name)
     pretrained = weights != "none"
-    if pretrained and image_shape[-1] != COLOURS:
-        raise ModelError(
-            f"the weights of {name} take images of {COLOURS} channels, not {image_shape[-1]}; set "
-            f"data.channels: {COLOURS}, or model.backbone.weights: none."
-        )
+    if pretrained:
+        refuse_channels(name, image_shape[-1])
     backbone = _backbone(hub, kind, name, preset, image_shape, pretrained)
     network = cut_to_maps(backbone, name, pyramid=_pyramid(backbone))
     if not pretrained:
