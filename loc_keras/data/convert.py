@@ -17,143 +17,21 @@ from loc_keras.data.image_header import without_image_warnings
 from loc_keras.data.records import Records
 from loc_keras.errors import DataError
 
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # A path object has lost one slash of two.
+MANIFEST = "conversion.json"
+"""File in a converted folder that says from what and how it was made."""
 
+SKIPPED = "skipped.json"
+"""File in a converted folder that lists what was left out, if anything was."""
+
+# Raised when the same settings lead to other files, so that old parts are not mixed with new.
+_LAYOUT = 2
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # A path object has lost one slash of two.
 _MEANING = {
     "format": "another format",
     "source": "another source (other files, records or --limit)",
     "shards": "another number of shards",
     "layout": "another version of this program",
 }
-
-MANIFEST = "conversion.json"
-"""File in a converted folder that says from what and how it was made."""
-
-_LAYOUT = 2
-"""Raised when the same settings lead to other files, so that old parts are not mixed with new."""
-
-
-def refuse_place(out: Path, sources: Sequence[str]) -> None:
-    """Refuses a place that is no local folder, or in the source, or above it.
-
-    Args:
-        out: Folder to write.
-        sources: Folders and files that are read; remote ones are nowhere near.
-
-    Raises:
-        DataError: If the output would touch the source.
-    """
-    if _SCHEME.match(str(out)):
-        raise DataError(
-            f"--out must be a local folder, got {out}; copy it to its place afterwards."
-        )
-    real = Path(os.path.realpath(out))
-    for source in sources:
-        if is_remote(source):
-            continue
-        origin = Path(os.path.realpath(source))
-        if real == origin or origin in real.parents:
-            raise DataError(f"--out {out} lies in the source {source}; give a folder outside it.")
-        if real in origin.parents and _entries(real):
-            raise DataError(f"--out {out} holds the source {source}; give a folder beside it.")
-
-
-def partial_of(out: Path) -> Path:
-    """Where an unfinished conversion to `out` lies."""
-    out = Path(os.path.abspath(out))  # A name of its own also for "." and "..".
-    return out.with_name(f"{out.name}.partial")
-
-
-def finished(out: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The manifest of `out` where this very conversion is complete; None where nothing is there.
-
-    Raises:
-        DataError: If something else is there.
-    """
-    if not out.exists() or (out.is_dir() and not _entries(out)):
-        return None
-    manifest = _manifest(out)
-    if manifest is None or "images" not in manifest:
-        raise DataError(f"{out} is not empty: give a new folder, or empty this one first.")
-    _refuse_other(out, manifest, identity)
-    return manifest
-
-
-def open_partial(out: Path, identity: Mapping[str, Any]) -> Path:
-    """Makes the folder to write to, or takes up the one of an interrupted call.
-
-    Args:
-        out: The folder as it will be named.
-        identity: What the files follow from: `format`, `source` and `shards`.
-
-    Returns:
-        The folder beside `out`, with a manifest and without half-written files.
-
-    Raises:
-        DataError: If there is one that this call did not make or that is from another source.
-    """
-    partial = partial_of(out)
-    partial.mkdir(parents=True, exist_ok=True)
-    _sweep(partial)
-    manifest = _manifest(partial)
-    if manifest is not None:
-        _refuse_other(partial, manifest, identity)
-    elif _entries(partial):
-        raise DataError(f"{partial} is in the way and no interrupted conversion; move it away.")
-    else:
-        _write_manifest(partial, {**identity, "layout": _LAYOUT})
-    return partial
-
-
-def publish(partial: Path, out: Path, results: Mapping[str, Any]) -> None:
-    """Adds results to the manifest and gives the complete folder its name."""
-    _write_manifest(partial, {**(_manifest(partial) or {}), **results})
-    out = Path(os.path.abspath(out))
-    if out != Path.cwd():
-        if out.is_dir():
-            out.rmdir()  # It is empty, or `finished` had refused it.
-        partial.rename(out)
-        return
-    # To replace the folder would leave whoever works in it in a deleted one. The manifest goes
-    # last, so that what lacks it is known to be incomplete.
-    for entry in sorted(partial.iterdir(), key=lambda entry: entry.name == MANIFEST):
-        entry.rename(out / entry.name)
-    partial.rmdir()
-
-
-def _manifest(folder: Path) -> dict[str, Any] | None:
-    try:
-        found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) and "source" in found else None
-
-
-def _write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
-    write_text(folder / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
-
-
-def _refuse_other(folder: Path, manifest: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
-    wanted = {**identity, "layout": _LAYOUT}
-    other = [_MEANING[key] for key, value in wanted.items() if manifest.get(key) != value]
-    if other:
-        raise DataError(
-            f"{folder} holds a conversion of {' and '.join(other)}; remove it, or give another "
-            "--out."
-        )
-
-
-def _entries(folder: Path) -> list[str]:
-    return os.listdir(folder) if folder.is_dir() else []
-
-
-def _sweep(partial: Path) -> None:
-    """Removes what a killed process was writing."""
-    for path in partial.rglob(".*-writing-*"):
-        path.unlink(missing_ok=True)
-
-
-SKIPPED = "skipped.json"
 
 
 @dataclass(frozen=True)
@@ -214,7 +92,7 @@ def write_dataset(
         "source": source_fingerprint(splits, class_names),
         "shards": shards,
     }
-    done = finished(out, identity)
+    done = _finished(out, identity)
     if done is not None:
         return Conversion(dict(done.get("images", {})), _read_skipped(out), done_before=True)
     if not splits:
@@ -230,7 +108,7 @@ def write_dataset(
             )
 
     try:
-        partial = open_partial(out, identity)
+        partial = _open_partial(out, identity)
         job = Job(partial, splits, class_names, shards, advance, on_fault, background)
         with without_image_warnings():
             counts = WRITERS[target].write(job)
@@ -241,10 +119,122 @@ def write_dataset(
             write_text(partial / name, text)
         if found:
             write_text(partial / SKIPPED, _listing(found))
-        publish(partial, out, {"images": counts})
+        _publish(partial, out, {"images": counts})
     except OSError as error:
         raise DataError(f"the records cannot be written to {partial_of(out)}: {error}.") from error
     return Conversion(counts, found)
+
+
+def refuse_place(out: Path, sources: Sequence[str]) -> None:
+    """Refuses a place that is no local folder, or in the source, or above it.
+
+    Args:
+        out: Folder to write.
+        sources: Folders and files that are read; remote ones are nowhere near.
+
+    Raises:
+        DataError: If the output would touch the source.
+    """
+    if _SCHEME.match(str(out)):
+        raise DataError(
+            f"--out must be a local folder, got {out}; copy it to its place afterwards."
+        )
+    real = Path(os.path.realpath(out))
+    for source in sources:
+        if is_remote(source):
+            continue
+        origin = Path(os.path.realpath(source))
+        if real == origin or origin in real.parents:
+            raise DataError(f"--out {out} lies in the source {source}; give a folder outside it.")
+        if real in origin.parents and _entries(real):
+            raise DataError(f"--out {out} holds the source {source}; give a folder beside it.")
+
+
+def partial_of(out: Path) -> Path:
+    """Where an unfinished conversion to `out` lies."""
+    out = Path(os.path.abspath(out))  # A name of its own also for "." and "..".
+    return out.with_name(f"{out.name}.partial")
+
+
+def _finished(out: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The manifest of `out` where this very conversion is complete; None where nothing is there.
+
+    Raises:
+        DataError: If something else is there.
+    """
+    if not out.exists() or (out.is_dir() and not _entries(out)):
+        return None
+    manifest = _manifest(out)
+    if manifest is None or "images" not in manifest:
+        raise DataError(f"{out} is not empty: give a new folder, or empty this one first.")
+    _refuse_other(out, manifest, identity)
+    return manifest
+
+
+def _open_partial(out: Path, identity: Mapping[str, Any]) -> Path:
+    """Makes the folder beside `out`, or takes up the one of an interrupted call.
+
+    Args:
+        out: The folder as it will be named.
+        identity: What the files follow from: `format`, `source` and `shards`.
+
+    Raises:
+        DataError: If there is one that this call did not make or that is from another source.
+    """
+    partial = partial_of(out)
+    partial.mkdir(parents=True, exist_ok=True)
+    for path in partial.rglob(".*-writing-*"):  # What a killed process was writing.
+        path.unlink(missing_ok=True)
+    manifest = _manifest(partial)
+    if manifest is not None:
+        _refuse_other(partial, manifest, identity)
+    elif _entries(partial):
+        raise DataError(f"{partial} is in the way and no interrupted conversion; move it away.")
+    else:
+        _write_manifest(partial, {**identity, "layout": _LAYOUT})
+    return partial
+
+
+def _publish(partial: Path, out: Path, results: Mapping[str, Any]) -> None:
+    """Adds results to the manifest and gives the complete folder its name."""
+    _write_manifest(partial, {**(_manifest(partial) or {}), **results})
+    out = Path(os.path.abspath(out))
+    if out != Path.cwd():
+        if out.is_dir():
+            out.rmdir()  # It is empty, or `_finished` had refused it.
+        partial.rename(out)
+        return
+    # To replace the folder would leave whoever works in it in a deleted one. The manifest goes
+    # last, so that what lacks it is known to be incomplete.
+    for entry in sorted(partial.iterdir(), key=lambda entry: entry.name == MANIFEST):
+        entry.rename(out / entry.name)
+    partial.rmdir()
+
+
+def _manifest(folder: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and "source" in found else None
+
+
+def _write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
+    write_text(folder / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
+
+
+def _refuse_other(folder: Path, manifest: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+    wanted = {**identity, "layout": _LAYOUT}
+    other = [_MEANING[key] for key, value in wanted.items() if manifest.get(key) != value]
+    if other:
+        raise DataError(
+            f"{folder} holds a conversion of {' and '.join(other)}; remove it, or give another "
+            "--out."
+        )
+
+
+def _entries(folder: Path) -> list[str]:
+    return os.listdir(folder) if folder.is_dir() else []
 
 
 def _listing(faults: Sequence[Fault]) -> str:
