@@ -119,10 +119,9 @@ def read_csv(
         config_path(root, plain, f"{_KEY}.splits.{split}.images")
         empty = [path for path in paths if not reader.read_file(path, split, images)]
         if paths and empty == paths:
-            names = filter(None, columns.values() if isinstance(columns, Mapping) else columns)
-            raise DataError(
-                f"{paths[0]} has no rows: expected one row per image, {','.join(names)}."
-            )
+            names = columns.values() if isinstance(columns, Mapping) else columns
+            expected = ",".join(name for name in names if name is not None)
+            raise DataError(f"{paths[0]} has no rows: expected one row per image, {expected}.")
         for path in empty:
             reader.reading.fault(path, 0, "has no rows", "empty_file")
     return reader.reading.annotations(units)
