@@ -41,7 +41,7 @@ from loc_keras.data.dataset import LocalizationData, build_file_data
 from loc_keras.data.detect.formats import guesses, list_data_folder, truncated_note, unrecognised
 from loc_keras.data.detect.listing import Guess
 from loc_keras.data.digits_data import build_digits_data
-from loc_keras.data.formats.registry import read_annotations
+from loc_keras.data.formats.registry import FORMATS, WRITERS, read_annotations
 from loc_keras.data.load_records import load_records
 from loc_keras.data.records import all_grey, count_multi_object, measure
 from loc_keras.data.resolve import DatasetRecords
@@ -58,7 +58,6 @@ STOP_SHARE = 0.1
 """Share of unusable objects from which on training stops instead of leaving them out."""
 
 STDOUT = Path("-")
-_COMMON = ("coco", "yolo", "voc", "csv", "tfrecord")
 _WEIGHTS = "model.backbone.weights"
 
 
@@ -98,8 +97,8 @@ class DataSource:
                 "the digits are drawn, not read, so there are no annotation files; python -m "
                 "loc_keras.digits writes them to a folder."
             )
-        options = _reader_options(source.format, source.options())
-        if source.format == "tfds":
+        options = source.reader_options()
+        if FORMATS[source.format].makes_folder:
             options["cache_dir"] = self.config.data.cache_dir
         annotations = read_annotations(source.format, self._root, **options)
         if source.inclusive_pixels and annotations.units == "fraction":
@@ -165,7 +164,7 @@ class DataSource:
             resize=data.resize,
             augment=config.augment,
             cache=data.cache,
-            **data.source.options(),
+            **data.source.digits.model_dump(),
         )
 
     def with_config(self, config: Config) -> "DataSource":
@@ -189,18 +188,6 @@ class DataSource:
     def _root(self) -> str:
         """The data set's folder; `~` is the user's own."""
         return os.path.expanduser(self.config.data.source.path)
-
-
-def _reader_options(format_name: str, options: dict[str, Any]) -> dict[str, Any]:
-    """A format's settings as its reader takes them: splits that are not given are left out."""
-    if options.get("splits") is not None:
-        options["splits"] = {
-            split: files for split, files in options["splits"].items() if files is not None
-        }
-    names = options.pop("names", None) if format_name == "csv" else None
-    if names is not None:
-        options["columns"] = {key: name for key, name in names.items() if name is not None}
-    return options
 
 
 def _warnings_note(checked: CheckResult) -> list[str]:
@@ -348,9 +335,9 @@ def _source_tree(guess: Guess) -> dict[str, Any]:
 
 def _other_notes(guess: Guess, possible: Sequence[Guess]) -> list[str]:
     """What else the folder could be read as, where that is a matter of choice."""
-    if guess.format not in _COMMON:
+    if guess.format not in WRITERS:
         return []
-    others = {other.format: other for other in possible if other.format in _COMMON}
+    others = {other.format: other for other in possible if other.format in WRITERS}
     others.pop(guess.format, None)
     return [
         f"the folder also holds {name} ({other.why}); --set data.source.format={name} reads that "

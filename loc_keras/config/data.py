@@ -39,6 +39,14 @@ class FormatSection(Section):
 
     names_empty: ClassVar[bool] = True
 
+    def reader_options(self) -> dict[str, Any]:
+        """The settings as the format's reader takes them: without splits that are not given."""
+        options = self.model_dump()
+        if options.get("splits") is not None:
+            splits = options["splits"].items()
+            options["splits"] = {split: files for split, files in splits if files is not None}
+        return options
+
 
 class CsvFilesConfig(Section):
     """Where one split of a CSV data set lies, relative to `data.source.path`."""
@@ -150,6 +158,14 @@ class CsvConfig(FormatSection):
                 f"{section} lacks {', '.join(missing)}; needed are {', '.join(needed)}"
             )
         return self
+
+    def reader_options(self) -> dict[str, Any]:
+        """As `FormatSection.reader_options`; columns that are named are `columns`."""
+        options = super().reader_options()
+        names = options.pop("names")
+        if names is not None:
+            options["columns"] = {key: name for key, name in names.items() if name is not None}
+        return options
 
 
 class VocFilesConfig(Section):
@@ -432,10 +448,10 @@ class SourceConfig(Section):
             raise ValueError("class_names and class_names_file say the same; give one of them")
         return self
 
-    def options(self) -> dict[str, Any]:
-        """Settings of the format in force, as plain values."""
+    def reader_options(self) -> dict[str, Any]:
+        """The settings of the format in force as its reader takes them."""
         section = getattr(self, self.format, None)
-        return {} if section is None else section.model_dump()
+        return section.reader_options() if isinstance(section, FormatSection) else {}
 
 
 class SplitConfig(Section):

@@ -56,7 +56,8 @@ class Format(NamedTuple):
         detect: Possible readings of a folder, the likeliest first.
         writer: None where the format is only read.
         needs: What a folder of this format must hold, for messages; `""` for published layouts.
-        makes_folder: Whether the reader may make the data folder, by a download.
+        makes_folder: Whether the reader may make the data folder, by a download; it then takes
+            `cache_dir`, a folder for what it keeps between runs.
     """
 
     read: Callable[..., Annotations]
