@@ -19,7 +19,7 @@ from loc_keras.export import CALIBRATION_IMAGES, calibration_images
 from loc_keras.models.assembly import build_localizer
 from loc_keras.serving.bundle import Bundle
 from loc_keras.serving.live_check import live_answers, requests_for
-from loc_keras.serving.portable import FILES, SAVED_MODEL, export_portable, refuse_format
+from loc_keras.serving.portable import FORMATS, SAVED_MODEL, export_portable, refuse_format
 from loc_keras.serving.saved_model import export_saved_model
 from loc_keras.serving.signatures import IMAGES
 from loc_keras.training.run_folder import BEST_FILE, CLASSES_FILE, CONFIG_FILE
@@ -152,7 +152,7 @@ def _exported(material: Material, folder: Path, kind: str, quantize: str) -> Art
         measure=lambda run: {},
         calibration=material.calibration,
     )
-    return Artifact(version / FILES[kind], mib_of(*version.glob("model.*")))
+    return Artifact(version / FORMATS[kind].file, mib_of(*version.glob("model.*")))
 
 
 def mib_of(*paths: Path) -> float:

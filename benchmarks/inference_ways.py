@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from loc_keras.serving.portable import LITERT, ONNX, OPENVINO, SAVED_MODEL
+from loc_keras.serving.portable import FORMATS, QUANTIZE, SAVED_MODEL
 
 Given = Literal["pixels", "bytes", "files"]
 
@@ -17,8 +17,8 @@ class Way:
         kind: How the worker opens it, a key of `inference_worker.OPENERS`.
         given: With what it is asked: `"pixels"`, the model's images as float32; `"bytes"`, the same
             as uint8; `"files"`, encoded pictures, which it decodes and resizes.
-        format: One of `converters.FORMATS`; None for the model's own file.
-        quantize: One of `converters.QUANTIZE`.
+        format: `SAVED_MODEL` or one of `portable.FORMATS`; None for the model's own file.
+        quantize: One of `portable.QUANTIZE`.
     """
 
     name: str
@@ -36,11 +36,7 @@ class Way:
 BARE = Way("compiled call of the model", "compiled")
 """What all others are compared with."""
 
-_RUNTIMES = {
-    "LiteRT": (LITERT, ("none", "float16", "int8")),
-    "ONNX Runtime": (ONNX, ("none", "float16", "int8")),
-    "OpenVINO": (OPENVINO, ("none", "float16")),
-}
+_RUNTIMES = {"litert": "LiteRT", "onnx": "ONNX Runtime", "openvino": "OpenVINO"}
 
 WAYS = (
     BARE,
@@ -51,7 +47,8 @@ WAYS = (
     Way("SavedModel `serving_default`, file", "saved_model", "files", SAVED_MODEL),
     *(
         Way(f"{runtime} {quantize.replace('none', 'float32')}", kind, "pixels", kind, quantize)
-        for runtime, (kind, quantizations) in _RUNTIMES.items()
-        for quantize in quantizations
+        for kind, runtime in _RUNTIMES.items()
+        for quantize in QUANTIZE
+        if quantize not in FORMATS[kind].refused
     ),
 )

@@ -191,7 +191,7 @@ def _portable(job: Job) -> Ask:
         raise FileNotFoundError(ANSWERS_SOURCE)
     answers = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(answers)
-    run = answers.runner(job.kind, job.path, job.threads)
+    run = getattr(answers, job.kind)(job.path, job.threads)
     return lambda images: run(images)["bbox"]
 
 

@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="folder of the served model; versions are numbered folders in it",
     )
     parser.add_argument("--version", help="number of the version; without it the next one")
-    parser.add_argument("--format", choices=FORMATS, default=SAVED_MODEL)
+    parser.add_argument("--format", choices=(SAVED_MODEL, *FORMATS), default=SAVED_MODEL)
     parser.add_argument(
         "--quantize", choices=QUANTIZE, default="none", help="for devices: smaller numbers"
     )

@@ -6,14 +6,26 @@ REST needs nothing but the standard library; gRPC needs `requirements-serving.tx
 import os
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar, overload
+from typing import Any, Self, TypeVar, overload
 
 from loc_keras.errors import DataError, ServerUnavailableError, ServingError
-from loc_keras.serving.client_transport import GrpcInterface, RestInterface
+from loc_keras.serving.client_transport import Target, interface_to
+
+MAX_IMAGES = 32
+"""Images of one request; the batching parameters in docs/serving.md allow as many."""
+
+MAX_BYTES = 2**24
+"""Bytes of one request's images, 16 MiB: a few photographs as a telephone takes them."""
+
+EncodedImage = bytes | bytearray | str | os.PathLike[str]
+"""One image: the bytes of an encoded file, or the path of such a file."""
+
+Box = tuple[float, float, float, float]
+"""(x1, y1, x2, y2), x to the right and y down."""
 
 Answer = TypeVar("Answer")
 
@@ -31,48 +43,6 @@ class Backoff:
     tries: int = 4
     first_s: float = 0.2
     longest_s: float = 5.0
-
-
-def asked_again(
-    ask: Callable[[], Answer],
-    backoff: Backoff,
-    *,
-    sleep: Callable[[float], None] = time.sleep,
-    uniform: Callable[[float, float], float] = random.uniform,
-) -> Answer:
-    """Calls `ask` until it answers.
-
-    Waits are drawn evenly between nothing and `longest_wait` ("full jitter", Brooker 2015, AWS
-    Architecture Blog), so that clients that were refused together do not come back together.
-
-    Raises:
-        ServerUnavailableError: If it raised that on every try. Any other error passes at once.
-    """
-    for done in range(1, backoff.tries):
-        try:
-            return ask()
-        except ServerUnavailableError:
-            sleep(uniform(0.0, longest_wait(backoff, done)))
-    try:
-        return ask()
-    except ServerUnavailableError as error:
-        if backoff.tries == 1:
-            raise
-        raise ServerUnavailableError(f"{error} It was asked {backoff.tries} times.") from error
-
-
-def longest_wait(backoff: Backoff, done: int) -> float:
-    """Upper end of the wait after `done` tries (1, 2, ...), in seconds."""
-    # As a float: 2.0 ** 1100 would overflow.
-    return (
-        backoff.longest_s
-        if done > 64
-        else min(backoff.longest_s, backoff.first_s * 2 ** (done - 1))
-    )
-
-
-Box = tuple[float, float, float, float]
-"""(x1, y1, x2, y2), x to the right and y down."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +81,99 @@ class ServedAnswer:
     outputs: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
+class ServingClient:
+    """Asks a served localizer; may be shared by threads, and used in a `with` statement.
+
+    Args:
+        address: `http://host:8501` or `https://...` for REST; `host:8500`, `grpc://host:8500` or,
+            encrypted, `grpcs://host:8500` for gRPC.
+        model: Name of the served model.
+        version: Its version; None: the one that the server takes for the latest.
+        signature: `serving_default`, `image_bytes` (the same) or, with serialized examples in the
+            place of images, `tf_example`.
+        timeout_s: Seconds that one try may take with gRPC, and that the server may be silent with
+            REST.
+        tries: How often a request is sent that finds the server unavailable (gRPC's UNAVAILABLE, a
+            refused connection, HTTP 503). Nothing else is tried again.
+        max_images: Most images of one request.
+        max_bytes: Most bytes of one request's images; a larger image goes alone.
+        headers: Further headers (gRPC: metadata) of every request.
+
+    Raises:
+        ServingError: If an argument cannot be, or gRPC's packages are missing.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        model: str,
+        version: int | None = None,
+        signature: str = "serving_default",
+        timeout_s: float = 30.0,
+        *,
+        tries: int = Backoff.tries,
+        max_images: int = MAX_IMAGES,
+        max_bytes: int = MAX_BYTES,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        limits = {"timeout_s": timeout_s, "tries": tries}
+        limits |= {"max_images": max_images, "max_bytes": max_bytes}
+        for name, value in limits.items():
+            if not value > 0:
+                raise ServingError(f"{name} is {value}; it must be above 0.")
+        if not model:
+            raise ServingError("the name of the served model is empty; give its --model_name.")
+        if version is not None and version < 0:
+            raise ServingError(f"version is {version}; it must be 0 or above, or None.")
+        target = Target(model, version, signature, float(timeout_s), headers or {})
+        self._interface = interface_to(address, target)
+        self._backoff = Backoff(tries)
+        self._max_images = max_images
+        self._max_bytes = max_bytes
+
+    # A text is a sequence of texts to the type checker; here it is one path.
+    @overload
+    def predict(self, images: EncodedImage) -> ServedAnswer: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def predict(self, images: Iterable[EncodedImage]) -> list[ServedAnswer]: ...
+
+    def predict(
+        self, images: EncodedImage | Iterable[EncodedImage]
+    ) -> ServedAnswer | list[ServedAnswer]:
+        """What the model says of one image, or of several in their order.
+
+        An image that the model cannot read has `ok` false and a `reason`; the others have answers.
+
+        Args:
+            images: Encoded files (JPEG, PNG, BMP, GIF) as bytes or by path, one or several.
+
+        Raises:
+            DataError: If a path cannot be read.
+            ServerUnavailableError: If the server was unavailable on every try.
+            ServingError: If it did not answer in time, refused, or gave an answer of no use.
+        """
+        if isinstance(images, bytes | bytearray | str | os.PathLike):
+            return next(self.stream([images]))
+        return list(self.stream(images))
+
+    def stream(self, images: Iterable[EncodedImage]) -> Iterator[ServedAnswer]:
+        """As `predict`, one answer after the other, with one request's images in memory."""
+        for batch in batches(images, self._max_images, self._max_bytes):
+            rows = asked_again(partial(self._interface.ask, batch), self._backoff)
+            yield from map(answer_of, rows)
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._interface.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
 def answer_of(row: Mapping[str, Any]) -> ServedAnswer:
     """Types the outputs for one image.
 
@@ -136,38 +199,6 @@ def answer_of(row: Mapping[str, Any]) -> ServedAnswer:
         label_set=_taken(row, "label_set", _bools) if "label_set" in row else None,
         outputs=row,
     )
-
-
-def _taken(row: Mapping[str, Any], name: str, make: Any) -> Any:
-    """The output `name` as `make` gives it."""
-    if name not in row:
-        raise ServingError(
-            f"the served model has no output {name!r} but {', '.join(sorted(row)) or 'none'}; "
-            "choose a signature that takes encoded images, such as serving_default."
-        )
-    try:
-        return make(row[name])
-    except (TypeError, ValueError) as error:
-        raise ServingError(
-            f"the served model gave output {name!r} as {row[name]!r:.80}."
-        ) from error
-
-
-def _floats(values: Any) -> tuple[float, ...]:
-    return tuple(float(value) for value in values)
-
-
-def _bools(values: Any) -> tuple[bool, ...]:
-    return tuple(bool(value) for value in values)
-
-
-def _box(values: Any) -> Box:
-    x1, y1, x2, y2 = _floats(values)
-    return x1, y1, x2, y2
-
-
-EncodedImage = bytes | bytearray | str | os.PathLike[str]
-"""One image: the bytes of an encoded file, or the path of such a file."""
 
 
 def image_bytes(image: EncodedImage) -> bytes:
@@ -218,143 +249,63 @@ def batches(
         yield group
 
 
-MAX_IMAGES = 32
-"""Images of one request; the batching parameters in docs/serving.md allow as many."""
+def asked_again(
+    ask: Callable[[], Answer],
+    backoff: Backoff,
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+    uniform: Callable[[float, float], float] = random.uniform,
+) -> Answer:
+    """Calls `ask` until it answers.
 
-MAX_BYTES = 2**24
-"""Bytes of one request's images, 16 MiB: a few photographs as a telephone takes them."""
-
-
-class Interface(Protocol):
-    """One way to ask a server."""
-
-    def ask(self, images: Sequence[bytes]) -> list[dict[str, Any]]:
-        """Outputs by name, for each image."""
-
-    def close(self) -> None:
-        """Lets go of what is open."""
-
-
-class ServingClient:
-    """Asks a served localizer; may be shared by threads, and used in a `with` statement.
-
-    Args:
-        address: `http://host:8501` or `https://...` for REST; `host:8500`, `grpc://host:8500` or,
-            encrypted, `grpcs://host:8500` for gRPC.
-        model: Name of the served model.
-        version: Its version; None: the one that the server takes for the latest.
-        signature: `serving_default`, `image_bytes` (the same) or, with serialized examples in the
-            place of images, `tf_example`.
-        timeout_s: Seconds that one try may take with gRPC, and that the server may be silent with
-            REST.
-        tries: How often a request is sent that finds the server unavailable (gRPC's UNAVAILABLE, a
-            refused connection, HTTP 503). Nothing else is tried again.
-        max_images: Most images of one request.
-        max_bytes: Most bytes of one request's images; a larger image goes alone.
-        headers: Further headers (gRPC: metadata) of every request.
+    Waits are drawn evenly between nothing and `longest_wait` ("full jitter", Brooker 2015, AWS
+    Architecture Blog), so that clients that were refused together do not come back together.
 
     Raises:
-        ServingError: If an argument cannot be, or gRPC's packages are missing.
+        ServerUnavailableError: If it raised that on every try. Any other error passes at once.
     """
+    for done in range(1, backoff.tries):
+        try:
+            return ask()
+        except ServerUnavailableError:
+            sleep(uniform(0.0, longest_wait(backoff, done)))
+    try:
+        return ask()
+    except ServerUnavailableError as error:
+        if backoff.tries == 1:
+            raise
+        raise ServerUnavailableError(f"{error} It was asked {backoff.tries} times.") from error
 
-    def __init__(
-        self,
-        address: str,
-        model: str,
-        version: int | None = None,
-        signature: str = "serving_default",
-        timeout_s: float = 30.0,
-        *,
-        tries: int = Backoff.tries,
-        max_images: int = MAX_IMAGES,
-        max_bytes: int = MAX_BYTES,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        for name, value in (
-            ("timeout_s", timeout_s),
-            ("tries", tries),
-            ("max_images", max_images),
-            ("max_bytes", max_bytes),
-        ):
-            if not value > 0:
-                raise ServingError(f"{name} is {value}; it must be above 0.")
-        if not model:
-            raise ServingError("the name of the served model is empty; give its --model_name.")
-        if version is not None and version < 0:
-            raise ServingError(f"version is {version}; it must be 0 or above, or None.")
-        self._interface = interface_to(
-            address, model, version, signature, float(timeout_s), headers or {}
+
+def longest_wait(backoff: Backoff, done: int) -> float:
+    """Upper end of the wait after `done` tries (1, 2, ...), in seconds."""
+    # 2.0 ** 1100 would overflow.
+    return min(backoff.longest_s, backoff.first_s * 2.0 ** min(done - 1, 64))
+
+
+def _taken(row: Mapping[str, Any], name: str, make: Any) -> Any:
+    """The output `name` as `make` gives it."""
+    if name not in row:
+        raise ServingError(
+            f"the served model has no output {name!r} but {', '.join(sorted(row)) or 'none'}; "
+            "choose a signature that takes encoded images, such as serving_default."
         )
-        self._backoff = Backoff(tries)
-        self._max_images = max_images
-        self._max_bytes = max_bytes
-
-    # A text is a sequence of texts to the type checker; here it is one path.
-    @overload
-    def predict(self, images: EncodedImage) -> ServedAnswer: ...  # type: ignore[overload-overlap]
-
-    @overload
-    def predict(self, images: Iterable[EncodedImage]) -> list[ServedAnswer]: ...
-
-    def predict(
-        self, images: EncodedImage | Iterable[EncodedImage]
-    ) -> ServedAnswer | list[ServedAnswer]:
-        """What the model says of one image, or of several in their order.
-
-        An image that the model cannot read has `ok` false and a `reason`; the others have answers.
-
-        Args:
-            images: Encoded files (JPEG, PNG, BMP, GIF) as bytes or by path, one or several.
-
-        Raises:
-            DataError: If a path cannot be read.
-            ServerUnavailableError: If the server was unavailable on every try.
-            ServingError: If it did not answer in time, refused, or gave an answer of no use.
-        """
-        if isinstance(images, bytes | bytearray | str | os.PathLike):
-            return next(self.stream([images]))
-        return list(self.stream(images))
-
-    def stream(self, images: Iterable[EncodedImage]) -> Iterator[ServedAnswer]:
-        """As `predict`, one answer after the other, with one request's images in memory."""
-        for batch in batches(images, self._max_images, self._max_bytes):
-            rows = asked_again(partial(self._interface.ask, batch), self._backoff)
-            yield from map(answer_of, rows)
-
-    def close(self) -> None:
-        """Lets go of the connection."""
-        self._interface.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    try:
+        return make(row[name])
+    except (TypeError, ValueError) as error:
+        raise ServingError(
+            f"the served model gave output {name!r} as {row[name]!r:.80}."
+        ) from error
 
 
-def interface_to(
-    address: str,
-    model: str,
-    version: int | None,
-    signature: str,
-    timeout_s: float,
-    headers: Mapping[str, str],
-) -> Interface:
-    """REST or gRPC, as the address says.
+def _floats(values: Any) -> tuple[float, ...]:
+    return tuple(float(value) for value in values)
 
-    Raises:
-        ServingError: If it is neither.
-    """
-    scheme, mark, rest = address.partition("://")
-    if mark and scheme in {"http", "https"} and rest:
-        return RestInterface(address, model, version, signature, timeout_s, headers)
-    if mark and scheme in {"grpc", "grpcs"} and rest:
-        return GrpcInterface(
-            rest, model, version, signature, timeout_s, headers, secure=scheme == "grpcs"
-        )
-    if address and (not mark or scheme in {"dns", "unix", "xds"}):
-        return GrpcInterface(address, model, version, signature, timeout_s, headers, secure=False)
-    raise ServingError(
-        f"the address {address!r} is none of a server; give http://host:8501 for REST or host:8500 "
-        "for gRPC."
-    )
+
+def _bools(values: Any) -> tuple[bool, ...]:
+    return tuple(bool(value) for value in values)
+
+
+def _box(values: Any) -> Box:
+    x1, y1, x2, y2 = _floats(values)
+    return x1, y1, x2, y2

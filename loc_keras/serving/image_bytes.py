@@ -1,4 +1,7 @@
-"""What the head of an encoded image says, in the graph and before a pixel is decoded."""
+"""What the head of an encoded image says, read in the graph before a pixel is decoded.
+
+Kind and size (`examine`), the orientation of EXIF data, and the first frame of a GIF file.
+"""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -7,137 +10,6 @@ import tensorflow as tf
 
 from loc_keras.data.decode import is_jpeg
 from loc_keras.data.image_header import MAX_PIXELS
-
-_PAD = b"\0" * 64
-
-
-def head_of(content: tf.Tensor, count: int) -> tf.Tensor:
-    """The first bytes of a string scalar as int32 (M,), M at least 64 and at most `count` + 64."""
-    part = tf.cond(
-        tf.strings.length(content) > count,
-        lambda: tf.strings.substr(content, 0, count),
-        lambda: content,
-    )
-    return tf.cast(tf.io.decode_raw(tf.strings.join([part, _PAD]), tf.uint8), tf.int32)
-
-
-def bytes_at(raw: tf.Tensor, at: tf.Tensor | int, count: int) -> tf.Tensor:
-    """Bytes of int32 (M,) from a place on, 0 where they lie outside; int32 (count,)."""
-    places = at + tf.range(count)
-    last = tf.shape(raw)[0] - 1
-    inside = (places >= 0) & (places <= last)
-    return tf.where(inside, tf.gather(raw, tf.clip_by_value(places, 0, last)), 0)
-
-
-def byte_at(raw: tf.Tensor, at: tf.Tensor | int) -> tf.Tensor:
-    """One such byte; int32 scalar."""
-    return bytes_at(raw, at, 1)[0]
-
-
-def big_endian(raw: tf.Tensor, at: tf.Tensor | int, count: int) -> tf.Tensor:
-    """An unsigned number of 1 to 4 bytes, the highest first; int64 scalar."""
-    weights = tf.constant([256**place for place in reversed(range(count))], tf.int64)
-    return tf.reduce_sum(tf.cast(bytes_at(raw, at, count), tf.int64) * weights)
-
-
-def little_endian(raw: tf.Tensor, at: tf.Tensor | int, count: int) -> tf.Tensor:
-    """An unsigned number of 1 to 4 bytes, the lowest first; int64 scalar."""
-    weights = tf.constant([256**place for place in range(count)], tf.int64)
-    return tf.reduce_sum(tf.cast(bytes_at(raw, at, count), tf.int64) * weights)
-
-
-def has_bytes(raw: tf.Tensor, at: tf.Tensor | int, expected: bytes) -> tf.Tensor:
-    """Whether these very bytes stand at a place; bool scalar."""
-    return tf.reduce_all(bytes_at(raw, at, len(expected)) == tf.constant(list(expected)))
-
-
-_SCREEN = 13
-_EXTENSION, _IMAGE = 0x21, 0x2C
-_DESCRIPTOR = 10
-_TRAILER = b"\x3b"
-_MOST_EXTENSIONS = 1024
-_RUN = 4096
-_MOST_RUNS = 10_000
-"""Bounds of the walk: a hostile file must not hold a server up."""
-
-
-class GifFrame(NamedTuple):
-    """The first frame of a GIF file.
-
-    Attributes:
-        content: string scalar, a GIF file with this frame alone and no transparency; empty where
-            the file breaks off before its end.
-        size: int64 (2,), height and width in px that decoding takes.
-    """
-
-    content: tf.Tensor
-    size: tf.Tensor
-
-
-def first_frame(content: tf.Tensor) -> GifFrame:
-    """Cuts the first frame out of a GIF file; string scalar."""
-    raw = tf.cast(tf.io.decode_raw(content, tf.uint8), tf.int32)
-    length = tf.shape(raw)[0]
-    raw = tf.concat([raw, tf.zeros([_SCREEN], tf.int32)], axis=0)
-    screen = _SCREEN + _table_size(byte_at(raw, 10))
-    start = _first_image(raw, screen, length)
-    data = start + _DESCRIPTOR + _table_size(byte_at(raw, start + 9)) + 1
-    end = _end_of_blocks(raw, data, length)
-    whole = (start > 0) & (end > 0)
-    cut = tf.cond(
-        whole,
-        lambda: tf.strings.join(
-            [
-                tf.strings.substr(content, 0, screen),
-                tf.strings.substr(content, start, end - start),
-                _TRAILER,
-            ]
-        ),
-        lambda: tf.constant(b""),
-    )
-    canvas = [little_endian(raw, 8, 2), little_endian(raw, 6, 2)]
-    frame = [little_endian(raw, start + 7, 2), little_endian(raw, start + 5, 2)]
-    return GifFrame(cut, tf.maximum(tf.stack(canvas), tf.stack(frame)))
-
-
-def _table_size(flags: tf.Tensor) -> tf.Tensor:
-    """Bytes of the colour table that a byte of flags announces."""
-    return tf.where(flags >= 128, 3 * tf.bitwise.left_shift(2, flags % 8), 0)
-
-
-def _first_image(raw: tf.Tensor, at: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
-    """Place of the first image descriptor behind the extensions; -1 where there is none."""
-    at = tf.while_loop(
-        lambda at: (at > 0) & (at < length) & (byte_at(raw, at) == _EXTENSION),
-        lambda at: [_end_of_blocks(raw, at + 2, length)],
-        [at],
-        parallel_iterations=1,
-        maximum_iterations=_MOST_EXTENSIONS,
-    )[0]
-    return tf.where((at > 0) & (at < length) & (byte_at(raw, at) == _IMAGE), at, -1)
-
-
-def _end_of_blocks(raw: tf.Tensor, at: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
-    """Place behind a chain of data blocks; -1 where the file ends before the chain."""
-
-    def step(at: tf.Tensor, done: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        # Encoders give all blocks but the last one size, so runs of a size are stepped over.
-        size = byte_at(raw, at)
-        stop = tf.minimum(length, at + _RUN * (size + 1))
-        alike = tf.cast(raw[at : stop : size + 1] == size, tf.int32)
-        run = tf.where(size > 0, tf.reduce_sum(tf.math.cumprod(alike)), 1)
-        return at + run * (size + 1), (size == 0) | (at >= length)
-
-    start = tf.where((at >= 0) & (at < length), at, -1)
-    end, done = tf.while_loop(
-        lambda at, done: ~done,
-        step,
-        [start, start < 0],
-        parallel_iterations=1,
-        maximum_iterations=_MOST_RUNS,
-    )
-    return tf.where(done & (start >= 0) & (end <= length), end, -1)
-
 
 JPEG, PNG, GIF, BMP, UNKNOWN = range(5)
 """Kinds of files, in the order in which a decoder is chosen."""
@@ -151,8 +23,26 @@ NOT_IMAGE = "is not a JPEG, PNG, GIF or BMP image"
 BROKEN = "is damaged or cut short"
 NOT_THIS_BMP = "is a BMP image of a kind that is not read; 8, 24 or 32 bits without compression are"
 
+_PAD = b"\0" * 64
 _HEAD = 64
-_CORE_HEADER = 40
+_CORE_HEADER = 40  # The BMP header of Windows 3, the oldest that is read.
+_NONE = -1
+"""A place that does not exist."""
+
+# GIF89a. The numbers bound the walk: a hostile file must not hold a server up.
+_SCREEN, _DESCRIPTOR = 13, 10
+_EXTENSION, _IMAGE, _TRAILER = 0x21, 0x2C, b"\x3b"
+_MOST_EXTENSIONS, _MOST_RUNS, _RUN = 1024, 10_000, 4096
+
+# EXIF, as a segment of JPEG or a chunk of PNG: a TIFF directory of 12 bytes an entry.
+_ORIENTATION, _SHORT, _LONG, _ENTRY = 0x0112, 3, 4, 12
+_MOST_SEGMENTS = 64
+_EXIF_HEAD = 2**18
+"""Bytes in which the orientation is looked for; a segment of a JPEG file has at most 2**16."""
+
+Step = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+"""From bytes and the place of a segment to that of the next, -1 at the end, and that of the TIFF
+data in this one, -1 where it holds none."""
 
 
 class Examined(NamedTuple):
@@ -204,6 +94,104 @@ def is_served_kind(content: bytes) -> bool:
     return bool(found.reason == b"")
 
 
+def jpeg_orientation(content: tf.Tensor) -> tf.Tensor:
+    """Reads the orientation that a JPEG file names (CIPA DC-008, tag 0x0112).
+
+    Args:
+        content: string scalar, a JPEG file; anything else is harmless.
+
+    Returns:
+        int32 scalar, 1..8; 1 where none is named, it is out of range or the data are broken.
+    """
+    raw = head_of(content, _EXIF_HEAD)
+    return _orientation_or_1(raw, _tiff_place(_jpeg_segment, raw, 2))
+
+
+def png_orientation(content: tf.Tensor) -> tf.Tensor:
+    """Likewise of a PNG file, from the chunk `eXIf` before its pixels."""
+    raw = head_of(content, _EXIF_HEAD)
+    return _orientation_or_1(raw, _tiff_place(_png_chunk, raw, 8))
+
+
+class GifFrame(NamedTuple):
+    """The first frame of a GIF file.
+
+    Attributes:
+        content: string scalar, a GIF file with this frame alone and no transparency; empty where
+            the file breaks off before its end.
+        size: int64 (2,), height and width in px that decoding takes.
+    """
+
+    content: tf.Tensor
+    size: tf.Tensor
+
+
+def first_frame(content: tf.Tensor) -> GifFrame:
+    """Cuts the first frame out of a GIF file; string scalar."""
+    raw = tf.cast(tf.io.decode_raw(content, tf.uint8), tf.int32)
+    length = tf.shape(raw)[0]
+    raw = tf.concat([raw, tf.zeros([_SCREEN], tf.int32)], axis=0)
+    screen = _SCREEN + _table_size(byte_at(raw, 10))
+    start = _first_image(raw, screen, length)
+    data = start + _DESCRIPTOR + _table_size(byte_at(raw, start + 9)) + 1
+    end = _end_of_blocks(raw, data, length)
+    whole = (start > 0) & (end > 0)
+    cut = tf.cond(
+        whole,
+        lambda: tf.strings.join(
+            [
+                tf.strings.substr(content, 0, screen),
+                tf.strings.substr(content, start, end - start),
+                _TRAILER,
+            ]
+        ),
+        lambda: tf.constant(b""),
+    )
+    canvas = [little_endian(raw, 8, 2), little_endian(raw, 6, 2)]
+    frame = [little_endian(raw, start + 7, 2), little_endian(raw, start + 5, 2)]
+    return GifFrame(cut, tf.maximum(tf.stack(canvas), tf.stack(frame)))
+
+
+def head_of(content: tf.Tensor, count: int) -> tf.Tensor:
+    """The first bytes of a string scalar as int32 (M,), M at least 64 and at most `count` + 64."""
+    part = tf.cond(
+        tf.strings.length(content) > count,
+        lambda: tf.strings.substr(content, 0, count),
+        lambda: content,
+    )
+    return tf.cast(tf.io.decode_raw(tf.strings.join([part, _PAD]), tf.uint8), tf.int32)
+
+
+def bytes_at(raw: tf.Tensor, at: tf.Tensor | int, count: int) -> tf.Tensor:
+    """Bytes of int32 (M,) from a place on, 0 where they lie outside; int32 (count,)."""
+    places = at + tf.range(count)
+    last = tf.shape(raw)[0] - 1
+    inside = (places >= 0) & (places <= last)
+    return tf.where(inside, tf.gather(raw, tf.clip_by_value(places, 0, last)), 0)
+
+
+def byte_at(raw: tf.Tensor, at: tf.Tensor | int) -> tf.Tensor:
+    """One such byte; int32 scalar."""
+    return bytes_at(raw, at, 1)[0]
+
+
+def big_endian(raw: tf.Tensor, at: tf.Tensor | int, count: int) -> tf.Tensor:
+    """An unsigned number of 1 to 4 bytes, the highest first; int64 scalar."""
+    weights = tf.constant([256**place for place in reversed(range(count))], tf.int64)
+    return tf.reduce_sum(tf.cast(bytes_at(raw, at, count), tf.int64) * weights)
+
+
+def little_endian(raw: tf.Tensor, at: tf.Tensor | int, count: int) -> tf.Tensor:
+    """An unsigned number of 1 to 4 bytes, the lowest first; int64 scalar."""
+    weights = tf.constant([256**place for place in range(count)], tf.int64)
+    return tf.reduce_sum(tf.cast(bytes_at(raw, at, count), tf.int64) * weights)
+
+
+def has_bytes(raw: tf.Tensor, at: tf.Tensor | int, expected: bytes) -> tf.Tensor:
+    """Whether these very bytes stand at a place; bool scalar."""
+    return tf.reduce_all(bytes_at(raw, at, len(expected)) == tf.constant(list(expected)))
+
+
 def _reason(content: tf.Tensor, kind: tf.Tensor, size: tf.Tensor, read_bmp: tf.Tensor) -> tf.Tensor:
     height, width = tf.unstack(size)
     # Each side first: the product of two 32-bit numbers may not fit into 64 bits.
@@ -250,38 +238,43 @@ def _is_read_bmp(raw: tf.Tensor) -> tf.Tensor:
     return (little_endian(raw, 14, 4) >= _CORE_HEADER) & (plain | masked)
 
 
-_LOOKED_AT = 2**18
-"""Bytes in which the orientation is looked for; a segment of a JPEG file has at most 2**16."""
-
-_MOST_SEGMENTS = 64
-_ORIENTATION = 0x0112
-_SHORT, _LONG = 3, 4
-_ENTRY = 12
-_NONE = -1
+def _table_size(flags: tf.Tensor) -> tf.Tensor:
+    """Bytes of the colour table that a byte of flags announces."""
+    return tf.where(flags >= 128, 3 * tf.bitwise.left_shift(2, flags % 8), 0)
 
 
-def jpeg_orientation(content: tf.Tensor) -> tf.Tensor:
-    """Reads the orientation that a JPEG file names (CIPA DC-008, tag 0x0112).
-
-    Args:
-        content: string scalar, a JPEG file; anything else is harmless.
-
-    Returns:
-        int32 scalar, 1..8; 1 where none is named, it is out of range or the data are broken.
-    """
-    raw = head_of(content, _LOOKED_AT)
-    return _orientation_from(raw, _walked(_jpeg_segment, raw, 2))
-
-
-def png_orientation(content: tf.Tensor) -> tf.Tensor:
-    """Likewise of a PNG file, from the chunk `eXIf` before its pixels."""
-    raw = head_of(content, _LOOKED_AT)
-    return _orientation_from(raw, _walked(_png_chunk, raw, 8))
+def _first_image(raw: tf.Tensor, at: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
+    """Place of the first image descriptor behind the extensions; -1 where there is none."""
+    at = tf.while_loop(
+        lambda at: (at > 0) & (at < length) & (byte_at(raw, at) == _EXTENSION),
+        lambda at: [_end_of_blocks(raw, at + 2, length)],
+        [at],
+        parallel_iterations=1,
+        maximum_iterations=_MOST_EXTENSIONS,
+    )[0]
+    return tf.where((at > 0) & (at < length) & (byte_at(raw, at) == _IMAGE), at, -1)
 
 
-Step = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
-"""From bytes and the place of a segment to that of the next, -1 at the end, and that of the TIFF
-data in this one, -1 where it holds none."""
+def _end_of_blocks(raw: tf.Tensor, at: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
+    """Place behind a chain of data blocks; -1 where the file ends before the chain."""
+
+    def step(at: tf.Tensor, done: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        # Encoders give all blocks but the last one size, so runs of a size are stepped over.
+        size = byte_at(raw, at)
+        stop = tf.minimum(length, at + _RUN * (size + 1))
+        alike = tf.cast(raw[at : stop : size + 1] == size, tf.int32)
+        run = tf.where(size > 0, tf.reduce_sum(tf.math.cumprod(alike)), 1)
+        return at + run * (size + 1), (size == 0) | (at >= length)
+
+    start = tf.where((at >= 0) & (at < length), at, -1)
+    end, done = tf.while_loop(
+        lambda at, done: ~done,
+        step,
+        [start, start < 0],
+        parallel_iterations=1,
+        maximum_iterations=_MOST_RUNS,
+    )
+    return tf.where(done & (start >= 0) & (end <= length), end, -1)
 
 
 def _jpeg_segment(raw: tf.Tensor, at: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -295,13 +288,13 @@ def _jpeg_segment(raw: tf.Tensor, at: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def _png_chunk(raw: tf.Tensor, at: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    size = tf.cast(tf.minimum(big_endian(raw, at, 4), _LOOKED_AT), tf.int32)
+    size = tf.cast(tf.minimum(big_endian(raw, at, 4), _EXIF_HEAD), tf.int32)
     ends = has_bytes(raw, at + 4, b"IDAT") | (at >= tf.shape(raw)[0])
     is_exif = has_bytes(raw, at + 4, b"eXIf")
     return tf.where(ends, _NONE, at + 12 + size), tf.where(is_exif, at + 8, _NONE)
 
 
-def _walked(step: Step, raw: tf.Tensor, start: int) -> tf.Tensor:
+def _tiff_place(step: Step, raw: tf.Tensor, start: int) -> tf.Tensor:
     """Place of the TIFF data of the first segment that holds any; -1 without one."""
     _, found = tf.while_loop(
         lambda at, found: (at >= 0) & (found < 0),
@@ -313,7 +306,7 @@ def _walked(step: Step, raw: tf.Tensor, start: int) -> tf.Tensor:
     return found
 
 
-def _orientation_from(raw: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
+def _orientation_or_1(raw: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
     return tf.cond(start > 0, lambda: _orientation_at(raw, start), lambda: tf.constant(1))
 
 
@@ -325,7 +318,7 @@ def _orientation_at(raw: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
         return tf.where(is_big, big_endian(raw, at, count), little_endian(raw, at, count))
 
     # An offset of 2**31 or more would turn negative as int32.
-    first = start + tf.cast(tf.minimum(number(start + 4, 4), _LOOKED_AT), tf.int32)
+    first = start + tf.cast(tf.minimum(number(start + 4, 4), _EXIF_HEAD), tf.int32)
     count = tf.cast(number(first, 2), tf.int32)
     room = tf.maximum((tf.shape(raw)[0] - first - 2) // _ENTRY, 0)
     count = tf.minimum(count, room)

@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 
 import keras
 import numpy as np
@@ -20,6 +21,7 @@ from loc_keras.errors import ExportError
 from loc_keras.serving import fresh_answers
 from loc_keras.serving.bundle import Bundle
 from loc_keras.serving.signatures import (
+    BOXES,
     DEFAULT,
     ENCODED_KEY,
     EXAMPLES,
@@ -113,12 +115,38 @@ def answers_of_copy(folder: Path, requests: Mapping[str, Arrays]) -> dict[str, A
     flat = {
         f"{name}:{key}": value for name, part in requests.items() for key, value in part.items()
     }
-    source = Path(fresh_answers.__file__).read_text(encoding="utf-8")
+    packed = fresh_answers.packed(flat)
+    found = run_alone(fresh_answers, [str(folder.absolute())], packed, "the SavedModel")
+    answers: dict[str, Arrays] = {}
+    for name, value in fresh_answers.unpacked(found).items():
+        signature, key = name.split(":")
+        answers.setdefault(signature, {})[key] = value
+    return answers
+
+
+def run_alone(
+    script: ModuleType, arguments: Sequence[str], arrays: Mapping[str, np.ndarray], name: str
+) -> Arrays:
+    """Runs a module as text in a process of its own, which cannot import this package.
+
+    Args:
+        script: It takes `arguments`, an archive to read and one to write.
+        arguments: Of the script.
+        arrays: What the first archive holds.
+        name: What is asked, for the error.
+
+    Returns:
+        What the script has written.
+
+    Raises:
+        ExportError: If the process fails.
+    """
+    source = Path(str(script.__file__)).read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory() as place:
-        asked, written = Path(place, "asked.npz"), Path(place, "written.npz")
-        np.savez(asked, **fresh_answers.packed(flat))  # type: ignore[arg-type]
+        requests, answers = Path(place, "requests.npz"), Path(place, "answers.npz")
+        np.savez(requests, **arrays)  # type: ignore[arg-type]
         done = subprocess.run(
-            [sys.executable, "-c", source, str(folder.absolute()), str(asked), str(written)],
+            [sys.executable, "-c", source, *arguments, str(requests), str(answers)],
             check=False,
             capture_output=True,
             text=True,
@@ -131,16 +159,10 @@ def answers_of_copy(folder: Path, requests: Mapping[str, Arrays]) -> dict[str, A
         if done.returncode:
             last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
             raise ExportError(
-                f"the SavedModel cannot be used by a process without Keras ({last}); nothing was "
-                "exported."
+                f"{name} cannot be used by a process without Keras ({last}); nothing was exported."
             )
-        with np.load(written) as archive:
-            flat = fresh_answers.unpacked(dict(archive))
-    answers: dict[str, Arrays] = {}
-    for name, value in flat.items():
-        signature, key = name.split(":")
-        answers.setdefault(signature, {})[key] = value
-    return answers
+        with np.load(answers) as archive:
+            return dict(archive)
 
 
 def lowest_dtype(localizer: keras.Model) -> str:
@@ -160,24 +182,17 @@ def _compare_answers(
             "nothing was exported."
         )
     sides = np.tile(expected["sizes"][:, ::-1], 2)
+    same = ("softmax_calibrated", "p_iou50", "label_set")
+    boxes = {name: f"whole:{name}" for name in ("box_outer", "box_inner") if name in expected}
     pairs = {
-        "probabilities": "softmax",
-        "box_fraction": "whole:bbox",
-        **{name: f"whole:{name}" for name in ("box_outer", "box_inner") if name in expected},
-        **{name: name for name in ("p_iou50", "label_set") if name in expected},
-        **(
-            {"softmax_calibrated": "softmax_calibrated"} if "softmax_calibrated" in expected else {}
-        ),
+        **{"probabilities": "softmax", "size": "sizes"},
+        **{"box": "whole:bbox", "box_fraction": "whole:bbox", **boxes},
+        **{name: name for name in same if name in expected},
     }
     wanted = {name: expected[key] for name, key in pairs.items()}
-    stated = expected.get("softmax_calibrated", expected["softmax"])
-    wanted |= {"box": expected["whole:bbox"], "score": stated.max(axis=-1)}
-    wanted["size"] = expected["sizes"]
-    said = {
-        name: found[name] / sides if name in ("box", "box_outer", "box_inner") else found[name]
-        for name in wanted
-    }
-    _compare(signature, said, wanted, tolerance)
+    wanted["score"] = expected.get("softmax_calibrated", expected["softmax"]).max(axis=-1)
+    answers = {name: found[name] / sides if name in BOXES else found[name] for name in wanted}
+    _compare(signature, answers, wanted, tolerance)
     names = [bundle.class_names[index].encode() for index in found["class_id"]]
     best = np.take_along_axis(expected["softmax"], found["class_id"][:, None], axis=-1)[:, 0]
     highest = expected["softmax"].max(axis=-1)

@@ -1,13 +1,14 @@
-"""Writes a localizer for LiteRT, ONNX Runtime or OpenVINO, and proves that it answers alike."""
+"""Writes a localizer for LiteRT, ONNX Runtime or OpenVINO, and proves that it answers alike.
+
+A further format is one entry of `FORMATS`: its converter here, its runtime in `portable_answers`.
+"""
 
 import contextlib
 import io
 import json
-import subprocess
-import sys
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,22 +20,33 @@ from loc_keras.atomic_file import write_text
 from loc_keras.errors import ExportError, first_line
 from loc_keras.serving import portable_answers
 from loc_keras.serving.bundle import Bundle, folder_aside, put_in_place, refuse_version
-from loc_keras.serving.live_check import SECONDS, live_answers, requests_for
-from loc_keras.serving.portable_answers import Run, runner
+from loc_keras.serving.live_check import live_answers, requests_for, run_alone
+from loc_keras.serving.portable_answers import Opener, Run
 from loc_keras.serving.signatures import IMAGES, pixel_function
 from loc_keras.training.run_folder import CARD_FILE
 
-SAVED_MODEL, LITERT, ONNX, OPENVINO = "saved_model", "litert", "onnx", "openvino"
-FORMATS = (SAVED_MODEL, LITERT, ONNX, OPENVINO)
-QUANTIZE = ("none", "float16", "int8")
-FILES = {LITERT: "model.tflite", ONNX: "model.onnx", OPENVINO: "model.xml"}
-"""Name of the file of each format; OpenVINO keeps the weights in `model.bin` beside it."""
+SAVED_MODEL = "saved_model"
+"""The format for servers, which this module does not write."""
 
-_PACKAGES = {
-    LITERT: {"ai_edge_litert": "ai-edge-litert"},
-    ONNX: {"tf2onnx": "tf2onnx", "onnx": "onnx", "onnxruntime": "onnxruntime"},
-    OPENVINO: {"openvino": "openvino"},
-}
+QUANTIZE = ("none", "float16", "int8")
+
+TOLERANCES: Mapping[str, float] = {"none": 1e-3, "float16": 1e-2, "int8": np.inf}
+"""Largest difference of any output, boxes in fractions, by quantization. What eight bits cost
+differs between models: the figures say it."""
+
+FIGURES_FILE = "figures.json"
+"""What was measured before and after, beside the file."""
+
+Converter = Callable[[Any, Path, str, np.ndarray | None], None]
+"""Writes a concrete function, from `images` float32 (N, H, W, C) to outputs by name, into a file.
+
+Takes the function, the file, a quantization and, for int8, images float32 (N, H, W, C), raw pixels,
+by which ranges are set.
+"""
+
+Measure = Callable[[Run], Mapping[str, Any]]
+"""Gives the figures of a converted model, as plain values."""
+
 _OPSET = 18
 _KEPT_EXACT = (
     *("ABS", "ADD", "BATCH_MATMUL", "CONCATENATION", "DIV", "EXP", "EXPAND_DIMS"),
@@ -50,24 +62,97 @@ arithmetic of boxes in eight bits costs the tight ones."""
 _INPUT = "images"
 
 
+@dataclass(frozen=True)
+class PortableFormat:
+    """A format of files for devices.
+
+    Attributes:
+        file: Name of the file.
+        convert: Writes it.
+        open: Opens it in its runtime; a function of `portable_answers`.
+        packages: Names to install by, of the modules that are needed.
+        refused: Quantizations that are not written, each with the reason and what to do, as a
+            sentence.
+    """
+
+    file: str
+    convert: Converter
+    open: Opener
+    packages: Mapping[str, str]
+    refused: Mapping[str, str]
+
+
+def export_portable(
+    bundle: Bundle,
+    base: Path,
+    kind: str,
+    quantize: str,
+    *,
+    measure: Measure,
+    calibration: np.ndarray | None = None,
+    version: int | None = None,
+) -> Path:
+    """Writes a version of a model for a runtime; it takes raw pixels, as the model does.
+
+    Args:
+        bundle: The model, and what comes with it.
+        base: Folder of the served model. Versions are `<base>/<kind>/<version>/`, apart from those
+            of the SavedModel, since TF Serving would try to load them.
+        kind: One of `FORMATS`.
+        quantize: One of `QUANTIZE`.
+        measure: Called with the converted model before it gets its version.
+        calibration: For int8 images float32 (N, H, W, C), raw pixels, by which ranges are set.
+        version: Its number; None for one more than the highest there is.
+
+    Returns:
+        The folder of the new version.
+
+    Raises:
+        ExportError: If the folder cannot be written, the version exists, the network cannot be
+            converted or the file answers differently.
+    """
+    base = base / kind
+    if version is not None:
+        refuse_version(base, version)
+    with folder_aside(base) as aside:
+        written = aside / "model"
+        written.mkdir()
+        call = pixel_function(bundle.localizer, bundle.form)
+        path = convert(call, written, kind, quantize, calibration)
+        _check_file(bundle, path, kind, quantize)
+        figures = measure(FORMATS[kind].open(str(path), None))
+        files = {
+            "labels.txt": "".join(f"{name}\n" for name in bundle.class_names),
+            FIGURES_FILE: json.dumps(figures, indent=2) + "\n",
+            **bundle.texts,
+        }
+        if bundle.card is not None:
+            files[CARD_FILE] = json.dumps(bundle.card, indent=2) + "\n"
+        for name, text in files.items():
+            write_text(written / name, text)
+        return put_in_place(written, base, version)
+
+
 def refuse_format(kind: str, quantize: str) -> None:
     """Refuses what cannot be written, before anything is loaded.
+
+    Args:
+        kind: `SAVED_MODEL` or one of `FORMATS`.
+        quantize: One of `QUANTIZE`.
 
     Raises:
         ExportError: If a package is missing, or the format has no such quantization.
     """
-    if kind == SAVED_MODEL and quantize != "none":
+    if kind == SAVED_MODEL:
+        if quantize == "none":
+            return
         raise ExportError(
-            f"--quantize {quantize} is for devices; give --format litert, onnx or openvino with it."
+            f"--quantize {quantize} is for devices; give --format {' or '.join(FORMATS)} with it."
         )
-    if kind == OPENVINO and quantize == "int8":
-        raise ExportError(
-            "int8 is not written for OpenVINO, whose quantizer (NNCF) fails on this network; give "
-            "--format onnx --quantize int8, or --quantize float16."
-        )
-    missing = [
-        package for module, package in _PACKAGES.get(kind, {}).items() if find_spec(module) is None
-    ]
+    form = FORMATS[kind]
+    if quantize in form.refused:
+        raise ExportError(form.refused[quantize])
+    missing = [package for module, package in form.packages.items() if find_spec(module) is None]
     if missing:
         raise ExportError(
             f"--format {kind} needs {', '.join(missing)}, not installed here; install by "
@@ -78,25 +163,15 @@ def refuse_format(kind: str, quantize: str) -> None:
 def convert(
     call: Any, folder: Path, kind: str, quantize: str, calibration: np.ndarray | None
 ) -> Path:
-    """Writes a file for a runtime.
-
-    Args:
-        call: Concrete function from `images` float32 (N, H, W, C) to outputs by name.
-        folder: Where to.
-        kind: One of `FILES`.
-        quantize: One of `QUANTIZE`.
-        calibration: For int8 images float32 (N, H, W, C), raw pixels, by which ranges are set.
-
-    Returns:
-        The file.
+    """Writes a file for a runtime into a folder and gives its path; see `Converter`.
 
     Raises:
         ExportError: If the converter does not know a part of the network.
     """
-    path = folder / FILES[kind]
+    path = folder / FORMATS[kind].file
     try:
         with _quiet():
-            _WRITERS[kind](call, path, quantize, calibration)
+            FORMATS[kind].convert(call, path, quantize, calibration)
     except Exception as error:  # Each converter has its own, and lets those of others through.
         raise ExportError(
             f"the converter for {kind} fails on this network ({type(error).__name__}: "
@@ -105,7 +180,33 @@ def convert(
     return path
 
 
-def _write_litert(call: Any, path: Path, quantize: str, calibration: np.ndarray | None) -> None:
+def _check_file(bundle: Bundle, path: Path, kind: str, quantize: str) -> None:
+    """Compares a file's answers about the samples with the live model's."""
+    images = requests_for(bundle)[IMAGES][IMAGES]
+    found = run_alone(
+        portable_answers,
+        [FORMATS[kind].open.__name__, str(path.absolute())],
+        {"images": images},
+        path.name,
+    )
+    live = live_answers(bundle)
+    expected = {name: live[name] for name in bundle.localizer.output}
+    if set(found) != set(expected):
+        raise ExportError(
+            f"{path.name} names its outputs {sorted(found)}, not {sorted(expected)}; nothing was "
+            "exported."
+        )
+    for name, value in expected.items():
+        theirs = np.asarray(found[name], np.float64)
+        difference = float(np.max(np.abs(theirs - np.asarray(value, np.float64))))
+        if not np.isfinite(difference) or difference > TOLERANCES[quantize]:
+            raise ExportError(
+                f"the output {name} of {path.name} differs from the live model's by "
+                f"{difference:.2g}, more than {TOLERANCES[quantize]:g}; nothing was exported."
+            )
+
+
+def _convert_litert(call: Any, path: Path, quantize: str, calibration: np.ndarray | None) -> None:
     converter = tf.lite.TFLiteConverter.from_saved_model(
         str(_saved(call, path.parent)), signature_keys=["serving_default"]
     )
@@ -134,7 +235,7 @@ def _quantized_litert(converter: Any, calibration: np.ndarray | None) -> bytes:
     return bytes(debugger.get_nondebug_quantized_model())
 
 
-def _write_onnx(call: Any, path: Path, quantize: str, calibration: np.ndarray | None) -> None:
+def _convert_onnx(call: Any, path: Path, quantize: str, calibration: np.ndarray | None) -> None:
     import onnx
     import tf2onnx
     from tensorflow.python.framework.convert_to_constants import (
@@ -186,14 +287,11 @@ def _quantize_onnx(path: Path, calibration: np.ndarray | None) -> None:
     plain.unlink()
 
 
-def _write_openvino(call: Any, path: Path, quantize: str, calibration: np.ndarray | None) -> None:
+def _convert_openvino(call: Any, path: Path, quantize: str, calibration: np.ndarray | None) -> None:
     import openvino
 
     model = openvino.convert_model(str(_saved(call, path.parent)))
     openvino.save_model(model, str(path), compress_to_fp16=quantize == "float16")
-
-
-_WRITERS = {LITERT: _write_litert, ONNX: _write_onnx, OPENVINO: _write_openvino}
 
 
 def _saved(call: Any, folder: Path) -> Path:
@@ -238,117 +336,31 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-TOLERANCES: Mapping[str, float] = {"none": 1e-3, "float16": 1e-2, "int8": np.inf}
-"""Largest difference of any output, boxes in fractions, by quantization. What eight bits cost
-differs between models: the figures tell it."""
-
-FIGURES_FILE = "figures.json"
-"""What was measured before and after, beside the file."""
-
-Measure = Callable[[Run], Mapping[str, Any]]
-"""Gives the figures of a converted model, as plain values."""
-
-
-def export_portable(
-    bundle: Bundle,
-    base: Path,
-    kind: str,
-    quantize: str,
-    *,
-    measure: Measure,
-    calibration: np.ndarray | None = None,
-    version: int | None = None,
-) -> Path:
-    """Writes a version of a model for a runtime; it takes raw pixels, as the model does.
-
-    Args:
-        bundle: The model, and what comes with it.
-        base: Folder of the served model. Versions are `<base>/<kind>/<version>/`, apart from those
-            of the SavedModel, since TF Serving would try to load them.
-        kind: One of `converters.FILES`.
-        quantize: One of `converters.QUANTIZE`.
-        measure: Called with the converted model before it gets its version.
-        calibration: For int8 images float32 (N, H, W, C), raw pixels, by which ranges are set.
-        version: Its number; None for one more than the highest there is.
-
-    Returns:
-        The folder of the new version.
-
-    Raises:
-        ExportError: If the folder cannot be written, the version exists, the network cannot be
-            converted or the file answers differently.
-    """
-    base = base / kind
-    if version is not None:
-        refuse_version(base, version)
-    with folder_aside(base) as aside:
-        written = aside / "model"
-        written.mkdir()
-        call = pixel_function(bundle.localizer, bundle.form)
-        path = convert(call, written, kind, quantize, calibration)
-        _check_file(bundle, path, kind, quantize)
-        figures = measure(runner(kind, str(path)))
-        files = {
-            "labels.txt": "".join(f"{name}\n" for name in bundle.class_names),
-            FIGURES_FILE: json.dumps(figures, indent=2) + "\n",
-            **bundle.texts,
-        }
-        if bundle.card is not None:
-            files[CARD_FILE] = json.dumps(bundle.card, indent=2) + "\n"
-        for name, text in files.items():
-            write_text(written / name, text)
-        return put_in_place(written, base, version)
-
-
-def answers_of_file(path: Path, kind: str, images: np.ndarray) -> dict[str, np.ndarray]:
-    """Asks a file in a process that has neither TensorFlow nor Keras nor our code.
-
-    Args:
-        path: One of `converters.FILES`.
-        kind: Of which kind.
-        images: float32 (N, H, W, C), raw pixels.
-
-    Returns:
-        The outputs by name.
-
-    Raises:
-        ExportError: If the process fails.
-    """
-    source = Path(portable_answers.__file__).read_text(encoding="utf-8")
-    with tempfile.TemporaryDirectory() as place:
-        asked, written = Path(place, "asked.npz"), Path(place, "written.npz")
-        np.savez(asked, images=images)
-        done = subprocess.run(
-            [sys.executable, "-c", source, kind, str(path.absolute()), str(asked), str(written)],
-            check=False,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            cwd=place,
-            timeout=SECONDS,
-        )
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-            raise ExportError(f"{FILES[kind]} cannot be used ({last}); nothing was exported.")
-        with np.load(written) as archive:
-            return dict(archive)
-
-
-def _check_file(bundle: Bundle, path: Path, kind: str, quantize: str) -> None:
-    """Compares a file's answers about the samples with the live model's."""
-    images = requests_for(bundle)[IMAGES][IMAGES]
-    found, live = answers_of_file(path, kind, images), live_answers(bundle)
-    expected = {name: live[name] for name in bundle.localizer.output}
-    if set(found) != set(expected):
-        raise ExportError(
-            f"{path.name} names its outputs {sorted(found)}, not {sorted(expected)}; nothing was "
-            "exported."
-        )
-    for name, value in expected.items():
-        theirs = np.asarray(found[name], np.float64)
-        difference = float(np.max(np.abs(theirs - np.asarray(value, np.float64))))
-        if not np.isfinite(difference) or difference > TOLERANCES[quantize]:
-            raise ExportError(
-                f"the output {name} of {path.name} differs from the live model's by "
-                f"{difference:.2g}, more than {TOLERANCES[quantize]:g}; nothing was exported."
-            )
+FORMATS = {
+    "litert": PortableFormat(
+        "model.tflite",
+        _convert_litert,
+        portable_answers.litert,
+        {"ai_edge_litert": "ai-edge-litert"},
+        {},
+    ),
+    "onnx": PortableFormat(
+        "model.onnx",
+        _convert_onnx,
+        portable_answers.onnx,
+        {"tf2onnx": "tf2onnx", "onnx": "onnx", "onnxruntime": "onnxruntime"},
+        {},
+    ),
+    # The weights lie beside it, in model.bin.
+    "openvino": PortableFormat(
+        "model.xml",
+        _convert_openvino,
+        portable_answers.openvino,
+        {"openvino": "openvino"},
+        {
+            "int8": "int8 is not written for OpenVINO, whose quantizer (NNCF) fails on this "
+            "network; give --format onnx --quantize int8, or --quantize float16."
+        },
+    ),
+}
+"""The formats by the name that `--format` takes."""

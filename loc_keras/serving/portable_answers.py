@@ -1,8 +1,8 @@
 """Answers of a LiteRT, ONNX or OpenVINO file by its own runtime, without TensorFlow and our code.
 
-It is imported here, and run as text in a fresh process (`portable.answers_of_file`), so it imports
-nothing of this package. Arguments of the process: kind, file, an archive with `images`, and one to
-write.
+It is imported here, and run as text in a fresh process (`live_check.run_alone`), so it imports
+nothing of this package. Arguments of the process: the name of a function here, a file, an archive
+with `images`, and one to write.
 """
 
 import sys
@@ -18,19 +18,12 @@ if __name__ == "__main__":  # Before a runtime could look for them.
 Run = Callable[[np.ndarray], dict[str, np.ndarray]]
 """From images float32 (N, H, W, C), raw pixels, to the outputs by name."""
 
-
-def runner(kind: str, path: str, threads: int | None = None) -> Run:
-    """Opens a file.
-
-    Args:
-        kind: `"litert"`, `"onnx"` or `"openvino"`.
-        path: The file.
-        threads: How many compute; None: as many as the runtime takes by itself.
-    """
-    return {"litert": _litert, "onnx": _onnx, "openvino": _openvino}[kind](path, threads)
+Opener = Callable[[str, int | None], Run]
+"""Opens a file. The number says how many threads compute; None: as many as the runtime takes."""
 
 
-def _litert(path: str, threads: int | None) -> Run:
+def litert(path: str, threads: int | None = None) -> Run:
+    """Opens a file in LiteRT."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_path=path, num_threads=threads)
@@ -38,7 +31,8 @@ def _litert(path: str, threads: int | None) -> Run:
     return lambda images: dict(signature(images=images))
 
 
-def _onnx(path: str, threads: int | None) -> Run:
+def onnx(path: str, threads: int | None = None) -> Run:
+    """Opens a file in ONNX Runtime."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -48,7 +42,8 @@ def _onnx(path: str, threads: int | None) -> Run:
     return lambda images: dict(zip(names, session.run(None, {"images": images}), strict=True))
 
 
-def _openvino(path: str, threads: int | None) -> Run:
+def openvino(path: str, threads: int | None = None) -> Run:
+    """Opens a file in OpenVINO."""
     import openvino
 
     # By itself it may compute in bfloat16 where the processor can.
@@ -62,7 +57,7 @@ def _openvino(path: str, threads: int | None) -> Run:
 
 
 if __name__ == "__main__":
-    chosen, file, asked, written = sys.argv[1:]
-    with np.load(asked) as archive:
-        found = runner(chosen, file)(archive["images"])
-    np.savez(written, **found)  # type: ignore[arg-type]
+    name, file, requests, answers = sys.argv[1:]
+    with np.load(requests) as archive:
+        outputs = globals()[name](file)(archive["images"])
+    np.savez(answers, **outputs)  # type: ignore[arg-type]

@@ -24,10 +24,29 @@ from loc_keras.serving.image_bytes import (
     png_orientation,
 )
 
+IMAGE_BYTES, IMAGES, TF_EXAMPLE = "image_bytes", "images", "tf_example"
+DEFAULT = "serving_default"
+"""Names of the signatures; the default one is `image_bytes`."""
+
+EXAMPLES = "examples"
+"""Name of the input of `tf_example`; the inputs of the others are named like their signature."""
+
+ENCODED_KEY = "image/encoded"
+"""Feature of a `tf.Example` that holds the encoded image."""
+
 PARALLEL = 16
 """Pictures that may be decoded at the same time; a server's own pool of threads bounds it, too."""
 
+CHUNK = 64
+"""Decoded images that the model sees at once, so that a large request needs no more memory."""
+
+NOT_EXAMPLE = "is not a tf.Example"
+BOXES = ("box", "box_outer", "box_inner")
+"""Outputs of a served model that are in px of the originals."""
+
 _PALETTE = 256
+
+Outputs = dict[str, tf.Tensor]
 
 
 class Pictures(NamedTuple):
@@ -46,25 +65,178 @@ class Pictures(NamedTuple):
     reasons: tf.Tensor
 
 
+class ServedModel(tf.Module):
+    """A localizer with everything around it that a server without our code needs.
+
+    Args:
+        localizer: Functional model with the outputs `softmax` and `bbox`, and perhaps those of
+            trust.
+        class_names: Names of the classes by index.
+        form: How pictures become the model's images.
+    """
+
+    def __init__(
+        self, localizer: keras.Model, class_names: Sequence[str], form: ImageFormat
+    ) -> None:
+        """Notes the parts; see the class."""
+        super().__init__(name="served")
+        self._held = [variable.value for variable in localizer.variables]
+        self._names = tuple(class_names)
+        self._form = form
+        strings = tf.TensorSpec([None], tf.string, name=IMAGE_BYTES)
+        examples = tf.TensorSpec([None], tf.string, name=EXAMPLES)
+        self.images = pixel_function(localizer, form)
+        self.image_bytes = _function(self._of_strings, strings)
+        self.tf_example = _function(self._of_examples, examples)
+
+    @property
+    def signatures(self) -> dict[str, Any]:
+        """The signatures by name, ready for `tf.saved_model.save`."""
+        return {
+            DEFAULT: self.image_bytes,
+            IMAGE_BYTES: self.image_bytes,
+            IMAGES: self.images,
+            TF_EXAMPLE: self.tf_example,
+        }
+
+    def _of_strings(self, image_bytes: tf.Tensor) -> Outputs:
+        with tf.device("CPU:0"):
+            pictures = decode_strings(image_bytes, self._form)
+        outputs = in_chunks(self.images, pictures.images)
+        return self._answers(outputs, pictures)
+
+    def _of_examples(self, examples: tf.Tensor) -> Outputs:
+        with tf.device("CPU:0"):
+            contents, is_example = contents_of(examples)
+        found = self.image_bytes(image_bytes=contents)
+        reasons = tf.where(is_example, found["reason"], NOT_EXAMPLE)
+        missing = is_example & (found["reason"] == EMPTY)
+        found["reason"] = tf.where(missing, f"has no {ENCODED_KEY}, or an empty one", reasons)
+        return found
+
+    def _answers(self, outputs: Mapping[str, tf.Tensor], pictures: Pictures) -> Outputs:
+        """Outputs of the model for (M, ...) images as answers to N pictures."""
+        count = tf.size(pictures.ok)
+        answers = {name: value[:count] for name, value in outputs.items()}
+        softmax = answers["probabilities"] = answers.pop("softmax")
+        answers["box"] = answers.pop("bbox")
+        index = tf.argmax(softmax, axis=-1, output_type=tf.int64)
+        # Where trust is fitted its probabilities count; the most probable class is the same.
+        answers["score"] = tf.reduce_max(answers.get("softmax_calibrated", softmax), axis=-1)
+        sides = tf.cast(tf.tile(pictures.sizes[:, ::-1], [1, 2]), tf.float32)
+        size, rule = self._form.size, self._form.rule_in_use
+        fractions = {
+            name: restore_boxes(answers[name], pictures.sizes, size, rule)
+            for name in BOXES
+            if name in answers
+        }
+        answers |= {name: boxes * sides for name, boxes in fractions.items()}
+        answers["box_fraction"] = fractions["box"]
+        shown = {name: _where(pictures.ok, value) for name, value in answers.items()}
+        return {
+            **shown,
+            "label": tf.where(pictures.ok, tf.gather(tf.constant(self._names), index), ""),
+            "class_id": tf.where(pictures.ok, index, -1),
+            "size": _where(pictures.ok, pictures.sizes),
+            "ok": pictures.ok,
+            "reason": pictures.reasons,
+        }
+
+
+def pixel_function(localizer: keras.Model, form: ImageFormat) -> Any:
+    """A localizer as a concrete function of `images` float32 (N, H, W, C), raw pixels."""
+
+    def call(images: tf.Tensor) -> Outputs:
+        outputs: Outputs = localizer(images, training=False)
+        return outputs
+
+    return _function(call, tf.TensorSpec([None, *form.shape], tf.float32, name=IMAGES))
+
+
 def decode_strings(contents: tf.Tensor, form: ImageFormat) -> Pictures:
     """Decodes and resizes strings (N,) on several threads; no string can spoil another's row."""
     count = tf.size(contents)
-    indexed = tf.data.Dataset.from_tensor_slices((tf.range(count), contents))
-    found = indexed.map(
-        lambda index, content: (index, *_picture(content, form)), num_parallel_calls=PARALLEL
+    at, (images, sizes, reasons) = _map_strings(
+        lambda content: _picture(content, form), contents, _blank(form, tf.constant("")), PARALLEL
     )
-    # Behind the last row stands one that is dropped, since a batch of nothing cannot be had.
-    blank = (count, *_blank(form, tf.constant("")))
-    found = found.ignore_errors().concatenate(tf.data.Dataset.from_tensors(blank))
-    rows = found.batch(tf.cast(count, tf.int64) + 1).get_single_element()
-    index, images, sizes, reasons = (part[:-1] for part in rows)
-    at = index[:, tf.newaxis]
     # What is missing raised within a decoder.
     reasons = tf.tensor_scatter_nd_update(tf.fill([count], BROKEN), at, reasons)
     sizes = tf.tensor_scatter_nd_update(tf.ones([count, 2], tf.int32), at, sizes)
     images = tf.scatter_nd(at, images, [tf.maximum(count, 1), *form.shape])
     images = tf.ensure_shape(images, [None, *form.shape])
     return Pictures(images, sizes, reasons == "", reasons)
+
+
+def contents_of(examples: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Encoded images out of serialized `tf.Example`s.
+
+    Args:
+        examples: string (N,).
+
+    Returns:
+        string (N,), empty where there is none, and bool (N,), whether it is a `tf.Example`.
+    """
+    count = tf.size(examples)
+    feature = {ENCODED_KEY: tf.io.FixedLenFeature([], tf.string, default_value="")}
+    at, (found,) = _map_strings(
+        lambda example: (tf.io.parse_single_example(example, feature)[ENCODED_KEY],),
+        examples,
+        ("",),
+    )
+    contents = tf.tensor_scatter_nd_update(tf.fill([count], ""), at, found)
+    return contents, tf.scatter_nd(at, tf.ones_like(at[:, 0]), [count]) > 0
+
+
+def in_chunks(function: Callable[..., Outputs], images: tf.Tensor) -> Outputs:
+    """Calls a model on uint8 (M, H, W, C), M at least 1, by `CHUNK` at a time."""
+    names = sorted(function.structured_outputs)  # type: ignore[attr-defined]
+    specs = function.structured_outputs  # type: ignore[attr-defined]
+    total = tf.shape(images)[0]
+    parts = [
+        tf.TensorArray(
+            specs[name].dtype,
+            size=(total + CHUNK - 1) // CHUNK,
+            element_shape=[None, *specs[name].shape[1:]],
+            infer_shape=False,
+        )
+        for name in names
+    ]
+
+    def step(index: tf.Tensor, parts: list[tf.TensorArray]) -> tuple[tf.Tensor, Any]:
+        start = index * CHUNK
+        outputs = function(images=tf.cast(images[start : start + CHUNK], tf.float32))
+        return index + 1, [
+            part.write(index, outputs[name]) for part, name in zip(parts, names, strict=True)
+        ]
+
+    _, parts = tf.while_loop(
+        lambda index, parts: index * CHUNK < total,
+        step,
+        [tf.constant(0), parts],
+        parallel_iterations=1,
+    )
+    return {name: part.concat() for name, part in zip(names, parts, strict=True)}
+
+
+def _map_strings(
+    function: Callable[[tf.Tensor], tuple[Any, ...]],
+    strings: tf.Tensor,
+    blank: tuple[Any, ...],
+    parallel: int | None = None,
+) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    """Calls a function on each of N strings and leaves out those on which it raises.
+
+    Returns:
+        int32 (M, 1), the rows that are left, and for each output of the function its M values.
+    """
+    count = tf.size(strings)
+    rows = tf.data.Dataset.from_tensor_slices((tf.range(count), strings)).map(
+        lambda index, string: (index, *function(string)), num_parallel_calls=parallel
+    )
+    # Behind the last row stands one that is dropped, since a batch of nothing cannot be had.
+    rows = rows.ignore_errors().concatenate(tf.data.Dataset.from_tensors((count, *blank)))
+    index, *values = rows.batch(tf.cast(count, tf.int64) + 1).get_single_element()
+    return index[:-1, tf.newaxis], [value[:-1] for value in values]
 
 
 def _picture(content: tf.Tensor, form: ImageFormat) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -133,168 +305,6 @@ def _bmp(content: tf.Tensor) -> tf.Tensor:
 
 def _blank(form: ImageFormat, reason: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     return tf.zeros(form.shape, tf.uint8), tf.ones([2], tf.int32), reason
-
-
-IMAGE_BYTES, IMAGES, TF_EXAMPLE = "image_bytes", "images", "tf_example"
-DEFAULT = "serving_default"
-SIGNATURES = (DEFAULT, IMAGE_BYTES, IMAGES, TF_EXAMPLE)
-"""Names of the signatures; the default one is `image_bytes`."""
-
-EXAMPLES = "examples"
-"""Name of the input of `tf_example`; the inputs of the others are named like their signature."""
-
-ENCODED_KEY = "image/encoded"
-"""Feature of a `tf.Example` that holds the encoded image."""
-
-CHUNK = 64
-"""Decoded images that the model sees at once, so that a large request needs no more memory."""
-
-NOT_EXAMPLE = "is not a tf.Example"
-_PX = ("box", "box_outer", "box_inner")
-
-Outputs = dict[str, tf.Tensor]
-
-
-class ServedModel(tf.Module):
-    """A localizer with everything around it that a server without our code needs.
-
-    Args:
-        localizer: Functional model with the outputs `softmax` and `bbox`, and perhaps those of
-            trust.
-        class_names: Names of the classes by index.
-        form: How pictures become the model's images.
-    """
-
-    def __init__(
-        self, localizer: keras.Model, class_names: Sequence[str], form: ImageFormat
-    ) -> None:
-        """Notes the parts; see the class."""
-        super().__init__(name="served")
-        self._held = [variable.value for variable in localizer.variables]
-        self._names = tuple(class_names)
-        self._form = form
-        strings = tf.TensorSpec([None], tf.string, name=IMAGE_BYTES)
-        examples = tf.TensorSpec([None], tf.string, name=EXAMPLES)
-        self.images = pixel_function(localizer, form)
-        self.image_bytes = _function(self._of_strings, strings)
-        self.tf_example = _function(self._of_examples, examples)
-
-    @property
-    def signatures(self) -> dict[str, Any]:
-        """The signatures by name, ready for `tf.saved_model.save`."""
-        return {
-            DEFAULT: self.image_bytes,
-            IMAGE_BYTES: self.image_bytes,
-            IMAGES: self.images,
-            TF_EXAMPLE: self.tf_example,
-        }
-
-    def _of_strings(self, image_bytes: tf.Tensor) -> Outputs:
-        with tf.device("CPU:0"):
-            pictures = decode_strings(image_bytes, self._form)
-        outputs = in_chunks(self.images, pictures.images)
-        return self._answer(outputs, pictures)
-
-    def _of_examples(self, examples: tf.Tensor) -> Outputs:
-        with tf.device("CPU:0"):
-            contents, is_example = contents_of(examples)
-        found = self.image_bytes(image_bytes=contents)
-        reasons = tf.where(is_example, found["reason"], NOT_EXAMPLE)
-        missing = is_example & (found["reason"] == EMPTY)
-        found["reason"] = tf.where(missing, f"has no {ENCODED_KEY}, or an empty one", reasons)
-        return found
-
-    def _answer(self, outputs: Mapping[str, tf.Tensor], pictures: Pictures) -> Outputs:
-        """Outputs of the model for (M, ...) images as answers to N pictures."""
-        count = tf.size(pictures.ok)
-        said = {name: value[:count] for name, value in outputs.items()}
-        softmax = said.pop("softmax")
-        said["box"] = said.pop("bbox")
-        index = tf.argmax(softmax, axis=-1, output_type=tf.int64)
-        # Where trust is fitted its probabilities count; the most probable class is the same.
-        stated = said.get("softmax_calibrated", softmax)
-        answers = {"probabilities": softmax, "score": tf.reduce_max(stated, axis=-1), **said}
-        sides = tf.cast(tf.tile(pictures.sizes[:, ::-1], [1, 2]), tf.float32)
-        for name in set(_PX) & set(said):
-            whole = restore_boxes(
-                said[name], pictures.sizes, self._form.size, self._form.rule_in_use
-            )
-            answers[name] = whole * sides
-            if name == "box":
-                answers["box_fraction"] = whole
-        shown = {name: _where(pictures.ok, value) for name, value in answers.items()}
-        return {
-            **shown,
-            "label": tf.where(pictures.ok, tf.gather(tf.constant(self._names), index), ""),
-            "class_id": tf.where(pictures.ok, index, -1),
-            "size": _where(pictures.ok, pictures.sizes),
-            "ok": pictures.ok,
-            "reason": pictures.reasons,
-        }
-
-
-def pixel_function(localizer: keras.Model, form: ImageFormat) -> Any:
-    """A localizer as a concrete function of `images` float32 (N, H, W, C), raw pixels."""
-
-    def call(images: tf.Tensor) -> Outputs:
-        outputs: Outputs = localizer(images, training=False)
-        return outputs
-
-    return _function(call, tf.TensorSpec([None, *form.shape], tf.float32, name=IMAGES))
-
-
-def contents_of(examples: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Encoded images out of serialized `tf.Example`s.
-
-    Args:
-        examples: string (N,).
-
-    Returns:
-        string (N,), empty where there is none, and bool (N,), whether it is a `tf.Example`.
-    """
-    count = tf.size(examples)
-    feature = {ENCODED_KEY: tf.io.FixedLenFeature([], tf.string, default_value="")}
-    indexed = tf.data.Dataset.from_tensor_slices((tf.range(count), examples))
-    found = indexed.map(
-        lambda index, example: (index, tf.io.parse_single_example(example, feature)[ENCODED_KEY])
-    )
-    found = found.ignore_errors().concatenate(tf.data.Dataset.from_tensors((count, "")))
-    index, contents = found.batch(tf.cast(count, tf.int64) + 1).get_single_element()
-    at = index[:-1, tf.newaxis]
-    contents = tf.tensor_scatter_nd_update(tf.fill([count], ""), at, contents[:-1])
-    parsed = tf.scatter_nd(at, tf.ones_like(index[:-1]), [count])
-    return contents, parsed > 0
-
-
-def in_chunks(function: Callable[..., Outputs], images: tf.Tensor) -> Outputs:
-    """Calls a model on uint8 (M, H, W, C), M at least 1, by `CHUNK` at a time."""
-    names = sorted(function.structured_outputs)  # type: ignore[attr-defined]
-    specs = function.structured_outputs  # type: ignore[attr-defined]
-    total = tf.shape(images)[0]
-    parts = [
-        tf.TensorArray(
-            specs[name].dtype,
-            size=(total + CHUNK - 1) // CHUNK,
-            element_shape=[None, *specs[name].shape[1:]],
-            infer_shape=False,
-        )
-        for name in names
-    ]
-
-    def step(index: tf.Tensor, parts: list[tf.TensorArray]) -> tuple[tf.Tensor, Any]:
-        start = index * CHUNK
-        outputs = function(images=tf.cast(images[start : start + CHUNK], tf.float32))
-        return index + 1, [
-            part.write(index, outputs[name]) for part, name in zip(parts, names, strict=True)
-        ]
-
-    _, parts = tf.while_loop(
-        lambda index, parts: index * CHUNK < total,
-        step,
-        [tf.constant(0), parts],
-        parallel_iterations=1,
-    )
-    return {name: part.concat() for name, part in zip(names, parts, strict=True)}
 
 
 def _function(call: Callable[..., Outputs], spec: tf.TensorSpec) -> Any:

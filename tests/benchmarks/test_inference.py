@@ -14,7 +14,7 @@ from benchmarks.inference_asking import Measured, measure
 from benchmarks.inference_material import mib_of, write_artifacts
 from benchmarks.inference_ways import BARE, WAYS
 from benchmarks.inference_worker import IMAGES_FILE, Job
-from loc_keras.serving import portable as converters
+from loc_keras.serving import portable
 
 # Workers without a model: they sleep, hold memory, refuse batches or break.
 MADE_UP = """
@@ -180,7 +180,7 @@ def test_markdown():
 
 
 def test_a_format_whose_packages_are_missing_is_absent(monkeypatch, tmp_path):
-    monkeypatch.setattr(converters, "find_spec", lambda module: None)
+    monkeypatch.setattr(portable, "find_spec", lambda module: None)
     (reason,) = write_artifacts(None, tmp_path, [("onnx", "none")]).values()
     assert "needs tf2onnx, onnx, onnxruntime, not installed here" in reason
     onnx = next(way for way in WAYS if way.kind == "onnx")
@@ -204,10 +204,10 @@ def test_every_export_is_compared():
     # `refuse_format` says what is written at all.
     written = {
         (kind, quantize)
-        for kind in converters.FORMATS
-        for quantize in converters.QUANTIZE
+        for kind in (portable.SAVED_MODEL, *portable.FORMATS)
+        for quantize in portable.QUANTIZE
         if (kind, quantize) != ("openvino", "int8")
-        and (kind != converters.SAVED_MODEL or quantize == "none")
+        and (kind != portable.SAVED_MODEL or quantize == "none")
     }
     assert {way.exported for way in WAYS} - {None} == written
     assert len({way.name for way in WAYS}) == len(WAYS)

@@ -9,7 +9,7 @@ from helpers.serving_server import KINDS, MODEL, Server, peak_mb, running
 
 from loc_keras.errors import ServingError
 from loc_keras.serving.client import ServingClient
-from loc_keras.serving.client_transport import GrpcInterface, RestInterface
+from loc_keras.serving.client_transport import GrpcInterface, RestInterface, Target
 
 pytestmark = pytest.mark.slow
 
@@ -118,10 +118,9 @@ def test_a_thousand_images_in_one_request(server, client):
 
 def test_a_request_of_no_image_is_answered_or_refused(server):
     # Our client does not send it; another may.
-    rest = RestInterface(server.rest, MODEL, None, "serving_default", 30.0, {})
+    rest = RestInterface(server.rest, Target(MODEL))
     with pytest.raises(ServingError, match=r"\(400\): .*No values"):
         rest.ask([])
-    target = server.address("grpc")
-    grpc = GrpcInterface(target, MODEL, None, "serving_default", 30.0, {}, secure=False)
+    grpc = GrpcInterface(server.address("grpc"), Target(MODEL))
     assert grpc.ask([]) == []
     grpc.close()

@@ -1,6 +1,7 @@
 """LiteRT, ONNX and OpenVINO files: the model's answers, by their own runtimes."""
 
 import json
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -14,20 +15,14 @@ from loc_keras.data.resize import ImageFormat
 from loc_keras.errors import ExportError
 from loc_keras.models import assembly
 from loc_keras.serving import portable
-from loc_keras.serving import portable as converters
 from loc_keras.serving.bundle import Bundle
-from loc_keras.serving.portable_answers import runner
+from loc_keras.serving.portable import FORMATS
 from loc_keras.serving.signatures import pixel_function
 from loc_keras.trust.fit import fit_statements
 from loc_keras.trust.statements import STATED, trusted_model
 
-KINDS = {
-    "litert": ["ai_edge_litert"],
-    "onnx": ["tf2onnx", "onnxruntime"],
-    "openvino": ["openvino"],
-}
 WANTED = [
-    *((kind, quantize) for kind in ("litert", "onnx") for quantize in converters.QUANTIZE),
+    *((kind, quantize) for kind in ("litert", "onnx") for quantize in portable.QUANTIZE),
     *(("openvino", quantize) for quantize in ("none", "float16")),
 ]
 
@@ -45,7 +40,7 @@ def bundle():
 
 @pytest.mark.parametrize(("kind", "quantize"), WANTED)
 def test_files_answer_like_the_model(bundle, tmp_path, kind, quantize):
-    for module in KINDS[kind]:
+    for module in FORMATS[kind].packages:
         pytest.importorskip(module)
     images = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3)).astype(np.float32)
     seen = []
@@ -61,11 +56,11 @@ def test_files_answer_like_the_model(bundle, tmp_path, kind, quantize):
     assert version == tmp_path / "name" / kind / "1"
     names = {path.name for path in version.iterdir()}
     assert names - {"model.bin"} == {
-        *(converters.FILES[kind], "labels.txt", "figures.json", "model_card.json", "more"),
+        *(FORMATS[kind].file, "labels.txt", "figures.json", "model_card.json", "more"),
     }
     assert json.loads((version / "figures.json").read_text()) == {"after": 0.5}
     live = bundle.localizer(images, training=False)
-    for found in (*seen, runner(kind, str(version / converters.FILES[kind]), threads=1)(images)):
+    for found in (*seen, FORMATS[kind].open(str(version / FORMATS[kind].file), 1)(images)):
         assert set(found) == {"softmax", "bbox"}
         for name, value in found.items():
             # Eight bits cost something, but the boxes are still those of these images.
@@ -73,17 +68,17 @@ def test_files_answer_like_the_model(bundle, tmp_path, kind, quantize):
             np.testing.assert_allclose(value, live[name], atol=limit)
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("kind", sorted(FORMATS))
 def test_trust_is_converted_too(bundle, tmp_path, kind):
-    for module in KINDS[kind]:
+    for module in FORMATS[kind].packages:
         pytest.importorskip(module)
     statements = fit_statements(seen_by(np.random.default_rng(0)), TrustConfig(coverage=0.8), "abc")
     model = trusted_model(bundle.localizer, statements)
     images = np.random.default_rng(1).integers(0, 256, (6, 32, 32, 3)).astype(np.float32)
-    path = converters.convert(
+    path = portable.convert(
         pixel_function(model, bundle.form), _folder(tmp_path), kind, "none", None
     )
-    found, live = runner(kind, str(path))(images), model(images, training=False)
+    found, live = FORMATS[kind].open(str(path), None)(images), model(images, training=False)
     assert set(found) == set(live) == {"softmax", "bbox", *STATED}
     for name, value in live.items():
         np.testing.assert_allclose(
@@ -106,7 +101,7 @@ def test_a_file_that_differs_is_refused(bundle, tmp_path, quantize):
 
     def wrong(call, folder, kind, quantize, calibration):
         layer = bundle.localizer.get_layer("softmax_logits")
-        path = converters.convert(call, folder, kind, quantize, calibration)
+        path = portable.convert(call, folder, kind, quantize, calibration)
         layer.bias.assign(layer.bias.numpy() + np.array([0.5, 0.0, 0.0], np.float32))
         return path
 
@@ -128,7 +123,8 @@ def test_a_version_that_exists_is_refused(bundle, tmp_path):
 
 def test_what_a_converter_does_not_know_is_one_sentence(bundle, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(converters._WRITERS, "litert", lambda *_: {}["op"])
+        broken = replace(FORMATS["litert"], convert=lambda *_: {}["op"])
+        patch.setitem(FORMATS, "litert", broken)
         with pytest.raises(ExportError, match="the converter for litert fails on this network"):
             portable.export_portable(bundle, tmp_path, "litert", "none", measure=dict)
 
@@ -143,11 +139,11 @@ def test_what_a_converter_does_not_know_is_one_sentence(bundle, tmp_path):
     ],
 )
 def test_what_cannot_be_written_is_refused_at_once(monkeypatch, kind, quantize, words):
-    monkeypatch.setattr(converters, "find_spec", lambda module: None)
+    monkeypatch.setattr(portable, "find_spec", lambda module: None)
     with pytest.raises(ExportError, match=words):
-        converters.refuse_format(kind, quantize)
+        portable.refuse_format(kind, quantize)
 
 
 def test_the_saved_model_needs_no_further_package(monkeypatch):
-    monkeypatch.setattr(converters, "find_spec", lambda module: None)
-    converters.refuse_format("saved_model", "none")
+    monkeypatch.setattr(portable, "find_spec", lambda module: None)
+    portable.refuse_format("saved_model", "none")
