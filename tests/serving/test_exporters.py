@@ -1,0 +1,194 @@
+"""All formats of the export through the same checks, and what is special to some of them."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from helpers.served_files import GOOD
+from helpers.trust_examples import seen_by
+
+import loc_keras
+from loc_keras.data.resize import ImageFormat
+from loc_keras.errors import ExportError
+from loc_keras.models import assembly
+from loc_keras.serving import portable, saved_model
+from loc_keras.serving.bundle import Bundle
+from loc_keras.serving.portable import FORMATS, SAVED_MODEL
+from loc_keras.serving.signatures import pixel_function
+from loc_keras.trust.fit import TrustOptions, fit_statements
+from loc_keras.trust.statements import STATED, trusted_model
+
+KINDS = (SAVED_MODEL, *FORMATS)
+WANTED = [
+    (SAVED_MODEL, "none"),
+    *((kind, quantize) for kind in ("litert", "onnx") for quantize in portable.QUANTIZE),
+    *(("openvino", quantize) for quantize in ("none", "float16")),
+]
+IMAGES = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3)).astype(np.float32)
+
+
+def folder_of(base: Path, kind: str) -> Path:
+    """Where the versions of a format stand."""
+    return base if kind == SAVED_MODEL else base / kind
+
+
+def export(bundle, base, kind, quantize="none", *, measure=lambda run: {}, version=None):
+    if kind == SAVED_MODEL:
+        return saved_model.export_saved_model(bundle, base, version)
+    return portable.export_portable(
+        bundle, base, kind, quantize, measure=measure, calibration=IMAGES, version=version
+    )
+
+
+def opened(kind: str, version: Path) -> Callable:
+    """From images to outputs, as the format's own runtime gives them."""
+    if kind != SAVED_MODEL:
+        return FORMATS[kind].open(str(version / FORMATS[kind].file), 1)
+    loaded = tf.saved_model.load(str(version))
+    call = loaded.signatures["images"]
+    return lambda images: {
+        # The model lives as long as what holds it.
+        name: value.numpy()
+        for name, value in (loaded and call(images=tf.constant(images))).items()
+    }
+
+
+def skip_without_packages(kind: str) -> None:
+    for module in FORMATS[kind].packages if kind in FORMATS else ():
+        pytest.importorskip(module)
+
+
+@pytest.fixture(scope="module")
+def bundle():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(assembly, "STAGE_SIZES", {"resnet18": (1, 1)})
+        keras.utils.set_random_seed(1)
+        localizer = loc_keras.build_localizer(image_shape=(32, 32, 3), num_classes=3, width=4)
+    samples = [GOOD[kind] for kind in ("jpeg", "png", "one pixel png")]
+    form = ImageFormat((32, 32), 3, "stretch")
+    return Bundle(localizer, ["a", "b", "c"], form, samples, {"name": "card"}, {"more": "text"})
+
+
+# Every format
+
+
+@pytest.mark.parametrize(("kind", "quantize"), WANTED)
+def test_files_answer_like_the_model(bundle, tmp_path, kind, quantize):
+    skip_without_packages(kind)
+    measured = []
+
+    def measure(run):
+        measured.append(run(IMAGES))
+        return {"after": 0.5}
+
+    # The exporter compares them with the live model in a process of its own.
+    version = export(bundle, tmp_path / "name", kind, quantize, measure=measure)
+    assert version == folder_of(tmp_path / "name", kind) / "1"
+    if kind in FORMATS:
+        names = {path.name for path in version.iterdir()}
+        assert names - {"model.bin"} == {
+            *(FORMATS[kind].file, "labels.txt", "figures.json", "model_card.json", "more"),
+        }
+        assert json.loads((version / "figures.json").read_text()) == {"after": 0.5}
+        assert len(measured) == 1
+    live = bundle.localizer(IMAGES, training=False)
+    for found in (*measured, opened(kind, version)(IMAGES)):
+        assert set(found) == {"softmax", "bbox"}
+        for name, value in found.items():
+            # Eight bits cost something, but the boxes are still those of these images.
+            limit = {"none": 1e-3, "float16": 1e-2, "int8": 0.1}[quantize]
+            np.testing.assert_allclose(value, live[name], atol=limit)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_trust_is_converted_too(bundle, tmp_path, kind):
+    skip_without_packages(kind)
+    statements = fit_statements(
+        seen_by(np.random.default_rng(0)), TrustOptions(coverage=0.8), "abc"
+    )
+    model = trusted_model(bundle.localizer, statements)
+    images = np.random.default_rng(1).integers(0, 256, (6, 32, 32, 3)).astype(np.float32)
+    folder = tmp_path / "model"
+    if kind == SAVED_MODEL:
+        saved_model.write_saved_model(replace(bundle, localizer=model), folder)
+    else:
+        folder.mkdir()
+        portable.convert(pixel_function(model, bundle.form), folder, kind, "none", None)
+    found, live = opened(kind, folder)(images), model(images, training=False)
+    assert set(found) == set(live) == {"softmax", "bbox", *STATED}
+    for name, value in live.items():
+        np.testing.assert_allclose(
+            np.asarray(found[name], float), np.asarray(value, float), atol=1e-3
+        )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_that_differs_is_refused(bundle, tmp_path, monkeypatch, kind):
+    skip_without_packages(kind)
+    bias = bundle.localizer.get_layer("softmax_logits").bias
+    before = bias.numpy()
+
+    def measure(run):
+        raise AssertionError("nothing is measured of a wrong file")
+
+    def then_moved(write):
+        def wrong(*arguments):
+            written = write(*arguments)
+            bias.assign(before + np.array([0.5, 0.0, 0.0], np.float32))
+            return written
+
+        return wrong
+
+    monkeypatch.setattr(portable, "convert", then_moved(portable.convert))
+    monkeypatch.setattr(saved_model, "write_saved_model", then_moved(saved_model.write_saved_model))
+    file = "" if kind == SAVED_MODEL else f"of {FORMATS[kind].file} "
+    base = tmp_path / "name"
+    try:
+        with pytest.raises(ExportError, match=rf"output softmax {file}.*differs"):
+            export(bundle, base, kind, measure=measure)
+    finally:
+        bias.assign(before)
+    assert list(folder_of(base, kind).iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_version_that_exists_is_refused(bundle, tmp_path, kind):
+    (folder_of(tmp_path, kind) / "3").mkdir(parents=True)
+    with pytest.raises(ExportError, match="exists and is never overwritten"):
+        export(bundle, tmp_path, kind, version=3)
+
+
+# Formats for devices
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_what_a_converter_does_not_know_is_one_sentence(bundle, tmp_path, monkeypatch, kind):
+    monkeypatch.setitem(FORMATS, kind, replace(FORMATS[kind], convert=lambda *_: {}["op"]))
+    with pytest.raises(ExportError, match=f"the converter for {kind} fails on this network"):
+        export(bundle, tmp_path, kind)
+
+
+@pytest.mark.parametrize(
+    ("kind", "quantize", "words"),
+    [
+        ("saved_model", "int8", "is for devices"),
+        ("openvino", "int8", "int8 is not written for OpenVINO"),
+        ("litert", "none", "needs ai-edge-litert, not installed here"),
+        ("onnx", "int8", "needs tf2onnx, onnx, onnxruntime, not installed here"),
+        ("openvino", "none", "needs openvino, not installed here"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_at_once(monkeypatch, kind, quantize, words):
+    monkeypatch.setattr(portable, "find_spec", lambda module: None)
+    with pytest.raises(ExportError, match=words):
+        portable.refuse_format(kind, quantize)
+
+
+def test_the_saved_model_needs_no_further_package(monkeypatch):
+    monkeypatch.setattr(portable, "find_spec", lambda module: None)
+    portable.refuse_format("saved_model", "none")
