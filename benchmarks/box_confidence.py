@@ -15,7 +15,7 @@ from rich.console import Console
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.common import table_of
-from benchmarks.trust_answers import read_answers
+from benchmarks.held_out_answers import read_answers
 from loc_keras.evaluation.outcomes import Outcomes
 from loc_keras.evaluation.reliability import expected_calibration_error
 from loc_keras.trust.confidence import PRIOR, apply_box_confidence, fit_box_confidence

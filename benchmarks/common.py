@@ -1,4 +1,4 @@
-"""Tables of figures, on the terminal and in documents."""
+"""What benchmarks share: tables of figures, ratios, and the memory of a process."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 from rich.table import Table
+
+STATUS = Path("/proc/self/status")
 
 
 def median_ratio(measured: Sequence[float], base: Sequence[float]) -> float:
@@ -31,12 +33,9 @@ def markdown_of(rows: Sequence[dict[str, Any]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-STATUS = Path("/proc/self/status")
-
-
 def resident_mib() -> float:
     """MiB of this process in memory now."""
-    return _told("VmRSS")
+    return _status_mib("VmRSS")
 
 
 def peak_mib() -> float:
@@ -44,11 +43,11 @@ def peak_mib() -> float:
 
     `resource.getrusage` would not do: its peak holds that of the process which started this one.
     """
-    return _told("VmHWM")
+    return _status_mib("VmHWM")
 
 
-def _told(name: str) -> float:
+def _status_mib(name: str) -> float:
     for line in STATUS.read_text().splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) / 1024
-    raise OSError(f"the system does not tell the memory of a process in {STATUS}")
+    raise OSError(f"the memory of a process is not given in {STATUS}")

@@ -1,10 +1,11 @@
-"""What `benchmarks.inference` asks: a model, images, and the files that the export makes of it."""
+"""What `benchmarks.inference` compares: ways to ask a model, its images, its exported files."""
 
 import io
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import keras
 import numpy as np
@@ -19,7 +20,13 @@ from loc_keras.export import CALIBRATION_IMAGES, calibration_images
 from loc_keras.models.assembly import build_localizer
 from loc_keras.serving.bundle import Bundle
 from loc_keras.serving.live_check import live_answers, requests_for
-from loc_keras.serving.portable import FORMATS, SAVED_MODEL, export_portable, refuse_format
+from loc_keras.serving.portable import (
+    FORMATS,
+    QUANTIZE,
+    SAVED_MODEL,
+    export_portable,
+    refuse_format,
+)
 from loc_keras.serving.saved_model import export_saved_model
 from loc_keras.serving.signatures import IMAGES
 from loc_keras.training.run_folder import BEST_FILE, CLASSES_FILE, CONFIG_FILE
@@ -27,6 +34,55 @@ from loc_keras.training.run_folder import BEST_FILE, CLASSES_FILE, CONFIG_FILE
 SIDE, CLASSES = 96, 3
 KEPT_OF_RUN = (BEST_FILE, CONFIG_FILE, CLASSES_FILE)
 """Without `trust.json`: quantized files come without trust, and all are to do the same work."""
+
+
+Given = Literal["pixels", "bytes", "files"]
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to ask.
+
+    Attributes:
+        name: As the table has it.
+        kind: How the worker opens it, a key of `inference_worker.OPENERS`.
+        given: With what it is asked: `"pixels"`, the model's images as float32; `"bytes"`, the same
+            as uint8; `"files"`, encoded pictures, which it decodes and resizes.
+        format: `SAVED_MODEL` or one of `portable.FORMATS`; None for the model's own file.
+        quantize: One of `portable.QUANTIZE`.
+    """
+
+    name: str
+    kind: str
+    given: Given = "pixels"
+    format: str | None = None
+    quantize: str = "none"
+
+    @property
+    def exported(self) -> tuple[str, str] | None:
+        """Format and quantization of its file; None for the model's own."""
+        return None if self.format is None else (self.format, self.quantize)
+
+
+BARE = Way("compiled call of the model", "compiled")
+"""What all others are compared with."""
+
+_RUNTIMES = {"litert": "LiteRT", "onnx": "ONNX Runtime", "openvino": "OpenVINO"}
+
+WAYS = (
+    BARE,
+    Way("Keras `predict`", "keras"),
+    Way("`Localizer.predict`, array", "localizer", "bytes"),
+    Way("`Localizer.predict`, file", "localizer", "files"),
+    Way("SavedModel `images`", "saved_model", "pixels", SAVED_MODEL),
+    Way("SavedModel `serving_default`, file", "saved_model", "files", SAVED_MODEL),
+    *(
+        Way(f"{runtime} {quantize.replace('none', 'float32')}", kind, "pixels", kind, quantize)
+        for kind, runtime in _RUNTIMES.items()
+        for quantize in QUANTIZE
+        if quantize not in FORMATS[kind].refused
+    ),
+)
 
 
 @dataclass(frozen=True, eq=False)

@@ -50,7 +50,7 @@ class Job:
     Attributes:
         kind: A key of `OPENERS`.
         path: The model's file or folder.
-        given: With what it is asked, as in `inference_ways.Way`.
+        given: With what it is asked, as in `inference_material.Way`.
         threads: How many may compute.
         images: Folder with `IMAGES_FILE` and the pictures.
     """

@@ -39,6 +39,18 @@ from loc_keras.data.records import Records
 from loc_keras.data.resize import ImageFormat
 
 COUNT = 256
+BATCH = 32
+AUGMENTATION = {
+    "flip": True,
+    "translate": 0.1,
+    "scale": 0.2,
+    "rotation": 10.0,
+    "brightness": 0.1,
+    "contrast": 0.2,
+}
+LIMIT, PIL = "decode alone", "PIL loader"
+QUARTERS = 4
+WARM_UP = 0.3  # Part of the time of a measurement that goes before it.
 
 
 @dataclass(frozen=True)
@@ -64,80 +76,6 @@ KINDS = {
     "64 px JPEG": Kind(64, (64, 64), "JPEG"),
     "500 px JPEG": Kind(500, (224, 224), "JPEG"),
 }
-
-
-def write_images(folder: Path, kind: Kind, count: int = COUNT) -> tuple[Records, int]:
-    """Writes photograph-like images, each with one object.
-
-    Returns:
-        Their records, and the mean size of the files in bytes.
-    """
-    folder.mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    boxes, sizes = np.zeros((count, 4), np.float32), []
-    for index in range(count):
-        image, boxes[index] = photograph(rng, kind)
-        buffer = io.BytesIO()
-        image.save(buffer, kind.format, quality=92)
-        (folder / f"{index}.img").write_bytes(buffer.getvalue())
-        sizes.append(len(buffer.getvalue()))
-    names = np.array([f"{index}.img" for index in range(count)])
-    records = Records(
-        paths=np.array([str(folder / name) for name in names]),
-        offsets=np.zeros(count, np.int64),
-        lengths=np.full(count, -1, np.int64),
-        orientations=np.ones(count, np.uint8),
-        windows=np.zeros((count, 4), np.int32),
-        sizes=np.full((count, 2), kind.side, np.int32),
-        labels=(np.arange(count) % 10).astype(np.int32),
-        boxes=boxes,
-        names=names,
-        files=np.full(count, "made"),
-        rows=np.arange(1, count + 1),
-        groups=np.full(count, ""),
-        class_names=[str(label) for label in range(10)],
-    )
-    return records, int(np.mean(sizes))
-
-
-def photograph(rng: np.random.Generator, kind: Kind) -> tuple[Image.Image, np.ndarray]:
-    """Noise of four scales with an ellipse on it, and the ellipse's box in fractions."""
-    side = kind.side
-    pixels = np.full((side, side, 3), 120.0)
-    for cells, deviation in ((4, 60.0), (16, 35.0), (64, 20.0), (side, kind.grain)):
-        pixels += deviation * _noise(rng, min(cells, side), side)
-    image = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
-    low = rng.uniform(0.1, 0.4, 2)
-    box = np.concatenate([low, low + rng.uniform(0.2, 0.5, 2)])
-    colour = tuple(int(value) for value in rng.integers(0, 256, 3))
-    ImageDraw.Draw(image).ellipse([float(value) for value in box * side], fill=colour)
-    return image, box.astype(np.float32)
-
-
-def _noise(rng: np.random.Generator, cells: int, side: int) -> np.ndarray:
-    """Smooth noise (side, side, 3), mostly the same in all colours, as light is."""
-    light = rng.normal(size=(cells, cells, 1)).clip(-2, 2)
-    colour = rng.normal(size=(cells, cells, 3)).clip(-2, 2)
-    planes = (0.9 * light + 0.3 * colour).astype(np.float32)
-    grown = [
-        np.asarray(Image.fromarray(planes[..., i]).resize((side, side), Image.Resampling.BICUBIC))
-        for i in range(3)
-    ]
-    return np.stack(grown, axis=-1)
-
-
-BATCH = 32
-AUGMENTATION = {
-    "flip": True,
-    "translate": 0.1,
-    "scale": 0.2,
-    "rotation": 10.0,
-    "brightness": 0.1,
-    "contrast": 0.2,
-}
-LIMIT, PIL = "decode alone", "PIL loader"
-QUARTERS = 4
-WARM_UP = 0.3  # Part of the time of a measurement that goes before it.
 
 
 def main() -> None:
@@ -216,13 +154,13 @@ def memory_rows(folder: Path, images: int) -> list[dict[str, Any]]:
     form = ImageFormat(kind.target, 3, "stretch")
     stage = augmentation_from(AugmentConfig(**AUGMENTATION))
     stream = _counted(lambda: _ours(records, form, augmentation=stage))
-    rows, seen = [], 0
+    rows, count = [], 0
     for quarter in range(QUARTERS + 1):
         # The first row comes after a few batches, when all threads and buffers are there.
         goal = 64 * BATCH if quarter == 0 else images * quarter // QUARTERS
-        while seen < goal:
-            seen += next(stream)
-        rows.append({"images": seen, "resident MiB": round(resident_mib(), 1)})
+        while count < goal:
+            count += next(stream)
+        rows.append({"images": count, "resident MiB": round(resident_mib(), 1)})
     return rows
 
 
@@ -257,6 +195,66 @@ def _rate(stream: Iterator[int], seconds: float) -> tuple[float, float]:
         images += next(stream)
     cpu = time.process_time() - start_cpu
     return images / (time.perf_counter() - start), cpu / images * 1000
+
+
+def write_images(folder: Path, kind: Kind, count: int = COUNT) -> tuple[Records, int]:
+    """Writes photograph-like images, each with one object.
+
+    Returns:
+        Their records, and the mean size of the files in bytes.
+    """
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    boxes, sizes = np.zeros((count, 4), np.float32), []
+    for index in range(count):
+        image, boxes[index] = photograph(rng, kind)
+        buffer = io.BytesIO()
+        image.save(buffer, kind.format, quality=92)
+        (folder / f"{index}.img").write_bytes(buffer.getvalue())
+        sizes.append(len(buffer.getvalue()))
+    names = np.array([f"{index}.img" for index in range(count)])
+    records = Records(
+        paths=np.array([str(folder / name) for name in names]),
+        offsets=np.zeros(count, np.int64),
+        lengths=np.full(count, -1, np.int64),
+        orientations=np.ones(count, np.uint8),
+        windows=np.zeros((count, 4), np.int32),
+        sizes=np.full((count, 2), kind.side, np.int32),
+        labels=(np.arange(count) % 10).astype(np.int32),
+        boxes=boxes,
+        names=names,
+        files=np.full(count, "made"),
+        rows=np.arange(1, count + 1),
+        groups=np.full(count, ""),
+        class_names=[str(label) for label in range(10)],
+    )
+    return records, int(np.mean(sizes))
+
+
+def photograph(rng: np.random.Generator, kind: Kind) -> tuple[Image.Image, np.ndarray]:
+    """Noise of four scales with an ellipse on it, and the ellipse's box in fractions."""
+    side = kind.side
+    pixels = np.full((side, side, 3), 120.0)
+    for cells, deviation in ((4, 60.0), (16, 35.0), (64, 20.0), (side, kind.grain)):
+        pixels += deviation * _noise(rng, min(cells, side), side)
+    image = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+    low = rng.uniform(0.1, 0.4, 2)
+    box = np.concatenate([low, low + rng.uniform(0.2, 0.5, 2)])
+    colour = tuple(int(value) for value in rng.integers(0, 256, 3))
+    ImageDraw.Draw(image).ellipse([float(value) for value in box * side], fill=colour)
+    return image, box.astype(np.float32)
+
+
+def _noise(rng: np.random.Generator, cells: int, side: int) -> np.ndarray:
+    """Smooth noise (side, side, 3), mostly the same in all colours, as light is."""
+    light = rng.normal(size=(cells, cells, 1)).clip(-2, 2)
+    colour = rng.normal(size=(cells, cells, 3)).clip(-2, 2)
+    planes = (0.9 * light + 0.3 * colour).astype(np.float32)
+    grown = [
+        np.asarray(Image.fromarray(planes[..., i]).resize((side, side), Image.Resampling.BICUBIC))
+        for i in range(3)
+    ]
+    return np.stack(grown, axis=-1)
 
 
 if __name__ == "__main__":

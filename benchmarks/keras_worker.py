@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from benchmarks.config_step import config_step
+from benchmarks.step_profile import config_step
 from benchmarks.timed_steps import answer
 from loc_keras.config.schema import Config
 

@@ -21,8 +21,12 @@ import tensorflow as tf
 from rich.console import Console
 
 from benchmarks.common import markdown_of, table_of
-from benchmarks.config_step import config_step
+from loc_keras.cli.build import localizer_from
+from loc_keras.cli.data_source import DataSource
 from loc_keras.config.load import load_config
+from loc_keras.config.schema import Config
+from loc_keras.training.model import compiled_training_model, with_training_targets
+from loc_keras.training.plan import FitPlan
 
 WARM_UP = 4
 KINDS = {
@@ -82,6 +86,16 @@ def main() -> None:
     for title, rows in (("kind", by_kind(spent)), ("part of the network", by_part(spent))):
         Console().print(table_of(rows, title))
         print(markdown_of(rows))
+
+
+def config_step(config: Config) -> tuple[keras.Model, tf.data.Dataset]:
+    """A model whose `train_function` takes a step from an iterator, and endless batches."""
+    data = DataSource(config).build()
+    localizer = localizer_from(config, data)
+    model = compiled_training_model(localizer, FitPlan.for_data(config.train, config.loss, data))
+    names = list(model.output)
+    model.make_train_function()
+    return model, data.train(0).map(lambda x, y: (x, with_training_targets(y, names)))
 
 
 def timed(model: keras.Model, source: Iterator[Any], steps: int) -> float:

@@ -36,35 +36,6 @@ TITLES = {"accuracy": "class accuracy", "iou": "mean IoU"}
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c564b", "#7f7f7f")
 DASHES = ("-", "--", ":")
 
-
-def draw(
-    found: Mapping[str, Sequence[Any]], levels: Mapping[str, tuple[float, float]], path: Path
-) -> None:
-    """Draws accuracy and IoU over time, a line a way; levels are dotted lines."""
-    figure = new_figure(9.5, 4.2, 110)
-    axes = figure.subplots(1, 2)
-    for axis, (name, span) in zip(axes, SEEN_FROM.items(), strict=True):
-        for number, (way, points) in enumerate(found.items()):
-            axis.plot(
-                [point.seconds for point in points],
-                [getattr(point, name) for point in points],
-                label=way,
-                color=COLOURS[number % len(COLOURS)],
-                linestyle=DASHES[number // len(COLOURS)],
-                linewidth=2.2 if number == 0 else 1.2,
-            )
-        for level in levels.values():
-            axis.axhline(level[name == "iou"], color=INK, linestyle=":", linewidth=0.8)
-        axis.set_ylim(*span)
-        axis.set_xlim(left=0)
-        axis.set_xlabel("seconds since the command began", fontsize=LABEL_SIZE)
-        axis.set_title(TITLES[name], fontsize=TITLE_SIZE, fontfamily=FONT)
-        axis.grid(color=FAINT, linewidth=0.5)
-    axes[1].legend(frameon=False, fontsize=LABEL_SIZE, loc="lower right")
-    figure.tight_layout()
-    save_figure(figure, path)
-
-
 RECIPE = "configs/mnist_quick.yaml"
 LEVELS = {"98.5 % and .89": (0.985, 0.89), "99.3 % and .975": (0.993, 0.975)}
 """Class accuracy and mean IoU: what the original reached at best, and what is asked of us."""
@@ -212,6 +183,34 @@ def row_of(name: str, points: Sequence[Point]) -> dict[str, str]:
     row["steps, seconds at the end"] = f"{last.step}, {last.seconds:.0f}"
     row["class accuracy, mean IoU there"] = f"{last.accuracy:.2%}, {last.iou:.3f}"
     return row
+
+
+def draw(
+    found: Mapping[str, Sequence[Any]], levels: Mapping[str, tuple[float, float]], path: Path
+) -> None:
+    """Draws accuracy and IoU over time, a line a way; levels are dotted lines."""
+    figure = new_figure(9.5, 4.2, 110)
+    axes = figure.subplots(1, 2)
+    for axis, (name, span) in zip(axes, SEEN_FROM.items(), strict=True):
+        for number, (way, points) in enumerate(found.items()):
+            axis.plot(
+                [point.seconds for point in points],
+                [getattr(point, name) for point in points],
+                label=way,
+                color=COLOURS[number % len(COLOURS)],
+                linestyle=DASHES[number // len(COLOURS)],
+                linewidth=2.2 if number == 0 else 1.2,
+            )
+        for level in levels.values():
+            axis.axhline(level[name == "iou"], color=INK, linestyle=":", linewidth=0.8)
+        axis.set_ylim(*span)
+        axis.set_xlim(left=0)
+        axis.set_xlabel("seconds since the command began", fontsize=LABEL_SIZE)
+        axis.set_title(TITLES[name], fontsize=TITLE_SIZE, fontfamily=FONT)
+        axis.grid(color=FAINT, linewidth=0.5)
+    axes[1].legend(frameon=False, fontsize=LABEL_SIZE, loc="lower right")
+    figure.tight_layout()
+    save_figure(figure, path)
 
 
 if __name__ == "__main__":

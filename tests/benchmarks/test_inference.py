@@ -11,8 +11,7 @@ from benchmarks import inference
 from benchmarks.common import markdown_of
 from benchmarks.inference import absent_row, box_difference, figures_of, row_of, save_bars
 from benchmarks.inference_asking import Measured, measure
-from benchmarks.inference_material import mib_of, write_artifacts
-from benchmarks.inference_ways import BARE, WAYS
+from benchmarks.inference_material import BARE, WAYS, mib_of, write_artifacts
 from benchmarks.inference_worker import IMAGES_FILE, Job
 from loc_keras.serving import portable
 

@@ -23,7 +23,16 @@ from loc_keras.evaluation.outcomes import Outcomes
 from loc_keras.training.measure import outcomes_from
 from loc_keras.trust.observations import observe
 
+EPOCHS = 8  # Only to divide the steps.
 _RENAMED = {"softmax": "probabilities", "bbox": "boxes_pred", "bbox_true": "boxes"}
+
+
+def main() -> None:
+    args = _arguments()
+    console = Console()
+    observed = _of_run(args) if args.run else _of_folds(args, console)
+    write_answers(args.out, args.name or args.out.stem, observed)
+    console.print(f"{sum(map(len, observed)):,} answers written to {args.out}")
 
 
 def write_answers(path: Path, name: str, seen: Sequence[Outcomes]) -> None:
@@ -54,17 +63,6 @@ def read_answers(path: Path) -> tuple[str, Outcomes]:
     original = {new: old for old, new in _RENAMED.items()}
     outputs = {original.get(key, key): value for key, value in columns.items()}
     return name, outcomes_from(labels, outputs)
-
-
-EPOCHS = 8  # Only to divide the steps.
-
-
-def main() -> None:
-    args = _arguments()
-    console = Console()
-    seen = _of_run(args) if args.run else _of_folds(args, console)
-    write_answers(args.out, args.name or args.out.stem, seen)
-    console.print(f"{sum(map(len, seen)):,} answers written to {args.out}")
 
 
 def _arguments() -> argparse.Namespace:
