@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import TaskProgressColumn, TimeRemainingColumn
 from rich.table import Table
 
-from loc_keras.bulk.inputs import Inputs
+from loc_keras.bulk.inputs import MAX_BYTES, Inputs
 from loc_keras.bulk.outputs import (
     FAILURES_FILE,
     FORMATS,
@@ -31,9 +31,6 @@ from loc_keras.localizer.localizer import BATCH_SIZE, TOP_K
 
 FEW = 40
 """Images up to which answers are printed as a table, where no format is asked for."""
-
-MAX_BYTES = 64 << 20
-"""Size of the largest file that workers of a runner read, by default."""
 
 _SHOWN_FAILURES = 5
 
@@ -159,21 +156,9 @@ def _answer_on_runner(args: argparse.Namespace) -> int:
             "--runner needs Apache Beam: python -m pip install -r requirements-beam.txt."
         )
     logging.getLogger("apache_beam").setLevel(logging.ERROR)  # It warns of absent extras.
-    from loc_keras.beam.command import Request, answer_on_runner
+    from loc_keras.beam.command import answer_on_runner
 
-    request = Request(
-        model=args.model,
-        images=args.images,
-        lists=args.list,
-        out=args.out,
-        runner=args.runner,
-        options=args.runner_options,
-        batch_sizes=(args.min_batch_size, args.batch_size),
-        top_k=args.top_k,
-        max_bytes=args.max_bytes or MAX_BYTES,
-        shards=args.shards or 0,
-    )
-    return answer_on_runner(request, Console(markup=False, stderr=True))
+    return answer_on_runner(args, Console(markup=False, stderr=True))
 
 
 def _write_answers(args: argparse.Namespace) -> int:

@@ -1,11 +1,12 @@
 """`predict --runner`: checks the request, runs the pipeline and prints the counts."""
 
+import argparse
 import json
 import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from functools import partial
 from glob import has_magic
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from loc_keras.beam.runner import (
     COUNTS_FILE,
     ENDING,
     FAILURES_PREFIX,
-    Plan,
+    build,
     options_of,
     run,
 )
@@ -31,13 +32,14 @@ from loc_keras.beam.worker import (
     INPUT,
     REQUIRED_OUTPUTS,
     SIGNATURE,
+    ExportedModel,
     ExportedModelHandler,
     Source,
     Task,
     folder_of,
     local_copy,
 )
-from loc_keras.bulk.inputs import Inputs, common_root
+from loc_keras.bulk.inputs import MAX_BYTES, Inputs, common_root
 from loc_keras.bulk.outputs import SETTINGS_FILE
 from loc_keras.cli.console import USER_ERROR, print_line
 from loc_keras.errors import ClusterError, DataError, ModelError, first_line
@@ -54,53 +56,27 @@ _SHOWN_FAILURES = 5
 _TEMPORARY = "beam-temp-"
 
 
-@dataclass(frozen=True)
-class Request:
-    """What a command line asks of a runner.
-
-    Attributes:
-        model: An export, as a path or URL.
-        images: Files, folders, patterns and URLs.
-        lists: Text files of one path a line.
-        out: Folder or URL for the answers.
-        runner: Name of a runner.
-        options: Of the runner, as `--name=value`.
-        batch_sizes: The least and the largest number of images that the model is given at once.
-        top_k: Number of classes in a record.
-        max_bytes: Size of the largest file that is read.
-        shards: Files of answers; 0 leaves it to the runner.
-    """
-
-    model: str
-    images: Sequence[str]
-    lists: Sequence[str]
-    out: str
-    runner: str
-    options: Sequence[str]
-    batch_sizes: tuple[int, int]
-    top_k: int
-    max_bytes: int
-    shards: int
-
-
-def answer_on_runner(request: Request, console: Console) -> int:
-    """Answers; gives the exit code, 2 where an image was bad.
+def answer_on_runner(args: argparse.Namespace, console: Console) -> int:
+    """Answers what the command line of `predict` asks; gives the exit code, 2 for bad images.
 
     Raises:
         LocKerasError: If something named does not exist, or the runner failed.
     """
-    options = options_of(request.runner, request.options)
-    model = exported_model(request.model)
-    out = request.out.rstrip("/") if "://" in request.out else os.path.abspath(request.out)
-    sources, root = sources_of(request.images, request.lists, exists, out)
+    options = options_of(args.runner, args.runner_options)
+    model = exported_model(args.model)
+    out = args.out.rstrip("/") if "://" in args.out else os.path.abspath(args.out)
+    sources, root = sources_of(args.images, args.list, exists, out)
     _refuse_answers(out)
-    task = Task(model.place, model.names, model.background, root, request.top_k, request.max_bytes)
-    least, most = request.batch_sizes
-    handler = ExportedModelHandler(task, min_batch_size=least, max_batch_size=most)
-    print_line(console, f"{request.runner} is running ...")
+    handler = ExportedModelHandler(
+        Task(model, root, args.top_k, args.max_bytes or MAX_BYTES),
+        min_batch_size=args.min_batch_size,
+        max_batch_size=args.batch_size,
+    )
+    steps = partial(build, sources=sources, handler=handler, out=out, shards=args.shards or 0)
+    print_line(console, f"{args.runner} is running ...")
     others, started = _temporary_folders(out), time.monotonic()
     try:
-        run(Plan(sources, handler, out, request.shards), request.runner, options)
+        run(steps, args.runner, options)
     except ClusterError:
         for folder in _temporary_folders(out) - others:
             shutil.rmtree(folder, ignore_errors=True)
@@ -110,27 +86,10 @@ def answer_on_runner(request: Request, console: Console) -> int:
     if not counts["answered"] + counts["failed"]:
         FileSystems.delete([*_shards(out, ANSWERS_PREFIX), *_shards(out, FAILURES_PREFIX)])
         raise DataError("there is no image among what was given; name files, folders or patterns.")
-    settings = {"model": model.digest, "top_k": request.top_k, "root": root}
-    _write_settings(out, {**settings, "runner": request.runner, **counts})
+    settings = {"model": model.digest, "top_k": args.top_k, "root": root}
+    _write_settings(out, {**settings, "runner": args.runner, **counts})
     _print_counts(console, out, counts, seconds)
     return USER_ERROR if counts["failed"] else 0
-
-
-@dataclass(frozen=True)
-class ExportedModel:
-    """What is known of an exported version.
-
-    Attributes:
-        place: Folder or URL that workers open.
-        names: Of the classes, by index.
-        background: Index of the class of images without an object; None without one.
-        digest: SHA-256 of it and all that its answers depend on, as `Localizer.digest`.
-    """
-
-    place: str
-    names: tuple[str, ...]
-    background: int | None
-    digest: str
 
 
 def exported_model(given: str) -> ExportedModel:

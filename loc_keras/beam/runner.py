@@ -6,9 +6,8 @@ import json
 import logging
 import tempfile
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
@@ -41,44 +40,44 @@ _DIRECT_DEFAULTS = (
 _FAILED = "failed"
 
 
-@dataclass(frozen=True)
-class Plan:
-    """Settings of a pipeline.
-
-    Attributes:
-        sources: Where the images are.
-        handler: Answers about them.
-        out: Folder or URL for the shards.
-        shards: Files of answers; 0 leaves it to the runner.
-    """
-
-    sources: Sequence[Source]
-    handler: ExportedModelHandler
-    out: str
-    shards: int
-
-
-def build(pipeline: beam.Pipeline, plan: Plan) -> None:
+def build(
+    pipeline: beam.Pipeline,
+    sources: Sequence[Source],
+    handler: ExportedModelHandler,
+    out: str,
+    shards: int,
+) -> None:
     """Adds all steps to a pipeline.
 
     Paths are made distinct before they are answered about, so each has one record; this also
     spreads them over the workers. Lines are written by Beam's own sink: into a temporary folder,
     from where they are renamed when all are there.
+
+    Args:
+        pipeline: Without steps.
+        sources: Where the images are.
+        handler: Answers about them.
+        out: Folder or URL for the shards.
+        shards: Files of answers; 0 leaves it to the runner.
     """
-    out_folder = None if "://" in plan.out else plan.out
+    out_folder = None if "://" in out else out
     found = (
         pipeline
-        | "Sources" >> beam.Create(plan.sources)
+        | "Sources" >> beam.Create(sources)
         | "Find" >> beam.ParDo(Find(out_folder)).with_outputs(LEFT_OUT, main="paths")
     )
     records = (
         found.paths
         | "Each once" >> beam.Distinct()
-        | "Answer" >> RunInference(plan.handler)
+        | "Answer" >> RunInference(handler)
         | "Separate" >> beam.ParDo(SeparateFailures()).with_outputs(_FAILED, main="answered")
     )
-    _write(records.answered, plan, ANSWERS_PREFIX, plan.shards)
-    _write(records[_FAILED], plan, FAILURES_PREFIX, 1)
+    for lines, prefix, count in (
+        (records.answered, ANSWERS_PREFIX, shards),
+        (records[_FAILED], FAILURES_PREFIX, 1),
+    ):
+        sink = beam.io.WriteToText(f"{out}/{prefix}", ENDING, num_shards=count)
+        lines | f"Write {prefix}" >> sink
     totals = [
         records.answered | "Answers" >> beam.combiners.Count.Globally() | _named("answered"),
         records[_FAILED] | "Failures" >> beam.combiners.Count.Globally() | _named("failed"),
@@ -89,7 +88,7 @@ def build(pipeline: beam.Pipeline, plan: Plan) -> None:
         | beam.Flatten()
         | beam.combiners.ToDict()
         | "As JSON" >> beam.Map(json.dumps)
-        | "Write counts" >> beam.io.WriteToText(f"{plan.out}/{COUNTS_FILE}", shard_name_template="")
+        | "Write counts" >> beam.io.WriteToText(f"{out}/{COUNTS_FILE}", shard_name_template="")
     )
 
 
@@ -128,8 +127,8 @@ def options_of(runner: str, arguments: Sequence[str]) -> PipelineOptions:
     return options
 
 
-def run(plan: Plan, runner: str, options: PipelineOptions) -> None:
-    """Builds a pipeline and waits until it has run.
+def run(add_steps: Callable[[beam.Pipeline], None], runner: str, options: PipelineOptions) -> None:
+    """Makes a pipeline and waits until it has run.
 
     Raises:
         ClusterError: If it did not end well; it names a file that holds the trace.
@@ -137,7 +136,7 @@ def run(plan: Plan, runner: str, options: PipelineOptions) -> None:
     try:
         with _quiet() if runner == DIRECT else contextlib.nullcontext():
             pipeline = beam.Pipeline(runner=runner, options=options)
-            build(pipeline, plan)
+            add_steps(pipeline)
             state = pipeline.run().wait_until_finish()
         if state != "DONE":
             raise RuntimeError(f"it ended as {state}, not as DONE")
@@ -163,11 +162,6 @@ def _quiet() -> Iterator[None]:
 
 def _named(name: str) -> beam.PTransform:
     return f"Name {name}" >> beam.Map(lambda count: (name, count))
-
-
-def _write(lines: beam.PCollection, plan: Plan, prefix: str, shards: int) -> None:
-    sink = beam.io.WriteToText(f"{plan.out}/{prefix}", ENDING, num_shards=shards)
-    lines | f"Write {prefix}" >> sink
 
 
 def _last_line(error: BaseException) -> str:

@@ -101,21 +101,34 @@ class Find(PickledByValue, beam.DoFn):
 
 
 @dataclass(frozen=True)
+class ExportedModel:
+    """What is known of an exported version.
+
+    Attributes:
+        place: Folder or URL that workers open.
+        names: Of the classes, by index.
+        background: Index of the class of images without an object; None without one.
+        digest: SHA-256 of it and all that its answers depend on, as `Localizer.digest`.
+    """
+
+    place: str
+    names: tuple[str, ...]
+    background: int | None
+    digest: str
+
+
+@dataclass(frozen=True)
 class Task:
     """What the workers need to know.
 
     Attributes:
-        model: Folder or URL of the exported version.
-        names: Of its classes, by index.
-        background: Index of the class of images without an object; None without one.
+        model: The exported version.
         root: Folder that names of images are relative to.
         top_k: Number of classes in a record.
         max_bytes: Size of the largest file that is read.
     """
 
-    model: str
-    names: tuple[str, ...]
-    background: int | None
+    model: ExportedModel
     root: str
     top_k: int
     max_bytes: int
@@ -156,7 +169,7 @@ class ExportedModelHandler(PickledByValue, ModelHandler[str, Record, LoadedModel
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         import tensorflow as tf
 
-        bundle = tf.saved_model.load(local_copy(self._task.model))
+        bundle = tf.saved_model.load(local_copy(self._task.model.place))
         return LoadedModel(bundle, bundle.signatures[SIGNATURE], ThreadPoolExecutor(READERS))
 
     def run_inference(
@@ -181,8 +194,8 @@ class ExportedModelHandler(PickledByValue, ModelHandler[str, Record, LoadedModel
             answers = records_of(
                 {name: value.numpy() for name, value in outputs.items()},
                 [heads[at] for at in read],
-                self._task.names,
-                background=self._task.background,
+                self._task.model.names,
+                background=self._task.model.background,
                 top_k=self._task.top_k,
             )
             for at, answer in zip(read, answers, strict=True):

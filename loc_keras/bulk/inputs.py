@@ -59,6 +59,9 @@ def listed_path(line: str, folder: str) -> str | None:
     return os.path.normpath(os.path.join(folder, name))
 
 
+MAX_BYTES = 64 << 20
+"""Size of the largest file that workers of a runner read, by default."""
+
 LIST_ENCODING = "utf-8-sig"
 """Some editors begin a UTF-8 text with a mark, which is no part of the first path."""
 

@@ -1,11 +1,11 @@
 """Compares an exported copy, asked in a fresh process, with the live model."""
 
-import functools
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -13,10 +13,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from loc_keras.data.decode import decode_bytes, is_transposed, turn_image
 from loc_keras.data.image_header import read_orientation
-from loc_keras.data.record_images import jpeg_ratio
-from loc_keras.data.resize import ImageFormat, resize_images, restore_boxes
+from loc_keras.data.record_images import CONTENT, ORIENTATION, content_loader
+from loc_keras.data.resize import ImageFormat, restore_boxes
 from loc_keras.errors import ExportError
 from loc_keras.serving import fresh_answers
 from loc_keras.serving.bundle import Bundle
@@ -215,27 +214,14 @@ def _compare(signature: str, found: Arrays, expected: Arrays, tolerance: float) 
 
 def _pictures(contents: Sequence[bytes], form: ImageFormat) -> tuple[np.ndarray, np.ndarray]:
     """The model's images uint8 (N, H, W, C), and the sizes int32 (N, 2) of upright pictures."""
-    load = _loader(form)
+    load = content_loader(replace(form, rule=form.rule_in_use))
     with tf.device("CPU:0"):
-        found = [load(content, read_orientation(content)) for content in contents]
+        found = [
+            load({CONTENT: tf.constant(one), ORIENTATION: tf.constant(read_orientation(one))})
+            for one in contents
+        ]
     images, sizes = zip(*found, strict=True)
     return np.stack(images), np.stack(sizes)
-
-
-@functools.cache
-def _loader(form: ImageFormat) -> Callable[[bytes, int], tuple[tf.Tensor, tf.Tensor]]:
-    """Decodes and resizes one picture as training does, traced once in a process."""
-
-    def load(content: tf.Tensor, orientation: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        size, ratio = jpeg_ratio(content, form, is_transposed(orientation))
-        picture = turn_image(decode_bytes(content, form.channels, ratio), orientation)
-        size = tf.where(size > 0, size, tf.shape(picture)[:2])
-        image = resize_images(picture, form.size, form.rule_in_use, size=size, ratio=ratio)
-        return image, size
-
-    spec = [tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int32)]
-    # In a graph, since strings that end in zero bytes are cut on the way to Pillow outside of one.
-    return tf.function(load, input_signature=spec, autograph=False)
 
 
 def _example(content: bytes) -> bytes:

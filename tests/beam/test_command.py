@@ -22,7 +22,7 @@ from apache_beam.io.localfilesystem import LocalFileSystem
 from loc_keras import Localizer, predict
 from loc_keras.beam import command
 from loc_keras.beam.command import exported_model, sources_of
-from loc_keras.beam.worker import ExportedModelHandler, Task, records_of
+from loc_keras.beam.worker import ExportedModel, ExportedModelHandler, Task, records_of
 from loc_keras.errors import DataError, ModelError
 
 PX = 1e-3
@@ -278,7 +278,8 @@ def test_model_images_and_answers_may_be_urls(model, tmp_path, monkeypatch, caps
 
 @pytest.mark.slow
 def test_workers_need_nothing_of_this_package(model, images, tmp_path):
-    task = Task(str(model / "1"), ("one", "two", "three"), None, str(images), 5, 10**6)
+    exported = ExportedModel(str(model / "1"), ("one", "two", "three"), None, "digest")
+    task = Task(exported, str(images), 5, 10**6)
     sent = pickle.dumps(ExportedModelHandler(task, min_batch_size=1, max_batch_size=4))
     (tmp_path / "sent").write_bytes(sent)
     program = f"""
