@@ -1,6 +1,6 @@
 """Writes a run's best model for servers (SavedModel) or devices (LiteRT, ONNX, OpenVINO).
 
-The copy is asked in a process of its own, without Keras and this package, and compared with the
+The copy is run in a process of its own, without Keras and this package, and compared with the
 model before it gets its version.
 """
 
@@ -18,7 +18,7 @@ import tensorflow as tf
 from rich.console import Console
 
 from loc_keras.cli.build import bundle_of
-from loc_keras.cli.console import add_set, print_note, run_command
+from loc_keras.cli.console import add_set, print_line, print_note, run_command
 from loc_keras.cli.runs import RunWithData, load_run, print_data
 from loc_keras.cli.trust import trust_of
 from loc_keras.data.annotations import Split
@@ -91,7 +91,7 @@ def _export(args: argparse.Namespace, console: Console) -> int:
             calibration=calibration_images(run) if args.quantize == "int8" else None,
             version=version,
         )
-    console.print(f"written: {written}", highlight=False, soft_wrap=True)
+    print_line(console, f"written: {written}")
     return 0
 
 
@@ -118,8 +118,8 @@ def _bundle(run: RunWithData, console: Console, quantize: str) -> Bundle:
 def calibration_images(run: RunWithData) -> np.ndarray:
     """Validation images float32 (N, H, W, C), raw pixels, by which the ranges of int8 are set."""
     images, _ = next(iter(run.held_out("val").unbatch().batch(CALIBRATION_IMAGES)))
-    found: np.ndarray = tf.cast(images, tf.float32).numpy()
-    return found
+    pixels: np.ndarray = tf.cast(images, tf.float32).numpy()
+    return pixels
 
 
 def _measured(run: RunWithData, console: Console, converted: Run) -> dict[str, Any]:
@@ -128,7 +128,7 @@ def _measured(run: RunWithData, console: Console, converted: Run) -> dict[str, A
     split = next((name for name in splits if run.data.held_out(name) is not None), None)
     if split is None:
         raise DataError("there are no test or validation images to measure the export on.")
-    found = {
+    measured = {
         name: run_figures(
             collect_outcomes(
                 answer, run.held_out(split), run.data.pictures[split], run.data.background
@@ -139,8 +139,8 @@ def _measured(run: RunWithData, console: Console, converted: Run) -> dict[str, A
             ("after", lambda images: converted(images.numpy())),
         )
     }
-    print_metrics(console, {f"{split}, {name}": values for name, values in found.items()})
-    return {"split": split, **found}
+    print_metrics(console, {f"{split}, {name}": values for name, values in measured.items()})
+    return {"split": split, **measured}
 
 
 if __name__ == "__main__":

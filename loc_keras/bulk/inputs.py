@@ -36,7 +36,7 @@ def common_root(folders: Sequence[str]) -> str:
         return os.path.commonpath(folders)
     parts = [folder.rstrip("/").split("/") for folder in folders]
     same = 0
-    while all(same < len(one) and one[same] == parts[0][same] for one in parts):
+    while all(same < len(part) and part[same] == parts[0][same] for part in parts):
         same += 1
     # Of a URL the first three parts are the scheme, nothing, and the place that it names.
     return "/".join(parts[0][:same]) if same > 2 and "://" in folders[0] else "/"
@@ -82,12 +82,12 @@ class Inputs:
     def __init__(
         self, arguments: Sequence[str], out: str | Path | None = None, lists: Sequence[str] = ()
     ) -> None:
-        """Looks whether there is such a thing; see the class."""
-        for one in lists:
-            if not os.path.isfile(one):
-                raise DataError(f"{one} is no file; give --list a text file of one path a line.")
-        self._lists = [os.path.abspath(one) for one in lists]
-        self._arguments = [os.path.abspath(one) for one in arguments]
+        """Checks that each exists; see the class."""
+        for file in lists:
+            if not os.path.isfile(file):
+                raise DataError(f"{file} is no file; give --list a text file of one path a line.")
+        self._lists = [os.path.abspath(file) for file in lists]
+        self._arguments = [os.path.abspath(given) for given in arguments]
         self._out = None if out is None else os.path.realpath(out)
         self.left_out = 0
         self.barren: list[str] = []
@@ -183,11 +183,11 @@ def _listed(path: str) -> Iterator[str]:
 
 def _entries(folder: str, *, hidden: bool = False) -> list[os.DirEntry[str]]:
     try:
-        with os.scandir(folder) as found:
-            entries = [one for one in found if hidden or not one.name.startswith(".")]
+        with os.scandir(folder) as entries:
+            kept = [entry for entry in entries if hidden or not entry.name.startswith(".")]
     except OSError as error:
         raise DataError(f"the folder {folder} cannot be read ({error.strerror}).") from error
-    return sorted(entries, key=lambda one: one.name)
+    return sorted(kept, key=lambda entry: entry.name)
 
 
 def _folder_of(path: str) -> str:

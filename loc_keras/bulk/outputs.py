@@ -192,7 +192,7 @@ class Journal:
         Raises:
             DataError: If the system refuses, as on a full disk.
         """
-        left = memoryview("".join(f"{json.dumps(one)}\n" for one in records).encode())
+        left = memoryview("".join(f"{json.dumps(record)}\n" for record in records).encode())
         try:
             while left:
                 left = left[os.write(self._file, left) :]
@@ -404,8 +404,8 @@ def _draw(path: Path, record: Record) -> None:
 
 
 def _write_yolo_classes(folder: Path, _: Iterable[Record], localizer: "Localizer") -> None:
-    names, background = localizer.class_names, localizer.background
-    names = object_classes(names, None if background is None else names[background])
+    classes, background = localizer.class_names, localizer.background
+    names = object_classes(classes, None if background is None else classes[background])
     write_text(folder / "data.yaml", yolo_yaml({}, names))
     write_text(folder / "classes.txt", "".join(f"{name}\n" for name in names))
 
@@ -421,8 +421,8 @@ def _annotations(records: Iterable[Record]) -> Iterator[dict[str, Any]]:
     for number, record in enumerate(records, start=1):
         if record["found"]:
             objects += 1
-            one = coco_annotation(objects, number, record["index"], record["box"])
-            yield {**one, "score": record["score"]}
+            annotation = coco_annotation(objects, number, record["index"], record["box"])
+            yield {**annotation, "score": record["score"]}
 
 
 def _write_items(file: TextIO, items: Iterable[Record]) -> None:

@@ -1,4 +1,4 @@
-"""What an export is made of."""
+"""What an export is made of: the model with its card, and the folders of its versions."""
 
 import re
 import shutil
@@ -35,6 +35,34 @@ TRUST_OUTPUTS = {
     "label_set": "bool (N, classes): classes of which the true one is one with that probability",
 }
 """What the further outputs of a localizer with trust mean."""
+
+MAX_VERSION = 2**63 - 1
+"""TF Serving holds a version as an int64."""
+
+_NUMBER = re.compile(r"[1-9][0-9]*", re.ASCII)
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """A trained localizer and all that a server has to know beside it.
+
+    Attributes:
+        localizer: Functional model; its outputs are named `softmax` and `bbox`, and there may be
+            those of trust.
+        class_names: Names of the classes by index.
+        form: How pictures become its images.
+        samples: Encoded images (JPEG, PNG, GIF, BMP), at least one, on which the copy must agree
+            with the model, and which warm a server up.
+        card: The model card; None: no such file.
+        texts: Further files to come with the model, by name.
+    """
+
+    localizer: keras.Model
+    class_names: Sequence[str]
+    form: ImageFormat
+    samples: Sequence[bytes]
+    card: Mapping[str, Any] | None = None
+    texts: Mapping[str, str] = field(default_factory=dict)
 
 
 def model_card(
@@ -101,12 +129,6 @@ def model_card(
         "packages": dict(packages),
         **({"trust": dict(trust)} if trust else {}),
     }
-
-
-MAX_VERSION = 2**63 - 1
-"""TF Serving holds a version as an int64."""
-
-_NUMBER = re.compile(r"[1-9][0-9]*", re.ASCII)
 
 
 def parse_version(text: str) -> int:
@@ -199,26 +221,3 @@ def put_in_place(written: Path, base: Path, version: int | None) -> Path:
             # Another export may have taken the number since it was looked for.
             if not (base / str(number)).exists():
                 raise
-
-
-@dataclass(frozen=True, eq=False)
-class Bundle:
-    """A trained localizer and all that a server has to know beside it.
-
-    Attributes:
-        localizer: Functional model; its outputs are named `softmax` and `bbox`, and there may be
-            those of trust.
-        class_names: Names of the classes by index.
-        form: How pictures become its images.
-        samples: Encoded images (JPEG, PNG, GIF, BMP), at least one, on which the copy must agree
-            with the model, and which warm a server up.
-        card: The model card; None: no such file.
-        texts: Further files to come with the model, by name.
-    """
-
-    localizer: keras.Model
-    class_names: Sequence[str]
-    form: ImageFormat
-    samples: Sequence[bytes]
-    card: Mapping[str, Any] | None = None
-    texts: Mapping[str, str] = field(default_factory=dict)

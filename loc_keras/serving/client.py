@@ -183,20 +183,20 @@ def answer_of(row: Mapping[str, Any]) -> ServedAnswer:
     Raises:
         ServingError: If one is missing or of another type.
     """
-    if not _taken(row, "ok", bool):
-        return ServedAnswer(ok=False, reason=_taken(row, "reason", str), outputs=row)
+    if not _output(row, "ok", bool):
+        return ServedAnswer(ok=False, reason=_output(row, "reason", str), outputs=row)
     return ServedAnswer(
         ok=True,
-        label=_taken(row, "label", str),
-        class_id=_taken(row, "class_id", int),
-        score=_taken(row, "score", float),
-        probabilities=_taken(row, "probabilities", _floats),
-        box_px=_taken(row, "box", _box),
-        box_fraction=_taken(row, "box_fraction", _box),
-        p_iou50=_taken(row, "p_iou50", float) if "p_iou50" in row else None,
-        box_outer_px=_taken(row, "box_outer", _box) if "box_outer" in row else None,
-        box_inner_px=_taken(row, "box_inner", _box) if "box_inner" in row else None,
-        label_set=_taken(row, "label_set", _bools) if "label_set" in row else None,
+        label=_output(row, "label", str),
+        class_id=_output(row, "class_id", int),
+        score=_output(row, "score", float),
+        probabilities=_output(row, "probabilities", _floats),
+        box_px=_output(row, "box", _box),
+        box_fraction=_output(row, "box_fraction", _box),
+        p_iou50=_output(row, "p_iou50", float) if "p_iou50" in row else None,
+        box_outer_px=_output(row, "box_outer", _box) if "box_outer" in row else None,
+        box_inner_px=_output(row, "box_inner", _box) if "box_inner" in row else None,
+        label_set=_output(row, "label_set", _bools) if "label_set" in row else None,
         outputs=row,
     )
 
@@ -283,7 +283,7 @@ def longest_wait(backoff: Backoff, done: int) -> float:
     return min(backoff.longest_s, backoff.first_s * 2.0 ** min(done - 1, 64))
 
 
-def _taken(row: Mapping[str, Any], name: str, make: Any) -> Any:
+def _output(row: Mapping[str, Any], name: str, make: Any) -> Any:
     """The output `name` as `make` gives it."""
     if name not in row:
         raise ServingError(

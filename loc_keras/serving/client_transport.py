@@ -301,7 +301,7 @@ def rows_of_tensors(outputs: Mapping[str, Any], count: int, place: str) -> list[
 def _as_text(value: Any) -> Any:
     """Nested lists with their bytes decoded, as JSON would have them."""
     if isinstance(value, list):
-        return [_as_text(one) for one in value]
+        return [_as_text(item) for item in value]
     return value.decode("utf-8", errors="replace") if isinstance(value, bytes) else value
 
 

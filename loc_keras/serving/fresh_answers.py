@@ -1,9 +1,8 @@
 """Answers of a SavedModel in a process that has neither Keras nor loc_keras, as a server has.
 
-It is run as text (`live_check.answers_of_copy`), and imports nothing of this package. Arguments:
-the SavedModel's folder, an archive of requests and one to write. Arrays are named `SIGNATURE:NAME`;
-strings travel as bytes in arrays of uint8 with their lengths, since archives that hold objects
-would have to be unpickled.
+It is run as text (`live_check.run_alone`), and imports nothing of this package. Arguments: the
+SavedModel's folder, an archive of requests and one to write. Arrays are named `SIGNATURE:NAME`;
+strings are stored as uint8 with their lengths, since archives of objects have to be unpickled.
 """
 
 import sys
@@ -21,29 +20,23 @@ LENGTHS = ":lengths"
 
 def packed(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Arrays with those of strings as bytes and lengths."""
-    found: dict[str, np.ndarray] = {}
+    result = dict(arrays)
     for name, value in arrays.items():
         if value.dtype == object:
-            found[name + LENGTHS] = np.array([len(one) for one in value], np.int64)
-            found[name] = np.frombuffer(b"".join(value), np.uint8)
-        else:
-            found[name] = value
-    return found
+            result[name + LENGTHS] = np.array([len(text) for text in value], np.int64)
+            result[name] = np.frombuffer(b"".join(value), np.uint8)
+    return result
 
 
 def unpacked(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The inverse of `packed`."""
-    found = {}
-    for name, value in arrays.items():
-        if name.endswith(LENGTHS):
-            continue
+    result = {name: value for name, value in arrays.items() if not name.endswith(LENGTHS)}
+    for name, value in result.items():
         if name + LENGTHS in arrays:
             ends = np.cumsum(arrays[name + LENGTHS])
             parts = zip([0, *ends[:-1]], ends, strict=True)
-            found[name] = np.array([value[start:end].tobytes() for start, end in parts], object)
-        else:
-            found[name] = value
-    return found
+            result[name] = np.array([value[start:end].tobytes() for start, end in parts], object)
+    return result
 
 
 def answered(folder: str, requests: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -61,7 +54,7 @@ def answered(folder: str, requests: dict[str, np.ndarray]) -> dict[str, np.ndarr
 
 
 if __name__ == "__main__":
-    model, asked, written = sys.argv[1:]
-    with np.load(asked) as archive:
-        found = answered(model, unpacked(dict(archive)))
-    np.savez(written, **packed(found))  # type: ignore[arg-type]
+    model, requests_file, answers_file = sys.argv[1:]
+    with np.load(requests_file) as archive:
+        answers = answered(model, unpacked(dict(archive)))
+    np.savez(answers_file, **packed(answers))  # type: ignore[arg-type]

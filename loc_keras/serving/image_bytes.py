@@ -90,8 +90,7 @@ def examine(content: tf.Tensor) -> Examined:
 
 def is_served_kind(content: bytes) -> bool:
     """Whether a file is one that a served model reads, as far as its head says."""
-    found = examine(tf.constant(content))
-    return bool(found.reason == b"")
+    return bool(examine(tf.constant(content)).reason == b"")
 
 
 def jpeg_orientation(content: tf.Tensor) -> tf.Tensor:
@@ -320,8 +319,7 @@ def _orientation_at(raw: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
     # An offset of 2**31 or more would turn negative as int32.
     first = start + tf.cast(tf.minimum(number(start + 4, 4), _EXIF_HEAD), tf.int32)
     count = tf.cast(number(first, 2), tf.int32)
-    room = tf.maximum((tf.shape(raw)[0] - first - 2) // _ENTRY, 0)
-    count = tf.minimum(count, room)
+    count = tf.minimum(count, tf.maximum((tf.shape(raw)[0] - first - 2) // _ENTRY, 0))
     body = tf.where(count > 0, first + 2, 0)
     entries = tf.reshape(raw[body : body + count * _ENTRY], [-1, _ENTRY])
     high, low = tf.where(is_big, 0, 1), tf.where(is_big, 1, 0)

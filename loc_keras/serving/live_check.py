@@ -1,4 +1,4 @@
-"""Compares an exported copy, asked in a fresh process, with the live model."""
+"""Compares an exported copy, run in a fresh process, with the live model."""
 
 import os
 import subprocess
@@ -58,12 +58,12 @@ def check_copy(bundle: Bundle, folder: Path) -> None:
     tolerance = TOLERANCES[lowest_dtype(bundle.localizer)]
     _compare(IMAGES, answers[IMAGES], {name: expected[name] for name in answers[IMAGES]}, tolerance)
     for signature in (DEFAULT, IMAGE_BYTES, TF_EXAMPLE):
-        found = answers[signature]
+        outputs = answers[signature]
         if signature != TF_EXAMPLE:
-            if found["ok"][-1] or not found["reason"][-1]:
+            if outputs["ok"][-1] or not outputs["reason"][-1]:
                 raise ExportError(f"signature {signature} takes a text for an image.")
-            found = {name: value[:-1] for name, value in found.items()}
-        _compare_answers(signature, found, expected, bundle, tolerance)
+            outputs = {name: value[:-1] for name, value in outputs.items()}
+        _compare_answers(signature, outputs, expected, bundle, tolerance)
 
 
 def requests_for(bundle: Bundle, count: int | None = None) -> dict[str, Arrays]:
@@ -91,15 +91,14 @@ def live_answers(bundle: Bundle) -> Arrays:
     # The fresh process has no GPU, whose sums are rounded otherwise.
     with tf.device("CPU:0"):
         call = tf.function(lambda x: bundle.localizer(x, training=False))
-        found = {
-            name: np.asarray(value) for name, value in call(tf.constant(images, tf.float32)).items()
-        }
+        outputs = call(tf.constant(images, tf.float32))
+        answers = {name: np.asarray(value) for name, value in outputs.items()}
         rule = bundle.form.rule_in_use
         for name in ("bbox", "box_outer", "box_inner"):
-            if name in found:
-                whole = restore_boxes(found[name], sizes, bundle.form.size, rule)
-                found[f"whole:{name}"] = np.asarray(whole)
-    return {**found, "sizes": sizes}
+            if name in answers:
+                whole = restore_boxes(answers[name], sizes, bundle.form.size, rule)
+                answers[f"whole:{name}"] = np.asarray(whole)
+    return {**answers, "sizes": sizes}
 
 
 def answers_of_copy(folder: Path, requests: Mapping[str, Arrays]) -> dict[str, Arrays]:
@@ -132,7 +131,7 @@ def run_alone(
         script: It takes `arguments`, an archive to read and one to write.
         arguments: Of the script.
         arrays: What the first archive holds.
-        name: What is asked, for the error.
+        name: Of what the script opens, for the error.
 
     Returns:
         What the script has written.
@@ -183,11 +182,9 @@ def _compare_answers(
     sides = np.tile(expected["sizes"][:, ::-1], 2)
     same = ("softmax_calibrated", "p_iou50", "label_set")
     boxes = {name: f"whole:{name}" for name in ("box_outer", "box_inner") if name in expected}
-    pairs = {
-        **{"probabilities": "softmax", "size": "sizes"},
-        **{"box": "whole:bbox", "box_fraction": "whole:bbox", **boxes},
-        **{name: name for name in same if name in expected},
-    }
+    pairs = {"probabilities": "softmax", "size": "sizes"}
+    pairs |= {"box": "whole:bbox", "box_fraction": "whole:bbox", **boxes}
+    pairs |= {name: name for name in same if name in expected}
     wanted = {name: expected[key] for name, key in pairs.items()}
     wanted["score"] = expected.get("softmax_calibrated", expected["softmax"]).max(axis=-1)
     answers = {name: found[name] / sides if name in BOXES else found[name] for name in wanted}
@@ -203,7 +200,7 @@ def _compare_answers(
 def _compare(signature: str, found: Arrays, expected: Arrays, tolerance: float) -> None:
     for name, value in expected.items():
         # As float64: truth values cannot be subtracted.
-        ours, theirs = (np.asarray(one, np.float64) for one in (value, found[name]))
+        ours, theirs = np.asarray(value, np.float64), np.asarray(found[name], np.float64)
         difference = float(np.max(np.abs(ours - theirs), initial=0.0))
         if ours.shape != theirs.shape or not difference <= tolerance:
             raise ExportError(
@@ -216,11 +213,11 @@ def _pictures(contents: Sequence[bytes], form: ImageFormat) -> tuple[np.ndarray,
     """The model's images uint8 (N, H, W, C), and the sizes int32 (N, 2) of upright pictures."""
     load = content_loader(replace(form, rule=form.rule_in_use))
     with tf.device("CPU:0"):
-        found = [
-            load({CONTENT: tf.constant(one), ORIENTATION: tf.constant(read_orientation(one))})
-            for one in contents
+        loaded = [
+            load({CONTENT: tf.constant(file), ORIENTATION: tf.constant(read_orientation(file))})
+            for file in contents
         ]
-    images, sizes = zip(*found, strict=True)
+    images, sizes = zip(*loaded, strict=True)
     return np.stack(images), np.stack(sizes)
 
 

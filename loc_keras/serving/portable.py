@@ -224,7 +224,7 @@ def _quantized_litert(converter: Any, calibration: np.ndarray | None) -> bytes:
     """Eight bits for the convolutions alone: `_KEPT_EXACT` says why."""
 
     def images() -> list[list[np.ndarray]]:
-        return [[one] for one in _single(calibration)]
+        return [[image] for image in _single(calibration)]
 
     converter.representative_dataset = images
     options = tf.lite.experimental.QuantizationDebugOptions(denylisted_ops=list(_KEPT_EXACT))

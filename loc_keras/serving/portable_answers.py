@@ -57,7 +57,7 @@ def openvino(path: str, threads: int | None = None) -> Run:
 
 
 if __name__ == "__main__":
-    name, file, requests, answers = sys.argv[1:]
-    with np.load(requests) as archive:
+    name, file, requests_file, answers_file = sys.argv[1:]
+    with np.load(requests_file) as archive:
         outputs = globals()[name](file)(archive["images"])
-    np.savez(answers, **outputs)  # type: ignore[arg-type]
+    np.savez(answers_file, **outputs)

@@ -61,12 +61,12 @@ def _field(number: int, content: bytes) -> bytes:
 
 def _varint(value: int) -> bytes:
     """Seven bits a byte, the lowest first; the eighth says that more follow."""
-    found = bytearray()
+    content = bytearray()
     while value > 0x7F:
-        found.append(value & 0x7F | 0x80)
+        content.append(value & 0x7F | 0x80)
         value >>= 7
-    found.append(value)
-    return bytes(found)
+    content.append(value)
+    return bytes(content)
 
 
 ASSETS_FOLDER = "assets"
@@ -80,7 +80,7 @@ LABELS_FILE = f"{ASSETS_FOLDER}/labels.txt"
 def export_saved_model(bundle: Bundle, base: Path, version: int | None = None) -> Path:
     """Writes a version of a served model and proves that it answers like the live one.
 
-    The copy is written aside, asked in a process of its own that has neither Keras nor our code,
+    The copy is written aside, run in a process of its own that has neither Keras nor our code,
     and only then renamed to its version number. So a server that watches the folder never sees a
     half-written version; no version is ever overwritten.
 

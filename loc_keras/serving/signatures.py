@@ -108,11 +108,11 @@ class ServedModel(tf.Module):
     def _of_examples(self, examples: tf.Tensor) -> Outputs:
         with tf.device("CPU:0"):
             contents, is_example = contents_of(examples)
-        found = self.image_bytes(image_bytes=contents)
-        reasons = tf.where(is_example, found["reason"], NOT_EXAMPLE)
-        missing = is_example & (found["reason"] == EMPTY)
-        found["reason"] = tf.where(missing, f"has no {ENCODED_KEY}, or an empty one", reasons)
-        return found
+        answers = self.image_bytes(image_bytes=contents)
+        reasons = tf.where(is_example, answers["reason"], NOT_EXAMPLE)
+        missing = is_example & (answers["reason"] == EMPTY)
+        answers["reason"] = tf.where(missing, f"has no {ENCODED_KEY}, or an empty one", reasons)
+        return answers
 
     def _answers(self, outputs: Mapping[str, tf.Tensor], pictures: Pictures) -> Outputs:
         """Outputs of the model for (M, ...) images as answers to N pictures."""
@@ -132,9 +132,9 @@ class ServedModel(tf.Module):
         }
         answers |= {name: boxes * sides for name, boxes in fractions.items()}
         answers["box_fraction"] = fractions["box"]
-        shown = {name: _where(pictures.ok, value) for name, value in answers.items()}
+        values = {name: _where(pictures.ok, value) for name, value in answers.items()}
         return {
-            **shown,
+            **values,
             "label": tf.where(pictures.ok, tf.gather(tf.constant(self._names), index), ""),
             "class_id": tf.where(pictures.ok, index, -1),
             "size": _where(pictures.ok, pictures.sizes),
@@ -245,17 +245,19 @@ def _picture(content: tf.Tensor, form: ImageFormat) -> tuple[tf.Tensor, tf.Tenso
     Raises:
         tensorflow.errors.OpError: When run, if the content is broken.
     """
-    found = examine(content)
+    examined = examine(content)
     return tf.cond(
-        found.reason == "", lambda: _decoded(found, form), lambda: _blank(form, found.reason)
+        examined.reason == "",
+        lambda: _decoded(examined, form),
+        lambda: _blank(form, examined.reason),
     )
 
 
-def _decoded(found: Examined, form: ImageFormat) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+def _decoded(examined: Examined, form: ImageFormat) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     image, size = tf.cond(
-        found.kind == JPEG,
-        lambda: _jpeg(found.content, form),
-        lambda: _resized(_other(found, form.channels), form),
+        examined.kind == JPEG,
+        lambda: _jpeg(examined.content, form),
+        lambda: _resized(_other(examined, form.channels), form),
     )
     return image, size, tf.constant("")
 
@@ -271,19 +273,19 @@ def _resized(picture: tf.Tensor, form: ImageFormat) -> tuple[tf.Tensor, tf.Tenso
     return resize_images(picture, form.size, form.rule_in_use), tf.shape(picture)[:2]
 
 
-def _other(found: Examined, channels: int) -> tf.Tensor:
+def _other(examined: Examined, channels: int) -> tf.Tensor:
     picture = tf.switch_case(
-        found.kind - PNG,
+        examined.kind - PNG,
         {
-            PNG - PNG: lambda: decode_png(found.content),
-            GIF - PNG: lambda: tf.io.decode_gif(found.content)[0],
-            BMP - PNG: lambda: _bmp(found.content),
+            PNG - PNG: lambda: decode_png(examined.content),
+            GIF - PNG: lambda: tf.io.decode_gif(examined.content)[0],
+            BMP - PNG: lambda: _bmp(examined.content),
         },
     )
     picture = with_channels(tf.ensure_shape(picture, [None, None, None]), channels)
     picture = tf.ensure_shape(picture, [None, None, channels])
     orientation = tf.cond(
-        found.kind == PNG, lambda: png_orientation(found.content), lambda: tf.constant(1)
+        examined.kind == PNG, lambda: png_orientation(examined.content), lambda: tf.constant(1)
     )
     return turn_image(picture, orientation)
 

@@ -13,6 +13,7 @@ from helpers.served_files import GOOD
 from helpers.trust_examples import seen_by
 
 import loc_keras
+from loc_keras.config.schema import TrustConfig
 from loc_keras.data.resize import ImageFormat
 from loc_keras.errors import ExportError
 from loc_keras.models import assembly
@@ -20,7 +21,7 @@ from loc_keras.serving import portable, saved_model
 from loc_keras.serving.bundle import Bundle
 from loc_keras.serving.portable import FORMATS, SAVED_MODEL
 from loc_keras.serving.signatures import pixel_function
-from loc_keras.trust.fit import TrustOptions, fit_statements
+from loc_keras.trust.fit import fit_statements
 from loc_keras.trust.statements import STATED, trusted_model
 
 KINDS = (SAVED_MODEL, *FORMATS)
@@ -108,9 +109,7 @@ def test_files_answer_like_the_model(bundle, tmp_path, kind, quantize):
 @pytest.mark.parametrize("kind", KINDS)
 def test_trust_is_converted_too(bundle, tmp_path, kind):
     skip_without_packages(kind)
-    statements = fit_statements(
-        seen_by(np.random.default_rng(0)), TrustOptions(coverage=0.8), "abc"
-    )
+    statements = fit_statements(seen_by(np.random.default_rng(0)), TrustConfig(coverage=0.8), "abc")
     model = trusted_model(bundle.localizer, statements)
     images = np.random.default_rng(1).integers(0, 256, (6, 32, 32, 3)).astype(np.float32)
     folder = tmp_path / "model"
