@@ -218,8 +218,8 @@ def _print_answers(args: argparse.Namespace) -> int:
         table.add_column("box right")
     rows = CsvWriter(sys.stdout, trust=localizer.trusted) if args.format == "csv" else None
     failed = 0
-    for record, is_answer in records:
-        if not is_answer:
+    for record in records:
+        if "reason" in record:
             failed += 1
             print_line(errors, f"{record['path']} {record['reason']}")
         elif as_table:

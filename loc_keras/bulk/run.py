@@ -40,8 +40,8 @@ def answered(
     *,
     batch_size: int,
     top_k: int,
-) -> Iterator[tuple[Record, bool]]:
-    """A record for each file and whether it is an answer; else it holds the reason.
+) -> Iterator[Record]:
+    """A record for each file: its answer or, where it could not be read, `reason`.
 
     Args:
         localizer: The model.
@@ -61,9 +61,9 @@ def answered(
         path = ahead.popleft()
         head = {"image": name_of(path), "path": path}
         if isinstance(answer, ImageError):
-            yield {**head, "reason": answer.reason}, False
+            yield {**head, "reason": answer.reason}
         else:
-            yield {**head, **answer.as_dict()}, True
+            yield {**head, **answer.as_dict()}
 
 
 def answer_into(
@@ -119,12 +119,10 @@ def answer_into(
         for record in out.failures:
             done.add(record["path"])
             failed.add(record["path"])
-        records_now = answered(
-            localizer, not_done(), out.name_of, batch_size=batch_size, top_k=top_k
-        )
-        for part in _chunks(records_now, batch_size):
-            good = [record for record, is_answer in part if is_answer]
-            bad = [record for record, is_answer in part if not is_answer]
+        new = answered(localizer, not_done(), out.name_of, batch_size=batch_size, top_k=top_k)
+        for part in _chunks(new, batch_size):
+            good = [record for record in part if "reason" not in record]
+            bad = [record for record in part if "reason" in record]
             write_sidecars(good)
             out.answers.append(good)
             out.failures.append(bad)

@@ -111,7 +111,7 @@ class RestInterface:
         body = {"signature_name": self._target.signature, "instances": instances}
         status, content = self._post(json.dumps(body).encode("ascii"))
         if status == OK:
-            return rows_of_json(content, len(images), self._place)
+            return _rows_of_json(content, len(images), self._place)
         reason = _error_text(content)
         if status == UNAVAILABLE:
             raise ServerUnavailableError(f"the server {self._place} is unavailable: {reason}.")
@@ -198,7 +198,7 @@ class GrpcInterface:
         tensor.tensor_shape.dim.add(size=len(images))
         tensor.string_val.extend(images)
         answer = self._call(self._stub.Predict, request)
-        return rows_of_tensors(answer.outputs, len(images), self._place)
+        return _rows_of_tensors(answer.outputs, len(images), self._place)
 
     def close(self) -> None:
         """Closes the connection."""
@@ -246,17 +246,8 @@ class GrpcInterface:
         )
 
 
-def rows_of_json(content: bytes, count: int, place: str) -> list[dict[str, Any]]:
-    """The rows of an answer in row format.
-
-    Args:
-        content: Body of the answer.
-        count: Number of images that were sent.
-        place: The server, for the error.
-
-    Raises:
-        ServingError: If it is no JSON object with `count` objects in `predictions`.
-    """
+def _rows_of_json(content: bytes, count: int, place: str) -> list[dict[str, Any]]:
+    """The rows of an answer in row format: `count` objects in `predictions`."""
     try:
         answer = json.loads(content)
     except (ValueError, RecursionError) as error:
@@ -274,17 +265,8 @@ def rows_of_json(content: bytes, count: int, place: str) -> list[dict[str, Any]]
     return rows
 
 
-def rows_of_tensors(outputs: Mapping[str, Any], count: int, place: str) -> list[dict[str, Any]]:
-    """Turns output tensors into one dict for each image.
-
-    Args:
-        outputs: `TensorProto`s by name, the images on the first axis.
-        count: Number of images that were sent.
-        place: The server, for the error.
-
-    Raises:
-        ServingError: If an output has another number of rows.
-    """
+def _rows_of_tensors(outputs: Mapping[str, Any], count: int, place: str) -> list[dict[str, Any]]:
+    """The rows of `TensorProto`s by name, which have `count` images on their first axis."""
     from tensorflow import make_ndarray
 
     columns: dict[str, list[Any]] = {}

@@ -1,4 +1,4 @@
-"""What `predict --runner` does before a runner is asked and after; none of it needs Apache Beam."""
+"""Names of images and the command line of `predict --runner`; none of it needs Apache Beam."""
 
 import json
 from importlib.util import find_spec

@@ -15,7 +15,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from loc_keras import Localizer, predict
-from loc_keras.bulk import outputs as journal_module
+from loc_keras.bulk import outputs
 from loc_keras.bulk.inputs import Inputs
 from loc_keras.bulk.outputs import (
     AnswerSettings,
@@ -229,7 +229,7 @@ def test_after_kill_9_within_a_write_the_next_call_goes_on(tmp_path, writes):
                 os.kill(os.getpid(), signal.SIGKILL)
             return os.write(file, content)
 
-        journal_module.os = SimpleNamespace(**{**vars(os), "write": write})
+        outputs.os = SimpleNamespace(**{**vars(os), "write": write})
         answer(tmp_path / "killed", Imagined(), form="voc")
         os._exit(1)
     _, status = os.waitpid(child, 0)

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loc_keras.errors import DataError, ServerUnavailableError, ServingError
-from loc_keras.serving import client as client_retry
+from loc_keras.serving import client
 from loc_keras.serving.client import (
     Backoff,
     ServingClient,
@@ -80,8 +80,8 @@ def waits(monkeypatch):
         return 0.0
 
     # Bound as defaults, so replaced there.
-    monkeypatch.setitem(client_retry.asked_again.__kwdefaults__, "uniform", uniform)
-    monkeypatch.setitem(client_retry.asked_again.__kwdefaults__, "sleep", lambda _: None)
+    monkeypatch.setitem(client.asked_again.__kwdefaults__, "uniform", uniform)
+    monkeypatch.setitem(client.asked_again.__kwdefaults__, "sleep", lambda _: None)
     return found
 
 
@@ -279,8 +279,8 @@ def test_grpc_without_its_package_names_the_remedy(monkeypatch):
 
 
 def test_rest_needs_the_standard_library_alone():
-    # The modules of the client import neither TensorFlow nor Keras; the package's own window does,
-    # so here it is stood in for by an empty one.
+    # The modules of the client import neither TensorFlow nor Keras; the package's `__init__` does,
+    # so here an empty module stands in for it.
     code = """
 import sys, types
 package = types.ModuleType("loc_keras"); package.__path__ = [sys.argv[1]]
@@ -291,7 +291,7 @@ ServingClient("http://localhost:8501", "m")
 after = {name.partition(".")[0] for name in sys.modules}
 print(sorted(after - before - set(sys.stdlib_module_names)))
 """
-    package = Path(client_retry.__file__).parents[1]
+    package = Path(client.__file__).parents[1]
     told = subprocess.run(
         [sys.executable, "-c", code, str(package)],
         capture_output=True,

@@ -13,14 +13,13 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from loc_keras.data.resize import ImageFormat
-from loc_keras.serving import image_bytes as exif_in_graph
-from loc_keras.serving import image_bytes as gif_first_frame
+from loc_keras.serving import image_bytes
 from loc_keras.serving.signatures import Pictures, decode_strings
 
 HEIGHT, WIDTH = 60, 90
 STRING = [tf.TensorSpec([], tf.string)]
-jpeg_orientation = tf.function(exif_in_graph.jpeg_orientation, STRING, autograph=False)
-first_frame = tf.function(gif_first_frame.first_frame, STRING, autograph=False)
+jpeg_orientation = tf.function(image_bytes.jpeg_orientation, STRING, autograph=False)
+first_frame = tf.function(image_bytes.first_frame, STRING, autograph=False)
 STRINGS = [tf.TensorSpec([None], tf.string)]
 
 
