@@ -56,7 +56,8 @@ def check_copy(bundle: Bundle, folder: Path) -> None:
     answers = answers_of_copy(folder, requests)
     expected = live_answers(bundle)
     tolerance = TOLERANCES[lowest_dtype(bundle.localizer)]
-    _compare(IMAGES, answers[IMAGES], {name: expected[name] for name in answers[IMAGES]}, tolerance)
+    of_images = {name: expected[name] for name in answers[IMAGES]}
+    refuse_differences(f"signature {IMAGES}", answers[IMAGES], of_images, tolerance)
     for signature in (DEFAULT, IMAGE_BYTES, TF_EXAMPLE):
         outputs = answers[signature]
         if signature != TF_EXAMPLE:
@@ -163,6 +164,24 @@ def run_alone(
             return dict(archive)
 
 
+def refuse_differences(place: str, found: Arrays, expected: Arrays, tolerance: float) -> None:
+    """Compares outputs of an exported copy with those of the live model.
+
+    Raises:
+        ExportError: At the first that differs by more than the tolerance, with the place that gave
+            it.
+    """
+    for name, value in expected.items():
+        # As float64: truth values cannot be subtracted.
+        live, copy = np.asarray(value, np.float64), np.asarray(found[name], np.float64)
+        difference = float(np.max(np.abs(live - copy), initial=0.0))
+        if live.shape != copy.shape or not np.isfinite(difference) or difference > tolerance:
+            raise ExportError(
+                f"the output {name} of {place} differs from the live model's by {difference:.2g}, "
+                f"more than {tolerance:g}; nothing was exported."
+            )
+
+
 def lowest_dtype(localizer: keras.Model) -> str:
     """The least precise dtype that a layer of the model computes in."""
     used = {layer.compute_dtype for layer in localizer.layers}
@@ -188,25 +207,14 @@ def _compare_answers(
     wanted = {name: expected[key] for name, key in pairs.items()}
     wanted["score"] = expected.get("softmax_calibrated", expected["softmax"]).max(axis=-1)
     answers = {name: found[name] / sides if name in BOXES else found[name] for name in wanted}
-    _compare(signature, answers, wanted, tolerance)
+    place = f"signature {signature}"
+    refuse_differences(place, answers, wanted, tolerance)
     names = [bundle.class_names[index].encode() for index in found["class_id"]]
     best = np.take_along_axis(expected["softmax"], found["class_id"][:, None], axis=-1)[:, 0]
     highest = expected["softmax"].max(axis=-1)
-    _compare(signature, {"class_id": best}, {"class_id": highest}, 2 * tolerance)
+    refuse_differences(place, {"class_id": best}, {"class_id": highest}, 2 * tolerance)
     if list(found["label"]) != names:
         raise ExportError(f"signature {signature} gives classes other names; nothing was exported.")
-
-
-def _compare(signature: str, found: Arrays, expected: Arrays, tolerance: float) -> None:
-    for name, value in expected.items():
-        # As float64: truth values cannot be subtracted.
-        ours, theirs = np.asarray(value, np.float64), np.asarray(found[name], np.float64)
-        difference = float(np.max(np.abs(ours - theirs), initial=0.0))
-        if ours.shape != theirs.shape or not difference <= tolerance:
-            raise ExportError(
-                f"the SavedModel's output {name} of signature {signature} differs from the live "
-                f"model's by {difference:.2g}, more than {tolerance:g}; nothing was exported."
-            )
 
 
 def _pictures(contents: Sequence[bytes], form: ImageFormat) -> tuple[np.ndarray, np.ndarray]:

@@ -20,7 +20,7 @@ from loc_keras.atomic_file import write_text
 from loc_keras.errors import ExportError, first_line
 from loc_keras.serving import portable_answers
 from loc_keras.serving.bundle import Bundle, folder_aside, put_in_place, refuse_version
-from loc_keras.serving.live_check import live_answers, requests_for, run_alone
+from loc_keras.serving.live_check import live_answers, refuse_differences, requests_for, run_alone
 from loc_keras.serving.portable_answers import Opener, Run
 from loc_keras.serving.signatures import IMAGES, pixel_function
 from loc_keras.training.run_folder import CARD_FILE
@@ -196,14 +196,7 @@ def _check_file(bundle: Bundle, path: Path, kind: str, quantize: str) -> None:
             f"{path.name} names its outputs {sorted(found)}, not {sorted(expected)}; nothing was "
             "exported."
         )
-    for name, value in expected.items():
-        theirs = np.asarray(found[name], np.float64)
-        difference = float(np.max(np.abs(theirs - np.asarray(value, np.float64))))
-        if not np.isfinite(difference) or difference > TOLERANCES[quantize]:
-            raise ExportError(
-                f"the output {name} of {path.name} differs from the live model's by "
-                f"{difference:.2g}, more than {TOLERANCES[quantize]:g}; nothing was exported."
-            )
+    refuse_differences(path.name, found, expected, TOLERANCES[quantize])
 
 
 def _convert_litert(call: Any, path: Path, quantize: str, calibration: np.ndarray | None) -> None:
