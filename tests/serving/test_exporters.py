@@ -67,7 +67,7 @@ def skip_without_packages(kind: str) -> None:
 @pytest.fixture(scope="module")
 def bundle():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(assembly, "STAGE_SIZES", {"resnet18": (1, 1)})
+        patch.setattr(assembly, "RESNETS", {"resnet18": ((1, 1), "basic", "")})
         keras.utils.set_random_seed(1)
         localizer = loc_keras.build_localizer(image_shape=(32, 32, 3), num_classes=3, width=4)
     samples = [GOOD[kind] for kind in ("jpeg", "png", "one pixel png")]
