@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from loc_keras.data.image_header import read_orientation
-from loc_keras.data.record_images import CONTENT, ORIENTATION, content_loader
+from loc_keras.data.record_images import CONTENT, ORIENTATION, loader
 from loc_keras.data.resize import ImageFormat, restore_boxes
 from loc_keras.errors import ExportError
 from loc_keras.serving import fresh_answers
@@ -219,7 +219,8 @@ def _compare_answers(
 
 def _pictures(contents: Sequence[bytes], form: ImageFormat) -> tuple[np.ndarray, np.ndarray]:
     """The model's images uint8 (N, H, W, C), and the sizes int32 (N, 2) of upright pictures."""
-    load = content_loader(replace(form, rule=form.rule_in_use))
+    form = replace(form, rule=form.rule_in_use)
+    load = loader(form, frozenset({CONTENT, ORIENTATION}))
     with tf.device("CPU:0"):
         loaded = [
             load({CONTENT: tf.constant(file), ORIENTATION: tf.constant(read_orientation(file))})
