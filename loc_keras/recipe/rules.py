@@ -394,7 +394,7 @@ def _body(facts: Facts, chooser: Chooser) -> int:
             chooser.pick(f"model.backbone.{key}", body[key], why)
     if not chooser.asks_for_other_body():
         width = chooser.pick("model.backbone.width", width, why)
-    chooser.pick("model.dropout", DROPOUT, "against learning by heart")
+    chooser.pick("model.dropout", DROPOUT, "against overfitting")
     chooser.pick("loss.distribution_weight", DISTRIBUTION_WEIGHT, "as in all measured recipes")
     many = len(facts.classes) >= MANY_CLASSES
     chooser.pick(
@@ -407,7 +407,7 @@ def _body(facts: Facts, chooser: Chooser) -> int:
 
 def _augment(facts: Facts, chooser: Chooser) -> None:
     reason = _no_flip(facts.classes)
-    chooser.pick("augment.flip", not reason, reason or "no class is told by its side")
+    chooser.pick("augment.flip", not reason, reason or "no class depends on left or right")
     strength = "medium"
     if train_images(facts) < SMALL_SET:
         strength = "strong"
@@ -428,7 +428,7 @@ def _no_flip(classes: Mapping[str, int]) -> str:
     for name in classes:
         words = "".join(sign if sign.isalpha() else " " for sign in name.lower()).split()
         if SIDE_WORDS & set(words):
-            return f"class {name!r} is told by its side"
+            return f"class {name!r} depends on left or right"
     if classes and all(len(name) <= 1 or name.isdigit() for name in classes):
         return "classes look like digits or letters"
     return ""

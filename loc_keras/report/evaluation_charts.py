@@ -95,7 +95,7 @@ def iou_histogram(ious: npt.ArrayLike) -> Figure:
 
 
 def iou_curve(ious: npt.ArrayLike, baselines: Mapping[str, Mapping[str, Estimate]]) -> Figure:
-    """Share of boxes with an IoU of at least t, for every t, beside boxes that see nothing.
+    """Share of boxes with an IoU of at least t, for every t, beside baselines.
 
     Args:
         ious: (N,), N at least 1, in [0, 1].

@@ -27,7 +27,7 @@ Indices = npt.NDArray[np.int64]
 Pixels = npt.NDArray[np.uint8]
 
 EASY = 0.5
-"""Share of boxes that a box that sees nothing hits, from which on a set is called easy."""
+"""Box accuracy of a baseline from which on a set is called easy."""
 
 
 WORST = 12
@@ -317,7 +317,7 @@ def format_gain(key: str, evaluation: Evaluation) -> str:
 
 
 def gain_sentence(evaluation: Evaluation) -> str:
-    """What the model's mean IoU is worth beside a box that sees nothing; `""` where unknown.
+    """The model's mean IoU beside the best baseline's; `""` where unknown.
 
     A gain is called clear where the two intervals do not meet.
     """
@@ -327,7 +327,7 @@ def gain_sentence(evaluation: Evaluation) -> str:
         return ""
     baseline = evaluation.baselines[name]["mean_iou"]
     model, blind = format_value("mean_iou", own.value), format_value("mean_iou", baseline.value)
-    start = f"The {name}, which never looks at the picture, has a mean IoU of {blind}"
+    start = f"The {name}, which is the same in every picture, has a mean IoU of {blind}"
     if own.low > baseline.high:
         gain = own.value - baseline.value
         closed = f", {100 * gain / (1 - baseline.value):.0f} % of the way to a perfect box"
@@ -336,7 +336,7 @@ def gain_sentence(evaluation: Evaluation) -> str:
             f"{closed if baseline.value < 1 else ''}."
         )
     if own.high < baseline.low:
-        return f"{start}; the model has {model}, which is worse than not looking."
+        return f"{start}; the model has {model}, which is worse than this baseline."
     return (
         f"{start}; the model has {model}, and their intervals meet: these images do not show that "
         "the model has learned where the object is."
@@ -344,7 +344,7 @@ def gain_sentence(evaluation: Evaluation) -> str:
 
 
 def easy_sentence(evaluation: Evaluation) -> str:
-    """A warning where a box that sees nothing is often right; else `""`."""
+    """A warning where a baseline is often right; else `""`."""
     name = best_baseline(evaluation.baselines, "acc50")
     if name is None:
         return ""

@@ -99,21 +99,21 @@ def near_duplicate_picture(one: NearDuplicate) -> Markup:
         one.picture,
         (1, 1) if one.picture is None else one.picture.shape[:2],
         (),
-        ["looks alike, of training", _bold(one.label)],
+        ["near duplicate, training split", _bold(one.label)],
         alt=f"image of training, class {one.label}",
         file=one.name,
     )
 
 
 def suspect_sentence(suspect: Suspect) -> str:
-    """Why a true box is perhaps wrong, and how many images of training look like the image."""
+    """Why a true box is perhaps wrong, and how many near duplicates it has."""
     why = clean(suspect.why[:1].upper() + suspect.why[1:], 600).rstrip(".")
     count = len(suspect.near_duplicates)
     if not count:
         return f"{why}."
     more = f"; {MOST_NEAR_DUPLICATES} of them here" if count > MOST_NEAR_DUPLICATES else ""
-    alike = "image of training looks" if count == 1 else "images of training look"
-    return f"{why}. {count:,} {alike} alike{more}."
+    noun = "near duplicate" if count == 1 else "near duplicates"
+    return f"{why}. {count:,} {noun} in the training split{more}."
 
 
 def _bold(text: str) -> Markup:

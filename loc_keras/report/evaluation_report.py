@@ -6,13 +6,11 @@ import numpy as np
 from markupsafe import escape
 
 from loc_keras.evaluation.figures import (
-    MISSING,
     figure_of,
-    format_interval,
     format_value,
     percent,
 )
-from loc_keras.evaluation.outcomes import Estimate, Evaluation
+from loc_keras.evaluation.outcomes import Evaluation
 from loc_keras.report import html
 from loc_keras.report.evaluation_charts import (
     GUARANTEES,
@@ -55,8 +53,8 @@ FEW = 100
 """Images below which intervals are so wide that it is said."""
 
 BASELINES = (
-    "A good-looking figure is worth what it has above boxes that never look at the picture, {}: "
-    "the column gain says how much, beside the better of them."
+    "A figure counts by what it has above the baselines, {}, which are the same box in every "
+    "picture: the column gain is the difference to the better one."
 )
 ONE_CLASS = (
     "There is one class: the class is always right, so that only the box is learned and measured."
@@ -118,11 +116,7 @@ def evaluation_page(page: EvaluationPage) -> str:
         legend=page_legend(page),
         picture=one_picture,
         near_duplicate=near_duplicate_picture,
-        value=_value,
-        interval=_interval,
         gain=format_gain,
-        figure_of=figure_of,
-        percent=percent,
         suspect_sentence=suspect_sentence,
         field_style=field_style,
         cell_style=cell_style,
@@ -130,7 +124,6 @@ def evaluation_page(page: EvaluationPage) -> str:
         p_value=p_value,
         CHART_SCALE=SCALE,
         GUARANTEES=GUARANTEES,
-        MISSING=MISSING,
         MOST_PAIRS=MOST_PAIRS,
     )
 
@@ -156,14 +149,6 @@ def _sections(page: EvaluationPage) -> dict[str, str]:
         "how": ("How this was measured", True),
     }
     return {key: title for key, (title, present) in sections.items() if present}
-
-
-def _value(key: str, found: Estimate | None) -> str:
-    return MISSING if found is None else format_value(key, found.value)
-
-
-def _interval(key: str, found: Estimate | None) -> str:
-    return MISSING if found is None else format_interval(key, found)
 
 
 def _shift_words(page: EvaluationPage) -> str:

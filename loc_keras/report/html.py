@@ -14,7 +14,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from PIL import Image
 
-from loc_keras.evaluation.figures import MISSING
+from loc_keras.evaluation.figures import (
+    MISSING,
+    figure_of,
+    format_interval,
+    format_value,
+    percent,
+)
+from loc_keras.evaluation.outcomes import Estimate
 from loc_keras.report import style
 from loc_keras.report.image_boxes import to_rgb
 from loc_keras.report.style import clean
@@ -165,6 +172,14 @@ def _place(corners: npt.ArrayLike) -> Mapping[str, str]:
     return {key: f"{side:.6g}" for key, side in sides.items()}
 
 
+def _value(key: str, found: Estimate | None) -> str:
+    return MISSING if found is None else format_value(key, found.value)
+
+
+def _interval(key: str, found: Estimate | None) -> str:
+    return MISSING if found is None else format_interval(key, found)
+
+
 def _css_share(share: float) -> str:
     """A share of 0 to 1 as a length in CSS."""
     return f"{100 * min(max(share, 0.0), 1.0):.2f}%"
@@ -197,4 +212,13 @@ _ENVIRONMENT.filters |= {
     "name": name,
 }
 _ENVIRONMENT.tests["finite"] = math.isfinite
-_ENVIRONMENT.globals |= {"Markup": Markup, "SIDE": SIDE, "style": _STYLE}
+_ENVIRONMENT.globals |= {
+    "figure_of": figure_of,
+    "interval": _interval,
+    "percent": percent,
+    "value": _value,
+    "Markup": Markup,
+    "MISSING": MISSING,
+    "SIDE": SIDE,
+    "style": _STYLE,
+}

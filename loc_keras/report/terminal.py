@@ -164,11 +164,11 @@ def print_metrics(console: Console, metrics: Metrics) -> None:
         console.print(OBJECTS_ONLY, highlight=False, soft_wrap=True)
 
 
-def print_evaluation(console: Console, found: Evaluation, trust: TrustFigures | None) -> None:
+def print_evaluation(console: Console, evaluation: Evaluation, trust: TrustFigures | None) -> None:
     """Prints the figures with their intervals and baselines, the errors, and the trust figures."""
-    console.print(figures_table(found))
-    console.print(f"errors: {_errors(found)}", highlight=False, soft_wrap=True)
-    for sentence in (gain_sentence(found), easy_sentence(found), *_notes(found)):
+    console.print(figures_table(evaluation))
+    console.print(f"errors: {_errors(evaluation)}", highlight=False, soft_wrap=True)
+    for sentence in (gain_sentence(evaluation), easy_sentence(evaluation), *_notes(evaluation)):
         if sentence:
             console.print(sentence, highlight=False, soft_wrap=True)
     if trust is not None:
@@ -184,23 +184,23 @@ def print_trust_table(console: Console, trust: TrustFigures) -> None:
         if verdict(one) == "broken":
             console.print(
                 f"warning: the {one.name} was right for {percent(one.kept.value)} % of the images, "
-                f"not {100 * one.asked:g} %, which luck does not explain (p = {one.p_value:.2g}): "
-                "these images are not like those of calibration.",
+                f"not {100 * one.asked:g} %, which chance does not explain "
+                f"(p = {one.p_value:.2g}): these images are not like those of calibration.",
                 highlight=False,
                 soft_wrap=True,
             )
 
 
-def figures_table(found: Evaluation) -> Table:
+def figures_table(evaluation: Evaluation) -> Table:
     """One row a figure: value, interval, and what each baseline scores."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column(f"{found.images:,} images", no_wrap=True)
+    table.add_column(f"{evaluation.images:,} images", no_wrap=True)
     table.add_column("value", justify="right", no_wrap=True)
-    table.add_column(f"{100 * found.level:g} % interval", justify="right", no_wrap=True)
-    for name in found.baselines:
+    table.add_column(f"{100 * evaluation.level:g} % interval", justify="right", no_wrap=True)
+    for name in evaluation.baselines:
         table.add_column(name, justify="right", style="dim", no_wrap=True)
-    for key, estimate in found.figures.items():
-        baselines = [_value(key, figures.get(key)) for figures in found.baselines.values()]
+    for key, estimate in evaluation.figures.items():
+        baselines = [_value(key, figures.get(key)) for figures in evaluation.baselines.values()]
         row = [figure_of(key).name, _value(key, estimate), format_interval(key, estimate)]
         table.add_row(*map(Text, [*row, *baselines]))
     return table
@@ -255,15 +255,16 @@ def _size(one: Guarantee) -> str:
     return f"{percent(one.size)} % of area{empty}"
 
 
-def _notes(found: Evaluation) -> list[str]:
+def _notes(evaluation: Evaluation) -> list[str]:
     """What the figures do not say of themselves."""
-    one_class = [ONE_CLASS] if len(found.class_names) == 1 else []
-    return one_class + ([OBJECTS_ONLY] if found.object_images < found.images else [])
+    one_class = [ONE_CLASS] if len(evaluation.class_names) == 1 else []
+    return one_class + ([OBJECTS_ONLY] if evaluation.object_images < evaluation.images else [])
 
 
-def _errors(found: Evaluation) -> str:
+def _errors(evaluation: Evaluation) -> str:
     return ", ".join(
-        f"{figure_of(key).name} {_value(key, estimate)}" for key, estimate in found.errors.items()
+        f"{figure_of(key).name} {_value(key, estimate)}"
+        for key, estimate in evaluation.errors.items()
     )
 
 

@@ -104,7 +104,7 @@ def test_written_config_gives_all_settings_again(folder, tmp_path, capsys):
     assert load_config(file) == plan_folder(str(folder), ["train.seed=7"]).source.config
     text = file.read_text(encoding="utf-8")
     assert "seed: 7 # asked for" in text
-    assert "flip: true # no class is told by its side" in text
+    assert "flip: true # no class depends on left or right" in text
     assert not (tmp_path / "runs").exists()
 
 

@@ -139,7 +139,7 @@ def test_label_sets_are_named_counted_or_empty(usual: EvaluationPage) -> None:
     sets[rows[1]] = True
     trust = replace(usual.trust, label_sets=sets)
     words = shown(replace(usual, trust=trust, suspects=usual.suspects[:3])).text()
-    suspects = words[words.index("Here the model was sure") :]
+    suspects = words[words.index("Here the model was confident") :]
     for said in ("label set: cat, horse", "label set: 5 classes", "label set: empty"):
         assert said in suspects
 
@@ -214,12 +214,10 @@ def test_no_suspects(usual: EvaluationPage) -> None:
     assert "No box stands out" in words and "perhaps annotated wrong" not in words
 
 
-def test_lookalikes_are_counted_and_three_are_shown(usual: EvaluationPage) -> None:
-    alike = [
-        NearDuplicate(f"train/{n}.png", np.zeros((9, 9, 3), np.uint8), "cat") for n in range(5)
-    ]
-    words = shown(replace(usual, suspects=[Suspect(0, "looks odd", alike)])).text()
-    assert "Looks odd. 5 images of training look alike; 3 of them here." in words
+def test_near_duplicates_are_counted_and_three_are_shown(usual: EvaluationPage) -> None:
+    near = [NearDuplicate(f"train/{n}.png", np.zeros((9, 9, 3), np.uint8), "cat") for n in range(5)]
+    words = shown(replace(usual, suspects=[Suspect(0, "looks odd", near)])).text()
+    assert "Looks odd. 5 near duplicates in the training split; 3 of them here." in words
     assert "train/2.png" in words and "train/3.png" not in words
 
 

@@ -102,9 +102,9 @@ def test_gain_that_chance_explains_is_not_called_one(evaluation: Evaluation) -> 
     assert "do not show that the model has learned" in gain_sentence(found)
 
 
-def test_model_worse_than_not_looking(evaluation: Evaluation) -> None:
+def test_model_worse_than_a_baseline(evaluation: Evaluation) -> None:
     found = with_baselines(evaluation, Estimate(0.2, 0.1, 0.3, 100), LOW, LOWER)
-    assert "worse than not looking" in gain_sentence(found)
+    assert "worse than this baseline" in gain_sentence(found)
     assert format_gain("mean_iou", found) == "−.200"
 
 
