@@ -45,14 +45,14 @@ def _calibrate(args: argparse.Namespace, console: Console) -> int:
     run = load_run(args.run, args.config, given)
     print_data(console, run.data, listed=False)
     print_note(console, _doubt(run.same_data, args.split))
-    trusted = calibrate_model(
+    trust = calibrate_model(
         run.folder, run.model_path, run.localizer, run.data, run.config.trust, args.split
     )
-    found = measured_on(trusted, run.localizer, run.data, ("test", "val"))
+    found = measured_on(trust, run.localizer, run.data, ("test", "val"))
     if found is None:
         console.print("note: no other images are there to measure on what is promised.")
     else:
-        print_trust(console, trusted, found)
+        print_trust(console, trust, found)
     console.print(f"written: {run.folder / TRUST_FILE}", highlight=False, soft_wrap=True)
     console.print(
         "note: models exported before keep what they had; python -m loc_keras.export --run "

@@ -15,8 +15,7 @@ from loc_keras.atomic_file import write_text
 from loc_keras.cli.console import add_set, print_note, run_command
 from loc_keras.cli.runs import RunWithData, load_run, print_data
 from loc_keras.cli.trust import (
-    Trusted,
-    measured_trust,
+    fitted_on,
     observed,
     split_pictures_at,
     trust_of,
@@ -50,11 +49,13 @@ from loc_keras.report.evaluation_report import evaluation_page
 from loc_keras.report.terminal import print_evaluation
 from loc_keras.report.thumbnails import small_pictures
 from loc_keras.training.run_folder import EVALUATION
+from loc_keras.trust.fit import trust_figures
+from loc_keras.trust.statements import Trust
 
 REPORT_FILE = "report.html"
 
-_FLOOR_IMAGES = 10_000
-"""Training boxes that the floors are computed from, where they are only known by drawing."""
+_BASELINE_IMAGES = 10_000
+"""Training boxes that the baselines are computed from, where they are only known by drawing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +95,7 @@ def train_boxes(data: LocalizationData) -> npt.NDArray[np.float32]:
     drawn: list[np.ndarray] = []
     for _, targets in data.train(0):
         drawn.append(targets["bbox"].numpy())
-        if sum(map(len, drawn)) >= min(_FLOOR_IMAGES, data.sizes["train"]):
+        if sum(map(len, drawn)) >= min(_BASELINE_IMAGES, data.sizes["train"]):
             break
     return np.concatenate(drawn)
 
@@ -206,9 +207,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _evaluate(args: argparse.Namespace, console: Console) -> int:
     run = load_run(args.run, args.config, args.set)
     print_data(console, run.data, listed=False)
-    trusted = trust_of(run)
-    measured = _measure(run, args.split, trusted)
-    note = seen_before(run, args.split, trusted)
+    trust = trust_of(run)
+    measured = _measure(run, args.split, trust)
+    note = seen_before(run, args.split, trust)
     print_note(console, note)
     out = args.out or args.run / EVALUATION / args.split
     write_evaluation(out, measured, _facts(run, args.split, note))
@@ -234,26 +235,27 @@ def _compare(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def _measure(run: RunWithData, split: Split, trusted: Trusted | None) -> Measured:
-    outcomes = observed(run, split, trusted)
+def _measure(run: RunWithData, split: Split, trust: Trust | None) -> Measured:
+    outcomes = observed(run, split, trust)
+    to_px = run.data.pictures[split].to_px
     return Measured(
         run=run.name,
         split=split,
         data=run.data,
         outcomes=outcomes,
         evaluation=evaluate(outcomes, run.data.class_names, train_boxes(run.data)),
-        trust=measured_trust(trusted, outcomes, run.data.pictures[split]) if trusted else None,
+        trust=trust_figures(trust, outcomes, to_px) if trust else None,
     )
 
 
-def seen_before(run: RunWithData, split: str, trusted: Trusted | None) -> str | None:
+def seen_before(run: RunWithData, split: str, trust: Trust | None) -> str | None:
     """Why the figures may flatter the model; None where nothing speaks for it."""
     if not run.same_data:
         return (
             "these are not the splits that the run was trained with; make sure that none of the "
             "images measured here was among its training images."
         )
-    if trusted and trusted.fitted_on(run, split):
+    if trust and fitted_on(trust, run, split):
         return "trust was fitted on these very images, so what it promises looks kept here."
     if split == "val":
         return "the epoch that is kept was chosen by these very images, which flatters it a little."

@@ -101,8 +101,8 @@ def _bundle(run: RunWithData, console: Console, quantize: str) -> Bundle:
     if card is None:
         print_note(console, f"{run.folder} holds no {CARD_FILE}, so the export has none.")
     plain = bundle_of(run.localizer, run.data, card, {})
-    trusted = trust_of(run)
-    if trusted is None:
+    trust = trust_of(run)
+    if trust is None:
         return plain
     if quantize != "none":
         print_note(
@@ -111,7 +111,7 @@ def _bundle(run: RunWithData, console: Console, quantize: str) -> Bundle:
         )
         return plain
     text = (run.folder / TRUST_FILE).read_text(encoding="utf-8")
-    model = trusted_model(run.localizer, trusted.trust.statements)
+    model = trusted_model(run.localizer, trust.statements)
     return replace(plain, localizer=model, texts={TRUST_FILE: text})
 
 

@@ -108,7 +108,7 @@ def trust_figures(
     trust: Trust,
     seen: Outcomes,
     to_px: Callable[[Boxes], npt.NDArray[np.float64]],
-    bootstrap: Bootstrap,
+    bootstrap: Bootstrap | None = None,
 ) -> TrustFigures:
     """Measures every statement on images with known truth.
 
@@ -116,7 +116,7 @@ def trust_figures(
         trust: What was fitted.
         seen: Of images that it was not fitted on.
         to_px: Takes boxes (N, 4) in fractions of the model's images to px of the pictures.
-        bootstrap: For the intervals.
+        bootstrap: For the intervals; None for the one of `evaluate`.
     """
     said = {
         name: np.asarray(value) for name, value in stated(seen.outputs, trust.statements).items()
@@ -151,7 +151,7 @@ def trust_figures(
         auroc_p_iou50=auroc_estimate(said["p_iou50"][shown], good),
         auroc_confidence=auroc_estimate(confidences[0][shown], good),
         auroc_gain=auroc_difference(said["p_iou50"][shown], confidences[0][shown], good),
-        guarantees=_guarantees(said, seen, trust, bootstrap, shares),
+        guarantees=_guarantees(said, seen, trust, bootstrap or Bootstrap(), shares),
         shift=measure_shift(trust.shift, seen),
         probabilities=after,
         p_iou50=said["p_iou50"],
