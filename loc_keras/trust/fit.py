@@ -1,4 +1,4 @@
-"""Fits all of trust on the observations of a calibration split."""
+"""Fits all of trust on the outcomes of a calibration set, and measures it on another one."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -25,7 +25,6 @@ from loc_keras.trust.conformal import (
     K_REG,
     PENALTY,
     BoxMargins,
-    Scaling,
     areas,
     conformal_rank,
     fit_boxes,
@@ -36,144 +35,155 @@ from loc_keras.trust.conformal import (
 from loc_keras.trust.shift import measure_shift
 from loc_keras.trust.statements import Statements, Trust, stated
 
+BINS = 10
+"""Of reliability diagrams."""
+
 PER_CLASS_WITH_BACKGROUND = (
     "margins for each class (trust.per_class) cannot be fitted beside a class of images without an "
     "object; set trust.per_class to false."
 )
 
 
-def fit_statements(seen: Outcomes, options: TrustConfig, class_names: Sequence[str]) -> Statements:
+def fit_statements(
+    outcomes: Outcomes, options: TrustConfig, class_names: Sequence[str]
+) -> Statements:
     """Fits what is said of answers.
 
     Args:
-        seen: Of images that the model was not trained on and no choice was made by.
+        outcomes: By `observe`, of images that the model was not trained on and no choice was made
+            by.
         options: What is asked for.
         class_names: Name of each class, by index.
 
     Raises:
         TrustError: If the images are too few, or do not serve what is asked for.
     """
-    probabilities = np.asarray(seen.outputs["softmax"], np.float64)
+    probabilities = np.asarray(outcomes.probabilities, np.float64)
     penalty = PENALTY if options.label_sets == "raps" else 0.0
+    objects = outcomes.take(outcomes.shown)
     return Statements(
-        temperature=fit_temperature(probabilities, seen.labels),
-        label_sets=fit_label_sets(probabilities, seen.labels, options.coverage, penalty, K_REG),
-        box_confidence=fit_box_confidence(
-            signals_of(seen.take(seen.shown)), good_boxes(seen.take(seen.shown)), PRIOR
-        ),
-        boxes=_margins(seen, options, class_names),
+        temperature=fit_temperature(probabilities, outcomes.labels),
+        label_sets=fit_label_sets(probabilities, outcomes.labels, options.coverage, penalty, K_REG),
+        box_confidence=fit_box_confidence(signals_of(objects), good_boxes(objects), PRIOR),
+        boxes=_margins(outcomes, options, class_names),
         flip=options.flip,
     )
 
 
-def signals_of(seen: Outcomes) -> dict[str, npt.NDArray[np.float64]]:
-    """`box_signals` as arrays, float64 (N,)."""
-    found = box_signals(seen.outputs)
-    return {name: np.asarray(value, np.float64) for name, value in found.items()}
-
-
-def good_boxes(seen: Outcomes) -> npt.NDArray[np.bool_]:
-    """Whether each box has an IoU of at least .5 with the true one, bool (N,)."""
-    boxes = np.asarray(seen.outputs["bbox_true"], np.float64)
-    return paired_iou(boxes, np.asarray(seen.outputs["bbox"], np.float64)) >= BOX_HIT
-
-
-def _margins(seen: Outcomes, options: TrustConfig, class_names: Sequence[str]) -> BoxMargins:
-    if options.per_class and seen.background is not None:
-        raise TrustError(PER_CLASS_WITH_BACKGROUND)
-    with_object = seen.take(seen.shown)
-    spread = with_object.outputs.get("spread")
-    scaling: Scaling = _auto_scaling(seen) if options.scaling == "auto" else options.scaling
-    predicted = np.asarray(with_object.outputs["softmax"]).argmax(axis=1)
-    return fit_boxes(
-        with_object.outputs["bbox_true"],
-        with_object.outputs["bbox"],
-        coverage=options.coverage,
-        scaling=scaling,
-        spread=spread,
-        classes_pred=predicted if options.per_class else None,
-        class_names=class_names if options.per_class else None,
-    )
-
-
-def _auto_scaling(seen: Outcomes) -> Scaling:
-    return "spread" if "spread" in seen.outputs else "size"
-
-
-Boxes = npt.NDArray[np.floating]
-BINS = 10
-
-
 def trust_figures(
     trust: Trust,
-    seen: Outcomes,
-    to_px: Callable[[Boxes], npt.NDArray[np.float64]],
+    outcomes: Outcomes,
+    to_px: Callable[[npt.NDArray[np.floating]], npt.NDArray[np.float64]],
     bootstrap: Bootstrap | None = None,
 ) -> TrustFigures:
     """Measures every statement on images with known truth.
 
     Args:
         trust: What was fitted.
-        seen: Of images that it was not fitted on.
+        outcomes: By `observe`, of images that it was not fitted on.
         to_px: Takes boxes (N, 4) in fractions of the model's images to px of the pictures.
         bootstrap: For the intervals; None for the one of `evaluate`.
     """
     said = {
-        name: np.asarray(value) for name, value in stated(seen.outputs, trust.statements).items()
+        name: np.asarray(value)
+        for name, value in stated(outcomes.outputs, trust.statements).items()
     }
-    before = np.asarray(seen.outputs["softmax"], np.float64)
+    before = np.asarray(outcomes.probabilities, np.float64)
     after = said["softmax_calibrated"].astype(np.float64)
-    right = before.argmax(axis=1) == seen.labels
-    shown = seen.shown
-    good = good_boxes(seen.take(shown))
+    right = before.argmax(axis=1) == outcomes.labels
+    shown, p_iou50 = outcomes.shown, said["p_iou50"]
+    good = good_boxes(outcomes.take(shown))
     confidences = before.max(axis=1), after.max(axis=1)
     empty = np.asarray(ops.convert_to_numpy(is_empty(said["box_inner"])), bool)
     inner_px = np.where(empty[:, None], 0.0, to_px(said["box_inner"]))
     outer_px = to_px(said["box_outer"])
     # The whole of the model's image, cut to the picture: bars of a letterbox are none of it.
-    whole = areas(to_px(np.tile(np.array([[0.0, 0.0, 1.0, 1.0]]), (len(seen), 1))))
+    whole = areas(to_px(np.tile(np.array([[0.0, 0.0, 1.0, 1.0]]), (len(outcomes), 1))))
     shares = {"outer": areas(outer_px) / whole, "inner": areas(inner_px) / whole}
+    first, second = (expected_calibration_error(one, right) for one in confidences)
+    bins_before, bins_after = (reliability_bins(one, right, BINS) for one in confidences)
     return TrustFigures(
         temperature=trust.statements.temperature,
-        ece=(
-            expected_calibration_error(confidences[0], right),
-            expected_calibration_error(confidences[1], right),
-        ),
+        ece=(first, second),
         nll=(
-            negative_log_likelihood(before, seen.labels),
-            negative_log_likelihood(after, seen.labels),
+            negative_log_likelihood(before, outcomes.labels),
+            negative_log_likelihood(after, outcomes.labels),
         ),
-        class_bins=(
-            reliability_bins(confidences[0], right, BINS),
-            reliability_bins(confidences[1], right, BINS),
-        ),
-        box_bins=reliability_bins(said["p_iou50"][shown], good, BINS),
-        auroc_p_iou50=auroc_estimate(said["p_iou50"][shown], good),
+        class_bins=(bins_before, bins_after),
+        box_bins=reliability_bins(p_iou50[shown], good, BINS),
+        auroc_p_iou50=auroc_estimate(p_iou50[shown], good),
         auroc_confidence=auroc_estimate(confidences[0][shown], good),
-        auroc_gain=auroc_difference(said["p_iou50"][shown], confidences[0][shown], good),
-        guarantees=_guarantees(said, seen, trust, bootstrap or Bootstrap(), shares),
-        shift=measure_shift(trust.shift, seen),
+        auroc_gain=auroc_difference(p_iou50[shown], confidences[0][shown], good),
+        guarantees=_guarantees(said, outcomes, trust, bootstrap or Bootstrap(), shares),
+        shift=measure_shift(trust.shift, outcomes),
         probabilities=after,
-        p_iou50=said["p_iou50"],
+        p_iou50=p_iou50,
         outer_px=outer_px,
         inner_px=inner_px,
         label_sets=said["label_set"].astype(bool),
     )
 
 
+def signals_of(outcomes: Outcomes) -> dict[str, npt.NDArray[np.float64]]:
+    """`box_signals` as arrays, float64 (N,)."""
+    signals = box_signals(outcomes.outputs)
+    return {name: np.asarray(value, np.float64) for name, value in signals.items()}
+
+
+def good_boxes(outcomes: Outcomes) -> npt.NDArray[np.bool_]:
+    """Whether each box has an IoU of at least .5 with the true one in the model's image, (N,)."""
+    return paired_iou(outcomes.outputs["bbox_true"], outcomes.outputs["bbox"]) >= BOX_HIT
+
+
+def chance_of_less(kept: npt.NDArray[np.bool_], coverage: float, calibration_images: int) -> float:
+    """Probability that a guarantee that holds is kept so seldom, or less.
+
+    Over calibration sets and images, the number kept among m images is beta-binomial with k and
+    n + 1 - k for the k-th of n calibration scores (see `benchmarks.coverage_study`).
+
+    Args:
+        kept: bool (m,).
+        coverage: Asked share.
+        calibration_images: n.
+    """
+    rank = conformal_rank(calibration_images, coverage)
+    distribution = betabinom(len(kept), rank, calibration_images + 1 - rank)
+    return float(distribution.cdf(int(kept.sum()))) if len(kept) else 1.0
+
+
+def _margins(outcomes: Outcomes, options: TrustConfig, class_names: Sequence[str]) -> BoxMargins:
+    """Margins of outer and inner boxes, from the images that show an object."""
+    if options.per_class and outcomes.background is not None:
+        raise TrustError(PER_CLASS_WITH_BACKGROUND)
+    objects = outcomes.take(outcomes.shown)
+    spread = objects.outputs.get("spread")
+    scaling = options.scaling
+    if scaling == "auto":
+        scaling = "size" if spread is None else "spread"
+    return fit_boxes(
+        objects.outputs["bbox_true"],
+        objects.outputs["bbox"],
+        coverage=options.coverage,
+        scaling=scaling,
+        spread=spread,
+        classes_pred=objects.predicted if options.per_class else None,
+        class_names=class_names if options.per_class else None,
+    )
+
+
 def _guarantees(
     said: Mapping[str, npt.NDArray[np.floating]],
-    seen: Outcomes,
+    outcomes: Outcomes,
     trust: Trust,
     bootstrap: Bootstrap,
     shares: Mapping[str, npt.NDArray[np.float64]],
 ) -> list[Guarantee]:
-    base = trust.calibration
-    shown = seen.shown
+    """How often label sets, outer and inner boxes were kept; boxes of images with an object."""
+    base, shown = trust.calibration, outcomes.shown
     sets = said["label_set"].astype(bool)
-    boxes = seen.outputs["bbox_true"][shown].astype(np.float64)
+    boxes = outcomes.outputs["bbox_true"][shown].astype(np.float64)
     outer, inner = (said[name][shown].astype(np.float64) for name in ("box_outer", "box_inner"))
-    nothing = (inner[:, 2:] <= inner[:, :2]).any(axis=1).astype(bool)
+    hollow = (inner[:, 2:] <= inner[:, :2]).any(axis=1).astype(bool)
 
     def guarantee(
         name: str,
@@ -191,36 +201,12 @@ def _guarantees(
             chance_of_less(kept, base.coverage, calibration_images),
         )
 
-    held = sets[np.arange(len(seen)), seen.labels]
-    full = np.zeros(len(boxes), bool)
+    in_set = sets[np.arange(len(outcomes)), outcomes.labels]
+    in_outer, in_box = within(boxes, outer), np.logical_or(hollow, within(inner, boxes))
+    never, no_label = np.zeros(len(boxes), bool), ~sets.any(axis=1)
+    objects = base.object_images
     return [
-        guarantee(
-            "label set", held, sets.sum(axis=1), np.logical_not(sets.any(axis=1)), base.images
-        ),
-        guarantee(
-            "outer box", within(boxes, outer), shares["outer"][shown], full, base.object_images
-        ),
-        guarantee(
-            "inner box",
-            np.logical_or(nothing, within(inner, boxes)),
-            shares["inner"][shown],
-            nothing,
-            base.object_images,
-        ),
+        guarantee("label set", in_set, sets.sum(axis=1), no_label, base.images),
+        guarantee("outer box", in_outer, shares["outer"][shown], never, objects),
+        guarantee("inner box", in_box, shares["inner"][shown], hollow, objects),
     ]
-
-
-def chance_of_less(kept: npt.NDArray[np.bool_], coverage: float, calibration_images: int) -> float:
-    """Probability that a guarantee that holds is kept so seldom, or less.
-
-    Over calibration sets and images, the number kept among m images is beta-binomial with k and
-    n + 1 - k for the k-th of n calibration scores (see `coverage_study`).
-
-    Args:
-        kept: bool (m,).
-        coverage: Asked share.
-        calibration_images: n.
-    """
-    rank = conformal_rank(calibration_images, coverage)
-    luck = betabinom(len(kept), rank, calibration_images + 1 - rank)
-    return float(luck.cdf(int(kept.sum()))) if len(kept) else 1.0

@@ -54,21 +54,21 @@ class ShiftReference:
     feature_scale: list[float]
 
 
-def shift_reference(seen: Outcomes) -> ShiftReference:
+def shift_reference(outcomes: Outcomes) -> ShiftReference:
     """Keeps the statistics of calibration images."""
-    features = np.asarray(seen.outputs["features"], np.float64)
+    features = np.asarray(outcomes.outputs["features"], np.float64)
     scale = features.std(axis=0)
-    columns = _columns(seen, scale)
-    keep = np.linspace(0, len(seen) - 1, min(len(seen), MOST_KEPT)).round().astype(int)
+    columns = _columns(outcomes, scale)
+    keep = np.linspace(0, len(outcomes) - 1, min(len(outcomes), MOST_KEPT)).round().astype(int)
     return ShiftReference(
-        images=len(seen),
+        images=len(outcomes),
         values={name: _rounded(column[keep]) for name, column in columns.items()},
-        classes=_class_counts(seen).tolist(),
+        classes=_class_counts(outcomes).tolist(),
         feature_scale=_rounded(scale),
     )
 
 
-def measure_shift(reference: ShiftReference, seen: Outcomes, level: float = LEVEL) -> Shift:
+def measure_shift(reference: ShiftReference, outcomes: Outcomes, level: float = LEVEL) -> Shift:
     """Tests whether new images were drawn as the calibration images were.
 
     Every signal is compared by the two-sample test of Kolmogorov and Smirnov, and the numbers of
@@ -77,19 +77,19 @@ def measure_shift(reference: ShiftReference, seen: Outcomes, level: float = LEVE
 
     Args:
         reference: Of the calibration images.
-        seen: The new ones; their truth is not looked at.
+        outcomes: The new ones; their truth is not looked at.
         level: Of the test.
 
     Raises:
         TrustError: If the model gives other features, signals or classes than the calibrated one.
     """
-    if np.shape(seen.outputs["features"])[1] != len(reference.feature_scale):
+    if np.shape(outcomes.outputs["features"])[1] != len(reference.feature_scale):
         raise TrustError(
             f"the trust file knows {len(reference.feature_scale)} features of each image, but the "
-            f"model has {np.shape(seen.outputs['features'])[1]}; calibrate this model anew."
+            f"model has {np.shape(outcomes.outputs['features'])[1]}; calibrate this model anew."
         )
-    columns = _columns(seen, np.array(reference.feature_scale))
-    classes = _class_counts(seen)
+    columns = _columns(outcomes, np.array(reference.feature_scale))
+    classes = _class_counts(outcomes)
     absent = [name for name in columns if not reference.values.get(name)]
     if absent or len(reference.classes) != len(classes):
         fault = (
@@ -102,7 +102,7 @@ def measure_shift(reference: ShiftReference, seen: Outcomes, level: float = LEVE
             "anew."
         )
     tests = []
-    if min(len(seen), reference.images) >= _LEAST_IMAGES:
+    if min(len(outcomes), reference.images) >= _LEAST_IMAGES:
         for name, column in columns.items():
             before = np.array(reference.values[name])
             # Rounded alike, or the last digit would tell the two apart.
@@ -115,7 +115,7 @@ def measure_shift(reference: ShiftReference, seen: Outcomes, level: float = LEVE
     ]
     corrected.sort(key=lambda test: (test.p_value, -test.distance))
     return Shift(
-        images=len(seen),
+        images=len(outcomes),
         calibration_images=reference.images,
         p_value=corrected[0].p_value if corrected else 1.0,
         level=level,
@@ -123,9 +123,9 @@ def measure_shift(reference: ShiftReference, seen: Outcomes, level: float = LEVE
     )
 
 
-def _columns(seen: Outcomes, feature_scale: npt.NDArray[np.floating]) -> Columns:
+def _columns(outcomes: Outcomes, feature_scale: npt.NDArray[np.floating]) -> Columns:
     """One number an image for each statistic, by the words that are shown for it."""
-    signals = {name: np.asarray(value) for name, value in box_signals(seen.outputs).items()}
+    signals = {name: np.asarray(value) for name, value in box_signals(outcomes.outputs).items()}
     words = {
         "class_log_odds": "class confidence",
         "log_area": "box area",
@@ -133,11 +133,11 @@ def _columns(seen: Outcomes, feature_scale: npt.NDArray[np.floating]) -> Columns
         "chance50": "expected quality of the box",
     }
     columns = {words[name]: value for name, value in signals.items() if name in words}
-    boxes = np.asarray(seen.outputs["bbox"])
+    boxes = np.asarray(outcomes.outputs["bbox"])
     columns["place of the box, x"] = boxes[:, [0, 2]].mean(axis=1)
     columns["place of the box, y"] = boxes[:, [1, 3]].mean(axis=1)
-    columns |= {name: seen.outputs[name] for name in ("brightness", "contrast")}
-    features = np.asarray(seen.outputs["features"], np.float64)
+    columns |= {name: outcomes.outputs[name] for name in ("brightness", "contrast")}
+    features = np.asarray(outcomes.outputs["features"], np.float64)
     # A feature that never moved among the calibration images tells nothing, or everything.
     scaled = features / np.where(feature_scale > 0, feature_scale, 1.0)
     columns["size of the features"] = np.linalg.norm(scaled, axis=1)
@@ -149,8 +149,8 @@ def _columns(seen: Outcomes, feature_scale: npt.NDArray[np.floating]) -> Columns
     return columns
 
 
-def _class_counts(seen: Outcomes) -> npt.NDArray[np.int64]:
-    probabilities = np.asarray(seen.outputs["softmax"])
+def _class_counts(outcomes: Outcomes) -> npt.NDArray[np.int64]:
+    probabilities = np.asarray(outcomes.outputs["softmax"])
     return np.bincount(probabilities.argmax(axis=1), minlength=probabilities.shape[1])
 
 
@@ -162,8 +162,8 @@ def _distributions_test(
     with warnings.catch_warnings():
         # Where the exact sum overflows, scipy says so and takes the asymptotic one.
         warnings.simplefilter("ignore", RuntimeWarning)
-        found = stats.ks_2samp(before, now, method=method)
-    return float(found.statistic), float(found.pvalue)
+        test = stats.ks_2samp(before, now, method=method)
+    return float(test.statistic), float(test.pvalue)
 
 
 def _classes_test(before: npt.NDArray[np.int64], now: npt.NDArray[np.int64]) -> tuple[float, float]:
