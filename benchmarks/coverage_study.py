@@ -27,12 +27,14 @@ from keras import ops
 from scipy.stats import betabinom
 
 from loc_keras.errors import TrustError
+from loc_keras.trust.confidence import checked_classes
 from loc_keras.trust.conformal import (
     K_REG,
     PENALTY,
     SCALINGS,
     Scaling,
     areas,
+    checked_boxes,
     conformal_rank,
     inner_boxes,
     inner_scores,
@@ -45,7 +47,6 @@ from loc_keras.trust.conformal import (
     threshold_above,
     within,
 )
-from loc_keras.trust.observations import box_answers, class_answers
 
 COVERAGES = (0.8, 0.9, 0.95, 0.99)
 
@@ -154,8 +155,8 @@ def coverage_over_splits(
     Raises:
         TrustError: A split would lack images of one side, or the arrays do not fit together.
     """
-    p, labels = class_answers(answers.probabilities, answers.labels)
-    true, pred = box_answers(answers.boxes, answers.boxes_pred)
+    p, labels = checked_classes(answers.probabilities, answers.labels)
+    true, pred = checked_boxes(answers.boxes, answers.boxes_pred)
     images = len(labels)
     calibration = round(images * calibration_share)
     if len(true) != images or not 0 < calibration < images or splits < 2:

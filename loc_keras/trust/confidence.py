@@ -1,8 +1,15 @@
-"""The probability that a box is good (IoU of at least .5), from signals beside the image.
+"""Probabilities that come true as often as they say: of the class, and of a good box.
 
-A logistic regression on standardised signals, such as the class probability, the spread of each
-side or the box's size, fitted on calibration images. An L2 penalty holds its weights near what is
-known before (`prior`; without one, near 0: Hoerl and Kennard 1970; le Cessie and van Houwelingen
+**The class**, by temperature scaling: all logits are divided by one number T that minimises the
+negative log-likelihood of calibration images (Guo et al. 2017, section 4.2). The logits are taken
+back from the probabilities, log p, which differ from the model's own by a constant for each image
+that the softmax does not see. So it works on any model's answer. A weak prior keeps T near 1 where
+images are few.
+
+**The box** (IoU of at least .5), by a logistic regression on standardised signals such as the class
+probability, the spread of each side or the box's size. It is linear in them: a signal that is
+skewed, such as a size, does better as its logarithm. An L2 penalty holds its weights near what is
+known before (`PRIOR`; without one, near 0: Hoerl and Kennard 1970; le Cessie and van Houwelingen
 1992): a Gaussian prior. How strong it is depends on how many images of the rarer kind, good or bad
 boxes, there are:
 
@@ -12,14 +19,10 @@ boxes, there are:
 - fewer: the prior's weights as they are, so that boxes are still ranked, and the bias at which the
   mean probability is the smoothed share of good boxes, (good + 1) / (images + 2) (Laplace's rule of
   succession).
-
-The regression is linear in what it is given: a signal that is skewed, such as a size, does better
-as its logarithm, which the caller takes.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,26 +33,6 @@ from sklearn.model_selection import StratifiedKFold
 
 from loc_keras.boxes import Tensor, area, iou
 from loc_keras.errors import TrustError
-from loc_keras.trust.observations import class_answers
-
-Tensor_most_probable = Any  # A Keras tensor; Keras has no public static type for it.
-
-
-def most_probable(probabilities: Tensor_most_probable) -> Tensor_most_probable:
-    """Index of the largest probability, the first of equals.
-
-    `ops.argmax` of floats looks at their sign bits, which LiteRT, ONNX and OpenVINO cannot.
-
-    Args:
-        probabilities: float (N, K).
-
-    Returns:
-        int32 (N,).
-    """
-    values = ops.convert_to_tensor(probabilities)
-    is_highest = ops.equal(values, ops.max(values, axis=-1, keepdims=True))
-    return ops.cast(ops.argmax(ops.cast(is_highest, "int32"), axis=-1), "int32")
-
 
 LOWEST, HIGHEST = 0.1, 10.0
 """The range of T."""
@@ -63,6 +46,24 @@ alone draws T to 0 and promises certainty after ten images; with many images the
 _TINY = float(np.finfo(np.float32).tiny)
 # So far below 1 that it stays below after both are divided by the same float32.
 _BELOW_ONE = 1 - 2.0**-22
+
+_LEAST = 1e-6
+
+PRIOR = {"class_log_odds": 0.5, "spread": -0.5, "widest_spread": -0.5}
+"""What is known of the signals' weights before any image is seen, for `fit_box_confidence`.
+
+Of a handful of sums tried, this one ranks good boxes before bad ones on five data sets nearly as
+well as weights fitted to each (docs/experiments.md); it counts where calibration images show too
+few bad boxes to fit anything.
+"""
+
+Floats = npt.NDArray[np.float64]
+
+_FEWEST_TO_CHOOSE, _FEWEST_TO_FIT = 10, 3
+# Inverse strengths of the penalty, scikit-learn's C.
+_STRENGTHS = tuple(float(c) for c in 10.0 ** np.arange(-2, 4))
+_FIXED_STRENGTH = 0.1
+_FOLDS, _SEED = 5, 0
 
 
 def fit_temperature(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> float:
@@ -81,7 +82,7 @@ def fit_temperature(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> floa
     Raises:
         TrustError: There is no image, or the arrays do not fit together.
     """
-    p, y = class_answers(probabilities, labels)
+    p, y = checked_classes(probabilities, labels)
     logits = np.log(np.maximum(p, _TINY))
     own = np.take_along_axis(logits, y[:, None], axis=1)[:, 0]
 
@@ -124,24 +125,13 @@ def apply_temperature(probabilities: Tensor, temperature: Tensor | float) -> Ten
     return powers / ops.sum(powers, axis=-1, keepdims=True)
 
 
-_LEAST = 1e-6
-
-PRIOR = {"class_log_odds": 0.5, "spread": -0.5, "widest_spread": -0.5}
-"""What is known of the signals' weights before any image is seen, for `fit_box_confidence`.
-
-Of a handful of sums tried, this one ranks good boxes before bad ones on five data sets nearly as
-well as weights fitted to each (docs/experiments.md); it counts where calibration images show too
-few bad boxes to fit anything.
-"""
-
-
 def box_signals(outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Numbers of each answer that go with the quality of its box.
 
     All are logarithms or log odds, so that a linear model can use them.
 
     Args:
-        outputs: As `observer.observed_outputs` gives them.
+        outputs: As `observed_outputs` gives them.
 
     Returns:
         Each float32 (N,): `class_log_odds` (of the top class; not with a single class), `log_area`
@@ -192,22 +182,6 @@ def box_sides(boxes: Tensor) -> Tensor:
     return ops.concatenate([size, size], axis=-1)
 
 
-def _log_odds(share: Tensor) -> Tensor:
-    inside = ops.clip(ops.convert_to_tensor(share), 1e-4, 1 - 1e-4)
-    return ops.log(inside) - ops.log(1 - inside)
-
-
-Floats = npt.NDArray[np.float64]
-
-GOOD_IOU = 0.5
-
-_FEWEST_TO_CHOOSE, _FEWEST_TO_FIT = 10, 3
-# Inverse strengths of the penalty, scikit-learn's C.
-_STRENGTHS = tuple(float(c) for c in 10.0 ** np.arange(-2, 4))
-_FIXED_STRENGTH = 0.1
-_FOLDS, _SEED = 5, 0
-
-
 @dataclass(frozen=True)
 class BoxConfidence:
     """A fitted regression; all tuples have one number for each signal.
@@ -240,7 +214,7 @@ def fit_box_confidence(
 
     Args:
         signals: By name, each float (N,), finite.
-        good: bool (N,), whether each box has an IoU of at least GOOD_IOU.
+        good: bool (N,), whether each box has an IoU of at least .5.
         prior: Weights of standardised signals that are thought right before any image is seen;
             0 for those without one. Names without a signal are not looked at.
 
@@ -297,6 +271,58 @@ def apply_box_confidence(signals: Mapping[str, Tensor], fitted: BoxConfidence) -
     values = ops.where(ops.isnan(values), mean, values)
     standard = (ops.minimum(ops.maximum(values, low), high) - mean) / scale
     return ops.sigmoid(ops.sum(standard * weights, axis=-1) + fitted.bias)
+
+
+def most_probable(probabilities: Tensor) -> Tensor:
+    """Index of the largest probability, the first of equals.
+
+    `ops.argmax` of floats looks at their sign bits, which LiteRT, ONNX and OpenVINO cannot.
+
+    Args:
+        probabilities: float (N, K).
+
+    Returns:
+        int32 (N,).
+    """
+    values = ops.convert_to_tensor(probabilities)
+    is_highest = ops.equal(values, ops.max(values, axis=-1, keepdims=True))
+    return ops.cast(ops.argmax(ops.cast(is_highest, "int32"), axis=-1), "int32")
+
+
+def checked_classes(
+    probabilities: npt.ArrayLike, labels: npt.ArrayLike
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Probabilities (N, K) and true classes (N,) of at least one image.
+
+    Raises:
+        TrustError: They do not fit together, or hold what no model gives.
+    """
+    p, y = np.asarray(probabilities, np.float64), np.asarray(labels)
+    if p.ndim != 2 or y.shape != p.shape[:1] or not p.size:
+        raise TrustError(
+            f"Probabilities (N, K) and labels (N,) of one or more calibration images are needed, "
+            f"but they have the shapes {p.shape} and {y.shape}."
+        )
+    if not (np.isfinite(p).all() and (p >= 0).all()):
+        row = int(np.argmin((np.isfinite(p) & (p >= 0)).all(axis=1)))
+        raise TrustError(
+            f"Row {row} of the probabilities holds {p[row]}, but each must be a number of at "
+            f"least 0; check the model's answer to that image."
+        )
+    classes = p.shape[1]
+    outside = (y < 0) | (y >= classes)
+    if outside.any():
+        row = int(np.argmax(outside))
+        raise TrustError(
+            f"Row {row} has the label {y[row]}, but with {classes} probabilities an image a label "
+            f"lies in 0..{classes - 1}; calibrate with the classes the model was trained on."
+        )
+    return p, y.astype(np.int64)
+
+
+def _log_odds(share: Tensor) -> Tensor:
+    inside = ops.clip(ops.convert_to_tensor(share), 1e-4, 1 - 1e-4)
+    return ops.log(inside) - ops.log(1 - inside)
 
 
 def _regression(

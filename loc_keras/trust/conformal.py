@@ -1,28 +1,36 @@
-"""Outer and inner boxes: the one holds the true box, the other lies in it, with a promise each.
+"""Split conformal prediction: outer and inner boxes and label sets with a promised coverage.
 
+Scores say how badly an answer misses the truth. If the n calibration images and a new image are
+exchangeable, the new score is at most the k-th smallest of the n, k = ceil((n + 1) coverage), with
+a probability of at least `coverage` and, without ties, exactly k / (n + 1): over new calibration
+sets and new images together (Vovk et al. 2005; Lei et al. 2018, theorem 2.2). A coverage is read as
+the fraction that its decimals mean, so that .99 of 100 is 99, although the float nearest to .99 is
+not a hundredth: (99 + 1) * .99 in floats may be just above 99.
+
+**Boxes.** The outer box holds the true box, the inner one lies in it; each is promised by itself.
 All four sides of the predicted box are moved by one margin, times a scale of each side. The margin
 is the conformal quantile of the largest of four scores, how far each side of the true box lies
 beyond (outer) or within (inner) the predicted one, in units of the side's scale: split conformal on
-the maximum (de Grancey et al. 2022, section 3; Andéol et al. 2023, section 3), which promises all
-four sides at once and needs no correction for four tests. The two promises hold one by one.
-
-Scalings:
-
-- `additive`: scale 1, the same margin in fractions of the picture for every box;
-- `size`: the predicted width for the left and right side, the height for the others;
-- `spread`: what the model itself says of the side's standard deviation.
-
-A margin may be negative: a model whose boxes are too large has an outer box within its box. Boxes
-are fractions of the picture, clipped to it; predicted ones must not be inverted. The true box lies
-in the outer one exactly where its score is at most the margin, up to a millionth of the picture,
-which is added outward so that rounding in float32 never breaks a promise.
+the maximum (de Grancey et al. 2022, section 3; Andéol et al. 2023, section 3), which needs no
+correction for four tests. The scale is 1 (`additive`), the predicted width or height (`size`), or
+the standard deviation of the side that the model gives (`spread`). A margin may be negative; that
+of the inner box is at least minus that of the outer one, so that it lies within it. A millionth of
+the picture is added outward so that rounding in float32 never breaks a promise.
 
 An inner box of which nothing is left is all zero (`is_empty`); it lies in every box and keeps its
 promise. That is counted: the inner score of an image is at most the margin at which its inner box
 vanishes. Else the many images whose box is too wrong to share anything with the truth would ask for
 a margin that empties the others' boxes as well.
 
-The margin of the inner box is at least minus that of the outer one, so that it lies within it.
+**Label sets.** A label's score is the probability of all classes that are more likely than it (APS:
+Romano, Sesia and Candès 2020, section 2, equation 5 with U = 0), plus `penalty` for each rank
+beyond `k_reg` (RAPS: Angelopoulos et al. 2021, section 2). The set is every label whose score is at
+most the conformal quantile of the true classes' scores. With U = 0 the same image gets the same set
+each time, and the most probable label scores 0, so it is in every set and what it adds is counted;
+with U = 1 it may have to be added to an empty set, and sets are larger than was asked for
+(docs/experiments.md). The default penalty, .01 from the second rank on, is as mild as can be while
+still telling equal scores apart: the last labels of a confident model all have an APS score of 1
+within float32.
 """
 
 import math
@@ -37,11 +45,28 @@ from keras import ops
 
 from loc_keras.boxes import Tensor
 from loc_keras.errors import TrustError
-from loc_keras.trust.confidence import most_probable
-from loc_keras.trust.observations import box_answers, class_answers
+from loc_keras.trust.confidence import checked_classes, most_probable
 
-# Far finer than any level that someone means, and coarse enough to read 1 - .9 as a tenth.
+Scaling = Literal["additive", "size", "spread"]
+SCALINGS: tuple[Scaling, ...] = ("additive", "size", "spread")
+PENALTY, K_REG = 0.01, 1
+"""Of label sets by RAPS; see the module."""
+
+# Far finer than any coverage that someone means, and coarse enough to read 1 - .9 as a tenth.
 _LARGEST_DENOMINATOR = 10**9
+
+# Below these a scale says more about rounding than about the box: a hundredth of the picture for
+# its size, a thousandth for a standard deviation.
+_LEAST_SIZE, _LEAST_SPREAD = 0.01, 0.001
+
+# Up to seven roundings of numbers up to 2 in float32 come together: 7 * 2**-24 * 2.
+_ROUNDING = 1e-6
+# Sums of float32 differ by so much from one machine to another; counted in the user's favour.
+_ROUNDING_OF_SUMS = 2e-6
+
+_SHOWN_CLASSES = 5
+
+Floats = npt.NDArray[np.floating]
 
 
 def conformal_quantile(scores: npt.ArrayLike, coverage: float) -> float:
@@ -111,35 +136,6 @@ def highest_coverage(images: int) -> float:
     return min(10_000 * images // (images + 1), 9_999) / 10_000
 
 
-def _exact(coverage: float) -> Fraction:
-    """The fraction that was meant, in (0, 1)."""
-    if not 0 < coverage < 1:
-        raise TrustError(
-            f"A coverage is a share between 0 and 1, such as 0.9, but {coverage} was asked for."
-        )
-    # str() of a float is the shortest decimal text that gives it back: the one someone wrote.
-    share = Fraction(str(coverage)).limit_denominator(_LARGEST_DENOMINATOR)
-    if not 0 < share < 1:
-        raise TrustError(
-            f"A coverage of {coverage} is too near to 0 or 1 to be told from it; ask for one "
-            f"between 0.000001 and 0.999999."
-        )
-    return share
-
-
-Scaling = Literal["additive", "size", "spread"]
-SCALINGS: tuple[Scaling, ...] = ("additive", "size", "spread")
-
-# Below these a scale says more about rounding than about the box: a hundredth of the picture for
-# its size, a thousandth for a standard deviation.
-_LEAST_SIZE, _LEAST_SPREAD = 0.01, 0.001
-
-# Up to seven roundings of numbers up to 2 in float32 come together: 7 * 2**-24 * 2.
-_ROUNDING = 1e-6
-
-_SHOWN_CLASSES = 5
-
-
 @dataclass(frozen=True)
 class BoxMargins:
     """Fitted margins.
@@ -186,7 +182,7 @@ def fit_boxes(
         TrustError: The images, or those of a class, are too few for the coverage; or the arrays
             do not fit together.
     """
-    true, pred = box_answers(boxes, boxes_pred)
+    true, pred = checked_boxes(boxes, boxes_pred)
     scales = ops.convert_to_numpy(scales_of(pred, scaling, spread))
     scores = outer_scores(true, pred, scales), inner_scores(true, pred, scales)
     if classes_pred is None:
@@ -233,18 +229,18 @@ def scales_of(boxes_pred: Tensor, scaling: Scaling, spread: Tensor | None = None
 
 
 def outer_scores(
-    boxes: npt.NDArray[np.floating],
-    boxes_pred: npt.NDArray[np.floating],
-    scales: npt.NDArray[np.floating],
+    boxes: Floats,
+    boxes_pred: Floats,
+    scales: Floats,
 ) -> npt.NDArray[np.float64]:
     """Smallest margin with which the outer box holds the true box: (..., 4) each -> (...)."""
     return _excess(boxes, boxes_pred, scales).max(axis=-1)
 
 
 def inner_scores(
-    boxes: npt.NDArray[np.floating],
-    boxes_pred: npt.NDArray[np.floating],
-    scales: npt.NDArray[np.floating],
+    boxes: Floats,
+    boxes_pred: Floats,
+    scales: Floats,
 ) -> npt.NDArray[np.float64]:
     """Smallest margin with which the inner box lies in the true box, or is empty.
 
@@ -323,66 +319,16 @@ def is_empty(boxes: Tensor) -> Tensor:
     return ops.any(boxes[..., 2:] <= boxes[..., :2], axis=-1)
 
 
-def _parts(
-    boxes_pred: Tensor, scales: Tensor, margins: Tensor | float
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Both corners (..., 2), their scales (..., 2) and the margins (..., 1) or (1,), float32."""
-    boxes_pred, scales = ops.cast(boxes_pred, "float32"), ops.cast(scales, "float32")
-    margin = ops.expand_dims(ops.cast(margins, "float32"), axis=-1)
-    return boxes_pred[..., :2], boxes_pred[..., 2:], scales[..., :2], scales[..., 2:], margin
-
-
-def _excess(
-    boxes: npt.NDArray[np.floating],
-    boxes_pred: npt.NDArray[np.floating],
-    scales: npt.NDArray[np.floating],
-) -> npt.NDArray[np.float64]:
-    """How far each side of the true box lies beyond the predicted one, in scales: (..., 4)."""
-    outward = np.array([-1.0, -1.0, 1.0, 1.0])
-    return outward * (np.asarray(boxes, np.float64) - boxes_pred) / scales
-
-
-def _groups(
-    classes_pred: npt.NDArray[np.integer], images: int, class_names: Sequence[str], coverage: float
-) -> list[npt.NDArray[np.bool_]]:
-    """Which images were answered as each class, bool (N,) for each; all of them enough."""
-    groups = [classes_pred == index for index in range(len(class_names))]
-    if classes_pred.shape != (images,) or sum(map(np.count_nonzero, groups)) != images:
-        raise TrustError(
-            f"A margin for each of {len(class_names)} classes needs the predicted class of each of "
-            f"the {images} images, in 0..{len(class_names) - 1}, but the classes given have the "
-            f"shape {classes_pred.shape} or lie outside."
-        )
-    needed = least_images(coverage)
-    counts = [(name, int(group.sum())) for name, group in zip(class_names, groups, strict=True)]
-    few = [f"{name!r} ({count})" for name, count in counts if count < needed]
-    if few:
-        more = f" and {len(few) - _SHOWN_CLASSES} more" if len(few) > _SHOWN_CLASSES else ""
-        raise TrustError(
-            f"A coverage of {float(coverage):g} in each class needs {needed} calibration images "
-            f"answered as that class, but too few are so answered for "
-            f"{', '.join(few[:_SHOWN_CLASSES])}{more}; add images, ask for less, or take one "
-            f"margin for all classes."
-        )
-    return groups
-
-
-def within(inner: npt.NDArray[np.floating], outer: npt.NDArray[np.floating]) -> Any:
+def within(inner: Floats, outer: Floats) -> Any:
     """Whether one box lies in the other: (..., 4) each to bool (...)."""
     low, high = inner[..., :2] >= outer[..., :2], inner[..., 2:] <= outer[..., 2:]
     return low.all(axis=-1) & high.all(axis=-1)
 
 
-def areas(boxes: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+def areas(boxes: Floats) -> npt.NDArray[np.float64]:
     """What boxes cover, (..., 4) to float64 (...); 0 for one that is inverted."""
     sides = boxes[..., 2:].astype(np.float64) - boxes[..., :2]
     return np.asarray(sides.clip(0).prod(axis=-1))
-
-
-PENALTY, K_REG = 0.01, 1
-
-# Sums of float32 differ by so much from one machine to another; counted in the user's favour.
-_ROUNDING_label_sets = 2e-6
 
 
 @dataclass(frozen=True)
@@ -428,7 +374,7 @@ def fit_label_sets(
 def threshold_above(quantile: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """The threshold that no rounding of a score at the quantile passes, same shape."""
     values = np.asarray(quantile, np.float64)
-    return values + _ROUNDING_label_sets * np.maximum(1.0, values)
+    return values + _ROUNDING_OF_SUMS * np.maximum(1.0, values)
 
 
 def label_sets(probabilities: Tensor, fitted: LabelSets) -> Tensor:
@@ -480,6 +426,90 @@ def true_scores(
     Raises:
         TrustError: The arrays do not fit together.
     """
-    p, y = class_answers(probabilities, labels)
+    p, y = checked_classes(probabilities, labels)
     scores = ops.convert_to_numpy(label_scores(p, penalty, k_reg))
     return np.take_along_axis(scores, y[:, None], axis=1)[:, 0].astype(np.float64)
+
+
+def checked_boxes(
+    boxes: npt.ArrayLike, boxes_pred: npt.ArrayLike
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """True and predicted boxes, each float64 (N, 4), of any number of images.
+
+    Raises:
+        TrustError: Their shapes differ or are not (N, 4), or a coordinate is not finite.
+    """
+    true, pred = np.asarray(boxes, np.float64), np.asarray(boxes_pred, np.float64)
+    if true.shape != pred.shape or true.ndim != 2 or true.shape[1] != 4:
+        raise TrustError(
+            f"True and predicted boxes are compared row by row, each (N, 4), but have the shapes "
+            f"{true.shape} and {pred.shape}."
+        )
+    finite = np.isfinite(true).all(axis=1) & np.isfinite(pred).all(axis=1)
+    if not finite.all():
+        row = int(np.argmin(finite))
+        raise TrustError(
+            f"Row {row} has the true box {true[row]} and the predicted box {pred[row]}, but all "
+            f"coordinates must be finite; leave the image out or mend it."
+        )
+    return true, pred
+
+
+def _exact(coverage: float) -> Fraction:
+    """The fraction that was meant, in (0, 1)."""
+    if not 0 < coverage < 1:
+        raise TrustError(
+            f"A coverage is a share between 0 and 1, such as 0.9, but {coverage} was asked for."
+        )
+    # str() of a float is the shortest decimal text that gives it back: the one someone wrote.
+    share = Fraction(str(coverage)).limit_denominator(_LARGEST_DENOMINATOR)
+    if not 0 < share < 1:
+        raise TrustError(
+            f"A coverage of {coverage} is too near to 0 or 1 to be told from it; ask for one "
+            f"between 0.000001 and 0.999999."
+        )
+    return share
+
+
+def _parts(
+    boxes_pred: Tensor, scales: Tensor, margins: Tensor | float
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Both corners (..., 2), their scales (..., 2) and the margins (..., 1) or (1,), float32."""
+    boxes_pred, scales = ops.cast(boxes_pred, "float32"), ops.cast(scales, "float32")
+    margin = ops.expand_dims(ops.cast(margins, "float32"), axis=-1)
+    return boxes_pred[..., :2], boxes_pred[..., 2:], scales[..., :2], scales[..., 2:], margin
+
+
+def _excess(
+    boxes: Floats,
+    boxes_pred: Floats,
+    scales: Floats,
+) -> npt.NDArray[np.float64]:
+    """How far each side of the true box lies beyond the predicted one, in scales: (..., 4)."""
+    outward = np.array([-1.0, -1.0, 1.0, 1.0])
+    return outward * (np.asarray(boxes, np.float64) - boxes_pred) / scales
+
+
+def _groups(
+    classes_pred: npt.NDArray[np.integer], images: int, class_names: Sequence[str], coverage: float
+) -> list[npt.NDArray[np.bool_]]:
+    """Which images were answered as each class, bool (N,) for each; all of them enough."""
+    groups = [classes_pred == index for index in range(len(class_names))]
+    if classes_pred.shape != (images,) or sum(map(np.count_nonzero, groups)) != images:
+        raise TrustError(
+            f"A margin for each of {len(class_names)} classes needs the predicted class of each of "
+            f"the {images} images, in 0..{len(class_names) - 1}, but the classes given have the "
+            f"shape {classes_pred.shape} or lie outside."
+        )
+    needed = least_images(coverage)
+    counts = [(name, int(group.sum())) for name, group in zip(class_names, groups, strict=True)]
+    few = [f"{name!r} ({count})" for name, count in counts if count < needed]
+    if few:
+        more = f" and {len(few) - _SHOWN_CLASSES} more" if len(few) > _SHOWN_CLASSES else ""
+        raise TrustError(
+            f"A coverage of {float(coverage):g} in each class needs {needed} calibration images "
+            f"answered as that class, but too few are so answered for "
+            f"{', '.join(few[:_SHOWN_CLASSES])}{more}; add images, ask for less, or take one "
+            f"margin for all classes."
+        )
+    return groups

@@ -1,27 +1,91 @@
-"""What a model answers over a split and what it went by, as arrays."""
+"""The signals of a localizer that trust is built on, and its answers over a data set with them.
+
+Beside class and box these are what the distribution over positions of each side says about the box,
+pooled features, and, where it is asked for, the answer to the mirrored image.
+"""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import keras
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 from keras import layers, ops
 
-from loc_keras.boxes import iou
+from loc_keras.boxes import Tensor, iou
 from loc_keras.data.dataset import SplitPictures
-from loc_keras.errors import TrustError
-from loc_keras.evaluation.outcomes import Outcomes
+from loc_keras.evaluation.outcomes import BOX_HIT, Outcomes
 from loc_keras.models.heads import SIDES_LAYER
 from loc_keras.training.measure import collect_outcomes
-
-Tensor = Any  # A Keras tensor; Keras has no public static type for it.
 
 QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)
 """Of a side's position that stand for its distribution, each for a fifth of it."""
 
-GOOD_IOU = 0.5
+FEATURES_LAYER = "softmax_pool"
+"""Name of the layer whose output is the pooled last feature map, (N, F), in every localizer."""
+
+
+def observe(
+    localizer: keras.Model,
+    dataset: Iterable[tuple[tf.Tensor, Mapping[str, tf.Tensor]]],
+    pictures: SplitPictures | None = None,
+    *,
+    flip: bool = False,
+    background: int | None = None,
+) -> Outcomes:
+    """Asks for every image of a finite data set, with what trust is built on.
+
+    Args:
+        localizer: The model.
+        dataset: At least one batch of (images, targets); images raw pixels (B, H, W, C), targets as
+            for training.
+        pictures: The same images, for boxes in px; see `measure.outcomes_from`.
+        flip: Whether to look at mirrored images too.
+        background: Index of the class of images without an object, or None.
+
+    Returns:
+        Outcomes whose `outputs` are `observed_outputs`, `bbox_true`, and `brightness` and
+        `contrast`: mean and standard deviation of each image's pixel values, float32 (N,), 0..255.
+    """
+    model = observer(localizer, flip=flip)
+    spec = tf.TensorSpec((None, *localizer.input_shape[1:]), tf.float32)
+
+    @tf.function(input_signature=[spec])
+    def answer(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        mean, variance = tf.nn.moments(images, axes=[1, 2, 3])
+        return {**model(images, training=False), "brightness": mean, "contrast": tf.sqrt(variance)}
+
+    return collect_outcomes(answer, dataset, pictures, background)
+
+
+def observer(localizer: keras.Model, *, flip: bool = False) -> keras.Model:
+    """The model of `observed_outputs`; it shares all weights with the localizer."""
+    return keras.Model(localizer.inputs[0], observed_outputs(localizer, flip=flip))
+
+
+def observed_outputs(localizer: keras.Model, *, flip: bool = False) -> dict[str, Tensor]:
+    """The tensors of a localizer that trust is built on.
+
+    Args:
+        localizer: A functional model with the outputs `softmax` and `bbox`.
+        flip: Whether it also looks at the mirrored image, which takes twice the time.
+
+    Returns:
+        `softmax` (N, K), `bbox` (N, 4), `features` (N, F); of a distribution head also `spread`
+        (N, 4), `mean_iou` (N,) and `chance50` (N,), see `SideStatistics`; with `flip` also
+        `softmax_mirrored` (N, K) and `bbox_mirrored` (N, 4), turned back.
+    """
+    found = {name: localizer.output[name] for name in ("softmax", "bbox")}
+    names = {layer.name for layer in localizer.layers}
+    found["features"] = localizer.get_layer(FEATURES_LAYER).output
+    if SIDES_LAYER in names:
+        logits = localizer.get_layer(SIDES_LAYER).output
+        found |= SideStatistics(name="trust_sides", dtype="float32")(found["bbox"], logits)
+    if flip:
+        mirrored = localizer(Mirror(name="trust_mirror")(localizer.inputs[0]))
+        found["softmax_mirrored"] = mirrored["softmax"]
+        turned = MirrorBox(name="trust_mirror_box", dtype="float32")
+        found["bbox_mirrored"] = turned(mirrored["bbox"])
+    return found
 
 
 def side_spread(logits: Tensor) -> Tensor:
@@ -34,7 +98,7 @@ def side_spread(logits: Tensor) -> Tensor:
         float32 (N, 4), in fractions of the image side.
     """
     shares = ops.softmax(logits, axis=-1)
-    positions = _positions(logits)
+    positions = ops.cast(np.linspace(0.0, 1.0, logits.shape[-1]), logits.dtype)
     mean = ops.sum(shares * positions, axis=-1, keepdims=True)
     return ops.sqrt(ops.sum(shares * ops.square(positions - mean), axis=-1))
 
@@ -87,7 +151,7 @@ def iou_under_distribution(boxes: Tensor, logits: Tensor) -> tuple[Tensor, Tenso
     )
     overlap = iou(drawn, ops.broadcast_to(boxes[:, None], ops.shape(drawn)))
     # A soft threshold: a hard one of so few draws would jump.
-    good = ops.sigmoid((overlap - GOOD_IOU) / 0.05)
+    good = ops.sigmoid((overlap - BOX_HIT) / 0.05)
     return ops.mean(overlap, axis=-1), ops.mean(good, axis=-1)
 
 
@@ -107,14 +171,6 @@ class SideStatistics(layers.Layer):
         del logits_shape
         batch = boxes_shape[0]
         return {"spread": (batch, 4), "mean_iou": (batch,), "chance50": (batch,)}
-
-
-def _positions(logits: Tensor) -> Tensor:
-    return ops.cast(np.linspace(0.0, 1.0, logits.shape[-1]), logits.dtype)
-
-
-FEATURES_LAYER = "softmax_pool"
-"""Name of the layer whose output is the pooled last feature map, (N, F), in every localizer."""
 
 
 @keras.saving.register_keras_serializable(package="loc_keras")
@@ -142,122 +198,3 @@ class MirrorBox(layers.Layer):
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """Keeps the shape."""
         return input_shape
-
-
-def observed_outputs(localizer: keras.Model, *, flip: bool = False) -> dict[str, Tensor]:
-    """The tensors of a localizer that trust is built on.
-
-    Args:
-        localizer: A functional model with the outputs `softmax` and `bbox`.
-        flip: Whether it also looks at the mirrored image, which takes twice the time.
-
-    Returns:
-        `softmax` (N, K), `bbox` (N, 4), `features` (N, F); of a distribution head also `spread`
-        (N, 4), `mean_iou` (N,) and `chance50` (N,), see `SideStatistics`; with `flip` also
-        `softmax_mirrored` (N, K) and `bbox_mirrored` (N, 4), turned back.
-    """
-    found = {name: localizer.output[name] for name in ("softmax", "bbox")}
-    names = {layer.name for layer in localizer.layers}
-    found["features"] = localizer.get_layer(FEATURES_LAYER).output
-    if SIDES_LAYER in names:
-        logits = localizer.get_layer(SIDES_LAYER).output
-        found |= SideStatistics(name="trust_sides", dtype="float32")(found["bbox"], logits)
-    if flip:
-        mirrored = localizer(Mirror(name="trust_mirror")(localizer.inputs[0]))
-        found["softmax_mirrored"] = mirrored["softmax"]
-        turned = MirrorBox(name="trust_mirror_box", dtype="float32")
-        found["bbox_mirrored"] = turned(mirrored["bbox"])
-    return found
-
-
-def observer(localizer: keras.Model, *, flip: bool = False) -> keras.Model:
-    """The model of `observed_outputs`; it shares all weights with the localizer."""
-    return keras.Model(localizer.inputs[0], observed_outputs(localizer, flip=flip))
-
-
-def observe(
-    localizer: keras.Model,
-    dataset: Iterable[tuple[tf.Tensor, Mapping[str, tf.Tensor]]],
-    pictures: SplitPictures | None = None,
-    *,
-    flip: bool = False,
-    background: int | None = None,
-) -> Outcomes:
-    """Asks for every image of a finite data set, with what trust is built on.
-
-    Args:
-        localizer: The model.
-        dataset: At least one batch of (images, targets); images raw pixels (B, H, W, C), targets as
-            for training.
-        pictures: The same images, for boxes in px; see `measure.outcomes_from`.
-        flip: Whether to look at mirrored images too.
-        background: Index of the class of images without an object, or None.
-
-    Returns:
-        Outcomes whose `outputs` are `observed_outputs`, `bbox_true`, and `brightness` and
-        `contrast`: mean and standard deviation of each image's pixel values, float32 (N,), 0..255.
-    """
-    model = observer(localizer, flip=flip)
-    spec = tf.TensorSpec((None, *localizer.input_shape[1:]), tf.float32)
-
-    @tf.function(input_signature=[spec])
-    def answer(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        mean, variance = tf.nn.moments(images, axes=[1, 2, 3])
-        return {**model(images, training=False), "brightness": mean, "contrast": tf.sqrt(variance)}
-
-    return collect_outcomes(answer, dataset, pictures, background)
-
-
-def class_answers(
-    probabilities: npt.ArrayLike, labels: npt.ArrayLike
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """Probabilities (N, K) and true classes (N,) of at least one image.
-
-    Raises:
-        TrustError: They do not fit together, or hold what no model gives.
-    """
-    p, y = np.asarray(probabilities, np.float64), np.asarray(labels)
-    if p.ndim != 2 or y.shape != p.shape[:1] or not p.size:
-        raise TrustError(
-            f"Probabilities (N, K) and labels (N,) of one or more calibration images are needed, "
-            f"but they have the shapes {p.shape} and {y.shape}."
-        )
-    if not (np.isfinite(p).all() and (p >= 0).all()):
-        row = int(np.argmin((np.isfinite(p) & (p >= 0)).all(axis=1)))
-        raise TrustError(
-            f"Row {row} of the probabilities holds {p[row]}, but each must be a number of at "
-            f"least 0; check the model's answer to that image."
-        )
-    classes = p.shape[1]
-    outside = (y < 0) | (y >= classes)
-    if outside.any():
-        row = int(np.argmax(outside))
-        raise TrustError(
-            f"Row {row} has the label {y[row]}, but with {classes} probabilities an image a label "
-            f"lies in 0..{classes - 1}; calibrate with the classes the model was trained on."
-        )
-    return p, y.astype(np.int64)
-
-
-def box_answers(
-    boxes: npt.ArrayLike, boxes_pred: npt.ArrayLike
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """True and predicted boxes, each float64 (N, 4), of any number of images.
-
-    Raises:
-        TrustError: Their shapes differ or are not (N, 4), or a coordinate is not finite.
-    """
-    true, pred = np.asarray(boxes, np.float64), np.asarray(boxes_pred, np.float64)
-    if true.shape != pred.shape or true.ndim != 2 or true.shape[1] != 4:
-        raise TrustError(
-            f"True and predicted boxes are compared row by row, each (N, 4), but have the shapes "
-            f"{true.shape} and {pred.shape}."
-        )
-    finite = np.isfinite(true).all(axis=1) & np.isfinite(pred).all(axis=1)
-    if not finite.all():
-        row = int(np.argmin(finite))
-        raise TrustError(
-            f"Row {row} has the true box {true[row]} and the predicted box {pred[row]}, but all "
-            f"coordinates must be finite; leave the image out or mend it."
-        )
-    return true, pred

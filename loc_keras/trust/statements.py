@@ -1,4 +1,9 @@
-"""All that is said of a single answer beside its class and its box."""
+"""What is stated of a single answer, beside class and box: `trust.json` and the exported model.
+
+`stated` is written once in `keras.ops`: on arrays when measuring, inside `trusted_model` when
+exporting. `trust.json` holds all that was fitted on the calibration set, and the model it belongs
+to.
+"""
 
 import hashlib
 import json
@@ -12,6 +17,7 @@ from keras import layers
 from pydantic import Field, TypeAdapter, ValidationError
 
 from loc_keras.atomic_file import write_text
+from loc_keras.boxes import Tensor
 from loc_keras.errors import TrustError
 from loc_keras.trust.confidence import (
     BoxConfidence,
@@ -31,8 +37,6 @@ from loc_keras.trust.conformal import (
 )
 from loc_keras.trust.observations import observed_outputs
 from loc_keras.trust.shift import ShiftReference
-
-Tensor = Any  # A Keras tensor; Keras has no public static type for it.
 
 STATED = ("softmax_calibrated", "p_iou50", "box_outer", "box_inner", "label_set")
 """Names of the outputs that trust adds."""
@@ -64,7 +68,7 @@ def stated(outputs: Mapping[str, Tensor], said: Statements) -> dict[str, Tensor]
     of split conformal prediction holds for them as it stands.
 
     Args:
-        outputs: As `observer.observed_outputs` gives them.
+        outputs: As `observed_outputs` gives them.
         said: What was fitted.
 
     Returns:
