@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--max-megabytes", type=_megabytes, default=MEGABYTES, metavar="N", help="of one image file"
     )
     parser.add_argument(
-        "--top-k", type=count, default=TOP_K, metavar="K", help="classes told of each image"
+        "--top-k", type=count, default=TOP_K, metavar="K", help="classes shown of each image"
     )
     args = parser.parse_args(arguments)
     # Ended by `kill`, it cleans up as after Ctrl-C.
@@ -65,19 +65,19 @@ def _show(args: argparse.Namespace) -> int:
         )
     console = Console(markup=False, stderr=True)
     limits = Limits(file_bytes=round(args.max_megabytes * MEGABYTE))
-    with listen(args.host, args.port) as taken, uploads_folder() as folder:
+    with listen(args.host, args.port) as listener, uploads_folder() as folder:
         localizer = Localizer.open(args.model)
         for note in localizer.notes:
             print_note(console, note)
         warm(localizer, args.top_k)
 
         # It reads the folder of uploads from the environment when it is imported.
-        from loc_keras.demo_page.blocks import build_page, served
+        from loc_keras.demo_page.blocks import application, build_page
 
-        page = served(build_page(localizer, limits, args.top_k), limits)
-        print(f"{address_of(taken)} shows {args.model}; Ctrl-C ends it.", flush=True)
+        page = application(build_page(localizer, limits, args.top_k), limits)
+        print(f"{address_of(listener)} shows {args.model}; Ctrl-C ends it.", flush=True)
         guard = Guard(page, limits, partial(keep_newest, folder, limits.kept))
-        server_of(guard).run(sockets=[taken])
+        server_of(guard).run(sockets=[listener])
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The page itself, made of Gradio's parts. Import it only where Gradio is installed."""
+"""The page, made of Gradio's parts; the one module that imports Gradio."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 
 from loc_keras.demo_page.guard import Limits, is_within
-from loc_keras.demo_page.page import NOTHING_SENT, answer, shown
+from loc_keras.demo_page.page import CSS, NOTHING_SENT, answer, answer_html
 from loc_keras.localizer import Localizer
 from loc_keras.report.html import safe
 
@@ -15,8 +15,7 @@ _FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
 _MONO = ["ui-monospace", "Consolas", "monospace"]
 
 _OLD_SECONDS = 600
-_LEAST_WIDTH = 320
-"""Px of a column; on a phone the two stand one below the other."""
+_LEAST_WIDTH = 320  # Px of a column; on a phone the two stand one below the other.
 
 
 def build_page(localizer: Localizer, limits: Limits, top_k: int) -> Any:
@@ -25,30 +24,69 @@ def build_page(localizer: Localizer, limits: Limits, top_k: int) -> Any:
     Args:
         localizer: The model.
         limits: How much is taken.
-        top_k: How many classes are told.
+        top_k: How many classes an answer holds.
     """
 
-    def look(file: Path | None) -> str:
-        return shown(answer(localizer, file, limits.file_bytes, top_k))
+    def html_of(file: Path | None) -> str:
+        return answer_html(answer(localizer, file, limits.file_bytes, top_k))
 
     with gr.Blocks(
         title="loc_keras", analytics_enabled=False, delete_cache=(60, _OLD_SECONDS)
     ) as page:
-        gr.HTML(head(localizer), elem_classes="demo-head", apply_default_css=False)
+        gr.HTML(_heading(localizer), elem_classes="demo-head", apply_default_css=False)
         with gr.Row(equal_height=False):
             with gr.Column(min_width=_LEAST_WIDTH):
-                sent = image_field()
+                field = _image_field()
             with gr.Column(min_width=_LEAST_WIDTH):
-                told = gr.HTML(shown(NOTHING_SENT), elem_id="demo-told", apply_default_css=False)
+                hint = answer_html(NOTHING_SENT)
+                output = gr.HTML(hint, elem_id="demo-told", apply_default_css=False)
         # One at a time: an answer takes all cores, and a large photograph much memory.
-        sent.change(
-            look, sent, told, api_visibility="private", concurrency_limit=1, show_progress="minimal"
+        field.change(
+            html_of,
+            field,
+            output,
+            api_visibility="private",
+            concurrency_limit=1,
+            show_progress="minimal",
         )
     page.queue(max_size=limits.waiting, api_open=False)
     return page
 
 
-def image_field() -> Any:
+def application(page: Any, limits: Limits) -> Any:
+    """The page as an ASGI application."""
+    from fastapi import FastAPI
+
+    outside = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app = gr.mount_gradio_app(
+        outside,
+        page,
+        path="/",
+        theme=gr.themes.Default(font=_FONTS, font_mono=_MONO),
+        css=CSS,
+        max_file_size=limits.file_bytes,
+        show_error=False,
+        footer_links=[],
+        run_history=False,
+        enable_monitoring=False,
+        ssr_mode=False,
+        mcp_server=False,
+        pwa=False,
+        app_kwargs={"docs_url": None, "redoc_url": None, "openapi_url": None},
+    )
+    page.has_launched = True  # Else Gradio takes any file of the machine for one of the page's own.
+    return app
+
+
+def _heading(localizer: Localizer) -> str:
+    """HTML above the page: the model and its classes."""
+    names = localizer.class_names
+    shown_names = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if names[12:] else "")
+    model = localizer.path.parent.name if localizer.path.is_file() else localizer.path.name
+    return f"<h1>{safe(model)}</h1><p>One object an image: {safe(shown_names)}</p>"
+
+
+def _image_field() -> Any:
     """The field for an image, which hands on the very file that was sent.
 
     Gradio's own opens the file and may write it anew, so the pixels would not be those of training
@@ -79,42 +117,3 @@ def image_field() -> Any:
     field.preprocess = file_of
     field.async_move_resource_to_block_cache = moved
     return field
-
-
-def served(page: Any, limits: Limits) -> Any:
-    """The page as an ASGI application."""
-    from fastapi import FastAPI
-
-    outside = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    app = gr.mount_gradio_app(
-        outside,
-        page,
-        path="/",
-        theme=gr.themes.Default(font=_FONTS, font_mono=_MONO),
-        css=_css(),
-        max_file_size=limits.file_bytes,
-        show_error=False,
-        footer_links=[],
-        run_history=False,
-        enable_monitoring=False,
-        ssr_mode=False,
-        mcp_server=False,
-        pwa=False,
-        app_kwargs={"docs_url": None, "redoc_url": None, "openapi_url": None},
-    )
-    page.has_launched = True  # Else Gradio takes any file of the machine for one of the page's own.
-    return app
-
-
-def head(localizer: Localizer) -> str:
-    """HTML above the page: which model answers, and about what."""
-    names = localizer.class_names
-    shown_names = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if names[12:] else "")
-    model = localizer.path.parent.name if localizer.path.is_file() else localizer.path.name
-    return f"<h1>{safe(model)}</h1><p>One object an image: {safe(shown_names)}</p>"
-
-
-def _css() -> str:
-    from loc_keras.demo_page.page import CSS
-
-    return CSS

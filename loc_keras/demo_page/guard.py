@@ -1,7 +1,7 @@
-"""What a browser may ask of the page's server: the page itself, uploads of bounded size, no more.
+"""The page's server: requests that it takes, its folder of uploads, its address.
 
-It speaks ASGI (the Asynchronous Server Gateway Interface, version 3) and knows nothing of what it
-guards, so that a route that the server's package brings along is closed until it is listed here.
+`Guard` speaks ASGI (the Asynchronous Server Gateway Interface, version 3) and knows nothing of the
+application that it guards, so that a route that Gradio adds is closed until it is listed here.
 """
 
 import errno
@@ -20,8 +20,12 @@ from loc_keras.errors import DemoError
 MEGABYTE = 2**20
 """Bytes of what the page and the browser call MB."""
 
-_ENVELOPE = 65_536
-_QUESTION = 65_536
+FOLDER_VARIABLE = "GRADIO_TEMP_DIR"
+"""Environment variable that names Gradio's folder of uploads, read when Gradio is imported."""
+
+_SMALL = 65_536  # Bytes of a request that holds no file.
+_BACKLOG = 128
+_PATIENCE_SECONDS = 1
 
 
 @dataclass(frozen=True)
@@ -43,12 +47,7 @@ class Limits:
     @property
     def upload_bytes(self) -> int:
         """Largest body of an upload: one file and the form around it."""
-        return self.file_bytes + _ENVELOPE
-
-    @property
-    def question_bytes(self) -> int:
-        """Largest body of any other request: it names an upload."""
-        return _QUESTION
+        return self.file_bytes + _SMALL
 
 
 Message = MutableMapping[str, Any]
@@ -134,7 +133,7 @@ def refused(method: str, path: str, length: int | None, limits: Limits) -> tuple
         return 404, "There is no such page."
     if length is None:  # A server cuts a body at its declared length; without one it has no end.
         return 411, "A request must say how long it is."
-    most = limits.upload_bytes if path == UPLOAD else limits.question_bytes
+    most = limits.upload_bytes if path == UPLOAD else _SMALL
     if length > most:
         return 413, f"At most {limits.file_bytes / MEGABYTE:g} MB are taken."
     return None
@@ -159,10 +158,6 @@ def _with_headers(send: Send) -> Send:
         await send(message)
 
     return sent
-
-
-FOLDER_VARIABLE = "GRADIO_TEMP_DIR"
-"""Environment variable by which the page's server is told its folder, before its import."""
 
 
 @contextmanager
@@ -201,10 +196,6 @@ def is_within(path: str, folder: Path) -> bool:
     return Path(path).resolve().is_relative_to(folder.resolve())
 
 
-_BACKLOG = 128
-_PATIENCE_SECONDS = 1
-
-
 def listen(host: str, port: int) -> socket.socket:
     """Takes an address.
 
@@ -224,13 +215,13 @@ def listen(host: str, port: int) -> socket.socket:
         )[0]
     except OSError as error:
         raise DemoError(f"--host {host} is no address of this machine ({_why(error)}).") from error
-    taken = socket.socket(family, kind, proto)
+    listener = socket.socket(family, kind, proto)
     try:
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        taken.bind(address)
-        taken.listen(_BACKLOG)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
     except OSError as error:
-        taken.close()
+        listener.close()
         if error.errno == errno.EADDRINUSE:
             raise DemoError(
                 f"port {port} of {host} is in use; give another one by --port, 0 for any."
@@ -239,19 +230,19 @@ def listen(host: str, port: int) -> socket.socket:
             f"port {port} of {host} cannot be taken ({_why(error)}); give others by --host and "
             "--port."
         ) from error
-    return taken
+    return listener
 
 
-def address_of(taken: socket.socket) -> str:
+def address_of(listener: socket.socket) -> str:
     """What a browser on this machine is given."""
-    host, port = taken.getsockname()[:2]
+    host, port = listener.getsockname()[:2]
     if host in ("0.0.0.0", "::"):
         host = "localhost"
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
 def server_of(app: Any) -> Any:
-    """A server for an ASGI application; its `run(sockets=[...])` serves until it is interrupted.
+    """A server of an ASGI application; its `run(sockets=[...])` serves until it is interrupted.
 
     On Ctrl-C it waits shortly for requests on their way, then raises `KeyboardInterrupt`.
     """

@@ -1,4 +1,4 @@
-"""An answer as the HTML that stands on the page; every name in it is escaped."""
+"""What the page shows: the answer about an uploaded file as HTML, in which names are escaped."""
 
 import io
 import logging
@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 from loc_keras.demo_page.guard import MEGABYTE
@@ -20,8 +19,10 @@ NOTHING_SENT = "Drop an image here, or take one with the camera."
 GONE = "This image is no longer held; send it again."
 FAULT = "This image could not be answered by a fault of ours; the terminal has its details."
 
-_SHOWN_SIDE = 1600
-"""Px of the longer side of the picture that is sent back."""
+_SHOWN_SIDE = 1600  # Px of the longer side of the picture that is sent back.
+_SIDES = ("x1", "y1", "x2", "y2")
+
+Box = Sequence[float]
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,11 @@ class Answered:
     """An answer as it is shown.
 
     Attributes:
-        found: The answer of the model.
+        result: The answer of the model.
         picture: RGB, with the boxes drawn, at most `_SHOWN_SIDE` px a side.
     """
 
-    found: Localization
+    result: Localization
     picture: Image.Image
 
 
@@ -44,7 +45,7 @@ def answer(localizer: Localizer, file: Path | None, file_bytes: int, top_k: int)
         localizer: The model.
         file: What was sent; None where nothing was.
         file_bytes: Largest file that is read.
-        top_k: How many classes are told.
+        top_k: How many classes the answer holds.
 
     Returns:
         The answer, or a sentence that says why there is none. Nothing that was sent raises.
@@ -54,13 +55,14 @@ def answer(localizer: Localizer, file: Path | None, file_bytes: int, top_k: int)
     try:
         size = file.stat().st_size
         if size > file_bytes:
-            return f"{file.name} {too_many_bytes(size, file_bytes)}."
+            most = f"{file_bytes / MEGABYTE:g} MB"
+            return f"{file.name} has {size / MEGABYTE:,.1f} MB; at most {most} are taken."
         return answer_content(localizer, file.read_bytes(), top_k)
     except FileNotFoundError:
         return GONE
     except ImageError as error:
         return f"{file.name} {error.reason}."
-    except Exception:  # A visitor is told one sentence, whatever it is.
+    except Exception:  # A visitor sees a sentence, whatever it is.
         logging.getLogger(__name__).exception("no answer about %s", file.name)
         return FAULT
 
@@ -72,50 +74,35 @@ def answer_content(localizer: Localizer, content: bytes, top_k: int) -> Answered
         ImageError: If they cannot be read.
     """
     # As bytes it is read once, and gives what the file gives.
-    found = localizer.predict(content, top_k=top_k)
-    picture = localizer.annotate(content, found)
+    result = localizer.predict(content, top_k=top_k)
+    picture = localizer.annotate(content, result)
     picture.thumbnail((_SHOWN_SIDE, _SHOWN_SIDE), Image.Resampling.LANCZOS)
-    return Answered(found, picture)
+    return Answered(result, picture)
 
 
 def warm(localizer: Localizer, top_k: int) -> None:
     """Answers once about a grey picture, so that all that is compiled at a first call is there."""
     height, width = localizer.form.size
-    grey = Image.fromarray(np.full((2 * height, 2 * width, 3), 128, np.uint8))
-    encoded(answer_content(localizer, _png(grey), top_k).picture)
+    grey = io.BytesIO()
+    Image.new("RGB", (2 * width, 2 * height), (128, 128, 128)).save(grey, "PNG")
+    encoded(answer_content(localizer, grey.getvalue(), top_k).picture)
 
 
-def too_many_bytes(size: int, most: int) -> str:
-    """What is told of a file that is too large, as the end of a sentence that starts with it."""
-    return f"has {size / MEGABYTE:,.1f} MB; at most {most / MEGABYTE:g} MB are taken"
-
-
-def _png(picture: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-SIDES = ("x1", "y1", "x2", "y2")
-
-Box = Sequence[float]
-
-
-def shown(answer: Answered | str) -> str:
+def answer_html(answer: Answered | str) -> str:
     """HTML of an answer, or of the sentence in its place."""
     if isinstance(answer, str):
         kind = "demo-hint" if answer == NOTHING_SENT else "demo-sorry"
         return f'<p class="{kind}" role="status">{safe(answer)}</p>'
-    found = answer.found
+    result = answer.result
     uri, (width, height) = encoded(answer.picture)
-    words = safe(f"{found.label}, {percent(found.score)}")
+    words = safe(f"{result.label}, {percent(result.score)}")
     parts = [
         f'<img class="demo-picture" src="{uri}" width="{width}" height="{height}" alt="{words}">',
-        f'<h2 class="demo-label"><span>{safe(found.label)}</span> '
-        f"<b>{percent(found.score)}</b></h2>",
-        *(f'<p class="demo-fact">{safe(fact)}</p>' for fact in facts(found)),
-        _classes(found),
-        _boxes(found),
+        f'<h2 class="demo-label"><span>{safe(result.label)}</span> '
+        f"<b>{percent(result.score)}</b></h2>",
+        *(f'<p class="demo-fact">{safe(fact)}</p>' for fact in facts(result)),
+        _classes(result),
+        _boxes(result),
     ]
     return f'<div class="demo-answer">{"".join(parts)}</div>'
 
@@ -128,48 +115,49 @@ def percent(fraction: float) -> str:
     return f"{text} %"
 
 
-def facts(found: Localization) -> Iterator[str]:
-    """What is said in sentences: that nothing was found, and what trust says."""
-    if not found.found:
+def facts(result: Localization) -> Iterator[str]:
+    """Sentences: that nothing was found, and what trust says."""
+    if not result.found:
         yield "No object is found, so there is no box."
-    if found.p_iou50 is not None:
-        yield f"The box is right (IoU at least 0.5) with a probability of {percent(found.p_iou50)}."
-    if found.label_set is not None:
-        yield f"Classes that cannot be ruled out: {', '.join(found.label_set) or 'none'}."
+    if result.p_iou50 is not None:
+        chance = percent(result.p_iou50)
+        yield f"The box is right (IoU at least 0.5) with a probability of {chance}."
+    if result.label_set is not None:
+        yield f"Classes that cannot be ruled out: {', '.join(result.label_set) or 'none'}."
 
 
-def box_rows(found: Localization) -> list[tuple[str, str, Box]]:
+def box_rows(result: Localization) -> list[tuple[str, str, Box]]:
     """Boxes that there are: how each is drawn, what it is, and its corners in px."""
     rows = (
-        ("box", "box", found.box),
-        ("outer", "outer, holds the object", found.box_outer),
-        ("inner", "inner, lies within it", found.box_inner),
+        ("box", "box", result.box),
+        ("outer", "outer, holds the object", result.box_outer),
+        ("inner", "inner, lies within it", result.box_inner),
     )
     return [(kind, name, box) for kind, name, box in rows if box is not None]
 
 
-def _classes(found: Localization) -> str:
+def _classes(result: Localization) -> str:
     rows = "".join(
         f"<tr><th>{safe(one.label, 80)}</th>"
         f'<td class="demo-bar"><i style="width:{100 * one.score:.1f}%"></i></td>'
         f"<td>{percent(one.score)}</td></tr>"
-        for one in found.top_k
+        for one in result.top_k
     )
     return f'<table class="demo-classes"><tbody>{rows}</tbody></table>'
 
 
-def _boxes(found: Localization) -> str:
-    height, width = found.size
+def _boxes(result: Localization) -> str:
+    height, width = result.size
     rows = "".join(
         f'<tr class="demo-{kind}"><th><i></i>{name}</th>'
         + "".join(f"<td>{side:.1f}</td>" for side in box)
         + "</tr>"
-        for kind, name, box in box_rows(found)
+        for kind, name, box in box_rows(result)
     )
     size = f"{width} x {height} px"
     if not rows:
         return f'<p class="demo-size">{size}</p>'
-    heads = "".join(f"<th>{side}</th>" for side in SIDES)
+    heads = "".join(f"<th>{side}</th>" for side in _SIDES)
     return (
         f'<table class="demo-boxes"><thead><tr><th>px of {size.removesuffix(" px")}</th>{heads}'
         f"</tr></thead><tbody>{rows}</tbody></table>"

@@ -31,7 +31,7 @@ from loc_keras.demo_page.guard import (
     server_of,
     uploads_folder,
 )
-from loc_keras.demo_page.page import NOTHING_SENT, Answered, facts, percent, shown
+from loc_keras.demo_page.page import NOTHING_SENT, Answered, answer_html, facts, percent
 
 pytestmark = [
     pytest.mark.skipif(
@@ -100,9 +100,9 @@ def hosts():
 def site(place, hosts):
     """The page's address and its folder of uploads."""
     with listen("127.0.0.1", 0) as taken, uploads_folder() as folder:
-        from loc_keras.demo_page.blocks import build_page, served
+        from loc_keras.demo_page.blocks import application, build_page
 
-        page = served(build_page(place.localizer, LIMITS, 3), LIMITS)
+        page = application(build_page(place.localizer, LIMITS, 3), LIMITS)
         guard = Guard(page, LIMITS, partial(keep_newest, folder, LIMITS.kept))
         server = server_of(guard)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [taken]})
@@ -158,7 +158,7 @@ def test_an_answer_is_that_of_the_localizer(page, place, site):
         assert all(fact in told for fact in facts(found)) and len(list(facts(found))) == 2
         drawn = place.localizer.annotate(place.files[name], found)
         uri = page.run("return document.querySelector('.demo-picture').src")
-        assert uri in shown(Answered(found, drawn)), name
+        assert uri in answer_html(Answered(found, drawn)), name
     assert complaints(page) == []
     assert len([one for one in site.folder.iterdir() if one.is_dir()]) <= LIMITS.kept + 1
     for width in (PHONE, DESK):

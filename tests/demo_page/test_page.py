@@ -40,10 +40,10 @@ from loc_keras.demo_page.page import (
     NOTHING_SENT,
     Answered,
     answer,
+    answer_html,
     box_rows,
     facts,
     percent,
-    shown,
 )
 from loc_keras.errors import DemoError
 from loc_keras.localizer import ClassScore, Localization
@@ -113,9 +113,9 @@ def test_every_kind_of_file_is_answered_upright_and_drawn_in_whole(one, file):
         # Pillow's own reading of the orientation; a turn by 90 degrees exchanges the sides.
         raw = Image.open(io.BytesIO(content))
         turned = raw.getexif().get(0x0112, 1) >= 5
-        assert told.found.size == (raw.size if turned else raw.size[::-1]), name
+        assert told.result.size == (raw.size if turned else raw.size[::-1]), name
         wide, high = told.picture.size
-        assert wide / high == pytest.approx(told.found.size[1] / told.found.size[0], rel=0.01)
+        assert wide / high == pytest.approx(told.result.size[1] / told.result.size[0], rel=0.01)
 
 
 def test_a_model_of_grey_images_answers_about_coloured_ones(file):
@@ -146,7 +146,7 @@ def test_sentences_of_what_is_no_file(one, file, tmp_path, caplog, monkeypatch):
 
 def test_a_large_picture_is_shown_smaller(one, file):
     told = answer(one, file(encoded(photograph(1, 4000, 1000), "JPEG")), MEGABYTE, 2)
-    assert told.picture.size == (1600, 400) and told.found.size == (1000, 4000)
+    assert told.picture.size == (1600, 400) and told.result.size == (1000, 4000)
 
 
 def test_warming_up_uses_all_that_an_answer_uses(monkeypatch):
@@ -161,7 +161,7 @@ def test_warming_up_uses_all_that_an_answer_uses(monkeypatch):
     assert asked[0].startswith(b"\x89PNG") and asked[1] == (24, 16)
 
 
-# What is shown
+# What is answer_html
 
 
 class Elements(HTMLParser):
@@ -180,7 +180,7 @@ class Elements(HTMLParser):
 
 def test_an_answer_shows_label_score_classes_boxes_and_trust():
     picture = photograph(3)
-    html = shown(Answered(found(**TRUSTED), picture))
+    html = answer_html(Answered(found(**TRUSTED), picture))
     page = Elements(html)
     for text in ("cat", "90.0 %", "10.0 %", BAD_NAME, "px of 90 x 60", "60.0", "55.0", "25.0"):
         assert text in page.texts, text
@@ -202,13 +202,13 @@ def test_boxes_that_are_not_there_are_not_told():
         "No object is found, so there is no box.",
         "Classes that cannot be ruled out: cat.",
     ]
-    assert "<thead>" not in shown(Answered(nothing, photograph(0)))
+    assert "<thead>" not in answer_html(Answered(nothing, photograph(0)))
     assert list(facts(found())) == []
 
 
 def test_sentences_are_escaped():
-    assert Elements(shown(BAD_NAME)).texts == [BAD_NAME]
-    assert "demo-sorry" in shown("x.") and "demo-hint" in shown(NOTHING_SENT)
+    assert Elements(answer_html(BAD_NAME)).texts == [BAD_NAME]
+    assert "demo-sorry" in answer_html("x.") and "demo-hint" in answer_html(NOTHING_SENT)
 
 
 @given(st.floats(0, 1))
