@@ -211,6 +211,7 @@ FIGURES: dict[str, Figure] = {
             "%",
             column=_max_box_acc_v2,
             run_key="max_box_acc_v2",
+            short="BoxAccV2",
             box_only=True,
         ),
         Figure(

@@ -31,10 +31,12 @@ from loc_keras.report.style import (
     SMALL_SIZE,
     TITLE_SIZE,
     VERMILLION,
-    new_figure,
+    dress,
+    inch_axes,
     save_figure,
     shorten_middle,
     text_width,
+    write,
 )
 
 MINUS = "−"  # As wide as a plus sign, unlike the hyphen.
@@ -204,8 +206,8 @@ def draw_comparison(comparison: Comparison) -> Figure:
     notes = textwrap.wrap(_note(comparison), NOTE_LETTERS)
     top = MARGIN + TITLE + LINE * (len(notes) + len(runs)) + 2 * GAP + HEAD
     height = top + sum(heights) + 2 * AXIS + MARGIN
-    figure = new_figure(WIDTH, height, DPI)
-    _draw_head(figure, comparison, notes)
+    page = inch_axes(WIDTH, height, DPI)
+    _draw_head(page, comparison, notes)
     edge = top
     for names, tall in zip((shares, pixels), heights, strict=True):
         left = MARGIN + NAMES + NUMBER
@@ -214,10 +216,10 @@ def draw_comparison(comparison: Comparison) -> Figure:
         boxes = [
             (at / WIDTH, bottom / height, PANEL / WIDTH, tall / height) for at in (left, right)
         ]
-        axes = [figure.add_axes(box) for box in boxes]
+        axes = [page.figure.add_axes(box) for box in boxes]
         _draw_block(axes[0], axes[1], comparison, names, first=names is shares)
         edge += tall + AXIS
-    return figure
+    return page.figure  # type: ignore[return-value]
 
 
 def _note(comparison: Comparison) -> str:
@@ -231,32 +233,18 @@ def _note(comparison: Comparison) -> str:
     )
 
 
-def _draw_head(figure: Figure, comparison: Comparison, notes: Sequence[str]) -> None:
-    height = figure.get_figheight()
+def _draw_head(page: Axes, comparison: Comparison, notes: Sequence[str]) -> None:
     runs = list(comparison.figures)
-    edge = height - MARGIN
-    style: dict[str, Any] = {"family": FONT, "va": "top", "parse_math": False}
-    figure.text(
-        MARGIN / WIDTH,
-        edge / height,
-        f"{len(runs)} runs compared",
-        size=TITLE_SIZE,
-        weight="bold",
-        color=INK,
-        **style,
-    )
-    edge -= TITLE
-    for line in notes:
-        figure.text(MARGIN / WIDTH, edge / height, line, size=SMALL_SIZE, color=MUTED, **style)
-        edge -= LINE
-    edge -= GAP
-    for index, run in enumerate(runs):
-        role = " (the one that others are compared with)" if index == 0 else ""
+    title = f"{len(runs)} runs compared"
+    write(page, MARGIN, MARGIN, title, size=TITLE_SIZE, weight="bold")
+    for number, line in enumerate(notes):
+        write(page, MARGIN, MARGIN + TITLE + LINE * number, line, size=SMALL_SIZE, color=MUTED)
+    for number, run in enumerate(runs):
+        role = " (the one that others are compared with)" if number == 0 else ""
         room = (WIDTH - 2 * MARGIN) * 72 - text_width(role, LABEL_SIZE) - 24
-        words = f"{index + 1}  {shorten_middle(run, room, LABEL_SIZE)}{role}"
-        colour = _colour(index)
-        figure.text(MARGIN / WIDTH, edge / height, words, size=LABEL_SIZE, color=colour, **style)
-        edge -= LINE
+        words = f"{number + 1}  {shorten_middle(run, room, LABEL_SIZE)}{role}"
+        y = MARGIN + TITLE + LINE * (len(notes) + number) + GAP
+        write(page, MARGIN, y, words, size=LABEL_SIZE, color=_colour(number))
 
 
 def _draw_block(
@@ -270,21 +258,24 @@ def _draw_block(
         _dress(axes, total)
     for place, name in enumerate(names):
         start = place * (len(runs) * ROW + GAP) + GAP / 2
-        _write_name(left, _name(name) + _NOTES.get(name, ""), start + len(runs) * ROW / 2)
+        middle = start + len(runs) * ROW / 2
+        title = _name(name) + _NOTES.get(name, "")
+        _write(left, -(NAMES + NUMBER) / PANEL, middle, title, size=LABEL_SIZE, va="center")
         if place:
             for axes in (left, right):
                 axes.axhline(start - GAP / 2, color=FAINT, linewidth=0.7, zorder=0)
         for index, run in enumerate(runs):
             y = start + (index + 0.5) * ROW
-            _write(left, -0.045, y, str(index + 1), _colour(index), "right")
+            _write(left, -0.045, y, str(index + 1), color=_colour(index), ha="right")
             estimate = comparison.figures[run][name]
             ends[0].extend(_draw_row(left, y, name, estimate, index, full=True))
-            _write(left, 1.03, y, value_words(name, estimate), INK)
+            _write(left, 1.03, y, value_words(name, estimate))
             if index:
                 difference = comparison.differences[run][name]
                 clear = is_clear(difference)
                 ends[1].extend(_draw_row(right, y, name, difference, index, full=clear))
-                _write(right, 1.03, y, _difference_line(name, difference), INK, bold=clear)
+                weight = "bold" if clear else "normal"
+                _write(right, 1.03, y, _difference_line(name, difference), weight=weight)
     right.axvline(0, color=MUTED, linewidth=1.0, zorder=1)
     _limit(left, ends[0])
     _limit(right, [*ends[1], 0.0])
@@ -298,7 +289,7 @@ def _draw_block(
         titles = (f"Figure and {level}", "Difference to run 1")
         for axes, words in zip((left, right), titles, strict=True):
             axes.set_title(words, loc="left", size=LABEL_SIZE, family=FONT, color=INK, pad=7)
-        _write(right, 1.03, -HEAD / 2, f"difference, {level}, p", MUTED)
+        _write(right, 1.03, -HEAD / 2, f"difference, {level}, p", color=MUTED)
 
 
 def _draw_row(
@@ -337,14 +328,8 @@ def _colour(index: int) -> str:
 def _dress(axes: Axes, total: float) -> None:
     axes.set_ylim(total, 0.0)  # Rows run downward.
     axes.set_yticks([])
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color(MUTED)
-    axes.grid(axis="x", color=FAINT, linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.tick_params(
-        labelsize=SMALL_SIZE, labelfontfamily=FONT, colors=MUTED, labelcolor=INK, length=3
-    )
+    axes.spines["left"].set_visible(False)
+    dress(axes, "x")
 
 
 def _limit(axes: Axes, ends: Sequence[float]) -> None:
@@ -354,33 +339,7 @@ def _limit(axes: Axes, ends: Sequence[float]) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
 
 
-def _write(
-    axes: Axes, x: float, y: float, words: str, colour: str, side: str = "left", bold: bool = False
-) -> None:
+def _write(axes: Axes, x: float, y: float, text: str, **style: Any) -> None:
     """Writes beside a plot: x in parts of its width, y in inches from its upper edge."""
-    axes.text(
-        x,
-        y,
-        words,
-        transform=axes.get_yaxis_transform(),
-        size=SMALL_SIZE,
-        family=FONT,
-        color=colour,
-        ha=side,
-        va="center_baseline",
-        weight="bold" if bold else "normal",
-        parse_math=False,
-    )
-
-
-def _write_name(axes: Axes, name: str, y: float) -> None:
-    axes.text(
-        -(NAMES + NUMBER) / PANEL,
-        y,
-        name,
-        transform=axes.get_yaxis_transform(),
-        size=LABEL_SIZE,
-        family=FONT,
-        color=INK,
-        va="center",
-    )
+    place = {"transform": axes.get_yaxis_transform(), "va": "center_baseline", "size": SMALL_SIZE}
+    write(axes, x, y, text, **(place | style))

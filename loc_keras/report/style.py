@@ -1,14 +1,15 @@
 """Colours and text sizes that all pictures share.
 
 The hues are from the colour-blind safe palette of Okabe and Ito (2008, "Color Universal
-Design"). No picture leans on hue alone: truth is solid and prediction dashed, validation is
-solid and training dashed, so that a gray print can be read too.
+Design"). No picture needs hue alone: truth is solid and prediction dashed, validation solid and
+training dashed, so that a gray print can be read too.
 """
 
 import os
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +47,14 @@ FONT = "DejaVu Sans"  # ships inside matplotlib, so text has the same width ever
 TITLE_SIZE = 12.0
 LABEL_SIZE = 9.5
 SMALL_SIZE = 8.5
+ELLIPSIS = "…"
+
+SEQUENCE = LinearSegmentedColormap.from_list("paper to blue", ["#FFFFFF", BLUE, "#00263D"])
+WORDS: dict[str, Any] = {"family": FONT, "color": INK}
 
 
 def new_figure(width: float, height: float, dpi: float) -> Figure:
-    """Make an empty figure that belongs to no window and no global registry.
+    """Makes an empty figure that belongs to no window and no global registry.
 
     Args:
         width: Width in inches.
@@ -62,95 +67,6 @@ def new_figure(width: float, height: float, dpi: float) -> Figure:
     figure = Figure(figsize=(width, height), dpi=dpi, facecolor=PAPER)
     FigureCanvasAgg(figure)
     return figure
-
-
-def figure_to_array(figure: Figure) -> npt.NDArray[np.uint8]:
-    """Render a figure.
-
-    Args:
-        figure: Any figure.
-
-    Returns:
-        uint8 (H, W, 3) in 0..255; H and W are the figure's size in inches times its dpi.
-    """
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba(), dtype=np.uint8)[..., :3].copy()
-
-
-def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
-    """Write a figure as PNG, whole or not at all; missing folders are made.
-
-    Args:
-        figure: Any figure.
-        path: The file to write; an existing one is replaced in one step.
-
-    Returns:
-        The path written.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # A reader (TensorBoard, a browser, a copy job) must never meet half a picture.
-    with written_aside(path) as aside:
-        FigureCanvasAgg(figure).print_png(aside)
-    return path
-
-
-def keep_apart(
-    wanted: Sequence[float], gaps: Sequence[float], weights: Sequence[float] | None = None
-) -> list[float]:
-    """Move ordered positions so that neighbours keep their distance.
-
-    Of all allowed positions, the result has the least weighted sum of squared moves. With the gaps
-    taken off, "at least a gap apart" becomes "never falling", which is isotonic regression;
-    it is solved by pooling neighbours that break the rule at their weighted mean (Ayer et al. 1955,
-    "An empirical distribution function for sampling with incomplete information").
-
-    Args:
-        wanted: n wanted positions, in the order that is kept.
-        gaps: n - 1 smallest distances, from each position to the next.
-        weights: n weights > 0 of the moves; None weighs all alike.
-
-    Returns:
-        n positions.
-    """
-    offsets = [0.0]
-    for gap in gaps:
-        offsets.append(offsets[-1] + gap)
-    pools: list[tuple[float, float, int]] = []
-    for index, position in enumerate(wanted):
-        mean, mass, size = position - offsets[index], weights[index] if weights else 1.0, 1
-        while pools and pools[-1][0] > mean:
-            before, its_mass, members = pools.pop()
-            mean = (mean * mass + before * its_mass) / (mass + its_mass)
-            mass, size = mass + its_mass, size + members
-        pools.append((mean, mass, size))
-    levels = [mean for mean, _, size in pools for _ in range(size)]
-    return [level + offset for level, offset in zip(levels, offsets, strict=False)]
-
-
-def spread_apart(positions: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Move label positions as little as needed so that no two are closer than `gap`.
-
-    Args:
-        positions: Wanted positions in any order.
-        gap: Smallest distance between two labels.
-        low: Lowest position allowed.
-        high: Highest position allowed; where the labels cannot all fit, the gap shrinks.
-
-    Returns:
-        New positions for the input's order; the labels keep their order on the line.
-    """
-    steps = max(len(positions) - 1, 0)
-    if steps:
-        gap = min(gap, (high - low) / steps)
-    order = sorted(range(len(positions)), key=lambda index: positions[index])
-    apart = keep_apart([positions[index] for index in order], [gap] * steps)
-    moved = [0.0] * len(positions)
-    for rank, index in enumerate(order):
-        # The k-th label from below leaves room for k labels under it and the rest above.
-        moved[index] = min(max(apart[rank], low + rank * gap), high - (steps - rank) * gap)
-    return moved
 
 
 def inch_axes(width: float, height: float, dpi: float) -> Axes:
@@ -168,12 +84,40 @@ def write(axes: Axes, x: float, y: float, text: str, **style: Any) -> None:
     axes.text(x, y, text, **(common | style))
 
 
-SEQUENCE = LinearSegmentedColormap.from_list("paper to blue", ["#FFFFFF", BLUE, "#00263D"])
-WORDS: dict[str, Any] = {"family": FONT, "color": INK}
+def figure_to_array(figure: Figure) -> npt.NDArray[np.uint8]:
+    """Renders a figure.
+
+    Args:
+        figure: Any figure.
+
+    Returns:
+        uint8 (H, W, 3) in 0..255; H and W are the figure's size in inches times its dpi.
+    """
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba(), dtype=np.uint8)[..., :3].copy()
+
+
+def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
+    """Writes a figure as PNG, whole or not at all; missing folders are made.
+
+    Args:
+        figure: Any figure.
+        path: The file to write; an existing one is replaced in one step.
+
+    Returns:
+        The path written.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A reader (TensorBoard, a browser, a copy job) must never meet half a picture.
+    with written_aside(path) as aside:
+        FigureCanvasAgg(figure).print_png(aside)
+    return path
 
 
 def dress(axes: Axes, grid: str | None) -> None:
-    """Takes off what tells nothing; lines of the grid run along `grid`, "x", "y" or neither."""
+    """Takes off needless lines; the grid's run along `grid`: "x", "y" or None."""
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):
@@ -186,9 +130,6 @@ def dress(axes: Axes, grid: str | None) -> None:
     )
 
 
-ELLIPSIS = "…"
-
-
 def clean(text: str, longest: int = 200) -> str:
     """One line of printable text: other characters are written as Python escapes them."""
     shown = "".join(
@@ -199,7 +140,7 @@ def clean(text: str, longest: int = 200) -> str:
 
 @lru_cache(maxsize=4096)
 def text_width(text: str, size: float, weight: str = "normal") -> float:
-    """Measure one line of text.
+    """Measures one line of text.
 
     Args:
         text: The line.
@@ -217,7 +158,7 @@ def text_width(text: str, size: float, weight: str = "normal") -> float:
 
 
 def shorten(text: str, width: float, size: float, weight: str = "normal") -> str:
-    """Cut a text so that it fits, and say with an ellipsis that it was cut.
+    """Cuts a text so that it fits, and say with an ellipsis that it was cut.
 
     Args:
         text: One line.
@@ -236,7 +177,7 @@ def shorten(text: str, width: float, size: float, weight: str = "normal") -> str
 
 
 def shorten_middle(text: str, width: float, size: float) -> str:
-    """Cut a text in its middle so that it fits; of paths, both ends tell something.
+    """Cuts a text in its middle so that it fits; of paths, both ends tell something.
 
     Args:
         text: One line.
@@ -256,7 +197,7 @@ def shorten_middle(text: str, width: float, size: float) -> str:
 def fill_lines(
     parts: Iterable[str], width: float, size: float, weight: str = "normal", joint: str = " · "
 ) -> list[str]:
-    """Lay parts on as few lines as they need; a part is never split, only shortened.
+    """Lays parts on as few lines as they need; a part is never split, only shortened.
 
     Args:
         parts: Texts in reading order.
@@ -279,7 +220,7 @@ def fill_lines(
 
 
 def wrap_words(text: str, width: float, size: float, weight: str = "normal") -> list[str]:
-    """Wrap a sentence at its spaces.
+    """Wraps a sentence at its spaces.
 
     Args:
         text: The sentence.
@@ -291,3 +232,54 @@ def wrap_words(text: str, width: float, size: float, weight: str = "normal") -> 
         The lines; a single word wider than a line is shortened.
     """
     return fill_lines(text.split(), width, size, weight, joint=" ")
+
+
+def spread_apart(positions: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Moves label positions as little as needed so that no two are closer than `gap`.
+
+    Args:
+        positions: Wanted positions in any order.
+        gap: Smallest distance between two labels.
+        low: Lowest position allowed.
+        high: Highest position allowed; where the labels cannot all fit, the gap shrinks.
+
+    Returns:
+        New positions for the input's order; the labels keep their order on the line.
+    """
+    steps = max(len(positions) - 1, 0)
+    if steps:
+        gap = min(gap, (high - low) / steps)
+    order = sorted(range(len(positions)), key=lambda index: positions[index])
+    apart = keep_apart([positions[index] for index in order], [gap] * steps)
+    moved = [0.0] * len(positions)
+    for rank, index in enumerate(order):
+        # The k-th label from below leaves room for k labels under it and the rest above.
+        moved[index] = min(max(apart[rank], low + rank * gap), high - (steps - rank) * gap)
+    return moved
+
+
+def keep_apart(wanted: Sequence[float], gaps: Sequence[float]) -> list[float]:
+    """Moves ordered positions so that neighbours keep their distance.
+
+    Of all allowed positions, the result has the least sum of squared moves. With the gaps taken
+    off, "at least a gap apart" becomes "never falling", which is isotonic regression; it is solved
+    by pooling neighbours that break the rule at their mean (Ayer et al. 1955, "An empirical
+    distribution function for sampling with incomplete information").
+
+    Args:
+        wanted: n wanted positions, in the order that is kept.
+        gaps: n - 1 smallest distances, from each position to the next.
+
+    Returns:
+        n positions.
+    """
+    offsets = [0.0, *accumulate(gaps)]
+    pools: list[tuple[float, int]] = []
+    for position, offset in zip(wanted, offsets, strict=False):
+        mean, size = position - offset, 1
+        while pools and pools[-1][0] > mean:
+            before, members = pools.pop()
+            mean, size = (mean * size + before * members) / (size + members), size + members
+        pools.append((mean, size))
+    levels = [mean for mean, size in pools for _ in range(size)]
+    return [level + offset for level, offset in zip(levels, offsets, strict=False)]

@@ -282,7 +282,7 @@ def test_nothing_in_the_picture_leaves_it_or_overlaps(count: int) -> None:
 
 def test_marks_lie_where_the_figures_are() -> None:
     found = compared({"base": BASE, "worse": WORSE}, resamples=200)
-    left, right = draw_comparison(found).axes[:2]
+    _, left, right, *_ = draw_comparison(found).axes
     marks = [line for line in left.lines if line.get_marker() not in ("None", None, "")]
     shown = [name for name in COMPARED if name not in ("acc50", "corner_error_px")]
     expected = [100 * found.figures[run][name].value for name in shown for run in found.figures]
