@@ -79,11 +79,10 @@ def caption_parts(
     """
     said = f"said {name_pred}" if name_true == name_pred else f"{WRONG_MARK} said {name_pred}"
     parts = [f"true {name_true}", said, f"{100 * probability:.0f} %"]
-    return parts if iou is None else [*parts, _iou_part(iou)]
-
-
-def _iou_part(iou: float) -> str:
-    return ("" if iou >= LOCALIZED_IOU else f"{WRONG_MARK} ") + f"IoU {format_iou(iou)}"
+    if iou is not None:
+        mark = "" if iou >= LOCALIZED_IOU else f"{WRONG_MARK} "
+        parts.append(f"{mark}IoU {format_iou(iou)}")
+    return parts
 
 
 def class_name(label: int, class_names: Sequence[str] | None) -> str:
@@ -123,21 +122,19 @@ def spread_by_iou(ious: npt.ArrayLike, count: int) -> npt.NDArray[np.int64]:
     return order[ranks].astype(np.int64)
 
 
-def spread_title(ious: npt.ArrayLike, count: int, split: str, images: str = "") -> str:
+def spread_title(ious: npt.ArrayLike, count: int, images: str) -> str:
     """Says how `spread_by_iou` chose, so that nobody takes a gallery for a best-of.
 
     Args:
         ious: (N,) IoU of every example that could have been chosen.
         count: How many are shown.
-        split: Name of the split, for example `"test"`.
-        images: What was chosen from in words; `""` for the images of the split.
+        images: What was chosen from, for example `"test images"`.
 
     Returns:
         For example `12 of 10,000 test images at even ranks of IoU: worst .41, best .99,
         mean of all .97`.
     """
     values = np.asarray(ious, dtype=np.float64)
-    images = images or f"{split} images"
     shown = min(count, len(values))
     if shown == len(values):
         return f"All {shown:,} {images}, ordered by IoU, mean {format_iou(values.mean())}"
@@ -150,8 +147,6 @@ def spread_title(ious: npt.ArrayLike, count: int, split: str, images: str = "") 
 
 MOST_EMPTY = 0.5
 """Largest share of a gallery for images without an object, of which little is to be seen."""
-
-ONE_CLASS = "one class: only the box counts"
 
 
 class Choice(NamedTuple):
@@ -187,28 +182,30 @@ def choose_examples(
         one_class: Whether the data have a single class.
     """
     overlaps = np.asarray(ious, np.float64)
-    nothing = np.zeros(len(overlaps), bool) if empty is None else np.asarray(empty, bool)
-    hollow, shown = np.flatnonzero(nothing), np.flatnonzero(~nothing)
+    is_empty = np.zeros(len(overlaps), bool) if empty is None else np.asarray(empty, bool)
+    without, objects = np.flatnonzero(is_empty), np.flatnonzero(~is_empty)
     places: list[npt.NDArray[np.int64]] = []
-    words: list[str] = []
-    few = 0
-    if len(hollow):
-        share = count if not len(shown) else max(1, round(count * len(hollow) / len(overlaps)))
-        few = min(len(hollow), share if not len(shown) else min(share, int(count * MOST_EMPTY)))
-    if len(shown):
-        places.append(shown[spread_by_iou(overlaps[shown], count - few)])
-        kind = f"{split} images with an object" if len(hollow) else f"{split} images"
-        words.append(spread_title(overlaps[shown], count - few, split, kind))
+    titles: list[str] = []
+    few = 0  # How many without an object are shown.
+    if len(without) and not len(objects):
+        few = min(len(without), count)
+    elif len(without):
+        share = max(1, round(count * len(without) / len(overlaps)))
+        few = min(len(without), share, int(count * MOST_EMPTY))
+    if len(objects):
+        places.append(objects[spread_by_iou(overlaps[objects], count - few)])
+        images = f"{split} images with an object" if len(without) else f"{split} images"
+        titles.append(spread_title(overlaps[objects], count - few, images))
     if few and background is not None:
-        chances = np.asarray(background, np.float64)[hollow]
-        places.append(hollow[spread_by_iou(chances, few)])
-        words.append(
-            f"{few} of {len(hollow):,} without one at even ranks of the background's probability: "
-            f"lowest {format_iou(float(chances.min()))}"
+        chances = np.asarray(background, np.float64)[without]
+        places.append(without[spread_by_iou(chances, few)])
+        titles.append(
+            f"{few} of {len(without):,} without one at even ranks of the background's "
+            f"probability: lowest {format_iou(float(chances.min()))}"
         )
     if one_class:
-        words.append(ONE_CLASS)
-    return Choice(np.concatenate(places), "; ".join(words))
+        titles.append("one class: only the box counts")
+    return Choice(np.concatenate(places), "; ".join(titles))
 
 
 # Lengths in inches. At DPI each is a whole number of pixels, and a cell is 300 of them: a

@@ -193,10 +193,12 @@ def test_spread_refuses_nonsense() -> None:
 
 def test_spread_title_says_how_it_was_chosen() -> None:
     ious = [0.2, 0.4, 0.6, 0.8]
-    assert captions.spread_title(ious, 2, "test") == (
+    assert captions.spread_title(ious, 2, "test images") == (
         "2 of 4 test images at even ranks of IoU: worst .20, best .80, mean of all .50"
     )
-    assert captions.spread_title(ious, 9, "val") == "All 4 val images, ordered by IoU, mean .50"
+    assert (
+        captions.spread_title(ious, 9, "val images") == "All 4 val images, ordered by IoU, mean .50"
+    )
 
 
 # Gallery.
