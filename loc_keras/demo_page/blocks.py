@@ -39,7 +39,7 @@ def build_page(localizer: Localizer, limits: Limits, top_k: int) -> Any:
                 field = _image_field()
             with gr.Column(min_width=_LEAST_WIDTH):
                 hint = answer_html(NOTHING_SENT)
-                output = gr.HTML(hint, elem_id="demo-told", apply_default_css=False)
+                output = gr.HTML(hint, elem_id="demo-output", apply_default_css=False)
         # One at a time: an answer takes all cores, and a large photograph much memory.
         field.change(
             html_of,

@@ -77,8 +77,8 @@ def caption_parts(
         `["true 7", "said 7", "98 %", "IoU .97"]`; with a wrong class the second part starts
         with a cross, with an IoU below .5 (or NaN) the last does.
     """
-    said = f"said {name_pred}" if name_true == name_pred else f"{WRONG_MARK} said {name_pred}"
-    parts = [f"true {name_true}", said, f"{100 * probability:.0f} %"]
+    mark = "" if name_true == name_pred else f"{WRONG_MARK} "
+    parts = [f"true {name_true}", f"{mark}said {name_pred}", f"{100 * probability:.0f} %"]
     if iou is not None:
         mark = "" if iou >= LOCALIZED_IOU else f"{WRONG_MARK} "
         parts.append(f"{mark}IoU {format_iou(iou)}")
@@ -146,7 +146,7 @@ def spread_title(ious: npt.ArrayLike, count: int, images: str) -> str:
 
 
 MOST_EMPTY = 0.5
-"""Largest share of a gallery for images without an object, of which little is to be seen."""
+"""Largest share of a gallery for images without an object, which show little."""
 
 
 class Choice(NamedTuple):
@@ -408,17 +408,18 @@ def draw_gallery(
     overlaps = pair_ious(true, pred).tolist()
     examples = []
     for place, image in enumerate(images):
-        label, said = int(labels[place]), int(scores[place].argmax())
-        name, name_said = class_name(label, class_names), class_name(said, class_names)
-        probability, overlap = float(scores[place, said]), overlaps[place]
+        label, predicted = int(labels[place]), int(scores[place].argmax())
+        name, name_predicted = class_name(label, class_names), class_name(predicted, class_names)
+        probability, overlap = float(scores[place, predicted]), overlaps[place]
         boxes = [(TRUE_BOX, true[place]), (PREDICTED_BOX, pred[place])]
         if label == background:
-            boxes = boxes[1:] if said != label else []
-            parts, right = caption_parts(name, name_said, probability, None), said == label
+            right = predicted == label
+            boxes = [] if right else boxes[1:]
+            parts = caption_parts(name, name_predicted, probability, None)
         else:
-            right = is_localized(label, said, overlap)
+            right = is_localized(label, predicted, overlap)
             only = scores.shape[1] == 1  # One class is always right.
-            parts = caption_parts(name, name_said, probability, overlap)
+            parts = caption_parts(name, name_predicted, probability, overlap)
             parts = [name, parts[-1]] if only else parts
         examples.append(Example(image, boxes, parts, failed=not right))
     return draw_grid(examples, min(columns, len(examples)), title, (TRUE_BOX, PREDICTED_BOX))

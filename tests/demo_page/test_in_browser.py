@@ -48,7 +48,7 @@ CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"
 PHONE, DESK = 390, 1200
 LIMITS = Limits(file_bytes=MEGABYTE, kept=4)
 
-TOLD = "return document.querySelector('#demo-told').innerText"
+TOLD = "return document.querySelector('#demo-output').innerText"
 CELLS = """
 return [...document.querySelectorAll('.demo-boxes tbody tr')].map(
   row => [...row.querySelectorAll('td')].map(cell => Number(cell.innerText)))
