@@ -23,7 +23,7 @@ from loc_keras.report.style import (
     PAPER,
     SMALL_SIZE,
     TITLE_SIZE,
-    inch_axes,
+    new_page,
     save_figure,
     shorten,
     write,
@@ -207,7 +207,7 @@ def draw_structure(structure: Structure, title: str, subtitle: str) -> Figure:
     outputs = frame_end + GAP
     left = MARGIN + HEAD_WIDTH + SIDE_GAP
     width = 2 * left + WIDTH
-    page = inch_axes(width, outputs + LOW + MARGIN, DPI)
+    figure, page = new_page(width, outputs + LOW + MARGIN, DPI)
     title = shorten(title, 72 * (width - 2 * MARGIN), TITLE_SIZE, "bold")
     write(page, MARGIN, MARGIN, title, size=TITLE_SIZE, weight="bold")
     write(page, MARGIN, MARGIN + 1.5 * LINE, subtitle, size=LABEL_SIZE)
@@ -248,7 +248,7 @@ def draw_structure(structure: Structure, title: str, subtitle: str) -> Figure:
             y, bend = outputs + LOW / 2, inner - BEND
             _arrow(page, (width - inner + 2 * BEND, y), (bend, y), (bend, end))
             write(page, width / 2, y - 0.03, "the box", size=SMALL_SIZE, ha="center", va="bottom")
-    return page.figure  # type: ignore[return-value]
+    return figure
 
 
 def _kinds(block: Block) -> list[str]:

@@ -32,7 +32,7 @@ from loc_keras.report.style import (
     TITLE_SIZE,
     VERMILLION,
     dress,
-    inch_axes,
+    new_page,
     save_figure,
     shorten_middle,
     text_width,
@@ -206,7 +206,7 @@ def draw_comparison(comparison: Comparison) -> Figure:
     notes = textwrap.wrap(_note(comparison), NOTE_LETTERS)
     top = MARGIN + TITLE + LINE * (len(notes) + len(runs)) + 2 * GAP + HEAD
     height = top + sum(heights) + 2 * AXIS + MARGIN
-    page = inch_axes(WIDTH, height, DPI)
+    figure, page = new_page(WIDTH, height, DPI)
     _draw_head(page, comparison, notes)
     edge = top
     for names, tall in zip((shares, pixels), heights, strict=True):
@@ -216,10 +216,10 @@ def draw_comparison(comparison: Comparison) -> Figure:
         boxes = [
             (at / WIDTH, bottom / height, PANEL / WIDTH, tall / height) for at in (left, right)
         ]
-        axes = [page.figure.add_axes(box) for box in boxes]
+        axes = [figure.add_axes(box) for box in boxes]
         _draw_block(axes[0], axes[1], comparison, names, first=names is shares)
         edge += tall + AXIS
-    return page.figure  # type: ignore[return-value]
+    return figure
 
 
 def _note(comparison: Comparison) -> str:

@@ -31,8 +31,8 @@ from loc_keras.report.style import (
     VERMILLION,
     WORDS,
     dress,
-    inch_axes,
     new_figure,
+    new_page,
     save_figure,
     shorten,
     spread_apart,
@@ -235,7 +235,7 @@ def draw_curves(panels: Sequence[tuple[Panel, Sequence[Curve]]], title: str) -> 
     cell_width, cell_height = LEFT + PANEL_WIDTH + RIGHT, ABOVE + PANEL_HEIGHT + BELOW
     head = MARGIN + (TITLE if title else 0.0) + KEY
     width, height = columns * cell_width, head + rows * cell_height
-    page = inch_axes(width, height, DPI)
+    figure, page = new_page(width, height, DPI)
     words = shorten(title, (width - LEFT - MARGIN) * 72, TITLE_SIZE, "bold")
     write(page, LEFT, MARGIN, words, size=TITLE_SIZE, weight="bold")
     roles = {curve.role for _, curves in panels for curve in curves}
@@ -245,11 +245,11 @@ def draw_curves(panels: Sequence[tuple[Panel, Sequence[Curve]]], title: str) -> 
         left = column * cell_width + LEFT
         bottom = height - head - (row + 1) * cell_height + BELOW
         box = (left / width, bottom / height, PANEL_WIDTH / width, PANEL_HEIGHT / height)
-        axes = page.figure.add_axes(box)
+        axes = figure.add_axes(box)
         draw_panel(axes, panel, curves)
         if number + columns >= len(panels):
             axes.set_xlabel("epoch", size=SMALL_SIZE, family=FONT, color=MUTED)
-    return page.figure  # type: ignore[return-value]
+    return figure
 
 
 def draw_panel(axes: Axes, panel: Panel, curves: Sequence[Curve]) -> None:

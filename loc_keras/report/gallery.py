@@ -36,7 +36,7 @@ from loc_keras.report.style import (
     WRONG,
     WRONG_INK,
     fill_lines,
-    inch_axes,
+    new_page,
     text_width,
     wrap_words,
     write,
@@ -271,7 +271,7 @@ def draw_grid(
     rows = math.ceil(len(examples) / columns)
     height = cells_top + rows * (cell_height + GAP) - GAP + MARGIN
 
-    page = inch_axes(width, height, DPI)
+    figure, page = new_page(width, height, DPI)
     for number, line in enumerate(title_lines):
         write(page, MARGIN, MARGIN + TITLE_LINE * number, line, size=TITLE_SIZE, weight="bold")
     for number, entries in enumerate(legend_rows):
@@ -280,20 +280,19 @@ def draw_grid(
         row, column = divmod(number, columns)
         left = MARGIN + column * (CELL + GAP)
         top = cells_top + row * (cell_height + GAP)
-        _draw_picture(page, example, left, top)
+        _draw_picture(figure, example, left, top)
         colour = WRONG_INK if example.failed else INK
         for place, line in enumerate(lines):
             y = top + CELL + CAPTION_GAP + CAPTION_LINE * place
             write(page, left + CELL / 2, y, line, size=SMALL_SIZE, ha="center", color=colour)
-    return page.figure  # type: ignore[return-value]
+    return figure
 
 
-def _draw_picture(page: Axes, example: Example, left: float, top: float) -> None:
+def _draw_picture(figure: Figure, example: Example, left: float, top: float) -> None:
     rows, columns = np.shape(example.image)[:2]
     # The image keeps its shape, fills the cell one way, and stands on its caption.
     width, height = CELL * min(1.0, columns / rows), CELL * min(1.0, rows / columns)
-    figure = page.figure
-    page_width, page_height = figure.get_size_inches()  # type: ignore[union-attr]
+    page_width, page_height = figure.get_size_inches()
     x = (left + (CELL - width) / 2) / page_width
     y = 1.0 - (top + CELL) / page_height
     axes = figure.add_axes((x, y, width / page_width, height / page_height))

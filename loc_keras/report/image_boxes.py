@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -108,18 +109,23 @@ def draw_box(axes: Axes, box: npt.ArrayLike, style: BoxStyle) -> None:
     x1, y1, x2, y2 = (float(value) for value in np.asarray(box, dtype=np.float64).reshape(4))
     if not all(map(math.isfinite, (x1, y1, x2, y2))):
         return
-    place = {"xy": (x1, y1), "width": x2 - x1, "height": y2 - y1, "clip_on": False, "snap": False}
+    corner, width, height = (x1, y1), x2 - x1, y2 - y1
     if style.fill:
-        axes.add_patch(Rectangle(**place, facecolor=style.colour, alpha=style.fill, linewidth=0))
+        inside: dict[str, Any] = {"facecolor": style.colour, "alpha": style.fill, "linewidth": 0}
+        axes.add_patch(Rectangle(corner, width, height, clip_on=False, **inside))
     axes.add_patch(
         Rectangle(
-            **place,
+            corner,
+            width,
+            height,
             fill=False,
             edgecolor=style.colour,
             linewidth=style.width,
             linestyle=style.line,
             joinstyle="miter",
             capstyle="butt",
+            clip_on=False,
+            snap=False,
             path_effects=[withStroke(linewidth=style.width + HALO, foreground=style.halo)],
         )
     )

@@ -69,13 +69,14 @@ def new_figure(width: float, height: float, dpi: float) -> Figure:
     return figure
 
 
-def inch_axes(width: float, height: float, dpi: float) -> Axes:
-    """Axes over a whole new figure, in inches from its top left corner, without frame or ticks."""
-    axes = new_figure(width, height, dpi).add_axes((0.0, 0.0, 1.0, 1.0))
+def new_page(width: float, height: float, dpi: float) -> tuple[Figure, Axes]:
+    """A new figure and axes over all of it, in inches from its top left corner, without a frame."""
+    figure = new_figure(width, height, dpi)
+    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set_xlim(0.0, width)
     axes.set_ylim(height, 0.0)
     axes.set_axis_off()
-    return axes
+    return figure, axes
 
 
 def write(axes: Axes, x: float, y: float, text: str, **style: Any) -> None:
