@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import keras
 from matplotlib.axes import Axes
@@ -178,6 +178,7 @@ LINE = 0.19  # of text
 BEND = 0.17  # from a head's edge to the arrow that enters it from below
 TINTS = {"softmax": ("#FBEBCF", "#F3C878"), "bbox": ("#DDF1E7", "#9BD6BE")}
 INPUT_TINT, STAGE_TINT = "#EFEFEF", "#E3EEF7"
+SIDES: tuple[Literal[-1, 1], ...] = (-1, 1)  # Of the body, where the heads stand.
 
 
 def save_architecture(model: keras.Model, path: str | os.PathLike[str]) -> Path:
@@ -224,31 +225,49 @@ def draw_structure(structure: Structure, title: str, subtitle: str) -> Figure:
     for (upper, height, _), (lower, _, _) in pairwise(places):
         _arrow(page, (width / 2, upper + height), (width / 2, lower))
 
-    for head, side in zip(structure.heads, (-1, 1), strict=True):
-        x = MARGIN if side < 0 else width - MARGIN - HEAD_WIDTH
-        inner = x + HEAD_WIDTH * (side < 0)  # Its edge beside the body.
-        head_tint, output_tint = TINTS[head.name]
-        _box(page, x, first, HEAD_WIDTH, end - first, head_tint)
-        lines = [f"{head.name} head", *_kinds(head), _weights(head.parameters)]
-        _text(page, x + HEAD_WIDTH / 2, (first + end) / 2, HEAD_WIDTH, lines)
-        for row, shape in head.maps.items():
-            y, start = rows[row] + HIGH / 2, left + WIDTH * (side > 0)
-            _arrow(page, (start, y), (inner, y))
-            if shape != stages[row].shape:
-                label = {"size": SMALL_SIZE, "ha": "center", "va": "bottom"}
-                write(page, (start + side * FRAME + inner) / 2, y - 0.03, _sides(shape), **label)
-        # The output is narrower, so that the arrow of the box passes beside it.
-        output_x, output_width = x + 2 * BEND * (side > 0), HEAD_WIDTH - 2 * BEND
-        middle = output_x + output_width / 2
-        _box(page, output_x, outputs, output_width, LOW, output_tint)
-        _arrow(page, (middle, end), (middle, outputs))
-        shown = [head.name, f"output (N, {_sides(head.shape)})"]
-        _text(page, middle, outputs + LOW / 2, output_width, shown)
-        if head.takes_box:
-            y, bend = outputs + LOW / 2, inner - BEND
-            _arrow(page, (width - inner + 2 * BEND, y), (bend, y), (bend, end))
-            write(page, width / 2, y - 0.03, "the box", size=SMALL_SIZE, ha="center", va="bottom")
+    grid = _Grid(width, left, rows, first, end, outputs)
+    for head, side in zip(structure.heads, SIDES, strict=True):
+        _draw_head(page, head, side, stages, grid)
     return figure
+
+
+class _Grid(NamedTuple):
+    """Places on the page in inches: its width, the body's left edge, and heights from the top."""
+
+    width: float
+    left: float
+    rows: Sequence[float]  # Upper edges of the stages.
+    first: float
+    end: float
+    outputs: float
+
+
+def _draw_head(
+    page: Axes, head: Head, side: Literal[-1, 1], stages: Sequence[Block], grid: _Grid
+) -> None:
+    """Draws a head on the left (-1) or right (1) of the body, the maps it takes and its output."""
+    x = MARGIN if side < 0 else grid.width - MARGIN - HEAD_WIDTH
+    inner = x + HEAD_WIDTH * (side < 0)  # Its edge beside the body.
+    head_tint, output_tint = TINTS[head.name]
+    _box(page, x, grid.first, HEAD_WIDTH, grid.end - grid.first, head_tint)
+    lines = [f"{head.name} head", *_kinds(head), _weights(head.parameters)]
+    _text(page, x + HEAD_WIDTH / 2, (grid.first + grid.end) / 2, HEAD_WIDTH, lines)
+    over = {"size": SMALL_SIZE, "ha": "center", "va": "bottom"}
+    for row, shape in head.maps.items():
+        y, start = grid.rows[row] + HIGH / 2, grid.left + WIDTH * (side > 0)
+        _arrow(page, (start, y), (inner, y))
+        if shape != stages[row].shape:
+            write(page, (start + side * FRAME + inner) / 2, y - 0.03, _sides(shape), **over)
+    # The output is narrower, so that the arrow of the box passes beside it.
+    output_x, output_width = x + 2 * BEND * (side > 0), HEAD_WIDTH - 2 * BEND
+    middle, y = output_x + output_width / 2, grid.outputs + LOW / 2
+    _box(page, output_x, grid.outputs, output_width, LOW, output_tint)
+    _arrow(page, (middle, grid.end), (middle, grid.outputs))
+    _text(page, middle, y, output_width, [head.name, f"output (N, {_sides(head.shape)})"])
+    if head.takes_box:
+        bend = inner - BEND
+        _arrow(page, (grid.width - inner + 2 * BEND, y), (bend, y), (bend, grid.end))
+        write(page, grid.width / 2, y - 0.03, "the box", **over)
 
 
 def _kinds(block: Block) -> list[str]:
