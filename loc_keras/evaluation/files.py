@@ -1,10 +1,22 @@
-"""`metrics.json`: an evaluation as JSON that every reader takes."""
+"""Files of an evaluation: `metrics.json`, `predictions.csv`, and truth and answers for COCO tools.
+
+COCO's files are for other evaluators (pycocotools, FiftyOne, torchmetrics): truth is an `instances`
+file, answers are a list of detection results (https://cocodataset.org/#format-results), one for
+each image. Ids count from 1, since evaluators take 0 for "none"; the class with index i is the
+category i + 1. Boxes are `[x, y, width, height]` in px with all their digits, so another evaluator
+gets the same IoU. With a background, its class is a category too (`"supercategory":
+"background"`): an image without an object has no annotation, and an answer of that category means
+"nothing here". COCO's average precision leaves out a category without annotations, so the numbers
+of the objects stay as they are.
+"""
 
 import csv
 import io
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -12,42 +24,19 @@ import numpy as np
 import numpy.typing as npt
 
 from loc_keras.atomic_file import write_text
-from loc_keras.evaluation.outcomes import Estimate, Evaluation, Group, Outcomes
-from loc_keras.evaluation.reliability import ReliabilityBin, Shift, TrustFigures, detection_scores
+from loc_keras.evaluation.outcomes import Evaluation, Outcomes
+from loc_keras.evaluation.reliability import TrustFigures, detection_scores
 
 METRICS_FILE = "metrics.json"
+PREDICTIONS_FILE = "predictions.csv"
+TRUTH_FILE = "coco_truth.json"
+DETECTIONS_FILE = "coco_detections.json"
+LABEL_JOINT = "|"
 
-
-def metrics_json(evaluation: Evaluation, trust: TrustFigures | None = None) -> dict[str, Any]:
-    """All figures as values of JSON: mappings, lists, strings, numbers and None.
-
-    An estimate is `{"value", "low", "high", "images"}`. A figure of no image is None, `null` in the
-    file: NaN is no JSON. What trust says of single images is in `predictions.csv`, not here.
-
-    Args:
-        evaluation: Of a split.
-        trust: What was stated about the answers, with its own key `trust`.
-    """
-    found: dict[str, Any] = {
-        "images": evaluation.images,
-        "object_images": evaluation.object_images,
-        "class_names": list(evaluation.class_names),
-        "intervals": {
-            "method": "percentile bootstrap",
-            "level": evaluation.level,
-            "resamples": evaluation.resamples,
-            "seed": evaluation.seed,
-        },
-        "figures": _figures(evaluation.figures),
-        "floors": {name: _figures(figures) for name, figures in evaluation.baselines.items()},
-        "errors": _figures(evaluation.errors),
-        "classes": _groups(evaluation.classes),
-        "sizes": _groups(evaluation.sizes),
-        "positions": _groups(evaluation.positions),
-    }
-    if trust is not None:
-        found["trust"] = trust_json(trust)
-    return {**found, "confusion": evaluation.confusion.tolist()}
+_SIDES = ("x1", "y1", "x2", "y2")
+# What makes a spreadsheet take a cell for a formula (OWASP, "CSV Injection"): the four signs, a
+# tab or a line end before them, and their full-width forms.
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
 
 
 def write_metrics(
@@ -73,92 +62,103 @@ def write_metrics(
     write_text(path, f'{rest},\n  "confusion": [\n{rows}\n  ]\n}}\n')
 
 
-def _figures(figures: Mapping[str, Estimate]) -> dict[str, Any]:
-    return {name: _estimate(estimate) for name, estimate in figures.items()}
+def metrics_json(evaluation: Evaluation, trust: TrustFigures | None = None) -> dict[str, Any]:
+    """All figures as values of JSON: mappings, lists, strings, numbers and None.
 
+    An estimate is `{"value", "low", "high", "images"}`. A figure of no image is None, `null` in the
+    file: NaN is no JSON. What trust says of single images is in `predictions.csv`, not here.
 
-def _estimate(estimate: Estimate) -> dict[str, Any]:
-    low, high = _number(estimate.low), _number(estimate.high)
-    return {
-        "value": _number(estimate.value),
-        "low": low,
-        "high": high,
-        "images": int(estimate.images),
+    Args:
+        evaluation: Of a split.
+        trust: What was stated about the answers, with its own key `trust`.
+    """
+    content: dict[str, Any] = {
+        "images": evaluation.images,
+        "object_images": evaluation.object_images,
+        "class_names": evaluation.class_names,
+        "intervals": {
+            "method": "percentile bootstrap",
+            "level": evaluation.level,
+            "resamples": evaluation.resamples,
+            "seed": evaluation.seed,
+        },
+        "figures": evaluation.figures,
+        "floors": evaluation.baselines,
+        "errors": evaluation.errors,
+        "classes": evaluation.classes,
+        "sizes": evaluation.sizes,
+        "positions": evaluation.positions,
     }
-
-
-def _groups(groups: Sequence[Group]) -> list[dict[str, Any]]:
-    return [
-        {"name": group.name, "images": group.images, "figures": _figures(group.figures)}
-        for group in groups
-    ]
+    if trust is not None:
+        content["trust"] = trust_json(trust)
+    return {**_plain(content), "confusion": evaluation.confusion.tolist()}
 
 
 def trust_json(trust: TrustFigures) -> dict[str, Any]:
     """What trust states of the whole split, as values of JSON."""
     before_after = ("before", "after")
-    return {
-        "temperature": _number(trust.temperature),
-        "ece": dict(zip(before_after, map(_number, trust.ece), strict=True)),
-        "nll": dict(zip(before_after, map(_number, trust.nll), strict=True)),
-        "class_bins": dict(zip(before_after, map(_bins, trust.class_bins), strict=True)),
-        "box_bins": _bins(trust.box_bins),
-        "auroc_p_iou50": _estimate(trust.auroc_p_iou50),
-        "auroc_confidence": _estimate(trust.auroc_confidence),
-        **({"auroc_gain": _estimate(trust.auroc_gain)} if trust.auroc_gain else {}),
-        "guarantees": [
-            {
-                "name": one.name,
-                "asked": _number(one.asked),
-                "kept": _estimate(one.kept),
-                "size": _number(one.size),
-                "empty": _number(one.empty),
-                "p_value": _number(one.p_value),
-            }
-            for one in trust.guarantees
-        ],
-        "shift": _shift(trust.shift),
-    }
+    content: dict[str, Any] = {"temperature": trust.temperature}
+    for name in ("ece", "nll", "class_bins"):
+        content[name] = dict(zip(before_after, getattr(trust, name), strict=True))
+    for name in ("box_bins", "auroc_p_iou50", "auroc_confidence"):
+        content[name] = getattr(trust, name)
+    if trust.auroc_gain:
+        content["auroc_gain"] = trust.auroc_gain
+    content["guarantees"] = trust.guarantees
+    content["shift"] = {"found": bool(trust.shift.found), **_plain(trust.shift)}
+    plain: dict[str, Any] = _plain(content)
+    return plain
 
 
-def _bins(bins: Sequence[ReliabilityBin]) -> list[dict[str, Any]]:
-    return [
-        {
-            "low": _number(one.low),
-            "high": _number(one.high),
-            "images": int(one.images),
-            "stated": _number(one.stated),
-            "found": _number(one.found),
-        }
-        for one in bins
-    ]
+def write_predictions(
+    path: Path,
+    outcomes: Outcomes,
+    class_names: Sequence[str],
+    images: Sequence[str],
+    paths: Sequence[str],
+    trust: TrustFigures | None = None,
+) -> None:
+    """Writes a row for each image, in their order; UTF-8, with a header, whole or absent.
+
+    Columns: `image, path, true_label, pred_label, probability, p_iou50`, then `true_x1_px` to
+    `true_y2_px`, `pred_x1_px` to `pred_y2_px`, `iou, corner_error_px`, `outer_x1_px` to
+    `outer_y2_px`, `inner_x1_px` to `inner_y2_px`, `label_set`. Those that need `trust` (`p_iou50`,
+    outer, inner, `label_set`) are absent without it. A cell is empty where there is nothing to
+    tell: the true box of an image without an object and what is compared with it, an empty inner
+    box, an empty label set.
+
+    A text that a spreadsheet would take for a formula gets an apostrophe before it, so a name that
+    begins with `=`, `+`, `-` or `@` is to be read without its first character.
+
+    Args:
+        path: The file.
+        outcomes: Of N images.
+        class_names: Name of each class, by index.
+        images: Names of the N images, as the annotations have them.
+        paths: N files that hold them.
+        trust: Of the same images; `probability` is then the calibrated one.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    columns = _columns(outcomes, class_names, images, paths, trust)
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    write_text(path, text.getvalue())
 
 
-def _shift(shift: Shift) -> dict[str, Any]:
-    return {
-        "found": bool(shift.found),
-        "images": int(shift.images),
-        "calibration_images": int(shift.calibration_images),
-        "p_value": _number(shift.p_value),
-        "level": _number(shift.level),
-        "tests": [
-            {
-                "name": one.name,
-                "distance": _number(one.distance),
-                "p_value": _number(one.p_value),
-            }
-            for one in shift.tests
-        ],
-    }
+def safe_cell(text: str) -> str:
+    r"""A text that no spreadsheet takes for a formula and every file can hold.
+
+    Bytes of a file name that are no UTF-8 become `\udc..`, as Python shows them.
+    """
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
 
 
-def _number(value: float) -> float | None:
-    """The number; None where it is NaN or infinite, which JSON cannot say."""
-    return float(value) if math.isfinite(value) else None
-
-
-TRUTH_FILE = "coco_truth.json"
-DETECTIONS_FILE = "coco_detections.json"
+def label_set(names: Iterable[str]) -> str:
+    r"""Names joined by `|`; a `|` inside a name is written as `\|`, and a backslash doubled."""
+    escaped = (name.replace("\\", "\\\\").replace(LABEL_JOINT, "\\|") for name in names)
+    return LABEL_JOINT.join(escaped)
 
 
 def write_coco(
@@ -175,7 +175,7 @@ def write_coco(
         outcomes: Of N images.
         class_names: Name of each class, by index.
         file_names: N files or names of the images.
-        scores: (N,), see `scores.detection_scores`; None for the class probability.
+        scores: (N,), see `detection_scores`; None for the class probability.
     """
     files = {
         TRUTH_FILE: coco_truth(outcomes, class_names, file_names),
@@ -234,7 +234,7 @@ def coco_detections(
 
     Args:
         outcomes: Of N images.
-        scores: (N,), see `scores.detection_scores`; None for the class probability.
+        scores: (N,), see `detection_scores`; None for the class probability.
     """
     scores = outcomes.confidences if scores is None else np.asarray(scores, np.float64)
     rows = zip(outcomes.predicted, outcomes.boxes_pred_px, scores, strict=True)
@@ -249,70 +249,21 @@ def coco_detections(
     ]
 
 
-def _xywh(box_px: npt.NDArray[np.float64]) -> list[float]:
-    """`[x, y, width, height]` of (x1, y1, x2, y2)."""
-    x1, y1, x2, y2 = box_px.tolist()
-    return [x1, y1, x2 - x1, y2 - y1]
-
-
-PREDICTIONS_FILE = "predictions.csv"
-LABEL_JOINT = "|"
-
-_SIDES = ("x1", "y1", "x2", "y2")
-# What makes a spreadsheet take a cell for a formula (OWASP, "CSV Injection"): the four signs, a
-# tab or a line end before them, and their full-width forms.
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
-
-
-def write_predictions(
-    path: Path,
-    outcomes: Outcomes,
-    class_names: Sequence[str],
-    images: Sequence[str],
-    paths: Sequence[str],
-    trust: TrustFigures | None = None,
-) -> None:
-    """Writes a row for each image, in their order; UTF-8, with a header, whole or absent.
-
-    Columns: `image, path, true_label, pred_label, probability, p_iou50`, then `true_x1_px` to
-    `true_y2_px`, `pred_x1_px` to `pred_y2_px`, `iou, corner_error_px`, `outer_x1_px` to
-    `outer_y2_px`, `inner_x1_px` to `inner_y2_px`, `label_set`. Those that need `trust` (`p_iou50`,
-    outer, inner, `label_set`) are absent without it. A cell is empty where there is nothing to
-    tell: the true box of an image without an object and what is compared with it, an empty inner
-    box, an empty label set.
-
-    A text that a spreadsheet would take for a formula gets an apostrophe before it, so a name that
-    begins with `=`, `+`, `-` or `@` is to be read without its first character.
-
-    Args:
-        path: The file.
-        outcomes: Of N images.
-        class_names: Name of each class, by index.
-        images: Names of the N images, as the annotations have them.
-        paths: N files that hold them.
-        trust: Of the same images; `probability` is then the calibrated one.
-    """
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    columns = _columns(outcomes, class_names, images, paths, trust)
-    writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
-    write_text(path, text.getvalue())
-
-
-def safe_cell(text: str) -> str:
-    r"""A text that no spreadsheet takes for a formula and every file can hold.
-
-    Bytes of a file name that are no UTF-8 become `\udc..`, as Python shows them.
-    """
-    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
-    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
-
-
-def label_set(names: Iterable[str]) -> str:
-    r"""Names joined by `|`; a `|` inside a name is written as `\|`, and a backslash doubled."""
-    escaped = (name.replace("\\", "\\\\").replace(LABEL_JOINT, "\\|") for name in names)
-    return LABEL_JOINT.join(escaped)
+def _plain(value: Any) -> Any:
+    """A value of JSON: records as mappings, NaN and infinity as None."""
+    if is_dataclass(value) and not isinstance(value, type):
+        value = {field.name: getattr(value, field.name) for field in fields(value)}
+    elif hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, Mapping):
+        return {key: _plain(part) for key, part in value.items()}
+    if value is None or isinstance(value, str | bool):
+        return value
+    if isinstance(value, Sequence):
+        return [_plain(part) for part in value]
+    if isinstance(value, Integral):
+        return int(value)
+    return float(value) if math.isfinite(value) else None
 
 
 def _columns(
@@ -339,7 +290,7 @@ def _columns(
     columns["corner_error_px"] = _numbers(outcomes.corner_errors_px, 3)
     if trust is not None:
         columns |= _sides("outer", trust.outer_px)
-        columns |= _sides("inner", trust.inner_px, _not_empty(trust.inner_px))
+        columns |= _sides("inner", trust.inner_px, trust.inner_px.any(axis=1))
         columns["label_set"] = [
             safe_cell(label_set(class_names[label] for label in np.flatnonzero(row).tolist()))
             for row in trust.label_sets
@@ -358,11 +309,13 @@ def _sides(
     }
 
 
-def _not_empty(boxes_px: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    return np.asarray(boxes_px.any(axis=1), bool)
-
-
 def _numbers(values: npt.ArrayLike, decimals: int) -> list[str]:
     """Each number with as many decimals; nothing for NaN."""
     numbers = np.asarray(values, np.float64) + 0.0  # Makes -0 a 0.
     return ["" if np.isnan(value) else f"{value:.{decimals}f}" for value in numbers]
+
+
+def _xywh(box_px: npt.NDArray[np.float64]) -> list[float]:
+    """`[x, y, width, height]` of (x1, y1, x2, y2)."""
+    x1, y1, x2, y2 = box_px.tolist()
+    return [x1, y1, x2 - x1, y2 - y1]

@@ -1,15 +1,22 @@
-"""Whether probabilities mean what they say: reliability bins and the numbers that sum them up."""
+"""Whether probabilities mean what they say, and how well they rank: plain values and formulas.
+
+The area under the ROC curve is the probability that a good answer, drawn at random, has the higher
+number than a bad one, a tie counting one half (Hanley and McNeil 1982). Two numbers are compared on
+the same draws, so what makes one draw easier makes it easier for both. Draws with answers of one
+kind alone have no such area and are left out.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from loc_keras.errors import ConfigError
 from loc_keras.evaluation.bootstrap import Bootstrap
 from loc_keras.evaluation.outcomes import Estimate, Outcomes
+
+DEFAULT = Bootstrap()
 
 
 class ReliabilityBin(NamedTuple):
@@ -72,11 +79,11 @@ def expected_calibration_error(
     Returns:
         In [0, 1]; NaN for no image.
     """
-    found = [one for one in reliability_bins(probabilities, right, bins) if one.images]
-    total = sum(one.images for one in found)
+    filled = [part for part in reliability_bins(probabilities, right, bins) if part.images]
+    total = sum(part.images for part in filled)
     if not total:
         return float("nan")
-    return sum(one.images * abs(one.stated - one.found) for one in found) / total
+    return sum(part.images * abs(part.stated - part.found) for part in filled) / total
 
 
 def negative_log_likelihood(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> float:
@@ -191,41 +198,17 @@ class TrustFigures:
     auroc_gain: Estimate | None = None
 
 
-Score = Literal["class", "class_and_box"]
-
-
 def detection_scores(
-    outcomes: Outcomes, trust: TrustFigures | None = None, score: Score = "class"
+    outcomes: Outcomes, trust: TrustFigures | None = None
 ) -> npt.NDArray[np.float64]:
-    """How sure each answer is, which decides the order in which an evaluator takes them.
+    """Probability of each predicted class, calibrated where there is trust, float64 (N,).
 
-    Args:
-        outcomes: Of N images.
-        trust: What was stated about the same answers.
-        score: `class` is the probability of the predicted class, calibrated where there is
-            `trust`; it says nothing about the box. `class_and_box` is that times `p_iou50`, the
-            probability that the detection is right at an IoU of .5 if class and box fail
-            independently; it needs `trust`.
-
-    Returns:
-        float64 (N,), in [0, 1].
-
-    Raises:
-        ConfigError: `class_and_box` without `trust`.
+    It says nothing about the box, and decides the order in which COCO's evaluator takes answers.
     """
     if trust is None:
-        if score == "class_and_box":
-            raise ConfigError(
-                "The score class_and_box needs p_iou50, which only a calibrated model states; "
-                "calibrate the run, or take the score class."
-            )
         return outcomes.confidences
     own = np.take_along_axis(trust.probabilities, outcomes.predicted[:, None], axis=1)[:, 0]
-    sure = trust.p_iou50 if score == "class_and_box" else 1.0
-    return np.asarray(own * sure, np.float64)
-
-
-LEVEL, RESAMPLES, SEED = 0.95, 2000, 0
+    return np.asarray(own, np.float64)
 
 
 def auroc(scores: npt.ArrayLike, good: npt.ArrayLike) -> float:
@@ -243,65 +226,46 @@ def auroc(scores: npt.ArrayLike, good: npt.ArrayLike) -> float:
 
 
 def auroc_estimate(
-    scores: npt.ArrayLike,
-    good: npt.ArrayLike,
-    *,
-    level: float = LEVEL,
-    resamples: int = RESAMPLES,
-    seed: int = SEED,
+    scores: npt.ArrayLike, good: npt.ArrayLike, bootstrap: Bootstrap = DEFAULT
 ) -> Estimate:
     """Area under the ROC curve with its bootstrap interval.
 
     Args:
         scores: float (N,).
         good: bool (N,).
-        level: Coverage of the interval.
-        resamples: How often images are drawn.
-        seed: Of the draws.
+        bootstrap: How the interval is made.
 
     Returns:
         All NaN where all answers are good, or all bad.
     """
     values, is_good = np.asarray(scores, np.float64), np.asarray(good, bool)
-    value = auroc(values, is_good)
-    return _estimate(
-        value, lambda counts: _areas(values, is_good, counts), is_good, level, resamples, seed
-    )
+    return _estimate(lambda counts: _areas(values, is_good, counts), is_good.size, bootstrap)
 
 
 def auroc_difference(
     scores: npt.ArrayLike,
     others: npt.ArrayLike,
     good: npt.ArrayLike,
-    *,
-    level: float = LEVEL,
-    resamples: int = RESAMPLES,
-    seed: int = SEED,
+    bootstrap: Bootstrap = DEFAULT,
 ) -> Estimate:
-    """By how much one number ranks better than another one, on the same images.
+    """By how much one number ranks better than another one, on the same images and draws.
 
     Args:
         scores: float (N,).
         others: float (N,), of the same answers.
         good: bool (N,).
-        level: Coverage of the interval; without 0 in it, the two differ.
-        resamples: How often images are drawn.
-        seed: Of the draws.
+        bootstrap: How the interval is made; without 0 in it, the two differ.
 
     Returns:
         Area of `scores` minus that of `others`, in [-1, 1]; all NaN where all answers are good, or
         all bad.
     """
     is_good = np.asarray(good, bool)
-    one, two = np.asarray(scores, np.float64), np.asarray(others, np.float64)
-    value = auroc(one, is_good) - auroc(two, is_good)
+    first, second = np.asarray(scores, np.float64), np.asarray(others, np.float64)
     return _estimate(
-        value,
-        lambda counts: _areas(one, is_good, counts) - _areas(two, is_good, counts),
-        is_good,
-        level,
-        resamples,
-        seed,
+        lambda counts: _areas(first, is_good, counts) - _areas(second, is_good, counts),
+        is_good.size,
+        bootstrap,
     )
 
 
@@ -326,20 +290,18 @@ def _areas(
 
 
 def _estimate(
-    value: float,
     areas: Callable[[npt.NDArray[np.integer]], npt.NDArray[np.float64]],
-    good: npt.NDArray[np.bool_],
-    level: float,
-    resamples: int,
-    seed: int,
+    images: int,
+    bootstrap: Bootstrap,
 ) -> Estimate:
-    """A value with the interval of `areas`, which gives (draws,) of counts (draws, N)."""
+    """The value and interval of `areas`, which gives (draws,) of counts (draws, N)."""
+    value = float(areas(np.ones((1, images), np.int64))[0])
+    nothing = Estimate(value, float("nan"), float("nan"), images)
     if np.isnan(value):
-        return Estimate(value, float("nan"), float("nan"), good.size)
-    bootstrap = Bootstrap(level, resamples, seed)
-    draws = bootstrap.resample(lambda counts: areas(counts)[:, None], good.size)[:, 0]
+        return nothing
+    draws = bootstrap.resample(lambda counts: areas(counts)[:, None], images)[:, 0]
     draws = draws[~np.isnan(draws)]
     if not draws.size:
-        return Estimate(value, float("nan"), float("nan"), good.size)
+        return nothing
     low, high = bootstrap.interval(draws[:, None])
-    return Estimate(value, float(low[0]), float(high[0]), good.size)
+    return Estimate(value, float(low[0]), float(high[0]), images)

@@ -12,6 +12,7 @@ from loc_keras.errors import TrustError
 from loc_keras.evaluation.bootstrap import Bootstrap
 from loc_keras.evaluation.outcomes import BOX_HIT, Outcomes, paired_iou
 from loc_keras.evaluation.reliability import (
+    DEFAULT,
     Guarantee,
     TrustFigures,
     auroc_difference,
@@ -74,7 +75,7 @@ def trust_figures(
     trust: Trust,
     outcomes: Outcomes,
     to_px: Callable[[npt.NDArray[np.floating]], npt.NDArray[np.float64]],
-    bootstrap: Bootstrap | None = None,
+    bootstrap: Bootstrap = DEFAULT,
 ) -> TrustFigures:
     """Measures every statement on images with known truth.
 
@@ -82,7 +83,7 @@ def trust_figures(
         trust: What was fitted.
         outcomes: By `observe`, of images that it was not fitted on.
         to_px: Takes boxes (N, 4) in fractions of the model's images to px of the pictures.
-        bootstrap: For the intervals; None for the one of `evaluate`.
+        bootstrap: For the intervals.
     """
     said = {
         name: np.asarray(value)
@@ -111,10 +112,10 @@ def trust_figures(
         ),
         class_bins=(bins_before, bins_after),
         box_bins=reliability_bins(p_iou50[shown], good, BINS),
-        auroc_p_iou50=auroc_estimate(p_iou50[shown], good),
-        auroc_confidence=auroc_estimate(confidences[0][shown], good),
-        auroc_gain=auroc_difference(p_iou50[shown], confidences[0][shown], good),
-        guarantees=_guarantees(said, outcomes, trust, bootstrap or Bootstrap(), shares),
+        auroc_p_iou50=auroc_estimate(p_iou50[shown], good, bootstrap),
+        auroc_confidence=auroc_estimate(confidences[0][shown], good, bootstrap),
+        auroc_gain=auroc_difference(p_iou50[shown], confidences[0][shown], good, bootstrap),
+        guarantees=_guarantees(said, outcomes, trust, bootstrap, shares),
         shift=measure_shift(trust.shift, outcomes),
         probabilities=after,
         p_iou50=p_iou50,

@@ -251,12 +251,9 @@ def test_scores_of_detections(tmp_path: Path) -> None:
     own = trust.probabilities[np.arange(60), OUTCOMES.predicted]
     np.testing.assert_array_equal(detection_scores(OUTCOMES), OUTCOMES.confidences)
     np.testing.assert_allclose(detection_scores(OUTCOMES, trust), own)
-    both = detection_scores(OUTCOMES, trust, "class_and_box")
-    np.testing.assert_allclose(both, own * trust.p_iou50)
+    both = own * trust.p_iou50
     found = [one["score"] for one in coco_detections(OUTCOMES, both)]
     np.testing.assert_allclose(found, both)
-    with pytest.raises(ConfigError, match="class_and_box"):
-        detection_scores(OUTCOMES, score="class_and_box")
 
 
 # The second reading: COCOeval's matching and IoUs on the files.

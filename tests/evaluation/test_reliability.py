@@ -9,6 +9,7 @@ from scipy.special import expit, ndtr
 from scipy.stats import bootstrap
 from sklearn.metrics import roc_auc_score
 
+from loc_keras.evaluation.bootstrap import Bootstrap
 from loc_keras.evaluation.reliability import auroc, auroc_difference, auroc_estimate
 
 modest = settings(max_examples=60, deadline=None, derandomize=True)
@@ -42,8 +43,8 @@ def test_one_kind_alone_has_no_area(good: np.ndarray) -> None:
     scores = np.arange(len(good))
     assert np.isnan(auroc(scores, good))
     for found in (
-        auroc_estimate(scores, good, resamples=10),
-        auroc_difference(scores, -scores, good, resamples=10),
+        auroc_estimate(scores, good, Bootstrap(resamples=10)),
+        auroc_difference(scores, -scores, good, Bootstrap(resamples=10)),
     ):
         assert np.isnan(found[:3]).all()
         assert found.images == len(good)
@@ -98,7 +99,7 @@ def test_interval_holds_the_true_area() -> None:
     true = ndtr(1 / np.sqrt(2))
     held = 0
     for seed in range(100):
-        found = auroc_estimate(*answers(150, seed), resamples=300)
+        found = auroc_estimate(*answers(150, seed), Bootstrap(resamples=300))
         held += found.low <= true <= found.high
     assert held >= 88
 
@@ -126,6 +127,6 @@ def test_draws_follow_the_seed_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     scores, good = answers(100, 7)
     whole = auroc_estimate(scores, good)
     assert whole == auroc_estimate(scores, good)
-    assert whole != auroc_estimate(scores, good, seed=1)
+    assert whole != auroc_estimate(scores, good, Bootstrap(seed=1))
     monkeypatch.setattr("loc_keras.evaluation.bootstrap._CHUNK", 1000)
     assert whole == auroc_estimate(scores, good)
