@@ -41,7 +41,6 @@ from loc_keras.report.evaluation_content import (
     NearDuplicate,
     Suspect,
     choose_suspects,
-    confidences,
     suspect_words,
     wanted_pictures,
 )
@@ -128,7 +127,7 @@ def _page(
     outcomes, trust = measured.outcomes, measured.trust
     p_iou50 = None if trust is None else trust.p_iou50
     suspected = choose_suspects(outcomes, p_iou50).tolist()
-    wanted = wanted_pictures(outcomes, confidences(outcomes, trust), suspected).tolist()
+    wanted = wanted_pictures(outcomes, detection_scores(outcomes, trust), suspected).tolist()
     near = _near_duplicates(measured, suspected)
     return EvaluationPage(
         title=f"{measured.run}: evaluation on {measured.split} images",

@@ -19,7 +19,7 @@ from loc_keras.evaluation.figures import (
     size_places,
 )
 from loc_keras.evaluation.outcomes import BOX_HIT, Estimate, Evaluation, Outcomes
-from loc_keras.evaluation.reliability import TrustFigures
+from loc_keras.evaluation.reliability import TrustFigures, detection_scores
 from loc_keras.report.gallery import format_iou, spread_by_iou
 
 Column = npt.NDArray[np.floating]
@@ -103,15 +103,7 @@ class EvaluationPage:
     @cached_property
     def confidences(self) -> Column:
         """Probability of the predicted class, float (N,); calibrated where the model is."""
-        return confidences(self.outcomes, self.trust)
-
-
-def confidences(outcomes: Outcomes, trust: TrustFigures | None) -> Column:
-    """Probability of the predicted class, float (N,); calibrated where there is trust."""
-    if trust is None:
-        return outcomes.confidences
-    own = np.take_along_axis(trust.probabilities, outcomes.predicted[:, None], axis=1)
-    return own[:, 0]
+        return detection_scores(self.outcomes, self.trust)
 
 
 @dataclass(frozen=True, eq=False)

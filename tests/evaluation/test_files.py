@@ -17,7 +17,6 @@ from pycocotools.coco import COCO
 
 from benchmarks.second_reading import main as second_reading
 from benchmarks.second_reading import matched_shares, their_figures
-from loc_keras.errors import ConfigError
 from loc_keras.evaluation.figures import evaluate
 from loc_keras.evaluation.files import (
     DETECTIONS_FILE,

@@ -19,6 +19,7 @@ from loc_keras.evaluation.reliability import (
     Shift,
     ShiftTest,
     TrustFigures,
+    detection_scores,
     reliability_bins,
 )
 from loc_keras.report.evaluation_content import (
@@ -26,7 +27,6 @@ from loc_keras.report.evaluation_content import (
     NearDuplicate,
     Suspect,
     choose_suspects,
-    confidences,
     suspect_words,
     wanted_pictures,
 )
@@ -233,7 +233,7 @@ def sample_page(
         )
         for place, row in enumerate(chosen)
     ]
-    wanted = wanted_pictures(outcomes, confidences(outcomes, trust), chosen)
+    wanted = wanted_pictures(outcomes, detection_scores(outcomes, trust), chosen)
     values: dict[str, Any] = {
         "title": "Animals of the farm",
         "run": "animals-resnet18",
