@@ -5,7 +5,12 @@ from dataclasses import dataclass, field
 
 import pytest
 import tensorflow as tf
-from helpers.reader_fuzz import assert_sensible, write_files
+from helpers.reader_fuzz import (
+    FEW_AND_MANY,
+    assert_only_data_errors,
+    assert_sensible,
+    write_files,
+)
 
 from loc_keras.data.detect.formats import guesses, list_data_folder
 from loc_keras.data.formats.registry import FORMATS, read_annotations
@@ -62,6 +67,7 @@ def shard(folder, *records: bytes) -> bytes:
 
 
 GTSRB = b"Filename;Width;Height;Roi.X1;Roi.Y1;Roi.X2;Roi.Y2;ClassId\n"
+REPACKED = b"Width,Height,Roi.X1,Roi.Y1,Roi.X2,Roi.Y2,ClassId,Path\n"
 COCO = {
     "images": [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "b.jpg"}],
     "annotations": [
@@ -170,6 +176,16 @@ CASES = {
         {"train": 1, "test": 1},
         outside=("Final_Test/Images/GT-final_test.csv", b"00000.ppm", 1),
     ),
+    "gtsrb repacked": Case(
+        "gtsrb",
+        {
+            "Train.csv": REPACKED + b"27,26,5,5,22,20,20,Train/20/00020_00000_00000.png\n",
+            "Test.csv": REPACKED + b"53,54,6,5,48,49,16,Test/00000.png\n",
+        },
+        ("Train/20/00020_00000_00000.png", "Test/00000.png"),
+        {"train": 1, "test": 1},
+        outside=("Test.csv", b"Test/00000.png", 1),
+    ),
     "tfrecord": Case("tfrecord", {}, (), {"train": 2}, {"splits": {"train": "train-*"}}),
 }
 
@@ -234,8 +250,8 @@ def _reader_options(options):
     return options
 
 
-def test_a_remote_folder_is_read_alike(case, root):
-    remote = f"ram://every-reader-{case.format}-{len(case.files)}"
+def test_a_remote_folder_is_read_alike(case, root, tmp_path):
+    remote = f"ram://every-reader-{tmp_path.name}"
     for name, content in {**case.files, **dict.fromkeys(case.images, b"")}.items():
         tf.io.gfile.makedirs(f"{remote}/{name}".rpartition("/")[0])
         with tf.io.gfile.GFile(f"{remote}/{name}", "wb") as file:
@@ -295,3 +311,8 @@ def test_a_broken_file_is_an_error_or_faults(case, root, tmp_path, content):
             assert found.faults or found.empty or kept < sum(case.objects.values())
         write_files(tmp_path / "data", {name: case.files[name]})
     assert read(case, root).faults == []
+
+
+@FEW_AND_MANY
+def test_hostile_files_are_errors_or_faults(case, tmp_path, examples):
+    assert_only_data_errors(tmp_path, case.files, lambda root: read(case, root), examples)
