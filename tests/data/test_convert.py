@@ -1,4 +1,4 @@
-"""The door `convert`: from a config to another format and back, and what it refuses."""
+"""The command `convert`: from a config to another format and back, and what it refuses."""
 
 import io
 import json

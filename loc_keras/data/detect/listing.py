@@ -10,7 +10,7 @@ from typing import Any
 
 from loc_keras.data import files
 from loc_keras.data.annotations import Split
-from loc_keras.data.formats.parsing import below, is_image_name
+from loc_keras.data.formats.parsing import SPLIT_NAMES, below, is_image_name
 
 MOST_NAMES = 300_000
 """Names that are looked at, upper folders first; what lies beyond says nothing new of a format."""
@@ -24,11 +24,7 @@ DEEPEST = 8
 HEAD_BYTES = 2**18
 """Bytes of a file that are looked at."""
 
-_SPLIT_WORDS: dict[str, Split] = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
+_SPLIT_WORDS: dict[str, Split] = {**SPLIT_NAMES, "dev": "val"}
 _FILE_ENDINGS = frozenset(
     (".xml", ".json", ".csv", ".tsv", ".txt", ".yaml", ".yml", ".pbtxt", ".tfrecord", ".record")
 )

@@ -24,6 +24,7 @@ from loc_keras.data.annotations import (
 )
 from loc_keras.data.formats.parsing import (
     LARGEST_SIDE,
+    SPLIT_NAMES,
     Box,
     Reading,
     RowError,
@@ -47,13 +48,6 @@ LONGEST_ROW = 65_536
 
 GROUPED_COLUMNS = (*CSV_COLUMNS, "group")
 """Columns where there are groups, as `data.source.csv.columns` names them."""
-
-SPLIT_NAMES: dict[str, Split] = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation"), "val"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
-"""What the column `split` may say, in large or small letters."""
 
 _KEY = "data.source.csv"
 _MORE_COLUMNS = ("width", "height", "group", "split")

@@ -36,6 +36,13 @@ LONGEST_LABEL = 256
 LARGEST_SIDE = 10**9
 """Largest image side in px that an annotation may declare."""
 
+SPLIT_NAMES: dict[str, Split] = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+"""How data sets call the splits, in small letters."""
+
 _LONGEST_PATH = 4096
 _MOST_QUOTED = 60
 _MOST_DIGITS = 9
