@@ -318,13 +318,13 @@ class _Layout(NamedTuple):
 
     Attributes:
         places: Index of the field of each column that is read.
-        count: Fields of a row.
+        width: Fields of a row.
         names: All columns in order, as messages show them.
         box: Key of `BOX_COLUMNS`.
     """
 
     places: Mapping[str, int]
-    count: int
+    width: int
     names: str
     box: str
 
@@ -335,10 +335,10 @@ class _Layout(NamedTuple):
             RowError: If their number is wrong, one that is needed is empty, a number is none or
                 the split is unknown.
         """
-        if len(fields) != self.count:
+        if len(fields) != self.width:
             found = "1 column" if len(fields) == 1 else f"{len(fields)} columns"
             hint = _delimiter_hint(fields)
-            raise RowError(f"has {found}, expected {self.count}: {self.names}{hint}", "columns")
+            raise RowError(f"has {found}, expected {self.width}: {self.names}{hint}", "columns")
         named = {name: fields[index] for name, index in self.places.items()}
         columns = BOX_COLUMNS[self.box]
         file, label = named["file"], named.get("label", "")

@@ -412,7 +412,7 @@ def write_yolo(job: Job) -> dict[Split, int]:
         describe = partial(label, labels)
         names = write_images(job, split, images, stems[split], _COPIED_FORMATS, describe)
         counts[split] = sum(map(bool, names))
-    folders = {split: f"images/{split}" for split in job.splits}
+    folders: dict[str, str] = {split: f"images/{split}" for split in job.splits}
     write_text(job.folder / "data.yaml", yolo_yaml(folders, job.object_classes))
     return counts
 
