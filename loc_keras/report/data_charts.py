@@ -1,4 +1,4 @@
-"""Charts of a data set: classes, sizes, shapes and places of boxes."""
+"""Charts of a data set (classes, shapes and places of boxes) and previews of its samples."""
 
 import math
 import os
@@ -38,117 +38,33 @@ from loc_keras.report.style import (
     wrap_words,
 )
 
-# Lengths in inches.
-CELL = 240 / DPI
-GAP = 24 / DPI
-MARGIN = 36 / DPI
-CAPTION = 32 / DPI
-TITLE = 34 / DPI
-MOST_COLUMNS = 8
-_POINTS = 72.0
-_SMALL_BOX = replace(TRUE_BOX, width=2.0)  # Pictures are smaller here than in galleries.
-
-
-def save_preview(
-    path: str | os.PathLike[str],
-    batches: Iterable[tuple[Any, Any]],
-    count: int,
-    class_names: Sequence[str],
-    *,
-    title: str = "",
-) -> Path:
-    """Writes the first samples of a training stream as a grid of pictures with boxes.
-
-    Args:
-        path: PNG file to write.
-        batches: `(images, {"softmax": labels, "bbox": boxes})`, images uint8 (B, H, W, C), labels
-            (B,) or shares of the classes (B, K), boxes (B, 4) fractions; taken until there are
-            enough. An empty box, of an image without an object, is not drawn.
-        count: Samples, at least 1.
-        class_names: Name of each class.
-        title: First line of the page.
-
-    Returns:
-        The path written.
-    """
-    images: list[npt.NDArray[np.generic]] = []
-    words: list[str] = []
-    boxes: list[npt.NDArray[np.floating]] = []
-    for batch, targets in batches:
-        room = count - len(images)
-        images += list(np.asarray(batch)[:room])
-        words += [_words(label, class_names) for label in np.asarray(targets["softmax"])[:room]]
-        boxes += list(np.asarray(targets["bbox"])[:room])
-        if len(images) >= count:
-            break
-    return save_figure(draw_preview(images, words, boxes, title), path)
-
-
-def _words(label: npt.NDArray[np.generic], class_names: Sequence[str]) -> str:
-    """The class of a sample, or its two classes with their shares where it is mixed."""
-    if np.ndim(label) == 0:
-        return class_name(int(label), class_names)
-    shares = np.asarray(label, np.float64)
-    order = [int(index) for index in np.argsort(-shares, kind="stable") if shares[index] > 0]
-    if len(order) == 1:
-        return class_name(order[0], class_names)
-    return ", ".join(f"{shares[one]:.0%} {class_name(one, class_names)}" for one in order)
-
-
-def draw_preview(
-    images: Sequence[npt.ArrayLike],
-    captions: Sequence[str],
-    boxes: Sequence[npt.ArrayLike],
-    title: str,
-) -> Figure:
-    """Draws pictures of one size with a box and a line of words each.
-
-    Args:
-        images: At least one, (H, W), (H, W, 1) or (H, W, 3), values 0..255.
-        captions: A line for each.
-        boxes: (4,) fractions for each; an empty one is not drawn.
-        title: First line, wrapped where it is long.
-    """
-    columns = min(MOST_COLUMNS, max(1, math.ceil(math.sqrt(len(images) * 1.5))))
-    rows = math.ceil(len(images) / columns)
-    high, wide = np.shape(images[0])[:2]
-    cell_width, cell_height = CELL * min(1, wide / high), CELL * min(1, high / wide)
-    width = 2 * MARGIN + columns * (cell_width + GAP) - GAP
-    lines = wrap_words(clean(title), (width - 2 * MARGIN) * _POINTS, TITLE_SIZE, "bold")
-    head = MARGIN + TITLE * len(lines) + GAP / 2
-    height = head + rows * (cell_height + CAPTION + GAP) - GAP + MARGIN
-    figure = new_figure(width, height, DPI)
-    style: dict[str, Any] = {"family": FONT, "color": INK, "parse_math": False, "va": "top"}
-    for number, line in enumerate(lines):
-        y = 1 - (MARGIN + number * TITLE) / height
-        figure.text(MARGIN / width, y, line, size=TITLE_SIZE, weight="bold", **style)
-    for number, (image, words, box) in enumerate(zip(images, captions, boxes, strict=True)):
-        row, column = divmod(number, columns)
-        left = MARGIN + column * (cell_width + GAP)
-        top = head + row * (cell_height + CAPTION + GAP)
-        bottom = 1 - (top + cell_height) / height
-        axes = figure.add_axes((left / width, bottom, cell_width / width, cell_height / height))
-        draw_image(axes, image)
-        if np.any(box):
-            draw_box(axes, box, _SMALL_BOX)
-        line = shorten(clean(words), cell_width * _POINTS, SMALL_SIZE)
-        y = bottom - 8 / DPI / height
-        middle = (left + cell_width / 2) / width
-        figure.text(middle, y, line, size=SMALL_SIZE, ha="center", **style)
-    return figure
-
-
-DPI_data_charts = 144.0
-SPLIT_COLOURS = {"train": BLUE, "val": VERMILLION, "test": GREEN}
 MOST_CLASSES = 40
+"""Classes of a chart; of more the largest and smallest are shown."""
+
 GRID = 100
+"""Cells along a side of a map."""
+
+SPLIT_COLOURS = {"train": BLUE, "val": VERMILLION, "test": GREEN}
 
 Boxes = npt.NDArray[np.float32]
 
-_BAR = 0.2  # Inches a class.
+_POINTS = 72.0
+_CHART_DPI = 144.0
 _BINS = 30
-_KEY_ROOM, _NO_KEY = 0.4, 0.06  # Inches above a chart.
 _LONGEST_NAME = 26
+
+# Lengths in inches: of charts, ...
+_BAR = 0.2  # A class.
+_KEY_ROOM, _NO_KEY = 0.4, 0.06  # Above a chart.
+
+# ... and of a preview.
+_CELL = 240 / DPI
+_GAP = 24 / DPI
+_MARGIN = 36 / DPI
+_CAPTION = 32 / DPI
+_TITLE = 34 / DPI
+_MOST_COLUMNS = 8
+_SMALL_BOX = replace(TRUE_BOX, width=2.0)  # Pictures are smaller here than in galleries.
 
 
 def class_chart(counts: Mapping[str, Sequence[int]], names: Sequence[str]) -> Figure:
@@ -168,7 +84,7 @@ def class_chart(counts: Mapping[str, Sequence[int]], names: Sequence[str]) -> Fi
     left = max(text_width(label, SMALL_SIZE) for label in labels) / _POINTS + 0.2
     head = _KEY_ROOM if len(counts) > 1 else _NO_KEY
     width, height = 6.4, head + 0.32 + _BAR * len(order)
-    figure = new_figure(width, height, DPI_data_charts)
+    figure = new_figure(width, height, _CHART_DPI)
     axes = figure.add_axes(
         (left / width, 0.3 / height, (width - left - 0.7) / width, (height - head - 0.32) / height)
     )
@@ -198,16 +114,16 @@ def shape_charts(boxes: Mapping[str, Boxes], aspects: Mapping[str, npt.ArrayLike
         boxes: For each split (N, 4), (x1, y1, x2, y2) in fractions.
         aspects: For each split the boxes' width over height in px.
     """
-    sides = {split: one[:, 2:] - one[:, :2] for split, one in boxes.items()}
+    sides = {split: corners[:, 2:] - corners[:, :2] for split, corners in boxes.items()}
     quantities: list[tuple[str, dict[str, npt.NDArray[np.floating]]]] = [
         ("width / image width", {split: side[:, 0] for split, side in sides.items()}),
         ("height / image height", {split: side[:, 1] for split, side in sides.items()}),
         ("area / image area", {split: side.prod(axis=1) for split, side in sides.items()}),
-        ("width / height", {split: np.asarray(one) for split, one in aspects.items()}),
+        ("width / height", {split: np.asarray(ratios) for split, ratios in aspects.items()}),
     ]
     head = _KEY_ROOM if len(boxes) > 1 else _NO_KEY
     width, height = 8.6, 2.1 + head
-    figure = new_figure(width, height, DPI_data_charts)
+    figure = new_figure(width, height, _CHART_DPI)
     for number, (title, values) in enumerate(quantities):
         axes = figure.add_axes((0.055 + number * 0.245, 0.35 / height, 0.185, 1.4 / height))
         last = number == len(quantities) - 1
@@ -224,7 +140,7 @@ def place_charts(boxes: Boxes) -> Figure:
     Args:
         boxes: (N, 4), (x1, y1, x2, y2) in fractions, within the image; N at least 1.
     """
-    figure = new_figure(8.6, 3.9, DPI_data_charts)
+    figure = new_figure(8.6, 3.9, _CHART_DPI)
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     bins = int(np.clip(np.sqrt(len(boxes)) * 1.5, 10, 40))
     density, _, _ = np.histogram2d(centres[:, 1], centres[:, 0], bins=bins, range=((0, 1), (0, 1)))
@@ -252,21 +168,101 @@ def coverage(boxes: Boxes, grid: int = GRID) -> npt.NDArray[np.float64]:
     return steps.cumsum(0).cumsum(1)[:grid, :grid] / len(boxes)
 
 
+def save_preview(
+    path: str | os.PathLike[str],
+    batches: Iterable[tuple[Any, Any]],
+    count: int,
+    class_names: Sequence[str],
+    *,
+    title: str = "",
+) -> Path:
+    """Writes the first samples of a training stream as a grid of pictures with boxes.
+
+    Args:
+        path: PNG file to write.
+        batches: `(images, {"softmax": labels, "bbox": boxes})`, images uint8 (B, H, W, C), labels
+            (B,) or shares of the classes (B, K), boxes (B, 4) fractions; taken until there are
+            enough. An empty box, of an image without an object, is not drawn.
+        count: Samples, at least 1.
+        class_names: Name of each class.
+        title: First line of the page.
+
+    Returns:
+        The path written.
+    """
+    images: list[npt.NDArray[np.generic]] = []
+    captions: list[str] = []
+    boxes: list[npt.NDArray[np.floating]] = []
+    for batch, targets in batches:
+        room = count - len(images)
+        images += list(np.asarray(batch)[:room])
+        captions += [
+            _caption(label, class_names) for label in np.asarray(targets["softmax"])[:room]
+        ]
+        boxes += list(np.asarray(targets["bbox"])[:room])
+        if len(images) >= count:
+            break
+    return save_figure(draw_preview(images, captions, boxes, title), path)
+
+
+def draw_preview(
+    images: Sequence[npt.ArrayLike],
+    captions: Sequence[str],
+    boxes: Sequence[npt.ArrayLike],
+    title: str,
+) -> Figure:
+    """Draws pictures of one size with a box and a caption each.
+
+    Args:
+        images: At least one, (H, W), (H, W, 1) or (H, W, 3), values 0..255.
+        captions: A line for each.
+        boxes: (4,) fractions for each; an empty one is not drawn.
+        title: First line, wrapped where it is long.
+    """
+    columns = min(_MOST_COLUMNS, max(1, math.ceil(math.sqrt(len(images) * 1.5))))
+    rows = math.ceil(len(images) / columns)
+    high, wide = np.shape(images[0])[:2]
+    cell_width, cell_height = _CELL * min(1, wide / high), _CELL * min(1, high / wide)
+    width = 2 * _MARGIN + columns * (cell_width + _GAP) - _GAP
+    lines = wrap_words(clean(title), (width - 2 * _MARGIN) * _POINTS, TITLE_SIZE, "bold")
+    head = _MARGIN + _TITLE * len(lines) + _GAP / 2
+    height = head + rows * (cell_height + _CAPTION + _GAP) - _GAP + _MARGIN
+    figure = new_figure(width, height, DPI)
+    style: dict[str, Any] = {"family": FONT, "color": INK, "parse_math": False, "va": "top"}
+    for number, line in enumerate(lines):
+        y = 1 - (_MARGIN + number * _TITLE) / height
+        figure.text(_MARGIN / width, y, line, size=TITLE_SIZE, weight="bold", **style)
+    for number, (image, caption, box) in enumerate(zip(images, captions, boxes, strict=True)):
+        row, column = divmod(number, columns)
+        left = _MARGIN + column * (cell_width + _GAP)
+        top = head + row * (cell_height + _CAPTION + _GAP)
+        bottom = 1 - (top + cell_height) / height
+        axes = figure.add_axes((left / width, bottom, cell_width / width, cell_height / height))
+        draw_image(axes, image)
+        if np.any(box):
+            draw_box(axes, box, _SMALL_BOX)
+        line = shorten(clean(caption), cell_width * _POINTS, SMALL_SIZE)
+        y = bottom - 8 / DPI / height
+        middle = (left + cell_width / 2) / width
+        figure.text(middle, y, line, size=SMALL_SIZE, ha="center", **style)
+    return figure
+
+
 def _histogram(
     axes: Axes, values: Mapping[str, npt.NDArray[np.floating]], *, logarithmic: bool
 ) -> None:
     if logarithmic:
-        pooled = np.concatenate([one for one in values.values()])
+        pooled = np.concatenate(list(values.values()))
         # Without the few slivers whose ratio would squeeze all others into the middle.
         reach = float(np.clip(np.quantile(np.maximum(pooled, 1 / pooled), 0.995), 1.5, 20))
         edges = np.geomspace(1 / reach, reach, _BINS + 1)
         axes.set_xscale("log")
     else:
         edges = np.linspace(0, 1, _BINS + 1)
-    for split, one in values.items():
-        if not len(one):
+    for split, column in values.items():
+        if not len(column):
             continue
-        share = np.histogram(one, edges)[0] / len(one)
+        share = np.histogram(column, edges)[0] / len(column)
         colour = SPLIT_COLOURS.get(split, MUTED)
         filled = split == "train"
         axes.stairs(
@@ -337,3 +333,14 @@ def _key(figure: Figure, axes: Axes, left: float, height: float) -> None:
         prop={"family": FONT, "size": LABEL_SIZE},
         labelcolor=INK,
     )
+
+
+def _caption(label: npt.NDArray[np.generic], class_names: Sequence[str]) -> str:
+    """The class of a sample, or its two classes with their shares where it is mixed."""
+    if np.ndim(label) == 0:
+        return class_name(int(label), class_names)
+    shares = np.asarray(label, np.float64)
+    order = [int(index) for index in np.argsort(-shares, kind="stable") if shares[index] > 0]
+    if len(order) == 1:
+        return class_name(order[0], class_names)
+    return ", ".join(f"{shares[index]:.0%} {class_name(index, class_names)}" for index in order)
