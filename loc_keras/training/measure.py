@@ -2,15 +2,17 @@
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from loc_keras.data.dataset import SplitPictures
 from loc_keras.evaluation.outcomes import Outcomes
+
+if TYPE_CHECKING:
+    from loc_keras.data.dataset import SplitPictures
 
 SILENT, BAR, LINE_AN_EPOCH = 0, 1, 2
 
@@ -32,7 +34,7 @@ def answer_function(localizer: keras.Model) -> Answer:
 def collect_outcomes(
     answer: Answer,
     dataset: Iterable[tuple[tf.Tensor, Mapping[str, tf.Tensor]]],
-    pictures: SplitPictures | None = None,
+    pictures: "SplitPictures | None" = None,
     background: int | None = None,
 ) -> Outcomes:
     """Asks for every image of a finite data set.
@@ -55,7 +57,7 @@ def collect_outcomes(
 def outcomes_from(
     labels: npt.NDArray[np.integer],
     outputs: Mapping[str, npt.NDArray[Any]],
-    pictures: SplitPictures | None = None,
+    pictures: "SplitPictures | None" = None,
     background: int | None = None,
 ) -> Outcomes:
     """Outcomes of what a model gave, its boxes brought back to the original pictures.

@@ -5,6 +5,7 @@ pooled features, and, where it is asked for, the answer to the mirrored image.
 """
 
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -12,10 +13,11 @@ import tensorflow as tf
 from keras import layers, ops
 
 from loc_keras.boxes import Tensor, iou
-from loc_keras.data.dataset import SplitPictures
 from loc_keras.evaluation.outcomes import BOX_HIT, Outcomes
 from loc_keras.models.heads import SIDES_LAYER
-from loc_keras.training.measure import collect_outcomes
+
+if TYPE_CHECKING:
+    from loc_keras.data.dataset import SplitPictures
 
 QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)
 """Of a side's position that stand for its distribution, each for a fifth of it."""
@@ -27,7 +29,7 @@ FEATURES_LAYER = "softmax_pool"
 def observe(
     localizer: keras.Model,
     dataset: Iterable[tuple[tf.Tensor, Mapping[str, tf.Tensor]]],
-    pictures: SplitPictures | None = None,
+    pictures: "SplitPictures | None" = None,
     *,
     flip: bool = False,
     background: int | None = None,
@@ -53,6 +55,9 @@ def observe(
     def answer(images: tf.Tensor) -> dict[str, tf.Tensor]:
         mean, variance = tf.nn.moments(images, axes=[1, 2, 3])
         return {**model(images, training=False), "brightness": mean, "contrast": tf.sqrt(variance)}
+
+    # Applying trust, as `predict` does, needs no data set.
+    from loc_keras.training.measure import collect_outcomes
 
     return collect_outcomes(answer, dataset, pictures, background)
 
