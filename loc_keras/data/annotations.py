@@ -200,23 +200,31 @@ def with_background(
     faults: list[Fault] = []
     objects: dict[Split, list[Annotated]] = {}
     unread = Counter(annotations.unread)
-    for split, several in annotations.objects.items():
+    for split, part in annotations.objects.items():
         objects[split] = []
-        for one in several:
+        for one in part:
             if not is_background(one.label):
                 objects[split].append(one)
             elif one.box == EMPTY_BOX:
                 objects[split].append(one._replace(label=name, empty=True))
             else:
-                faults.append(_boxed(one, name))
+                reason = (
+                    f"has a box of the class {name!r}, which data.source.background keeps for "
+                    "images without an object"
+                )
+                faults.append(Fault(one.file, one.row, reason, "background_box"))
                 unread[one.image] += 1
     showing = {(split, one.image) for split, part in objects.items() for one in part}
     used: set[Fault] = set()
-    for nothing in annotations.empty:
-        fits = not nothing.label or is_background(nothing.label)
-        if fits and nothing.image not in unread and (nothing.split, nothing.image) not in showing:
-            used.add(nothing.fault)
-            objects.setdefault(nothing.split, []).append(_annotated(nothing, name))
+    for split, image, image_name, fault, label, size, group in annotations.empty:
+        fits = not label or is_background(label)
+        if fits and image not in unread and (split, image) not in showing:
+            used.add(fault)
+            objects.setdefault(split, []).append(
+                Annotated(
+                    image, image_name, name, EMPTY_BOX, fault.file, fault.row, size, group, True
+                )
+            )
     return replace(
         annotations,
         objects=objects,
@@ -225,25 +233,6 @@ def with_background(
         unread=dict[ImageRef, int](unread),
         empty=(),
     )
-
-
-def _annotated(nothing: EmptyImage, label: str) -> Annotated:
-    return Annotated(
-        nothing.image,
-        nothing.name,
-        label,
-        EMPTY_BOX,
-        nothing.fault.file,
-        nothing.fault.row,
-        nothing.size,
-        nothing.group,
-        empty=True,
-    )
-
-
-def _boxed(one: Annotated, name: str) -> Fault:
-    reason = f"has a box of the class {name!r}, which data.source.background keeps for images "
-    return Fault(one.file, one.row, reason + "without an object", "background_box")
 
 
 # Whole numbers beyond both are identifiers (as in a data base), not class indices.

@@ -12,6 +12,7 @@ from rich.console import Console
 from ruamel.yaml import YAML
 
 from loc_keras import check, train
+from loc_keras.cli import data_source
 from loc_keras.cli.data_source import plan_folder, print_plan, safe_name, shown_value
 from loc_keras.config.load import load_config
 from loc_keras.errors import ConfigError
@@ -89,6 +90,23 @@ def test_every_choice_that_is_printed_is_what_the_config_holds(folder):
     assert asked == {"augment.hue", "train.schedule"}
     assert plan.source.config.augment.hue == 0.1
     assert plan.source.config.train.schedule == "constant"
+
+
+def test_a_folder_is_read_and_checked_once(folder, monkeypatch):
+    calls = []
+
+    def counted(name, call):
+        def count(*args, **options):
+            calls.append(name)
+            return call(*args, **options)
+
+        return count
+
+    for name in ("read_annotations", "quick_check"):
+        monkeypatch.setattr(data_source, name, counted(name, getattr(data_source, name)))
+    source = plan_folder(str(folder)).source
+    assert len(source.records.splits["train"]) == 28
+    assert calls == ["read_annotations", "quick_check"]
 
 
 @pytest.mark.parametrize("sides", [(64, 64), (64, 48)])
