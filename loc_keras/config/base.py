@@ -1,26 +1,34 @@
-"""What all sections of the config are made of: checked kinds of values, and their base class."""
+"""What all sections of the config are made of: types of values with their ranges, and a base."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    ValidationError,
+    model_validator,
+)
 
 from loc_keras.errors import DataError
 
 _PAIR = 2
 
 
-def height_width(value: Any) -> Any:
-    """Turn one side into (height, width); a pair passes as a tuple."""
+def _height_width(value: Any) -> Any:
+    """One side as (height, width); a pair passes."""
     if isinstance(value, int) and not isinstance(value, bool):
         return (value, value)
-    if value is None or (isinstance(value, (list, tuple)) and len(value) == _PAIR):
+    if isinstance(value, (list, tuple)) and len(value) == _PAIR:
         return value
     raise ValueError("must be one side in px, or [height, width]")
 
 
-def smallest_largest(value: Any) -> Any:
-    """Take a pair of numbers as a tuple."""
+def _smallest_largest(value: Any) -> Any:
+    """A pair of numbers as a tuple."""
     if isinstance(value, (list, tuple)) and len(value) == _PAIR:
         return tuple(value)
     raise ValueError("must be [smallest, largest]")
@@ -29,8 +37,9 @@ def smallest_largest(value: Any) -> Any:
 Text = Annotated[str, Field(min_length=1)]
 Texts = Annotated[tuple[Text, ...], Strict(False)]
 SidePx = Annotated[int, Field(ge=8, le=4096)]
-HeightWidth = Annotated[tuple[SidePx, SidePx], Strict(False)]
+HeightWidth = Annotated[tuple[SidePx, SidePx], Strict(False), BeforeValidator(_height_width)]
 Factor = Annotated[float, Field(ge=0.2, le=10)]
+FactorRange = Annotated[tuple[Factor, Factor], BeforeValidator(_smallest_largest)]
 Half = Annotated[float, Field(ge=0, le=0.5)]
 Degrees = Annotated[float, Field(ge=0, le=45)]
 Unit = Annotated[float, Field(ge=0, le=1)]

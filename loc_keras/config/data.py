@@ -2,18 +2,16 @@
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from loc_keras.config.base import (
-    Factor,
+    FactorRange,
     HeightWidth,
     Section,
     Share,
     SidePx,
     Text,
     Texts,
-    height_width,
-    smallest_largest,
     unique,
 )
 
@@ -308,7 +306,7 @@ class DigitsConfig(Section):
     """The synthetic data set: handwritten digits pasted on a larger canvas."""
 
     canvas: SidePx = Field(default=100, description="Side of the square canvas in px, 8..4096.")
-    scale: Annotated[tuple[Factor, Factor], BeforeValidator(smallest_largest)] = Field(
+    scale: FactorRange = Field(
         default=(1.0, 1.0),
         description="[smallest, largest] factor on the digit's side of 28 px, each 0.2..10; "
         "drawn anew for each image.",
@@ -489,7 +487,7 @@ class DataConfig(Section):
     """The data set and how an image reaches the model."""
 
     source: SourceConfig = Field(default=SourceConfig(), description="Where the data come from.")
-    image_size: Annotated[HeightWidth | None, BeforeValidator(height_width)] = Field(
+    image_size: HeightWidth | None = Field(
         default=None,
         description="Model input in px, one side or [height, width], each 8..4096; null: the "
         "source's own size.",

@@ -1,7 +1,7 @@
 """The typed schema of a config file: every key, its meaning, unit, range and default.
 
 Sections are frozen pydantic models that refuse unknown keys and do not convert types: `"5"` is
-no integer and `1` is no boolean. `loc_keras.config_io` reads, overrides and writes them.
+no integer and `1` is no boolean. `config.load` reads, overrides and writes them.
 """
 
 from typing import Literal
