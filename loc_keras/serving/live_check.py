@@ -200,9 +200,9 @@ def _compare_answers(
         )
     sides = np.tile(expected["sizes"][:, ::-1], 2)
     same = ("softmax_calibrated", "p_iou50", "label_set")
-    boxes = {name: f"whole:{name}" for name in ("box_outer", "box_inner") if name in expected}
     pairs = {"probabilities": "softmax", "size": "sizes"}
-    pairs |= {"box": "whole:bbox", "box_fraction": "whole:bbox", **boxes}
+    pairs |= {"box": "whole:bbox", "box_fraction": "whole:bbox"}
+    pairs |= {name: f"whole:{name}" for name in BOXES if name in expected}
     pairs |= {name: name for name in same if name in expected}
     wanted = {name: expected[key] for name, key in pairs.items()}
     wanted["score"] = expected.get("softmax_calibrated", expected["softmax"]).max(axis=-1)
