@@ -10,13 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from loc_keras.atomic_file import write_text, written_aside
+from loc_keras.config.data import TfdsSplitsConfig
 from loc_keras.data import files
 from loc_keras.data.annotations import Annotated, Annotations, EmptyImage, ImageRef, Split
 from loc_keras.data.detect.listing import Guess, Listing
 from loc_keras.data.formats.parsing import Reading, folder_of, given_splits
 from loc_keras.errors import DataError
-
-DEFAULT_SPLITS: Mapping[str, str | None] = {"train": "train", "val": None, "test": "test"}
 
 INDEX_ENDING = ".index"
 """Added to the name of a blob for the file that lists its contents."""
@@ -71,7 +70,7 @@ def read_tfds(
     root: str,
     *,
     name: str,
-    splits: Mapping[str, str | None] = DEFAULT_SPLITS,
+    splits: Mapping[str, str | None] = TfdsSplitsConfig().model_dump(),
     image: str | None = None,
     box: str | None = None,
     label: str | None = None,

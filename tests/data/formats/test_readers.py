@@ -12,6 +12,7 @@ from helpers.reader_fuzz import (
     write_files,
 )
 
+from loc_keras.config.data import SourceConfig
 from loc_keras.data.detect.formats import guesses, list_data_folder
 from loc_keras.data.formats.registry import FORMATS, read_annotations
 from loc_keras.errors import DataError
@@ -236,18 +237,12 @@ def test_a_missing_folder_is_named(case, root):
 def test_the_folder_is_read_as_what_it_is(case, root):
     first = next(guesses(list_data_folder(root)))
     assert first.format == case.format
-    found = FORMATS[first.format].read(first.path, **_reader_options(first.options))
+    options = {first.format: first.options} if first.options else {}
+    source = SourceConfig(format=first.format, path=first.path, **options)
+    found = FORMATS[first.format].read(first.path, **source.reader_options())
     assert [one for _, one in found.all_objects()] == [
         one for _, one in read(case, root).all_objects()
     ]
-
-
-def _reader_options(options):
-    """Settings of a section as its reader takes them."""
-    names = options.pop("names", None)
-    if names is not None:
-        options["columns"] = names
-    return options
 
 
 def test_a_remote_folder_is_read_alike(case, root, tmp_path):
