@@ -3,7 +3,6 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from loc_keras.cli.trust import (
     split_pictures_at,
     trust_of,
 )
-from loc_keras.data.annotations import ImageRef, Split
+from loc_keras.data.annotations import Split
 from loc_keras.data.dataset import LocalizationData, SplitPictures
 from loc_keras.data.duplicates import near_duplicates
 from loc_keras.data.records import image_refs
@@ -52,131 +51,10 @@ from loc_keras.trust.fit import trust_figures
 from loc_keras.trust.statements import Trust
 
 REPORT_FILE = "report.html"
+COMPARISON_FILE = "comparison.png"
 
 _BASELINE_IMAGES = 10_000
 """Training boxes that the baselines are computed from, where they are only known by drawing."""
-
-
-@dataclass(frozen=True, eq=False)
-class Measured:
-    """All that is known of a model on a split.
-
-    Attributes:
-        run: Name of the run.
-        split: `"val"`, `"test"` or `"calibration"`.
-        data: The data.
-        outcomes: Truth and answer of each image.
-        evaluation: The figures.
-        trust: How true the model's statements about its answers were; None without trust.
-    """
-
-    run: str
-    split: Split
-    data: LocalizationData
-    outcomes: Outcomes
-    evaluation: Evaluation
-    trust: TrustFigures | None
-
-    @property
-    def pictures(self) -> SplitPictures:
-        """The pictures of the split."""
-        return self.data.pictures[self.split]
-
-
-def train_boxes(data: LocalizationData) -> npt.NDArray[np.float32]:
-    """True boxes of the training split in fractions of the pictures, (M, 4).
-
-    Where they are drawn, those of the first images that training sees.
-    """
-    boxes = data.pictures["train"].boxes
-    if boxes is not None:
-        return boxes
-    drawn: list[np.ndarray] = []
-    for _, targets in data.train(0):
-        drawn.append(targets["bbox"].numpy())
-        if sum(map(len, drawn)) >= min(_BASELINE_IMAGES, data.sizes["train"]):
-            break
-    return np.concatenate(drawn)
-
-
-def write_evaluation(folder: Path, measured: Measured, facts: Sequence[tuple[str, str]]) -> None:
-    """Writes figures, predictions, COCO's files and the page.
-
-    Args:
-        folder: Made where it is not there; files of an earlier evaluation are replaced.
-        measured: What to write.
-        facts: How it was measured, as (label, value), for the page.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    names = [str(name) for name in measured.pictures.names]
-    paths = _paths(measured.pictures)
-    classes = measured.data.class_names
-    # The figures first: a picture that cannot be drawn must not cost them.
-    write_metrics(folder / METRICS_FILE, measured.evaluation, measured.trust, dict(facts))
-    write_predictions(
-        folder / PREDICTIONS_FILE, measured.outcomes, classes, names, paths, measured.trust
-    )
-    scores = detection_scores(measured.outcomes, measured.trust)
-    write_coco(folder, measured.outcomes, classes, names, scores)
-    write_text(folder / REPORT_FILE, evaluation_page(_page(measured, names, facts)))
-
-
-def _page(
-    measured: Measured, names: Sequence[str], facts: Sequence[tuple[str, str]]
-) -> EvaluationPage:
-    outcomes, trust = measured.outcomes, measured.trust
-    p_iou50 = None if trust is None else trust.p_iou50
-    suspected = choose_suspects(outcomes, p_iou50).tolist()
-    wanted = wanted_pictures(outcomes, detection_scores(outcomes, trust), suspected).tolist()
-    near = _near_duplicates(measured, suspected)
-    return EvaluationPage(
-        title=f"{measured.run}: evaluation on {measured.split} images",
-        run=measured.run,
-        split=measured.split,
-        facts=facts,
-        evaluation=measured.evaluation,
-        outcomes=outcomes,
-        names=names,
-        pictures=split_pictures_at(measured.data, measured.split, wanted),
-        trust=trust,
-        suspects=[
-            Suspect(row, suspect_words(outcomes, row, p_iou50), images)
-            for row, images in zip(suspected, near, strict=True)
-        ],
-    )
-
-
-def _near_duplicates(measured: Measured, rows: list[int]) -> list[list[NearDuplicate]]:
-    """For each image its near duplicates in the training split."""
-    train = measured.data.pictures["train"].records
-    records = measured.pictures.records
-    if train is None or records is None:
-        return [[] for _ in rows]
-    refs = image_refs(records)
-    found = near_duplicates([refs[row] for row in rows], image_refs(train))
-    pictures = small_pictures(train, sorted({place for places in found for place in places}))
-    classes = measured.data.class_names
-    return [
-        [
-            NearDuplicate(str(train.names[at]), pictures.get(at), classes[int(train.labels[at])])
-            for at in places
-        ]
-        for places in found
-    ]
-
-
-def _paths(pictures: SplitPictures) -> list[str]:
-    if pictures.records is None:
-        return [""] * len(pictures)
-    return [_path(ref) for ref in image_refs(pictures.records)]
-
-
-def _path(ref: ImageRef) -> str:
-    """The file; within a file of many images also the first byte."""
-    return ref.path if ref.length < 0 else f"{ref.path}@{ref.offset}"
-
-
-COMPARISON_FILE = "comparison.png"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -204,15 +82,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _evaluate(args: argparse.Namespace, console: Console) -> int:
-    run = load_run(args.run, args.config, args.set)
+    """Measures a run and writes figures, predictions, COCO's files and the page."""
+    run, split = load_run(args.run, args.config, args.set), args.split
     print_data(console, run.data, listed=False)
-    trust = trust_of(run)
-    measured = _measure(run, args.split, trust)
-    note = seen_before(run, args.split, trust)
+    trust, pictures = trust_of(run), run.data.pictures[split]
+    outcomes = observed(run, split, trust)
+    evaluation = evaluate(outcomes, run.data.class_names, _train_boxes(run.data))
+    figures = trust_figures(trust, outcomes, pictures.to_px) if trust else None
+    note = _caution(run, split, trust)
     print_note(console, note)
-    out = args.out or args.run / EVALUATION / args.split
-    write_evaluation(out, measured, _facts(run, args.split, note))
-    print_evaluation(console, measured.evaluation, measured.trust)
+
+    out: Path = args.out or args.run / EVALUATION / split
+    out.mkdir(parents=True, exist_ok=True)
+    facts, classes = _facts(run, split, note), run.data.class_names
+    names = [str(name) for name in pictures.names]
+    # The figures first: a picture that cannot be drawn must not cost them.
+    write_metrics(out / METRICS_FILE, evaluation, figures, dict(facts))
+    write_predictions(out / PREDICTIONS_FILE, outcomes, classes, names, _paths(pictures), figures)
+    write_coco(out, outcomes, classes, names, detection_scores(outcomes, figures))
+    page = _page(run, split, outcomes, evaluation, figures, names=names, facts=facts)
+    write_text(out / REPORT_FILE, evaluation_page(page))
+    print_evaluation(console, evaluation, figures)
     console.print(f"report: {out / REPORT_FILE}", highlight=False, soft_wrap=True)
     return 0
 
@@ -223,31 +113,95 @@ def _compare(args: argparse.Namespace, console: Console) -> int:
         run = load_run(folder, args.config, args.set)
         name = _short_name(folder, args.compare)
         outcomes[name] = observed(run, args.split)
-        names[name] = [str(one) for one in run.data.pictures[args.split].names]
-        print_note(console, seen_before(run, args.split, None))
-    found = compare(outcomes, names)
-    print_comparison(console, found)
+        names[name] = [str(image) for image in run.data.pictures[args.split].names]
+        print_note(console, _caution(run, args.split, None))
+    comparison = compare(outcomes, names)
+    print_comparison(console, comparison)
     out = (args.out or Path()) / COMPARISON_FILE
     out.parent.mkdir(parents=True, exist_ok=True)
-    save_comparison(out, found)
+    save_comparison(out, comparison)
     console.print(f"picture: {out}", highlight=False, soft_wrap=True)
     return 0
 
 
-def _measure(run: RunWithData, split: Split, trust: Trust | None) -> Measured:
-    outcomes = observed(run, split, trust)
-    to_px = run.data.pictures[split].to_px
-    return Measured(
+def _train_boxes(data: LocalizationData) -> npt.NDArray[np.float32]:
+    """True boxes of the training split in fractions of the pictures, (M, 4).
+
+    Where they are drawn, those of the first images that training sees.
+    """
+    boxes = data.pictures["train"].boxes
+    if boxes is not None:
+        return boxes
+    drawn: list[np.ndarray] = []
+    for _, targets in data.train(0):
+        drawn.append(targets["bbox"].numpy())
+        if sum(map(len, drawn)) >= min(_BASELINE_IMAGES, data.sizes["train"]):
+            break
+    return np.concatenate(drawn)
+
+
+def _page(
+    run: RunWithData,
+    split: Split,
+    outcomes: Outcomes,
+    evaluation: Evaluation,
+    trust: TrustFigures | None,
+    *,
+    names: Sequence[str],
+    facts: Sequence[tuple[str, str]],
+) -> EvaluationPage:
+    """What the page shows, with pictures and near duplicates of suspect annotations."""
+    p_iou50 = None if trust is None else trust.p_iou50
+    suspected = choose_suspects(outcomes, p_iou50).tolist()
+    wanted = wanted_pictures(outcomes, detection_scores(outcomes, trust), suspected).tolist()
+    near = _near_duplicates(run.data, split, suspected)
+    return EvaluationPage(
+        title=f"{run.name}: evaluation on {split} images",
         run=run.name,
         split=split,
-        data=run.data,
+        facts=facts,
+        evaluation=evaluation,
         outcomes=outcomes,
-        evaluation=evaluate(outcomes, run.data.class_names, train_boxes(run.data)),
-        trust=trust_figures(trust, outcomes, to_px) if trust else None,
+        names=names,
+        pictures=split_pictures_at(run.data, split, wanted),
+        trust=trust,
+        suspects=[
+            Suspect(row, suspect_words(outcomes, row, p_iou50), images)
+            for row, images in zip(suspected, near, strict=True)
+        ],
     )
 
 
-def seen_before(run: RunWithData, split: str, trust: Trust | None) -> str | None:
+def _near_duplicates(
+    data: LocalizationData, split: Split, rows: list[int]
+) -> list[list[NearDuplicate]]:
+    """For each image its near duplicates in the training split."""
+    train, records = data.pictures["train"].records, data.pictures[split].records
+    if train is None or records is None:
+        return [[] for _ in rows]
+    refs, classes = image_refs(records), data.class_names
+    places = near_duplicates([refs[row] for row in rows], image_refs(train))
+    pictures = small_pictures(train, sorted({place for found in places for place in found}))
+    return [
+        [
+            NearDuplicate(str(train.names[at]), pictures.get(at), classes[int(train.labels[at])])
+            for at in found
+        ]
+        for found in places
+    ]
+
+
+def _paths(pictures: SplitPictures) -> list[str]:
+    """The file of each image; within a file of many images also the first byte."""
+    if pictures.records is None:
+        return [""] * len(pictures)
+    return [
+        ref.path if ref.length < 0 else f"{ref.path}@{ref.offset}"
+        for ref in image_refs(pictures.records)
+    ]
+
+
+def _caution(run: RunWithData, split: str, trust: Trust | None) -> str | None:
     """Why the figures may flatter the model; None where nothing speaks for it."""
     if not run.same_data:
         return (
@@ -278,7 +232,7 @@ def _short_name(folder: Path, folders: Sequence[Path]) -> str:
     parts = folder.resolve().parts
     for count in range(1, len(parts)):
         name = "/".join(parts[-count:])
-        if sum("/".join(one.resolve().parts[-count:]) == name for one in folders) == 1:
+        if sum("/".join(other.resolve().parts[-count:]) == name for other in folders) == 1:
             return name
     return str(folder)
 
