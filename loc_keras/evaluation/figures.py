@@ -408,8 +408,8 @@ def evaluate(
         baselines=baseline_figures(outcomes, train_boxes, bootstrap),
         errors=_estimates(ERRORS.values(), outcomes, bootstrap),
         classes=_groups(outcomes, class_names, outcomes.labels, bootstrap),
-        sizes=size_groups(outcomes, bootstrap),
-        positions=position_groups(outcomes, bootstrap),
+        sizes=_groups(outcomes, SIZE_NAMES, size_places(outcomes), bootstrap),
+        positions=_groups(outcomes, POSITION_NAMES, position_places(outcomes), bootstrap),
         confusion=confusion(outcomes),
         level=level,
         resamples=resamples,
@@ -472,36 +472,28 @@ def _estimates(
     return bootstrap.estimates(columns, [one.key for one in FIGURES.values() if one.median])
 
 
-def constant_box(train_boxes: npt.ArrayLike) -> Box:
-    """The median of each coordinate of the training boxes.
+def baseline_boxes(train_boxes: npt.ArrayLike) -> dict[str, Box]:
+    """Two boxes that see no image.
 
     Args:
         train_boxes: (M, 4) in fractions, M at least 1.
 
     Returns:
-        float64 (4,), (x1, y1, x2, y2) in fractions.
-    """
-    return np.median(np.asarray(train_boxes, np.float64), axis=0)
-
-
-def centre_box(train_boxes: npt.ArrayLike) -> Box:
-    """A box in the middle of the picture with the training boxes' median width and height.
-
-    Args:
-        train_boxes: (M, 4) in fractions, M at least 1.
-
-    Returns:
-        float64 (4,), (x1, y1, x2, y2) in fractions.
+        `constant box`, the median of each coordinate, and `centre box`, in the middle of the
+        picture with the median width and height; float64 (4,) each, in fractions.
     """
     boxes = np.asarray(train_boxes, np.float64)
     half = np.median(boxes[:, 2:] - boxes[:, :2], axis=0) / 2
-    return np.concatenate([0.5 - half, 0.5 + half])
+    return {
+        "constant box": np.median(boxes, axis=0),
+        "centre box": np.concatenate([0.5 - half, 0.5 + half]),
+    }
 
 
 def baseline_figures(
     outcomes: Outcomes, train_boxes: npt.ArrayLike, bootstrap: Bootstrap
 ) -> dict[str, dict[str, Estimate]]:
-    """Box figures of the two boxes that see no image, each scaled to every picture.
+    """Box figures of `baseline_boxes`, scaled to every picture.
 
     Args:
         outcomes: Truth; the images without an object do not count.
@@ -520,27 +512,23 @@ def baseline_figures(
     figures = [one for one in FIGURES.values() if one.box_only]
     return {
         name: _estimates(figures, replace(outcomes, boxes_pred_px=box * scale), bootstrap)
-        for name, box in (("constant box", constant_box(boxes)), ("centre box", centre_box(boxes)))
+        for name, box in baseline_boxes(boxes).items()
     }
 
 
-def size_groups(outcomes: Outcomes, bootstrap: Bootstrap) -> list[Group]:
-    """Groups by the share of the picture that the true box covers; each holds its lower bound."""
-    return _groups(outcomes, SIZE_NAMES, size_places(outcomes), bootstrap)
-
-
-def position_groups(outcomes: Outcomes, bootstrap: Bootstrap) -> list[Group]:
-    """Groups by the ninth of the picture that holds the centre of the true box, row by row."""
-    return _groups(outcomes, POSITION_NAMES, position_places(outcomes), bootstrap)
-
-
 def size_places(outcomes: Outcomes) -> npt.NDArray[np.int64]:
-    """The group of each image in `size_groups`, int64 (N,); -1 without an object."""
+    """Place of each image in `SIZE_NAMES`, int64 (N,); -1 without an object.
+
+    By the share of the picture that the true box covers; each group holds its lower bound.
+    """
     return np.where(outcomes.shown, np.digitize(outcomes.covers, SIZE_EDGES), NO_GROUP)
 
 
 def position_places(outcomes: Outcomes) -> npt.NDArray[np.int64]:
-    """The group of each image in `position_groups`, int64 (N,); -1 without an object."""
+    """Place of each image in `POSITION_NAMES`, int64 (N,); -1 without an object.
+
+    By the ninth of the picture that holds the centre of the true box, row by row.
+    """
     fields = np.clip(np.nan_to_num(outcomes.centres * _FIELDS).astype(int), 0, _FIELDS - 1)
     return np.where(outcomes.shown, fields[:, 1] * _FIELDS + fields[:, 0], NO_GROUP)
 

@@ -211,20 +211,6 @@ def detection_scores(
     return np.asarray(own, np.float64)
 
 
-def auroc(scores: npt.ArrayLike, good: npt.ArrayLike) -> float:
-    """Area under the ROC curve.
-
-    Args:
-        scores: float (N,), higher for answers that are thought good; no NaN.
-        good: bool (N,).
-
-    Returns:
-        In [0, 1]; .5 is chance, NaN where all answers are good, or all bad.
-    """
-    counts = np.ones((1, np.asarray(good).size), np.int64)
-    return float(_areas(np.asarray(scores, np.float64), np.asarray(good, bool), counts)[0])
-
-
 def auroc_estimate(
     scores: npt.ArrayLike, good: npt.ArrayLike, bootstrap: Bootstrap = DEFAULT
 ) -> Estimate:

@@ -204,7 +204,7 @@ def _guarantees(
 
     in_set = sets[np.arange(len(outcomes)), outcomes.labels]
     in_outer, in_box = within(boxes, outer), np.logical_or(hollow, within(inner, boxes))
-    never, no_label = np.zeros(len(boxes), bool), ~sets.any(axis=1)
+    never, no_label = np.zeros(len(boxes), bool), np.logical_not(sets.any(axis=1))
     objects = base.object_images
     return [
         guarantee("label set", in_set, sets.sum(axis=1), no_label, base.images),

@@ -171,17 +171,6 @@ def read_trust(path: Path, model_path: Path) -> Trust | None:
     return trust
 
 
-def statements_to_json(statements: Statements) -> dict[str, Any]:
-    """Statements as values of JSON."""
-    plain: dict[str, Any] = _STATEMENTS.dump_python(statements, mode="json")
-    return plain
-
-
-def statements_from_json(content: dict[str, Any]) -> Statements:
-    """The inverse of `statements_to_json`."""
-    return _STATEMENTS.validate_python(content)
-
-
 def model_digest(path: Path) -> str:
     """SHA-256 of a file, in hex."""
     with path.open("rb") as file:
@@ -208,8 +197,8 @@ class StatedTrust(layers.Layer):
         # Autocast would round boxes and probabilities to half precision.
         super().__init__(autocast=False, **kwargs)
         if not isinstance(statements, Statements):
-            statements = statements_from_json(statements)
-        self.statements = statements
+            statements = _STATEMENTS.validate_python(statements)
+        self.statements: Statements = statements
 
     def call(self, outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """States; see the class."""
@@ -229,7 +218,8 @@ class StatedTrust(layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Gives the arguments that rebuild the layer."""
-        return {**super().get_config(), "statements": statements_to_json(self.statements)}
+        plain = _STATEMENTS.dump_python(self.statements, mode="json")
+        return {**super().get_config(), "statements": plain}
 
 
 def trusted_model(localizer: keras.Model, statements: Statements) -> keras.Model:

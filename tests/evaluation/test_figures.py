@@ -19,14 +19,11 @@ from loc_keras.errors import ConfigError, DataError, ModelError
 from loc_keras.evaluation.bootstrap import Bootstrap
 from loc_keras.evaluation.figures import (
     FIGURES,
-    centre_box,
+    baseline_boxes,
     confusion,
-    constant_box,
     evaluate,
     figures_of,
-    position_groups,
     run_figures,
-    size_groups,
 )
 from loc_keras.evaluation.outcomes import (
     Evaluation,
@@ -263,7 +260,7 @@ def test_groups_by_size_hold_their_lower_bound() -> None:
     # In a picture of 100 x 100 px: 4.99, 5, 19.99, 20, 49.99, 50 and 100 % covered.
     heights = np.array([4.99, 5, 19.99, 20, 49.99, 50, 100])
     boxes_px = np.stack([0 * heights, 0 * heights, 0 * heights + 100, heights], axis=1)
-    groups = size_groups(one_class(boxes_px, (100, 100)), Bootstrap(resamples=FEW))
+    groups = evaluate(one_class(boxes_px, (100, 100)), ["a"], TRAIN_BOXES, resamples=FEW).sizes
     assert [group.images for group in groups] == [1, 2, 2, 2]
     assert groups[1].name == "5 to 20 % of the picture"
 
@@ -273,7 +270,7 @@ def test_groups_by_position_are_row_by_row() -> None:
     # right, (10, 80) bottom left, (150, 45) the middle, (100, 30) lies on the lines between four.
     centres = np.array([[250, 10], [10, 80], [150, 45], [100, 30]])
     boxes_px = np.concatenate([centres - 1, centres + 1], axis=1).astype(np.float64)
-    groups = position_groups(one_class(boxes_px, (90, 300)), Bootstrap(resamples=FEW))
+    groups = evaluate(one_class(boxes_px, (90, 300)), ["a"], TRAIN_BOXES, resamples=FEW).positions
     assert [group.images for group in groups] == [0, 0, 1, 0, 2, 0, 1, 0, 0]
     assert [groups[2].name, groups[4].name, groups[6].name] == [
         "top right",
@@ -304,9 +301,9 @@ def test_confusion_by_hand() -> None:
 
 def test_baselines_by_hand() -> None:
     train = [[0, 0.2, 0.4, 0.6], [0.2, 0.2, 0.8, 0.8], [0.1, 0, 0.9, 0.8]]
-    assert constant_box(train) == pytest.approx([0.1, 0.2, 0.8, 0.8])
+    assert baseline_boxes(train)["constant box"] == pytest.approx([0.1, 0.2, 0.8, 0.8])
     # Widths .4, .6, .8 and heights .4, .6, .8: .6 x .6 around the middle.
-    assert centre_box(train) == pytest.approx([0.2, 0.2, 0.8, 0.8])
+    assert baseline_boxes(train)["centre box"] == pytest.approx([0.2, 0.2, 0.8, 0.8])
 
 
 def test_training_images_without_an_object_do_not_count_for_the_baselines() -> None:

@@ -10,7 +10,12 @@ from scipy.stats import bootstrap
 from sklearn.metrics import roc_auc_score
 
 from loc_keras.evaluation.bootstrap import Bootstrap
-from loc_keras.evaluation.reliability import auroc, auroc_difference, auroc_estimate
+from loc_keras.evaluation.reliability import auroc_difference, auroc_estimate
+
+
+def auroc(scores, good) -> float:
+    return auroc_estimate(scores, good, Bootstrap(resamples=1)).value
+
 
 modest = settings(max_examples=60, deadline=None, derandomize=True)
 
