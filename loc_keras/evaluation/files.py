@@ -138,9 +138,28 @@ def write_predictions(
         paths: N files that hold them.
         trust: Of the same images; `probability` is then the calibrated one.
     """
+    columns: dict[str, Sequence[str]] = {
+        "image": [safe_cell(name) for name in images],
+        "path": [safe_cell(name) for name in paths],
+        "true_label": [safe_cell(class_names[label]) for label in outcomes.labels],
+        "pred_label": [safe_cell(class_names[label]) for label in outcomes.predicted],
+        "probability": _numbers(detection_scores(outcomes, trust), 6),
+    }
+    if trust is not None:
+        columns["p_iou50"] = _numbers(trust.p_iou50, 6)
+    columns |= _sides("true", outcomes.boxes_px, outcomes.shown)
+    columns |= _sides("pred", outcomes.boxes_pred_px)
+    columns["iou"] = _numbers(outcomes.ious, 6)
+    columns["corner_error_px"] = _numbers(outcomes.corner_errors_px, 3)
+    if trust is not None:
+        columns |= _sides("outer", trust.outer_px)
+        columns |= _sides("inner", trust.inner_px, trust.inner_px.any(axis=1))
+        columns["label_set"] = [
+            safe_cell(label_set(class_names[label] for label in np.flatnonzero(row).tolist()))
+            for row in trust.label_sets
+        ]
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    columns = _columns(outcomes, class_names, images, paths, trust)
     writer.writerow(columns)
     writer.writerows(zip(*columns.values(), strict=True))
     write_text(path, text.getvalue())
@@ -264,38 +283,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Integral):
         return int(value)
     return float(value) if math.isfinite(value) else None
-
-
-def _columns(
-    outcomes: Outcomes,
-    class_names: Sequence[str],
-    images: Sequence[str],
-    paths: Sequence[str],
-    trust: TrustFigures | None,
-) -> dict[str, Sequence[str]]:
-    """Cells by the name of their column."""
-    shown = outcomes.shown
-    columns: dict[str, Sequence[str]] = {
-        "image": [safe_cell(name) for name in images],
-        "path": [safe_cell(name) for name in paths],
-        "true_label": [safe_cell(class_names[label]) for label in outcomes.labels],
-        "pred_label": [safe_cell(class_names[label]) for label in outcomes.predicted],
-        "probability": _numbers(detection_scores(outcomes, trust), 6),
-    }
-    if trust is not None:
-        columns["p_iou50"] = _numbers(trust.p_iou50, 6)
-    columns |= _sides("true", outcomes.boxes_px, shown)
-    columns |= _sides("pred", outcomes.boxes_pred_px)
-    columns["iou"] = _numbers(outcomes.ious, 6)
-    columns["corner_error_px"] = _numbers(outcomes.corner_errors_px, 3)
-    if trust is not None:
-        columns |= _sides("outer", trust.outer_px)
-        columns |= _sides("inner", trust.inner_px, trust.inner_px.any(axis=1))
-        columns["label_set"] = [
-            safe_cell(label_set(class_names[label] for label in np.flatnonzero(row).tolist()))
-            for row in trust.label_sets
-        ]
-    return columns
 
 
 def _sides(

@@ -274,15 +274,9 @@ def apply_box_confidence(signals: Mapping[str, Tensor], fitted: BoxConfidence) -
 
 
 def most_probable(probabilities: Tensor) -> Tensor:
-    """Index of the largest probability, the first of equals.
+    """Index of the largest probability, the first of equals: float (N, K) to int32 (N,).
 
     `ops.argmax` of floats looks at their sign bits, which LiteRT, ONNX and OpenVINO cannot.
-
-    Args:
-        probabilities: float (N, K).
-
-    Returns:
-        int32 (N,).
     """
     values = ops.convert_to_tensor(probabilities)
     is_highest = ops.equal(values, ops.max(values, axis=-1, keepdims=True))

@@ -70,14 +70,7 @@ Floats = npt.NDArray[np.floating]
 
 
 def conformal_quantile(scores: npt.ArrayLike, coverage: float) -> float:
-    """The ceil((n + 1) coverage)-th smallest score.
-
-    Args:
-        scores: float (n,), finite, of the calibration images.
-        coverage: Promised share, in (0, 1).
-
-    Returns:
-        One of the scores.
+    """The ceil((n + 1) coverage)-th smallest of scores float (n,), finite; coverage in (0, 1).
 
     Raises:
         TrustError: The images are too few for the coverage, a score is not finite, or the
@@ -95,18 +88,11 @@ def conformal_quantile(scores: npt.ArrayLike, coverage: float) -> float:
 
 
 def conformal_rank(images: int, coverage: float) -> int:
-    """Which of the sorted calibration scores is the quantile, counted from 1.
-
-    Args:
-        images: How many there are to calibrate with, n.
-        coverage: Promised share, in (0, 1).
-
-    Returns:
-        ceil((n + 1) coverage), in 1..n.
+    """Which of n sorted calibration scores is the quantile: ceil((n + 1) coverage), in 1..n.
 
     Raises:
-        TrustError: It would be n + 1, so no score promises this much; or the coverage is out of
-            range.
+        TrustError: It would be n + 1, so no score promises this much; or the coverage is not in
+            (0, 1).
     """
     rank = math.ceil((images + 1) * _exact(coverage))
     if rank <= images:
@@ -197,15 +183,12 @@ def fit_boxes(
 
 
 def scales_of(boxes_pred: Tensor, scaling: Scaling, spread: Tensor | None = None) -> Tensor:
-    """Scale of each side, above 0.
+    """Scale of each side, above 0, float32 (..., 4).
 
     Args:
         boxes_pred: (..., 4), in fractions.
         scaling: One of SCALINGS.
         spread: (..., 4), standard deviations in fractions; for `spread` only.
-
-    Returns:
-        float32 (..., 4), in the order of the box's sides.
 
     Raises:
         TrustError: There is no such scaling, or no spread for it.
@@ -242,16 +225,7 @@ def inner_scores(
     boxes_pred: Floats,
     scales: Floats,
 ) -> npt.NDArray[np.float64]:
-    """Smallest margin with which the inner box lies in the true box, or is empty.
-
-    Args:
-        boxes: True boxes, (..., 4).
-        boxes_pred: Predicted boxes, (..., 4).
-        scales: (..., 4), see `scales_of`.
-
-    Returns:
-        float64 (...).
-    """
+    """Smallest margin with which the inner box lies in the true box, or is empty."""
     inside = (-_excess(boxes, boxes_pred, scales)).max(axis=-1)
     sizes = np.asarray(boxes_pred[..., 2:], np.float64) - boxes_pred[..., :2]
     vanished = (sizes / (scales[..., :2] + scales[..., 2:])).min(axis=-1)
@@ -259,14 +233,11 @@ def inner_scores(
 
 
 def margins_of(values: Sequence[float], classes_pred: Tensor | None = None) -> Tensor:
-    """Margin of each image.
+    """Margin of each image, float32 (N,); () where there is one for all.
 
     Args:
         values: `outer` or `inner` of BoxMargins.
-        classes_pred: Predicted classes, int (N,); not used where there is one margin for all.
-
-    Returns:
-        float32, () or (N,).
+        classes_pred: Predicted classes, int (N,).
     """
     table = ops.convert_to_tensor(list(values), dtype="float32")
     if len(values) == 1:
@@ -295,12 +266,7 @@ def outer_boxes(boxes_pred: Tensor, scales: Tensor, margins: Tensor | float) -> 
 
 
 def inner_boxes(boxes_pred: Tensor, scales: Tensor, margins: Tensor | float) -> Tensor:
-    """Boxes that lie in the true box as promised.
-
-    Args:
-        boxes_pred: (..., 4), in fractions, not inverted.
-        scales: (..., 4), see `scales_of`.
-        margins: () or (...).
+    """Boxes that lie in the true box as promised; arguments as for `outer_boxes`.
 
     Returns:
         float32 (..., 4), within the picture; all zero where empty. A higher margin never gives a
@@ -362,7 +328,7 @@ def fit_label_sets(
         labels: int (N,), true classes.
         coverage: Promised share, in (0, 1).
         penalty: Chosen before looking at these images, as is `k_reg`: else the promise is off.
-        k_reg: See the module.
+        k_reg: Ranks without a penalty.
 
     Raises:
         TrustError: The images are too few for the coverage, or the arrays do not fit together.
@@ -397,14 +363,9 @@ def label_sets(probabilities: Tensor, fitted: LabelSets) -> Tensor:
 
 
 def label_scores(probabilities: Tensor, penalty: float = PENALTY, k_reg: int = K_REG) -> Tensor:
-    """Score of every label, float32 (N, K).
+    """Score of every label, float32 (N, K), of probabilities (N, K); see the module.
 
     Of classes with equal probability the one with the smaller index comes first, as for argmax.
-
-    Args:
-        probabilities: (N, K).
-        penalty: See the module.
-        k_reg: See the module.
     """
     probabilities = ops.cast(probabilities, "float32")
     order = ops.argsort(-probabilities, axis=-1)

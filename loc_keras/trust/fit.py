@@ -48,7 +48,7 @@ PER_CLASS_WITH_BACKGROUND = (
 def fit_statements(
     outcomes: Outcomes, options: TrustConfig, class_names: Sequence[str]
 ) -> Statements:
-    """Fits what is said of answers.
+    """Fits what is stated of answers.
 
     Args:
         outcomes: By `observe`, of images that the model was not trained on and no choice was made
@@ -85,19 +85,19 @@ def trust_figures(
         to_px: Takes boxes (N, 4) in fractions of the model's images to px of the pictures.
         bootstrap: For the intervals.
     """
-    said = {
+    values = {
         name: np.asarray(value)
         for name, value in stated(outcomes.outputs, trust.statements).items()
     }
     before = np.asarray(outcomes.probabilities, np.float64)
-    after = said["softmax_calibrated"].astype(np.float64)
+    after = values["softmax_calibrated"].astype(np.float64)
     right = before.argmax(axis=1) == outcomes.labels
-    shown, p_iou50 = outcomes.shown, said["p_iou50"]
+    shown, p_iou50 = outcomes.shown, values["p_iou50"]
     good = good_boxes(outcomes.take(shown))
     confidences = before.max(axis=1), after.max(axis=1)
-    empty = np.asarray(ops.convert_to_numpy(is_empty(said["box_inner"])), bool)
-    inner_px = np.where(empty[:, None], 0.0, to_px(said["box_inner"]))
-    outer_px = to_px(said["box_outer"])
+    empty = np.asarray(ops.convert_to_numpy(is_empty(values["box_inner"])), bool)
+    inner_px = np.where(empty[:, None], 0.0, to_px(values["box_inner"]))
+    outer_px = to_px(values["box_outer"])
     # The whole of the model's image, cut to the picture: bars of a letterbox are none of it.
     whole = areas(to_px(np.tile(np.array([[0.0, 0.0, 1.0, 1.0]]), (len(outcomes), 1))))
     shares = {"outer": areas(outer_px) / whole, "inner": areas(inner_px) / whole}
@@ -115,13 +115,13 @@ def trust_figures(
         auroc_p_iou50=auroc_estimate(p_iou50[shown], good, bootstrap),
         auroc_confidence=auroc_estimate(confidences[0][shown], good, bootstrap),
         auroc_gain=auroc_difference(p_iou50[shown], confidences[0][shown], good, bootstrap),
-        guarantees=_guarantees(said, outcomes, trust, bootstrap, shares),
+        guarantees=_guarantees(values, outcomes, trust, bootstrap, shares),
         shift=measure_shift(trust.shift, outcomes),
         probabilities=after,
         p_iou50=p_iou50,
         outer_px=outer_px,
         inner_px=inner_px,
-        label_sets=said["label_set"].astype(bool),
+        label_sets=values["label_set"].astype(bool),
     )
 
 
@@ -173,7 +173,7 @@ def _margins(outcomes: Outcomes, options: TrustConfig, class_names: Sequence[str
 
 
 def _guarantees(
-    said: Mapping[str, npt.NDArray[np.floating]],
+    values: Mapping[str, npt.NDArray[np.floating]],
     outcomes: Outcomes,
     trust: Trust,
     bootstrap: Bootstrap,
@@ -181,9 +181,9 @@ def _guarantees(
 ) -> list[Guarantee]:
     """How often label sets, outer and inner boxes were kept; boxes of images with an object."""
     base, shown = trust.calibration, outcomes.shown
-    sets = said["label_set"].astype(bool)
+    sets = values["label_set"].astype(bool)
     boxes = outcomes.outputs["bbox_true"][shown].astype(np.float64)
-    outer, inner = (said[name][shown].astype(np.float64) for name in ("box_outer", "box_inner"))
+    outer, inner = (values[name][shown].astype(np.float64) for name in ("box_outer", "box_inner"))
     hollow = (inner[:, 2:] <= inner[:, :2]).any(axis=1).astype(bool)
 
     def guarantee(

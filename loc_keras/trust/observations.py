@@ -94,13 +94,10 @@ def observed_outputs(localizer: keras.Model, *, flip: bool = False) -> dict[str,
 
 
 def side_spread(logits: Tensor) -> Tensor:
-    """Standard deviation of each side's position under its distribution.
+    """Standard deviation of each side's position, float32 (N, 4), in fractions of the image side.
 
     Args:
         logits: float32 (N, 4, B), bin k stands for the fraction k / (B - 1) of the image side.
-
-    Returns:
-        float32 (N, 4), in fractions of the image side.
     """
     shares = ops.softmax(logits, axis=-1)
     positions = ops.cast(np.linspace(0.0, 1.0, logits.shape[-1]), logits.dtype)

@@ -61,15 +61,15 @@ class Statements:
     flip: bool = False
 
 
-def stated(outputs: Mapping[str, Tensor], said: Statements) -> dict[str, Tensor]:
-    """What is said of each answer.
+def stated(outputs: Mapping[str, Tensor], statements: Statements) -> dict[str, Tensor]:
+    """What is stated of each answer.
 
     Label sets and boxes go by the model's own outputs, to which nothing was fitted: so the promise
     of split conformal prediction holds for them as it stands.
 
     Args:
         outputs: As `observed_outputs` gives them.
-        said: What was fitted.
+        statements: What was fitted.
 
     Returns:
         `softmax_calibrated` float32 (N, K), with the most probable class of `softmax`; `p_iou50`
@@ -78,14 +78,14 @@ def stated(outputs: Mapping[str, Tensor], said: Statements) -> dict[str, Tensor]
         empty; `label_set` bool (N, K).
     """
     softmax, bbox = outputs["softmax"], outputs["bbox"]
-    scales = scales_of(bbox, said.boxes.scaling, outputs.get("spread"))
+    scales = scales_of(bbox, statements.boxes.scaling, outputs.get("spread"))
     predicted = most_probable(softmax)
     return {
-        "softmax_calibrated": apply_temperature(softmax, said.temperature),
-        "p_iou50": apply_box_confidence(box_signals(outputs), said.box_confidence),
-        "box_outer": outer_boxes(bbox, scales, margins_of(said.boxes.outer, predicted)),
-        "box_inner": inner_boxes(bbox, scales, margins_of(said.boxes.inner, predicted)),
-        "label_set": label_sets(softmax, said.label_sets),
+        "softmax_calibrated": apply_temperature(softmax, statements.temperature),
+        "p_iou50": apply_box_confidence(box_signals(outputs), statements.box_confidence),
+        "box_outer": outer_boxes(bbox, scales, margins_of(statements.boxes.outer, predicted)),
+        "box_inner": inner_boxes(bbox, scales, margins_of(statements.boxes.inner, predicted)),
+        "label_set": label_sets(softmax, statements.label_sets),
     }
 
 
@@ -120,7 +120,7 @@ class Trust:
     Attributes:
         version: Of its form.
         calibration: On what it was fitted.
-        statements: What is said of answers.
+        statements: What is stated of answers.
         shift: Statistics of the calibration images, with which new ones are compared.
     """
 
@@ -228,8 +228,8 @@ def trusted_model(localizer: keras.Model, statements: Statements) -> keras.Model
     Returns:
         A functional model that answers `softmax`, `bbox` and what `statements.stated` says.
     """
-    seen = observed_outputs(localizer, flip=statements.flip)
-    seen.pop("features")
-    said = StatedTrust(statements, name="trust", dtype="float32")(seen)
+    outputs = observed_outputs(localizer, flip=statements.flip)
+    outputs.pop("features")
+    stated_outputs = StatedTrust(statements, name="trust", dtype="float32")(outputs)
     answers = {name: localizer.output[name] for name in ("softmax", "bbox")}
-    return keras.Model(localizer.inputs[0], {**answers, **said}, name=localizer.name)
+    return keras.Model(localizer.inputs[0], {**answers, **stated_outputs}, name=localizer.name)
