@@ -117,7 +117,7 @@ class EmptyImage(NamedTuple):
         split: The split it stands in.
         image: The image.
         name: The image as the annotation names it.
-        fault: How it is told where such images are left out; it is among the faults as well.
+        fault: What is reported where such images are left out; it is among the faults as well.
         label: Class as written, or `""` where none is: only an image without a class, or of the
             class of the background, can be one of the background.
         size: (width, height) in px that the annotation declares, or None.

@@ -38,7 +38,7 @@ _TURNS = {
 
 
 def decode_bytes(content: tf.Tensor, channels: int, ratio: tf.Tensor | int = 1) -> tf.Tensor:
-    """Decodes a JPEG, PNG, BMP, GIF, WebP, PPM, PGM or TIFF image, told by its first bytes.
+    """Decodes a JPEG, PNG, BMP, GIF, WebP, PPM, PGM or TIFF image, known by its first bytes.
 
     Gray is repeated for three channels; colour becomes its luminance (ITU-R BT.601) for one, and
     CMYK is taken to RGB first. Transparency is dropped, so that hidden pixels show as stored. Of

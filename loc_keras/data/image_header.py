@@ -247,7 +247,7 @@ def _opened(ref: ImageRef) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def without_image_warnings() -> Iterator[None]:
-    """Silences Pillow: what large images and broken EXIF data mean is told here.
+    """Silences Pillow's warnings of large images and broken EXIF data, which are handled here.
 
     Filters of warnings are the process's own. Of threads that each set and restored them, one
     would restore what another had set, so they are set once, around a pool.

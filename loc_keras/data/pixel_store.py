@@ -83,19 +83,19 @@ def store_pixels(
         if folder is None:
             raise ValueError("keep='disk' needs a folder")
         with PixelFile(Path(folder), pixels_key(records, form), shape) as file:
-            seen = file.seen
+            made = file.made
             for index, images in _decoded(records, form, file.done):
                 file.write(index, images)
             pixels: np.ndarray | None = file.finish()
     else:
-        seen = np.zeros(len(records), bool)
+        made = np.zeros(len(records), bool)
         pixels = np.zeros(shape, np.uint8) if keep != "none" else None
         for index, images in _decoded(records, form, 0):
-            seen[index] = True
+            made[index] = True
             if pixels is not None:
                 pixels[index] = images
-    rows = np.flatnonzero(seen)
-    faults = [image_fault(records, int(index), form) for index in np.flatnonzero(~seen)]
+    rows = np.flatnonzero(made)
+    faults = [image_fault(records, int(index), form) for index in np.flatnonzero(~made)]
     good = records if len(rows) == len(records) else records.take(rows)
     boxes = record_images.record_boxes(good, form)
     return PixelStore(good, boxes, form, pixels, rows, faults)
@@ -222,7 +222,7 @@ class PixelFile:
 
     Attributes:
         done: Pictures that need not be made again: all before this index.
-        seen: bool (N,), pictures that were written; False for broken ones before `done`.
+        made: bool (N,), pictures that were written; False for broken ones before `done`.
     """
 
     def __init__(self, folder: Path, key: str, shape: tuple[int, ...]) -> None:
@@ -234,7 +234,7 @@ class PixelFile:
         self._map: np.memmap | None = None
         self._unsaved = 0
         self.done = 0
-        self.seen = np.zeros(shape[0], bool)
+        self.made = np.zeros(shape[0], bool)
 
     def __enter__(self) -> "PixelFile":
         """Waits for other writers, then finds what is there."""
@@ -264,7 +264,7 @@ class PixelFile:
         if self._map is None:
             raise ValueError("the file is complete")
         self._map[index] = images
-        self.seen[index] = True
+        self.made[index] = True
         self.done = int(index[-1]) + 1
         self._unsaved += len(index)
         if self._unsaved >= _SAVED:
@@ -292,8 +292,8 @@ class PixelFile:
         for path in (self._pixels, self._part):
             if notes and path.is_file() and path.stat().st_size == size:
                 self.done = notes["done"]
-                self.seen[: self.done] = True
-                self.seen[notes["broken"]] = False
+                self.made[: self.done] = True
+                self.made[notes["broken"]] = False
                 break
         if not (self._pixels.is_file() and self.done == self._shape[0]):
             self._pixels.unlink(missing_ok=True)
@@ -316,7 +316,7 @@ class PixelFile:
         """Pixels first, then the word that they are there."""
         if self._map is not None:
             self._map.flush()
-        broken = np.flatnonzero(~self.seen[: self.done]).tolist()
+        broken = np.flatnonzero(~self.made[: self.done]).tolist()
         write_text(self._notes, json.dumps({"done": self.done, "broken": broken}))
         self._unsaved = 0
 

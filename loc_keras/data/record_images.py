@@ -126,9 +126,9 @@ def jpeg_ratio(
     wanted = tf.constant(form.size)
     if form.rule == "letterbox":
         wanted, _ = letterbox_placement(tf.maximum(size, 1), form.size)
-    room = tf.reduce_min(size // (wanted * _KEPT[form.fast]))
+    most = tf.reduce_min(size // (wanted * _KEPT[form.fast]))
     # Each ratio that fits doubles the one before.
-    steps = tf.cast(room >= tf.constant(RATIOS[1:]), tf.int32)
+    steps = tf.cast(most >= tf.constant(RATIOS[1:]), tf.int32)
     return size, tf.bitwise.left_shift(1, tf.reduce_sum(steps))
 
 
@@ -185,7 +185,7 @@ def image_fault(records: Records, index: int, form: ImageFormat) -> Fault:
 
 
 def undecodable(header: Header) -> str:
-    """What is told of an image with a good header whose pixels cannot be made."""
+    """Why the pixels of an image with a good header cannot be made, as the end of a sentence."""
     return (
         f"cannot be decoded: its {header.format} data is damaged, cut short or of an unsupported "
         f"kind ({header.mode}, {header.bits} bit)"

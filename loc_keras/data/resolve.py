@@ -383,9 +383,9 @@ def _cropped(one: Usable, index: int, boxes: np.ndarray, margin: float) -> Usabl
     The context on each side is drawn by a rule from the object's place in the list, so that
     objects do not all stand in the middle and the same data give the same windows.
     """
-    sides = _room_beside(one.box, np.delete(boxes, index, axis=0), margin)
+    sides = _free_space(one.box, np.delete(boxes, index, axis=0), margin)
     shares = [_golden_share(4 * index + side + len(one.source.name)) for side in range(4)]
-    left, top, right, bottom = (room * share for room, share in zip(sides, shares, strict=True))
+    left, top, right, bottom = (side * share for side, share in zip(sides, shares, strict=True))
     width, height = one.size
     x1, y1, x2, y2 = one.box
     window = (
@@ -404,22 +404,22 @@ def _cropped(one: Usable, index: int, boxes: np.ndarray, margin: float) -> Usabl
     return one._replace(box=box, size=span, window=window)
 
 
-def _room_beside(box: Box, others: np.ndarray, margin: float) -> list[float]:
+def _free_space(box: Box, others: np.ndarray, margin: float) -> list[float]:
     """Free space left, above, right and below, at most `margin` sides of the box.
 
     Each other box (of N, as float64 (N, 4)) that does not overlap this one limits the side on
     which it stands farthest.
     """
     x1, y1, x2, y2 = box
-    room = np.minimum(
+    space = np.minimum(
         [x1, y1, 1 - x2, 1 - y2], margin * np.array([x2 - x1, y2 - y1, x2 - x1, y2 - y1])
     )
     gaps = np.stack([x1 - others[:, 2], y1 - others[:, 3], others[:, 0] - x2, others[:, 1] - y2])
     farthest = gaps.argmax(axis=0)
     for side in range(4):
         limits = gaps[side][(farthest == side) & (gaps[side] >= 0)]
-        room[side] = min(room[side], limits.min(initial=np.inf))
-    return [float(space) for space in room]
+        space[side] = min(space[side], limits.min(initial=np.inf))
+    return space.tolist()
 
 
 def _golden_share(index: int) -> float:

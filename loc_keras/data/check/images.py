@@ -121,8 +121,8 @@ def _decoded(ref: ImageRef, facts: ImageFacts, near: bool) -> ImageFacts:
     except MemoryError:
         return replace(facts, trouble="too_large", reason="needs more memory than is free")
     except Exception as error:  # PIL's decoders raise nearly anything on hostile bytes.
-        words = " ".join(str(error).split())[:120] or type(error).__name__
-        return replace(facts, trouble="truncated", reason=f"cannot be decoded: {words}")
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        return replace(facts, trouble="truncated", reason=f"cannot be decoded: {reason}")
 
 
 _GREY = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "F"})
@@ -141,29 +141,29 @@ def image_findings(
         boxes_on: As in `resolve.picture_size`.
     """
     found = []
-    seen: set[ImageRef] = set()
+    inspected: set[ImageRef] = set()
     modes: set[bool] = set()
     for _, one in annotations.all_objects():
         facts = images.get(one.image)
         if facts is None:
             continue
-        if one.image not in seen:
-            seen.add(one.image)
+        if one.image not in inspected:
+            inspected.add(one.image)
             found += _one_image(one, facts)
             if facts.header and not facts.trouble:
                 modes.add(facts.header.mode in _GREY)
         if not facts.trouble:
             found += _size_findings(one, facts, boxes_on, annotations.units)
     if len(modes) > 1:
-        words = "some images are grey and some have colour"
-        found.append(Fault("", 0, words, "mixed_channels"))
+        reason = "some images are grey and some have colour"
+        found.append(Fault("", 0, reason, "mixed_channels"))
     return found
 
 
 def orphan_findings(annotations: Annotations) -> list[Fault]:
     """Images in the data set's folders that no annotation names, in the order of their paths."""
     named = {_plain(one.image.path) for _, one in annotations.all_objects()}
-    stems, words = _spoken_of(annotations.faults)
+    stems, named_by_faults = _named_by_faults(annotations.faults)
     found = []
     for path in dict.fromkeys(
         path for folder in annotations.folders for path in files.walk(folder)
@@ -172,26 +172,26 @@ def orphan_findings(annotations: Annotations) -> list[Fault]:
         stem, ending = os.path.splitext(base)
         if ending.lower() not in IMAGE_ENDINGS or _plain(path) in named:
             continue
-        if stem not in stems and base not in words:
+        if stem not in stems and base not in named_by_faults:
             found.append(Fault(path, 0, "no annotation names it", "orphan_image", ImageRef(path)))
     return found
 
 
-def _spoken_of(faults: Iterable[Fault]) -> tuple[set[str], set[str]]:
-    """Stems of files at fault and words of reasons: such images are reported already."""
+def _named_by_faults(faults: Iterable[Fault]) -> tuple[set[str], set[str]]:
+    """Stems of files at fault and names in reasons: such images are reported already."""
     stems: set[str] = set()
-    words: set[str] = set()
+    names: set[str] = set()
     for fault in faults:
         stems.add(os.path.splitext(os.path.basename(fault.file))[0])
         for quoted in _QUOTED.finditer(fault.reason):
             text = next(group for group in quoted.groups() if group is not None)
-            words.add(os.path.basename(text.strip(".,;:()")))
-    return stems, words
+            names.add(os.path.basename(text.strip(".,;:()")))
+    return stems, names
 
 
 def _one_image(one: Annotated, facts: ImageFacts) -> list[Fault]:
-    def finding(kind: str, words: str) -> Fault:
-        return Fault(one.file, one.row, f"{one.name} {words}", kind, one.image)
+    def finding(kind: str, reason: str) -> Fault:
+        return Fault(one.file, one.row, f"{one.name} {reason}", kind, one.image)
 
     if facts.trouble or facts.header is None:
         return [finding(facts.trouble, facts.reason)]
@@ -200,7 +200,7 @@ def _one_image(one: Annotated, facts: ImageFacts) -> list[Fault]:
     ending = os.path.splitext(one.image.path)[1].lower()
     if ending in IMAGE_ENDINGS and ending not in ENDINGS[header.format]:
         found.append(finding("wrong_ending", f"holds {header.format}, not {ending[1:]}"))
-    found += [finding(kind, words) for kind, words in _unusual(header)]
+    found += [finding(kind, reason) for kind, reason in _unusual(header)]
     if header.orientation != UPRIGHT:
         found.append(finding("exif_turned", f"has the EXIF orientation {header.orientation}"))
     return found
@@ -230,14 +230,14 @@ def _size_findings(one: Annotated, facts: ImageFacts, boxes_on: str, units: str)
     given, real = ("{} x {} px".format(*pair) for pair in (one.size, size))
     other = "stored" if boxes_on == "upright" else "upright"
     if picture_size(facts.header, other) == one.size:
-        words = (
+        reason = (
             f"{one.name} is {real} as {boxes_on} but {given} in the annotation, which is its size "
             f"as {other}; its EXIF orientation is {facts.header.orientation}"
         )
-        return [Fault(one.file, one.row, words, "exif_conflict", one.image)]
-    words = f"{one.name} is {real} but {given} in the annotation"
+        return [Fault(one.file, one.row, reason, "exif_conflict", one.image)]
+    reason = f"{one.name} is {real} but {given} in the annotation"
     kind = "size_mismatch" if units == "pixel" else "size_mismatch_fractions"
-    return [Fault(one.file, one.row, words, kind, one.image)]
+    return [Fault(one.file, one.row, reason, kind, one.image)]
 
 
 def _plain(path: str) -> str:

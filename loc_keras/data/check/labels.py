@@ -237,7 +237,7 @@ def duplicate_findings(
 
 
 def _same_group(objects: Sequence[CheckedObject]) -> list[Fault]:
-    """Groups in two splits, told once for each split that is not kept."""
+    """Groups in two splits, reported once for each split that is not kept."""
     groups: dict[str, dict[Split, list[CheckedObject]]] = defaultdict(lambda: defaultdict(list))
     for item in objects:
         if item.annotated.group:
