@@ -3,7 +3,6 @@
 Each is narrow enough to be shown at full size on a phone; wider screens show several in a row.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -14,12 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from scipy.stats import binomtest
 
-from loc_keras.evaluation.figures import MISSING
 from loc_keras.evaluation.outcomes import BOX_HIT, Estimate, Outcomes
 from loc_keras.evaluation.reliability import (
-    Guarantee,
     ReliabilityBin,
-    Shift,
     TrustFigures,
     reliability_bins,
 )
@@ -44,20 +40,26 @@ SCALE = 108 / DPI
 
 WIDTH, HEIGHT = 3.0, 2.5
 
-CHANCE = 0.025
-"""Of being called broken, for a guarantee that holds: the lower half of a 95 % interval."""
-
-GUARANTEES = {
-    "label set": "the set of classes holds the true one",
-    "outer box": "the box holds the whole object",
-    "inner box": "the box lies inside the object",
-}
-"""Guarantees, and what is guaranteed."""
-
 THRESHOLDS = {"acc50": 0.5, "acc75": 0.75, "acc90": 0.9}
 _BINS = 20
 _LEFT, _RIGHT = 0.155, 0.93
 _MARKS = ("o", "s", "D", "^")
+
+
+class Diagram(NamedTuple):
+    """A reliability diagram.
+
+    Attributes:
+        name: What was stated.
+        bins: Its bins.
+        chart: The diagram.
+        words: What it shows.
+    """
+
+    name: str
+    bins: Sequence[ReliabilityBin]
+    chart: Picture
+    words: str
 
 
 def iou_histogram(ious: npt.ArrayLike) -> Figure:
@@ -153,6 +155,19 @@ def corner_curve(errors_px: npt.ArrayLike) -> Figure:
     return figure
 
 
+def reliability_diagrams(outcomes: Outcomes, trust: TrustFigures | None) -> list[Diagram]:
+    """Diagrams of the class and the box; of the class alone where there is no trust."""
+    if trust is None:
+        bins = reliability_bins(outcomes.confidences, outcomes.predicted == outcomes.labels)
+        return [_diagram("class probability", bins)]
+    before, after = trust.class_bins
+    return [
+        _diagram("class probability, before", before),
+        _diagram("class probability, calibrated", after),
+        _diagram("p(IoU ≥ .5) of the box", trust.box_bins),
+    ]
+
+
 def reliability_chart(bins: Sequence[ReliabilityBin], title: str) -> Figure:
     """Share that came true by stated probability, above the number of images in each bin.
 
@@ -188,6 +203,16 @@ def reliability_chart(bins: Sequence[ReliabilityBin], title: str) -> Figure:
     counts.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25", "50", "75", "100 %"])
     counts.set_xlabel("stated probability", size=LABEL_SIZE, **WORDS)
     return figure
+
+
+def _diagram(name: str, bins: Sequence[ReliabilityBin]) -> Diagram:
+    words = "; ".join(
+        f"stated {100 * one.stated:.0f} %, came true {100 * one.found:.0f} %"
+        for one in bins
+        if one.images
+    )
+    chart = figure_uri(reliability_chart(bins, name))
+    return Diagram(name, bins, chart, f"reliability of {name}: {words or 'no image'}")
 
 
 def _draw_bin(axes: Axes, one: ReliabilityBin) -> None:
@@ -227,82 +252,3 @@ def _key(axes: Axes) -> None:
 
 def _iou(value: float) -> str:
     return f"{value:.2f}".removeprefix("0")
-
-
-class Diagram(NamedTuple):
-    """A reliability diagram.
-
-    Attributes:
-        name: What was stated.
-        bins: Its bins.
-        chart: The diagram.
-        words: What it shows.
-    """
-
-    name: str
-    bins: Sequence[ReliabilityBin]
-    chart: Picture
-    words: str
-
-
-def reliability_diagrams(outcomes: Outcomes, trust: TrustFigures | None) -> list[Diagram]:
-    """Diagrams of the class and the box; of the class alone where there is no trust."""
-    if trust is None:
-        bins = reliability_bins(outcomes.confidences, outcomes.predicted == outcomes.labels)
-        return [_diagram("class probability", bins)]
-    before, after = trust.class_bins
-    return [
-        _diagram("class probability, before", before),
-        _diagram("class probability, calibrated", after),
-        _diagram("p(IoU ≥ .5) of the box", trust.box_bins),
-    ]
-
-
-def _diagram(name: str, bins: Sequence[ReliabilityBin]) -> Diagram:
-    words = "; ".join(
-        f"stated {100 * one.stated:.0f} %, came true {100 * one.found:.0f} %"
-        for one in bins
-        if one.images
-    )
-    chart = figure_uri(reliability_chart(bins, name))
-    return Diagram(name, bins, chart, f"reliability of {name}: {words or 'no image'}")
-
-
-def verdict(one: Guarantee) -> str:
-    """Whether a guarantee was kept, as far as these images can tell."""
-    if not math.isfinite(one.kept.value):
-        return "no image"
-    if one.kept.value >= one.asked:
-        return "kept"
-    return "broken" if one.p_value < CHANCE else "below, within chance"
-
-
-def shift_sentence(shift: Shift) -> str:
-    """Whether these images look to the model as those of the calibration split did."""
-    chance = f"p {_p_relation(shift.p_value)}"
-    sizes = f"{_images(shift.images)} here, {shift.calibration_images:,} of calibration"
-    if shift.found:
-        return (
-            "These images do not look to the model as those of the calibration split did "
-            f"({chance}, below {shift.level:g}; {sizes}): what was calibrated and guaranteed there "
-            "need not hold here."
-        )
-    return (
-        f"No shift was found: to the model these images look as those of the calibration split did "
-        f"({chance}, not below {shift.level:g}; {sizes}). That is no proof that there is none."
-    )
-
-
-def p_value(value: float) -> str:
-    """A p-value with two digits; a small one as `< .0001`."""
-    return _p_relation(value).removeprefix("= ")
-
-
-def _p_relation(value: float) -> str:
-    if not math.isfinite(value):
-        return f"= {MISSING}"
-    return f"= {value:.2g}" if value >= 1e-4 else "< .0001"
-
-
-def _images(count: int) -> str:
-    return f"{count:,} image{'' if count == 1 else 's'}"

@@ -19,12 +19,15 @@ from loc_keras.evaluation.figures import (
     size_places,
 )
 from loc_keras.evaluation.outcomes import BOX_HIT, Estimate, Evaluation, Outcomes
-from loc_keras.evaluation.reliability import TrustFigures, detection_scores
+from loc_keras.evaluation.reliability import Guarantee, Shift, TrustFigures, detection_scores
 from loc_keras.report.gallery import format_iou, spread_by_iou
 
 Column = npt.NDArray[np.floating]
 Indices = npt.NDArray[np.int64]
 Pixels = npt.NDArray[np.uint8]
+
+CHANCE = 0.025
+"""Of being called broken, for a guarantee that holds: the lower half of a 95 % interval."""
 
 EASY = 0.5
 """Box accuracy of a baseline from which on a set is called easy."""
@@ -347,3 +350,43 @@ def easy_sentence(evaluation: Evaluation) -> str:
         f"Boxes of this set are easy to hit: the {name} is already right (IoU ≥ .5) on "
         f"{percent(share)} % of the images. Judge by the gain and by the stricter figures."
     )
+
+
+def verdict(one: Guarantee) -> str:
+    """Whether a guarantee was kept, as far as these images can tell."""
+    if not math.isfinite(one.kept.value):
+        return "no image"
+    if one.kept.value >= one.asked:
+        return "kept"
+    return "broken" if one.p_value < CHANCE else "below, within chance"
+
+
+def shift_sentence(shift: Shift) -> str:
+    """Whether these images look to the model as those of the calibration split did."""
+    chance = f"p {_p_relation(shift.p_value)}"
+    sizes = f"{_images(shift.images)} here, {shift.calibration_images:,} of calibration"
+    if shift.found:
+        return (
+            "These images do not look to the model as those of the calibration split did "
+            f"({chance}, below {shift.level:g}; {sizes}): what was calibrated and guaranteed there "
+            "need not hold here."
+        )
+    return (
+        f"No shift was found: to the model these images look as those of the calibration split did "
+        f"({chance}, not below {shift.level:g}; {sizes}). That is no proof that there is none."
+    )
+
+
+def p_value(value: float) -> str:
+    """A p-value with two digits; a small one as `< .0001`."""
+    return _p_relation(value).removeprefix("= ")
+
+
+def _p_relation(value: float) -> str:
+    if not math.isfinite(value):
+        return f"= {MISSING}"
+    return f"= {value:.2g}" if value >= 1e-4 else "< .0001"
+
+
+def _images(count: int) -> str:
+    return f"{count:,} image{'' if count == 1 else 's'}"

@@ -13,15 +13,11 @@ from loc_keras.evaluation.figures import (
 from loc_keras.evaluation.outcomes import Evaluation
 from loc_keras.report import html
 from loc_keras.report.evaluation_charts import (
-    GUARANTEES,
     SCALE,
     corner_curve,
     iou_curve,
     iou_histogram,
-    p_value,
     reliability_diagrams,
-    shift_sentence,
-    verdict,
 )
 from loc_keras.report.evaluation_content import (
     EvaluationPage,
@@ -31,6 +27,9 @@ from loc_keras.report.evaluation_content import (
     format_gain,
     gain_sentence,
     join_words,
+    p_value,
+    shift_sentence,
+    verdict,
 )
 from loc_keras.report.evaluation_pictures import (
     near_duplicate_picture,
@@ -123,7 +122,6 @@ def evaluation_page(page: EvaluationPage) -> str:
         verdict=verdict,
         p_value=p_value,
         CHART_SCALE=SCALE,
-        GUARANTEES=GUARANTEES,
         MOST_PAIRS=MOST_PAIRS,
     )
 

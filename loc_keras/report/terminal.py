@@ -19,8 +19,12 @@ from loc_keras.evaluation.figures import (
 )
 from loc_keras.evaluation.outcomes import Estimate, Evaluation
 from loc_keras.evaluation.reliability import Guarantee, TrustFigures
-from loc_keras.report.evaluation_charts import shift_sentence, verdict
-from loc_keras.report.evaluation_content import easy_sentence, gain_sentence
+from loc_keras.report.evaluation_content import (
+    easy_sentence,
+    gain_sentence,
+    shift_sentence,
+    verdict,
+)
 from loc_keras.report.style import clean
 
 STYLES: dict[Severity, str] = {"error": "bold red", "warning": "yellow", "note": "dim"}

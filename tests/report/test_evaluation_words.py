@@ -14,14 +14,14 @@ from loc_keras.report.evaluation_charts import (
     iou_curve,
     iou_histogram,
     reliability_chart,
-    shift_sentence,
-    verdict,
 )
 from loc_keras.report.evaluation_content import (
     easy_sentence,
     format_gain,
     gain_sentence,
     join_words,
+    shift_sentence,
+    verdict,
 )
 from loc_keras.report.evaluation_report import evaluation_page
 from loc_keras.report.evaluation_tables import Pair, confused_pairs, ink_on, shade
