@@ -109,14 +109,14 @@ class Bootstrap:
         def figures(counts: Counts) -> Floats:
             return np.concatenate([part(counts) for part in parts], axis=1)
 
-        found = figures(np.ones((1, images), np.int64))[0]
+        observed = figures(np.ones((1, images), np.int64))[0]
         if images == 1:
             low = high = np.full(len(values), np.nan)
         else:
             low, high = self.interval(self.resample(figures, images))
         place = {name: index for index, name in enumerate([*means, *middles])}
         return {
-            name: self._estimate(column, *(float(of[place[name]]) for of in (found, low, high)))
+            name: self._estimate(column, *(float(of[place[name]]) for of in (observed, low, high)))
             for name, column in values.items()
         }
 

@@ -428,28 +428,28 @@ def run_figures(outcomes: Outcomes) -> dict[str, float | int]:
     """
     bootstrap = Bootstrap(resamples=1)
     classes = outcomes.probabilities.shape[1]
-    found = figures_of(outcomes, bootstrap)
-    if "top5_loc" not in found:
-        found |= _estimates([FIGURES["top5_loc"]], outcomes, bootstrap)
-    found = _rejections(outcomes, bootstrap) | found
+    estimates = figures_of(outcomes, bootstrap)
+    if "top5_loc" not in estimates:
+        estimates |= _estimates([FIGURES["top5_loc"]], outcomes, bootstrap)
+    estimates = _rejections(outcomes, bootstrap) | estimates
     counts: dict[str, float | int] = {"images": len(outcomes)}
     if classes == 1:
         counts["classes"] = classes
     if outcomes.background is not None:
         counts["object_images"] = int(outcomes.shown.sum())
     return counts | {
-        key: found[figure.key].value
+        key: estimates[figure.key].value
         for key, figure in BY_RUN_KEY.items()
-        if figure.key in found and found[figure.key].images
+        if figure.key in estimates and estimates[figure.key].images
     }
 
 
 def figures_of(outcomes: Outcomes, bootstrap: Bootstrap) -> dict[str, Estimate]:
     """All figures of `Evaluation.figures` but the rejections, of any outcomes."""
     classes = outcomes.probabilities.shape[1]
-    chosen = [one for one in FIGURES.values() if classes >= one.least_classes]
-    of_all = [one for one in chosen if one.of == "all"]
-    of_objects = [one for one in chosen if one.of == "object" and not one.background]
+    chosen = [figure for figure in FIGURES.values() if classes >= figure.least_classes]
+    of_all = [figure for figure in chosen if figure.of == "all"]
+    of_objects = [figure for figure in chosen if figure.of == "object" and not figure.background]
     if outcomes.shown.all():
         return _estimates([*of_all, *of_objects], outcomes, bootstrap)
     return _estimates(of_all, outcomes, bootstrap) | _estimates(of_objects, outcomes, bootstrap)
@@ -457,19 +457,21 @@ def figures_of(outcomes: Outcomes, bootstrap: Bootstrap) -> dict[str, Estimate]:
 
 def _rejections(outcomes: Outcomes, bootstrap: Bootstrap) -> dict[str, Estimate]:
     """The figures that need a background, each of its own images."""
-    found: dict[str, Estimate] = {}
+    estimates: dict[str, Estimate] = {}
     for figure in FIGURES.values():
         if figure.background and outcomes.background is not None:
-            found |= _estimates([figure], outcomes, bootstrap)
-    return found
+            estimates |= _estimates([figure], outcomes, bootstrap)
+    return estimates
 
 
 def _estimates(
     figures: Iterable[Figure], outcomes: Outcomes, bootstrap: Bootstrap
 ) -> dict[str, Estimate]:
     """Estimates of figures that are of the same images, on the same resamples."""
-    columns = {one.key: one.values(outcomes) for one in figures}
-    return bootstrap.estimates(columns, [one.key for one in FIGURES.values() if one.median])
+    columns = {figure.key: figure.values(outcomes) for figure in figures}
+    return bootstrap.estimates(
+        columns, [figure.key for figure in FIGURES.values() if figure.median]
+    )
 
 
 def baseline_boxes(train_boxes: npt.ArrayLike) -> dict[str, Box]:
@@ -509,7 +511,7 @@ def baseline_figures(
     if not len(boxes):
         return {}
     scale = np.tile(outcomes.sizes[:, ::-1], 2)
-    figures = [one for one in FIGURES.values() if one.box_only]
+    figures = [figure for figure in FIGURES.values() if figure.box_only]
     return {
         name: _estimates(figures, replace(outcomes, boxes_pred_px=box * scale), bootstrap)
         for name, box in baseline_boxes(boxes).items()
@@ -537,11 +539,11 @@ def _groups(
     outcomes: Outcomes, names: Sequence[str], places: npt.NDArray[np.integer], bootstrap: Bootstrap
 ) -> list[Group]:
     """A group for each name, of the images whose place is its index."""
-    found = []
+    groups = []
     for index, name in enumerate(names):
         part = outcomes.take(places == index)
-        found.append(Group(name, len(part), figures_of(part, bootstrap)))
-    return found
+        groups.append(Group(name, len(part), figures_of(part, bootstrap)))
+    return groups
 
 
 def confusion(outcomes: Outcomes) -> npt.NDArray[np.int64]:

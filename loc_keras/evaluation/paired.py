@@ -115,14 +115,15 @@ def compare(
     differences: dict[str, dict[str, Difference]] = {run: {} for run in list(runs)[1:]}
     for names in (of_all, of_objects):
         columns = {
-            run: {name: FIGURES[name].values(one) for name in names} for run, one in matched.items()
+            run: {name: FIGURES[name].values(outcomes) for name in names}
+            for run, outcomes in matched.items()
         }
         for run, mine in columns.items():
             figures[run] |= bootstrap.estimates(mine)
         first, *others = (np.stack(list(mine.values()), axis=1) for mine in columns.values())
         for run, values in zip(differences, others, strict=True):
-            found = _differences(values - first, bootstrap)
-            differences[run] |= dict(zip(names, found, strict=True))
+            changes = _differences(values - first, bootstrap)
+            differences[run] |= dict(zip(names, changes, strict=True))
     return Comparison(
         images=len(reference),
         object_images=int(reference.shown.sum()),
@@ -189,11 +190,11 @@ def _matched(
 
 def _keys(names: Sequence[str]) -> list[Key]:
     """Names made unique: each with how often it came before."""
-    seen: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     keys = []
     for name in names:
-        keys.append((str(name), seen[name]))
-        seen[name] += 1
+        keys.append((str(name), counts[name]))
+        counts[name] += 1
     return keys
 
 
@@ -227,7 +228,7 @@ def _refuse_other_truth(
     for what, differ in parts.items():
         if differ.any():
             raise DataError(
-                f"{run} and {first} were told different truths: the {what} of "
+                f"{run} and {first} have different annotations: the {what} of "
                 f"{keys[int(np.argmax(differ))][0]} differs, and that of "
                 f"{np.count_nonzero(differ)} images in all; measure both on the same annotations."
             )

@@ -92,9 +92,9 @@ def fit_temperature(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> floa
         return float(np.mean(logsumexp(logits * beta, axis=1) - own * beta) + prior)
 
     ends = (float(np.log(LOWEST)), float(np.log(HIGHEST)))
-    found = minimize_scalar(cost, bounds=ends, method="bounded", options={"xatol": 1e-8})
+    optimum = minimize_scalar(cost, bounds=ends, method="bounded", options={"xatol": 1e-8})
     # The bounded method stops short of the ends.
-    best = min((found.x, *ends), key=cost)
+    best = min((optimum.x, *ends), key=cost)
     gain = cost(0.0) - cost(best)
     # Below what rounding does to the mean, a gain is none.
     if gain <= 1e-12:
@@ -141,23 +141,23 @@ def box_signals(outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         `mirrored_class` (log of the probability that the top class has there).
     """
     boxes = ops.convert_to_tensor(outputs["bbox"])
-    found = {"log_area": ops.log(ops.maximum(area(boxes), _LEAST))}
+    signals = {"log_area": ops.log(ops.maximum(area(boxes), _LEAST))}
     if outputs["softmax"].shape[-1] > 1:
-        found["class_log_odds"] = class_log_odds(outputs["softmax"])
+        signals["class_log_odds"] = class_log_odds(outputs["softmax"])
     if "spread" in outputs:
         relative = ops.convert_to_tensor(outputs["spread"]) / box_sides(boxes)
-        found["spread"] = ops.log(ops.maximum(ops.mean(relative, axis=-1), _LEAST))
-        found["widest_spread"] = ops.log(ops.maximum(ops.max(relative, axis=-1), _LEAST))
-        found["mean_iou"] = _log_odds(outputs["mean_iou"])
-        found["chance50"] = _log_odds(outputs["chance50"])
+        signals["spread"] = ops.log(ops.maximum(ops.mean(relative, axis=-1), _LEAST))
+        signals["widest_spread"] = ops.log(ops.maximum(ops.max(relative, axis=-1), _LEAST))
+        signals["mean_iou"] = _log_odds(outputs["mean_iou"])
+        signals["chance50"] = _log_odds(outputs["chance50"])
     if "bbox_mirrored" in outputs:
-        found["mirrored_iou"] = _log_odds(iou(outputs["bbox"], outputs["bbox_mirrored"]))
+        signals["mirrored_iou"] = _log_odds(iou(outputs["bbox"], outputs["bbox_mirrored"]))
         top = most_probable(outputs["softmax"])
         there = ops.take_along_axis(
             ops.convert_to_tensor(outputs["softmax_mirrored"]), top[:, None], axis=-1
         )[:, 0]
-        found["mirrored_class"] = ops.log(ops.maximum(there, _LEAST))
-    return found
+        signals["mirrored_class"] = ops.log(ops.maximum(there, _LEAST))
+    return signals
 
 
 def class_log_odds(probabilities: Tensor) -> Tensor:
@@ -365,10 +365,10 @@ def _penalised(
         return float(total), gradient
 
     start = np.append(np.zeros(len(prior)), logit((good.sum() + 1) / (len(good) + 2)))
-    found = minimize(
+    optimum = minimize(
         cost, start, jac=True, method="L-BFGS-B", options={"gtol": 1e-8, "ftol": 1e-14}
     )
-    return prior + found.x[:-1], float(found.x[-1])
+    return prior + optimum.x[:-1], float(optimum.x[-1])
 
 
 def _log_losses(odds: Floats, good: npt.NDArray[np.bool_]) -> Floats:

@@ -79,18 +79,18 @@ def observed_outputs(localizer: keras.Model, *, flip: bool = False) -> dict[str,
         (N, 4), `mean_iou` (N,) and `chance50` (N,), see `SideStatistics`; with `flip` also
         `softmax_mirrored` (N, K) and `bbox_mirrored` (N, 4), turned back.
     """
-    found = {name: localizer.output[name] for name in ("softmax", "bbox")}
+    outputs = {name: localizer.output[name] for name in ("softmax", "bbox")}
     names = {layer.name for layer in localizer.layers}
-    found["features"] = localizer.get_layer(FEATURES_LAYER).output
+    outputs["features"] = localizer.get_layer(FEATURES_LAYER).output
     if SIDES_LAYER in names:
         logits = localizer.get_layer(SIDES_LAYER).output
-        found |= SideStatistics(name="trust_sides", dtype="float32")(found["bbox"], logits)
+        outputs |= SideStatistics(name="trust_sides", dtype="float32")(outputs["bbox"], logits)
     if flip:
         mirrored = localizer(Mirror(name="trust_mirror")(localizer.inputs[0]))
-        found["softmax_mirrored"] = mirrored["softmax"]
+        outputs["softmax_mirrored"] = mirrored["softmax"]
         turned = MirrorBox(name="trust_mirror_box", dtype="float32")
-        found["bbox_mirrored"] = turned(mirrored["bbox"])
-    return found
+        outputs["bbox_mirrored"] = turned(mirrored["bbox"])
+    return outputs
 
 
 def side_spread(logits: Tensor) -> Tensor:

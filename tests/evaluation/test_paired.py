@@ -147,7 +147,7 @@ def test_a_name_that_occurs_twice_is_matched_in_its_order() -> None:
         resamples=10,
     )
     assert found.differences["b"]["mean_iou"].value == 0
-    with pytest.raises(DataError, match="different truths"):
+    with pytest.raises(DataError, match="different annotations"):
         compare(
             {"a": three, "b": turned},
             {"a": ["x.jpg", "x.jpg", "y.jpg"], "b": ["x.jpg", "x.jpg", "y.jpg"]},
