@@ -24,6 +24,9 @@ Unit = Literal["%", "iou", "px", "number"]
 MISSING = "–"
 """Stands for a figure that is not known."""
 
+BOX_ACCURACIES = {"acc50": 0.5, "acc75": 0.75, "acc90": 0.9}
+"""Box accuracies by key, with the IoU that each asks for."""
+
 _MAX_BOX_ACC_V2 = (0.3, 0.5, 0.7)  # Thresholds of Choe et al. 2020.
 
 
@@ -83,9 +86,9 @@ class Figure:
         return column[outcomes.shown if self.of == "object" else ~outcomes.shown]
 
 
-def _box_accuracy(threshold: float) -> Callable[[Outcomes], npt.NDArray[np.bool_]]:
-    """Whether the IoU reaches a threshold."""
-    return lambda outcomes: outcomes.ious >= threshold
+def _box_accuracy(key: str) -> Callable[[Outcomes], npt.NDArray[np.bool_]]:
+    """Whether the IoU reaches the threshold of a box accuracy."""
+    return lambda outcomes: outcomes.ious >= BOX_ACCURACIES[key]
 
 
 def _max_box_acc_v2(outcomes: Outcomes) -> Column:
@@ -145,7 +148,7 @@ FIGURES: dict[str, Figure] = {
             "box accuracy, IoU ≥ .5",
             "the box is roughly right",
             "%",
-            column=_box_accuracy(0.5),
+            column=_box_accuracy("acc50"),
             run_key="bbox_acc50",
             short="IoU ≥ .5",
             box_only=True,
@@ -156,7 +159,7 @@ FIGURES: dict[str, Figure] = {
             "box accuracy, IoU ≥ .75",
             "the box is right",
             "%",
-            column=_box_accuracy(0.75),
+            column=_box_accuracy("acc75"),
             run_key="bbox_acc75",
             short="IoU ≥ .75",
             box_only=True,
@@ -167,7 +170,7 @@ FIGURES: dict[str, Figure] = {
             "box accuracy, IoU ≥ .9",
             "the box is tight",
             "%",
-            column=_box_accuracy(0.9),
+            column=_box_accuracy("acc90"),
             run_key="bbox_acc90",
             short="IoU ≥ .9",
             box_only=True,
@@ -287,9 +290,9 @@ TRUST: dict[str, Figure] = {
         Figure("temperature", "temperature", "divides the class logits", "number"),
         Figure("ece", "calibration error, classes", "expected calibration error (ECE)", "%"),
         Figure("nll", "negative log-likelihood", "of the true class, natural", "number"),
-        Figure("label set", "class in the label set", "the set holds the true class", "%"),
-        Figure("outer box", "object in the outer box", "the box holds the true one", "%"),
-        Figure("inner box", "inner box in the object", "the box lies in the true one", "%"),
+        Figure("label set", "class in the label set", "the set of classes holds the true one", "%"),
+        Figure("outer box", "object in the outer box", "the box holds the whole object", "%"),
+        Figure("inner box", "inner box in the object", "the box lies inside the object", "%"),
         Figure("auroc_p_iou50", "bad boxes told by p_iou50", "area under ROC", "iou"),
         Figure("auroc_confidence", "by the class probability", "area under ROC", "iou"),
         Figure("auroc_gain", "gain of p_iou50 over it", "area under ROC", "iou"),

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from scipy.stats import binomtest
 
+from loc_keras.evaluation.figures import BOX_ACCURACIES
 from loc_keras.evaluation.outcomes import BOX_HIT, Estimate, Outcomes
 from loc_keras.evaluation.reliability import (
     ReliabilityBin,
@@ -40,7 +41,6 @@ SCALE = 108 / DPI
 
 WIDTH, HEIGHT = 3.0, 2.5
 
-THRESHOLDS = {"acc50": 0.5, "acc75": 0.75, "acc90": 0.9}
 _BINS = 20
 _LEFT, _RIGHT = 0.155, 0.93
 _MARKS = ("o", "s", "D", "^")
@@ -108,11 +108,11 @@ def iou_curve(ious: npt.ArrayLike, baselines: Mapping[str, Mapping[str, Estimate
     grid = np.linspace(0, 1, 501)
     shares = 1 - np.searchsorted(values, grid, side="left") / len(values)
     axes.plot(grid, shares, color=BLUE, linewidth=2.0, label="model")
-    for threshold in THRESHOLDS.values():
+    for threshold in BOX_ACCURACIES.values():
         share = float((values >= threshold).mean())
         axes.plot(threshold, share, "o", color=BLUE, markersize=4.5)
     for mark, (name, figures) in zip(_MARKS, baselines.items(), strict=False):
-        known = [(t, figures[key].value) for key, t in THRESHOLDS.items() if key in figures]
+        known = [(t, figures[key].value) for key, t in BOX_ACCURACIES.items() if key in figures]
         if known:
             axes.plot(*zip(*known, strict=True), marker=mark, color=MUTED, markersize=4.5,
                       markerfacecolor=PAPER, linewidth=1.0, linestyle=":", label=name)  # fmt: skip

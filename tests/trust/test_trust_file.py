@@ -14,13 +14,16 @@ from hypothesis import strategies as st
 
 import loc_keras
 from loc_keras.config.schema import TrustConfig
+from loc_keras.data.dataset import SplitPictures
 from loc_keras.data.resize import ImageFormat
 from loc_keras.errors import TrustError
+from loc_keras.evaluation.bootstrap import Bootstrap
 from loc_keras.evaluation.outcomes import Outcomes
 from loc_keras.serving.bundle import Bundle
 from loc_keras.serving.saved_model import export_saved_model
 from loc_keras.training.run_folder import TRUST_FILE
-from loc_keras.trust.fit import chance_of_less, fit_statements, within
+from loc_keras.trust.conformal import within
+from loc_keras.trust.fit import chance_of_less, fit_statements, trust_figures
 from loc_keras.trust.shift import shift_reference
 from loc_keras.trust.statements import (
     STATED,
@@ -177,6 +180,26 @@ def test_images_without_an_object_say_nothing_about_boxes(seen: Outcomes) -> Non
 )
 def test_chance_of_being_kept_so_seldom(kept: list[bool], images: int, chance: float) -> None:
     assert chance_of_less(np.array(kept), 0.9, images) == pytest.approx(chance)
+
+
+def test_a_box_is_a_share_of_the_picture_and_not_of_its_bars() -> None:
+    seen = seen_by(np.random.default_rng(0))
+    images = len(seen)
+    base = Calibration("calibration", images, images, "data", "", 0.9)
+    statements = fit_statements(seen, TrustConfig(coverage=0.9), CLASSES)
+    trust = Trust(VERSION, base, statements, shift_reference(seen))
+    # 60 x 30 px in 32 x 32: the picture lies at y .25 to .75, and the bars above and below it.
+    pictures = SplitPictures(
+        np.array(["a"] * images, object), np.tile([[30, 60]], (images, 1)), "letterbox", (32, 32)
+    )
+    found = trust_figures(trust, seen, pictures.to_px, Bootstrap(0.95, 100, 0))
+    said = {
+        name: np.asarray(value, float) for name, value in stated(seen.outputs, statements).items()
+    }
+    for guarantee, name in zip(found.guarantees[1:], ("box_outer", "box_inner"), strict=True):
+        x1, y1, x2, y2 = said[name].T
+        height = np.clip(y2, 0.25, 0.75) - np.clip(y1, 0.25, 0.75)
+        assert guarantee.size == pytest.approx(((x2 - x1) * height / 0.5).mean(), abs=1e-5)
 
 
 # As a model
