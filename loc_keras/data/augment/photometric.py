@@ -1,22 +1,20 @@
 """Colours of training images: changes of pixel values that leave every box where it is.
 
-Where each operation comes from was decided by measuring it against Pillow's or a formula, eagerly
-and inside `tf.data.Dataset.map`, alone and in a batch (keras-cv 0.9, tensorflow 2.21):
+Each operation was measured against Pillow's or a formula, eagerly and inside
+`tf.data.Dataset.map`, alone and in a batch (keras-cv 0.9, tensorflow 2.21):
 
-- KerasCV's `RandomHue` is right. It gets our own draws through `augment_images`, since its random
-  numbers hang on a global state, and is built in float32 whatever the dtype policy and with a
-  seed: without one it takes TensorFlow's global generator, which refuses to exist where operations
-  are to be deterministic.
-- Sharpness is ours: `RandomSharpness` is right as well, but the convolution in it takes ten times
-  as long as nine shifted sums once the steps are compiled together.
-- Saturation and grey are a blend with `tf.image.rgb_to_grayscale`: `RandomColorDegeneration` is
-  the same formula but has no way to give it a seed, and `RandomSaturation`, which scales the
-  saturation of HSV, takes more than twice the time.
-- Auto-contrast, equalizing, gamma and posterizing map each value by itself. Their tables of 256
-  values are composed and the pixels looked up once, in a third of the time of KerasCV's
-  `AutoContrast`, which is right. Its `Equalization` is up to 16 values off Pillow's, and its
-  `Posterization` keeps the same number of bits for all images.
-- Blurring is ours, as KerasCV's goes image by image.
+- Hue is KerasCV's `RandomHue`, with our own draws through `augment_images`. It is built in float32
+  whatever the dtype policy and with a seed: without one it takes TensorFlow's global generator,
+  which refuses to exist where operations are to be deterministic.
+- Sharpness is ours: the convolution in `RandomSharpness` takes ten times as long as nine shifted
+  sums once the steps are compiled together. Blurring is ours, as KerasCV's goes image by image.
+- Saturation and grey blend with `tf.image.rgb_to_grayscale`: `RandomColorDegeneration` takes no
+  seed, and `RandomSaturation`, which scales the saturation of HSV, takes more than twice the time.
+- Auto-contrast, equalize, gamma and posterize map each value by itself: their tables are composed
+  and the pixels looked up once, in a third of the time of KerasCV's `AutoContrast`. Its
+  `Equalization` is up to 16 values off Pillow's; its `Posterization` keeps the same bits for all.
+
+A new operation is a function here with a row in `STEPS` or `VALUE_MAPS`, and its key in the config.
 """
 
 import functools
