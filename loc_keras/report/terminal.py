@@ -1,4 +1,4 @@
-"""The figures of an evaluation as tables on the terminal."""
+"""Tables on the terminal: findings of a check, figures of a run and of an evaluation."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,6 +29,21 @@ from loc_keras.report.style import clean
 
 STYLES: dict[Severity, str] = {"error": "bold red", "warning": "yellow", "note": "dim"}
 EXAMPLES = 3
+
+Metrics = Mapping[str, Mapping[str, float]]
+
+SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
+COUNT_NAMES = {"images": "images", "object_images": "images with an object"}
+
+ONE_CLASS = (
+    "note: with one class the class is always right, so a class accuracy of 100 % is no result; "
+    "only the box is learned and measured."
+)
+OBJECTS_ONLY = (
+    "note: box and localization figures are those of the images with an object; class accuracy is "
+    "that of all."
+)
+_COUNTED = frozenset({"classes"})  # Told in words.
 
 
 def print_findings(console: Console, findings: Sequence[Fault]) -> None:
@@ -75,32 +90,6 @@ def place(finding: Fault) -> str:
     if not finding.file:
         return "the data set"
     return f"{finding.file}, row {finding.row}" if finding.row else finding.file
-
-
-def _print_examples(console: Console, kind: str, findings: Sequence[Fault]) -> None:
-    about = kind_of(kind)
-    console.print(Text(f"{about.severity}: {about.title}", style=STYLES[about.severity]))
-    for finding in findings[:EXAMPLES]:
-        words = f"  {clean(place(finding), 300)}: {clean(finding.reason, 300)}"
-        console.print(Text(words), soft_wrap=True)
-    if len(findings) > EXAMPLES:
-        console.print(Text(f"  and {len(findings) - EXAMPLES:,} more", style="dim"))
-
-
-Metrics = Mapping[str, Mapping[str, float]]
-
-SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
-COUNT_NAMES = {"images": "images", "object_images": "images with an object"}
-
-ONE_CLASS = (
-    "note: with one class the class is always right, so a class accuracy of 100 % is no result; "
-    "only the box is learned and measured."
-)
-OBJECTS_ONLY = (
-    "note: box and localization figures are those of the images with an object; class accuracy is "
-    "that of all."
-)
-_COUNTED = frozenset({"classes"})  # Told in words.
 
 
 def classes_words(class_names: Sequence[str]) -> str:
@@ -163,22 +152,22 @@ def print_metrics(console: Console, metrics: Metrics) -> None:
     console.print(metrics_table(metrics))
     present = {key for values in metrics.values() for key in values}
     if "classes" in present:
-        console.print(ONE_CLASS, highlight=False, soft_wrap=True)
+        _print_line(console, ONE_CLASS)
     if "object_images" in present:
-        console.print(OBJECTS_ONLY, highlight=False, soft_wrap=True)
+        _print_line(console, OBJECTS_ONLY)
 
 
 def print_evaluation(console: Console, evaluation: Evaluation, trust: TrustFigures | None) -> None:
     """Prints the figures with their intervals and baselines, the errors, and the trust figures."""
     console.print(figures_table(evaluation))
-    console.print(f"errors: {_errors(evaluation)}", highlight=False, soft_wrap=True)
+    _print_line(console, f"errors: {_errors(evaluation)}")
     for sentence in (gain_sentence(evaluation), easy_sentence(evaluation), *_notes(evaluation)):
         if sentence:
-            console.print(sentence, highlight=False, soft_wrap=True)
+            _print_line(console, sentence)
     if trust is not None:
         console.print()
         print_trust_table(console, trust)
-        console.print(shift_sentence(trust.shift), highlight=False, soft_wrap=True)
+        _print_line(console, shift_sentence(trust.shift))
 
 
 def print_trust_table(console: Console, trust: TrustFigures) -> None:
@@ -186,12 +175,11 @@ def print_trust_table(console: Console, trust: TrustFigures) -> None:
     console.print(trust_table(trust))
     for one in trust.guarantees:
         if verdict(one) == "broken":
-            console.print(
+            _print_line(
+                console,
                 f"warning: the {one.name} was right for {percent(one.kept.value)} % of the images, "
                 f"not {100 * one.asked:g} %, which chance does not explain "
                 f"(p = {one.p_value:.2g}): these images are not like those of calibration.",
-                highlight=False,
-                soft_wrap=True,
             )
 
 
@@ -252,6 +240,16 @@ def trust_rows(trust: TrustFigures) -> Iterable[tuple[str, str, str, str, str]]:
         yield name, "", _value(key, area), format_interval(key, area), figure.meaning
 
 
+def _print_examples(console: Console, kind: str, findings: Sequence[Fault]) -> None:
+    about = kind_of(kind)
+    console.print(Text(f"{about.severity}: {about.title}", style=STYLES[about.severity]))
+    for finding in findings[:EXAMPLES]:
+        words = f"  {clean(place(finding), 300)}: {clean(finding.reason, 300)}"
+        console.print(Text(words), soft_wrap=True)
+    if len(findings) > EXAMPLES:
+        console.print(Text(f"  and {len(findings) - EXAMPLES:,} more", style="dim"))
+
+
 def _size(one: Guarantee) -> str:
     if one.name == "label set":
         return f"{one.size:.2f} labels"
@@ -270,6 +268,11 @@ def _errors(evaluation: Evaluation) -> str:
         f"{figure_of(key).name} {_value(key, estimate)}"
         for key, estimate in evaluation.errors.items()
     )
+
+
+def _print_line(console: Console, text: str) -> None:
+    """Prints a sentence as it is; the terminal breaks its lines."""
+    console.print(text, highlight=False, soft_wrap=True)
 
 
 def _value(key: str, estimate: Estimate | None) -> str:
