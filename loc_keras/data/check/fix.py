@@ -20,7 +20,6 @@ from loc_keras.config.data import CSV_FILES, SourceConfig
 from loc_keras.data.annotations import (
     Annotated,
     Box,
-    Fault,
     ImageRef,
     Split,
     class_index,
@@ -97,7 +96,22 @@ def plan_fix(result: CheckResult) -> FixPlan:
     Args:
         result: Of a check that decoded every image.
     """
-    changes = [*map(_unread, result.annotations.faults), *_orphans(result.findings)]
+    changes = [
+        # The object of a fault in a part that it does not need is there all the same.
+        Change(
+            fault.file,
+            fault.row,
+            "",
+            "ignored" if fault.kind == "declared_size" else "left out",
+            fault.reason,
+        )
+        for fault in result.annotations.faults
+    ]
+    changes += [
+        Change(fault.file, fault.row, fault.image.path, "left out", fault.reason)
+        for fault in result.findings
+        if fault.kind == "orphan_image" and fault.image
+    ]
     names, relabelled = _class_names(result)
     index_of = class_indices(names)
     lost = lost_images(result)
@@ -121,24 +135,6 @@ def plan_fix(result: CheckResult) -> FixPlan:
         except _DropError as drop:
             changes.append(Change(one.file, one.row, one.name, "dropped", str(drop)))
     return FixPlan(dict(kept), changes, names)
-
-
-_PARTS = frozenset({"declared_size"})
-"""Kinds of readers' faults whose object is there all the same."""
-
-
-def _unread(fault: Fault) -> Change:
-    """What no object of the data set stands for, since the reader could not make one of it."""
-    action = "ignored" if fault.kind in _PARTS else "left out"
-    return Change(fault.file, fault.row, "", action, fault.reason)
-
-
-def _orphans(findings: Sequence[Fault]) -> list[Change]:
-    return [
-        Change(one.file, one.row, one.image.path, "left out", one.reason)
-        for one in findings
-        if one.kind == "orphan_image" and one.image
-    ]
 
 
 def _class_names(result: CheckResult) -> tuple[list[str], dict[str, str]]:
