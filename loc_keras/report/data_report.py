@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from loc_keras.atomic_file import write_text
 from loc_keras.data.annotations import (
@@ -169,8 +170,8 @@ def _splits(result: CheckResult) -> tuple[list[str], list[list[str]], Picture | 
     ]
     if any(empty.values()):
         heads.append("images without an object")
-        for row in rows:
-            row.append(f"{empty[row[0]]:,}")
+        for row, count in zip(rows, empty.values(), strict=True):
+            row.append(f"{count:,}")
     if not (result.splits and result.class_names):
         return heads, rows, None
     return heads, rows, figure_uri(class_chart(counts, result.class_names))
@@ -187,7 +188,9 @@ def _box_charts(result: CheckResult) -> list[Picture]:
         boxes[item.split].append(box)
         width, height = item.size if item.size[0] else (1, 1)
         aspects[item.split].append((box[2] - box[0]) * width / ((box[3] - box[1]) * height))
-    columns = {split: np.array(boxes[split], np.float32) for split in result.splits if boxes[split]}
+    columns: dict[str, npt.NDArray[np.float32]] = {
+        split: np.array(boxes[split], np.float32) for split in result.splits if boxes[split]
+    }
     if not columns:
         return []
     shapes = shape_charts(columns, {split: np.array(aspects[split]) for split in columns})
