@@ -101,204 +101,75 @@ def _rejected(outcomes: Outcomes) -> npt.NDArray[np.bool_]:
     return outcomes.predicted == outcomes.background
 
 
+def _table(*figures: Figure) -> dict[str, Figure]:
+    return {figure.key: figure for figure in figures}
+
+
+# fmt: off
 # Top-1 and Top-5 localization are those of Russakovsky et al. (2015), as accuracies.
-FIGURES: dict[str, Figure] = {
-    figure.key: figure
-    for figure in (
-        Figure(
-            "class_accuracy",
-            "class accuracy",
-            "the most probable class is right",
-            "%",
-            column=lambda outcomes: outcomes.class_hits,
-            of="all",
-            run_key="softmax_accuracy",
-            compared=True,
-        ),
-        Figure(
-            "top5_accuracy",
-            "Top-5 accuracy",
-            "the five most probable hold the class",
-            "%",
-            column=lambda outcomes: outcomes.top5_hits,
-            of="all",
-            least_classes=TOP + 1,
-        ),
-        Figure(
-            "mean_iou",
-            "mean IoU",
-            "overlap of true and predicted box, 0 to 1",
-            "iou",
-            column=lambda outcomes: outcomes.ious,
-            run_key="bbox_iou",
-            box_only=True,
-            compared=True,
-        ),
-        Figure(
-            "median_iou",
-            "median IoU",
-            "half of the boxes agree at least so well",
-            "iou",
-            column=lambda outcomes: outcomes.ious,
-            box_only=True,
-            median=True,
-        ),
-        Figure(
-            "acc50",
-            "box accuracy, IoU ≥ .5",
-            "the box is roughly right",
-            "%",
-            column=_box_accuracy("acc50"),
-            run_key="bbox_acc50",
-            short="IoU ≥ .5",
-            box_only=True,
-            compared=True,
-        ),
-        Figure(
-            "acc75",
-            "box accuracy, IoU ≥ .75",
-            "the box is right",
-            "%",
-            column=_box_accuracy("acc75"),
-            run_key="bbox_acc75",
-            short="IoU ≥ .75",
-            box_only=True,
-            compared=True,
-        ),
-        Figure(
-            "acc90",
-            "box accuracy, IoU ≥ .9",
-            "the box is tight",
-            "%",
-            column=_box_accuracy("acc90"),
-            run_key="bbox_acc90",
-            short="IoU ≥ .9",
-            box_only=True,
-            compared=True,
-        ),
-        Figure(
-            "top1_loc",
-            "Top-1 localization",
-            "class right and IoU ≥ .5",
-            "%",
-            column=lambda outcomes: outcomes.class_hits & outcomes.box_hits,
-            run_key="top1_loc",
-            short="Top-1 loc.",
-            compared=True,
-        ),
-        Figure(
-            "top5_loc",
-            "Top-5 localization",
-            "class among five and IoU ≥ .5",
-            "%",
-            column=lambda outcomes: outcomes.top5_hits & outcomes.box_hits,
-            run_key="top5_loc",
-            short="Top-5 loc.",
-            least_classes=TOP + 1,
-        ),
-        Figure(
-            "gt_known_loc",
-            "GT-known localization",
-            "IoU ≥ .5, whatever the class",
-            "%",
-            column=lambda outcomes: outcomes.box_hits,
-            run_key="gt_known_loc",
-            short="GT-known loc.",
-            box_only=True,
-            compared=True,
-        ),
-        Figure(
-            "max_box_acc_v2",
-            "MaxBoxAccV2",
-            "mean of IoU ≥ .3, .5 and .7",
-            "%",
-            column=_max_box_acc_v2,
-            run_key="max_box_acc_v2",
-            short="BoxAccV2",
-            box_only=True,
-        ),
-        Figure(
-            "corner_error_px",
-            "corner error",
-            "mean distance of the corners",
-            "px",
-            column=lambda outcomes: outcomes.corner_errors_px,
-            box_only=True,
-            compared=True,
-        ),
-        Figure(
-            "rejection",
-            "background found empty",
-            "of images without an object",
-            "%",
-            column=_rejected,
-            of="empty",
-            run_key="rejection",
-            background=True,
-        ),
-        Figure(
-            "false_rejection",
-            "object called background",
-            "of images with one",
-            "%",
-            column=_rejected,
-            run_key="false_rejection",
-            background=True,
-        ),
-    )
-}
+FIGURES = _table(
+    Figure("class_accuracy", "class accuracy", "the most probable class is right", "%",
+           lambda of: of.class_hits, of="all", run_key="softmax_accuracy", compared=True),
+    Figure("top5_accuracy", "Top-5 accuracy", "the five most probable hold the class", "%",
+           lambda of: of.top5_hits, of="all", least_classes=TOP + 1),
+    Figure("mean_iou", "mean IoU", "overlap of true and predicted box, 0 to 1", "iou",
+           lambda of: of.ious, run_key="bbox_iou", box_only=True, compared=True),
+    Figure("median_iou", "median IoU", "half of the boxes agree at least so well", "iou",
+           lambda of: of.ious, box_only=True, median=True),
+    Figure("acc50", "box accuracy, IoU ≥ .5", "the box is roughly right", "%",
+           _box_accuracy("acc50"), run_key="bbox_acc50", short="IoU ≥ .5", box_only=True,
+           compared=True),
+    Figure("acc75", "box accuracy, IoU ≥ .75", "the box is right", "%",
+           _box_accuracy("acc75"), run_key="bbox_acc75", short="IoU ≥ .75", box_only=True,
+           compared=True),
+    Figure("acc90", "box accuracy, IoU ≥ .9", "the box is tight", "%",
+           _box_accuracy("acc90"), run_key="bbox_acc90", short="IoU ≥ .9", box_only=True,
+           compared=True),
+    Figure("top1_loc", "Top-1 localization", "class right and IoU ≥ .5", "%",
+           lambda of: of.class_hits & of.box_hits, run_key="top1_loc", short="Top-1 loc.",
+           compared=True),
+    Figure("top5_loc", "Top-5 localization", "class among five and IoU ≥ .5", "%",
+           lambda of: of.top5_hits & of.box_hits, run_key="top5_loc", short="Top-5 loc.",
+           least_classes=TOP + 1),
+    Figure("gt_known_loc", "GT-known localization", "IoU ≥ .5, whatever the class", "%",
+           lambda of: of.box_hits, run_key="gt_known_loc", short="GT-known loc.", box_only=True,
+           compared=True),
+    Figure("max_box_acc_v2", "MaxBoxAccV2", "mean of IoU ≥ .3, .5 and .7", "%",
+           _max_box_acc_v2, run_key="max_box_acc_v2", box_only=True),
+    Figure("corner_error_px", "corner error", "mean distance of the corners", "px",
+           lambda of: of.corner_errors_px, box_only=True, compared=True),
+    Figure("rejection", "background found empty", "of images without an object", "%",
+           _rejected, of="empty", run_key="rejection", background=True),
+    Figure("false_rejection", "object called background", "of images with one", "%",
+           _rejected, run_key="false_rejection", background=True),
+)
 """Figures of answers by key, in the order of tables and files."""
 
-ERRORS: dict[str, Figure] = {
-    figure.key: figure
-    for figure in (
-        Figure(
-            "right",
-            "class and box right",
-            "the most probable class is true and IoU ≥ .5",
-            "%",
-            column=lambda outcomes: outcomes.class_hits & outcomes.box_hits,
-        ),
-        Figure(
-            "class_wrong",
-            "class wrong",
-            "the box is right: IoU ≥ .5",
-            "%",
-            column=lambda outcomes: ~outcomes.class_hits & outcomes.box_hits,
-        ),
-        Figure(
-            "box_wrong",
-            "box wrong",
-            "the class is right, but IoU < .5",
-            "%",
-            column=lambda outcomes: outcomes.class_hits & ~outcomes.box_hits,
-        ),
-        Figure(
-            "both_wrong",
-            "both wrong",
-            "neither class nor box is right",
-            "%",
-            column=lambda outcomes: ~outcomes.class_hits & ~outcomes.box_hits,
-        ),
-    )
-}
+ERRORS = _table(
+    Figure("right", "class and box right", "the most probable class is true and IoU ≥ .5", "%",
+           lambda of: of.class_hits & of.box_hits),
+    Figure("class_wrong", "class wrong", "the box is right: IoU ≥ .5", "%",
+           lambda of: ~of.class_hits & of.box_hits),
+    Figure("box_wrong", "box wrong", "the class is right, but IoU < .5", "%",
+           lambda of: of.class_hits & ~of.box_hits),
+    Figure("both_wrong", "both wrong", "neither class nor box is right", "%",
+           lambda of: ~of.class_hits & ~of.box_hits),
+)
 """Errors of single-object localization (Russakovsky et al. 2015); their shares add up to 1."""
 
-TRUST: dict[str, Figure] = {
-    figure.key: figure
-    for figure in (
-        Figure("temperature", "temperature", "divides the class logits", "number"),
-        Figure("ece", "calibration error, classes", "expected calibration error (ECE)", "%"),
-        Figure("nll", "negative log-likelihood", "of the true class, natural", "number"),
-        Figure("label set", "class in the label set", "the set of classes holds the true one", "%"),
-        Figure("outer box", "object in the outer box", "the box holds the whole object", "%"),
-        Figure("inner box", "inner box in the object", "the box lies inside the object", "%"),
-        Figure("auroc_p_iou50", "bad boxes told by p_iou50", "area under ROC", "iou"),
-        Figure("auroc_confidence", "by the class probability", "area under ROC", "iou"),
-        Figure("auroc_gain", "gain of p_iou50 over it", "area under ROC", "iou"),
-    )
-}
+TRUST = _table(
+    Figure("temperature", "temperature", "divides the class logits", "number"),
+    Figure("ece", "calibration error, classes", "expected calibration error (ECE)", "%"),
+    Figure("nll", "negative log-likelihood", "of the true class, natural", "number"),
+    Figure("label set", "class in the label set", "the set of classes holds the true one", "%"),
+    Figure("outer box", "object in the outer box", "the box holds the whole object", "%"),
+    Figure("inner box", "inner box in the object", "the box lies inside the object", "%"),
+    Figure("auroc_p_iou50", "bad boxes told by p_iou50", "area under ROC", "iou"),
+    Figure("auroc_confidence", "by the class probability", "area under ROC", "iou"),
+    Figure("auroc_gain", "gain of p_iou50 over it", "area under ROC", "iou"),
+)
 """What is measured of trust: by its key in `metrics.json`, or the name of its guarantee."""
+# fmt: on
 
 BY_RUN_KEY: dict[str, Figure] = {
     figure.run_key: figure for figure in FIGURES.values() if figure.run_key
