@@ -41,7 +41,7 @@ from loc_keras.cli.runs import (
     write_card,
     write_start,
 )
-from loc_keras.cli.trust import TrustStep, take_step, trust_step
+from loc_keras.cli.trust import add_trust, check_trust
 from loc_keras.config.load import dump_config, load_config
 from loc_keras.config.schema import Config
 from loc_keras.data.dataset import LocalizationData
@@ -161,7 +161,7 @@ def _train(args: argparse.Namespace, console: Console) -> int:
     data = source.build()
     validation_set(data)
     print_data(console, data)
-    step = trust_step(config, data)
+    check_trust(config, data)
     with devices.watching(GO_ON), devices.scope():
         start = start_from(config, data)
         localizer = localizer_from(config, data, start)
@@ -212,7 +212,7 @@ def _train(args: argparse.Namespace, console: Console) -> int:
                 how_to_resume=resume,
             )
         with released_workers(devices):
-            return _finish(config, data, folder, result, step, start.origin, console, started)
+            return _finish(config, data, folder, result, start.origin, console, started)
 
 
 def _finish(
@@ -220,7 +220,6 @@ def _finish(
     data: LocalizationData,
     folder: Path,
     result: FitResult,
-    step: TrustStep | None,
     origin: WeightsOrigin,
     console: Console,
     started: float,
@@ -230,7 +229,7 @@ def _finish(
     exported = exported_before(folder, base) if config.export.enabled else None
     best = keras.saving.load_model(result.best_path)
     measured = finish_run(folder, best, data, str(config.name))
-    trust = take_step(step, folder, result.best_path, best)
+    trust = add_trust(config, data, folder, result.best_path, best)
     try:
         if exported is None:
             card = write_card(folder, config, best, data, measured, origin, trust.card)

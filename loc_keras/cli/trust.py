@@ -1,13 +1,13 @@
 """Trust as the commands use it: fitted to a run, read beside its model, measured on a split.
 
-`trust_step` checks before a training what its calibration images can promise; `take_step` fits,
-measures and exports it at the end.
+`check_trust` says before a training what its calibration images cannot promise; `add_trust` fits
+and measures trust at its end.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import keras
 import numpy as np
@@ -61,26 +61,29 @@ class TrustOnSplit:
 
 
 @dataclass(frozen=True, eq=False)
-class StepResult:
-    """What became of the trust of a training.
+class TrustOfRun:
+    """What becomes of a trained model by trust.
 
     Attributes:
         model: What is exported: the localizer, with the outputs of trust where there is any.
         texts: Files that go into the export, by name.
         card: What the model card says; None without trust.
-        print: Prints the summary, if there is one.
+        fitted: The trust, with what it comes to on a split; None without.
         error: Why there is no trust although it was asked for; None where all is well.
     """
 
     model: keras.Model
-    texts: Mapping[str, str]
-    card: Mapping[str, Any] | None
-    print: Callable[[Console], None]
+    texts: Mapping[str, str] = field(default_factory=dict)
+    card: Mapping[str, Any] | None = None
+    fitted: tuple[Trust, TrustOnSplit | None] | None = None
     error: TrustError | None = None
 
-
-TrustStep: TypeAlias = Callable[[Path, Path, keras.Model], StepResult]
-"""Takes run folder, model file and model."""
+    def print(self, console: Console) -> None:
+        """Prints the summary, if there is one."""
+        if self.fitted is not None:
+            trust, measured = self.fitted
+            if measured is not None:
+                print_trust(console, trust, measured)
 
 
 def trust_of(run: RunWithData) -> Trust | None:
@@ -184,62 +187,46 @@ def print_trust(console: Console, trust: Trust, measured: TrustOnSplit) -> None:
     print_trust_table(console, measured.figures)
 
 
-def trust_step(config: Config, data: LocalizationData) -> TrustStep | None:
-    """What fits trust at the end of a training; None without calibration images.
+def check_trust(config: Config, data: LocalizationData) -> None:
+    """Refuses before a training what its calibration images, if there are any, cannot promise.
 
     Raises:
-        TrustError: If the images held back are too few or do not serve what is asked.
+        TrustError: If they are too few or do not serve what is asked.
     """
     if data.calibration is None:
-        return None
-    options = config.trust
-    _check_images(options, data, "calibration")
-    if options.scaling == "spread" and config.model.bbox_head != "distribution":
+        return
+    _check_images(config.trust, data, "calibration")
+    if config.trust.scaling == "spread" and config.model.bbox_head != "distribution":
         raise TrustError(
             f"trust.scaling 'spread' needs model.bbox_head 'distribution', not "
             f"'{config.model.bbox_head}'; set trust.scaling to auto, size or additive."
         )
 
-    def step(folder: Path, model_path: Path, best: keras.Model) -> StepResult:
-        trust = calibrate_model(folder, model_path, best, data, options)
-        measured = measured_on(trust, best, data, ("test", "val"))
-        card: dict[str, Any] = {
-            "coverage": options.coverage,
-            "calibration_images": trust.calibration.images,
-        }
-        if measured is not None:
-            card |= {"measured_on": measured.split, **trust_json(measured.figures)}
-            _save_picture(folder / PLOTS / f"{measured.split}_trust.png", data, measured)
 
-        def show(console: Console) -> None:
-            if measured is not None:
-                print_trust(console, trust, measured)
-
-        return StepResult(
-            model=trusted_model(best, trust.statements),
-            texts={TRUST_FILE: (folder / TRUST_FILE).read_text(encoding="utf-8")},
-            card=card,
-            print=show,
-        )
-
-    return step
-
-
-def take_step(
-    step: TrustStep | None, folder: Path, model_path: Path, best: keras.Model
-) -> StepResult:
-    """Takes the step, if there is one.
+def add_trust(
+    config: Config, data: LocalizationData, folder: Path, model_path: Path, best: keras.Model
+) -> TrustOfRun:
+    """Fits trust to a trained model and measures it, where images were held back for it.
 
     Where what was asked turns out not to be had, the model stays as it is and goes on to its
     export: hours of training must not end without one.
     """
-    plain = StepResult(best, {}, None, lambda console: None)
-    if step is None:
-        return plain
+    if data.calibration is None:
+        return TrustOfRun(best)
     try:
-        return step(folder, model_path, best)
+        trust = calibrate_model(folder, model_path, best, data, config.trust)
+        measured = measured_on(trust, best, data, ("test", "val"))
     except TrustError as error:
-        return replace(plain, error=TrustError(f"there is no trust with this model: {error}"))
+        return TrustOfRun(best, error=TrustError(f"there is no trust with this model: {error}"))
+    card: dict[str, Any] = {
+        "coverage": config.trust.coverage,
+        "calibration_images": trust.calibration.images,
+    }
+    if measured is not None:
+        card |= {"measured_on": measured.split, **trust_json(measured.figures)}
+        _save_picture(folder / PLOTS / f"{measured.split}_trust.png", data, measured)
+    texts = {TRUST_FILE: (folder / TRUST_FILE).read_text(encoding="utf-8")}
+    return TrustOfRun(trusted_model(best, trust.statements), texts, card, (trust, measured))
 
 
 def split_pictures_at(

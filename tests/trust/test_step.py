@@ -1,5 +1,6 @@
 """What of trust is refused before a training, and what becomes of a model without it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -7,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from loc_keras.cli import trust
 from loc_keras.cli.data_source import DataSource
-from loc_keras.cli.trust import take_step, trust_step
 from loc_keras.config.load import load_config
 from loc_keras.errors import TrustError
 
@@ -38,17 +39,17 @@ train: {{batch_size: 4}}
     return root
 
 
-def step_of(folder: Path, *overrides: str):
+def check(folder: Path, *overrides: str) -> None:
     config = load_config(folder / "config.yaml", list(overrides))
-    return trust_step(config, DataSource(config).build())
+    trust.check_trust(config, DataSource(config).build())
 
 
 def test_images_without_an_object_do_not_count_for_boxes(folder: Path) -> None:
     # 16 images are held back, half of them show an object. With n of these a coverage of n/(n+1)
     # can be promised: 8/9 with 8 (Vovk et al. 2005), .9 takes 9.
     with pytest.raises(TrustError, match=r"9 images with an object .* calibration split has 8;"):
-        step_of(folder, "trust.coverage=0.9")
-    assert step_of(folder, "trust.coverage=0.88") is not None
+        check(folder, "trust.coverage=0.9")
+    check(folder, "trust.coverage=0.88")
 
 
 @pytest.mark.parametrize(
@@ -62,18 +63,24 @@ def test_what_cannot_be_had_is_refused_before_training(
     folder: Path, override: str, words: str
 ) -> None:
     with pytest.raises(TrustError, match=words):
-        step_of(folder, "trust.coverage=0.8", "model.bbox_head=spatial", override)
+        check(folder, "trust.coverage=0.8", "model.bbox_head=spatial", override)
 
 
-def test_a_step_that_fails_leaves_a_model_to_export() -> None:
+def test_a_step_that_fails_leaves_a_model_to_export(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     image = keras.Input((4, 4, 1))
     best = keras.Model(image, keras.layers.Flatten()(image))
+    config = load_config(folder / "config.yaml")
+    data = DataSource(config).build()
 
-    def step(folder: Path, model_path: Path, model: keras.Model):
+    def fail(*_: object) -> None:
         raise TrustError("too few.")
 
-    result = take_step(step, Path(), Path(), best)
+    monkeypatch.setattr(trust, "calibrate_model", fail)
+    result = trust.add_trust(config, data, Path(), Path(), best)
     assert result.model is best
     assert (result.texts, result.card) == ({}, None)
     assert str(result.error) == "there is no trust with this model: too few."
-    assert take_step(None, Path(), Path(), best).error is None
+    plain = replace(data, calibration=None)
+    assert trust.add_trust(config, plain, Path(), Path(), best).error is None
