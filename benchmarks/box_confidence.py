@@ -2,7 +2,7 @@
 
     python -m benchmarks.box_confidence --answers FILE.npz ... [--splits 100]
 
-Files of `benchmarks.trust_answers`. Their images are split in halves at random again and again;
+Files of `benchmarks.held_out_answers`. Their images are split in halves at random again and again;
 on one half the confidence is fitted, on the other both are ranked by the area under the ROC curve.
 """
 

@@ -1,7 +1,7 @@
 """Answers on images that were held out, for the studies of coverage and of confidence.
 
-    python -m benchmarks.trust_answers --run RUN [--splits calibration,test] --out FILE.npz
-    python -m benchmarks.trust_answers --config FILE --folds 5 [--steps 320] --out FILE.npz
+    python -m benchmarks.held_out_answers --run RUN [--splits calibration,test] --out FILE.npz
+    python -m benchmarks.held_out_answers --config FILE --folds 5 [--steps 320] --out FILE.npz
 
 The first asks a trained run; the second trains once for every fold, each time on the others, as
 `benchmarks.transfer` does, and asks each model for the images it did not see.
