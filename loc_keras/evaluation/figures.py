@@ -273,6 +273,7 @@ def evaluate(
         ConfigError: The level or the number of resamples is out of range.
     """
     check(outcomes, len(class_names))
+    outcomes = replace(outcomes, outputs={})  # Of no use here, and copied for every group.
     bootstrap = Bootstrap(level, resamples, seed)
     return Evaluation(
         images=len(outcomes),

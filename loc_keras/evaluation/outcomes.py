@@ -14,147 +14,11 @@ import numpy.typing as npt
 
 Boxes = npt.NDArray[np.float64]
 
-_NEGLIGIBLE = 1e-14  # As in `loc_keras.boxes`: two boxes without area overlap by 0, not by 0 / 0.
-
-
-def paired_iou(boxes: npt.ArrayLike, boxes_pred: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Intersection over union of row i with row i (Jaccard index).
-
-    A box that is inverted along an axis has no extent there, as in `loc_keras.boxes`.
-
-    Args:
-        boxes: (N, 4), (x1, y1, x2, y2) in any unit.
-        boxes_pred: (N, 4) in the same unit.
-
-    Returns:
-        float64 (N,), in [0, 1]; NaN where a coordinate is.
-    """
-    low, high = _corners(boxes)
-    low_pred, high_pred = _corners(boxes_pred)
-    shared = np.maximum(np.minimum(high, high_pred) - np.maximum(low, low_pred), 0.0).prod(axis=1)
-    union = (high - low).prod(axis=1) + (high_pred - low_pred).prod(axis=1) - shared
-    safe = np.where(union <= _NEGLIGIBLE, 1.0, union)
-    return np.where(union <= _NEGLIGIBLE, 0.0, shared / safe)
-
-
-def corner_errors(boxes: npt.ArrayLike, boxes_pred: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Mean distance of the two top left and of the two bottom right corners (Euclidean).
-
-    Args:
-        boxes: (N, 4), (x1, y1, x2, y2) in any unit.
-        boxes_pred: (N, 4) in the same unit.
-
-    Returns:
-        float64 (N,), at least 0, in that unit.
-    """
-    moves = np.asarray(boxes, np.float64) - np.asarray(boxes_pred, np.float64)
-    return (np.hypot(moves[:, 0], moves[:, 1]) + np.hypot(moves[:, 2], moves[:, 3])) / 2
-
-
-def top_k_hits(
-    labels: npt.ArrayLike, probabilities: npt.ArrayLike, k: int
-) -> npt.NDArray[np.bool_]:
-    """Whether the true class is among the k most probable ones.
-
-    Ties are broken as in `loc_keras.metrics.hits_top_k`: of equal classes the smaller index comes
-    first, so a constant answer is right for k classes only.
-
-    Args:
-        labels: int (N,), in 0..K - 1.
-        probabilities: (N, K).
-        k: At least 1.
-
-    Returns:
-        bool (N,).
-    """
-    labels, values = np.asarray(labels), np.asarray(probabilities)
-    own = np.take_along_axis(values, labels[:, None], axis=1)
-    before = np.arange(values.shape[1]) < labels[:, None]
-    # Counted this way round, a comparison with NaN never helps the true class.
-    behind = (values < own) | ((values == own) & ~before)
-    return np.count_nonzero(~behind, axis=1) < k
-
-
-def _corners(boxes: npt.ArrayLike) -> tuple[Boxes, Boxes]:
-    """Top left and bottom right corners, (N, 2) each; both at the middle where inverted."""
-    values = np.asarray(boxes, np.float64)
-    low, high = values[:, :2], values[:, 2:]
-    middle = (low + high) / 2
-    return np.minimum(low, middle), np.maximum(high, middle)
-
-
-class Estimate(NamedTuple):
-    """A figure with its bootstrap interval.
-
-    Attributes:
-        value: The figure; NaN where it is of no image.
-        low: Lower end of the interval; NaN for fewer than two images.
-        high: Upper end; likewise.
-        images: Images that it is of.
-    """
-
-    value: float
-    low: float
-    high: float
-    images: int
-
-
-@dataclass(frozen=True)
-class Group:
-    """Figures of the images that have something in common.
-
-    Attributes:
-        name: What they share, in words, such as a class or "5 to 20 % of the picture".
-        images: How many they are.
-        figures: By name, those of `Evaluation.figures` but the rejections; box figures of a group
-            without objects are NaN.
-    """
-
-    name: str
-    images: int
-    figures: Mapping[str, Estimate]
-
-
-@dataclass(frozen=True, eq=False)
-class Evaluation:
-    """All figures of one split.
-
-    Attributes:
-        images: Images of the split.
-        object_images: Those that show an object; box figures are of these.
-        class_names: Name of each class, by index.
-        figures: By key, in the order of `figures.FIGURES`; the Top-5 figures are left out with
-            five classes or fewer, the rejections without a background.
-        baselines: Box figures of two boxes that depend on no image, by name (`constant box`,
-            `centre box`). Empty where no training box is known.
-        errors: Shares of the images with an object: `right, class_wrong, box_wrong, both_wrong`.
-        classes: Figures of each class, in order.
-        sizes: Figures by the share of the picture that the object covers, from small to large.
-        positions: Figures by where the object's centre is, nine fields row by row.
-        confusion: int64 (K, K), images of true class (row) answered as (column).
-        level: Coverage of the intervals, such as .95.
-        resamples: Bootstrap resamples.
-        seed: Of the resamples.
-    """
-
-    images: int
-    object_images: int
-    class_names: Sequence[str]
-    figures: Mapping[str, Estimate]
-    baselines: Mapping[str, Mapping[str, Estimate]]
-    errors: Mapping[str, Estimate]
-    classes: Sequence[Group]
-    sizes: Sequence[Group]
-    positions: Sequence[Group]
-    confusion: npt.NDArray[np.int64]
-    level: float
-    resamples: int
-    seed: int
-
-
 TOP = 5
 BOX_HIT = 0.5
 """Least IoU at which a box counts as right (Russakovsky et al. 2015)."""
+
+_NEGLIGIBLE = 1e-14  # As in `loc_keras.boxes`: two boxes without area overlap by 0, not by 0 / 0.
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,3 +114,138 @@ class Outcomes:
     def centres(self) -> npt.NDArray[np.float64]:
         """Centres (x, y) of the true boxes in fractions of the picture, float64 (N, 2)."""
         return (self.boxes_px[:, :2] + self.boxes_px[:, 2:]) / 2 / self.sizes[:, ::-1]
+
+
+class Estimate(NamedTuple):
+    """A figure with its bootstrap interval.
+
+    Attributes:
+        value: The figure; NaN where it is of no image.
+        low: Lower end of the interval; NaN for fewer than two images.
+        high: Upper end; likewise.
+        images: Images that it is of.
+    """
+
+    value: float
+    low: float
+    high: float
+    images: int
+
+
+@dataclass(frozen=True)
+class Group:
+    """Figures of the images that have something in common.
+
+    Attributes:
+        name: What they share, in words, such as a class or "5 to 20 % of the picture".
+        images: How many they are.
+        figures: By name, those of `Evaluation.figures` but the rejections; box figures of a group
+            without objects are NaN.
+    """
+
+    name: str
+    images: int
+    figures: Mapping[str, Estimate]
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """All figures of one split.
+
+    Attributes:
+        images: Images of the split.
+        object_images: Those that show an object; box figures are of these.
+        class_names: Name of each class, by index.
+        figures: By key, in the order of `figures.FIGURES`; the Top-5 figures are left out with
+            five classes or fewer, the rejections without a background.
+        baselines: Box figures of two boxes that depend on no image, by name (`constant box`,
+            `centre box`). Empty where no training box is known.
+        errors: Shares of the images with an object: `right, class_wrong, box_wrong, both_wrong`.
+        classes: Figures of each class, in order.
+        sizes: Figures by the share of the picture that the object covers, from small to large.
+        positions: Figures by where the object's centre is, nine fields row by row.
+        confusion: int64 (K, K), images of true class (row) answered as (column).
+        level: Coverage of the intervals, such as .95.
+        resamples: Bootstrap resamples.
+        seed: Of the resamples.
+    """
+
+    images: int
+    object_images: int
+    class_names: Sequence[str]
+    figures: Mapping[str, Estimate]
+    baselines: Mapping[str, Mapping[str, Estimate]]
+    errors: Mapping[str, Estimate]
+    classes: Sequence[Group]
+    sizes: Sequence[Group]
+    positions: Sequence[Group]
+    confusion: npt.NDArray[np.int64]
+    level: float
+    resamples: int
+    seed: int
+
+
+def paired_iou(boxes: npt.ArrayLike, boxes_pred: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Intersection over union of row i with row i (Jaccard index).
+
+    A box that is inverted along an axis has no extent there, as in `loc_keras.boxes`.
+
+    Args:
+        boxes: (N, 4), (x1, y1, x2, y2) in any unit.
+        boxes_pred: (N, 4) in the same unit.
+
+    Returns:
+        float64 (N,), in [0, 1]; NaN where a coordinate is.
+    """
+    low, high = _corners(boxes)
+    low_pred, high_pred = _corners(boxes_pred)
+    shared = np.maximum(np.minimum(high, high_pred) - np.maximum(low, low_pred), 0.0).prod(axis=1)
+    union = (high - low).prod(axis=1) + (high_pred - low_pred).prod(axis=1) - shared
+    safe = np.where(union <= _NEGLIGIBLE, 1.0, union)
+    return np.where(union <= _NEGLIGIBLE, 0.0, shared / safe)
+
+
+def corner_errors(boxes: npt.ArrayLike, boxes_pred: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Mean distance of the two top left and of the two bottom right corners (Euclidean).
+
+    Args:
+        boxes: (N, 4), (x1, y1, x2, y2) in any unit.
+        boxes_pred: (N, 4) in the same unit.
+
+    Returns:
+        float64 (N,), at least 0, in that unit.
+    """
+    moves = np.asarray(boxes, np.float64) - np.asarray(boxes_pred, np.float64)
+    return (np.hypot(moves[:, 0], moves[:, 1]) + np.hypot(moves[:, 2], moves[:, 3])) / 2
+
+
+def top_k_hits(
+    labels: npt.ArrayLike, probabilities: npt.ArrayLike, k: int
+) -> npt.NDArray[np.bool_]:
+    """Whether the true class is among the k most probable ones.
+
+    Ties are broken as in `loc_keras.metrics.hits_top_k`: of equal classes the smaller index comes
+    first, so a constant answer is right for k classes only.
+
+    Args:
+        labels: int (N,), in 0..K - 1.
+        probabilities: (N, K).
+        k: At least 1.
+
+    Returns:
+        bool (N,).
+    """
+    labels, values = np.asarray(labels), np.asarray(probabilities)
+    own = np.take_along_axis(values, labels[:, None], axis=1)
+    before = np.arange(values.shape[1]) < labels[:, None]
+    # Counted this way round, a comparison with NaN never helps the true class.
+    behind = (values < own) | ((values == own) & ~before)
+    return np.count_nonzero(~behind, axis=1) < k
+
+
+def _corners(boxes: npt.ArrayLike) -> tuple[Boxes, Boxes]:
+    """Top left and bottom right corners, (N, 2) each; both at the middle where inverted."""
+    values = np.asarray(boxes, np.float64)
+    low, high = values[:, :2], values[:, 2:]
+    middle = (low + high) / 2
+    return np.minimum(low, middle), np.maximum(high, middle)
