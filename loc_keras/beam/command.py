@@ -109,7 +109,7 @@ def exported_model(given: str) -> ExportedModel:
         folder = _local_version(Path(given))
         place = str(folder.absolute())
     missing = sorted(REQUIRED_OUTPUTS - _outputs(folder, given))
-    settings, _ = exported_settings(folder)
+    settings = exported_settings(folder)
     names = settings.class_names
     if missing or names is None:
         what = ", ".join(missing) or "the names of its classes"

@@ -26,77 +26,16 @@ from loc_keras.localizer.pictures import (
 )
 from loc_keras.localizer.results import Localization, localization_of
 
-_BOXES = ("bbox", "box_outer", "box_inner")
-_SCORES = ("softmax", "softmax_calibrated", "p_iou50", "label_set")
-
-
-class Answerer:
-    """Asks a model about batches of images.
-
-    Args:
-        opened: The model.
-    """
-
-    def __init__(self, opened: Opened) -> None:
-        """Makes the function; it is traced at its first call."""
-        self._names = opened.settings.class_names or ()
-        background = opened.settings.background
-        self._background = self._names.index(background) if background in self._names else None
-        form = opened.form
-
-        # With a fixed signature it is traced once, whatever the number of images.
-        @tf.function(
-            input_signature=[
-                tf.TensorSpec([None, *form.shape], tf.uint8),
-                tf.TensorSpec([None, 2], tf.int32),
-            ],
-            autograph=False,
-        )
-        def look(images: tf.Tensor, sizes: tf.Tensor) -> dict[str, tf.Tensor]:
-            found = opened.answer(tf.cast(images, tf.float32))
-            boxes = {
-                name: restore_boxes(found[name], sizes, form.size, form.rule or "stretch")
-                for name in _BOXES
-                if name in found
-            }
-            return {**{name: found[name] for name in _SCORES if name in found}, **boxes}
-
-        self._look = look
-
-    @property
-    def background(self) -> int | None:
-        """Index of the class of images without an object."""
-        return self._background
-
-    def ask(self, batch: Sequence[Pixels], top_k: int) -> list[Localization]:
-        """Answers about some images, at least one.
-
-        Args:
-            batch: The images.
-            top_k: How many classes are told of each, at least one.
-        """
-        images = (
-            np.stack([one.pixels for one in batch]) if len(batch) > 1 else batch[0].pixels[None]
-        )
-        sizes = np.array([one.size for one in batch], np.int32)
-        found = self._look(tf.constant(images), tf.constant(sizes))
-        arrays = {name: value.numpy() for name, value in found.items()}
-        return [
-            localization_of(
-                arrays, row, batch[row].size, self._names, background=self._background, top_k=top_k
-            )
-            for row in range(len(batch))
-        ]
-
-
 BATCH_SIZE, TOP_K = 32, 5
 
+_BOXES = ("bbox", "box_outer", "box_inner")
+_SCORES = ("softmax", "softmax_calibrated", "p_iou50", "label_set")
 _WORKERS = min(8, os.cpu_count() or 1)
-_STACK_RANK = 4
+_BATCH_RANK = 4
 
 
 class Localizer:
-    """A trained model that says what is in an image and where.
+    """A trained model that predicts what is in an image and where.
 
     Args:
         opened: The model; `Localizer.load` opens one.
@@ -123,21 +62,21 @@ class Localizer:
         Warns:
             UserWarning: Where class names or resize rule are not known (`notes`).
         """
-        found = cls.open(path)
-        for note in found.notes:
+        localizer = cls.open(path)
+        for note in localizer.notes:
             warnings.warn(note, stacklevel=2)
-        return found
+        return localizer
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> "Localizer":
-        """As `load`, without warnings, for programs that tell `notes` in their own way."""
+        """As `load`, without warnings, for programs that report `notes` in their own way."""
         # What trust is fitted with takes as long to import as all the rest of the package.
         from loc_keras.localizer.opening import open_trained
 
         return cls(open_trained(Path(path)))
 
     def __repr__(self) -> str:
-        """Says what it takes and knows."""
+        """Path, number of classes and image format."""
         height, width, channels = self.form.shape
         return (
             f"<Localizer {self._opened.path}: {len(self.class_names)} classes, images of "
@@ -152,12 +91,12 @@ class Localizer:
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes by index."""
-        return self._opened.settings.class_names or ()
+        return self._opened.class_names
 
     @property
     def background(self) -> int | None:
         """Index of the class of images without an object; None without one."""
-        return self._answerer.background
+        return self._opened.background
 
     @property
     def form(self) -> ImageFormat:
@@ -196,13 +135,13 @@ class Localizer:
         batch_size: int = BATCH_SIZE,
         top_k: int = TOP_K,
     ) -> Localization | list[Localization]:
-        """Says what is in an image, or in each of several.
+        """Predicts what is in an image, or in each of several.
 
         Args:
             images: A path, the bytes of a file, an array, an image of Pillow, or several of them;
                 an array of four dimensions is several. `ImageLike` has the details.
             batch_size: Images that the model is given at once, of several.
-            top_k: How many classes are told, the most probable first.
+            top_k: How many classes an answer holds, the most probable first.
 
         Returns:
             The answer; of several a list in their order.
@@ -211,26 +150,29 @@ class Localizer:
             ImageError: At the first image that cannot be read, naming it.
             ValueError: If `batch_size` or `top_k` is below 1.
         """
-        if _is_one(images):
-            _check_counts(batch_size, top_k)
-            with quiet_pillow():
-                pixels = self._reader.read(images)
-            return self._answerer.ask([pixels], top_k)[0]
+        _check_counts(batch_size, top_k)
         with quiet_pillow():
-            several = cast(Iterable[ImageLike], images)
-            return list(map(_or_raise, self.stream(several, batch_size=batch_size, top_k=top_k)))
+            if _is_single(images):
+                return self._answerer.ask([self._reader.read(images)], top_k)[0]
+            answers = []
+            batch = cast(Iterable[ImageLike], images)
+            for answer in self.stream(batch, batch_size=batch_size, top_k=top_k):
+                if isinstance(answer, ImageError):
+                    raise answer
+                answers.append(answer)
+            return answers
 
     def stream(
         self, images: Iterable[ImageLike], *, batch_size: int = BATCH_SIZE, top_k: int = TOP_K
     ) -> Iterator[Localization | ImageError]:
         """Answers about any number of images, in their order, holding few of them at a time.
 
-        Threads decode the next images while the model looks at a batch.
+        Threads decode the next images while the model works on a batch.
 
         Args:
             images: As for `predict`; taken two batches ahead.
             batch_size: Images that the model is given at once.
-            top_k: How many classes are told of each.
+            top_k: How many classes an answer holds.
 
         Yields:
             The answer, or the error of an image that cannot be read.
@@ -255,7 +197,10 @@ class Localizer:
             while waiting:
                 batch = [waiting.popleft().result() for _ in range(min(batch_size, len(waiting)))]
                 refill()
-                yield from self._answered(batch, top_k)
+                readable = [image for image in batch if isinstance(image, Pixels)]
+                answers = iter(self._answerer.ask(readable, top_k) if readable else [])
+                for image in batch:
+                    yield image if isinstance(image, ImageError) else next(answers)
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -270,7 +215,7 @@ class Localizer:
         Args:
             image: The one that `result` is about.
             result: What `predict` answered.
-            save_to: A file to write the picture to as well, whole or not at all; its ending tells
+            save_to: A file to write the picture to as well, whole or not at all; its ending chooses
                 the format.
 
         Returns:
@@ -299,26 +244,64 @@ class Localizer:
         except ImageError as error:
             return error
 
-    def _answered(
-        self, batch: list[Pixels | ImageError], top_k: int
-    ) -> Iterator[Localization | ImageError]:
-        good = [one for one in batch if isinstance(one, Pixels)]
-        answers = iter(self._answerer.ask(good, top_k) if good else [])
-        for one in batch:
-            yield one if isinstance(one, ImageError) else next(answers)
+
+class Answerer:
+    """Asks a model about batches of images.
+
+    Args:
+        opened: The model.
+    """
+
+    def __init__(self, opened: Opened) -> None:
+        """Makes the function; it is traced at its first call."""
+        self._opened = opened
+        form = opened.form
+
+        # With a fixed signature it is traced once, whatever the number of images.
+        @tf.function(
+            input_signature=[
+                tf.TensorSpec([None, *form.shape], tf.uint8),
+                tf.TensorSpec([None, 2], tf.int32),
+            ],
+            autograph=False,
+        )
+        def outputs_of(images: tf.Tensor, sizes: tf.Tensor) -> dict[str, tf.Tensor]:
+            outputs = opened.answer(tf.cast(images, tf.float32))
+            scores = {name: outputs[name] for name in _SCORES if name in outputs}
+            boxes = {
+                name: restore_boxes(outputs[name], sizes, form.size, form.rule or "stretch")
+                for name in _BOXES
+                if name in outputs
+            }
+            return scores | boxes
+
+        self._outputs_of = outputs_of
+
+    def ask(self, batch: Sequence[Pixels], top_k: int) -> list[Localization]:
+        """Answers about some images, at least one.
+
+        Args:
+            batch: The images.
+            top_k: How many classes an answer holds, at least one.
+        """
+        images = (
+            np.stack([one.pixels for one in batch]) if len(batch) > 1 else batch[0].pixels[None]
+        )
+        sizes = np.array([one.size for one in batch], np.int32)
+        outputs = self._outputs_of(tf.constant(images), tf.constant(sizes))
+        arrays = {name: value.numpy() for name, value in outputs.items()}
+        names, background = self._opened.class_names, self._opened.background
+        return [
+            localization_of(arrays, row, image.size, names, background=background, top_k=top_k)
+            for row, image in enumerate(batch)
+        ]
 
 
-def _is_one(images: object) -> TypeGuard[ImageLike]:
+def _is_single(images: object) -> TypeGuard[ImageLike]:
     if isinstance(images, np.ndarray):
-        return images.ndim != _STACK_RANK
-    one = str | bytes | bytearray | memoryview | os.PathLike | Image.Image
-    return isinstance(images, one) or not isinstance(images, Iterable)
-
-
-def _or_raise(answer: Localization | ImageError) -> Localization:
-    if isinstance(answer, ImageError):
-        raise answer
-    return answer
+        return images.ndim != _BATCH_RANK
+    single = str | bytes | bytearray | memoryview | os.PathLike | Image.Image
+    return isinstance(images, single) or not isinstance(images, Iterable)
 
 
 def _check_counts(batch_size: int, top_k: int) -> None:

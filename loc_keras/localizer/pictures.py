@@ -1,8 +1,7 @@
-"""From whatever holds an image to the pixels that the model is given.
+"""From a file, bytes, an array or a Pillow image to the pixels that the model is given.
 
 A file and its bytes become the very bits that training and evaluation feed, by the same function.
-Arrays and Pillow's images are pixels already: they are only brought to the model's channels and
-size.
+Arrays and Pillow's images are only brought to the model's channels and size.
 """
 
 import functools
@@ -11,7 +10,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,47 +24,6 @@ from loc_keras.data.record_images import CONTENT, ORIENTATION, loader, undecodab
 from loc_keras.data.resize import ImageFormat, resize_images
 from loc_keras.errors import ImageError
 
-_CHANNELS = (1, 3, 4)
-_MOST = 255
-
-
-def array_pixels(image: npt.NDArray, name: str) -> npt.NDArray[np.uint8]:
-    """An array as pixels of 8 bits.
-
-    Args:
-        image: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), RGB. Any integer or float type with values
-            0..255; of uint16 the upper 8 bits are kept, as of files with 16 bits.
-        name: What it is called in an error.
-
-    Returns:
-        uint8 (H, W, C); floats are rounded.
-
-    Raises:
-        ImageError: If it is none of these.
-    """
-    pixels = image[..., np.newaxis] if image.ndim == 2 else image
-    if pixels.ndim != 3 or pixels.shape[-1] not in _CHANNELS or 0 in pixels.shape:
-        raise ImageError(
-            name,
-            f"has the shape {image.shape}; give (height, width), (height, width, 1), "
-            "(height, width, 3) or (height, width, 4)",
-        )
-    if pixels.dtype == np.uint8:
-        return pixels
-    if pixels.dtype == np.uint16:
-        return (pixels >> 8).astype(np.uint8)
-    if pixels.dtype.kind not in "iuf":
-        raise ImageError(name, f"is of type {pixels.dtype}; give numbers 0..255, best as uint8")
-    least, most = float(pixels.min()), float(pixels.max())
-    if not (least >= 0 and most <= _MOST):  # Also where one is no number.
-        raise ImageError(name, f"has values from {least:g} to {most:g}; give 0..255")
-    if pixels.dtype.kind == "f" and 0 < most <= 1:
-        raise ImageError(
-            name, f"has floats up to {most:g}; pixels are 0..255 here, so multiply by 255"
-        )
-    return np.rint(pixels).astype(np.uint8)
-
-
 ImageLike = str | os.PathLike[str] | bytes | bytearray | memoryview | npt.NDArray | Image.Image
 """One image: a file, the bytes of one, pixels (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) with values
 0..255, or an image of Pillow."""
@@ -73,6 +31,8 @@ ImageLike = str | os.PathLike[str] | bytes | bytearray | memoryview | npt.NDArra
 _BYTES = (bytes, bytearray, memoryview)
 _WHOLE = (0, 0, 0, 0)
 _COLOUR = 3
+_CHANNELS = (1, 3, 4)
+_MOST = 255
 
 
 class Pixels(NamedTuple):
@@ -118,15 +78,10 @@ class PictureReader:
         return self._of_bytes(content_of(image, name), name)
 
     def _of_bytes(self, content: bytes, name: str) -> Pixels:
-        try:
-            header = header_of(content)
-        except HeaderError as error:
-            raise ImageError(name, error.reason) from error
-        row = {CONTENT: tf.constant(content), ORIENTATION: tf.constant(header.orientation)}
-        try:
-            pixels, size = self._load(row)
-        except tf.errors.OpError as error:
-            raise ImageError(name, undecodable(header)) from error
+        def load(content: tf.Tensor, orientation: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return self._load({CONTENT: content, ORIENTATION: orientation})
+
+        pixels, size = _decoded(content, name, load)
         height, width = size.numpy().tolist()
         return Pixels(pixels.numpy(), (height, width))
 
@@ -149,16 +104,45 @@ def upright_picture(image: ImageLike) -> Image.Image:
     elif isinstance(image, np.ndarray):
         pixels = array_pixels(image, name)
     else:
-        content = content_of(image, name)
-        try:
-            header = header_of(content)
-        except HeaderError as error:
-            raise ImageError(name, error.reason) from error
-        try:
-            pixels = _whole_loader()(tf.constant(content), tf.constant(header.orientation)).numpy()
-        except tf.errors.OpError as error:
-            raise ImageError(name, undecodable(header)) from error
+        pixels = _decoded(content_of(image, name), name, _whole_loader()).numpy()
     return Image.fromarray(with_channels(tf.constant(pixels), _COLOUR).numpy())
+
+
+def array_pixels(image: npt.NDArray, name: str) -> npt.NDArray[np.uint8]:
+    """An array as pixels of 8 bits.
+
+    Args:
+        image: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), RGB. Any integer or float type with values
+            0..255; of uint16 the upper 8 bits are kept, as of files with 16 bits.
+        name: What it is called in an error.
+
+    Returns:
+        uint8 (H, W, C); floats are rounded.
+
+    Raises:
+        ImageError: If it is none of these.
+    """
+    pixels = image[..., np.newaxis] if image.ndim == 2 else image
+    if pixels.ndim != 3 or pixels.shape[-1] not in _CHANNELS or 0 in pixels.shape:
+        raise ImageError(
+            name,
+            f"has the shape {image.shape}; give (height, width), (height, width, 1), "
+            "(height, width, 3) or (height, width, 4)",
+        )
+    if pixels.dtype == np.uint8:
+        return pixels
+    if pixels.dtype == np.uint16:
+        return (pixels >> 8).astype(np.uint8)
+    if pixels.dtype.kind not in "iuf":
+        raise ImageError(name, f"is of type {pixels.dtype}; give numbers 0..255, best as uint8")
+    least, most = float(pixels.min()), float(pixels.max())
+    if not (least >= 0 and most <= _MOST):  # Also where one is no number.
+        raise ImageError(name, f"has values from {least:g} to {most:g}; give 0..255")
+    if pixels.dtype.kind == "f" and 0 < most <= 1:
+        raise ImageError(
+            name, f"has floats up to {most:g}; pixels are 0..255 here, so multiply by 255"
+        )
+    return np.rint(pixels).astype(np.uint8)
 
 
 def described(image: object) -> str:
@@ -197,7 +181,7 @@ def content_of(image: object, name: str) -> bytes:
     except (OSError, ValueError) as error:
         raise ImageError(
             name, f"cannot be read ({getattr(error, 'strerror', None) or error})"
-        ) from (error)
+        ) from error
 
 
 @contextmanager
@@ -217,6 +201,18 @@ def _of_pillow(image: Image.Image, name: str, channels: int) -> npt.NDArray[np.u
         return pillow_pixels(upright(image, orientation_of(image), _WHOLE), channels)
     except (OSError, ValueError, SyntaxError) as error:
         raise ImageError(name, f"cannot be decoded ({error})") from error
+
+
+def _decoded(content: bytes, name: str, load: Callable[[tf.Tensor, tf.Tensor], Any]) -> Any:
+    """What `load` makes of the bytes of a file and the orientation in its header."""
+    try:
+        header = header_of(content)
+    except HeaderError as error:
+        raise ImageError(name, error.reason) from error
+    try:
+        return load(tf.constant(content), tf.constant(header.orientation))
+    except tf.errors.OpError as error:
+        raise ImageError(name, undecodable(header)) from error
 
 
 @functools.cache

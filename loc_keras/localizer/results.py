@@ -1,4 +1,4 @@
-"""What is answered about one image."""
+"""What is answered about one image. NumPy alone: Beam pickles this module by value."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,10 +30,10 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class Localization:
-    """What is answered about one image.
+    """The answer about one image.
 
-    Boxes are in px of the image as it is looked at, that is, turned upright where its EXIF data say
-    so, and lie within it. The last four attributes are None where no trust was fitted.
+    Boxes lie within the image and are in px of it, turned upright where its EXIF data say so. The
+    last four attributes are None where no trust was fitted.
 
     Attributes:
         label: Name of the most probable class.
@@ -66,7 +66,7 @@ class Localization:
     def as_dict(self) -> dict[str, Any]:
         """The answer as values of JSON, numbers to a millionth.
 
-        The size is told as `height` and `width`; what belongs to trust is left out without it.
+        The size stands as `height` and `width`; what belongs to trust is left out without it.
         """
         plain: dict[str, Any] = {
             "label": self.label,
@@ -94,15 +94,8 @@ class Localization:
         }
 
 
-def _rounded(box: Box | None) -> list[float] | None:
-    return None if box is None else [round(side, _DECIMALS) for side in box]
-
-
-Arrays = Mapping[str, npt.NDArray]
-
-
 def localization_of(
-    arrays: Arrays,
+    arrays: Mapping[str, npt.NDArray],
     row: int,
     size: tuple[int, int],
     names: Sequence[str],
@@ -120,7 +113,7 @@ def localization_of(
         size: Height and width of the original in px.
         names: Of the classes by index.
         background: Index of the class of images without an object; None without one.
-        top_k: How many classes are told, at least one.
+        top_k: How many classes the answer holds, at least one.
     """
     # By the raw probabilities, since calibrated ones may round to ties.
     order = np.argsort(-arrays["softmax"][row], kind="stable").tolist()
@@ -141,12 +134,10 @@ def localization_of(
         p_iou50=float(arrays["p_iou50"][row]) if trusted and shown else None,
         box_outer=_box_px(arrays["box_outer"][row], size) if trusted and shown else None,
         box_inner=_inner_px(arrays["box_inner"][row], size) if trusted and shown else None,
-        label_set=_set(arrays["label_set"][row], order, names) if trusted else None,
+        label_set=tuple(names[at] for at in order if arrays["label_set"][row, at])
+        if trusted
+        else None,
     )
-
-
-def _set(members: npt.NDArray, order: Sequence[int], names: Sequence[str]) -> tuple[str, ...]:
-    return tuple(names[at] for at in order if members[at])
 
 
 def _inner_px(fraction: npt.NDArray, size: tuple[int, int]) -> Box | None:
@@ -163,3 +154,7 @@ def _box_px(fraction: npt.NDArray, size: tuple[int, int]) -> Box:
 def _box(fraction: npt.NDArray) -> Box:
     x1, y1, x2, y2 = (min(max(side, 0.0), 1.0) for side in fraction.tolist())
     return x1, y1, x2, y2
+
+
+def _rounded(box: Box | None) -> list[float] | None:
+    return None if box is None else [round(side, _DECIMALS) for side in box]

@@ -33,7 +33,7 @@ from loc_keras.data.record_images import loader
 from loc_keras.data.resize import ImageFormat
 from loc_keras.errors import ImageError, ModelError, TrustError
 from loc_keras.localizer.localizer import Answerer
-from loc_keras.localizer.opening import Opened, Settings, version_folder
+from loc_keras.localizer.opening import Opened, version_folder
 from loc_keras.localizer.pictures import PictureReader
 from loc_keras.serving.bundle import Bundle
 from loc_keras.serving.saved_model import export_saved_model
@@ -184,8 +184,7 @@ def fixed(outputs, rule="stretch", background=None):
         return {name: tf.repeat(tf.constant([value]), count, 0) for name, value in outputs.items()}
 
     form = ImageFormat((100, 100), 1, rule)
-    named = Settings(("a", "b"), rule, background)
-    return Answerer(Opened(None, answer, form, named, len(outputs) > 2, (), ""))
+    return Answerer(Opened(None, answer, form, ("a", "b"), background, len(outputs) > 2, (), ""))
 
 
 def picture_of(height, width):
@@ -229,11 +228,11 @@ def test_trust_is_told_and_an_empty_inner_box_is_none():
 
 
 def test_of_the_background_no_box_is_told():
-    (found,) = fixed(TRUSTED, background="b").ask([picture_of(10, 20)], 2)
+    (found,) = fixed(TRUSTED, background=1).ask([picture_of(10, 20)], 2)
     assert not found.found
     assert (found.label, found.label_set) == ("b", ("b", "a"))
     assert found.box is found.box_fraction is found.box_outer is found.p_iou50 is None
-    assert fixed(TRUSTED, background="a").ask([picture_of(10, 20)], 2)[0].found
+    assert fixed(TRUSTED, background=0).ask([picture_of(10, 20)], 2)[0].found
 
 
 @settings(deadline=None, max_examples=30)
@@ -264,7 +263,8 @@ _ANSWERER = Answerer(
         None,
         _boxed,
         ImageFormat((100, 100), 1, "letterbox"),
-        Settings(("a", "b"), "letterbox"),
+        ("a", "b"),
+        None,
         False,
         (),
         "",
@@ -346,7 +346,7 @@ def test_a_file_without_a_run_is_stretched_and_numbered(place, tmp_path):
     file.write_bytes((place.run / "best.keras").read_bytes())
     with pytest.warns(UserWarning) as told:
         found = Localizer.load(file)
-    assert "classes are told by number" in str(told[0].message)
+    assert "classes are shown by number" in str(told[0].message)
     assert "images are stretched" in str(told[1].message)
     assert found.class_names == ("0", "1", "2")
     assert found.form == ImageFormat(SIZE, 3, "stretch")
