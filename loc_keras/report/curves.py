@@ -271,10 +271,11 @@ def draw_panel(axes: Axes, panel: Panel, curves: Sequence[Curve]) -> None:
 
 def _draw_legend(page: Axes, roles: Collection[Role], top: float) -> None:
     """Explains solid and dashed lines once for the whole page; settings need no explanation."""
-    shown = [role for role in ("validation", "training") if role in roles]
+    both: tuple[Role, ...] = ("validation", "training")
+    shown = [role for role in both if role in roles]
     page.legend(
         [Line2D([], [], color=INK, markersize=4.5, **STYLES[role]) for role in shown],
-        shown,
+        list[str](shown),
         loc="upper left",
         bbox_to_anchor=(LEFT, top),
         bbox_transform=page.transData,

@@ -329,8 +329,9 @@ def _draw_legend_row(page: Axes, entries: Sequence[BoxStyle], middle: float) -> 
     for entry in entries:
         if entry is FAILURE:
             corner, side = (left, middle - FRAME_SAMPLE / 2), FRAME_SAMPLE
-            line = {"edgecolor": entry.colour, "linewidth": entry.width, "joinstyle": "miter"}
-            page.add_patch(Rectangle(corner, side, side, fill=False, **line))
+            frame = Rectangle(corner, side, side, fill=False, edgecolor=entry.colour)
+            frame.set(linewidth=entry.width, joinstyle="miter")
+            page.add_patch(frame)
         else:
             page.add_line(
                 Line2D(

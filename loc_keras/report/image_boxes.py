@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -41,7 +41,7 @@ class BoxStyle:
     fill: float = 0.0
 
     @property
-    def line(self) -> str | tuple[float, tuple[float, float]]:
+    def line(self) -> Literal["solid"] | tuple[float, tuple[float, float]]:
         """Matplotlib's style of the line."""
         return "solid" if self.dashes is None else (0.0, self.dashes)
 
