@@ -153,7 +153,7 @@ def write_predictions(
     columns["corner_error_px"] = _numbers(outcomes.corner_errors_px, 3)
     if trust is not None:
         columns |= _sides("outer", trust.outer_px)
-        columns |= _sides("inner", trust.inner_px, trust.inner_px.any(axis=1))
+        columns |= _sides("inner", trust.inner_px, np.asarray(trust.inner_px.any(axis=1), bool))
         columns["label_set"] = [
             safe_cell(label_set(class_names[label] for label in np.flatnonzero(row).tolist()))
             for row in trust.label_sets
