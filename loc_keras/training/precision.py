@@ -111,6 +111,10 @@ def make_deterministic(seed: int, deterministic: bool) -> None:
     tf.random.set_global_generator(tf.random.Generator.from_seed(seed))
     if deterministic:
         tf.config.experimental.enable_op_determinism()
+        # Grappler's memory optimizer makes of a sum of three and more large gradients one variable
+        # to which they are added in the order in which they are ready: equal to the bit only by
+        # luck. It has no switch of its own.
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
 def device_summary() -> dict[str, Any]:
