@@ -1,10 +1,13 @@
-"""Files that are either whole or absent, whenever the process is killed; and locks on files."""
+"""Writing files: whole or absent whenever the process is killed, with locks, and safe CSV cells."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
+LABEL_JOINT = "|"
 
 
 @contextmanager
@@ -50,3 +53,18 @@ def lock_file(file: int | IO[Any], *, wait: bool = False) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def safe_cell(text: str) -> str:
+    r"""A text that no spreadsheet takes for a formula and every file can hold.
+
+    Bytes of a file name that are no UTF-8 become `\udc..`, as Python shows them.
+    """
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+
+
+def label_set(names: Iterable[str]) -> str:
+    r"""Names joined by `|`; a `|` inside a name is written as `\|`, and a backslash doubled."""
+    escaped = (name.replace("\\", "\\\\").replace(LABEL_JOINT, "\\|") for name in names)
+    return LABEL_JOINT.join(escaped)

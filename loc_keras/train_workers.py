@@ -197,8 +197,10 @@ def _passing_on(workers: Sequence[Worker]) -> Iterator[list[int]]:
                 worker.process.send_signal(signal.SIGTERM if number == HANG_UP else number)
 
     # Under nohup SIGHUP is ignored, and stays so.
-    hang_up = HANG_UP is not None and signal.getsignal(HANG_UP) is not signal.SIG_IGN
-    with handled_signals(pass_on, [*SIGNALS, *([HANG_UP] if hang_up else [])]):
+    passed_on = list(SIGNALS)
+    if HANG_UP is not None and signal.getsignal(HANG_UP) is not signal.SIG_IGN:
+        passed_on.append(HANG_UP)
+    with handled_signals(pass_on, passed_on):
         yield came
 
 

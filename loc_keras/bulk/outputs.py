@@ -13,14 +13,13 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from loc_keras.atomic_file import lock_file, write_text, written_aside
+from loc_keras.atomic_file import label_set, lock_file, safe_cell, write_text, written_aside
 from loc_keras.bulk.inputs import image_name
 from loc_keras.data.formats.coco import coco_annotation, coco_categories
 from loc_keras.data.formats.voc import refuse_unwritable, voc_xml
 from loc_keras.data.formats.writing import object_classes, write_bytes
 from loc_keras.data.formats.yolo import yolo_line, yolo_yaml
 from loc_keras.errors import DataError, ImageError
-from loc_keras.evaluation.files import label_set, safe_cell
 from loc_keras.localizer.pictures import upright_picture
 
 if TYPE_CHECKING:

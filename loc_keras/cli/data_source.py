@@ -39,8 +39,8 @@ from loc_keras.data.annotations import (
 from loc_keras.data.check.run import CheckResult, quick_check
 from loc_keras.data.dataset import LocalizationData, build_file_data
 from loc_keras.data.detect.formats import guesses, list_data_folder, truncated_note, unrecognised
-from loc_keras.data.detect.listing import Guess
 from loc_keras.data.digits_data import build_digits_data
+from loc_keras.data.formats.listing import Guess
 from loc_keras.data.formats.registry import FORMATS, WRITERS, read_annotations
 from loc_keras.data.load_records import load_records
 from loc_keras.data.records import all_grey, count_multi_object, measure

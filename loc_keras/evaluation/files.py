@@ -14,7 +14,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from numbers import Integral
 from pathlib import Path
@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from loc_keras.atomic_file import write_text
+from loc_keras.atomic_file import label_set, safe_cell, write_text
 from loc_keras.evaluation.outcomes import Evaluation, Outcomes
 from loc_keras.evaluation.reliability import TrustFigures, detection_scores
 
@@ -31,12 +31,10 @@ METRICS_FILE = "metrics.json"
 PREDICTIONS_FILE = "predictions.csv"
 TRUTH_FILE = "coco_truth.json"
 DETECTIONS_FILE = "coco_detections.json"
-LABEL_JOINT = "|"
 
 _SIDES = ("x1", "y1", "x2", "y2")
 # What makes a spreadsheet take a cell for a formula (OWASP, "CSV Injection"): the four signs, a
 # tab or a line end before them, and their full-width forms.
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
 
 
 def write_metrics(
@@ -163,21 +161,6 @@ def write_predictions(
     writer.writerow(columns)
     writer.writerows(zip(*columns.values(), strict=True))
     write_text(path, text.getvalue())
-
-
-def safe_cell(text: str) -> str:
-    r"""A text that no spreadsheet takes for a formula and every file can hold.
-
-    Bytes of a file name that are no UTF-8 become `\udc..`, as Python shows them.
-    """
-    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
-    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
-
-
-def label_set(names: Iterable[str]) -> str:
-    r"""Names joined by `|`; a `|` inside a name is written as `\|`, and a backslash doubled."""
-    escaped = (name.replace("\\", "\\\\").replace(LABEL_JOINT, "\\|") for name in names)
-    return LABEL_JOINT.join(escaped)
 
 
 def write_coco(

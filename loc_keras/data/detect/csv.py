@@ -9,7 +9,8 @@ from typing import Any
 from loc_keras.config.data import BOX_COLUMNS
 from loc_keras.data import files
 from loc_keras.data.annotations import SPLITS
-from loc_keras.data.detect.listing import (
+from loc_keras.data.formats.csv_file import read_rows
+from loc_keras.data.formats.listing import (
     HEAD_BYTES,
     Guess,
     Listing,
@@ -18,7 +19,6 @@ from loc_keras.data.detect.listing import (
     is_image_in,
     matches_only,
 )
-from loc_keras.data.formats.csv_file import read_rows
 from loc_keras.data.formats.parsing import RowError, is_image_name, number
 
 Row = dict[str, str]

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from loc_keras.data import files
-from loc_keras.data.detect.listing import MOST_NAMES, Guess, Listing, list_folder
+from loc_keras.data.formats.listing import MOST_NAMES, Guess, Listing, list_folder
 from loc_keras.data.formats.parsing import IMAGE_ENDINGS
 from loc_keras.data.formats.registry import FORMATS
 from loc_keras.errors import DataError

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from loc_keras.atomic_file import write_text
 from loc_keras.data import files
 from loc_keras.data.annotations import Annotated, Annotations, EmptyImage, ImageRef, Split
-from loc_keras.data.detect.listing import Guess, Listing, by_split, image_folders
+from loc_keras.data.formats.listing import Guess, Listing, by_split, image_folders
 from loc_keras.data.formats.parsing import (
     LARGEST_SIDE,
     Box,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from loc_keras.data import files
 from loc_keras.data.annotations import Annotated, Annotations, ImageRef, Split
-from loc_keras.data.detect.listing import Guess, Listing
+from loc_keras.data.formats.listing import Guess, Listing
 from loc_keras.data.formats.parsing import (
     Reading,
     RowError,

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 from loc_keras.data.annotations import Annotations, Split
 from loc_keras.data.detect.csv import detect_csv
-from loc_keras.data.detect.listing import Guess, Listing
 from loc_keras.data.files import is_folder
 from loc_keras.data.formats.coco import coco_source, detect_coco, read_coco, write_coco
 from loc_keras.data.formats.csv_file import csv_source, read_csv, write_csv
@@ -17,6 +16,7 @@ from loc_keras.data.formats.imagenet import (
     read_imagenet_loc,
     read_tiny_imagenet,
 )
+from loc_keras.data.formats.listing import Guess, Listing
 from loc_keras.data.formats.tfds import detect_tfds, read_tfds
 from loc_keras.data.formats.tfrecord import (
     detect_tfrecord,

@@ -13,7 +13,7 @@ from loc_keras.atomic_file import write_text, written_aside
 from loc_keras.config.data import TfdsSplitsConfig
 from loc_keras.data import files
 from loc_keras.data.annotations import Annotated, Annotations, EmptyImage, ImageRef, Split
-from loc_keras.data.detect.listing import Guess, Listing
+from loc_keras.data.formats.listing import Guess, Listing
 from loc_keras.data.formats.parsing import Reading, folder_of, given_splits
 from loc_keras.errors import DataError
 

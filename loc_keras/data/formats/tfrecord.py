@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError
 from loc_keras.atomic_file import write_text, written_aside
 from loc_keras.data import files
 from loc_keras.data.annotations import Annotated, Annotations, EmptyImage, Fault, ImageRef, Split
-from loc_keras.data.detect.listing import Guess, Listing, by_split, matches_only
+from loc_keras.data.formats.listing import Guess, Listing, by_split, matches_only
 from loc_keras.data.formats.parsing import (
     Box,
     Reading,

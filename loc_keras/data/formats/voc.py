@@ -16,7 +16,7 @@ from defusedxml.ElementTree import ParseError, fromstring
 from loc_keras.atomic_file import write_text
 from loc_keras.data import files
 from loc_keras.data.annotations import SPLITS, Annotated, Annotations, EmptyImage, ImageRef, Split
-from loc_keras.data.detect.listing import (
+from loc_keras.data.formats.listing import (
     Guess,
     Listing,
     by_split,
