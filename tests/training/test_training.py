@@ -167,8 +167,8 @@ def test_early_stopping_stops(tmp_path):
         val=squares(8),
         # At such a rate the weights stay as they are, and no box comes near IoU .9: the monitor is
         # 0 in the first epoch and in the two that are waited for.
-        plan=plan(
-            epochs=9, learning_rate=1e-12, early_stopping_patience=2, monitor="val_bbox_acc90"
+        plan=plan(epochs=9, learning_rate=1e-12, early_stopping_patience=2).with_train(
+            monitor="val_bbox_acc90"
         ),
         folder=tmp_path,
     )

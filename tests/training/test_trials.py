@@ -143,10 +143,9 @@ def test_sweep_ends_where_the_loss_is_no_number():
         bad = images.map(lambda images, targets: (images * value, targets))
         return images.repeat(good).concatenate(bad).repeat()
 
-    settings = {"plan": plan(), "losses": {}}
     with pytest.raises(TrainingError, match="very first batch is not finite"):
-        sweep_rates(tiny(), with_last(np.nan, 0), **settings, steps=4)
-    sweep = sweep_rates(tiny(), with_last(np.nan, 2), **settings, steps=9)
+        sweep_rates(tiny(), with_last(np.nan, 0), plan=plan(), steps=4)
+    sweep = sweep_rates(tiny(), with_last(np.nan, 2), plan=plan(), steps=9)
     assert sweep.diverged
     assert len(sweep.losses) == 2
 
