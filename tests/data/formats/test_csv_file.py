@@ -133,7 +133,7 @@ def test_a_column_says_the_split(table):
         "test": [6],
     }
     (fault,) = found.faults
-    assert fault[1:] == (8, "column split: 'tset' is not train, val or test", "split")
+    assert fault[1:4] == (8, "column split: 'tset' is not train, val or test", "split")
 
 
 def test_pattern_label_and_stem_in_the_folder(tmp_path):

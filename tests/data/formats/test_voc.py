@@ -160,7 +160,7 @@ OBJECT_FAULTS = [
 def test_a_bad_object_does_not_stop_the_others(read, tmp_path, bad, reason, kind):
     found = read({"a.xml": document(thing(), bad, thing("dog"))})
     assert [(one.label, one.row) for one in found.objects["train"]] == [("cat", 1), ("dog", 3)]
-    assert found.faults == [(str(tmp_path / "a.xml"), 2, reason, kind)]
+    assert [fault[:4] for fault in found.faults] == [(str(tmp_path / "a.xml"), 2, reason, kind)]
 
 
 def test_infinite_numbers_are_for_others_to_judge(read):
@@ -170,7 +170,7 @@ def test_infinite_numbers_are_for_others_to_judge(read):
 
 
 def test_files_without_objects(read):
-    assert one_fault(read({"a.xml": document()}))[1:] == (0, "names no object", "no_object")
+    assert one_fault(read({"a.xml": document()}))[1:4] == (0, "names no object", "no_object")
 
 
 BOMB = (
