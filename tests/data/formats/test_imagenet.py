@@ -118,7 +118,7 @@ def test_tiny_faults(folder):
     )
     found = read_tiny_imagenet(root)
     boxes, wnids = f"{root}/train/n1/n1_boxes.txt", f"{root}/wnids.txt"
-    assert [fault[:2] + fault[3:] for fault in found.faults] == [
+    assert [(fault.file, fault.row, fault.kind) for fault in found.faults] == [
         (wnids, 3, "duplicate_row"),
         (wnids, 4, "outside"),
         (f"{root}/train/n9", 0, "label"),

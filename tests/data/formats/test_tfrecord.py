@@ -324,7 +324,7 @@ def test_label_map(shard, tmp_path):
     assert found.class_names == ['ca"t', "dog", "ship"]
     # Numbers go before texts, which tools write in other spellings.
     assert [one.label for one in found.objects["train"]] == ["dog", "dog", "ship"]
-    assert [fault[1:] for fault in found.faults] == [
+    assert [fault[1:4] for fault in found.faults] == [
         (2, "class/label 3 is not in the label map", "label"),
         (4, "class/text 'cow' is not in the label map", "label"),
     ]
