@@ -8,7 +8,8 @@ needs TensorFlow, which models, losses and metrics do without under another back
 
 from typing import TYPE_CHECKING, Any
 
-import loc_keras._environ  # noqa: F401  (sets what TensorFlow reads at its import)
+import loc_keras._environ  # Sets what TensorFlow reads at its import.
+import loc_keras.trust.statements  # noqa: F401  (registers its layers)
 from loc_keras import boxes, losses, metrics
 from loc_keras.errors import LocKerasError
 from loc_keras.models.assembly import build_localizer

@@ -184,7 +184,9 @@ def mpdiou(
 
 
 SIMILARITIES: dict[str, Callable[..., Tensor]] = {
-    function.__name__: function for function in (iou, giou, diou, ciou, eiou, siou, mpdiou)
+    # Registered, so that a model compiled with one as its metric can be loaded.
+    function.__name__: keras.saving.register_keras_serializable(package="loc_keras")(function)
+    for function in (iou, giou, diou, ciou, eiou, siou, mpdiou)
 }
 """The similarities by name, each `(boxes_true, boxes_pred) -> (...)`."""
 

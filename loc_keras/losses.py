@@ -76,6 +76,7 @@ def is_shared(labels: Tensor, probabilities: Tensor) -> bool:
     return expected[-1] != 1 and len(shape) == len(expected) and shape[-1] == expected[-1]
 
 
+@keras.saving.register_keras_serializable(package=_PACKAGE)
 def class_cross_entropy(
     labels: Tensor, probabilities: Tensor, *, label_smoothing: float = 0.0
 ) -> Tensor:
@@ -116,6 +117,7 @@ def class_cross_entropy(
     return ops.categorical_crossentropy(target, probabilities)
 
 
+@keras.saving.register_keras_serializable(package=_PACKAGE)
 def distribution_focal(boxes_true: Tensor, logits: Tensor) -> Tensor:
     """Return the distribution focal loss of boxes, averaged over the 4 edges.
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import layers, ops
 
 from loc_keras.boxes import Tensor, iou
@@ -17,6 +16,8 @@ from loc_keras.evaluation.outcomes import BOX_HIT, Outcomes
 from loc_keras.models.heads import SIDES_LAYER
 
 if TYPE_CHECKING:
+    import tensorflow as tf
+
     from loc_keras.data.dataset import SplitPictures
 
 QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -28,7 +29,7 @@ FEATURES_LAYER = "softmax_pool"
 
 def observe(
     localizer: keras.Model,
-    dataset: Iterable[tuple[tf.Tensor, Mapping[str, tf.Tensor]]],
+    dataset: "Iterable[tuple[tf.Tensor, Mapping[str, tf.Tensor]]]",
     pictures: "SplitPictures | None" = None,
     *,
     flip: bool = False,
@@ -48,11 +49,14 @@ def observe(
         Outcomes whose `outputs` are `observed_outputs`, `bbox_true`, and `brightness` and
         `contrast`: mean and standard deviation of each image's pixel values, float32 (N,), 0..255.
     """
+    # The layers below are registered by `import loc_keras`, under any backend of Keras.
+    import tensorflow as tf
+
     model = observer(localizer, flip=flip)
     spec = tf.TensorSpec((None, *localizer.input_shape[1:]), tf.float32)
 
     @tf.function(input_signature=[spec])
-    def answer(images: tf.Tensor) -> dict[str, tf.Tensor]:
+    def answer(images: "tf.Tensor") -> "dict[str, tf.Tensor]":
         mean, variance = tf.nn.moments(images, axes=[1, 2, 3])
         return {**model(images, training=False), "brightness": mean, "contrast": tf.sqrt(variance)}
 
