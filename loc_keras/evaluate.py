@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -12,13 +13,8 @@ from rich.console import Console
 
 from loc_keras.atomic_file import write_text
 from loc_keras.cli.console import add_set, print_note, run_command
-from loc_keras.cli.runs import RunWithData, load_run, print_data
-from loc_keras.cli.trust import (
-    fitted_on,
-    observed,
-    split_pictures_at,
-    trust_of,
-)
+from loc_keras.cli.runs import RunWithData, load_run, print_data, split_pictures_at
+from loc_keras.cli.trust import fitted_on, observed, trust_of
 from loc_keras.data.annotations import Split
 from loc_keras.data.dataset import LocalizationData, SplitPictures
 from loc_keras.data.duplicates import near_duplicates
@@ -46,9 +42,9 @@ from loc_keras.report.evaluation_content import (
 from loc_keras.report.evaluation_report import evaluation_page
 from loc_keras.report.terminal import print_evaluation
 from loc_keras.report.thumbnails import small_pictures
-from loc_keras.training.run_folder import EVALUATION
+from loc_keras.training.run_folder import EVALUATION, package_versions
 from loc_keras.trust.fit import trust_figures
-from loc_keras.trust.statements import Trust
+from loc_keras.trust.statements import Trust, model_digest
 
 REPORT_FILE = "report.html"
 COMPARISON_FILE = "comparison.png"
@@ -223,6 +219,9 @@ def _facts(run: RunWithData, split: str, note: str | None) -> list[tuple[str, st
         ("split", split),
         ("data fingerprint", run.data.fingerprint),
         ("model", f"{run.localizer.count_params():,} parameters"),
+        ("model SHA-256", model_digest(run.model_path)),
+        ("date", datetime.now().astimezone().isoformat(timespec="seconds")),
+        ("packages", ", ".join(f"{name} {has}" for name, has in package_versions().items() if has)),
     ]
     return [*facts, ("note", note)] if note else facts
 

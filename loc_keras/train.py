@@ -372,6 +372,7 @@ def _find_rate(
         losses=sweep.losses,
         smooth=sweep.smooth,
         suggested=sweep.suggested,
+        batch_size=plan.train.batch_size,
     )
     end = "diverged at" if sweep.diverged else "did not diverge up to"
     print_line(

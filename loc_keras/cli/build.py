@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from loc_keras.cli.runs import split_pictures_at
 from loc_keras.config.load import flat_settings
 from loc_keras.config.schema import Config
 from loc_keras.data.dataset import LocalizationData
@@ -106,8 +107,14 @@ def board_from(
     ) -> np.ndarray:
         title = f"The same {len(images)} validation images each epoch"
         names, background = data.class_names, data.background
+        pictures, shown = data.pictures["val"], dict(enumerate(images))
+        if pictures.rule == "stretch" and pictures.records is not None:
+            # In their own shape, in which fractions are the same.
+            shown |= split_pictures_at(data, "val", list(shown))
         return figure_to_array(
-            draw_gallery(images, truth, answers, names, title=title, background=background)
+            draw_gallery(
+                list(shown.values()), truth, answers, names, title=title, background=background
+            )
         )
 
     return [

@@ -1,7 +1,7 @@
 """A run's folder as commands begin, finish and open it, and what they print of a run."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -29,6 +29,7 @@ from loc_keras.report.curves import save_curves
 from loc_keras.report.gallery import choose_examples, draw_gallery
 from loc_keras.report.style import save_figure
 from loc_keras.report.terminal import classes_words, print_metrics
+from loc_keras.report.thumbnails import Pixels, small_pictures
 from loc_keras.serving.bundle import EXTRA_FOLDER, model_card
 from loc_keras.training.measure import answer_function, collect_outcomes
 from loc_keras.training.plan import FitResult
@@ -161,10 +162,11 @@ def finish_run(folder: Path, best: keras.Model, data: LocalizationData, name: st
     write_json(folder / METRICS_FILE, measured)
     plots = folder / PLOTS
     one_class = len(data.class_names) == 1
-    save_curves(folder / HISTORY_FILE, plots / "curves.png", title=name, one_class=one_class)
+    title = f"{name}: {data.sizes['train']:,} training, {data.sizes['val']:,} validation images"
+    save_curves(folder / HISTORY_FILE, plots / "curves.png", title=title, one_class=one_class)
     save_architecture(best, plots / "architecture.png")
     for split, found in outcomes.items():
-        _draw_gallery(folder, split, splits[split], found, data)
+        _draw_gallery(folder, split, found, data)
     return measured
 
 
@@ -241,9 +243,8 @@ def print_end(
     console.print(f"finished in {seconds / 60:.1f} min", highlight=False)
 
 
-def _draw_gallery(
-    folder: Path, split: str, dataset: tf.data.Dataset, outcomes: Outcomes, data: LocalizationData
-) -> None:
+def _draw_gallery(folder: Path, split: Split, outcomes: Outcomes, data: LocalizationData) -> None:
+    """Draws answers on the pictures themselves, which the model may have seen in other shapes."""
     label = data.background
     chosen, title = choose_examples(
         np.nan_to_num(outcomes.ious),
@@ -253,16 +254,38 @@ def _draw_gallery(
         empty=None if label is None else ~outcomes.shown,
         one_class=len(data.class_names) == 1,
     )
-    found = outcomes.take(chosen)
+    pictures = split_pictures_at(data, split, chosen.tolist())
+    if not pictures:
+        return
+    found = outcomes.take(np.array(list(pictures), np.int64))
+    sides = np.tile(found.sizes[:, ::-1], 2)
     figure = draw_gallery(
-        images_at(dataset, chosen),
-        {"softmax": found.labels, "bbox": found.outputs["bbox_true"]},
-        {"softmax": found.probabilities, "bbox": found.outputs["bbox"]},
+        list(pictures.values()),
+        {"softmax": found.labels, "bbox": found.boxes_px / sides},
+        {"softmax": found.probabilities, "bbox": found.boxes_pred_px / sides},
         data.class_names,
         title=title,
         background=label,
     )
     save_figure(figure, folder / PLOTS / f"{split}_gallery.png")
+
+
+def split_pictures_at(
+    data: LocalizationData, split: Split, rows: Sequence[int]
+) -> dict[int, Pixels]:
+    """Small pictures of some images: the original ones or, where they are drawn, the model's.
+
+    Returns:
+        By row, uint8 (H, W, 3); those that cannot be decoded are left out.
+    """
+    records = data.pictures[split].records
+    if records is not None:
+        return small_pictures(records, rows)
+    dataset = data.held_out(split)
+    if dataset is None or not len(rows):
+        return {}
+    images = images_at(dataset, np.array(rows))
+    return dict(zip(rows, np.broadcast_to(images, (*images.shape[:-1], 3)), strict=True))
 
 
 def images_at(dataset: tf.data.Dataset, indices: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 
-from loc_keras.cli.runs import RunWithData, images_at
+from loc_keras.cli.runs import RunWithData, split_pictures_at
 from loc_keras.config.schema import Config, TrustConfig
 from loc_keras.data.annotations import Split
 from loc_keras.data.dataset import LocalizationData
@@ -25,7 +25,7 @@ from loc_keras.evaluation.reliability import TrustFigures
 from loc_keras.report.gallery import Example, draw_trusted, trusted_example
 from loc_keras.report.style import save_figure
 from loc_keras.report.terminal import print_trust_table
-from loc_keras.report.thumbnails import Pixels, small_pictures
+from loc_keras.report.thumbnails import Pixels
 from loc_keras.training.run_folder import PLOTS, TRUST_FILE
 from loc_keras.trust.conformal import least_images
 from loc_keras.trust.fit import PER_CLASS_WITH_BACKGROUND, fit_statements, trust_figures
@@ -227,24 +227,6 @@ def add_trust(
         _save_picture(folder / PLOTS / f"{measured.split}_trust.png", data, measured)
     texts = {TRUST_FILE: (folder / TRUST_FILE).read_text(encoding="utf-8")}
     return TrustOfRun(trusted_model(best, trust.statements), texts, card, (trust, measured))
-
-
-def split_pictures_at(
-    data: LocalizationData, split: Split, rows: Sequence[int]
-) -> dict[int, Pixels]:
-    """Small pictures of some images: the original ones or, where they are drawn, the model's.
-
-    Returns:
-        By row, uint8 (H, W, 3); those that cannot be decoded are left out.
-    """
-    records = data.pictures[split].records
-    if records is not None:
-        return small_pictures(records, rows)
-    dataset = data.held_out(split)
-    if dataset is None or not len(rows):
-        return {}
-    images = images_at(dataset, np.array(rows))
-    return dict(zip(rows, np.broadcast_to(images, (*images.shape[:-1], 3)), strict=True))
 
 
 def _check_images(options: TrustConfig, data: LocalizationData, split: Split) -> None:

@@ -219,7 +219,7 @@ class Localizer:
                 the format.
 
         Returns:
-            RGB, upright, of the image's own size.
+            RGB, upright, of the image's own size, above a legend where there are several boxes.
 
         Raises:
             ImageError: If the image cannot be read.

@@ -416,6 +416,7 @@ def save_rate_picture(
     losses: Sequence[float],
     smooth: Sequence[float],
     suggested: float,
+    batch_size: int,
 ) -> Path:
     """Draws the loss of each step and its running mean over the rate, and the suggested rate.
 
@@ -425,6 +426,7 @@ def save_rate_picture(
         losses: Loss of each step.
         smooth: Running mean of the losses.
         suggested: Rate that is marked.
+        batch_size: Images of a step.
     """
     figure = new_figure(6.4, 3.6, DPI)
     axes = figure.add_axes((0.1, 0.15, 0.87, 0.74))
@@ -444,7 +446,9 @@ def save_rate_picture(
         size=LABEL_SIZE,
         **{**WORDS, "color": VERMILLION},
     )
-    axes.set_xlabel("learning rate", size=LABEL_SIZE, **WORDS)
+    axes.set_xlabel(
+        f"learning rate ({len(rates):,} steps of {batch_size:,} images)", size=LABEL_SIZE, **WORDS
+    )
     axes.set_ylabel("loss", size=LABEL_SIZE, **WORDS)
     axes.legend(frameon=False, fontsize=SMALL_SIZE, loc="lower left")
     dress(axes, "y")

@@ -55,7 +55,7 @@ _LONGEST_NAME = 26
 
 # Lengths in inches: of charts, ...
 _BAR = 0.2  # A class.
-_KEY_ROOM, _NO_KEY = 0.4, 0.06  # Above a chart.
+_KEY_ROOM = 0.4  # Above a chart.
 
 # ... and of a preview.
 _CELL = 240 / DPI
@@ -82,17 +82,22 @@ def class_chart(counts: Mapping[str, Sequence[int]], names: Sequence[str]) -> Fi
         order = np.concatenate([order[:half], order[-half:]])
     labels = [clean(names[index], _LONGEST_NAME) for index in order]
     left = max(text_width(label, SMALL_SIZE) for label in labels) / _POINTS + 0.2
-    head = _KEY_ROOM if len(counts) > 1 else _NO_KEY
-    width, height = 6.4, head + 0.32 + _BAR * len(order)
+    width, height = 6.4, _KEY_ROOM + 0.32 + _BAR * len(order)
     figure = new_figure(width, height, _CHART_DPI)
     axes = figure.add_axes(
-        (left / width, 0.3 / height, (width - left - 0.7) / width, (height - head - 0.32) / height)
+        (
+            left / width,
+            0.3 / height,
+            (width - left - 0.7) / width,
+            (height - _KEY_ROOM - 0.32) / height,
+        )
     )
     start = np.zeros(len(order))
     for split, count in counts.items():
         values = np.asarray(count)[order]
         colour = SPLIT_COLOURS.get(split, MUTED)
-        axes.barh(range(len(order)), values, 0.72, start, color=colour, label=split)
+        axes.barh(range(len(order)), values, 0.72, start, color=colour,
+                  label=f"{split}, n = {sum(count):,}")  # fmt: skip
         start = start + values
     for place, total in enumerate(start):
         words = f" {int(total):,}"
@@ -121,8 +126,7 @@ def shape_charts(boxes: Mapping[str, Boxes], aspects: Mapping[str, npt.ArrayLike
         ("area / image area", {split: side.prod(axis=1) for split, side in sides.items()}),
         ("width / height", {split: np.asarray(ratios) for split, ratios in aspects.items()}),
     ]
-    head = _KEY_ROOM if len(boxes) > 1 else _NO_KEY
-    width, height = 8.6, 2.1 + head
+    width, height = 8.6, 2.1 + _KEY_ROOM
     figure = new_figure(width, height, _CHART_DPI)
     for number, (title, values) in enumerate(quantities):
         axes = figure.add_axes((0.055 + number * 0.245, 0.35 / height, 0.185, 1.4 / height))
@@ -144,8 +148,15 @@ def place_charts(boxes: Boxes) -> Figure:
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     bins = int(np.clip(np.sqrt(len(boxes)) * 1.5, 10, 40))
     density, _, _ = np.histogram2d(centres[:, 1], centres[:, 0], bins=bins, range=((0, 1), (0, 1)))
-    _map(figure, 0.05, density, "centres of boxes", "{:.0f}", 0.5)
-    _map(figure, 0.55, coverage(boxes), "share of boxes that cover a point", "{:.0%}", 1.0)
+    _map(figure, 0.05, density, f"centres of {len(boxes):,} boxes", "{:.0f}", 0.5)
+    _map(
+        figure,
+        0.55,
+        coverage(boxes),
+        f"share of {len(boxes):,} boxes that cover a point",
+        "{:.0%}",
+        1.0,
+    )
     return figure
 
 
@@ -266,8 +277,8 @@ def _histogram(
         colour = SPLIT_COLOURS.get(split, MUTED)
         filled = split == "train"
         axes.stairs(
-            share, edges, fill=filled, color=colour, alpha=0.45 if filled else 1.0, label=split,
-            linewidth=1.4,
+            share, edges, fill=filled, color=colour, alpha=0.45 if filled else 1.0,
+            label=f"{split}, n = {len(column):,}", linewidth=1.4,
         )  # fmt: skip
     axes.set_xlim(edges[0], edges[-1])
     if logarithmic:
@@ -318,8 +329,6 @@ def _map(
 
 def _key(figure: Figure, axes: Axes, left: float, height: float) -> None:
     handles, labels = axes.get_legend_handles_labels()
-    if len(labels) < 2:
-        return
     figure.legend(
         handles,
         labels,

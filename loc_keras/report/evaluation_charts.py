@@ -71,7 +71,7 @@ def iou_histogram(ious: npt.ArrayLike) -> Figure:
     values = np.asarray(ious, np.float64)
     edges = np.linspace(0, 1, _BINS + 1)
     counts = np.histogram(values, edges)[0]
-    figure, axes = _chart("boxes by IoU")
+    figure, axes = _chart(f"{len(values):,} boxes by IoU")
     wrong = edges[:-1] < BOX_HIT
     width = 1 / _BINS
     for part, colour, hatch in ((wrong, VERMILLION, "////"), (~wrong, BLUE, "")):
@@ -104,7 +104,7 @@ def iou_curve(ious: npt.ArrayLike, baselines: Mapping[str, Mapping[str, Estimate
         baselines: As in `Evaluation`; their accuracies at .5, .75 and .9 are marked.
     """
     values = np.sort(np.asarray(ious, np.float64))
-    figure, axes = _chart("share of boxes with IoU ≥ t")
+    figure, axes = _chart(f"share of {len(values):,} boxes with IoU ≥ t")
     grid = np.linspace(0, 1, 501)
     shares = 1 - np.searchsorted(values, grid, side="left") / len(values)
     axes.plot(grid, shares, color=BLUE, linewidth=2.0, label="model")
@@ -132,7 +132,7 @@ def corner_curve(errors_px: npt.ArrayLike) -> Figure:
         errors_px: (N,), mean distance of the corners, finite; N at least 1.
     """
     values = np.sort(np.asarray(errors_px, np.float64))
-    figure, axes = _chart("share of boxes off by at most e px")
+    figure, axes = _chart(f"share of {len(values):,} boxes off by ≤ e px")
     # The few boxes that are far off would squeeze all others to the left.
     reach = max(float(np.quantile(values, 0.98)), 1e-3) * 1.05
     shares = np.arange(1, len(values) + 1) / len(values)
@@ -191,8 +191,9 @@ def reliability_chart(bins: Sequence[ReliabilityBin], title: str) -> Figure:
     _percents(axes)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1], [])
     dress(axes, "y")
+    total = sum(one.images for one in bins)
     counts = figure.add_axes((_LEFT, 0.115, _RIGHT - _LEFT, 0.17))
-    counts.set_title("images", loc="left", size=SMALL_SIZE, pad=2, **WORDS)
+    counts.set_title(f"images, n = {total:,}", loc="left", size=SMALL_SIZE, pad=2, **WORDS)
     edges = [bins[0].low, *(one.high for one in bins)]
     counts.stairs([one.images for one in bins], edges, fill=True, color=MUTED)
     counts.set_xlim(0, 1)

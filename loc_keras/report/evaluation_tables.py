@@ -197,7 +197,9 @@ def confusion_chart(confusion: npt.NDArray[np.int64]) -> Figure:
         norm=PowerNorm(0.4, 0.0, 1.0),
         interpolation="nearest" if len(confusion) <= 400 else "antialiased",
     )
-    axes.set_xlabel("answered class, by number", size=LABEL_SIZE, **WORDS)
+    axes.set_xlabel(
+        f"answered class, by number (n = {confusion.sum():,})", size=LABEL_SIZE, **WORDS
+    )
     axes.set_ylabel("true class, by number", size=LABEL_SIZE, **WORDS)
     dress(axes, None)
     for line in (axes.xaxis, axes.yaxis):

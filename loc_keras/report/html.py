@@ -23,7 +23,7 @@ from loc_keras.evaluation.figures import (
 )
 from loc_keras.evaluation.outcomes import Estimate
 from loc_keras.report import style
-from loc_keras.report.image_boxes import to_rgb
+from loc_keras.report.image_boxes import INNER_BOX, OUTER_BOX, PREDICTED_BOX, TRUE_BOX, to_rgb
 from loc_keras.report.style import clean
 from loc_keras.report.thumbnails import encoded
 
@@ -34,10 +34,10 @@ LEAST_SIDE = 14
 """Shorter side at least, so that a sliver of a picture can be seen."""
 
 BOXES = {
-    "truth": "true box",
-    "pred": "predicted box",
-    "outer": "outer box: likely holds all of it",
-    "inner": "inner box: likely all inside it",
+    "truth": TRUE_BOX.words,
+    "pred": PREDICTED_BOX.words,
+    "outer": OUTER_BOX.words,
+    "inner": INNER_BOX.words,
 }
 """Kinds of boxes, and what a legend says of them."""
 

@@ -52,8 +52,8 @@ TRUE_BOX = BoxStyle("true box", TRUTH, 3.0)
 PREDICTED_BOX = BoxStyle("predicted box", PREDICTION, 2.0, (2.5, 1.75))
 # Without the truth beside it, the prediction is solid and the bounds of trust stand around it.
 ANSWERED_BOX = BoxStyle("answered box", PREDICTION, 2.2)
-OUTER_BOX = BoxStyle("outer box", PAPER, 1.4, (5.0, 3.0))
-INNER_BOX = BoxStyle("inner box", BLUE, 1.2, halo=PAPER, fill=0.4)
+OUTER_BOX = BoxStyle("outer box: holds the true box", PAPER, 1.4, (5.0, 3.0))
+INNER_BOX = BoxStyle("inner box: lies in the true box", BLUE, 1.2, halo=PAPER, fill=0.4)
 HALO = 1.0  # Points by which the halo is wider than the line.
 
 
@@ -203,6 +203,8 @@ LEAST_SIDE = 240
 _SIDE_PER_WIDTH = 220
 _SIDE_PER_TEXT = 22
 _LEAST_TEXT, _MOST_TEXT = 11, 96
+_SAMPLE = "MMM"  # As wide as the line beside a meaning in a legend.
+_STRIP = "#404040"  # Both the dark and the light halo show on it.
 
 
 def draw_answer(
@@ -212,7 +214,7 @@ def draw_answer(
     outer: Sequence[float] | None = None,
     inner: Sequence[float] | None = None,
 ) -> Image.Image:
-    """Draws boxes and a caption.
+    """Draws boxes and a caption, and below the picture what each of several boxes is.
 
     Args:
         picture: RGB; it stays as it is.
@@ -222,21 +224,55 @@ def draw_answer(
         inner: Box within it.
 
     Returns:
-        RGB, of the picture's size or a whole multiple of it.
+        RGB, of the picture's size or a whole multiple of it; with an outer or inner box it is
+        higher by the legend.
     """
     factor = max(1, -(-LEAST_SIDE // min(picture.size)))
     size = (picture.width * factor, picture.height * factor)
     drawn = picture.resize(size, Image.Resampling.NEAREST) if factor > 1 else picture.copy()
     draw = ImageDraw.Draw(drawn)
     width = max(2, round(min(size) / _SIDE_PER_WIDTH))
-    for corners, style in ((inner, INNER_BOX), (box, ANSWERED_BOX), (outer, OUTER_BOX)):
-        if corners is not None:
-            thick = width + (style is ANSWERED_BOX)
-            edges = [round(factor * side) for side in corners]
-            outline(draw, edges, style, thick, max(1, thick // 3))
+    placed = ((inner, INNER_BOX), (box, ANSWERED_BOX), (outer, OUTER_BOX))
+    shown = [(corners, style) for corners, style in placed if corners is not None]
+    for corners, style in shown:
+        thick = width + (style is ANSWERED_BOX)
+        edges = [round(factor * side) for side in corners]
+        outline(draw, edges, style, thick, max(1, thick // 3))
     top_left = (0.0, 0.0) if box is None else (factor * box[0], factor * box[1])
     _draw_caption(draw, size, caption, top_left, width)
-    return drawn
+    if outer is None and inner is None:
+        return drawn
+    return _with_legend(drawn, [style for _, style in reversed(shown)], width)
+
+
+def _with_legend(picture: Image.Image, styles: Sequence[BoxStyle], width: int) -> Image.Image:
+    """The picture above a strip with a line and its meaning for each style, in rows."""
+    draw = ImageDraw.Draw(picture)
+    longest = max((style.words for style in styles), key=len)
+    font, (_, top, _, bottom) = _fitting(draw, picture.size, f"{longest}{_SAMPLE}")
+    sample, pad = round(draw.textlength(_SAMPLE, font=font)), 2 * width
+    line = round(bottom - top) + 3 * pad
+    places: list[tuple[int, int]] = []
+    x, y = pad, 0
+    for style in styles:
+        needed = sample + pad + round(draw.textlength(style.words, font=font)) + 2 * pad
+        if x > pad and x + needed > picture.width:
+            x, y = pad, y + line
+        places.append((x, y))
+        x += needed
+    whole = Image.new("RGB", (picture.width, picture.height + y + line + pad), _STRIP)
+    whole.paste(picture)
+    draw = ImageDraw.Draw(whole)
+    for (x, y), style in zip(places, styles, strict=True):
+        middle = picture.height + y + (line + pad) // 2
+        dash = None if style.dashes is None else [round(part * width) for part in style.dashes]
+        around = (x - 1, middle - width // 2 - 1, x + sample, middle - width // 2 + width)
+        draw.rectangle(around, fill=style.halo)
+        for start, end in _pieces(x, x + sample, dash):
+            low = middle - width // 2
+            draw.rectangle((start, low, end - 1, low + width - 1), fill=style.colour)
+        draw.text((x + sample + pad, middle), style.words, fill=PAPER, font=font, anchor="lm")
+    return whole
 
 
 def _draw_caption(
