@@ -15,6 +15,7 @@ from loc_keras.errors import ConfigError
 
 Load = Callable[..., Config]
 TOP_LEVEL = "name, data, augment, model, loss, train, trust, export, run"
+BODIES = "'resnet18', 'resnet34', 'resnet50', 'applications/<name>' or 'hub/<preset>'"
 
 
 @pytest.fixture
@@ -336,9 +337,8 @@ def test_wrong_type(load: Load, text: str, expected: str) -> None:
         ),
         (
             "model: {backbone: {name: resnet81}}",
-            "model.backbone.name must be 'resnet18', 'resnet34', 'resnet50', 'applications/<name>' "
-            "or 'hub/<preset>'; got "
-            "the text 'resnet81'; did you mean 'resnet18'?",
+            f"model.backbone.name must be {BODIES}; got the text 'resnet81'; "
+            "did you mean 'resnet18'?",
         ),
         (
             "train: {fine_tune: {body_rate: 0}}",
@@ -350,15 +350,11 @@ def test_wrong_type(load: Load, text: str, expected: str) -> None:
         ),
         (
             "model: {backbone: {name: MobileNetV3Small}}",
-            "model.backbone.name must be 'resnet18', 'resnet34', 'resnet50', 'applications/<name>' "
-            "or 'hub/<preset>'; got "
-            "the text 'MobileNetV3Small'.",
+            f"model.backbone.name must be {BODIES}; got the text 'MobileNetV3Small'.",
         ),
         (
             "model: {backbone: {name: hub/}}",
-            "model.backbone.name must be 'resnet18', 'resnet34', 'resnet50', 'applications/<name>' "
-            "or 'hub/<preset>'; got "
-            "the text 'hub/'.",
+            f"model.backbone.name must be {BODIES}; got the text 'hub/'.",
         ),
         (
             "model: {backbone: {name: applications/VGG16, width: 32}}",
@@ -473,11 +469,10 @@ def test_the_edges_of_the_rules_are_allowed(load: Load) -> None:
 
 
 def test_several_faults_come_together_one_a_line(load: Load) -> None:
-    found = message(load, "zzz: 1\ntrain: {epochs: 0, seed: x}", "run.dri=x", "loss.bbox=4")
+    found = message(load, "zzz: 1\ntrain: {epochs: 0, seed: x}", "run.dri=x", "loss.balance=4")
     assert found.splitlines() == [
         "--set run.dri=x: unknown key 'run.dri'; did you mean 'run.dir'?",
-        "--set loss.bbox=4: loss.bbox must be 'iou', 'giou', 'diou', 'ciou', 'eiou', 'siou' or "
-        "'mpdiou'; got 4.",
+        "--set loss.balance=4: loss.balance must be 'fixed' or 'uncertainty'; got 4.",
         "base.yaml: train.epochs must be at least 1; got 0.",
         "base.yaml: train.seed must be a whole number; got the text 'x'.",
         f"base.yaml: unknown key 'zzz'; the top level has the keys {TOP_LEVEL}.",

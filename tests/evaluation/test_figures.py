@@ -323,7 +323,7 @@ def test_figures_keep_their_order_among_each_other(seed: int) -> None:
     assert found["top1_loc"].value <= found["top5_loc"].value <= found["gt_known_loc"].value
     assert found["class_accuracy"].value <= found["top5_accuracy"].value
     for name, one in found.items():
-        assert 0 <= one.low <= one.high <= (math.inf if name == "corner_error_px" else 1)
+        assert 0 <= one.low <= one.high <= (math.inf if FIGURES[name].unit == "px" else 1)
 
 
 # What cannot be measured.

@@ -1,12 +1,16 @@
 """The networks: one battery for every head and body, sizes, and the heads' layers by hand."""
 
+from typing import get_args
+
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
 import loc_keras
+from loc_keras.config import model as config_model
 from loc_keras.errors import ModelError
+from loc_keras.models import assembly
 from loc_keras.models.backbone import RESNETS, resnet_maps
 from loc_keras.models.body import BODY_NAME, body_layers
 from loc_keras.models.heads import (
@@ -52,6 +56,14 @@ def answers(model, images):
 
 def trainable(model):
     return sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
+
+
+def test_the_config_names_every_head_and_kind_of_body():
+    # The config may not import them: it is read without Keras.
+    keys = config_model.ModelConfig.model_fields
+    assert set(get_args(keys["bbox_head"].annotation)) == set(BOX_HEADS)
+    assert set(get_args(keys["class_head"].annotation)) == set(CLASS_HEADS)
+    assert {f"{kind}/" for kind in config_model.OTHER_BODIES} == set(assembly._OTHER_BODIES)
 
 
 def test_classic_body_has_the_known_number_of_parameters():
