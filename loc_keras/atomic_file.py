@@ -1,5 +1,6 @@
-"""Writing files: whole or absent whenever the process is killed, with locks, and safe CSV cells."""
+"""Writing files: whole or absent whenever the process is killed; locks, digests, CSV cells."""
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -29,6 +30,12 @@ def write_text(path: Path, text: str) -> None:
     """Writes text in UTF-8."""
     with written_aside(path) as aside:
         aside.write_text(text, encoding="utf-8")
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file's content, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def lock_file(file: int | IO[Any], *, wait: bool = False) -> bool:

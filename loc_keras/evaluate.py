@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 
-from loc_keras.atomic_file import write_text
+from loc_keras.atomic_file import file_sha256, write_text
 from loc_keras.cli.console import add_set, print_note, run_command
 from loc_keras.cli.runs import RunWithData, load_run, print_data, split_pictures_at
 from loc_keras.cli.trust import fitted_on, observed, trust_of
@@ -44,7 +44,7 @@ from loc_keras.report.terminal import print_evaluation
 from loc_keras.report.thumbnails import small_pictures
 from loc_keras.training.run_folder import EVALUATION, package_versions
 from loc_keras.trust.fit import trust_figures
-from loc_keras.trust.statements import Trust, model_digest
+from loc_keras.trust.statements import Trust
 
 REPORT_FILE = "report.html"
 COMPARISON_FILE = "comparison.png"
@@ -219,7 +219,7 @@ def _facts(run: RunWithData, split: str, note: str | None) -> list[tuple[str, st
         ("split", split),
         ("data fingerprint", run.data.fingerprint),
         ("model", f"{run.localizer.count_params():,} parameters"),
-        ("model SHA-256", model_digest(run.model_path)),
+        ("model SHA-256", file_sha256(run.model_path)),
         ("date", datetime.now().astimezone().isoformat(timespec="seconds")),
         ("packages", ", ".join(f"{name} {has}" for name, has in package_versions().items() if has)),
     ]

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 
+from loc_keras.atomic_file import file_sha256
 from loc_keras.cli.runs import RunWithData, split_pictures_at
 from loc_keras.config.schema import Config, TrustConfig
 from loc_keras.data.annotations import Split
@@ -35,7 +36,6 @@ from loc_keras.trust.statements import (
     VERSION,
     Calibration,
     Trust,
-    model_digest,
     read_trust,
     trusted_model,
     write_trust,
@@ -152,7 +152,7 @@ def calibrate_model(
             images=len(outcomes),
             object_images=int(np.count_nonzero(outcomes.shown)),
             data_fingerprint=data.fingerprint,
-            model_sha256=model_digest(model_path),
+            model_sha256=file_sha256(model_path),
             coverage=options.coverage,
         ),
         statements=fit_statements(outcomes, options, data.class_names),

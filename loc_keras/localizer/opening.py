@@ -12,6 +12,7 @@ import tensorflow as tf
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from loc_keras.atomic_file import file_sha256
 from loc_keras.data.resize import ImageFormat, ResizeRule
 from loc_keras.errors import ModelError, TrustError, first_line
 from loc_keras.models.weights import open_model
@@ -27,7 +28,6 @@ from loc_keras.training.run_folder import (
 from loc_keras.trust.statements import (
     STATED,
     Trust,
-    model_digest,
     read_trust,
     trusted_model,
 )
@@ -184,7 +184,7 @@ def exported_settings(folder: Path) -> Settings:
 
 def digest_of(files: Iterable[Path], settings: Settings) -> str:
     """SHA-256, in hex, of a model's files and of what is known of it, with its names."""
-    digest = hashlib.sha256("".join(model_digest(file) for file in files).encode())
+    digest = hashlib.sha256("".join(file_sha256(file) for file in files).encode())
     digest.update(json.dumps([settings.class_names, settings.rule, settings.background]).encode())
     return digest.hexdigest()
 

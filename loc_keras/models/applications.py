@@ -15,6 +15,7 @@ from typing import Any
 
 import keras
 
+from loc_keras.atomic_file import file_sha256
 from loc_keras.errors import ModelError
 from loc_keras.models.body import (
     COLOURS,
@@ -22,7 +23,6 @@ from loc_keras.models.body import (
     Preprocessing,
     WeightsOrigin,
     cut_to_maps,
-    file_sha256,
     measured_preprocessing,
     random_weights,
     raw_pixels,

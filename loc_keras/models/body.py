@@ -1,11 +1,9 @@
 """What all bodies share: normalised pixels, feature maps, layers in groups, origin of weights."""
 
-import hashlib
 import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -144,12 +142,6 @@ def refuse_channels(body: str, channels: int) -> None:
             f"the weights of {body} take images of {COLOURS} channels, not {channels}; set "
             f"data.channels: {COLOURS}, or model.backbone.weights: none."
         )
-
-
-def file_sha256(path: Path) -> str:
-    """Digest of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 IMAGENET = Preprocessing(

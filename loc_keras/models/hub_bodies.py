@@ -13,6 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from loc_keras.atomic_file import file_sha256
 from loc_keras.errors import ModelError, first_line
 from loc_keras.models.backbone import RESNETS
 from loc_keras.models.body import (
@@ -21,7 +22,6 @@ from loc_keras.models.body import (
     Preprocessing,
     WeightsOrigin,
     cut_to_maps,
-    file_sha256,
     random_weights,
     refuse_channels,
     scaled_and_shifted,

@@ -8,9 +8,10 @@ from typing import Any, TypeAlias
 import keras
 import numpy as np
 
+from loc_keras.atomic_file import file_sha256
 from loc_keras.errors import ModelError, listed
 from loc_keras.models.backbone import EXPANSION, RESNETS
-from loc_keras.models.body import IMAGENET, Preprocessing, file_sha256
+from loc_keras.models.body import IMAGENET, Preprocessing
 
 Shapes: TypeAlias = Any  # One shape, or the shapes of a layer's weights.
 

@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 import keras
 import numpy as np
 
+from loc_keras.atomic_file import file_sha256
 from loc_keras.config.model import BackboneConfig
 from loc_keras.errors import ModelError, first_line
 from loc_keras.models.assembly import build_body
@@ -23,7 +24,6 @@ from loc_keras.models.body import (
     Preprocessing,
     WeightsOrigin,
     body_layers,
-    file_sha256,
     preprocessing_of,
     random_weights,
 )

@@ -20,6 +20,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from loc_keras.atomic_file import file_sha256
 from loc_keras.errors import TrainingError
 
 ARRAYS_FILE, STATE_FILE, SUMS_FILE = "arrays.safetensors", "state.json", "SHA256SUMS"
@@ -93,7 +94,7 @@ def end_checkpoint(
     target = aside.with_name(name)
     with _one_sentence(target, aside):
         contents = {ARRAYS_FILE: save(dict(arrays)), STATE_FILE: json.dumps(state).encode()}
-        sums = {model.name: _sum_of(model) for model in aside.iterdir()}
+        sums = {model.name: file_sha256(model) for model in aside.iterdir()}
         for file, content in contents.items():
             sums[file] = hashlib.sha256(content).hexdigest()
             _write_down(aside / file, content)
@@ -127,7 +128,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         listed = (path / SUMS_FILE).read_text(encoding="utf-8").splitlines()
         sums = {file: digest for digest, _, file in (line.partition("  ") for line in listed)}
         for file in (ARRAYS_FILE, STATE_FILE, *sums):
-            if sums.get(file) != _sum_of(path / file):
+            if sums.get(file) != file_sha256(path / file):
                 raise CheckpointError(f"{path / file} is not what was written")
         arrays = load((path / ARRAYS_FILE).read_bytes())
         state = json.loads((path / STATE_FILE).read_bytes())
@@ -234,8 +235,3 @@ def _link(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
-
-
-def _sum_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -5,7 +5,6 @@ exporting. `trust.json` holds all that was fitted on the calibration set, and th
 to.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ import keras
 from keras import layers
 from pydantic import Field, TypeAdapter, ValidationError
 
-from loc_keras.atomic_file import write_text
+from loc_keras.atomic_file import file_sha256, write_text
 from loc_keras.boxes import Tensor
 from loc_keras.errors import TrustError
 from loc_keras.trust.confidence import (
@@ -163,18 +162,12 @@ def read_trust(path: Path, model_path: Path) -> Trust | None:
         trust = _ADAPTER.validate_python(content)
     except (ValueError, UnicodeDecodeError, ValidationError) as error:
         raise TrustError(f"{path} is damaged ({_first_fault(error)}); {again}.") from error
-    if trust.calibration.model_sha256 != model_digest(model_path):
+    if trust.calibration.model_sha256 != file_sha256(model_path):
         raise TrustError(
             f"{path} was fitted to another model than {model_path}, whose file has changed since; "
             f"{again}."
         )
     return trust
-
-
-def model_digest(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _first_fault(error: Exception) -> str:

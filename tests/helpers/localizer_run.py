@@ -11,6 +11,7 @@ from helpers.trust_examples import seen_by
 from PIL import Image
 
 import loc_keras
+from loc_keras.atomic_file import file_sha256
 from loc_keras.config.schema import TrustConfig
 from loc_keras.data.formats.yolo_yaml import to_yaml
 from loc_keras.models import assembly
@@ -21,7 +22,6 @@ from loc_keras.trust.statements import (
     VERSION,
     Calibration,
     Trust,
-    model_digest,
     write_trust,
 )
 
@@ -114,7 +114,7 @@ def write_made_up_trust(folder):
     seen = seen_by(np.random.default_rng(0))
     features = np.random.default_rng(1).normal(0, 1, (len(seen), 8))  # The model has eight.
     seen = replace(seen, outputs={**seen.outputs, "features": features.astype(np.float32)})
-    digest = model_digest(folder / "best.keras")
+    digest = file_sha256(folder / "best.keras")
     base = Calibration("calibration", len(seen), len(seen), "data", digest, 0.9)
     statements = fit_statements(seen, TrustConfig(coverage=0.9), CLASSES)
     write_trust(folder / TRUST_FILE, Trust(VERSION, base, statements, shift_reference(seen)))

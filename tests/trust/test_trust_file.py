@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import loc_keras
+from loc_keras.atomic_file import file_sha256
 from loc_keras.config.schema import TrustConfig
 from loc_keras.data.dataset import SplitPictures
 from loc_keras.data.resize import ImageFormat
@@ -30,7 +31,6 @@ from loc_keras.trust.statements import (
     VERSION,
     Calibration,
     Trust,
-    model_digest,
     read_trust,
     stated,
     trusted_model,
@@ -52,7 +52,7 @@ def model_path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def trust(seen: Outcomes, model_path: Path) -> Trust:
-    base = Calibration("calibration", len(seen), len(seen), "data", model_digest(model_path), 0.9)
+    base = Calibration("calibration", len(seen), len(seen), "data", file_sha256(model_path), 0.9)
     options = TrustConfig(coverage=0.9)
     return Trust(VERSION, base, fit_statements(seen, options, CLASSES), shift_reference(seen))
 
