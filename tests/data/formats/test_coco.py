@@ -5,15 +5,13 @@ import math
 
 import pytest
 import tensorflow as tf
-from helpers.fuzz_readers_text import (
-    LONG,
-    QUICK,
-    check_hostile,
-    hostile_files,
+from helpers.reader_fuzz import (
+    FEW_AND_MANY,
+    assert_only_data_errors,
     mutated_json,
     write_files,
 )
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from loc_keras.data.formats.coco import read_coco
@@ -91,7 +89,7 @@ def test_all_that_a_file_says(read, tmp_path):
         max_size=12,
     )
 )
-@QUICK
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 def test_pycocotools_reads_the_same(tmp_path, things):
     from pycocotools.coco import COCO
 
@@ -314,22 +312,10 @@ def test_remote_folders():
 # Fuzz
 
 VALID = {"train.json": json.dumps(tree()).encode()}
-HOSTILE = hostile_files(VALID, mutated_json)
 
 
-def check(folder, change):
-    write_files(folder, VALID)
-    check_hostile(folder, VALID, change, lambda: read_coco(str(folder), splits=SPLITS))
-
-
-@QUICK
-@given(change=HOSTILE)
-def test_no_input_breaks_the_reader(tmp_path, change):
-    check(tmp_path, change)
-
-
-@pytest.mark.slow
-@LONG
-@given(change=HOSTILE)
-def test_no_input_breaks_the_reader_long(tmp_path, change):
-    check(tmp_path, change)
+@FEW_AND_MANY
+def test_no_input_breaks_the_reader(tmp_path, examples):
+    assert_only_data_errors(
+        tmp_path, VALID, lambda root: read_coco(root, splits=SPLITS), examples, mutated_json
+    )

@@ -5,11 +5,9 @@ from functools import partial
 
 import pytest
 import tensorflow as tf
-from helpers.fuzz_readers_text import (
-    LONG,
-    QUICK,
-    check_hostile,
-    hostile_files,
+from helpers.reader_fuzz import (
+    FEW_AND_MANY,
+    assert_only_data_errors,
     mutated_fields,
     write_files,
 )
@@ -414,23 +412,11 @@ OPTIONS = st.fixed_dictionaries(
     )
 )
 BY_COMMA = partial(mutated_fields, separator=",")
-HOSTILE = hostile_files({"data.csv": VALID["data.csv"]}, BY_COMMA)
 
 
-def check(folder, change, options):
-    write_files(folder, VALID)
-    options = {"splits": ONE, "header": True, "columns": BY_NAME, **options}
-    check_hostile(folder, VALID, change, lambda: read_csv(str(folder), **options))
+@FEW_AND_MANY
+def test_no_input_breaks_the_reader(tmp_path, examples):
+    def read(root, **options):
+        return read_csv(root, **{"splits": ONE, "header": True, "columns": BY_NAME, **options})
 
-
-@QUICK
-@given(change=HOSTILE, options=OPTIONS)
-def test_no_input_breaks_the_reader(tmp_path, change, options):
-    check(tmp_path, change, options)
-
-
-@pytest.mark.slow
-@LONG
-@given(change=HOSTILE, options=OPTIONS)
-def test_no_input_breaks_the_reader_long(tmp_path, change, options):
-    check(tmp_path, change, options)
+    assert_only_data_errors(tmp_path, VALID, read, examples, BY_COMMA, options=OPTIONS)

@@ -7,8 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 import tensorflow as tf
-from helpers.fuzz_readers_text import LONG, QUICK, check_hostile, hostile_files, write_files
-from hypothesis import given
+from helpers.reader_fuzz import FEW_AND_MANY, assert_only_data_errors, write_files
 from hypothesis import strategies as st
 
 from loc_keras.data.formats.csv_file import read_csv
@@ -365,28 +364,16 @@ def mutated_elements(draw, valid):
     return ElementTree.tostring(root)
 
 
-HOSTILE = hostile_files(
-    {name: VALID[name] for name in ("xml/a.xml", "xml/b.xml", "list.txt")}, mutated_elements
-)
+LISTED = st.sampled_from([None, "list.txt"]).map(lambda name: {"list": name})
 
 
-def check(folder, change, listed):
-    write_files(folder, VALID)
-    entry = {"annotations": "xml", "images": "images", "list": "list.txt" if listed else None}
-    check_hostile(folder, VALID, change, lambda: read_voc(str(folder), splits={"train": entry}))
+@FEW_AND_MANY
+def test_no_input_breaks_the_reader(tmp_path, examples):
+    def read(root, **entry):
+        entry = {"annotations": "xml", "images": "images", **entry}
+        return read_voc(root, splits={"train": entry})
 
-
-@QUICK
-@given(change=HOSTILE, listed=st.booleans())
-def test_no_input_breaks_the_reader(tmp_path, change, listed):
-    check(tmp_path, change, listed)
-
-
-@pytest.mark.slow
-@LONG
-@given(change=HOSTILE, listed=st.booleans())
-def test_no_input_breaks_the_reader_long(tmp_path, change, listed):
-    check(tmp_path, change, listed)
+    assert_only_data_errors(tmp_path, VALID, read, examples, mutated_elements, options=LISTED)
 
 
 def test_an_object_without_a_number_counts_for_its_image(read, tmp_path):

@@ -6,15 +6,12 @@ from functools import partial
 
 import pytest
 import tensorflow as tf
-from helpers.fuzz_readers_text import (
-    LONG,
-    QUICK,
-    check_hostile,
-    hostile_files,
+from helpers.reader_fuzz import (
+    FEW_AND_MANY,
+    assert_only_data_errors,
     mutated_fields,
     write_files,
 )
-from hypothesis import given
 
 from loc_keras.data.formats.yolo import read_yolo
 from loc_keras.data.formats.yolo_yaml import LARGEST_YAML, parse_yaml
@@ -401,22 +398,8 @@ VALID = {
     "labels/b/c.txt": b"1 0.25 0.5 0.25 0.5\n",
 }
 BY_BLANK = partial(mutated_fields, separator=" ")
-HOSTILE = hostile_files({name: VALID[name] for name in VALID if "images" not in name}, BY_BLANK)
 
 
-def check(folder, change):
-    write_files(folder, VALID)
-    check_hostile(folder, VALID, change, lambda: read_yolo(str(folder)))
-
-
-@QUICK
-@given(change=HOSTILE)
-def test_no_input_breaks_the_reader(tmp_path, change):
-    check(tmp_path, change)
-
-
-@pytest.mark.slow
-@LONG
-@given(change=HOSTILE)
-def test_no_input_breaks_the_reader_long(tmp_path, change):
-    check(tmp_path, change)
+@FEW_AND_MANY
+def test_no_input_breaks_the_reader(tmp_path, examples):
+    assert_only_data_errors(tmp_path, VALID, read_yolo, examples, BY_BLANK)
