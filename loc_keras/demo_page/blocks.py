@@ -6,9 +6,9 @@ from typing import Any
 import gradio as gr
 
 from loc_keras.demo_page.guard import Limits, is_within
-from loc_keras.demo_page.page import CSS, NOTHING_SENT, answer, answer_html
+from loc_keras.demo_page.page import NOTHING_SENT, answer, answer_html, part
 from loc_keras.localizer import Localizer
-from loc_keras.report.html import safe
+from loc_keras.report import html
 
 # Fonts of the machine: Gradio's usual ones would be asked of another host.
 _FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
@@ -63,7 +63,7 @@ def application(page: Any, limits: Limits) -> Any:
         page,
         path="/",
         theme=gr.themes.Default(font=_FONTS, font_mono=_MONO),
-        css=CSS,
+        css=html.render("demo.css"),
         max_file_size=limits.file_bytes,
         show_error=False,
         footer_links=[],
@@ -83,7 +83,7 @@ def _heading(localizer: Localizer) -> str:
     names = localizer.class_names
     shown_names = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if names[12:] else "")
     model = localizer.path.parent.name if localizer.path.is_file() else localizer.path.name
-    return f"<h1>{safe(model)}</h1><p>One object an image: {safe(shown_names)}</p>"
+    return part("heading", model, shown_names)
 
 
 def _image_field() -> Any:

@@ -5,14 +5,14 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
 from loc_keras.demo_page.guard import MEGABYTE
 from loc_keras.errors import ImageError
 from loc_keras.localizer import Localization, Localizer
-from loc_keras.report.html import safe
-from loc_keras.report.style import BLUE, PREDICTION, WRONG
+from loc_keras.report import html
 from loc_keras.report.thumbnails import encoded
 
 NOTHING_SENT = "Drop an image here, or take one with the camera."
@@ -20,7 +20,6 @@ GONE = "This image is no longer held; send it again."
 FAULT = "This image could not be answered by a fault of ours; the terminal has its details."
 
 _SHOWN_SIDE = 1600  # Px of the longer side of the picture that is sent back.
-_SIDES = ("x1", "y1", "x2", "y2")
 
 Box = Sequence[float]
 
@@ -91,20 +90,15 @@ def warm(localizer: Localizer, top_k: int) -> None:
 def answer_html(answer: Answered | str) -> str:
     """HTML of an answer, or of the sentence in its place."""
     if isinstance(answer, str):
-        kind = "demo-hint" if answer == NOTHING_SENT else "demo-sorry"
-        return f'<p class="{kind}" role="status">{safe(answer)}</p>'
-    result = answer.result
-    uri, (width, height) = encoded(answer.picture)
-    words = safe(f"{result.label}, {percent(result.score)}")
-    parts = [
-        f'<img class="demo-picture" src="{uri}" width="{width}" height="{height}" alt="{words}">',
-        f'<h2 class="demo-label"><span>{safe(result.label)}</span> '
-        f"<b>{percent(result.score)}</b></h2>",
-        *(f'<p class="demo-fact">{safe(fact)}</p>' for fact in facts(result)),
-        _classes(result),
-        _boxes(result),
-    ]
-    return f'<div class="demo-answer">{"".join(parts)}</div>'
+        kind = "hint" if answer == NOTHING_SENT else "sorry"
+        return part("sentence", answer, kind)
+    result, picture = answer.result, encoded(answer.picture)
+    return part("answer", result, picture, percent, list(facts(result)), box_rows(result))
+
+
+def part(macro: str, *arguments: Any) -> str:
+    """One of the parts in `demo.html.j2`, as a plain `str`, which is what Gradio knows."""
+    return str(html.part(macro, *arguments, of="demo.html.j2"))
 
 
 def percent(fraction: float) -> str:
@@ -134,78 +128,3 @@ def box_rows(result: Localization) -> list[tuple[str, str, Box]]:
         ("inner", "inner, lies within it", result.box_inner),
     )
     return [(kind, name, box) for kind, name, box in rows if box is not None]
-
-
-def _classes(result: Localization) -> str:
-    rows = "".join(
-        f"<tr><th>{safe(one.label, 80)}</th>"
-        f'<td class="demo-bar"><i style="width:{100 * one.score:.1f}%"></i></td>'
-        f"<td>{percent(one.score)}</td></tr>"
-        for one in result.top_k
-    )
-    return f'<table class="demo-classes"><tbody>{rows}</tbody></table>'
-
-
-def _boxes(result: Localization) -> str:
-    height, width = result.size
-    rows = "".join(
-        f'<tr class="demo-{kind}"><th><i></i>{name}</th>'
-        + "".join(f"<td>{side:.1f}</td>" for side in box)
-        + "</tr>"
-        for kind, name, box in box_rows(result)
-    )
-    size = f"{width} x {height} px"
-    if not rows:
-        return f'<p class="demo-size">{size}</p>'
-    heads = "".join(f"<th>{side}</th>" for side in _SIDES)
-    return (
-        f'<table class="demo-boxes"><thead><tr><th>px of {size.removesuffix(" px")}</th>{heads}'
-        f"</tr></thead><tbody>{rows}</tbody></table>"
-    )
-
-
-CSS = f"""
-.gradio-container {{ width: 100% !important; max-width: 1180px !important;
-  margin: 0 auto !important; }}
-footer {{ display: none !important; }}
-.demo-head h1 {{ font-size: 22px; font-weight: 600; margin: 0; overflow-wrap: anywhere; }}
-.demo-head p {{ margin: 2px 0 0; opacity: 0.7; overflow-wrap: anywhere; }}
-.demo-answer {{ display: flex; flex-direction: column; gap: 10px; }}
-.demo-picture {{ max-width: 100%; max-height: 62vh; width: auto; height: auto; margin: 0 auto;
-  border-radius: 6px; outline: 1px solid var(--border-color-primary); }}
-.demo-label {{ font-size: 22px; margin: 4px 0 0; display: flex; gap: 12px; align-items: baseline;
-  justify-content: space-between; }}
-.demo-label span {{ overflow-wrap: anywhere; }}
-.demo-label b {{ white-space: nowrap; font-variant-numeric: tabular-nums; }}
-.demo-fact, .demo-size {{ margin: 0; overflow-wrap: anywhere; }}
-.demo-size {{ opacity: 0.7; }}
-.demo-answer table {{ width: 100%; border-collapse: collapse; font-size: 14px; margin: 0; }}
-.demo-answer th, .demo-answer td {{ border: 0; padding: 4px 8px 4px 0; text-align: left;
-  font-weight: 400; vertical-align: middle; }}
-.demo-label span {{ font-weight: 600; }}
-.demo-answer td:last-child, .demo-boxes td, .demo-boxes thead th + th {{ text-align: right;
-  white-space: nowrap; font-variant-numeric: tabular-nums; padding: 4px 0 4px 10px; }}
-.demo-classes th {{ width: 34%; overflow-wrap: anywhere; }}
-.demo-classes td:last-child {{ width: 5em; }}
-.demo-bar i {{ display: block; min-width: 1px; height: 10px; border-radius: 3px;
-  background: {BLUE}; }}
-.demo-boxes thead th {{ opacity: 0.7; }}
-.demo-boxes tbody tr {{ border-top: 1px solid var(--border-color-primary); }}
-.demo-boxes i {{ display: inline-block; width: 24px; height: 16px; margin-right: 8px;
-  vertical-align: -3px; background: #555; box-shadow: 0 0 0 1px #555; }}
-.demo-box i {{ border: 3px solid {PREDICTION}; }}
-.demo-outer i {{ border: 2px dashed #fff; }}
-.demo-inner i {{ border: 2px solid {BLUE}; background: #fff; }}
-.demo-hint, .demo-sorry {{ margin: 0; padding: 16px; border-radius: 6px; overflow-wrap: anywhere;
-  border: 1px dashed var(--border-color-primary); }}
-.demo-hint {{ opacity: 0.7; }}
-.demo-sorry {{ border: 1px solid {WRONG}; border-left-width: 5px; }}
-@media (max-width: 640px) {{
-  .gradio-container {{ padding: 8px !important; }}
-  .demo-answer table {{ font-size: 13px; }}
-  .demo-answer th {{ padding-right: 0; }}
-  .demo-boxes td, .demo-boxes thead th + th {{ padding-left: 7px; }}
-  #demo-image {{ height: 250px !important; }}
-  .demo-picture {{ max-height: none; }}
-}}
-"""

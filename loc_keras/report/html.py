@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
+from markupsafe import Markup
 from PIL import Image
 
 from loc_keras.evaluation.figures import (
@@ -83,15 +83,10 @@ def render(template: str, **values: Any) -> str:
     return _ENVIRONMENT.get_template(template).render(values)
 
 
-def part(macro: str, *arguments: Any) -> Markup:
-    """One of the parts in `parts.html.j2`."""
-    made: Markup = getattr(_ENVIRONMENT.get_template("parts.html.j2").module, macro)(*arguments)
+def part(macro: str, *arguments: Any, of: str = "parts.html.j2") -> Markup:
+    """One of the parts in a template."""
+    made: Markup = getattr(_ENVIRONMENT.get_template(of).module, macro)(*arguments)
     return made
-
-
-def safe(text: str, longest: int = 300) -> str:
-    """Text as HTML outside of templates: one line, printable, escaped."""
-    return str(escape(clean(text, longest)))
 
 
 def name(text: str, longest: int = 120) -> Markup:
