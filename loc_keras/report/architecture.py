@@ -3,34 +3,22 @@
 import math
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
-from matplotlib.path import Path as Outline
 
 from loc_keras.errors import ModelError
 from loc_keras.models.body import BODY_NAME, body_groups, network_cells
-from loc_keras.report.style import (
-    LABEL_SIZE,
-    MUTED,
-    PAPER,
-    SMALL_SIZE,
-    TITLE_SIZE,
-    new_page,
-    save_figure,
-    shorten,
-    write,
-)
+from loc_keras.report import style
 
 Shape = tuple[int | None, ...]
-Source = tuple[str, int, Shape]  # A tensor: its layer, its number among the layer's, its shape.
 OUTPUTS = ("softmax", "bbox")
 
 
@@ -40,43 +28,27 @@ class Block:
 
     Attributes:
         name: Of a stage, or of the output that a head computes.
-        kinds: How many layers with weights of each class, but for normalisation.
+        kinds: Each class of its layers with weights, but for normalisation, and how many.
         parameters: Number of weights, trainable or not.
         shape: Of what it gives, without the batch axis.
+        maps: Of a head: place of each stage whose map it takes, with the shape of that map.
+        takes_box: Of a head: whether it takes the predicted box.
     """
 
     name: str
-    kinds: Mapping[str, int]
+    kinds: Sequence[str]
     parameters: int
     shape: Shape
+    maps: Mapping[int, Shape] = field(default_factory=dict)
+    takes_box: bool = False
 
 
-@dataclass(frozen=True)
-class Head(Block):
-    """The layers of one output.
+class Structure(NamedTuple):
+    """Image and what is done to it, the body's stages or levels from fine to coarse, two heads."""
 
-    Attributes:
-        maps: Place of each stage whose map it takes, with the shape of that map.
-        takes_box: Whether it takes the predicted box.
-    """
-
-    maps: Mapping[int, Shape]
-    takes_box: bool
-
-
-@dataclass(frozen=True)
-class Structure:
-    """What a localizer is made of.
-
-    Attributes:
-        before: The image and what is done to its pixels.
-        stages: The body from fine to coarse: stem and stages of our ResNets, the levels of others.
-        heads: `softmax` and `bbox`.
-    """
-
-    before: tuple[Block, ...]
-    stages: tuple[Block, ...]
-    heads: tuple[Head, Head]
+    before: list[Block]
+    stages: list[Block]
+    heads: list[Block]
 
 
 def structure_of(localizer: keras.Model) -> Structure:
@@ -85,100 +57,59 @@ def structure_of(localizer: keras.Model) -> Structure:
     Raises:
         ModelError: The model is not functional or lacks the outputs `softmax` and `bbox`.
     """
-    config = localizer.get_config()
-    outputs = config.get("output_layers")
+    outputs = localizer.get_config().get("output_layers")
     if not isinstance(outputs, Mapping) or not set(OUTPUTS) <= outputs.keys():
         raise ModelError(
             f"The model '{localizer.name}' is not functional with the outputs softmax and bbox; "
             "build it with loc_keras.build_localizer."
         )
     groups = body_groups(localizer)
-    nested = next((layer for layer in localizer.layers if layer.name == BODY_NAME), None)
+    layers = localizer.layers
+    nested = next((layer for layer in layers if layer.name == BODY_NAME), None)
+    parts = [[one for one in layers if one.name.partition("_")[0] == name] for name in OUTPUTS]
+    drawn = [layer for part in (*groups, *parts) for layer in part]
+    before = [layer for layer in layers if layer not in (nested, *drawn)]
+    taken = [keras.tree.flatten([layer.input for layer in part]) for part in parts]
+    names = [f"level {row + 1}" for row in range(len(groups))]
     if nested is None:
-        stages = [_block(_stage_name(group), group, group[-1].output.shape) for group in groups]
-        rows = {(layer.name, 0): row for row, group in enumerate(groups) for layer in group}
+        names = [group[0].name.partition("_")[0] for group in groups]
+        rows = {id(layer.output): row for row, group in enumerate(groups) for layer in group}
+        shapes = {row: group[-1].output.shape for row, group in enumerate(groups)}
     else:
-        made = {
-            id(tensor): max(cell.level, 1)
-            for cell in network_cells(nested)
-            for tensor in keras.tree.flatten(cell.operation.output)
-        }
-        levels = sorted(set(made.values()))
-        places = [levels.index(made[id(tensor)]) for tensor in nested.outputs]
-        rows = {(BODY_NAME, number): row for number, row in enumerate(places)}
-        shapes = {row: tensor.shape for row, tensor in zip(places, nested.outputs, strict=True)}
-        stages = [
-            _block(f"level {row + 1}", group, shapes.get(row, ()))
-            for row, group in enumerate(groups)
-        ]
-    members = {name: [one for one in localizer.layers if _is_of(one, name)] for name in OUTPUTS}
-    drawn = {layer.name for layers in (*groups, *members.values()) for layer in layers}
-    before = [one for one in localizer.layers if one.name not in drawn and one is not nested]
-    calls = {layer["name"]: list(_tensors(layer["inbound_nodes"])) for layer in config["layers"]}
-    softmax, bbox = (_head(name, members, rows, calls) for name in OUTPUTS)
-    first = tuple(_block(layer.name, [layer], layer.output.shape) for layer in before)
-    return Structure(first, tuple(stages), (softmax, bbox))
+        level = {cell.size: cell.level - 1 for cell in network_cells(nested)}
+        # Outside of the body its maps are other tensors, which no other layer gives.
+        own = set(map(id, keras.tree.flatten([one.output for one in layers if one is not nested])))
+        maps = [one for one in keras.tree.flatten(taken) if id(one) not in own]
+        rows = {id(one): level[one.shape[1:3]] for one in maps}
+        shapes = {level[one.shape[1:3]]: one.shape for one in nested.outputs}
+    heads = []
+    for name, part, tensors in zip(OUTPUTS, parts, taken, strict=True):
+        found = {rows[id(one)]: one.shape[1:] for one in tensors if id(one) in rows}
+        box = any(one is localizer.get_layer("bbox").output for one in tensors)
+        shape = localizer.get_layer(name).output.shape
+        heads.append(_block(name, part, shape, maps=dict(sorted(found.items())), takes_box=box))
+    first = [_block(one.name, [one], one.output.shape) for one in before]
+    stages = [_block(names[row], group, shapes.get(row, ())) for row, group in enumerate(groups)]
+    return Structure(first, stages, heads)
 
 
-def _is_of(layer: keras.layers.Layer, output: str) -> bool:
-    return layer.name == output or layer.name.startswith(f"{output}_")
-
-
-def _stage_name(group: Sequence[keras.layers.Layer]) -> str:
-    stage = group[0].name.partition("_")[0]
-    units = {layer.name.split("_")[1] for layer in group if "_block" in layer.name}
-    return f"{stage} · {len(units)} blocks" if len(units) > 1 else stage
-
-
-def _block(name: str, layers: Sequence[keras.layers.Layer], shape: Sequence[int | None]) -> Block:
-    kinds = Counter(
-        type(layer).__name__
-        for layer in layers
-        if layer.count_params() and not type(layer).__name__.endswith("Normalization")
-    )
-    parameters = sum(layer.count_params() for layer in layers)
-    return Block(name, dict(kinds.most_common()), parameters, tuple(shape[1:]))
-
-
-def _head(
-    name: str,
-    members: Mapping[str, Sequence[keras.layers.Layer]],
-    rows: Mapping[tuple[str, int], int],
-    calls: Mapping[str, Sequence[Source]],
-) -> Head:
-    block = _block(name, members[name], members[name][-1].output.shape)
-    taken = [source for layer in members[name] for source in calls[layer.name]]
-    maps = {rows[source[:2]]: source[2] for source in taken if source[:2] in rows}
-    takes_box = name != "bbox" and any(source[0] == "bbox" for source in taken)
-    return Head(**vars(block), maps=dict(sorted(maps.items())), takes_box=takes_box)
-
-
-def _tensors(inbound: Any) -> Iterator[Source]:
-    """Every serialised Keras tensor in the arguments of a layer's calls."""
-    if isinstance(inbound, Mapping):
-        if inbound.get("class_name") == "__keras_tensor__":
-            layer, _, number = inbound["config"]["keras_history"]
-            yield layer, number, tuple(inbound["config"]["shape"][1:])
-            return
-        inbound = inbound.values()
-    elif not isinstance(inbound, (list, tuple)):
-        return
-    for item in inbound:
-        yield from _tensors(item)
+def _block(name: str, layers: Iterable[keras.layers.Layer], shape: Shape, **head: Any) -> Block:
+    weights = [(type(layer).__name__, layer.count_params()) for layer in layers]
+    counts = Counter(kind for kind, n in weights if n and not kind.endswith("Normalization"))
+    kinds = [kind + (f" ×{n}" if n > 1 else "") for kind, n in counts.most_common()]
+    return Block(name, kinds, sum(n for _, n in weights), tuple(shape[1:]), **head)
 
 
 # Lengths in inches; DPI in pixels per inch.
 DPI = 144.0
-MARGIN = 0.25
+MARGIN, GAP, SIDE_GAP = 0.25, 0.3, 1.15  # around all, below a block, and beside the body
 WIDTH, HEAD_WIDTH = 2.5, 1.75  # of a block and of a head
+ROUND = "round,pad=0,rounding_size=0.07"
 LOW, HIGH = 0.5, 0.74  # heights of a block of two lines and of three
-GAP, SIDE_GAP = 0.3, 1.15  # between two blocks, and between the body and a head
-FRAME = 0.14  # from the body's frame to its stages
-LINE = 0.19  # of text
-BEND = 0.17  # from a head's edge to the arrow that enters it from below
+FRAME, LINE = 0.14, 0.19  # from the body's frame to its stages, and of text
 TINTS = {"softmax": ("#FBEBCF", "#F3C878"), "bbox": ("#DDF1E7", "#9BD6BE")}
 INPUT_TINT, STAGE_TINT = "#EFEFEF", "#E3EEF7"
-SIDES: tuple[Literal[-1, 1], ...] = (-1, 1)  # Of the body, where the heads stand.
+OVER: Mapping[str, Any] = {"size": style.SMALL_SIZE, "ha": "center", "va": "bottom"}
 
 
 def save_architecture(model: keras.Model, path: str | os.PathLike[str]) -> Path:
@@ -187,10 +118,10 @@ def save_architecture(model: keras.Model, path: str | os.PathLike[str]) -> Path:
     Raises:
         ModelError: The model is not functional or lacks the outputs `softmax` and `bbox`.
     """
+    structure = structure_of(model)
     trained = sum(math.prod(weight.shape) for weight in model.trainable_weights)
-    fixed = sum(math.prod(weight.shape) for weight in model.non_trainable_weights)
-    subtitle = f"{trained:,} trainable parameters, {fixed:,} fixed"
-    return save_figure(draw_structure(structure_of(model), model.name, subtitle), path)
+    subtitle = f"{trained:,} trainable parameters, {model.count_params() - trained:,} fixed"
+    return style.save_figure(draw_structure(structure, model.name, subtitle), path)
 
 
 def draw_structure(structure: Structure, title: str, subtitle: str) -> Figure:
@@ -198,114 +129,71 @@ def draw_structure(structure: Structure, title: str, subtitle: str) -> Figure:
 
     A level arrow is a map that a head takes, with its shape where it is not that of the stage.
     """
-    top = MARGIN + 3.5 * LINE
-    before, stages = structure.before, structure.stages
-    tops = [top + (LOW + GAP) * place for place in range(len(before))]
-    first = top + (LOW + GAP) * len(tops) + FRAME
-    rows = [first + (HIGH + GAP) * row for row in range(len(stages))]
-    end = rows[-1] + HIGH
-    frame_end = end + FRAME + LINE
-    outputs = frame_end + GAP
+    before, stages, heads = structure
     left = MARGIN + HEAD_WIDTH + SIDE_GAP
     width = 2 * left + WIDTH
-    figure, page = new_page(width, outputs + LOW + MARGIN, DPI)
-    title = shorten(title, 72 * (width - 2 * MARGIN), TITLE_SIZE, "bold")
-    write(page, MARGIN, MARGIN, title, size=TITLE_SIZE, weight="bold")
-    write(page, MARGIN, MARGIN + 1.5 * LINE, subtitle, size=LABEL_SIZE)
-
-    _box(page, left - FRAME, first - FRAME, WIDTH + 2 * FRAME, frame_end - first + FRAME, PAPER)
-    body = f"body: {_weights(sum(stage.parameters for stage in stages))}"
-    write(page, width / 2, end + 0.08, body, size=SMALL_SIZE, ha="center")
+    *tops, first = [MARGIN + 3.5 * LINE + (LOW + GAP) * row for row in range(len(before) + 1)]
+    rows = [first + FRAME + (HIGH + GAP) * row for row in range(len(stages))]
+    end = rows[-1] + HIGH + LINE + FRAME
+    figure, page = style.new_page(width, end + 3 * LINE + GAP + LOW + MARGIN, DPI)
+    title = style.shorten(title, 72 * (width - 2 * MARGIN), style.TITLE_SIZE, "bold")
+    style.write(page, MARGIN, MARGIN, title, size=style.TITLE_SIZE, weight="bold")
+    style.write(page, MARGIN, MARGIN + 1.5 * LINE, subtitle, size=style.LABEL_SIZE)
+    _box(page, (left - FRAME, first), (WIDTH + 2 * FRAME, end - first), style.PAPER)
+    body = sum(stage.parameters for stage in stages)
+    style.write(page, width / 2, end - FRAME / 2, f"body: {body:,} parameters", **OVER)
     places = [(y, LOW, INPUT_TINT) for y in tops] + [(y, HIGH, STAGE_TINT) for y in rows]
     for block, (y, height, tint) in zip((*before, *stages), places, strict=True):
-        _box(page, left, y, WIDTH, height, tint)
-        kinds = " · ".join(_kinds(block)) if height == HIGH else ""
-        last = " · ".join(filter(None, (_sides(block.shape), _weights(block.parameters))))
-        _text(page, width / 2, y + height / 2, WIDTH, [block.name, kinds, last])
+        kinds = " · ".join(block.kinds) if height == HIGH else ""
+        last = " · ".join(filter(None, (_sides(block.shape), _weights(block))))
+        _box(page, (left, y), (WIDTH, height), tint, block.name, kinds, last)
     for (upper, height, _), (lower, _, _) in pairwise(places):
         _arrow(page, (width / 2, upper + height), (width / 2, lower))
 
-    grid = _Grid(width, left, rows, first, end, outputs)
-    for head, side in zip(structure.heads, SIDES, strict=True):
-        _draw_head(page, head, side, stages, grid)
+    head_end = end + 3 * LINE  # Below the body, so that the box passes under it.
+    for head, side in zip(heads, (-1, 1), strict=True):
+        middle = width / 2 + side * (WIDTH / 2 + SIDE_GAP + HEAD_WIDTH / 2)
+        x, inner = middle - HEAD_WIDTH / 2, middle - side * HEAD_WIDTH / 2
+        tint, output_tint = TINTS[head.name]
+        lines = (f"{head.name} head", *head.kinds, _weights(head))
+        _box(page, (x, first), (HEAD_WIDTH, head_end - first), tint, *lines)
+        output = f"output (N, {_sides(head.shape)})"
+        _box(page, (x, head_end + GAP), (HEAD_WIDTH, LOW), output_tint, head.name, output)
+        _arrow(page, (middle, head_end), (middle, head_end + GAP))
+        for row, shape in head.maps.items():
+            y = rows[row] + HIGH / 2
+            _arrow(page, (width / 2 + side * WIDTH / 2, y), (inner, y))
+            words = _sides(shape) if shape != stages[row].shape else ""
+            style.write(page, inner - side * (SIDE_GAP - FRAME) / 2, y - 0.03, words, **OVER)
+        if head.takes_box:
+            _arrow(page, (width - inner, head_end - LINE), (inner, head_end - LINE))
+            style.write(page, width / 2, head_end - LINE - 0.03, "the box", **OVER)
     return figure
-
-
-class _Grid(NamedTuple):
-    """Places on the page in inches: its width, the body's left edge, and heights from the top."""
-
-    width: float
-    left: float
-    rows: Sequence[float]  # Upper edges of the stages.
-    first: float
-    end: float
-    outputs: float
-
-
-def _draw_head(
-    page: Axes, head: Head, side: Literal[-1, 1], stages: Sequence[Block], grid: _Grid
-) -> None:
-    """Draws a head on the left (-1) or right (1) of the body, the maps it takes and its output."""
-    x = MARGIN if side < 0 else grid.width - MARGIN - HEAD_WIDTH
-    inner = x + HEAD_WIDTH * (side < 0)  # Its edge beside the body.
-    head_tint, output_tint = TINTS[head.name]
-    _box(page, x, grid.first, HEAD_WIDTH, grid.end - grid.first, head_tint)
-    lines = [f"{head.name} head", *_kinds(head), _weights(head.parameters)]
-    _text(page, x + HEAD_WIDTH / 2, (grid.first + grid.end) / 2, HEAD_WIDTH, lines)
-    over = {"size": SMALL_SIZE, "ha": "center", "va": "bottom"}
-    for row, shape in head.maps.items():
-        y, start = grid.rows[row] + HIGH / 2, grid.left + WIDTH * (side > 0)
-        _arrow(page, (start, y), (inner, y))
-        if shape != stages[row].shape:
-            write(page, (start + side * FRAME + inner) / 2, y - 0.03, _sides(shape), **over)
-    # The output is narrower, so that the arrow of the box passes beside it.
-    output_x, output_width = x + 2 * BEND * (side > 0), HEAD_WIDTH - 2 * BEND
-    middle, y = output_x + output_width / 2, grid.outputs + LOW / 2
-    _box(page, output_x, grid.outputs, output_width, LOW, output_tint)
-    _arrow(page, (middle, grid.end), (middle, grid.outputs))
-    _text(page, middle, y, output_width, [head.name, f"output (N, {_sides(head.shape)})"])
-    if head.takes_box:
-        bend = inner - BEND
-        _arrow(page, (grid.width - inner + 2 * BEND, y), (bend, y), (bend, grid.end))
-        write(page, grid.width / 2, y - 0.03, "the box", **over)
-
-
-def _kinds(block: Block) -> list[str]:
-    return [kind + (f" ×{count}" if count > 1 else "") for kind, count in block.kinds.items()]
 
 
 def _sides(shape: Shape) -> str:
     return " × ".join("?" if side is None else f"{side:,}" for side in shape)
 
 
-def _weights(parameters: int) -> str:
-    return f"{parameters:,} parameters" if parameters else ""
+def _weights(block: Block) -> str:
+    return f"{block.parameters:,} parameters" if block.parameters else ""
 
 
-def _box(page: Axes, x: float, y: float, width: float, height: float, tint: str) -> None:
-    shape = "round,pad=0,rounding_size=0.07"
-    page.add_patch(FancyBboxPatch((x, y), width, height, shape, facecolor=tint, edgecolor=MUTED))
+def _box(
+    page: Axes, corner: tuple[float, float], size: tuple[float, float], tint: str, *lines: str
+) -> None:
+    """A box with centred lines, the first one bold; those that are empty are left out."""
+    (x, y), (width, height) = corner, size
+    page.add_patch(FancyBboxPatch(corner, *size, ROUND, facecolor=tint, edgecolor=style.MUTED))
+    for number, line in enumerate(shown := [line for line in lines if line]):
+        middle = y + height / 2 + LINE * (number - (len(shown) - 1) / 2)
+        points, weight = (style.SMALL_SIZE, "normal") if number else (style.LABEL_SIZE, "bold")
+        words = style.shorten(line, 72 * width - 10, points, weight)
+        font = {"size": points, "weight": weight, "ha": "center", "va": "center_baseline"}
+        style.write(page, x + width / 2, middle, words, **font)
 
 
-def _text(page: Axes, x: float, middle: float, width: float, lines: Sequence[str]) -> None:
-    """Centred lines, the first one bold; those that are empty are left out."""
-    shown = [line for line in lines if line]
-    for number, line in enumerate(shown):
-        y = middle + LINE * (number - (len(shown) - 1) / 2)
-        size, weight = (SMALL_SIZE, "normal") if number else (LABEL_SIZE, "bold")
-        words = shorten(line, 72 * width - 10, size, weight)
-        write(page, x, y, words, size=size, weight=weight, ha="center", va="center_baseline")
-
-
-def _arrow(page: Axes, *points: tuple[float, float]) -> None:
-    page.add_patch(
-        FancyArrowPatch(
-            path=Outline(points),
-            arrowstyle="-|>,head_length=5,head_width=2.6",
-            mutation_scale=1.0,
-            color=MUTED,
-            linewidth=1.3,
-            shrinkA=0,
-            shrinkB=0,
-        )
-    )
+def _arrow(page: Axes, *ends: tuple[float, float]) -> None:
+    look: dict[str, Any] = {"color": style.MUTED, "linewidth": 1.3, "mutation_scale": 1}
+    look |= {"arrowstyle": "-|>,head_length=5,head_width=2.6", "shrinkA": 0, "shrinkB": 0}
+    page.add_patch(FancyArrowPatch(*ends, **look))
