@@ -32,6 +32,13 @@ CHANCE = 0.025
 EASY = 0.5
 """Box accuracy of a baseline from which on a set is called easy."""
 
+ONE_CLASS = (
+    "There is one class: the class is always right, so a class accuracy of 100 % is no result; "
+    "only the box is learned and measured."
+)
+OBJECTS_ONLY = (
+    "Box and localization figures are of the images with an object; class accuracy is of all."
+)
 
 WORST = 12
 BEST = 12
@@ -336,6 +343,12 @@ def gain_sentence(evaluation: Evaluation) -> str:
         f"{start}; the model has {model}, and their intervals meet: these images do not show that "
         "the model has learned where the object is."
     )
+
+
+def limits_of_figures(evaluation: Evaluation) -> list[str]:
+    """What the figures of this set do not say of themselves, see `ONE_CLASS`."""
+    one_class = [ONE_CLASS] if len(evaluation.class_names) == 1 else []
+    return one_class + ([OBJECTS_ONLY] if evaluation.object_images < evaluation.images else [])
 
 
 def easy_sentence(evaluation: Evaluation) -> str:

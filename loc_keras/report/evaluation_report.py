@@ -27,6 +27,7 @@ from loc_keras.report.evaluation_content import (
     format_gain,
     gain_sentence,
     join_words,
+    limits_of_figures,
     p_value,
     shift_sentence,
     verdict,
@@ -54,12 +55,6 @@ FEW = 100
 BASELINES = (
     "A figure counts by what it has above the baselines, {}, which are the same box in every "
     "picture: the column gain is the difference to the better one."
-)
-ONE_CLASS = (
-    "There is one class: the class is always right, so that only the box is learned and measured."
-)
-OBJECTS_ONLY = (
-    "Box and localization figures are of the images with an object; class accuracy is of all."
 )
 
 _LINKS = {
@@ -297,13 +292,9 @@ def _group_keys(found: Evaluation) -> tuple[str, str, str]:
 
 
 def _figure_sentences(found: Evaluation) -> list[str]:
-    sentences = [gain_sentence(found)]
-    if len(found.class_names) == 1:
-        sentences.append(ONE_CLASS)
+    sentences = [gain_sentence(found), *limits_of_figures(found)]
     if found.baselines:
         sentences.append(BASELINES.format(join_words([f"the {name}" for name in found.baselines])))
-    if found.images != found.object_images:
-        sentences.append(OBJECTS_ONLY)
     return [sentence for sentence in sentences if sentence]
 
 

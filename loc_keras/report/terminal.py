@@ -20,8 +20,11 @@ from loc_keras.evaluation.figures import (
 from loc_keras.evaluation.outcomes import Estimate, Evaluation
 from loc_keras.evaluation.reliability import Guarantee, TrustFigures
 from loc_keras.report.evaluation_content import (
+    OBJECTS_ONLY,
+    ONE_CLASS,
     easy_sentence,
     gain_sentence,
+    limits_of_figures,
     shift_sentence,
     verdict,
 )
@@ -35,14 +38,6 @@ Metrics = Mapping[str, Mapping[str, float]]
 SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
 COUNT_NAMES = {"images": "images", "object_images": "images with an object"}
 
-ONE_CLASS = (
-    "note: with one class the class is always right, so a class accuracy of 100 % is no result; "
-    "only the box is learned and measured."
-)
-OBJECTS_ONLY = (
-    "note: box and localization figures are those of the images with an object; class accuracy is "
-    "that of all."
-)
 _COUNTED = frozenset({"classes"})  # Told in words.
 
 
@@ -151,17 +146,17 @@ def print_metrics(console: Console, metrics: Metrics) -> None:
     """
     console.print(metrics_table(metrics))
     present = {key for values in metrics.values() for key in values}
-    if "classes" in present:
-        _print_line(console, ONE_CLASS)
-    if "object_images" in present:
-        _print_line(console, OBJECTS_ONLY)
+    for key, sentence in (("classes", ONE_CLASS), ("object_images", OBJECTS_ONLY)):
+        if key in present:
+            _print_line(console, sentence)
 
 
 def print_evaluation(console: Console, evaluation: Evaluation, trust: TrustFigures | None) -> None:
     """Prints the figures with their intervals and baselines, the errors, and the trust figures."""
     console.print(figures_table(evaluation))
     _print_line(console, f"errors: {_errors(evaluation)}")
-    for sentence in (gain_sentence(evaluation), easy_sentence(evaluation), *_notes(evaluation)):
+    gain, easy = gain_sentence(evaluation), easy_sentence(evaluation)
+    for sentence in (gain, easy, *limits_of_figures(evaluation)):
         if sentence:
             _print_line(console, sentence)
     if trust is not None:
@@ -255,12 +250,6 @@ def _size(one: Guarantee) -> str:
         return f"{one.size:.2f} labels"
     empty = f", {percent(one.empty)} % empty" if one.empty else ""
     return f"{percent(one.size)} % of area{empty}"
-
-
-def _notes(evaluation: Evaluation) -> list[str]:
-    """What the figures do not say of themselves."""
-    one_class = [ONE_CLASS] if len(evaluation.class_names) == 1 else []
-    return one_class + ([OBJECTS_ONLY] if evaluation.object_images < evaluation.images else [])
 
 
 def _errors(evaluation: Evaluation) -> str:

@@ -31,6 +31,15 @@ def test_every_figure_stands_in_80_columns(page) -> None:
     assert all(len(line) <= 80 for line in lines if "─" in line)
 
 
+def test_what_figures_do_not_say_is_told_as_on_the_page() -> None:
+    told = printed(sample_page(80, ("gauge",), trusted=False).evaluation, None)
+    assert "There is one class: the class is always right" in told
+    assert "of the images with an object" not in told
+    told = printed(sample_page(150, ("cat", "dog", "nothing"), background=2).evaluation, None)
+    assert "Box and localization figures are of the images with an object" in told
+    assert "There is one class" not in told
+
+
 def test_a_broken_guarantee_is_warned_of(page) -> None:
     told = " ".join(printed(page.evaluation, page.trust).split())
     # The sample breaks that of the outer box.
