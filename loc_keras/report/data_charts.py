@@ -3,7 +3,6 @@
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,8 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from loc_keras.report.gallery import class_name
-from loc_keras.report.image_boxes import DPI, TRUE_BOX, draw_box, draw_image
+from loc_keras.report.gallery import Example, class_name, draw_grid
+from loc_keras.report.image_boxes import TRUE_BOX
 from loc_keras.report.style import (
     BLUE,
     FAINT,
@@ -26,16 +25,13 @@ from loc_keras.report.style import (
     MUTED,
     SEQUENCE,
     SMALL_SIZE,
-    TITLE_SIZE,
     VERMILLION,
     WORDS,
     clean,
     dress,
     new_figure,
     save_figure,
-    shorten,
     text_width,
-    wrap_words,
 )
 
 MOST_CLASSES = 40
@@ -53,18 +49,11 @@ _CHART_DPI = 144.0
 _BINS = 30
 _LONGEST_NAME = 26
 
-# Lengths in inches: of charts, ...
+# Lengths in inches.
 _BAR = 0.2  # A class.
 _KEY_ROOM = 0.4  # Above a chart.
 
-# ... and of a preview.
-_CELL = 240 / DPI
-_GAP = 24 / DPI
-_MARGIN = 36 / DPI
-_CAPTION = 32 / DPI
-_TITLE = 34 / DPI
-_MOST_COLUMNS = 8
-_SMALL_BOX = replace(TRUE_BOX, width=2.0)  # Pictures are smaller here than in galleries.
+_MOST_COLUMNS = 8  # Of a preview.
 
 
 def class_chart(counts: Mapping[str, Sequence[int]], names: Sequence[str]) -> Figure:
@@ -201,62 +190,17 @@ def save_preview(
     Returns:
         The path written.
     """
-    images: list[npt.NDArray[np.generic]] = []
-    captions: list[str] = []
-    boxes: list[npt.NDArray[np.floating]] = []
-    for batch, targets in batches:
-        room = count - len(images)
-        images += list(np.asarray(batch)[:room])
-        captions += [
-            _caption(label, class_names) for label in np.asarray(targets["softmax"])[:room]
-        ]
-        boxes += list(np.asarray(targets["bbox"])[:room])
-        if len(images) >= count:
+    examples: list[Example] = []
+    for images, targets in batches:
+        parts = map(np.asarray, (images, targets["softmax"], targets["bbox"]))
+        for image, label, box in zip(*parts, strict=True):
+            drawn = [(TRUE_BOX, box)] if np.any(box) else []
+            examples.append(Example(image, drawn, [clean(_caption(label, class_names))]))
+        if len(examples) >= count:
             break
-    return save_figure(draw_preview(images, captions, boxes, title), path)
-
-
-def draw_preview(
-    images: Sequence[npt.ArrayLike],
-    captions: Sequence[str],
-    boxes: Sequence[npt.ArrayLike],
-    title: str,
-) -> Figure:
-    """Draws pictures of one size with a box and a caption each.
-
-    Args:
-        images: At least one, (H, W), (H, W, 1) or (H, W, 3), values 0..255.
-        captions: A line for each.
-        boxes: (4,) fractions for each; an empty one is not drawn.
-        title: First line, wrapped where it is long.
-    """
-    columns = min(_MOST_COLUMNS, max(1, math.ceil(math.sqrt(len(images) * 1.5))))
-    rows = math.ceil(len(images) / columns)
-    high, wide = np.shape(images[0])[:2]
-    cell_width, cell_height = _CELL * min(1, wide / high), _CELL * min(1, high / wide)
-    width = 2 * _MARGIN + columns * (cell_width + _GAP) - _GAP
-    lines = wrap_words(clean(title), (width - 2 * _MARGIN) * _POINTS, TITLE_SIZE, "bold")
-    head = _MARGIN + _TITLE * len(lines) + _GAP / 2
-    height = head + rows * (cell_height + _CAPTION + _GAP) - _GAP + _MARGIN
-    figure = new_figure(width, height, DPI)
-    style: dict[str, Any] = {"family": FONT, "color": INK, "parse_math": False, "va": "top"}
-    for number, line in enumerate(lines):
-        y = 1 - (_MARGIN + number * _TITLE) / height
-        figure.text(_MARGIN / width, y, line, size=TITLE_SIZE, weight="bold", **style)
-    for number, (image, caption, box) in enumerate(zip(images, captions, boxes, strict=True)):
-        row, column = divmod(number, columns)
-        left = _MARGIN + column * (cell_width + _GAP)
-        top = head + row * (cell_height + _CAPTION + _GAP)
-        bottom = 1 - (top + cell_height) / height
-        axes = figure.add_axes((left / width, bottom, cell_width / width, cell_height / height))
-        draw_image(axes, image)
-        if np.any(box):
-            draw_box(axes, box, _SMALL_BOX)
-        line = shorten(clean(caption), cell_width * _POINTS, SMALL_SIZE)
-        y = bottom - 8 / DPI / height
-        middle = (left + cell_width / 2) / width
-        figure.text(middle, y, line, size=SMALL_SIZE, ha="center", **style)
-    return figure
+    del examples[count:]
+    columns = min(_MOST_COLUMNS, max(1, math.ceil(math.sqrt(len(examples) * 1.5))))
+    return save_figure(draw_grid(examples, columns, clean(title), []), path)
 
 
 def _histogram(
