@@ -23,7 +23,14 @@ from loc_keras.evaluation.figures import (
 )
 from loc_keras.evaluation.outcomes import Estimate
 from loc_keras.report import style
-from loc_keras.report.image_boxes import INNER_BOX, OUTER_BOX, PREDICTED_BOX, TRUE_BOX, to_rgb
+from loc_keras.report.image_boxes import (
+    HALO,
+    INNER_BOX,
+    OUTER_BOX,
+    PREDICTED_BOX,
+    TRUE_BOX,
+    to_rgb,
+)
 from loc_keras.report.style import clean
 from loc_keras.report.thumbnails import encoded
 
@@ -33,13 +40,8 @@ SIDE = 200
 LEAST_SIDE = 14
 """Shorter side at least, so that a sliver of a picture can be seen."""
 
-BOXES = {
-    "truth": TRUE_BOX.words,
-    "pred": PREDICTED_BOX.words,
-    "outer": OUTER_BOX.words,
-    "inner": INNER_BOX.words,
-}
-"""Kinds of boxes, and what a legend says of them."""
+BOXES = {"truth": TRUE_BOX, "pred": PREDICTED_BOX, "outer": OUTER_BOX, "inner": INNER_BOX}
+"""Kinds of boxes, and how each is drawn and called."""
 
 _ENCODED_SIDE = 256  # Px of the longer side: more than its place, for screens of fine pixels.
 _MOST_BYTES = 22_000  # Of a picture: a page with some 130 of them stays below 4 MB.
@@ -49,15 +51,12 @@ _UNBROKEN = 20  # Letters of a name that stay together.
 
 _STYLE = {
     "blue": style.BLUE,
-    "green": style.GREEN,
-    "purple": style.PURPLE,
     "vermillion": style.VERMILLION,
     "yellow": style.YELLOW,
     "ink": style.INK,
     "muted": style.MUTED,
     "faint": style.FAINT,
     "paper": style.PAPER,
-    "truth": style.TRUTH,
     "prediction": style.PREDICTION,
     "wrong": style.WRONG,
     "wrong-ink": style.WRONG_INK,
@@ -145,7 +144,7 @@ def legend(kinds: Iterable[str], bad: str) -> Markup:
         kinds: Of boxes, as in `BOXES`.
         bad: What a frame means.
     """
-    return part("legend", {kind: BOXES[kind] for kind in kinds}, bad)
+    return part("legend", {kind: BOXES[kind].words for kind in kinds}, bad)
 
 
 def _proportions(height: int, width: int) -> str:
@@ -214,6 +213,8 @@ _ENVIRONMENT.globals |= {
     "value": _value,
     "Markup": Markup,
     "MISSING": MISSING,
+    "BOXES": BOXES,
+    "HALO": HALO,
     "SIDE": SIDE,
     "style": _STYLE,
 }
