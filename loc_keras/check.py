@@ -12,7 +12,12 @@ from pathlib import Path
 from rich.console import Console
 
 from loc_keras.cli.console import progress_bar, run_command
-from loc_keras.cli.data_source import DataSource, add_data_arguments, source_to_check
+from loc_keras.cli.data_source import (
+    DataSource,
+    add_data_arguments,
+    print_label_files,
+    source_to_check,
+)
 from loc_keras.config.load import dump_config
 from loc_keras.config.schema import Config
 from loc_keras.data.check.fix import FixPlan, plan_fix, refuse_fix_folder, summary, write_fix
@@ -86,6 +91,8 @@ def _check_files(args: argparse.Namespace, source: DataSource, console: Console)
             result = source.quick_check(advance)
         else:
             result = check_data(source.annotations, source.section, progress=advance)
+    if args.config is not None:
+        print_label_files(console, source)
     console.print(_what_was_read(result))
     print_findings(console, result.findings)
     if args.report is not None:

@@ -27,6 +27,7 @@ from loc_keras.cli.data_source import (
     DataSource,
     add_data_arguments,
     add_plan_arguments,
+    print_label_files,
     refuse_plan_arguments,
     source_to_train,
 )
@@ -160,6 +161,8 @@ def _train(args: argparse.Namespace, console: Console) -> int:
         console = Console(quiet=True)
     data = source.build()
     validation_set(data)
+    if args.data is None:
+        print_label_files(console, source)
     print_data(console, data)
     check_trust(config, data)
     with devices.watching(GO_ON), devices.scope():
@@ -192,7 +195,8 @@ def _train(args: argparse.Namespace, console: Console) -> int:
         print_note(console, changed_packages(folder, package_versions()))
     else:
         folder = made_folder(wanted, config)
-        facts = {"replicas": devices.replicas, "workers": devices.workers}
+        facts: dict[str, Any] = {"replicas": devices.replicas, "workers": devices.workers}
+        facts["label_files"] = [one._asdict() for one in source.label_files]
         write_start(folder, dump_config(config), policy, data, **facts)
     console.print(
         f"run folder {folder}; {policy}, {devices.describe()}, {localizer.count_params():,} "

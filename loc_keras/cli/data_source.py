@@ -4,7 +4,7 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from loc_keras.atomic_file import write_text
-from loc_keras.cli.console import add_set
+from loc_keras.cli.console import add_set, print_line
 from loc_keras.config.data import SourceConfig
 from loc_keras.config.load import (
     asked_keys,
@@ -28,6 +28,7 @@ from loc_keras.config.load import (
     value_text,
 )
 from loc_keras.config.schema import Config
+from loc_keras.data import files
 from loc_keras.data.annotations import (
     Annotations,
     count_by_kind,
@@ -39,8 +40,9 @@ from loc_keras.data.annotations import (
 from loc_keras.data.check.run import CheckResult, quick_check
 from loc_keras.data.dataset import LocalizationData, build_file_data
 from loc_keras.data.detect.formats import guesses, list_data_folder, truncated_note, unrecognised
+from loc_keras.data.detect.label_files import LabelFiles, label_files
 from loc_keras.data.digits_data import build_digits_data
-from loc_keras.data.formats.listing import Guess
+from loc_keras.data.formats.listing import Guess, Listing, list_folder
 from loc_keras.data.formats.registry import FORMATS, WRITERS, read_annotations
 from loc_keras.data.load_records import load_records
 from loc_keras.data.records import all_grey, count_multi_object, measure
@@ -100,7 +102,8 @@ class DataSource:
         options = source.reader_options()
         if FORMATS[source.format].makes_folder:
             options["cache_dir"] = self.config.data.cache_dir
-        annotations = read_annotations(source.format, self._root, **options)
+        with files.noted_reads() as self._opened:
+            annotations = read_annotations(source.format, self._root, **options)
         if source.inclusive_pixels and annotations.units == "fraction":
             raise DataError(
                 "data.source.inclusive_pixels is true, but the boxes are fractions of the image, "
@@ -109,6 +112,21 @@ class DataSource:
         if source.background is None:
             return annotations
         return with_background(annotations, source.background, self.section.class_names)
+
+    @cached_property
+    def label_files(self) -> list[LabelFiles]:
+        """What was made of each file that looks like labels; none for data that are not listed."""
+        name = self.config.data.source.format
+        if name == "digits" or FORMATS[name].makes_folder or files.is_remote(self._root):
+            return []
+        return self.sorted_files(list_folder(self._root), {}, "the config does not name it")
+
+    def sorted_files(
+        self, listing: Listing, unused: Mapping[str, str], otherwise: str
+    ) -> list[LabelFiles]:
+        """As `detect.label_files.label_files`, of these data."""
+        annotations = self.annotations
+        return label_files(listing, annotations, self._opened, unused, otherwise)
 
     @cached_property
     def checked(self) -> CheckResult:
@@ -172,10 +190,10 @@ class DataSource:
         other = DataSource(config)
         own, new = self.config.data.source, config.data.source
         keep: list[str] = []
+        if own == new.model_copy(update={"several": own.several}):
+            keep = ["annotations", "_opened", "label_files"]
         if own == new:
-            keep = ["section", "annotations", "checked"]
-        elif own == new.model_copy(update={"several": own.several}):
-            keep = ["annotations"]
+            keep += ["section", "checked"]
         other.__dict__ |= {name: self.__dict__[name] for name in keep if name in self.__dict__}
         return other
 
@@ -261,9 +279,13 @@ def read_folder(
         wanted = asked.data.source.format
         possible = [guess for guess in possible if guess.format == wanted]
         possible = possible or [Guess(wanted, folder, why="asked for")]
+    possible = _as_asked(possible, asked, keys)
     failed: list[str] = []
     doubtful: Reading | None = None
     for guess in possible:
+        if guess.question and not any(_concerns(key, guess.answers) for key in keys):
+            failed.append(f"as {guess.format} ({guess.why}): {guess.question}")
+            continue
         try:
             reading = _read(guess, overrides, keys, name)
         except DataError as error:
@@ -283,12 +305,29 @@ def read_folder(
         if failed:
             notes.insert(0, f"not read {'; '.join(failed)}")
         notes.append(truncated_note(listing))
+        unused = {name: why for one in reversed(possible) for name, why in one.unused.items()}
+        otherwise = f"the folder is read as {guess.format}, without it"
+        source = reading.source
+        source.label_files = source.sorted_files(listing, unused, otherwise)
         return replace(reading, notes=tuple(filter(None, notes)))
     if doubtful is not None and lenient:
         return doubtful
     if not failed:
         raise DataError(unrecognised(listing))
     raise DataError(f"{listing.root} cannot be read: {'; '.join(failed)}")
+
+
+def _concerns(key: str, answers: Sequence[str]) -> bool:
+    """Whether a key that was set says what is asked, or is the section above it."""
+    return any(f"{answer}.".startswith(f"{key}.") for answer in answers)
+
+
+def _as_asked(possible: list[Guess], asked: Config, keys: Sequence[str]) -> list[Guess]:
+    """The readings of the table that is named, where one is."""
+    if not any(_concerns(key, ["data.source.csv.splits.train.csv"]) for key in keys):
+        return possible
+    name = asked.data.source.csv.splits.train.csv
+    return [guess for guess in possible if name in guess.files] or possible
 
 
 def _read(guess: Guess, overrides: Sequence[str], keys: Sequence[str], name: str) -> Reading:
@@ -337,7 +376,9 @@ def _other_notes(guess: Guess, possible: Sequence[Guess]) -> list[str]:
     """What else the folder could be read as, where that is a matter of choice."""
     if guess.format not in WRITERS:
         return []
-    others = {other.format: other for other in possible if other.format in WRITERS}
+    others = {
+        other.format: other for other in possible if other.format in WRITERS and not other.question
+    }
     others.pop(guess.format, None)
     return [
         f"the folder also holds {name} ({other.why}); --set data.source.format={name} reads that "
@@ -420,8 +461,15 @@ def print_plan(console: Console, plan: FolderPlan) -> None:
             table.add_row(Text(key), Text(shown_value(value)), Text("" if why == before else why))
             before = why
     console.print(table)
+    print_label_files(console, plan.source)
     for note in plan.notes:
         console.print(f"note: {note}", highlight=False, soft_wrap=True)
+
+
+def print_label_files(console: Console, source: DataSource) -> None:
+    """Prints what was made of each file that looks like labels."""
+    for one in source.label_files:
+        print_line(console, f"labels: {one.sentence()}")
 
 
 def shown_value(value: Any) -> str:

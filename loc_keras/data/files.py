@@ -7,6 +7,7 @@ import os
 import posixpath
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
 from typing import IO
@@ -17,6 +18,9 @@ from loc_keras.errors import DataError
 
 LARGEST_TEXT = 2**30
 """Bytes of the largest annotation file that is read; a larger one is not an annotation file."""
+
+
+_READ: ContextVar[set[str] | None] = ContextVar("read", default=None)
 
 
 class OutsideError(ValueError):
@@ -182,12 +186,25 @@ def open_binary(path: str) -> IO[bytes]:
     return open(path, "rb")
 
 
+@contextmanager
+def noted_reads() -> Iterator[set[str]]:
+    """Collects the paths that `read_bytes` and `read_text` read meanwhile."""
+    paths: set[str] = set()
+    token = _READ.set(paths)
+    try:
+        yield paths
+    finally:
+        _READ.reset(token)
+
+
 def read_bytes(path: str, offset: int = 0, length: int = -1) -> bytes:
     """Reads a file or a range of it.
 
     Raises:
         OSError: If the file is missing or cannot be read.
     """
+    if (paths := _READ.get()) is not None:
+        paths.add(path)
     try:
         with open_binary(path) as file:
             if offset:

@@ -4,7 +4,7 @@ import os
 import posixpath
 import re
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -270,6 +270,10 @@ class Guess:
         source: Further settings of `data.source`.
         why: What in the folder speaks for it, as the end of a sentence.
         notes: Sentences that the user should know.
+        question: What must be said before it is read, as the end of a sentence; `""` for nothing.
+        answers: Keys of the config of which one answers the question.
+        files: Annotation files that it reads, where that is known.
+        unused: Files that look like labels and are not read, with the reason.
     """
 
     format: str
@@ -278,3 +282,7 @@ class Guess:
     source: dict[str, Any] = field(default_factory=dict)
     why: str = ""
     notes: tuple[str, ...] = ()
+    question: str = ""
+    answers: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    unused: Mapping[str, str] = field(default_factory=dict)

@@ -10,8 +10,8 @@ from helpers.converted import CLASSES, drawn, save, seen
 
 from loc_keras import convert
 from loc_keras.cli.data_source import read_folder
-from loc_keras.data.detect.csv import csv_form
 from loc_keras.data.detect.formats import guesses, list_data_folder, unrecognised
+from loc_keras.data.detect.table import csv_form
 from loc_keras.data.formats import listing as detect_listing
 from loc_keras.data.formats.listing import by_split, list_folder, split_of
 from loc_keras.data.formats.registry import FORMATS

@@ -1,0 +1,103 @@
+"""What was made of every file of a data folder that looks like labels."""
+
+import posixpath
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from loc_keras.data.annotations import SPLITS, Annotations
+from loc_keras.data.formats.listing import Listing
+from loc_keras.data.formats.parsing import below, is_image_name
+
+ENDINGS = frozenset(
+    [
+        *(".csv", ".tsv", ".txt", ".xml", ".json", ".jsonl", ".ndjson", ".yaml", ".yml", ".names"),
+        *(".tfrecord", ".record", ".pbtxt", ".parquet", ".arrow", ".xlsx", ".xls", ".ods", ".lst"),
+        *(".mat", ".npy", ".npz", ".pkl", ".h5", ".hdf5", ".sqlite", ".db", ".lif", ".data"),
+    ]
+)
+"""Endings, in small letters, of files in which labels are kept, by this package or others."""
+
+_MOST_NAMED = 3
+
+
+class LabelFiles(NamedTuple):
+    """Files of which the same was made.
+
+    Attributes:
+        files: Their names, or how many there are and where.
+        use: `"train"`, `"train and test"`, ... where objects of them are used, `"names"` where
+            they say what is what, `""` where nothing is used.
+        why: Why they are not used; `""` where they are.
+    """
+
+    files: str
+    use: str
+    why: str
+
+    def sentence(self) -> str:
+        """What was made of them."""
+        uses = {"": f"not used: {self.why}", "names": "used for names of classes or files"}
+        return f"{self.files}: {uses.get(self.use, f'used for {self.use}')}"
+
+
+def label_files(
+    listing: Listing,
+    annotations: Annotations,
+    opened: Iterable[str],
+    unused: Mapping[str, str],
+    otherwise: str,
+) -> list[LabelFiles]:
+    """Sorts all files that look like labels by what was made of them, used ones first.
+
+    Args:
+        listing: Of the data folder.
+        annotations: What was read.
+        opened: Paths of the files that were read.
+        unused: Why files are not read, by name relative to the folder.
+        otherwise: Why they are not where `unused` does not say it.
+    """
+    splits: dict[str, set[str]] = defaultdict(set)
+    for split, one in annotations.all_objects():
+        splits[one.file].add(split)
+    for empty in annotations.empty:
+        splits[empty.fault.file].add(empty.split)
+    faulty = {fault.file for fault in annotations.faults}
+    made: dict[str, tuple[str, str]] = {}
+    for path in {*opened, *splits, *faulty} - {""}:
+        uses = [split for split in SPLITS if split in splits[path]]
+        failed = not uses and path in faulty
+        use = "" if failed else " and ".join(uses) or "names"
+        made[below(listing.root, path)] = use, "nothing in it can be used" if failed else ""
+    groups: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    for name in sorted(name for name in made if not is_image_name(name)):
+        groups[(*made[name], _ending(name))].append(name)
+    more: dict[tuple[str, str], int] = {}
+    for path, folder in listing.folders.items():
+        for ending, names in folder.names.items():
+            if ending not in ENDINGS:
+                continue
+            inside = {posixpath.join(path, name) for name in names}
+            for name in sorted(inside - made.keys()):
+                groups["", unused.get(name, otherwise), ending].append(name)
+            read = sum(posixpath.dirname(name) == path for name in made.keys() - inside)
+            if folder.endings[ending] > len(names) + read:
+                more[path, ending] = folder.endings[ending] - len(names) - read
+    found = [LabelFiles(_listed(names, end), use, why) for (use, why, end), names in groups.items()]
+    found += [
+        LabelFiles(f"{count:,} more {ending} files in {path or '.'}", "", otherwise)
+        for (path, ending), count in more.items()
+    ]
+    return sorted(found, key=lambda one: (one.use == "", one.use == "names"))
+
+
+def _ending(name: str) -> str:
+    return posixpath.splitext(name)[1].lower()
+
+
+def _listed(names: list[str], ending: str) -> str:
+    if len(names) <= _MOST_NAMED:
+        return ", ".join(names)
+    folders = sorted({posixpath.dirname(name) or "." for name in names})
+    shown = ", ".join(folders[:_MOST_NAMED]) + (", ..." if folders[_MOST_NAMED:] else "")
+    return f"{len(names):,} {ending or 'other'} files in {shown}"

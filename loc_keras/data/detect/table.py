@@ -1,0 +1,398 @@
+"""How the rows of one CSV or TSV file are written, told from its header and its fields."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any, NamedTuple
+
+from loc_keras.config.data import BOX_COLUMNS
+from loc_keras.data.formats.csv_file import read_rows
+from loc_keras.data.formats.parsing import RowError, is_image_name, number, quoted
+
+Row = dict[str, str]
+
+_DELIMITERS = (",", ";", "\t", "|")
+_MOST_ROWS = 400
+_LEAST_FIELDS = 5
+_BOX = 4
+_MOSTLY = 0.9
+_HALF = 0.5
+_OUTSIDE = 2.0  # A box in fractions may jut out of the picture, but not as far.
+
+# What tools call the columns, in small letters without signs; the first that is there counts.
+_NAMES: dict[str, tuple[str, ...]] = {
+    "file": (
+        *("file", "filename", "filepath", "image", "imagename", "imagefile", "imagepath"),
+        *("img", "imgname", "imgpath", "path", "imageid", "name"),
+    ),
+    "label": (
+        *("label", "class", "classname", "labelname", "category", "categoryname", "species"),
+        *("labels", "classes", "classid", "labelid", "categoryid", "target", "name"),
+    ),
+    "x1": ("x1", "xmin", "left", "x0", "bboxx1", "bboxxmin", "xtl", "xtopleft", "bboxx", "x"),
+    "y1": ("y1", "ymin", "top", "y0", "bboxy1", "bboxymin", "ytl", "ytopleft", "bboxy", "y"),
+    "x2": ("x2", "xmax", "right", "bboxx2", "bboxxmax", "xbr", "xbottomright"),
+    "y2": ("y2", "ymax", "bottom", "bboxy2", "bboxymax", "ybr", "ybottomright"),
+    "cx": ("cx", "xcenter", "centerx", "xcentre", "centrex"),
+    "cy": ("cy", "ycenter", "centery", "ycentre", "centrey"),
+    "w": ("w", "bboxwidth", "boxwidth", "bboxw", "width"),
+    "h": ("h", "bboxheight", "boxheight", "bboxh", "height"),
+    "width": ("imagewidth", "imgwidth", "imwidth", "imagew", "width"),
+    "height": ("imageheight", "imgheight", "imheight", "imageh", "height"),
+    "group": ("group", "groupid"),
+    "split": ("split", "subset", "partition"),
+}
+_NAME_THEM = "rename its columns, or name them by data.source.csv.names in a config"
+
+
+class Doubt(NamedTuple):
+    """Why a file that looks like a table of boxes is not read as one.
+
+    Attributes:
+        why: What follows "file.csv looks like a table of boxes, but".
+        sure: Whether it can hardly be anything else.
+    """
+
+    why: str
+    sure: bool = True
+
+
+@dataclass(frozen=True)
+class Form:
+    """How the rows of a file are written.
+
+    Attributes:
+        settings: Of the section `data.source.csv`, without `splits` and `units`.
+        rows: Some rows, by meaning: `file`, `label`, those of the box, ...
+        pixels: Whether the box is in px.
+        question: What the fields leave open, as a sentence that names the setting; `""` for
+            nothing.
+        answers: Keys of the config of which one answers the question.
+    """
+
+    settings: dict[str, Any]
+    rows: list[Row]
+    pixels: bool
+    question: str = ""
+    answers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Table:
+    """A text cut into fields.
+
+    Attributes:
+        delimiter: What it was cut by.
+        header: The first row, where it holds no number.
+        rows: The rows below with as many fields as most rows have.
+        odd: Number of rows with more or fewer.
+        titled: Whether a line stands above the header.
+    """
+
+    delimiter: str
+    header: list[str] | None
+    rows: list[list[str]]
+    odd: int = 0
+    titled: bool = False
+
+    @property
+    def layout(self) -> tuple[str, tuple[str, ...], int]:
+        """What tables that are written alike have in common."""
+        header = tuple(self.header or ())
+        return self.delimiter, header, len(self.rows[0]) if self.rows else len(header)
+
+    @property
+    def flaw(self) -> str:
+        """Why it cannot be read as a table, as `Doubt.why`; `""` where it can."""
+        total = self.odd + len(self.rows)
+        if self.titled:
+            return "a line stands above its header; remove that"
+        if not self.rows:
+            return "it has a header and no rows"
+        if self.odd > (1 - _MOSTLY) * total:
+            return f"{self.odd} of {total} rows have not {len(self.rows[0])} fields; mend them"
+        return ""
+
+
+def csv_form(text: str, *, whole: bool) -> Form | Doubt | None:
+    """Tells how the rows of a text are written.
+
+    Args:
+        text: The beginning of a file.
+        whole: Whether it is all of the file; else its last line is not looked at.
+
+    Returns:
+        None where they are not rows of boxes.
+    """
+    table = cut(text, whole=whole)
+    if not isinstance(table, Table):
+        return table
+    form = form_of(table)
+    return Doubt(table.flaw) if table.flaw and form is not None else form
+
+
+def cut(text: str, *, whole: bool, most: int | None = _MOST_ROWS) -> Table | Doubt | None:
+    """Cuts a text by the first delimiter that gives most rows as many fields and enough numbers.
+
+    Args:
+        text: The beginning of a file.
+        whole: As for `csv_form`.
+        most: Rows that are looked at; None for all.
+    """
+    if not whole:
+        text = text[: text.rfind("\n") + 1]
+    found: Table | Doubt | None = None
+    for delimiter in _DELIMITERS:
+        cells = islice(read_rows(text, delimiter), most)
+        rows = [[] if isinstance(fields, RowError) else fields for _, fields in cells]
+        width, count = Counter(map(len, rows)).most_common(1)[0] if rows else (0, 0)
+        if width < _LEAST_FIELDS or count < _HALF * len(rows):
+            continue
+        same = [row for row in rows if len(row) == width]
+        header = None if any(map(_is_number, same[0])) else same[0]
+        body = same if header is None else same[1:]
+        columns = list(zip(*body, strict=True))
+        if _numbers(columns) >= _BOX or (header and not body and _places(header)):
+            titled = header is not None and rows[0] is not header
+            return Table(delimiter, header, body, len(rows) - count, titled)
+        if _numbers([[text.replace(",", ".") for text in one] for one in columns]) >= _BOX:
+            found = found or Doubt("its numbers have a decimal comma; write points")
+    return found
+
+
+def _numbers(columns: Sequence[Sequence[str]]) -> int:
+    """How many columns hold numbers in at least half of their rows."""
+    return sum(_share(_is_number, column) >= _HALF for column in columns)
+
+
+def form_of(table: Table) -> Form | Doubt | None:
+    """Tells how the rows of a table are written; None where they are not rows of boxes."""
+    columns = list(zip(*table.rows, strict=True))
+    images = [p for p, column in enumerate(columns) if _share(is_image_name, column) >= _HALF]
+    if table.header is None:
+        form = _without_header(table.rows, columns, images)
+    else:
+        form = _with_header(table.header, table.rows, columns, bool(images))
+    if isinstance(form, Form) and table.delimiter != ",":
+        return replace(form, settings={"delimiter": table.delimiter, **form.settings})
+    return form
+
+
+def _with_header(
+    header: list[str], rows: list[list[str]], columns: Sequence[Sequence[str]], images: bool
+) -> Form | Doubt | None:
+    known, written = _places(header), quoted(",".join(header))
+    if known is None:
+        sides = {name for key in ("x1", "y1", "x2", "y2", "cx", "cy") for name in _NAMES[key]}
+        why = f"its header {written} does not name the four numbers; {_NAME_THEM}"
+        return Doubt(why, sure=len(sides & set(_bare(header))) > 1) if images else None
+    style, places = known
+    if "file" not in places:
+        why = f"its header {written} does not name the image; {_NAME_THEM}"
+        return Doubt(why) if images else None
+    order = ("file", "label", *BOX_COLUMNS[style], "width", "height", "group", "split")
+    settings: dict[str, Any] = {
+        "header": True,
+        "names": {meaning: header[places[meaning]] for meaning in order if meaning in places},
+        "box": style,
+    }
+    form = _form(settings, rows, "label" in places, header)
+    rest = [p for p in range(len(columns)) if p not in places.values() and _is_text(columns[p])]
+    if "label" in places or not rest:
+        return form
+    key = "--set data.source.csv"
+    question = (
+        f"the header {written} does not say which column is the class: name it by {key}.names."
+        f"label={header[rest[0]]} {key}.label_from=column, or take the folder of the image by "
+        f"{key}.label_from=folder"
+    )
+    return replace(form, question=question, answers=("data.source.csv.label_from",))
+
+
+def _bare(header: Sequence[str]) -> list[str]:
+    return [re.sub(r"[^a-z0-9]", "", name.lower()) for name in header]
+
+
+def _places(header: Sequence[str]) -> tuple[str, dict[str, int]] | None:
+    """The kind of box that a header names, and the column of each meaning; None without a box."""
+    bare = _bare(header)
+    places: dict[str, int] = {}
+
+    def look_up(*meanings: str) -> None:
+        for meaning in meanings:
+            names = [name for name in _NAMES[meaning] if bare.count(name) == 1]
+            free = [bare.index(name) for name in names if bare.index(name) not in places.values()]
+            if free:
+                places[meaning] = free[0]
+
+    def style_of(*styles: str) -> str | None:
+        return next((style for style in styles if set(BOX_COLUMNS[style]) <= set(places)), None)
+
+    look_up("cx", "cy", "x1", "y1", "x2", "y2")
+    style = style_of("xyxy", "cxcywh")
+    if style is None:
+        # Widths are those of the box where its second corner is missing, else of the image.
+        look_up("w", "h")
+        style = style_of("cxcywh", "xywh")
+    if style is None:
+        return None
+    places = {meaning: places[meaning] for meaning in BOX_COLUMNS[style]}
+    look_up("file", "label", "width", "height", "group", "split")
+    return style, places
+
+
+def _without_header(
+    rows: list[list[str]], columns: Sequence[Sequence[str]], images: Sequence[int]
+) -> Form | Doubt | None:
+    if not images:
+        return None
+    file = images[0]
+    numeric = [p != file and _share(_is_number, one) >= _MOSTLY for p, one in enumerate(columns)]
+    starts = _box_starts(numeric)
+    for style in ("xyxy", "xywh"):
+        found: list[tuple[int, list[int], list[int]]] = []
+        for start in starts:
+            box = list(range(start, start + _BOX))
+            boxes = [[float(row[p]) for p in box] for row in rows if _all_numbers(row, box)]
+            if not _fits(boxes, style) or (len(starts) > 1 and _holds_a_class(boxes)):
+                continue
+            labels = _label_places(columns, numeric, file, box)
+            numbers = bool(labels) and numeric[labels[0]]
+            if not numbers or _are_whole(columns[labels[0]]):
+                # Of numbers that may be a class, those with the fewest values are.
+                found.append((len(set(columns[labels[0]])) if numbers else 0, box, labels))
+        if not found:
+            continue
+        best = min(kinds for kinds, *_ in found)
+        (_, box, labels), *others = [one for one in found if one[0] == best]
+        meanings = {file: "file", **dict(zip(box, BOX_COLUMNS[style], strict=True))}
+        meanings |= {place: "label" for place in labels[:1]}
+        names = [meanings.get(p, f"other{p + 1}") for p in range(len(columns))]
+        form = _form({"columns": names, "box": style}, rows, bool(labels), names)
+        if not others and len(labels) < 2:
+            return form
+        question = (
+            f"the row {quoted(','.join(rows[0]))} can be read in several ways: say what its "
+            f"columns are, perhaps by --set 'data.source.csv.columns=[{', '.join(names)}]'"
+        )
+        return replace(form, question=question, answers=("data.source.csv.columns",))
+    return Doubt("no four of its numbers are two corners, or a corner and a size")
+
+
+def _box_starts(numeric: Sequence[bool]) -> list[int]:
+    """Places at which four columns of numbers may be the box, the likeliest first.
+
+    A run of just four goes first; of a longer one, its last four, as the class stands more often
+    before the box than behind it.
+    """
+    runs, start = [], None
+    for place, is_numeric in enumerate([*numeric, False]):
+        if is_numeric and start is None:
+            start = place
+        elif not is_numeric and start is not None:
+            runs.append((start, place - start))
+            start = None
+    starts = [first for first, length in runs if length == _BOX]
+    for first, length in runs:
+        starts += range(first + length - _BOX, first - 1, -1) if length > _BOX else ()
+    return starts
+
+
+def _label_places(
+    columns: Sequence[Sequence[str]], numeric: Sequence[bool], file: int, box: Sequence[int]
+) -> list[int]:
+    """Columns that may be the class: text near to the file's name or to the box, else numbers."""
+    others = [place for place in range(len(columns)) if place != file and place not in box]
+    texts = [place for place in others if _is_text(columns[place])]
+    near = [place for place in texts if place in (file + 1, box[0] - 1, box[-1] + 1)]
+    if texts:
+        return near or texts
+    numbers = [place for place in others if numeric[place]]
+    # Rows that are counted have no value twice.
+    counted = [place for place in numbers if len(set(columns[place])) == len(columns[place])]
+    return [place for place in numbers if place not in counted] or numbers
+
+
+def _fits(boxes: Sequence[Sequence[float]], style: str) -> bool:
+    """Whether numbers can be two corners (`"xyxy"`), or a corner and a size (`"xywh"`)."""
+    if style == "xyxy":
+        good = sum(x1 < x2 and y1 < y2 for x1, y1, x2, y2 in boxes)
+    else:
+        good = sum(width > 0 and height > 0 for _, _, width, height in boxes)
+    return good > 0 and good >= _MOSTLY * len(boxes)
+
+
+def _holds_a_class(boxes: Sequence[Sequence[float]]) -> bool:
+    """Whether a column of whole numbers beyond 1 stands among fractions, as a class does.
+
+    What most rows hold counts: a coordinate may be wrong.
+    """
+    columns = list(zip(*boxes, strict=True))
+    few = (1 - _MOSTLY) * len(boxes)
+    counts = [
+        sum(value % 1 != 0 for value in one) <= few and sum(value > 1 for value in one) > few
+        for one in columns
+    ]
+    fractions = [
+        sum(value % 1 != 0 for value in one) > few and sum(value > _OUTSIDE for value in one) <= few
+        for one in columns
+    ]
+    return any(counts) and any(fractions)
+
+
+def _form(
+    settings: dict[str, Any], rows: list[list[str]], labelled: bool, header: Sequence[str]
+) -> Form:
+    if not labelled:
+        settings["label_from"] = "folder"
+    if settings["box"] == "xyxy":
+        del settings["box"]
+    named = named_rows(settings, Table(",", list(header), rows))
+    return Form(settings, named, in_pixels(settings, named))
+
+
+def named_rows(settings: Mapping[str, Any], table: Table) -> list[Row]:
+    """The fields of a table by meaning.
+
+    Args:
+        settings: Of a form with the layout of the table.
+        table: The table.
+    """
+    if "names" in settings:
+        header = table.header or []
+        places = {meaning: header.index(name) for meaning, name in settings["names"].items()}
+    else:
+        places = {name: place for place, name in enumerate(settings["columns"])}
+    return [{meaning: row[place] for meaning, place in places.items()} for row in table.rows]
+
+
+def in_pixels(settings: Mapping[str, Any], rows: Sequence[Row]) -> bool:
+    """Whether most boxes go beyond what fractions do."""
+    box = BOX_COLUMNS[settings.get("box", "xyxy")]
+    sides = [[value for name in box if (value := number(row[name])) is not None] for row in rows]
+    return sum(max(values) > _OUTSIDE for values in sides if values) > _HALF * len(rows)
+
+
+def _share(test: Callable[[str], object], values: Sequence[str]) -> float:
+    return sum(map(bool, map(test, values))) / len(values) if values else 0.0
+
+
+def _is_number(text: str) -> bool:
+    return number(text) is not None
+
+
+def _is_text(values: Sequence[str]) -> bool:
+    """Whether a column holds words in most rows."""
+    return _share(lambda text: text and not _is_number(text), values) > _HALF
+
+
+def _are_whole(values: Sequence[str]) -> bool:
+    """Whether a column holds whole numbers in most rows."""
+    numbers = [value for value in map(number, values) if value is not None]
+    return sum(value % 1 == 0 for value in numbers) >= _MOSTLY * len(numbers)
+
+
+def _all_numbers(row: Sequence[str], places: Sequence[int]) -> bool:
+    return all(_is_number(row[place]) for place in places)
