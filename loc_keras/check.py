@@ -20,11 +20,12 @@ from loc_keras.cli.data_source import (
 )
 from loc_keras.config.load import dump_config
 from loc_keras.config.schema import Config
+from loc_keras.data.annotations import OF_THE_WHOLE_SET
 from loc_keras.data.check.fix import FixPlan, plan_fix, refuse_fix_folder, summary, write_fix
 from loc_keras.data.check.run import CheckResult, check_data
 from loc_keras.data.formats.csv_file import GROUPED_COLUMNS
 from loc_keras.data.records import even_sample
-from loc_keras.errors import LocKerasError
+from loc_keras.errors import DataError, LocKerasError
 from loc_keras.report.data_charts import save_preview
 from loc_keras.report.data_report import FINDINGS_FILE, write_report
 from loc_keras.report.terminal import classes_words, print_findings
@@ -119,6 +120,9 @@ def _what_was_read(result: CheckResult) -> str:
 
 
 def _fix(folder: Path, config: Config, result: CheckResult, console: Console) -> None:
+    whole = [one for one in result.findings if one.kind in OF_THE_WHOLE_SET]
+    if whole:
+        raise DataError(f"{whole[0].reason}; no copy can be mended before.")
     plan = plan_fix(result)
     text = dump_config(_config_of_copy(config, folder, plan))
     images = sum(len({one.image for one in part}) for part in plan.objects.values())

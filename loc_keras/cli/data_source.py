@@ -32,8 +32,8 @@ from loc_keras.data import files
 from loc_keras.data.annotations import (
     Annotations,
     count_by_kind,
+    in_units,
     kind_of,
-    read_class_names,
     with_background,
     with_class,
 )
@@ -43,6 +43,7 @@ from loc_keras.data.detect.formats import guesses, list_data_folder, truncated_n
 from loc_keras.data.detect.label_files import LabelFiles, label_files
 from loc_keras.data.digits_data import build_digits_data
 from loc_keras.data.formats.listing import Guess, Listing, list_folder
+from loc_keras.data.formats.parsing import read_class_names
 from loc_keras.data.formats.registry import FORMATS, WRITERS, read_annotations
 from loc_keras.data.load_records import load_records
 from loc_keras.data.records import all_grey, count_multi_object, measure
@@ -104,6 +105,7 @@ class DataSource:
             options["cache_dir"] = self.config.data.cache_dir
         with files.noted_reads() as self._opened:
             annotations = read_annotations(source.format, self._root, **options)
+        annotations = in_units(annotations, source.box_units)
         if source.inclusive_pixels and annotations.units == "fraction":
             raise DataError(
                 "data.source.inclusive_pixels is true, but the boxes are fractions of the image, "
@@ -344,6 +346,12 @@ def _read(guess: Guess, overrides: Sequence[str], keys: Sequence[str], name: str
         guess = replace(guess, options={**guess.options, "splits": splits})
         source = _guessed_source(guess, overrides, name)
         notes.append(f"{' and '.join(empty)}: annotation files without objects are not read.")
+    doubts = [one for one in source.annotations.faults if one.kind == "first_pixel"]
+    if doubts and "data.source.voc.first_pixel" not in keys:
+        first = 1 - source.config.data.source.voc.first_pixel
+        guess = replace(guess, options={**guess.options, "first_pixel": first})
+        source = _guessed_source(guess, overrides, name)
+        notes.append(f"data.source.voc.first_pixel is {first}, since {doubts[0].reason}.")
     if "data.source.several" not in keys:
         policy = multi_object_policy(*count_multi_object(source.annotations))
         section = source.config.data.source.model_copy(update={"several": policy})

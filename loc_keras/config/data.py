@@ -1,5 +1,6 @@
 """The section `data.source` of the config: where images, labels and boxes come from."""
 
+import unicodedata
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -14,6 +15,12 @@ from loc_keras.config.base import (
     Texts,
     unique,
 )
+
+
+def _composed(name: str) -> str:
+    # As the labels of the data are: one class whatever its Unicode form.
+    return unicodedata.normalize("NFC", name)
+
 
 CSV_COLUMNS = ("file", "label", "x1", "y1", "x2", "y2")
 CSV_FILES = {
@@ -375,6 +382,11 @@ class SourceConfig(Section):
         description="Whether x2 and y2 in px name the last pixel of the box instead of its edge; "
         "null: as the format says.",
     )
+    box_units: Literal["fraction", "percent", "pixel"] | None = Field(
+        default=None,
+        description="Units of all boxes, whatever the format says: fractions or percent of the "
+        "image side, or px; null: as the format (for csv, csv.units) says.",
+    )
     exif: Literal["apply", "ignore"] = Field(
         default="apply",
         description="Pictures with an EXIF orientation: turn them upright and the boxes along, or "
@@ -420,7 +432,12 @@ class SourceConfig(Section):
     def _classes_distinct(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
         if names == ():
             raise ValueError("names no class; list at least one, or write null")
-        return names if names is None else unique(names)
+        return names if names is None else unique(tuple(map(_composed, names)))
+
+    @field_validator("background")
+    @classmethod
+    def _background_composed(cls, name: str | None) -> str | None:
+        return name and _composed(name)
 
     @model_validator(mode="after")
     def _path_fits(self) -> "SourceConfig":

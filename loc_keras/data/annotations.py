@@ -5,14 +5,13 @@ or outside the image, and images may be missing. `resolve` decides what can be u
 reports what is wrong, both from the same objects.
 """
 
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
-from loc_keras.data.files import OutsideError, join_inside, read_text
 from loc_keras.data.resize import EMPTY_BOX
-from loc_keras.errors import DataError
 
 Split = Literal["train", "val", "test", "calibration"]
 
@@ -110,6 +109,15 @@ class Fault(NamedTuple):
         return self.about.severity
 
 
+def counted_from_one(count: int) -> Fault:
+    """The fault of labels that are numbered 1..`count` where classes are 0..`count` - 1."""
+    reason = (
+        f"labels number the {count} classes from 1 to {count} and never 0, but the first class "
+        "is 0: take 1 off every number, or list a class for 0"
+    )
+    return Fault("", 0, reason, "class_from_one")
+
+
 class EmptyImage(NamedTuple):
     """An image of which the annotations say that it shows no object.
 
@@ -166,6 +174,51 @@ class Annotations:
         for split, objects in self.objects.items():
             for one in objects:
                 yield split, one
+
+
+def in_units(annotations: Annotations, units: str | None) -> Annotations:
+    """Takes boxes to be `"fraction"`, `"percent"` or `"pixel"`; None: as the format says."""
+    if units is None:
+        return annotations
+    if units != "percent":
+        return replace(annotations, units="pixel" if units == "pixel" else "fraction")
+
+    def scaled(one: Annotated) -> Annotated:
+        x1, y1, x2, y2 = one.box
+        return one._replace(box=(x1 / 100, y1 / 100, x2 / 100, y2 / 100))
+
+    objects = {split: list(map(scaled, part)) for split, part in annotations.objects.items()}
+    return replace(annotations, objects=objects, units="fraction")
+
+
+def composed(name: str) -> str:
+    """A class name without blanks around it, in composed form (NFC, Unicode Annex 15)."""
+    return unicodedata.normalize("NFC", name).strip()
+
+
+def with_composed_names(annotations: Annotations) -> Annotations:
+    """Makes one class of labels that differ in their Unicode form alone, and notes it."""
+    counts = Counter(one.label for _, one in annotations.all_objects())
+    counts.update(one.label for one in annotations.empty)
+    given = annotations.class_names
+    new = {label: composed(label) for label in {*counts, *(given or ())}}
+    changed = sorted(label for label, name in new.items() if label != name)
+    if not changed:
+        return annotations
+    notes = [
+        Fault("", 0, f"{new[label]!r}, {counts[label]} times in another form", "unicode_form")
+        for label in changed
+    ]
+    return replace(
+        annotations,
+        objects={
+            split: [one._replace(label=new[one.label]) for one in part]
+            for split, part in annotations.objects.items()
+        },
+        empty=[one._replace(label=new[one.label]) for one in annotations.empty],
+        class_names=given and list(dict.fromkeys(new[name] for name in given)),
+        faults=[*annotations.faults, *notes],
+    )
 
 
 def with_background(
@@ -289,30 +342,6 @@ def class_index(label: str, index_of: dict[str, int]) -> int | None:
     return None
 
 
-def read_class_names(root: str, name: str) -> list[str]:
-    """Reads a file with one class name a line; blank lines do not count.
-
-    Args:
-        root: Folder of the data set.
-        name: The file, relative to it.
-
-    Raises:
-        DataError: If it cannot be read, is empty, or names a class twice.
-    """
-    try:
-        path = join_inside(root, name)
-    except OutsideError as fault:
-        raise DataError(f"data.source.class_names_file: {fault}.") from fault
-    lines = read_text(path, what="class name file").splitlines()
-    names = [line.strip() for line in lines if line.strip()]
-    if not names:
-        raise DataError(f"class name file {path} is empty; write one class name a line.")
-    twice = sorted({one for one in names if names.count(one) > 1})
-    if twice:
-        raise DataError(f"class name file {path} names {', '.join(twice)} more than once.")
-    return names
-
-
 def _is_index(label: str) -> bool:
     # Python refuses to turn thousands of digits into a number.
     return label.isascii() and label.isdigit() and len(label) <= 18
@@ -354,6 +383,16 @@ CATALOGUE: dict[str, Kind] = {
     "missing_file": Kind("error", "annotation file is missing", "add the file"),
     "missing_row": Kind(
         "error", "image lacks a row in a table", "add the row, or remove the image"
+    ),
+    "units": Kind(
+        "error",
+        "boxes that cannot be what they are said to be",
+        "say what they are by the setting that is named",
+    ),
+    "first_pixel": Kind(
+        "warning",
+        "pixels counted from another number",
+        "set data.source.voc.first_pixel to 1 or 0, or mend the files",
     ),
     "duplicate_row": Kind("warning", "the same row twice", "remove all but one"),
     "no_object": Kind(
@@ -459,6 +498,13 @@ CATALOGUE: dict[str, Kind] = {
     ),
     # Classes.
     "class_unknown": Kind("error", "class that is not listed", "mend the label, or list the class"),
+    "class_from_one": Kind(
+        "error", "classes counted from 1", "number them from 0, or list what 0 is"
+    ),
+    "class_repeated": Kind("note", "name of two classes", "nothing, if both mean one class"),
+    "unicode_form": Kind(
+        "note", "class in two Unicode forms", "nothing; the composed form (NFC) is used"
+    ),
     "class_spelling": Kind(
         "warning", "class that looks misspelt", "mend the label if both mean one class"
     ),
@@ -493,6 +539,9 @@ CATALOGUE: dict[str, Kind] = {
         "warning", "almost identical image in two splits", "keep one, or group them when splitting"
     ),
 }
+
+OF_THE_WHOLE_SET = frozenset({"units", "class_from_one"})
+"""Kinds of errors that make every object wrong, so that leaving some out is no way on."""
 
 UNLISTED = Kind("error", "annotation cannot be used", "mend or remove it")
 """Of a kind that a reader gave and that is not in the catalogue."""

@@ -11,6 +11,7 @@ from loc_keras.config.data import SplitConfig
 from loc_keras.data.annotations import (
     ALL_SPLITS,
     CALIBRATION,
+    OF_THE_WHOLE_SET,
     SPLITS,
     Fault,
     ImageRef,
@@ -42,9 +43,13 @@ def load_records(
         on_error: `"stop"` refuses data with errors, `"skip"` leaves them out.
 
     Raises:
-        DataError: If there are errors and `on_error` is `"stop"`, or no record, or none with an
+        DataError: If what is wrong concerns every object, there are errors and `on_error` is
+            `"stop"`, or no record, or none with an
             object, is left for training or validation.
     """
+    for finding in checked.findings:
+        if finding.kind in OF_THE_WHOLE_SET:
+            raise DataError(f"{finding.reason}.")
     found = _without_refused(
         resolve(checked.annotations, checked.source, checked.objects),
         refused_objects(checked),

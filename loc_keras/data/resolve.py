@@ -276,7 +276,11 @@ def usable_box(box: Box, size: tuple[int, int] | None) -> Box:
     for name, given, value, side in zip(_SIDES, box, fractions, sides, strict=True):
         slack = TOLERANCE if size is None else max(TOLERANCE, TOLERANCE_PX / side)
         if not -slack <= value <= 1 + slack:
-            hint = "; are the boxes in pixels?" if size is None and max(box) > 2 else ""
+            hint = (
+                "; are the boxes in pixels or percent (data.source.box_units)?"
+                if size is None and max(box) > 2
+                else ""
+            )
             raise BoxFault(f"column {name}: {given:g} is outside 0..{side}{hint}", "outside_image")
     left, top, right, bottom = (min(max(value, 0.0), 1.0) for value in fractions)
     if right <= left or bottom <= top:
@@ -490,6 +494,11 @@ def _notes(
         notes.append(f"Images without an object, of the class {source.background!r}: {empty}.")
     if counts["crowd"]:
         notes.append(f"{counts['crowd']} crowds (iscrowd) were left out.")
+    if counts["unicode_form"]:
+        notes.append(
+            f"{counts['unicode_form']} class names in another Unicode form count as the composed "
+            "one (NFC)."
+        )
     if counts["duplicate_row"]:
         notes.append(f"{counts['duplicate_row']} objects that are written twice count once.")
     return notes

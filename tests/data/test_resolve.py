@@ -13,9 +13,9 @@ from loc_keras.data.annotations import (
     class_index,
     class_indices,
     infer_class_names,
-    read_class_names,
 )
 from loc_keras.data.check.run import quick_check
+from loc_keras.data.formats.parsing import read_class_names
 from loc_keras.data.load_records import load_records
 from loc_keras.data.resolve import BoxFault, resolve, usable_box
 from loc_keras.errors import DataError
@@ -120,8 +120,19 @@ def test_a_number_of_thousands_of_digits_is_a_name():
 
 
 def test_class_names_from_a_file(tmp_path):
-    (tmp_path / "names.txt").write_text("\ufeffeggplant\n\n mushroom \n", encoding="utf-8")
-    assert read_class_names(str(tmp_path), "names.txt") == ["eggplant", "mushroom"]
+    # The mark that editors put at the beginning is no part of a name; ü is composed or not.
+    content = "\ufeffeggplant\n mushroom \r\nru\u0308be\n\n"
+    (tmp_path / "names.txt").write_bytes(content.encode())
+    assert read_class_names(str(tmp_path), "names.txt") == ["eggplant", "mushroom", "r\xfcbe"]
+    for text, told in (
+        ("a\n\nb\n", "line 2 is empty"),
+        ("\na\n", "line 1 is empty"),
+        ("a\n\ufeffb\n", r"line 2 '\\ufeffb' has a sign that does not show \(U\+FEFF\)"),
+        ("b\u00fc\nbu\u0308\n", "names b\xfc more than once"),
+    ):
+        (tmp_path / "wrong.txt").write_text(text, encoding="utf-8")
+        with pytest.raises(DataError, match=told):
+            read_class_names(str(tmp_path), "wrong.txt")
     (tmp_path / "twice.txt").write_text("a\nb\na\n")
     with pytest.raises(DataError, match="names a more than once"):
         read_class_names(str(tmp_path), "twice.txt")

@@ -1,5 +1,6 @@
 """Findings about boxes, and the scores of constant boxes as a baseline."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -8,6 +9,7 @@ import numpy.typing as npt
 from keras import ops
 
 from loc_keras.boxes import iou
+from loc_keras.config.data import SourceConfig
 from loc_keras.data.annotations import Box, Fault, ImageRef, Split
 from loc_keras.data.resolve import BoxFault, CheckedObject, box_area, usable_box
 
@@ -22,6 +24,11 @@ FULL_AREA = 0.98
 """Shares of the image's area."""
 
 _HALF = 0.5
+_NEARLY_ALL = 0.95
+_JUTTING = 1.01
+_SCALES = ((1, "fraction", 8, 1), (100, "percent", 200, 5))
+"""Largest coordinate, units, and shortest side and number of images that show it is no px."""
+
 _QUANTILES = np.linspace(0.3, 0.7, 5)
 _SAMPLE = 1000
 
@@ -56,6 +63,48 @@ def box_findings(objects: Sequence[CheckedObject]) -> list[Fault]:
             findings.append(_finding(item, "box_tiny", tiny))
     # Where most boxes are full, that is what the data set is like.
     return findings + (full if len(full) < _HALF * usable else [])
+
+
+def units_findings(objects: Sequence[CheckedObject], source: SourceConfig) -> list[Fault]:
+    """What all boxes together show: that they are no px, or no corner and size.
+
+    Args:
+        objects: All objects.
+        source: How they are understood; where it names `box_units`, these are not doubted.
+    """
+    shown = [item for item in objects if not item.annotated.empty and all(item.size)]
+    shown = [item for item in shown if all(map(math.isfinite, item.written))]
+    most, reason = _NEARLY_ALL * len(shown), ""
+    if shown and shown[0].units == "pixel" and source.box_units is None:
+        for limit, units, least, fewest in _SCALES:
+            inside = [item for item in shown if min(item.written) >= -1]
+            inside = [item for item in inside if max(item.written) <= limit * _JUTTING]
+            large = [item for item in inside if min(item.size) >= least]
+            if len(inside) >= most and len(large) >= max(fewest, _HALF * len(shown)):
+                reason = reason or (
+                    f"{len(inside)} of {len(shown)} boxes lie within 0..{limit}, but "
+                    f"{large[0].annotated.name} has {large[0].size[0]} x {large[0].size[1]} px: "
+                    f"set data.source.box_units to {units}, or to pixel if they are px"
+                )
+    if shown and not reason and source.format == "csv" and source.csv.box == "xywh":
+        inside = [item for item in shown if item.usable is not None]
+        if len(inside) < most <= sum(map(_fits_centred, shown)):
+            reason = (
+                f"only {len(inside)} of {len(shown)} boxes lie in their images as corner and size, "
+                "but nearly all as centre and size: set data.source.csv.box to cxcywh"
+            )
+    return [Fault("", 0, reason, "units")] if reason else []
+
+
+def _fits_centred(item: CheckedObject) -> bool:
+    """Whether a box of corner and size lies in its image as one of centre and size."""
+    x1, y1, x2, y2 = item.written
+    left, top = x1 - (x2 - x1) / 2, y1 - (y2 - y1) / 2
+    box = (left, top, left + x2 - x1, top + y2 - y1)
+    try:
+        return bool(usable_box(box, item.size if item.units == "pixel" else None))
+    except BoxFault:
+        return False
 
 
 def _as_declared(item: CheckedObject) -> CheckedObject:

@@ -106,6 +106,7 @@ def plan_fix(result: CheckResult) -> FixPlan:
             fault.reason,
         )
         for fault in result.annotations.faults
+        if fault.file
     ]
     changes += [
         Change(fault.file, fault.row, fault.image.path, "left out", fault.reason)

@@ -11,6 +11,7 @@ from loc_keras.data.annotations import (
     Split,
     class_index,
     class_indices,
+    counted_from_one,
     known_classes,
 )
 from loc_keras.data.check.images import ImageFacts
@@ -77,6 +78,15 @@ def class_findings(
                 f"({counts[other]})"
             )
             found.append(_finding("class_spelling", item, reason))
+    # Numbers stand for names in their order: counted from 1, each would mean the one before.
+    numbers = [label for label in counts if label.isascii() and label.isdigit()]
+    last = str(len(names))
+    if class_names and numbers == list(counts) and last in unknown and "0" not in counts:
+        found.append(counted_from_one(len(names)))
+    alike = misspelt(dict.fromkeys(class_names or (), 1))
+    for name, other in alike.items():
+        reason = f"the classes {other!r} and {name!r} differ in case or blanks alone"
+        found.append(Fault("", 0, reason, "class_spelling"))
     return found + _balance(objects, names, indices, splits, background)
 
 

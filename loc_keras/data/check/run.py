@@ -17,7 +17,7 @@ from loc_keras.data.annotations import (
     count_by_severity,
     known_classes,
 )
-from loc_keras.data.check.boxes import box_findings
+from loc_keras.data.check.boxes import box_findings, units_findings
 from loc_keras.data.check.images import ImageFacts, image_findings, inspect_images, orphan_findings
 from loc_keras.data.check.labels import (
     HELD_OUT_FIRST,
@@ -105,6 +105,7 @@ def check_data(
         *annotations.faults,
         *of_images,
         *orphan_findings(annotations),
+        *units_findings(objects, source),
         *box_findings(objects),
         *class_findings(objects, given, splits, source.background),
         *_multi_object_findings(objects, source.several),

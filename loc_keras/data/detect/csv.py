@@ -46,13 +46,14 @@ def detect_csv(listing: Listing) -> Iterator[Guess]:
     unused = {name: doubt.why for name, doubt in doubts.items()}
     question = ""
     refused = [name for name, one in doubts.items() if one.sure or split_of(name) is not None]
+    refused = refused or [name for name in doubts if not possible]
     if refused:
         question = f"{refused[0]} looks like a table of boxes, but {unused[refused[0]]}"
-        if not possible:
-            yield Guess("csv", listing.root, why="tables", question=question, unused=unused)
     elif len(possible) > 1:
         ways = " and ".join(f"{guess.files[0]} has {_written(guess)}" for guess in possible[:2])
         question = f"its tables are written in {len(possible)} ways: {ways}"
+    if question and not possible:
+        yield Guess("csv", listing.root, why="tables", question=question, unused=unused)
     for guess in possible:
         unused_here = {**unused, **guess.unused}
         if not question:

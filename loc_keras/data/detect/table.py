@@ -44,6 +44,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "group": ("group", "groupid"),
     "split": ("split", "subset", "partition"),
 }
+_FROM_ZERO = {"x0": "x1", "y0": "y1", "x1": "x2", "y1": "y2"}
 _NAME_THEM = "rename its columns, or name them by data.source.csv.names in a config"
 
 
@@ -218,6 +219,8 @@ def _bare(header: Sequence[str]) -> list[str]:
 def _places(header: Sequence[str]) -> tuple[str, dict[str, int]] | None:
     """The kind of box that a header names, and the column of each meaning; None without a box."""
     bare = _bare(header)
+    if {"x0", "y0", "x1", "y1"} <= set(bare):
+        bare = [_FROM_ZERO.get(name, name) for name in bare]
     places: dict[str, int] = {}
 
     def look_up(*meanings: str) -> None:

@@ -9,7 +9,14 @@ from typing import Any, NamedTuple
 
 from loc_keras.atomic_file import write_text
 from loc_keras.data import files
-from loc_keras.data.annotations import Annotated, Annotations, EmptyImage, ImageRef, Split
+from loc_keras.data.annotations import (
+    Annotated,
+    Annotations,
+    EmptyImage,
+    ImageRef,
+    Split,
+    composed,
+)
 from loc_keras.data.formats.listing import Guess, Listing, by_split, image_folders
 from loc_keras.data.formats.parsing import (
     LARGEST_SIDE,
@@ -179,8 +186,12 @@ def _read_categories(file: _File, reading: Reading) -> None:
                 raise RowError(f"name {problem}", "label")
         except RowError as error:
             reading.fault(file.path, row, f"of categories: {error}", error.kind)
-        else:
-            file.categories[own] = entry["name"].strip()
+            continue
+        name = composed(entry["name"])
+        if name in file.categories.values():
+            reason = f"of categories: {name!r} is called as one before; both are one class"
+            reading.fault(file.path, row, reason, "class_repeated")
+        file.categories[own] = name
 
 
 def _read_annotations(file: _File, split: Split, reading: Reading) -> None:

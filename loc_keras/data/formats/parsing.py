@@ -3,6 +3,7 @@
 import io
 import os
 import posixpath
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,6 +20,7 @@ from loc_keras.data.annotations import (
     ImageRef,
     Split,
     Units,
+    composed,
 )
 from loc_keras.errors import DataError
 
@@ -44,6 +46,7 @@ SPLIT_NAMES: dict[str, Split] = {
 """How data sets call the splits, in small letters."""
 
 _LONGEST_PATH = 4096
+_INVISIBLE = re.compile("[\ufeff\u200b\u2060]")  # Byte order mark, and marks of no width.
 _MOST_QUOTED = 60
 _MOST_DIGITS = 9
 
@@ -260,7 +263,36 @@ def label_problem(value: object) -> str:
     is_control = any(unicodedata.category(sign) == "Cc" for sign in value)
     if not is_text(value) or len(value.splitlines()) > 1 or is_control:
         return f"{quoted(value)} has signs that are no text"
+    if sign := _INVISIBLE.search(value):
+        return f"{quoted(value)} has a sign that does not show (U+{ord(sign[0]):04X})"
     return f"is longer than {LONGEST_LABEL} characters" if len(value) > LONGEST_LABEL else ""
+
+
+def read_class_names(root: str, name: str) -> list[str]:
+    """Reads a file with one class name a line; blank lines below the last one do not count.
+
+    Args:
+        root: Folder of the data set.
+        name: The file, relative to it.
+
+    Raises:
+        DataError: If it cannot be read, is empty, or has a line that names no class or one twice.
+    """
+    path = config_path(root, name, "data.source.class_names_file")
+    lines = files.read_text(path, what="class name file").rstrip().splitlines()
+    names = [composed(line) for line in lines]
+    if not names:
+        raise DataError(f"class name file {path} is empty; write one class name a line.")
+    for row, one in enumerate(names, 1):
+        if problem := label_problem(one):
+            raise DataError(
+                f"class name file {path}: line {row} {problem}; write one class name a line, "
+                "without gaps."
+            )
+    twice = sorted({one for one in names if names.count(one) > 1})
+    if twice:
+        raise DataError(f"class name file {path} names {', '.join(twice)} more than once.")
+    return names
 
 
 def quoted(value: object) -> str:

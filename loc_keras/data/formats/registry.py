@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from loc_keras.data.annotations import Annotations, Split
+from loc_keras.data.annotations import Annotations, Split, with_composed_names
 from loc_keras.data.detect.csv import detect_csv
 from loc_keras.data.files import is_folder
 from loc_keras.data.formats.coco import coco_source, detect_coco, read_coco, write_coco
@@ -130,4 +130,4 @@ def read_annotations(format_name: str, root: str, **options: Any) -> Annotations
             f"{root} holds no objects that the format {format_name} finds; check "
             "data.source.format and data.source.path."
         )
-    return found
+    return with_composed_names(found)

@@ -2,7 +2,9 @@
 
 import posixpath
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from posixpath import basename, splitext
@@ -27,6 +29,7 @@ from loc_keras.data.formats.listing import (
 )
 from loc_keras.data.formats.parsing import (
     LARGEST_SIDE,
+    Box,
     Reading,
     RowError,
     config_path,
@@ -61,6 +64,10 @@ _KEY = "data.source.voc.splits"
 _COPIED_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 _NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _COLOURS = 3
+_ROBOFLOW = "roboflow.ai"
+_SUPERVISION = "supervision"
+_LEAST_ONES = 3
+_SLIPS = 0.01
 
 
 def read_voc(
@@ -103,6 +110,7 @@ def read_voc(
     require_root(root)
     reading = Reading()
     images = _ImageFinder(root)
+    origin = _Origin(first_pixel)
     for split, entry in given_splits(splits, _KEY):
         key = f"{_KEY}.{split}"
         folder = config_path(root, entry.get("annotations") or ".", f"{key}.annotations")
@@ -117,7 +125,9 @@ def read_voc(
         for path in paths:
             where = image_folder or folder_of(path)
             reading.folders[where] = None
-            _read_file(split, path, where, first_pixel, images, reading)
+            _read_file(split, path, where, origin, images, reading)
+    if doubt := origin.doubt():
+        reading.fault("", 0, doubt, "first_pixel")
     return reading.annotations("pixel", exact=not first_pixel)
 
 
@@ -157,7 +167,12 @@ def _listed_files(folder: str, list_file: str, paths: list[str], reading: Readin
 
 
 def _read_file(
-    split: Split, path: str, folder: str, first_pixel: int, images: "_ImageFinder", reading: Reading
+    split: Split,
+    path: str,
+    folder: str,
+    origin: "_Origin",
+    images: "_ImageFinder",
+    reading: Reading,
 ) -> None:
     """Reads one XML file, whose image lies in `folder`."""
     try:
@@ -174,7 +189,7 @@ def _read_file(
     elements = root.findall("object")
     for row, element in enumerate(elements, 1):
         try:
-            objects.append((row, *_object(element, first_pixel)))
+            objects.append((row, *_object(element, origin.first_pixel)))
         except RowError as error:
             reading.fault(path, row, f"(object) {error}", error.kind)
     nothing = None if elements else reading.fault(path, 0, "names no object", "no_object")
@@ -191,6 +206,7 @@ def _read_file(
         reading.empty.append(EmptyImage(split, image, name, nothing, size=size))
     if len(objects) < len(elements):
         reading.unread[image] = len(elements) - len(objects)
+    origin.add(root, size, [box for *_, box in objects])
     reading.split(split).extend(
         Annotated(image, name, label, box, path, row, size) for row, label, box in objects
     )
@@ -240,6 +256,53 @@ def _object(element: Element, first_pixel: int) -> tuple[str, tuple[float, float
         sides.append(side - first_pixel)
     left, top, right, bottom = sides
     return label, (left, top, right, bottom)
+
+
+@dataclass
+class _Origin:
+    """Where boxes start and end, which shows from what number pixels are counted.
+
+    Attributes:
+        first_pixel: Number of the first pixel, as it is read.
+        starts: How often `xmin` and `ymin` have a value, as written.
+        gaps: How often `xmax` and `ymax` lie so far from the far edge.
+        makers: Number of files by what wrote them, as they say.
+    """
+
+    first_pixel: int
+    starts: Counter[float] = field(default_factory=Counter)
+    gaps: Counter[float] = field(default_factory=Counter)
+    makers: Counter[str] = field(default_factory=Counter)
+
+    def add(self, root: Element, size: tuple[int, int] | None, boxes: Sequence[Box]) -> None:
+        """Counts the boxes of a file."""
+        maker = text_of(root, "source/database")
+        # Roboflow's own exports say the same, but name no folder.
+        is_supervision = maker == _ROBOFLOW and text_of(root, "folder") == "VOC"
+        self.makers[_SUPERVISION if is_supervision else maker] += 1
+        first = self.first_pixel
+        for x1, y1, x2, y2 in boxes:
+            self.starts.update((x1 + first, y1 + first))
+            if size is not None:
+                self.gaps.update((size[0] - x2 - first, size[1] - y2 - first))
+
+    def doubt(self) -> str:
+        """Why the first pixel has another number than is read; `""` for no reason."""
+        zeros, ones, ends = self.starts[0], self.starts[1], self.gaps[0]
+        if self.first_pixel:
+            many = zeros > _SLIPS * self.starts.total()
+            return f"{zeros} sides start at 0" if many else ""
+        if zeros or not self.starts:
+            return ""
+        maker = self.makers.most_common(1)[0][0]
+        if maker == _SUPERVISION:
+            return "supervision wrote the files, which counts xmin and ymin from 1"
+        # labelImg, whose files say Unknown, counts from 0 and writes 1 for 0.
+        if maker == "Unknown" or ones < max(_LEAST_ONES, 2 * self.starts[2]) or not ends:
+            return ""
+        if min(self.gaps) < 0 or any(value % 1 for value in self.starts):
+            return ""
+        return f"{ones} sides start at 1 and none at 0, and {ends} end at the far edge"
 
 
 def _size(root: Element) -> tuple[int, int] | None:

@@ -11,7 +11,14 @@ from typing import Any
 
 from loc_keras.atomic_file import write_text
 from loc_keras.data import files
-from loc_keras.data.annotations import Annotated, Annotations, EmptyImage, ImageRef, Split
+from loc_keras.data.annotations import (
+    Annotated,
+    Annotations,
+    EmptyImage,
+    ImageRef,
+    Split,
+    counted_from_one,
+)
 from loc_keras.data.formats.listing import Guess, Listing, by_split, depth_of, shared_folder
 from loc_keras.data.formats.parsing import (
     Box,
@@ -98,6 +105,11 @@ def read_yolo(
         reading.split(split)
         for image in images:
             _read_image(split, image, config, labels, reading)
+    last = f"class {quoted(str(len(config.class_names)))} is none"
+    used = {one.label for part in reading.objects.values() for one in part}
+    unnamed = any(fault.reason.startswith(last) for fault in reading.faults)
+    if unnamed and config.class_names[0] not in used:
+        reading.faults.append(counted_from_one(len(config.class_names)))
     for path in labels.without_images(in_folders):
         reading.fault(path, 0, "has no image", "missing_image")
     return reading.annotations("fraction", class_names=config.class_names or None)
@@ -341,10 +353,13 @@ _TRIED_LABELS = 20
 
 def detect_yolo(listing: Listing) -> Iterator[Guess]:
     """Guesses by a YAML file that names training images and classes, or by label files alone."""
-    for name in listing.files(".yaml", ".yml"):
-        text = listing.head(name)
-        if all(key.search(text) for key in _YAML_KEYS):
-            yield Guess("yolo", listing.root, {"yaml": name}, why=f"{name} with train and names")
+    yaml = [
+        name
+        for name in listing.files(".yaml", ".yml")
+        if all(key.search(listing.head(name)) for key in _YAML_KEYS)
+    ]
+    for name in yaml:
+        yield Guess("yolo", listing.root, {"yaml": name}, why=f"{name} with train and names")
     labelled = [path for path in listing.folders if _has_labels(listing, path)]
     candidates = [_images_beside(listing, path) for path in labelled]
     folders = [path for path in candidates if path is not None]
@@ -357,8 +372,15 @@ def detect_yolo(listing: Listing) -> Iterator[Guess]:
         for name in _CLASS_FILES
         for path in sorted(listing.named(name), key=depth_of)
     ]
-    source = {"class_names_file": names[0]} if names else {}
+    source: dict[str, Any] = {"class_names_file": names[0]} if names else {}
     notes = () if names else ("no file names the classes (classes.txt), so numbers do.",)
+    if yaml and not names:
+        # Folders may have been moved; what the numbers mean still stands there.
+        try:
+            source = {"class_names": read_data_yaml(listing.path(yaml[0])).class_names}
+            notes = (f"the classes are named by {yaml[0]}, whose folders are not read.",)
+        except DataError:
+            pass
     why = f"label files in {', '.join(path or '.' for path in labelled[:3])}"
     yield Guess("yolo", listing.root, {"splits": splits}, why=why, notes=notes, source=source)
 

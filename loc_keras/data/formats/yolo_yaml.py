@@ -11,7 +11,7 @@ from ruamel.yaml import events as yaml_events
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from loc_keras.data import files
-from loc_keras.data.annotations import SPLITS, Split
+from loc_keras.data.annotations import SPLITS, Split, composed
 from loc_keras.data.formats.parsing import label_problem, quoted
 from loc_keras.errors import DataError
 
@@ -174,7 +174,7 @@ def _class_names(path: str, tree: Mapping[str, Any]) -> list[str]:
             raise DataError(f"{path}: the name of class {index} {problem}; mend names.")
     if not listed:
         raise DataError(f"{path}: names is empty; list the classes.")
-    stripped = [name.strip() for name in listed]
+    stripped = [composed(name) for name in listed]
     name, times = Counter(stripped).most_common(1)[0]
     if times > 1:
         raise DataError(f"{path}: {times} classes are called {quoted(name)}; rename them in names.")
