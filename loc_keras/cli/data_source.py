@@ -62,6 +62,7 @@ STOP_SHARE = 0.1
 
 STDOUT = Path("-")
 _WEIGHTS = "model.backbone.weights"
+_OF_A_FORMAT = re.compile(r"data\.source\.\w+\.")
 
 
 class DataSource:
@@ -271,7 +272,9 @@ def read_folder(
     """
     # Mistakes in overrides are reported before anything is looked for.
     tree = {"data": {"source": {"format": "csv", "path": folder}}}
-    asked = config_from_tree(tree, overrides, origin=f"--data {folder}", name=name)
+    # Whether those of a format fit shows with what is found.
+    alone = [text for text in overrides if not _OF_A_FORMAT.match(text)]
+    asked = config_from_tree(tree, alone, origin=f"--data {folder}", name=name)
     keys = asked_keys(overrides)
     if "data.source.path" in keys:
         raise ConfigError("--set data.source.path goes with --config; --data names the folder.")
@@ -281,11 +284,12 @@ def read_folder(
         wanted = asked.data.source.format
         possible = [guess for guess in possible if guess.format == wanted]
         possible = possible or [Guess(wanted, folder, why="asked for")]
-    possible = _as_asked(possible, asked, keys)
+    table = keys.get("data.source.csv.splits.train.csv")
+    possible = [guess for guess in possible if table in guess.files] or possible
     failed: list[str] = []
     doubtful: Reading | None = None
     for guess in possible:
-        if guess.question and not any(_concerns(key, guess.answers) for key in keys):
+        if guess.question and not keys.keys() & guess.answers:
             failed.append(f"as {guess.format} ({guess.why}): {guess.question}")
             continue
         try:
@@ -319,20 +323,7 @@ def read_folder(
     raise DataError(f"{listing.root} cannot be read: {'; '.join(failed)}")
 
 
-def _concerns(key: str, answers: Sequence[str]) -> bool:
-    """Whether a key that was set says what is asked, or is the section above it."""
-    return any(f"{answer}.".startswith(f"{key}.") for answer in answers)
-
-
-def _as_asked(possible: list[Guess], asked: Config, keys: Sequence[str]) -> list[Guess]:
-    """The readings of the table that is named, where one is."""
-    if not any(_concerns(key, ["data.source.csv.splits.train.csv"]) for key in keys):
-        return possible
-    name = asked.data.source.csv.splits.train.csv
-    return [guess for guess in possible if name in guess.files] or possible
-
-
-def _read(guess: Guess, overrides: Sequence[str], keys: Sequence[str], name: str) -> Reading:
+def _read(guess: Guess, overrides: Sequence[str], keys: Mapping[str, Any], name: str) -> Reading:
     source = _guessed_source(guess, overrides, name)
     notes = []
     empty = [

@@ -108,13 +108,14 @@ def config_from_tree(
     return config
 
 
-def asked_keys(overrides: Sequence[str]) -> list[str]:
-    """Dotted names of the keys that overrides set.
+def asked_keys(overrides: Sequence[str]) -> dict[str, Any]:
+    """Dotted names of the keys that overrides set, with their values.
 
     Args:
         overrides: As in `load_config`, checked by it before.
     """
-    return [_key_name(_parse_override(text).key) for text in overrides]
+    parsed = map(_parse_override, overrides)
+    return {_key_name(override.key): override.value for override in parsed}
 
 
 def dump_config(config: Config) -> str:

@@ -91,7 +91,8 @@ def units_findings(objects: Sequence[CheckedObject], source: SourceConfig) -> li
         if len(inside) < most <= sum(map(_fits_centred, shown)):
             reason = (
                 f"only {len(inside)} of {len(shown)} boxes lie in their images as corner and size, "
-                "but nearly all as centre and size: set data.source.csv.box to cxcywh"
+                "but nearly all as centre and size: set data.source.csv.box to cxcywh and name cx "
+                "and cy in place of x1 and y1"
             )
     return [Fault("", 0, reason, "units")] if reason else []
 

@@ -108,7 +108,7 @@ def _tables(listing: Listing) -> list[str]:
 
 
 def _guess(listing: Listing, found: dict[str, Form], doubts: dict[str, Doubt]) -> Guess | None:
-    """The reading of tables that are written alike; None, with a doubt, without their images."""
+    """The reading of tables that are written alike; those without images become doubts."""
     form = next(iter(found.values()))
     question, answers = form.question, form.answers
     named_splits = "split" in form.settings.get("names", form.settings.get("columns", ()))
@@ -132,8 +132,10 @@ def _guess(listing: Listing, found: dict[str, Form], doubts: dict[str, Doubt]) -
         images = _images(listing, tables)
         if images is None:
             first = quoted(tables[names[0]].rows[0]["file"])
-            doubts[names[0]] = Doubt(f"no image that it names is found, the first being {first}")
-            return None
+            doubt = Doubt(f"no image that it names is found, the first being {first}")
+            doubts |= dict.fromkeys(names, doubt)
+            rest = {name: form for name, form in found.items() if name not in doubts}
+            return _guess(listing, rest, doubts) if rest else None
         splits[split] = {"csv": pattern or names[0], "images": images}
     used = [name for names in groups.values() for name in names]
     options = {**form.settings, "splits": splits, **({"units": "pixel"} if form.pixels else {})}

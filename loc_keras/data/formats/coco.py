@@ -286,20 +286,33 @@ def detect_coco(listing: Listing) -> Iterator[Guess]:
     """A guess by JSON files with the three lists, one a split.
 
     Files called `instances...` go before others, since beside them lie captions and key points of
-    the same images. Where several of one split are left, the first by name is read.
+    the same images. Where several of one split are left, it is asked which is read.
     """
     found = [name for name in listing.files(".json") if _is_coco(listing, name)]
     instances = [name for name in found if posixpath.basename(name).startswith("instances")]
     splits: dict[Split, dict[str, str]] = {}
-    notes = []
+    question = ""
+    answers = []
     for split, names in by_split(instances or found).items():
         name = names[0]
         if names[1:]:
-            notes.append(f"of {len(names)} COCO files for {split}, {name} is read")
+            answers.append(f"{_KEY}.{split}.annotations")
+            question = question or (
+                f"{name} and {names[1]} are both for {split}: join them, or say which is read, "
+                f"perhaps --set {answers[0]}={name}"
+            )
         splits[split] = {"annotations": name, "images": _image_folder(listing, name)}
     if "train" in splits:
         why = f"JSON with {_listed(_LISTS)}: {splits['train']['annotations']}"
-        yield Guess("coco", listing.root, {"splits": splits}, why=why, notes=tuple(notes))
+        yield Guess(
+            "coco",
+            listing.root,
+            {"splits": splits},
+            why=why,
+            question=question,
+            answers=tuple(answers),
+            unused={name: "files called instances go first" for name in found if instances},
+        )
 
 
 def _is_coco(listing: Listing, name: str) -> bool:

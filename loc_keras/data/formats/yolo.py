@@ -358,8 +358,15 @@ def detect_yolo(listing: Listing) -> Iterator[Guess]:
         for name in listing.files(".yaml", ".yml")
         if all(key.search(listing.head(name)) for key in _YAML_KEYS)
     ]
+    question, answers = "", ("data.source.yolo.yaml",)
+    if len({listing.head(name) for name in yaml}) > 1:
+        question = (
+            f"{yaml[0]} and {yaml[1]} both name training images: say which is read by --set "
+            f"{answers[0]}={yaml[0]}"
+        )
     for name in yaml:
-        yield Guess("yolo", listing.root, {"yaml": name}, why=f"{name} with train and names")
+        why, options = f"{name} with train and names", {"yaml": name}
+        yield Guess("yolo", listing.root, options, why=why, question=question, answers=answers)
     labelled = [path for path in listing.folders if _has_labels(listing, path)]
     candidates = [_images_beside(listing, path) for path in labelled]
     folders = [path for path in candidates if path is not None]
@@ -374,15 +381,25 @@ def detect_yolo(listing: Listing) -> Iterator[Guess]:
     ]
     source: dict[str, Any] = {"class_names_file": names[0]} if names else {}
     notes = () if names else ("no file names the classes (classes.txt), so numbers do.",)
-    if yaml and not names:
+    if yaml and not names and not question:
         # Folders may have been moved; what the numbers mean still stands there.
         try:
             source = {"class_names": read_data_yaml(listing.path(yaml[0])).class_names}
             notes = (f"the classes are named by {yaml[0]}, whose folders are not read.",)
-        except DataError:
-            pass
+        except DataError as error:
+            question = f"{error} Or name the classes by --set data.source.class_names=[...]"
+            answers = ("data.source.class_names",)
     why = f"label files in {', '.join(path or '.' for path in labelled[:3])}"
-    yield Guess("yolo", listing.root, {"splits": splits}, why=why, notes=notes, source=source)
+    yield Guess(
+        "yolo",
+        listing.root,
+        {"splits": splits},
+        why=why,
+        notes=notes,
+        source=source,
+        question=question,
+        answers=answers,
+    )
 
 
 def _has_labels(listing: Listing, path: str) -> bool:

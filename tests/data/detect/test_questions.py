@@ -273,9 +273,7 @@ def test_coco_boxes_in_fractions_are_asked_about(tmp_path):
 def test_csv_in_percent_is_asked_about(tmp_path):
     lines = rows(range(8), box=lambda k: (10 + k, 20, 60 + k, 95.5))
     folder(tmp_path, {"boxes.csv": [HEADER, *lines]}, pictures=8, size=(400, 200))
-    with pytest.raises(
-        DataError, match=r"within 0\.\.100, but .* box_units to percent, or to pixe"
-    ):
+    with pytest.raises(DataError, match=r"within 0\.\.100, .*box_units to percent, or to pix"):
         read(tmp_path)
     assert boxes_px(read(tmp_path, "data.source.box_units=percent"))["2.png"] == (48, 40, 248, 191)
     assert boxes_px(read(tmp_path, "data.source.box_units=pixel"))["2.png"] == (12, 20, 62, 95.5)
@@ -292,8 +290,7 @@ def test_centres_that_are_called_x_and_y_are_asked_about(tmp_path):
     folder(tmp_path, {"boxes.csv": ["file,label,x,y,w,h", *lines]})
     with pytest.raises(DataError, match=r"set data\.source\.csv\.box to cxcywh"):
         read(tmp_path)
-    names = {"file": "file", "label": "label", "cx": "x", "cy": "y", "w": "w", "h": "h"}
-    answer = ["data.source.csv.box=cxcywh", f"data.source.csv.names={json.dumps(names)}"]
+    answer = [f"data.source.csv.{key}" for key in ("box=cxcywh", "names.cx=x", "names.cy=y")]
     assert boxes_px(read(tmp_path, *answer))["0.png"] == (26, 12, 46, 28)
 
 
@@ -386,6 +383,22 @@ def test_classes_counted_from_one_are_not_shifted(tmp_path):
     with pytest.raises(DataError, match=r"number the 2 classes from 1 to 2 and never 0"):
         read(tmp_path / "two", "data.source.class_names=[cat, dog]")
     assert read(tmp_path / "two").records.class_names == ["1", "2"]
+
+
+def test_one_of_several_descriptions_is_asked_for(tmp_path):
+    yolo(tmp_path / "yolo", ["a", "b"], [0, 1, 1, 0])
+    (tmp_path / "yolo" / "new.yaml").write_text("train: images\nnames: [c, d]\n")
+    with pytest.raises(DataError, match=r"data\.yaml and new\.yaml both name .*yolo\.yaml=data"):
+        read(tmp_path / "yolo")
+    assert read(tmp_path / "yolo", "data.source.yolo.yaml=new.yaml").records.class_names == [
+        *("c", "d")
+    ]
+    halves = {f"half{k}.json": coco([(2 + k, 3, 20, 20)] * 6) for k in (1, 2)}
+    folder(tmp_path / "coco", halves, pictures=6)
+    with pytest.raises(DataError, match=r"half1\.json and half2\.json are both for train"):
+        read(tmp_path / "coco")
+    answer = "data.source.coco.splits.train.annotations=half2.json"
+    assert boxes_px(read(tmp_path / "coco", answer))["0.png"] == (4, 3, 24, 23)
 
 
 def test_names_of_a_yaml_file_whose_folders_were_moved_are_used(tmp_path):
