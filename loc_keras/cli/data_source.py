@@ -37,6 +37,7 @@ from loc_keras.data.annotations import (
     with_background,
     with_class,
 )
+from loc_keras.data.check.boxes import may_be_sizes
 from loc_keras.data.check.run import CheckResult, quick_check
 from loc_keras.data.dataset import LocalizationData, build_file_data
 from loc_keras.data.detect.formats import guesses, list_data_folder, truncated_note, unrecognised
@@ -355,6 +356,14 @@ def _read(guess: Guess, overrides: Sequence[str], keys: Mapping[str, Any], name:
     total = sum(map(len, annotations.objects.values())) + unread
     source.quick_check()  # Made before the settings are changed, so that both sources have it.
     records = source.with_data(on_error="skip", split=uncut).records
+    columns = guess.options.get("columns")
+    told = keys.keys() & {"data.source.csv.box", "data.source.csv.columns"}
+    if columns and "x2" in columns and not told and may_be_sizes(source.checked.objects):
+        sizes = ", ".join({"x2": "w", "y2": "h"}.get(name, name) for name in columns)
+        raise DataError(
+            "its last two numbers may be corners or sizes: say --set data.source.csv.box=xyxy, or "
+            f"--set data.source.csv.box=xywh --set 'data.source.csv.columns=[{sizes}]'"
+        )
     return Reading(guess, source, records, total, tuple(notes))
 
 

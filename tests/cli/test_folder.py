@@ -157,6 +157,8 @@ def test_run_of_a_folder_is_repeated_by_its_config(folder, tmp_path, capsys, mon
     assert load_config(again / "config.yaml") == config
     facts = [json.loads((run / "environment.json").read_text()) for run in (first, again)]
     assert facts[0]["data_fingerprint"] == facts[1]["data_fingerprint"]
+    assert facts[0]["label_files"] == [{"files": "labels.csv", "use": "train", "why": ""}]
+    assert facts[1]["label_files"] == facts[0]["label_files"]
     assert history(first) == history(again)
     assert len(history(first)) == 2
     metrics = [json.loads((run / "metrics.json").read_text()) for run in (first, again)]
@@ -168,6 +170,7 @@ def test_folder_is_checked_by_one_line(folder, tmp_path, capsys):
     assert check.main(["--data", str(copy), "--quick"]) == 0
     printed = capsys.readouterr().out
     assert "train 8 objects in 8 images" in printed
+    assert "labels: labels.csv: used for train" in printed
     for k in range(6):
         (copy / "pictures" / f"{k}.png").unlink()
     # Most images are gone: training refuses, the check lists them.

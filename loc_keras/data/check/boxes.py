@@ -26,6 +26,7 @@ FULL_AREA = 0.98
 _HALF = 0.5
 _NEARLY_ALL = 0.95
 _JUTTING = 1.01
+_FEWEST_CORNERS = 20
 _SCALES = ((1, "fraction", 8, 1), (100, "percent", 200, 5))
 """Largest coordinate, units, and shortest side and number of images that show it is no px."""
 
@@ -95,6 +96,20 @@ def units_findings(objects: Sequence[CheckedObject], source: SourceConfig) -> li
                 "and cy in place of x1 and y1"
             )
     return [Fault("", 0, reason, "units")] if reason else []
+
+
+def may_be_sizes(objects: Sequence[CheckedObject]) -> bool:
+    """Whether x2 and y2 of boxes may as well be width and height.
+
+    Of real corners, the middle of some box lies right of or below that of its image.
+    """
+    shown = [item for item in objects if item.usable is not None and all(item.size)]
+    fits = 0
+    for item in shown:
+        width, height = item.size if item.units == "pixel" else (1, 1)
+        x1, y1, x2, y2 = item.written
+        fits += x1 + x2 <= width * _JUTTING and y1 + y2 <= height * _JUTTING
+    return len(shown) >= _FEWEST_CORNERS and fits >= _NEARLY_ALL * len(shown)
 
 
 def _fits_centred(item: CheckedObject) -> bool:

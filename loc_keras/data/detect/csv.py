@@ -31,6 +31,9 @@ _SAMPLED_ROWS = 6
 _MOSTLY = 0.9
 _SPLITS_KEY = "data.source.csv.splits"
 
+_Objects = set[tuple[str, str]]
+"""(image, class) of all rows of a table."""
+
 
 def detect_csv(listing: Listing) -> Iterator[Guess]:
     """Readings as CSV or TSV: the files that are written alike, most of them first.
@@ -113,7 +116,9 @@ def _guess(listing: Listing, found: dict[str, Form], doubts: dict[str, Doubt]) -
     question, answers = form.question, form.answers
     named_splits = "split" in form.settings.get("names", form.settings.get("columns", ()))
     groups: dict[Split, list[str]] = {"train": list(found)} if named_splits else by_split(found)
-    unused = {} if named_splits else _tables_of_all(listing, found, groups["train"])
+    several = found if len(found) > 1 else {}
+    objects = {name: _objects(listing, name, one) for name, one in several.items()}
+    unused = {} if named_splits else _tables_of_all(objects, groups["train"])
     groups["train"] = [name for name in groups["train"] if name not in unused]
     splits: dict[str, dict[str, str] | None] = {}
     for split in SPLITS:
@@ -123,7 +128,7 @@ def _guess(listing: Listing, found: dict[str, Form], doubts: dict[str, Doubt]) -
         names = groups[split]
         tables = {name: found[name] for name in names}
         pattern = _pattern(listing, names)
-        why = _same_objects(listing, tables)
+        why = _same_objects(objects, names)
         if pattern is None:
             why = why or f"no one pattern finds {names[0]} and {names[1]} and no other table"
         if why and not question:
@@ -152,45 +157,37 @@ def _guess(listing: Listing, found: dict[str, Form], doubts: dict[str, Doubt]) -
     )
 
 
-def _tables_of_all(
-    listing: Listing, found: Mapping[str, Form], train: Sequence[str]
-) -> dict[str, str]:
-    """Tables without a split in their names that repeat those with one, and why they are not read.
+def _tables_of_all(objects: Mapping[str, _Objects], train: Sequence[str]) -> dict[str, str]:
+    """Tables of no split whose images stand in those that are called so, with the reason.
 
     Args:
-        listing: Of the data folder.
-        found: All tables.
-        train: Those that are trained on, of which at least one must be called so.
+        objects: Of all tables.
+        train: Those that are trained on; without one that is called so, none is left out.
     """
-    named = [name for name in found if split_of(name) is not None]
-    rest = [name for name in train if name not in named]
-    if not rest or rest == list(train):
-        return {}
-    held = {file for name in named for file, _ in _objects(listing, name, found[name])}
+    named = [name for name in objects if split_of(name) is not None]
+    rest = [name for name in train if name in objects and name not in named]
+    held = {file for name in named for file, _ in objects[name]}
     repeats = {}
-    for name in rest:
-        own = {file for file, _ in _objects(listing, name, found[name])}
+    for name in rest if rest != list(train) else ():
+        own = {file for file, _ in objects[name]}
         if len(own & held) >= _MOSTLY * min(len(own), len(held)):
             repeats[name] = f"its images stand in {' and '.join(named[:3])}"
     return repeats
 
 
-def _same_objects(listing: Listing, found: Mapping[str, Form]) -> str:
-    """Which two tables of one split name the same objects, perhaps with other boxes."""
+def _same_objects(objects: Mapping[str, _Objects], names: Sequence[str]) -> str:
+    """Which two tables of one split name the same objects, perhaps with other boxes; else `""`."""
     owner: dict[tuple[str, str], str] = {}
-    sizes: dict[str, int] = {}
-    for name, form in found.items() if len(found) > 1 else ():
-        own = _objects(listing, name, form)
+    for name in names if len(names) > 1 else ():
+        own = objects[name]
         for other, count in Counter(owner[one] for one in own if one in owner).items():
-            if count >= _MOSTLY * min(len(own), sizes[other]):
+            if count >= _MOSTLY * min(len(own), len(objects[other])):
                 return f"{other} and {name} name the same objects"
-        sizes[name] = len(own)
         owner |= {one: name for one in own if one not in owner}
     return ""
 
 
-def _objects(listing: Listing, name: str, form: Form) -> set[tuple[str, str]]:
-    """(image, class) of all rows of a table."""
+def _objects(listing: Listing, name: str, form: Form) -> _Objects:
     try:
         table = cut(files.read_text(listing.path(name)), whole=True, most=None)
     except DataError:

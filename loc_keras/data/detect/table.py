@@ -188,7 +188,7 @@ def _with_header(
     if known is None:
         sides = {name for key in ("x1", "y1", "x2", "y2", "cx", "cy") for name in _NAMES[key]}
         why = f"its header {written} does not name the four numbers; {_NAME_THEM}"
-        return Doubt(why, sure=len(sides & set(_bare(header))) > 1) if images else None
+        return Doubt(why, sure=len(sides & set(_bare(header))) > 2) if images else None
     style, places = known
     if "file" not in places:
         why = f"its header {written} does not name the image; {_NAME_THEM}"

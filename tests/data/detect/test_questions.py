@@ -294,6 +294,20 @@ def test_centres_that_are_called_x_and_y_are_asked_about(tmp_path):
     assert boxes_px(read(tmp_path, *answer))["0.png"] == (26, 12, 46, 28)
 
 
+def test_corners_that_may_be_sizes_are_asked_about(tmp_path):
+    # Large objects in the middle: as corners they would all lie up and left of the middle.
+    lines = rows(range(24), box=lambda k: (2 + k % 3, 1 + k % 5, 40 - k % 4, 30 - k % 7))
+    folder(tmp_path, {"boxes.csv": lines}, pictures=24)
+    with pytest.raises(
+        DataError, match=r"csv\.box=xyxy, or .*columns=\[file, label, x1, y1, w, h\]"
+    ):
+        read(tmp_path)
+    assert boxes_px(read(tmp_path, "data.source.csv.box=xyxy"))["0.png"] == (2, 1, 40, 30)
+    columns = "data.source.csv.columns=[file, label, x1, y1, w, h]"
+    reading = read(tmp_path, "data.source.csv.box=xywh", columns)
+    assert boxes_px(reading)["0.png"] == (2, 1, 42, 31)
+
+
 XML = """<annotation>{folder}<filename>{k}.png</filename><source><database>{maker}</database>
 </source><size><width>48</width><height>40</height></size><object><name>cat</name><bndbox>
 <xmin>{0}</xmin><ymin>{1}</ymin><xmax>{2}</xmax><ymax>{3}</ymax></bndbox></object></annotation>"""
