@@ -161,7 +161,7 @@ def _train(args: argparse.Namespace, console: Console) -> int:
         console = Console(quiet=True)
     data = source.build()
     validation_set(data)
-    if args.data is None:
+    if args.data is None and devices.is_chief:
         print_label_files(console, source)
     print_data(console, data)
     check_trust(config, data)

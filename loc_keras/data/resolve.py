@@ -92,7 +92,8 @@ def resolve(
         source.background,
     )
     index_of = class_indices(names)
-    faults = list(annotations.faults)
+    of_the_set = [fault for fault in annotations.faults if not fault.file]  # Nothing is left out.
+    faults = [fault for fault in annotations.faults if fault.file]
     splits: dict[Split, Records] = {}
     for split in annotations.objects:
         distinct = _without_repeats([item for item in objects if item.split == split], faults)
@@ -116,7 +117,8 @@ def resolve(
     faults.sort(key=lambda fault: (order[fault.file], fault.row))
     first = splits["train"].take(np.arange(1)) if "train" in splits else None
     background = None if source.background is None else names.index(source.background)
-    return DatasetRecords(splits, names, first, faults, _notes(faults, splits, source), background)
+    notes = _notes([*faults, *of_the_set], splits, source)
+    return DatasetRecords(splits, names, first, faults, notes, background)
 
 
 class CheckedObject(NamedTuple):

@@ -189,8 +189,8 @@ def _read_categories(file: _File, reading: Reading) -> None:
             continue
         name = composed(entry["name"])
         if name in file.categories.values():
-            reason = f"of categories: {name!r} is called as one before; both are one class"
-            reading.fault(file.path, row, reason, "class_repeated")
+            reason = f"{name!r}, again in row {row} of the categories of {file.path}"
+            reading.fault("", 0, reason, "class_repeated")
         file.categories[own] = name
 
 

@@ -5,7 +5,6 @@ those that they were made from.
 """
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -453,7 +452,8 @@ def test_two_categories_of_one_name_are_told(tmp_path):
     reading = read(folder(tmp_path, {"boxes.json": [json.dumps(content)]}, pictures=6))
     assert reading.records.class_names == ["cat"]
     (found,) = [one for one in reading.source.checked.findings if one.kind == "class_repeated"]
-    assert (Path(found.file).name, found.row) == ("boxes.json", 2)
+    assert found.reason == f"'cat', again in row 2 of the categories of {tmp_path}/boxes.json"
+    assert reading.records.faults == []
 
 
 def test_words_and_numbers_that_name_no_image_are_no_doubt():
