@@ -43,8 +43,8 @@ from loc_keras.data.dataset import LocalizationData, build_file_data
 from loc_keras.data.detect.formats import guesses, list_data_folder, truncated_note, unrecognised
 from loc_keras.data.detect.label_files import LabelFiles, label_files
 from loc_keras.data.digits_data import build_digits_data
-from loc_keras.data.formats.listing import Guess, Listing, list_folder
-from loc_keras.data.formats.parsing import read_class_names
+from loc_keras.data.formats.listing import Guess, Listing, list_folder, split_of
+from loc_keras.data.formats.parsing import below, read_class_names
 from loc_keras.data.formats.registry import FORMATS, WRITERS, read_annotations
 from loc_keras.data.load_records import load_records
 from loc_keras.data.records import all_grey, count_multi_object, measure
@@ -352,6 +352,10 @@ def _read(guess: Guess, overrides: Sequence[str], keys: Mapping[str, Any], name:
         update={"val": 0.0, "test": 0.0, "calibration": 0.0}
     )
     annotations = source.annotations
+    trained_on = {one.file for one in annotations.objects.get("train", [])}
+    names = sorted(below(guess.path, path) for path in trained_on)
+    if names and all(split_of(one) in ("val", "test") for one in names):
+        notes.append(f"nothing is called train, so {names[0]} is trained on.")
     unread = sum(fault.severity == "error" for fault in annotations.faults)
     total = sum(map(len, annotations.objects.values())) + unread
     source.quick_check()  # Made before the settings are changed, so that both sources have it.

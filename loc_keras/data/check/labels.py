@@ -33,6 +33,7 @@ _MUCH_RARER = 10
 _RARE = 5
 _LEAST_LETTERS = 4
 _SAME_BOX = 0.5
+_NO_NAMES = frozenset({"nan", "NaN", "null", "NULL", "N/A", "<NA>"})
 
 _MOST_NAMES = 2000
 """Names among which misspelt ones are sought: the search compares pairs."""
@@ -83,6 +84,9 @@ def class_findings(
     last = str(len(names))
     if class_names and numbers == list(counts) and last in unknown and "0" not in counts:
         found.append(counted_from_one(len(names)))
+    for name in sorted(counts.keys() & _NO_NAMES):
+        reason = f"{counts[name]} objects have the class {name!r}, as where a label is missing"
+        found.append(Fault("", 0, reason, "class_spelling"))
     alike = misspelt(dict.fromkeys(class_names or (), 1))
     for name, other in alike.items():
         reason = f"the classes {other!r} and {name!r} differ in case or blanks alone"

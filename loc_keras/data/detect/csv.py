@@ -8,6 +8,7 @@ from typing import Any
 
 from loc_keras.data import files
 from loc_keras.data.annotations import SPLITS, Split
+from loc_keras.data.detect.label_files import ENDINGS
 from loc_keras.data.detect.table import Doubt, Form, Table, cut, form_of, in_pixels, named_rows
 from loc_keras.data.formats.listing import (
     HEAD_BYTES,
@@ -41,6 +42,10 @@ def detect_csv(listing: Listing) -> Iterator[Guess]:
     A table of boxes that does not go with the others is asked about, not passed over.
     """
     forms, doubts = _forms(listing)
+    if forms and all(split_of(name) in ("val", "test") for name in forms):
+        # What is called train goes before them, whatever it is.
+        called = [one for one in listing.files(*ENDINGS) if split_of(one.split("/")[-1]) == "train"]
+        doubts = dict.fromkeys(called, Doubt("nothing in it can be read")) | doubts
     groups: dict[str, dict[str, Form]] = {}
     for name, form in forms.items():
         groups.setdefault(repr((form.settings, form.pixels)), {})[name] = form

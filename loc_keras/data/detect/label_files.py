@@ -1,12 +1,12 @@
 """What was made of every file of a data folder that looks like labels."""
 
 import posixpath
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from loc_keras.data.annotations import SPLITS, Annotations
-from loc_keras.data.formats.listing import Listing
+from loc_keras.data.formats.listing import Listing, ending_of
 from loc_keras.data.formats.parsing import below, is_image_name
 
 ENDINGS = frozenset(
@@ -71,28 +71,20 @@ def label_files(
         made[below(listing.root, path)] = use, "nothing in it can be used" if failed else ""
     groups: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for name in sorted(name for name in made if not is_image_name(name)):
-        groups[(*made[name], _ending(name))].append(name)
-    more: dict[tuple[str, str], int] = {}
+        groups[(*made[name], ending_of(name))].append(name)
+    read = Counter((posixpath.dirname(name), ending_of(name)) for name in made)
+    found = []
     for path, folder in listing.folders.items():
-        for ending, names in folder.names.items():
-            if ending not in ENDINGS:
-                continue
-            inside = {posixpath.join(path, name) for name in names}
-            for name in sorted(inside - made.keys()):
+        for ending in folder.names.keys() & ENDINGS:
+            unread = {posixpath.join(path, one) for one in folder.names[ending]} - made.keys()
+            for name in sorted(unread):
                 groups["", unused.get(name, otherwise), ending].append(name)
-            read = sum(posixpath.dirname(name) == path for name in made.keys() - inside)
-            if folder.endings[ending] > len(names) + read:
-                more[path, ending] = folder.endings[ending] - len(names) - read
-    found = [LabelFiles(_listed(names, end), use, why) for (use, why, end), names in groups.items()]
-    found += [
-        LabelFiles(f"{count:,} more {ending} files in {path or '.'}", "", otherwise)
-        for (path, ending), count in more.items()
-    ]
+            more = folder.endings[ending] - len(unread) - read[path, ending]
+            if more > 0:
+                found.append(LabelFiles(f"{more:,} more {ending} files in {path}", "", otherwise))
+    for (use, why, ending), names in groups.items():
+        found.append(LabelFiles(_listed(names, ending), use, why))
     return sorted(found, key=lambda one: (one.use == "", one.use == "names"))
-
-
-def _ending(name: str) -> str:
-    return posixpath.splitext(name)[1].lower()
 
 
 def _listed(names: list[str], ending: str) -> str:

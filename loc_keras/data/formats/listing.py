@@ -74,7 +74,7 @@ class Listing:
 
     def named(self, name: str) -> list[str]:
         """Folders that hold a file of this name."""
-        ending = _ending(name)
+        ending = ending_of(name)
         return [path for path, held in self.folders.items() if name in held.names.get(ending, ())]
 
     def endings(self) -> Counter[str]:
@@ -216,16 +216,17 @@ def is_above(folder: str, path: str) -> bool:
     return path != folder and (not folder or path.startswith(folder + "/"))
 
 
-def _ending(name: str) -> str:
+def ending_of(name: str) -> str:
+    """The ending of a file's name in small letters; of shards what stands before their numbers."""
     lower = name.lower()
-    for ending in (".tfrecord", ".record"):  # Shards have their numbers behind it.
+    for ending in (".tfrecord", ".record"):
         if ending in lower:
             return ending
     return posixpath.splitext(lower)[1]
 
 
 def _add(folder: Folder, name: str) -> None:
-    ending = _ending(name)
+    ending = ending_of(name)
     folder.endings[ending] += 1
     if is_image_name(name):
         folder.images += 1
@@ -240,7 +241,7 @@ def _entries(folder: str) -> Iterator[tuple[str, bool]]:
     """(name, whether it is a folder) of what a folder holds, without hidden names."""
     if files.is_remote(folder):
         for name in files.listed(folder):
-            known = is_image_name(name) or _ending(name) in _FILE_ENDINGS
+            known = is_image_name(name) or ending_of(name) in _FILE_ENDINGS
             yield name, not known and files.is_folder(files.join(folder, name))
         return
     try:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from loc_keras.cli.data_source import read_folder
 from loc_keras.data.detect.formats import guesses, list_data_folder
 from loc_keras.data.detect.table import Doubt, Form, csv_form
+from loc_keras.data.formats import listing as detect_listing
 from loc_keras.errors import DataError
 
 HEADER = "filename,class,xmin,ymin,xmax,ymax"
@@ -169,6 +170,8 @@ NEARLY = {
         "written in 2 ways.* in px.* in fractions|in fractions.* in px",
     ),
     "no rows": ([HEADER], "a header and no rows"),
+    "empty": ([], "nothing in it can be read"),
+    "other text": (["see the wiki"], "nothing in it can be read"),
     "title": (["made by hand", HEADER, *rows(range(6))], "a line stands above its header"),
     "misspelt": (["filename,class,xmin,ymin,xmax,ymaks", *rows(range(6))], "four numbers"),
     "no image column": (["picture,class,xmin,ymin,xmax,ymax", *rows(range(6))], "the image"),
@@ -241,6 +244,24 @@ def test_every_file_that_looks_like_labels_is_listed(tmp_path):
     assert told == {
         name: ("", "the folder is read as csv, without it")
         for name in ("notes.txt", "old/labels.xlsx")
+    }
+
+
+def test_files_beyond_those_whose_names_are_kept_are_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr(detect_listing, "MOST_KEPT", 3)
+    yolo(tmp_path, ["a", "b"], [0, 1] * 4)
+    (tmp_path / "old").mkdir()
+    for k in range(5):
+        (tmp_path / "labels" / f"note{k}.txt").write_text("?")
+        (tmp_path / "old" / f"{k}.json").write_text("{}")
+    (tmp_path / "shard.tfrecord-00000-of-00001").write_text("")
+    told = made_of(read(tmp_path, "data.on_error=skip"))
+    assert told.pop("8 .txt files in labels") == ("train", "")
+    assert told.pop("5 .txt files in labels") == ("", "nothing in it can be used")
+    assert told.pop("data.yaml") == ("names", "")
+    assert {name for name in told if ".json, " not in name} == {
+        "2 more .json files in old",
+        "shard.tfrecord-00000-of-00001",
     }
 
 
@@ -368,6 +389,14 @@ def test_a_class_in_two_unicode_forms_is_one(tmp_path):
     assert any("composed" in note for note in reading.records.notes)
     given = read(tmp_path, 'data.source.class_names=["Ba\u0308r", "a"]')
     assert given.refused == 0
+
+
+def test_labels_as_written_for_missing_ones_are_warned_of(tmp_path):
+    lines = [line.replace("3.png,b", "3.png,nan") for line in rows(range(12))]
+    reading = read(folder(tmp_path, {"val.csv": [HEADER, *lines]}))
+    found = [one.reason for one in reading.source.checked.findings if one.kind == "class_spelling"]
+    assert found == ["1 objects have the class 'nan', as where a label is missing"]
+    assert "nothing is called train, so val.csv is trained on." in reading.notes
 
 
 def test_label_with_a_byte_order_mark_is_refused(tmp_path):
