@@ -25,6 +25,7 @@ FULL_AREA = 0.98
 
 _HALF = 0.5
 _NEARLY_ALL = 0.95
+_FEW = 0.02
 _JUTTING = 1.01
 _FEWEST_CORNERS = 20
 _SCALES = ((1, "fraction", 8, 1), (100, "percent", 200, 5))
@@ -78,14 +79,20 @@ def units_findings(objects: Sequence[CheckedObject], source: SourceConfig) -> li
     most, reason = _NEARLY_ALL * len(shown), ""
     if shown and shown[0].units == "pixel" and source.box_units is None:
         for limit, units, least, fewest in _SCALES:
-            inside = [item for item in shown if min(item.written) >= -1]
-            inside = [item for item in inside if max(item.written) <= limit * _JUTTING]
+            inside = [item for item in shown if max(item.written) <= limit * _JUTTING]
+            inside = [item for item in inside if item.usable is not None]
             large = [item for item in inside if min(item.size) >= least]
-            if len(inside) >= most and len(large) >= max(fewest, _HALF * len(shown)):
-                reason = reason or (
+            # A box of less than a px is none, wherever it stands.
+            mixed = limit == 1 and most > len(inside) > _FEW * len(shown)
+            alike = len(inside) >= most and len(large) >= max(fewest, _HALF * len(shown))
+            if not reason and large and (mixed or alike):
+                remedy = "write all boxes alike, or set data.source.box_units to pixel"
+                if alike:
+                    remedy = f"set data.source.box_units to {units}, or to pixel"
+                reason = (
                     f"{len(inside)} of {len(shown)} boxes lie within 0..{limit}, but "
                     f"{large[0].annotated.name} has {large[0].size[0]} x {large[0].size[1]} px: "
-                    f"set data.source.box_units to {units}, or to pixel if they are px"
+                    f"{remedy} if they are px"
                 )
     if shown and not reason and source.format == "csv" and source.csv.box == "xywh":
         inside = [item for item in shown if item.usable is not None]

@@ -299,6 +299,17 @@ def test_csv_in_percent_is_asked_about(tmp_path):
     assert boxes_px(read(tmp_path, "data.source.box_units=pixel"))["2.png"] == (12, 20, 62, 95.5)
 
 
+def test_fractions_among_px_are_told(tmp_path):
+    some = rows(range(9, 12), box=lambda k: (0.1, 0.2, 0.6, 0.7))
+    folder(tmp_path, {"boxes.csv": [HEADER, *rows(range(9)), *some]})
+    with pytest.raises(DataError, match=r"3 of 12 boxes lie within 0\.\.1, .*write all boxes al"):
+        read(tmp_path)
+    # Zeros where a box is missing are faults of their rows.
+    some = rows(range(11, 12), box=lambda k: (0, 0, 0, 0))
+    folder(tmp_path, {"boxes.csv": [HEADER, *rows(range(11)), *some]})
+    assert read(tmp_path).refused == 1
+
+
 def test_px_of_small_images_are_not_taken_for_percent(tmp_path):
     folder(tmp_path, {"boxes.csv": [HEADER, *rows(range(12))]}, size=(99, 120))
     assert boxes_px(read(tmp_path))["3.png"] == box_of(3)
@@ -352,6 +363,9 @@ def test_supervision_counts_two_sides_from_one(tmp_path, first):
     assert any("first_pixel is 1, since supervision" in note for note in reading.notes)
     kept = read(tmp_path, "data.source.voc.first_pixel=0")
     assert boxes_px(kept)["0.png"] == first
+    # Where the setting is given, the check says that it does not fit.
+    assert "first_pixel" in {one.kind for one in kept.source.checked.findings}
+    assert "first_pixel" not in {one.kind for one in reading.source.checked.findings}
 
 
 AT_ONE = [(1, 9, 30, 24), (12, 1, 30, 40), (1, 5, 48, 20), (7, 6, 20, 20)]
