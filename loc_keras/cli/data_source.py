@@ -130,7 +130,9 @@ class DataSource:
     ) -> list[LabelFiles]:
         """As `detect.label_files.label_files`, of these data."""
         annotations = self.annotations
-        return label_files(listing, annotations, self._opened, unused, otherwise)
+        named = self.config.data.source.class_names_file
+        opened = {*self._opened, *([files.join(self._root, named)] if named else [])}
+        return label_files(listing, annotations, opened, unused, otherwise)
 
     @cached_property
     def checked(self) -> CheckResult:

@@ -193,11 +193,13 @@ def _same_objects(objects: Mapping[str, _Objects], names: Sequence[str]) -> str:
 
 
 def _objects(listing: Listing, name: str, form: Form) -> _Objects:
+    rows = form.rows
     try:
         table = cut(files.read_text(listing.path(name)), whole=True, most=None)
-    except DataError:
-        table = None  # The reader says why.
-    rows = named_rows(form.settings, table) if isinstance(table, Table) else form.rows
+        if isinstance(table, Table):
+            rows = named_rows(form.settings, table)
+    except (DataError, IndexError, ValueError):
+        pass  # No text, or further down other columns than above: the reader says so.
     return {(row["file"], row.get("label", "")) for row in rows}
 
 

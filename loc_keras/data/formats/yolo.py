@@ -381,6 +381,9 @@ def detect_yolo(listing: Listing) -> Iterator[Guess]:
     ]
     source: dict[str, Any] = {"class_names_file": names[0]} if names else {}
     notes = () if names else ("no file names the classes (classes.txt), so numbers do.",)
+    if len({tuple(listing.head(name).split()) for name in names}) > 1:
+        answers = ("data.source.class_names_file",)
+        question = f"{names[0]} and {names[1]} differ: say --set {answers[0]}={names[0]}"
     if yaml and not names and not question:
         # Folders may have been moved; what the numbers mean still stands there.
         try:

@@ -449,6 +449,15 @@ def test_one_of_several_descriptions_is_asked_for(tmp_path):
     assert read(tmp_path / "yolo", "data.source.yolo.yaml=new.yaml").records.class_names == [
         *("c", "d")
     ]
+    for name, text in (("classes.txt", "a\nb\n"), ("obj.names", "x\ny\n")):
+        (tmp_path / "yolo" / name).write_text(text)
+    for one in ("data.yaml", "new.yaml"):
+        (tmp_path / "yolo" / one).unlink()
+    with pytest.raises(DataError, match=r"classes\.txt and obj\.names differ"):
+        read(tmp_path / "yolo")
+    reading = read(tmp_path / "yolo", "data.source.class_names_file=obj.names")
+    assert reading.records.class_names == ["x", "y"]
+    assert made_of(reading)["obj.names"] == ("names", "")
     halves = {f"half{k}.json": coco([(2 + k, 3, 20, 20)] * 6) for k in (1, 2)}
     folder(tmp_path / "coco", halves, pictures=6)
     with pytest.raises(DataError, match=r"half1\.json and half2\.json are both for train"):
