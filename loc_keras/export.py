@@ -41,7 +41,7 @@ from loc_keras.serving.portable_answers import Run
 from loc_keras.serving.saved_model import export_saved_model
 from loc_keras.training.measure import answer_function, collect_outcomes
 from loc_keras.training.run_folder import CARD_FILE, TRUST_FILE
-from loc_keras.trust.statements import trusted_model
+from loc_keras.trust.statements import read_folds, trusted_model
 
 CALIBRATION_IMAGES = 128
 """Validation images by which the ranges of int8 are set."""
@@ -111,7 +111,7 @@ def _bundle(run: RunWithData, console: Console, quantize: str) -> Bundle:
         )
         return plain
     text = (run.folder / TRUST_FILE).read_text(encoding="utf-8")
-    model = trusted_model(run.localizer, trust.statements)
+    model = trusted_model(run.localizer, trust.statements, read_folds(run.folder, trust))
     return replace(plain, localizer=model, texts={TRUST_FILE: text})
 
 

@@ -233,7 +233,7 @@ def _finish(
     exported = exported_before(folder, base) if config.export.enabled else None
     best = keras.saving.load_model(result.best_path)
     measured = finish_run(folder, best, data, str(config.name))
-    trust = add_trust(config, data, folder, result.best_path, best)
+    trust = add_trust(config, data, folder, result.best_path, best, console)
     try:
         if exported is None:
             card = write_card(folder, config, best, data, measured, origin, trust.card)

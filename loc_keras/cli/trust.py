@@ -14,12 +14,16 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 
-from loc_keras.atomic_file import file_sha256
+from loc_keras.atomic_file import file_sha256, written_aside
+from loc_keras.cli.build import validation_set
+from loc_keras.cli.console import print_line
+from loc_keras.cli.folds import DRAWN, out_of_fold
 from loc_keras.cli.runs import RunWithData, split_pictures_at
 from loc_keras.config.schema import Config, TrustConfig
 from loc_keras.data.annotations import Split
 from loc_keras.data.dataset import LocalizationData
-from loc_keras.errors import TrustError
+from loc_keras.data.load_records import cut_folds
+from loc_keras.errors import TrainingError, TrustError
 from loc_keras.evaluation.files import trust_json
 from loc_keras.evaluation.outcomes import Outcomes
 from loc_keras.evaluation.reliability import TrustFigures
@@ -33,9 +37,13 @@ from loc_keras.trust.fit import PER_CLASS_WITH_BACKGROUND, fit_statements, trust
 from loc_keras.trust.observations import observe
 from loc_keras.trust.shift import shift_reference
 from loc_keras.trust.statements import (
+    FOLDS_FILE,
     VERSION,
     Calibration,
+    Method,
     Trust,
+    guarantee_words,
+    read_folds,
     read_trust,
     trusted_model,
     write_trust,
@@ -113,6 +121,7 @@ def observed(run: RunWithData, split: Split, trust: Trust | None = None) -> Outc
         run.data.pictures[split],
         flip=trust is not None and trust.statements.flip,
         background=run.data.background,
+        folds=None if trust is None else read_folds(run.folder, trust),
     )
 
 
@@ -145,6 +154,47 @@ def calibrate_model(
         )
     _check_images(options, data, split)
     outcomes = observe(localizer, dataset, flip=options.flip, background=data.background)
+    return _fitted(folder, model_path, data, options, outcomes, outcomes, split=split)
+
+
+def cross_calibrate_model(
+    folder: Path,
+    model_path: Path,
+    localizer: keras.Model,
+    data: LocalizationData,
+    config: Config,
+    console: Console,
+) -> tuple[Trust, keras.Model]:
+    """As `calibrate_model`, on out-of-fold answers to the training images.
+
+    New images are compared with those of validation, which this very model has answered.
+
+    Returns:
+        The trust, and the models of the folds, whose file stands beside it.
+    """
+    outcomes, folds, models = out_of_fold(config, data, folder, console)
+    with written_aside(folder / FOLDS_FILE) as aside:
+        models.save(aside)
+    options, background = config.trust, data.background
+    seen = observe(localizer, validation_set(data), flip=options.flip, background=background)
+    trust = _fitted(folder, model_path, data, options, outcomes, seen, split="train", folds=folds)
+    return trust, models
+
+
+def _fitted(
+    folder: Path,
+    model_path: Path,
+    data: LocalizationData,
+    options: TrustConfig,
+    outcomes: Outcomes,
+    seen: Outcomes,
+    *,
+    split: Split,
+    folds: npt.NDArray[np.int64] | None = None,
+) -> Trust:
+    """Trust that is fitted to `outcomes`, written; `seen` is what new images are compared with."""
+    method: Method = "split" if folds is None else "cross"
+    count = 0 if folds is None else int(folds.max()) + 1
     trust = Trust(
         version=VERSION,
         calibration=Calibration(
@@ -154,23 +204,34 @@ def calibrate_model(
             data_fingerprint=data.fingerprint,
             model_sha256=file_sha256(model_path),
             coverage=options.coverage,
+            method=method,
+            folds=count,
+            guarantee=guarantee_words(method, options.coverage, count),
+            folds_sha256=file_sha256(folder / FOLDS_FILE) if count else "",
         ),
-        statements=fit_statements(outcomes, options, data.class_names),
-        shift=shift_reference(outcomes),
+        statements=fit_statements(outcomes, options, data.class_names, folds),
+        shift=shift_reference(seen),
     )
     write_trust(folder / TRUST_FILE, trust)
     return trust
 
 
 def measured_on(
-    trust: Trust, localizer: keras.Model, data: LocalizationData, splits: Sequence[Split]
+    trust: Trust,
+    localizer: keras.Model,
+    data: LocalizationData,
+    splits: Sequence[Split],
+    folds: keras.Model | None = None,
 ) -> TrustOnSplit | None:
     """How true the statements were on the first of some splits that has images."""
     for split in splits:
         dataset = data.held_out(split)
         if dataset is not None and split != trust.calibration.split:
             pictures, flip = data.pictures[split], trust.statements.flip
-            outcomes = observe(localizer, dataset, pictures, flip=flip, background=data.background)
+            background = data.background
+            outcomes = observe(
+                localizer, dataset, pictures, flip=flip, background=background, folds=folds
+            )
             return TrustOnSplit(split, outcomes, trust_figures(trust, outcomes, pictures.to_px))
     return None
 
@@ -178,12 +239,15 @@ def measured_on(
 def print_trust(console: Console, trust: Trust, measured: TrustOnSplit) -> None:
     """Prints on what trust was fitted, and how it was kept on a split."""
     base = trust.calibration
+    others = f" as {base.folds} models answer them without their fold" if base.folds else ""
     console.print(
-        f"trust: fitted on {base.images:,} {base.split} images, measured on "
+        f"trust: fitted on {base.images:,} {base.split} images{others}, measured on "
         f"{len(measured.outcomes):,} {measured.split} images",
         highlight=False,
         soft_wrap=True,
     )
+    if base.method == "cross":
+        print_line(console, base.guarantee)
     print_trust_table(console, measured.figures)
 
 
@@ -192,10 +256,17 @@ def check_trust(config: Config, data: LocalizationData) -> None:
 
     Raises:
         TrustError: If they are too few or do not serve what is asked.
+        DataError: If they cannot be cut into the folds.
     """
-    if data.calibration is None:
+    split: Split = "train" if config.trust.method == "cross" else "calibration"
+    if split == "calibration" and data.calibration is None:
         return
-    _check_images(config.trust, data, "calibration")
+    _check_images(config.trust, data, split)
+    if split == "train":
+        records = data.pictures["train"].records
+        if records is None:
+            raise TrustError(DRAWN.format(config.data.source.format))
+        cut_folds(records, config.data.split, config.trust.folds, config.train.seed)
     if config.trust.scaling == "spread" and config.model.bbox_head != "distribution":
         raise TrustError(
             f"trust.scaling 'spread' needs model.bbox_head 'distribution', not "
@@ -204,29 +275,43 @@ def check_trust(config: Config, data: LocalizationData) -> None:
 
 
 def add_trust(
-    config: Config, data: LocalizationData, folder: Path, model_path: Path, best: keras.Model
+    config: Config,
+    data: LocalizationData,
+    folder: Path,
+    model_path: Path,
+    best: keras.Model,
+    console: Console | None = None,
 ) -> TrustOfRun:
-    """Fits trust to a trained model and measures it, where images were held back for it.
+    """Fits trust to a trained model and measures it, where the config asks for it.
 
     Where what was asked turns out not to be had, the model stays as it is and goes on to its
     export: hours of training must not end without one.
     """
-    if data.calibration is None:
+    is_cross = config.trust.method == "cross"
+    if data.calibration is None and not is_cross:
         return TrustOfRun(best)
+    folds = None
     try:
-        trust = calibrate_model(folder, model_path, best, data, config.trust)
-        measured = measured_on(trust, best, data, ("test", "val"))
-    except TrustError as error:
+        if is_cross:
+            say = console or Console(quiet=True)
+            trust, folds = cross_calibrate_model(folder, model_path, best, data, config, say)
+        else:
+            trust = calibrate_model(folder, model_path, best, data, config.trust)
+        measured = measured_on(trust, best, data, ("test", "val"), folds)
+    except (TrustError, TrainingError) as error:
         return TrustOfRun(best, error=TrustError(f"there is no trust with this model: {error}"))
     card: dict[str, Any] = {
         "coverage": config.trust.coverage,
         "calibration_images": trust.calibration.images,
+        "method": trust.calibration.method,
+        "guarantee": trust.calibration.guarantee,
     }
     if measured is not None:
         card |= {"measured_on": measured.split, **trust_json(measured.figures)}
         _save_picture(folder / PLOTS / f"{measured.split}_trust.png", data, measured)
     texts = {TRUST_FILE: (folder / TRUST_FILE).read_text(encoding="utf-8")}
-    return TrustOfRun(trusted_model(best, trust.statements), texts, card, (trust, measured))
+    model = trusted_model(best, trust.statements, folds)
+    return TrustOfRun(model, texts, card, (trust, measured))
 
 
 def _check_images(options: TrustConfig, data: LocalizationData, split: Split) -> None:
@@ -247,7 +332,8 @@ def _check_images(options: TrustConfig, data: LocalizationData, split: Split) ->
     if images < needed:
         raise TrustError(
             f"a coverage of {options.coverage:g} needs at least {needed} {kind} to calibrate on, "
-            f"but the {split} split has {images}; raise data.split.calibration or lower "
+            f"but the {split} split has {images}; raise "
+            f"{'data.split.calibration' if split == 'calibration' else 'their number'} or lower "
             "trust.coverage."
         )
 

@@ -16,8 +16,22 @@ from loc_keras.config.train import LossConfig, TrainConfig
 
 
 class TrustConfig(Section):
-    """What is fitted on the images that `data.split.calibration` holds back."""
+    """What is promised of single answers, and on which images it is fitted."""
 
+    method: Literal["split", "cross"] = Field(
+        default="split",
+        description="On what it is fitted: split, the images that data.split.calibration holds "
+        "back; cross, training images as models answer them that were trained without them.",
+    )
+    folds: int = Field(
+        default=5, ge=2, le=50, description="With cross: models, each trained without a fold."
+    )
+    fold_length: float = Field(
+        default=0.3,
+        gt=0,
+        le=1,
+        description="With cross: length of their trainings, as a share of train.epochs.",
+    )
     coverage: float = Field(
         default=0.9,
         gt=0,
@@ -100,6 +114,19 @@ class Config(Section):
             raise ValueError(
                 "train.progressive_size needs a box head without weights for each place, and "
                 "model.bbox_head is spatial; set it to distribution, or leave it out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _trust_is_fitted_once(self) -> "Config":
+        if self.trust.method == "cross" and self.trust.per_class:
+            raise ValueError(
+                "trust.method cross has no margins for each class; set trust.per_class to false"
+            )
+        if self.trust.method == "cross" and self.data.split.calibration:
+            raise ValueError(
+                "trust.method cross needs no images held back, and data.split.calibration is "
+                f"{self.data.split.calibration:g}; set one to split, or the other to 0"
             )
         return self
 

@@ -18,7 +18,7 @@ from loc_keras.data.annotations import (
     Split,
 )
 from loc_keras.data.check.run import CheckResult, lost_images, refused_objects
-from loc_keras.data.duplicates import merged_groups, near_groups
+from loc_keras.data.duplicates import identical_groups, merged_groups, near_groups
 from loc_keras.data.records import Records, image_refs
 from loc_keras.data.resolve import DatasetRecords, resolve
 from loc_keras.errors import DataError
@@ -298,6 +298,44 @@ def _groups_of_several(
     order = order[np.argsort(-counts[order], kind="stable")]
     by_group = np.split(np.argsort(inverse, kind="stable"), np.cumsum(counts)[:-1])
     return [by_group[group] for group in order]
+
+
+def grouped_folds(
+    labels: np.ndarray, groups: np.ndarray, folds: int, seed: int
+) -> list[np.ndarray]:
+    """Cuts a labelled set into folds of nearly equal size, as `grouped_split` cuts parts off.
+
+    Args:
+        labels: int (N,), class index of each item.
+        groups: int (N,), items of one number stay in one fold.
+        folds: 2 or more.
+        seed: Any integer; the same seed gives the same folds.
+
+    Returns:
+        Of each fold its int64 indices, rising; each item is in one fold.
+
+    Raises:
+        DataError: If a fold would be empty.
+    """
+    rest, parts = np.arange(len(labels)), []
+    for left in range(folds, 1, -1):
+        cut = grouped_split(labels[rest], groups[rest], {"fold": 1 / left}, seed)
+        parts.append(np.sort(rest[cut["fold"]]))
+        rest = np.sort(rest[cut["train"]])
+    parts.append(rest)
+    if not all(map(len, parts)):
+        raise DataError(
+            f"{len(labels)} images cannot be cut into {folds} folds of one image or more that keep "
+            "together what belongs together (data.split.together); lower trust.folds."
+        )
+    return parts
+
+
+def cut_folds(train: Records, split: SplitConfig, folds: int, seed: int) -> list[np.ndarray]:
+    """`grouped_folds` of records, with images together as the cut of splits keeps them."""
+    refs = image_refs(train)
+    identical = dict(zip(refs, identical_groups(refs).tolist(), strict=True))
+    return grouped_folds(train.labels, _groups(train, split.together, identical), folds, seed)
 
 
 def _neediest(wanted: np.ndarray, held: np.ndarray) -> int:

@@ -103,6 +103,8 @@ def trust_json(trust: TrustFigures) -> dict[str, Any]:
     if trust.auroc_gain:
         content["auroc_gain"] = trust.auroc_gain
     content["guarantees"] = trust.guarantees
+    if trust.guarantee:
+        content["guarantee"] = trust.guarantee
     content["shift"] = {"found": bool(trust.shift.found), **_plain(trust.shift)}
     plain: dict[str, Any] = _plain(content)
     return plain

@@ -18,6 +18,7 @@ TOP = 5
 BOX_HIT = 0.5
 """Least IoU at which a box counts as right (Russakovsky et al. 2015)."""
 
+_COLUMNS = ("labels", "probabilities", "boxes_px", "boxes_pred_px", "sizes")
 _NEGLIGIBLE = 1e-14  # As in `loc_keras.boxes`: two boxes without area overlap by 0, not by 0 / 0.
 
 
@@ -114,6 +115,22 @@ class Outcomes:
     def centres(self) -> npt.NDArray[np.float64]:
         """Centres (x, y) of the true boxes in fractions of the picture, float64 (N, 2)."""
         return (self.boxes_px[:, :2] + self.boxes_px[:, 2:]) / 2 / self.sizes[:, ::-1]
+
+
+def join_outcomes(parts: Sequence[Outcomes]) -> Outcomes:
+    """One table of several, at least one, of the same model's form, in this order."""
+
+    def joined(name: str) -> Any:
+        return np.concatenate([getattr(part, name) for part in parts])
+
+    return replace(
+        parts[0],
+        **{name: joined(name) for name in _COLUMNS},
+        outputs={
+            name: np.concatenate([part.outputs[name] for part in parts])
+            for name in parts[0].outputs
+        },
+    )
 
 
 class Estimate(NamedTuple):

@@ -179,6 +179,7 @@ class TrustFigures:
         label_sets: bool (N, K).
         auroc_gain: `auroc_p_iou50` minus `auroc_confidence`, on the same draws; None where it was
             not measured.
+        guarantee: What can be said of each promise, in words.
     """
 
     temperature: float
@@ -196,6 +197,7 @@ class TrustFigures:
     inner_px: npt.NDArray[np.float64]
     label_sets: npt.NDArray[np.bool_]
     auroc_gain: Estimate | None = None
+    guarantee: str = ""
 
 
 def detection_scores(

@@ -26,8 +26,10 @@ from loc_keras.training.run_folder import (
     read_classes,
 )
 from loc_keras.trust.statements import (
+    FOLDS_FILE,
     STATED,
     Trust,
+    read_folds,
     read_trust,
     trusted_model,
 )
@@ -231,8 +233,9 @@ def _open_file(path: Path) -> Opened:
     trust, notes = _trust_beside(path)
     files = [path]
     if trust is not None:
-        model = trusted_model(model, trust.statements)
-        files.append(path.parent / TRUST_FILE)
+        folds = read_folds(path.parent, trust)
+        model = trusted_model(model, trust.statements, folds)
+        files += [path.parent / TRUST_FILE, *([path.parent / FOLDS_FILE] if folds else [])]
     return _opened(
         path,
         lambda images: model(images, training=False),

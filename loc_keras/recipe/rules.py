@@ -29,6 +29,12 @@ CALIBRATION, CALIBRATION_FROM = 0.1, 400
 """Fraction on which trust is fitted, for sets of so many images and more: with 40 of them what is
 promised of 90 % of images is kept for 90 % give or take 5; smaller sets need them to train on."""
 
+CROSS_FROM = 20
+"""Training images from which on trust is fitted without holding any back."""
+
+FOLDS, FOLD_LENGTH = 5, 0.3
+"""Models for that, each trained without a fifth of the images, and how long: not measured here."""
+
 LEAST_A_CLASS = 3
 """Images that a class needs: one each to train, validate and test."""
 
@@ -321,6 +327,14 @@ class Chooser:
         self.choices.append(Choice(key, value, why))
         return value
 
+    def asked(self, key: str, otherwise: Any) -> Any:
+        """What the user asked for."""
+        return self._asked.get(key, otherwise)
+
+    def value(self, key: str, otherwise: Any) -> Any:
+        """What was picked for a key."""
+        return next((one.value for one in self.choices if one.key == key), otherwise)
+
     def asks_for_other_body(self) -> bool:
         """Whether the user named a body that is none of our ResNets, so that no width is chosen."""
         return "/" in str(self._asked.get("model.backbone.name", ""))
@@ -334,10 +348,25 @@ def _splits(facts: Facts, chooser: Chooser) -> None:
             chooser.pick(
                 f"data.split.{name}", fraction, f"{count:,} of {facts.images:,} images for {word}"
             )
-    if calibration := calibration_fraction(facts):
+    calibration = calibration_fraction(facts)
+    method = chooser.asked("trust.method", "split" if calibration else "cross")
+    if method == "cross" and not chooser.asked("data.split.calibration", 0):
+        _cross(facts, chooser)
+    elif calibration:
         count = round(calibration * facts.images)
         words = f"{count:,} of {facts.images:,} images, on which trust in single answers is fitted"
         chooser.pick("data.split.calibration", calibration, words)
+
+
+def _cross(facts: Facts, chooser: Chooser) -> None:
+    """Trust for a set too small to hold images back for it."""
+    count = train_images(facts)
+    if count < CROSS_FROM:
+        return
+    words = f"{count:,} training images, too few to hold any back for trust in single answers"
+    chooser.pick("trust.method", "cross", words)
+    folds = chooser.pick("trust.folds", FOLDS, "models, each trained without a part of the images")
+    chooser.pick("trust.fold_length", FOLD_LENGTH, f"of the epochs for each of the {folds}")
 
 
 def _pictures(facts: Facts, chooser: Chooser) -> float:
@@ -480,7 +509,11 @@ def _training(
         facts.avx512,
     )
     speed = images_a_second(cost)
-    affordable = minutes * 60 * speed / (steps * batch)
+    # Of all trainings, in lengths of the one whose model is kept.
+    lengths = 1.0
+    if chooser.value("trust.method", "split") == "cross":
+        lengths += chooser.value("trust.folds", 0) * chooser.value("trust.fold_length", 0)
+    affordable = minutes * 60 * speed / (steps * batch * lengths)
     fewest, most = EPOCHS
     between = max(1, round(CHECKPOINT_SECONDS * speed / batch))
     chooser.pick(
@@ -507,7 +540,7 @@ def _training(
     window = min(max(window, shortest), longest)
     chooser.pick("train.ema", round(1 - 1 / window, 4), f"averages over some {window:,} steps")
     chooser.pick("train.seed", 0, "the start of every random draw")
-    taken = epochs * steps * batch / speed / 60
+    taken = epochs * steps * batch * lengths / speed / 60
     notes = [f"training will take some {max(taken, 1):.0f} min ({guess}) and a minute around it."]
     if taken > minutes * 1.1:
         notes.append(f"{epochs} epochs take longer than the {minutes:g} min of --minutes.")

@@ -330,6 +330,8 @@ def gain_sentence(evaluation: Evaluation) -> str:
     baseline = evaluation.baselines[name]["mean_iou"]
     model, blind = format_value("mean_iou", own.value), format_value("mean_iou", baseline.value)
     start = f"The {name}, which is the same in every picture, has a mean IoU of {blind}"
+    if not (math.isfinite(own.low) and math.isfinite(baseline.low)):
+        return f"{start}; the model has {model}. Of so few images there is no interval to compare."
     if own.low > baseline.high:
         gain = own.value - baseline.value
         closed = f", {100 * gain / (1 - baseline.value):.0f} % of the way to a perfect box"

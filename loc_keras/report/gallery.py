@@ -259,13 +259,16 @@ def draw_grid(
     Returns:
         A figure of its own whose size follows from what it holds.
     """
-    width = 2 * MARGIN + columns * (CELL + GAP) - GAP
-    room = width - 2 * MARGIN
+    failures = [FAILURE] if any(example.failed for example in examples) else []
+    # Few columns may be narrower than a line of the legend.
+    widest = max(map(_entry_width, [*legend, *failures]), default=0.0)
+    room = max(columns * (CELL + GAP) - GAP, widest)
+    width = 2 * MARGIN + room
     title_lines = wrap_words(title, room * POINTS, TITLE_SIZE, "bold")
     captions = [fill_lines(example.parts, CELL * POINTS, SMALL_SIZE) for example in examples]
-    failures = [FAILURE] if any(example.failed for example in examples) else []
     legend_rows = _legend_rows([*legend, *failures], room)
-    cell_height = CELL + CAPTION_GAP + CAPTION_LINE * max(len(lines) for lines in captions)
+    tallest = max(_size_in_cell(example.image)[1] for example in examples)
+    cell_height = tallest + CAPTION_GAP + CAPTION_LINE * max(len(lines) for lines in captions)
     legend_top = MARGIN + TITLE_LINE * len(title_lines)
     cells_top = legend_top + LEGEND_LINE * len(legend_rows) + HEAD_GAP
     rows = math.ceil(len(examples) / columns)
@@ -280,21 +283,26 @@ def draw_grid(
         row, column = divmod(number, columns)
         left = MARGIN + column * (CELL + GAP)
         top = cells_top + row * (cell_height + GAP)
-        _draw_picture(figure, example, left, top)
+        _draw_picture(figure, example, left, top + tallest)
         colour = WRONG_INK if example.failed else INK
         for place, line in enumerate(lines):
-            y = top + CELL + CAPTION_GAP + CAPTION_LINE * place
+            y = top + tallest + CAPTION_GAP + CAPTION_LINE * place
             write(page, left + CELL / 2, y, line, size=SMALL_SIZE, ha="center", color=colour)
     return figure
 
 
-def _draw_picture(figure: Figure, example: Example, left: float, top: float) -> None:
-    rows, columns = np.shape(example.image)[:2]
-    # The image keeps its shape, fills the cell one way, and stands on its caption.
-    width, height = CELL * min(1.0, columns / rows), CELL * min(1.0, rows / columns)
+def _size_in_cell(image: npt.ArrayLike) -> tuple[float, float]:
+    """Width and height in inches: the image keeps its shape and fills the cell one way."""
+    rows, columns = np.shape(image)[:2]
+    return CELL * min(1.0, columns / rows), CELL * min(1.0, rows / columns)
+
+
+def _draw_picture(figure: Figure, example: Example, left: float, bottom: float) -> None:
+    """Draws a picture that stands on its caption, `bottom` below the page's upper edge."""
+    width, height = _size_in_cell(example.image)
     page_width, page_height = figure.get_size_inches()
     x = (left + (CELL - width) / 2) / page_width
-    y = 1.0 - (top + CELL) / page_height
+    y = 1.0 - bottom / page_height
     axes = figure.add_axes((x, y, width / page_width, height / page_height))
     draw_image(axes, example.image)
     for style, box in example.boxes:

@@ -25,7 +25,7 @@ HISTORY_FILE, HISTORY_STEPS_FILE = "history.csv", "history_steps.csv"
 BEST_FILE, LAST_FILE = "best.keras", "last.keras"
 METRICS_FILE, CARD_FILE, TRUST_FILE = "metrics.json", "model_card.json", "trust.json"
 PLOTS, TENSORBOARD, EVALUATION = "plots", "tensorboard", "evaluation"
-CHECKPOINTS = "checkpoints"
+CHECKPOINTS, FOLDS = "checkpoints", "folds"
 """Names within a run folder (`docs/architecture.md` says what each holds). A folder with
 `CHECKPOINTS` holds an unfinished run."""
 
@@ -63,7 +63,8 @@ def close_run(folder: Path) -> None:
     """Marks a run as finished, and removes what it needed to go on."""
     gone = folder / f".removing-{CHECKPOINTS}"
     (folder / CHECKPOINTS).rename(gone)  # At once; the removing itself takes a while.
-    shutil.rmtree(gone, ignore_errors=True)
+    for left in (gone, folder / FOLDS):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 @contextmanager

@@ -33,8 +33,9 @@ from loc_keras.trust.conformal import (
     is_empty,
     within,
 )
+from loc_keras.trust.cross import fit_cross
 from loc_keras.trust.shift import measure_shift
-from loc_keras.trust.statements import Statements, Trust, stated
+from loc_keras.trust.statements import Statements, Trust, promised_share, stated
 
 BINS = 10
 """Of reliability diagrams."""
@@ -46,15 +47,20 @@ PER_CLASS_WITH_BACKGROUND = (
 
 
 def fit_statements(
-    outcomes: Outcomes, options: TrustConfig, class_names: Sequence[str]
+    outcomes: Outcomes,
+    options: TrustConfig,
+    class_names: Sequence[str],
+    folds: npt.NDArray[np.integer] | None = None,
 ) -> Statements:
     """Fits what is stated of answers.
 
     Args:
         outcomes: By `observe`, of images that the model was not trained on and no choice was made
-            by.
+            by; or of all training images, each by a model that was trained without it.
         options: What is asked for.
         class_names: Name of each class, by index.
+        folds: int (N,), fold of each image, from 0, where others have answered in place of the
+            model; None without folds.
 
     Raises:
         TrustError: If the images are too few, or do not serve what is asked for.
@@ -62,12 +68,24 @@ def fit_statements(
     probabilities = np.asarray(outcomes.probabilities, np.float64)
     penalty = PENALTY if options.label_sets == "raps" else 0.0
     objects = outcomes.take(outcomes.shown)
+    boxes = _margins(outcomes, options, class_names)
+    cross = None
+    if folds is not None:
+        cross = fit_cross(
+            outcomes,
+            folds,
+            coverage=options.coverage,
+            scaling=boxes.scaling,
+            penalty=penalty,
+            k_reg=K_REG,
+        )
     return Statements(
         temperature=fit_temperature(probabilities, outcomes.labels),
         label_sets=fit_label_sets(probabilities, outcomes.labels, options.coverage, penalty, K_REG),
         box_confidence=fit_box_confidence(signals_of(objects), good_boxes(objects), PRIOR),
-        boxes=_margins(outcomes, options, class_names),
+        boxes=boxes,
         flip=options.flip,
+        cross=cross,
     )
 
 
@@ -122,6 +140,7 @@ def trust_figures(
         outer_px=outer_px,
         inner_px=inner_px,
         label_sets=values["label_set"].astype(bool),
+        guarantee=trust.calibration.guarantee,
     )
 
 
@@ -181,6 +200,7 @@ def _guarantees(
 ) -> list[Guarantee]:
     """How often label sets, outer and inner boxes were kept; boxes of images with an object."""
     base, shown = trust.calibration, outcomes.shown
+    proven = promised_share(base.method, base.coverage)
     sets = values["label_set"].astype(bool)
     boxes = outcomes.outputs["bbox_true"][shown].astype(np.float64)
     outer, inner = (values[name][shown].astype(np.float64) for name in ("box_outer", "box_inner"))
@@ -199,7 +219,7 @@ def _guarantees(
             bootstrap.estimates({"kept": kept})["kept"],
             float(sizes.mean()) if len(sizes) else float("nan"),
             float(empty.mean()) if len(empty) else float("nan"),
-            chance_of_less(kept, base.coverage, calibration_images),
+            chance_of_less(kept, proven, calibration_images) if proven else 1.0,
         )
 
     in_set = sets[np.arange(len(outcomes)), outcomes.labels]

@@ -34,6 +34,7 @@ def observe(
     *,
     flip: bool = False,
     background: int | None = None,
+    folds: keras.Model | None = None,
 ) -> Outcomes:
     """Asks for every image of a finite data set, with what trust is built on.
 
@@ -44,6 +45,7 @@ def observe(
         pictures: The same images, for boxes in px; see `measure.outcomes_from`.
         flip: Whether to look at mirrored images too.
         background: Index of the class of images without an object, or None.
+        folds: See `observed_outputs`.
 
     Returns:
         Outcomes whose `outputs` are `observed_outputs`, `bbox_true`, and `brightness` and
@@ -52,7 +54,7 @@ def observe(
     # The layers below are registered by `import loc_keras`, under any backend of Keras.
     import tensorflow as tf
 
-    model = observer(localizer, flip=flip)
+    model = observer(localizer, flip=flip, folds=folds)
     spec = tf.TensorSpec((None, *localizer.input_shape[1:]), tf.float32)
 
     @tf.function(input_signature=[spec])
@@ -66,17 +68,23 @@ def observe(
     return collect_outcomes(answer, dataset, pictures, background)
 
 
-def observer(localizer: keras.Model, *, flip: bool = False) -> keras.Model:
+def observer(
+    localizer: keras.Model, *, flip: bool = False, folds: keras.Model | None = None
+) -> keras.Model:
     """The model of `observed_outputs`; it shares all weights with the localizer."""
-    return keras.Model(localizer.inputs[0], observed_outputs(localizer, flip=flip))
+    return keras.Model(localizer.inputs[0], observed_outputs(localizer, flip=flip, folds=folds))
 
 
-def observed_outputs(localizer: keras.Model, *, flip: bool = False) -> dict[str, Tensor]:
+def observed_outputs(
+    localizer: keras.Model, *, flip: bool = False, folds: keras.Model | None = None
+) -> dict[str, Tensor]:
     """The tensors of a localizer that trust is built on.
 
     Args:
         localizer: A functional model with the outputs `softmax` and `bbox`.
         flip: Whether it also looks at the mirrored image, which takes twice the time.
+        folds: Models that were trained without a fold (`cross.fold_ensemble`), whose outputs are
+            added; None where trust needs none.
 
     Returns:
         `softmax` (N, K), `bbox` (N, 4), `features` (N, F); of a distribution head also `spread`
@@ -94,6 +102,8 @@ def observed_outputs(localizer: keras.Model, *, flip: bool = False) -> dict[str,
         outputs["softmax_mirrored"] = mirrored["softmax"]
         turned = MirrorBox(name="trust_mirror_box", dtype="float32")
         outputs["bbox_mirrored"] = turned(mirrored["bbox"])
+    if folds is not None:
+        outputs |= folds(localizer.inputs[0])
     return outputs
 
 

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import keras
 from keras import layers
@@ -34,8 +34,12 @@ from loc_keras.trust.conformal import (
     outer_boxes,
     scales_of,
 )
+from loc_keras.trust.cross import CrossScores, cross_stated
 from loc_keras.trust.observations import observed_outputs
 from loc_keras.trust.shift import ShiftReference
+
+FOLDS_FILE = "folds.keras"
+"""Models that were trained without a fold, beside the model that was trained on all."""
 
 STATED = ("softmax_calibrated", "p_iou50", "box_outer", "box_inner", "label_set")
 """Names of the outputs that trust adds."""
@@ -51,6 +55,8 @@ class Statements:
         box_confidence: Model of `p_iou50`.
         boxes: Margins of outer and inner boxes.
         flip: Whether the model also looks at the mirrored image.
+        cross: Scores out of folds, which then decide boxes and label sets in place of the
+            quantiles of the same scores in `boxes` and `label_sets`; None without folds.
     """
 
     temperature: Annotated[float, Field(gt=0)]
@@ -58,13 +64,15 @@ class Statements:
     box_confidence: BoxConfidence
     boxes: BoxMargins
     flip: bool = False
+    cross: CrossScores | None = None
 
 
 def stated(outputs: Mapping[str, Tensor], statements: Statements) -> dict[str, Tensor]:
     """What is stated of each answer.
 
     Label sets and boxes go by the model's own outputs, to which nothing was fitted: so the promise
-    of split conformal prediction holds for them as it stands.
+    of split conformal prediction holds for them as it stands; with `cross`, by those of the folds'
+    models.
 
     Args:
         outputs: As `observed_outputs` gives them.
@@ -79,16 +87,47 @@ def stated(outputs: Mapping[str, Tensor], statements: Statements) -> dict[str, T
     softmax, bbox = outputs["softmax"], outputs["bbox"]
     scales = scales_of(bbox, statements.boxes.scaling, outputs.get("spread"))
     predicted = most_probable(softmax)
+    promised = {} if statements.cross is None else cross_stated(outputs, statements.cross)
     return {
         "softmax_calibrated": apply_temperature(softmax, statements.temperature),
         "p_iou50": apply_box_confidence(box_signals(outputs), statements.box_confidence),
         "box_outer": outer_boxes(bbox, scales, margins_of(statements.boxes.outer, predicted)),
         "box_inner": inner_boxes(bbox, scales, margins_of(statements.boxes.inner, predicted)),
         "label_set": label_sets(softmax, statements.label_sets),
+        **promised,
     }
 
 
 VERSION = 1
+
+Method = Literal["split", "cross"]
+
+
+def guarantee_words(method: Method, coverage: float, folds: int = 0) -> str:
+    """What can be said of each promise: proven, or measured alone.
+
+    Args:
+        method: What trust was fitted on.
+        coverage: Asked share.
+        folds: Models that answered without their fold, with `cross`.
+    """
+    share = f"{100 * coverage:g} %"
+    if method == "split":
+        return (
+            f"Proven for {share} of images, over calibration sets and images together, where both "
+            "were drawn alike (split conformal prediction)."
+        )
+    low = f"{100 * promised_share(method, coverage):g} %"
+    return (
+        f"Proven for {low} of images (1 - 2 alpha, less a small term) where all were drawn alike, "
+        f"and near the asked {share} in practice: {folds} models, each trained without a fold, "
+        "decide together (CV+, Barber et al. 2021)."
+    )
+
+
+def promised_share(method: Method, coverage: float) -> float:
+    """The share that is proven where `coverage` is asked; 0 where nothing is."""
+    return coverage if method == "split" else max(0.0, round(2 * coverage - 1, 9))
 
 
 @dataclass(frozen=True)
@@ -102,6 +141,10 @@ class Calibration:
         data_fingerprint: SHA-256 of the data and their splits, in hex.
         model_sha256: Of the model's file.
         coverage: Asked share.
+        method: Whether the model itself answered images held back, or others in its place.
+        folds: How many others; 0 with `split`.
+        guarantee: What can be said of each promise, in words; "" in files of before.
+        folds_sha256: Of the file with their models; "" with `split`.
     """
 
     split: str
@@ -110,6 +153,10 @@ class Calibration:
     data_fingerprint: str
     model_sha256: str
     coverage: float
+    method: Method = "split"
+    folds: int = 0
+    guarantee: str = ""
+    folds_sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -170,6 +217,23 @@ def read_trust(path: Path, model_path: Path) -> Trust | None:
     return trust
 
 
+def read_folds(folder: Path, trust: Trust) -> keras.Model | None:
+    """Opens the models of the folds beside a run's model; None where trust needs none.
+
+    Raises:
+        TrustError: If they are not there, or others than those that trust was fitted with.
+    """
+    if trust.statements.cross is None:
+        return None
+    path = folder / FOLDS_FILE
+    if not path.is_file() or file_sha256(path) != trust.calibration.folds_sha256:
+        raise TrustError(
+            f"trust of {folder} asks the models of its folds, and {path.name} there is missing or "
+            "another file; bring it back, or train anew."
+        )
+    return keras.saving.load_model(path)
+
+
 def _first_fault(error: Exception) -> str:
     if isinstance(error, ValidationError):
         first = error.errors()[0]
@@ -215,13 +279,20 @@ class StatedTrust(layers.Layer):
         return {**super().get_config(), "statements": plain}
 
 
-def trusted_model(localizer: keras.Model, statements: Statements) -> keras.Model:
+def trusted_model(
+    localizer: keras.Model, statements: Statements, folds: keras.Model | None = None
+) -> keras.Model:
     """The localizer with further outputs, sharing all its weights.
+
+    Args:
+        localizer: The model.
+        statements: What was fitted.
+        folds: What `read_folds` gives; needed with `statements.cross`.
 
     Returns:
         A functional model that answers `softmax`, `bbox` and what `statements.stated` says.
     """
-    outputs = observed_outputs(localizer, flip=statements.flip)
+    outputs = observed_outputs(localizer, flip=statements.flip, folds=folds)
     outputs.pop("features")
     stated_outputs = StatedTrust(statements, name="trust", dtype="float32")(outputs)
     answers = {name: localizer.output[name] for name in ("softmax", "bbox")}

@@ -16,12 +16,13 @@ from loc_keras.cli import data_source
 from loc_keras.cli.data_source import plan_folder, print_plan, safe_name, shown_value
 from loc_keras.config.load import load_config
 from loc_keras.errors import ConfigError
+from loc_keras.localizer import Localizer
 
 FAST = [
     *("--set", "data.image_size=32", "--set", "model.backbone.width=4"),
     *("--set", "train.epochs=2", "--set", "train.steps_per_epoch=2"),
     *("--set", "train.precision=float32", "--set", "train.deterministic=true"),
-    *("--set", "export.enabled=false"),
+    *("--set", "export.enabled=false", "--set", "trust.folds=2"),
 ]
 
 
@@ -163,6 +164,22 @@ def test_run_of_a_folder_is_repeated_by_its_config(folder, tmp_path, capsys, mon
     assert len(history(first)) == 2
     metrics = [json.loads((run / "metrics.json").read_text()) for run in (first, again)]
     assert metrics[0] == metrics[1]
+    # 28 training images are too few to hold any back: two models answered 14 each.
+    trust, repeated = (json.loads((run / "trust.json").read_text()) for run in (first, again))
+    base = trust["calibration"]
+    assert (base["method"], base["folds"], base["images"], base["split"]) == (
+        "cross",
+        2,
+        28,
+        "train",
+    )
+    assert base["guarantee"].startswith("Proven for 80 %")
+    assert trust["statements"]["label_sets"] == repeated["statements"]["label_sets"]
+    assert not (first / "folds").exists() and (first / "folds.keras").is_file()
+    (answer,) = Localizer.load(first).predict([folder / "pictures" / "0.png"])
+    assert answer.box_outer is not None
+    assert "fitted on 28 train images as 2 models answer them without their fold" in printed
+    assert base["guarantee"] in printed
 
 
 def test_folder_is_checked_by_one_line(folder, tmp_path, capsys):

@@ -8,7 +8,8 @@ from PIL import Image
 
 from loc_keras.data.annotations import ImageRef
 from loc_keras.data.duplicates import difference_hash, identical_groups, merged_groups, near_groups
-from loc_keras.data.load_records import grouped_split, stratified_split
+from loc_keras.data.load_records import grouped_folds, grouped_split, stratified_split
+from loc_keras.errors import DataError
 
 
 def photograph(seed, size=(60, 40)):
@@ -123,3 +124,41 @@ def test_many_classes_take_little_memory():
     groups[::50] = groups[1::50]
     parts = grouped_split(labels, groups, {"val": 0.1}, 0)
     assert abs(len(parts["val"]) - 20_000) <= 2
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 40)), min_size=10, max_size=80),
+    st.integers(2, 6),
+    st.integers(0, 9),
+)
+def test_folds_share_nothing_and_part_no_group(items, folds, seed):
+    labels, groups = (np.array(column) for column in zip(*items, strict=True))
+    try:
+        parts = grouped_folds(labels, groups, folds, seed)
+    except DataError:
+        assert np.bincount(groups).max() > 1  # Single images fill every fold.
+        return
+    np.testing.assert_array_equal(np.sort(np.concatenate(parts)), np.arange(len(items)))
+    assert len(parts) == folds and all(map(len, parts))
+    held = [set(groups[part].tolist()) for part in parts]
+    assert sum(map(len, held)) == len(set(groups.tolist()))
+
+
+def test_folds_have_their_share_of_each_class():
+    labels = np.repeat([0, 1, 2], [50, 25, 10])
+    for part in grouped_folds(labels, np.arange(85), 5, seed=3):
+        # A fifth of each: 10, 5 and 2.
+        np.testing.assert_array_equal(np.bincount(labels[part], minlength=3), [10, 5, 2])
+    uneven = [len(part) for part in grouped_folds(np.zeros(13, int), np.arange(13), 5, seed=0)]
+    assert sorted(uneven) == [2, 2, 3, 3, 3]
+    again = grouped_folds(labels, np.arange(85), 5, seed=4)
+    assert any(
+        set(a) != set(b)
+        for a, b in zip(again, grouped_folds(labels, np.arange(85), 5, 3), strict=True)
+    )
+
+
+def test_folds_that_groups_leave_empty_are_refused():
+    with pytest.raises(DataError, match=r"6 images cannot be cut into 4 folds .* lower trust"):
+        grouped_folds(np.zeros(6, int), np.repeat([0, 1], 3), 4, seed=0)

@@ -121,6 +121,24 @@ def test_trust_is_fitted_where_there_are_images_for_it(images, fraction):
     assert chosen.get("data.split.calibration") == fraction
 
 
+def test_small_sets_get_trust_by_folds_within_the_same_time():
+    given_both = {"val": 300, "test": 300}
+    small = facts(images=399, given=given_both)
+    chosen = values(small, minutes=3)
+    assert (chosen["trust.method"], chosen["trust.folds"]) == ("cross", 5)
+    none_asked = values(small, minutes=3, asked={"trust.method": "split"})
+    assert not {"trust.folds", "data.split.calibration"} & set(none_asked)
+    # By hand: one training, and five of three tenths of its length, are 2.5 trainings.
+    ratio = none_asked["train.epochs"] / chosen["train.epochs"]
+    assert 2.3 < ratio < 2.7
+    assert "trust.method" not in values(facts(images=400, given=given_both))
+    asked = values(facts(given=given_both), asked={"trust.method": "cross"})
+    assert "data.split.calibration" not in asked
+    held = values(small, asked={"data.split.calibration": 0.2})
+    assert "trust.method" not in held
+    assert "trust.method" not in values(facts(images=19, given=given_both))
+
+
 def test_given_splits_are_not_cut_off_and_small_ones_are_told():
     choices, notes = choose(facts(given={"val": 300, "test": 7}))
     assert not {"data.split.val", "data.split.test"} & {choice.key for choice in choices}

@@ -9,6 +9,7 @@ import pytest
 from helpers.evaluation_sample import sample_outcomes, sample_page, sample_trust
 from helpers.page_parser import Page, assert_needs_nothing_else
 
+from loc_keras.evaluation.figures import evaluate
 from loc_keras.report.evaluation_content import (
     EvaluationPage,
     NearDuplicate,
@@ -39,6 +40,26 @@ def shown(page: EvaluationPage) -> Page:
     for _ in parsed.images():
         pass
     return parsed
+
+
+def test_page_of_one_image_has_dashes_and_no_nan() -> None:
+    outcomes = sample_outcomes(1, 3, skill=1.0)
+    names = ["cat", "dog", "owl"]
+    found = evaluate(outcomes, names, np.array([[0.2, 0.2, 0.8, 0.8]]))
+    page = replace(
+        sample_page(images=1),
+        evaluation=found,
+        outcomes=outcomes,
+        names=["one.jpg"],
+        pictures={},
+        trust=None,
+        suspects=[],
+    )
+    words = shown(page).text()
+    without_pictures = re.sub(r"base64,[^\"]*", "", evaluation_page(page))
+    assert not re.search(r"\bnan|\binf\b", without_pictures, re.IGNORECASE)
+    assert "Of so few images there is no interval to compare." in words
+    assert "their intervals meet" not in words
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 from matplotlib.patches import Rectangle
+from PIL import Image
 
 from loc_keras.report.gallery import Example, draw_trusted, meaning, trusted_example
+from loc_keras.report.image_boxes import ANSWERED_BOX, INNER_BOX, OUTER_BOX, draw_answer
 from loc_keras.report.style import figure_to_array
 
 
@@ -46,6 +48,31 @@ def test_an_empty_inner_box_is_told_and_not_drawn() -> None:
     assert caption == "owl 93 % · box right: 18 % · 1 label · inner box empty"
 
 
+def near(picture: Image.Image, colour: str) -> int:
+    """How many pixels have a colour."""
+    wanted = tuple(bytes.fromhex(colour.removeprefix("#")))
+    return int((np.asarray(picture) == wanted).all(axis=-1).sum())
+
+
+def test_a_drawn_answer_says_below_it_what_its_boxes_are() -> None:
+    picture = Image.new("RGB", (400, 300), (90, 60, 30))
+    box, outer, inner = (100, 80, 300, 220), (40, 40, 360, 260), (150, 120, 200, 180)
+    plain = draw_answer(picture, "owl 93 %", box)
+    assert plain.size == (400, 300)
+    whole = draw_answer(picture, "owl 93 %", box, outer, inner)
+    assert whole.width == 400 and whole.height > 330
+    strip = whole.crop((0, 300, *whole.size))
+    for style in (OUTER_BOX, ANSWERED_BOX, INNER_BOX):
+        assert near(strip, style.colour) > 20
+    # An empty inner box is neither drawn nor explained.
+    without = draw_answer(picture, "owl 93 %", box, outer)
+    assert near(without.crop((0, 300, *without.size)), INNER_BOX.colour) == 0
+    for drawn in (whole, without, draw_answer(picture.resize((30, 40)), "owl", None, (1, 1, 9, 9))):
+        # Nothing is cut off at the right.
+        edge = np.asarray(drawn)[-8:, -1]
+        assert (edge == edge[0]).all()
+
+
 @pytest.mark.parametrize(("count", "rows"), [(1, 1), (4, 1), (5, 2)])
 def test_pictures_of_any_number_and_kind(count: int, rows: int) -> None:
     grey = answer(picture=np.zeros((30, 30, 1), np.uint8))
@@ -54,6 +81,14 @@ def test_pictures_of_any_number_and_kind(count: int, rows: int) -> None:
     assert len({round(axes.get_position().y0, 6) for axes in figure.axes[1:]}) == rows
     pixels = figure_to_array(figure)
     assert pixels.std() > 5
+
+
+def test_a_page_of_one_picture_is_wide_enough_for_its_legend() -> None:
+    figure = draw_trusted([answer()], 0.9)
+    drawn = figure.canvas.get_renderer()
+    edges = [text.get_window_extent(drawn).x1 for text in figure.axes[0].texts]
+    assert len(edges) > 5
+    assert max(edges) <= figure.bbox.width
 
 
 def test_the_sentence_names_the_share() -> None:

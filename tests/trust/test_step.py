@@ -2,16 +2,20 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
+from helpers.trust_examples import seen_by
 from PIL import Image
+from rich.console import Console
 
-from loc_keras.cli import trust
+from loc_keras.cli import folds, trust
 from loc_keras.cli.data_source import DataSource
 from loc_keras.config.load import load_config
-from loc_keras.errors import TrustError
+from loc_keras.errors import ConfigError, TrustError
+from loc_keras.trust.statements import guarantee_words
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +88,73 @@ def test_a_step_that_fails_leaves_a_model_to_export(
     assert str(result.error) == "there is no trust with this model: too few."
     plain = replace(data, calibration=None)
     assert trust.add_trust(config, plain, Path(), Path(), best).error is None
+
+
+CROSS = ("trust.method=cross", "data.split.calibration=0", "data.split.val=0.2")
+
+
+def test_cross_is_refused_where_it_cannot_be_had(folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r"needs no images held back, and .* is 0\.4"):
+        load_config(folder / "config.yaml", ["trust.method=cross"])
+    # 32 images are left for training, 16 show an object: .95 takes 19.
+    with pytest.raises(TrustError, match=r"19 images with an object .* train split has 16; raise"):
+        check(folder, *CROSS, "trust.coverage=0.95")
+    check(folder, *CROSS)
+    config = load_config(folder / "config.yaml", list(CROSS))
+    data = DataSource(config).build()
+    drawn = {split: replace(one, records=None) for split, one in data.pictures.items()}
+    with pytest.raises(TrustError, match=r"those of csv are drawn; set trust\.method to split"):
+        trust.check_trust(config, replace(data, pictures=drawn))
+
+
+def test_every_training_image_is_answered_by_a_model_without_it(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load_config(
+        folder / "config.yaml", [*CROSS, "trust.folds=4", "train.epochs=20", "trust.fold_length=.2"]
+    )
+    data = DataSource(config).build()
+    trained: list[set[str]] = []
+
+    def note(localizer: None, *, sources, plan, folder: Path, **_: object):
+        assert plan.train.epochs == 4  # A fifth of 20.
+        trained.append({name for step in range(60) for name in sources(step)})
+        return SimpleNamespace(best_path=folder / "best.keras")
+
+    def answer(model: Path, dataset, *, flip: bool, background: int | None):
+        # A new image of the fold would have the same pixels; here its number is its brightness.
+        pixels = np.concatenate([images.numpy() for images, _ in dataset])
+        found = seen_by(np.random.default_rng(len(trained)), len(pixels))
+        of = [name for name, own in numbers.items() for image in pixels if (image == own).all()]
+        assert len(of) == len(pixels)
+        assert not set(of) & trained[-1]
+        answered.extend(of)
+        return found
+
+    numbers = {
+        f"{number}.png": np.asarray(Image.open(folder / "images" / f"{number}.png"))
+        for number in range(40)
+    }
+    answered: list[str] = []
+    monkeypatch.setattr(folds, "fit_localizer", note)
+    monkeypatch.setattr(folds, "localizer_from", lambda *_: None)
+    monkeypatch.setattr(folds, "observe", answer)
+    monkeypatch.setattr(keras.saving, "load_model", lambda path: path)
+    monkeypatch.setattr(folds, "observer", lambda model: model.parent.name)
+    monkeypatch.setattr(folds, "fold_ensemble", lambda models: models)
+    found, of_fold, models = folds.out_of_fold(config, data, tmp_path, Console(quiet=True))
+    names = [str(name) for name in data.pictures["train"].names]
+    assert len(found) == len(names) == 32
+    assert of_fold.tolist() == [fold for fold in range(4) for _ in range(8)]
+    assert models == ["1", "2", "3", "4"]
+    assert sorted(answered) == sorted(names)
+    assert [len(own) for own in trained] == [24] * 4
+    assert not set().union(*trained) & {str(name) for name in data.pictures["val"].names}
+
+
+def test_a_file_says_what_is_proven_and_what_is_not() -> None:
+    assert guarantee_words("split", 0.9).startswith("Proven for 90 %")
+    words = guarantee_words("cross", 0.9, 5)
+    # 1 - 2 alpha with alpha = .1 (Barber et al. 2021, theorem 4).
+    assert words.startswith("Proven for 80 %") and "5 models" in words and "the asked 90 %" in words
+    assert guarantee_words("cross", 0.4, 5).startswith("Proven for 0 %")
