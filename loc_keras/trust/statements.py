@@ -120,7 +120,7 @@ def guarantee_words(method: Method, coverage: float, folds: int = 0) -> str:
     low = f"{100 * promised_share(method, coverage):g} %"
     return (
         f"Proven for {low} of images (1 - 2 alpha, less a small term) where all were drawn alike, "
-        f"and near the asked {share} in practice: {folds} models, each trained without a fold, "
+        f"and mostly the asked {share} in practice: {folds} models, each trained without a fold, "
         "decide together (CV+, Barber et al. 2021)."
     )
 
