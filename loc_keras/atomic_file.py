@@ -9,6 +9,7 @@ from typing import IO, Any
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
 LABEL_JOINT = "|"
+_LONGEST_ENDING = 16
 
 
 @contextmanager
@@ -18,12 +19,18 @@ def written_aside(path: Path) -> Iterator[Path]:
     The two share their ending, since some writers choose the format by it. After an error nothing
     is left and an earlier file of that name stays as it was.
     """
-    aside = path.with_name(f".{os.getpid()}-writing-{path.name}")
+    aside = aside_of(path)
     try:
         yield aside
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def aside_of(path: Path) -> Path:
+    """A new hidden name beside a path, short whatever its length, with its ending."""
+    ending = path.suffix if len(os.fsencode(path.suffix)) <= _LONGEST_ENDING else ""
+    return path.with_name(f".{os.getpid()}-writing-{os.urandom(4).hex()}{ending}")
 
 
 def write_text(path: Path, text: str) -> None:

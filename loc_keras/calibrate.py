@@ -14,7 +14,8 @@ from rich.console import Console
 
 from loc_keras.cli.console import add_set, print_note, run_command
 from loc_keras.cli.runs import load_run, print_data
-from loc_keras.cli.trust import calibrate_model, measured_on, print_trust
+from loc_keras.cli.trust import calibrate_model, measured_on, print_trust, trust_place
+from loc_keras.own_files import refuse_foreign
 from loc_keras.training.run_folder import TRUST_FILE
 
 
@@ -42,6 +43,7 @@ def _calibrate(args: argparse.Namespace, console: Console) -> int:
     given = list(args.set)
     if args.coverage is not None:
         given.append(f"trust.coverage={args.coverage!r}")
+    refuse_foreign(*trust_place(args.run))
     run = load_run(args.run, args.config, given)
     print_data(console, run.data, listed=False)
     print_note(console, _doubt(run.same_data, args.split))

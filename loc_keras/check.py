@@ -26,14 +26,16 @@ from loc_keras.data.check.run import CheckResult, check_data
 from loc_keras.data.formats.csv_file import GROUPED_COLUMNS
 from loc_keras.data.records import even_sample
 from loc_keras.errors import DataError, LocKerasError
+from loc_keras.own_files import own_files, refuse_foreign
 from loc_keras.report.data_charts import save_preview
-from loc_keras.report.data_report import FINDINGS_FILE, write_report
+from loc_keras.report.data_report import FINDINGS_FILE, PAGE_FILE, write_report
 from loc_keras.report.terminal import classes_words, print_findings
 
 FOUND_ERRORS = 1
 MOST_PREVIEWED = 400
 PREVIEW_FILE = "preview.png"
 FIXED_CONFIG = "loc_keras.yaml"
+KNOWN = (FINDINGS_FILE, frozenset({"counts", "kinds", "decoded", "findings"}))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,6 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _check(args: argparse.Namespace, console: Console) -> int:
+    picture = (args.report or Path(), (PREVIEW_FILE,), "give another folder to --report")
+    if args.preview is not None:
+        refuse_foreign(*picture)
     source = source_to_check(args, console)
     code = 0
     if source.config.data.source.format == "digits":
@@ -71,7 +76,8 @@ def _check(args: argparse.Namespace, console: Console) -> int:
         code = _check_files(args, source, console)
     if args.preview is not None:
         try:
-            _preview(args, source, console)
+            with own_files(*picture):
+                _preview(args, source, console)
         except LocKerasError as error:
             if not code:
                 raise
@@ -84,6 +90,9 @@ def _check_files(args: argparse.Namespace, source: DataSource, console: Console)
     config = source.config
     section = config.data.source
     # What can fail at the end is tried before thousands of images are decoded.
+    report = (args.report, (FINDINGS_FILE, PAGE_FILE), "give another folder to --report", KNOWN)
+    if args.report is not None:
+        refuse_foreign(*report)
     if args.fix is not None:
         refuse_fix_folder(args.fix, os.path.expanduser(section.path))
     images = len({one.image for _, one in source.annotations.all_objects()})
@@ -98,7 +107,8 @@ def _check_files(args: argparse.Namespace, source: DataSource, console: Console)
     print_findings(console, result.findings)
     if args.report is not None:
         words = f"{section.format} at {section.path}"
-        page = write_report(args.report, result, title=str(config.name), source=words)
+        with own_files(*report):
+            page = write_report(args.report, result, title=str(config.name), source=words)
         console.print(
             f"report: {page}; all findings: {args.report / FINDINGS_FILE}", soft_wrap=True
         )

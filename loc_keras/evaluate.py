@@ -21,8 +21,10 @@ from loc_keras.data.duplicates import near_duplicates
 from loc_keras.data.records import image_refs
 from loc_keras.evaluation.figures import evaluate
 from loc_keras.evaluation.files import (
+    DETECTIONS_FILE,
     METRICS_FILE,
     PREDICTIONS_FILE,
+    TRUTH_FILE,
     write_coco,
     write_metrics,
     write_predictions,
@@ -30,6 +32,7 @@ from loc_keras.evaluation.files import (
 from loc_keras.evaluation.outcomes import Evaluation, Outcomes
 from loc_keras.evaluation.paired import compare
 from loc_keras.evaluation.reliability import TrustFigures, detection_scores
+from loc_keras.own_files import own_files, refuse_foreign
 from loc_keras.report.compare import print_comparison, save_comparison
 from loc_keras.report.evaluation_content import (
     EvaluationPage,
@@ -48,6 +51,8 @@ from loc_keras.trust.statements import Trust
 
 REPORT_FILE = "report.html"
 COMPARISON_FILE = "comparison.png"
+FILES = (METRICS_FILE, PREDICTIONS_FILE, TRUTH_FILE, DETECTIONS_FILE, REPORT_FILE)
+KNOWN = (METRICS_FILE, frozenset({"about", "confusion"}))
 
 _BASELINE_IMAGES = 10_000
 """Training boxes that the baselines are computed from, where they are only known by drawing."""
@@ -79,7 +84,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _evaluate(args: argparse.Namespace, console: Console) -> int:
     """Measures a run and writes figures, predictions, COCO's files and the page."""
-    run, split = load_run(args.run, args.config, args.set), args.split
+    split: Split = args.split
+    out: Path = args.out or args.run / EVALUATION / split
+    mine = (out, FILES, "give another folder to --out", KNOWN)
+    refuse_foreign(*mine)  # Before minutes are spent.
+    run = load_run(args.run, args.config, args.set)
     print_data(console, run.data, listed=False)
     trust, pictures = trust_of(run), run.data.pictures[split]
     outcomes = observed(run, split, trust)
@@ -88,22 +97,25 @@ def _evaluate(args: argparse.Namespace, console: Console) -> int:
     note = _caution(run, split, trust)
     print_note(console, note)
 
-    out: Path = args.out or args.run / EVALUATION / split
-    out.mkdir(parents=True, exist_ok=True)
     facts, classes = _facts(run, split, note), run.data.class_names
     names = [str(name) for name in pictures.names]
-    # The figures first: a picture that cannot be drawn must not cost them.
-    write_metrics(out / METRICS_FILE, evaluation, figures, dict(facts))
-    write_predictions(out / PREDICTIONS_FILE, outcomes, classes, names, _paths(pictures), figures)
-    write_coco(out, outcomes, classes, names, detection_scores(outcomes, figures))
-    page = _page(run, split, outcomes, evaluation, figures, names=names, facts=facts)
-    write_text(out / REPORT_FILE, evaluation_page(page))
+    with own_files(*mine):
+        # The figures first: a picture that cannot be drawn must not cost them.
+        write_metrics(out / METRICS_FILE, evaluation, figures, dict(facts))
+        paths = _paths(pictures)
+        write_predictions(out / PREDICTIONS_FILE, outcomes, classes, names, paths, figures)
+        write_coco(out, outcomes, classes, names, detection_scores(outcomes, figures))
+        page = _page(run, split, outcomes, evaluation, figures, names=names, facts=facts)
+        write_text(out / REPORT_FILE, evaluation_page(page))
     print_evaluation(console, evaluation, figures)
     console.print(f"report: {out / REPORT_FILE}", highlight=False, soft_wrap=True)
     return 0
 
 
 def _compare(args: argparse.Namespace, console: Console) -> int:
+    out: Path = args.out or Path()
+    mine = (out, (COMPARISON_FILE,), "give another folder to --out")
+    refuse_foreign(*mine)
     outcomes, names = {}, {}
     for folder in args.compare:
         run = load_run(folder, args.config, args.set)
@@ -113,10 +125,9 @@ def _compare(args: argparse.Namespace, console: Console) -> int:
         print_note(console, _caution(run, args.split, None))
     comparison = compare(outcomes, names)
     print_comparison(console, comparison)
-    out = (args.out or Path()) / COMPARISON_FILE
-    out.parent.mkdir(parents=True, exist_ok=True)
-    save_comparison(out, comparison)
-    console.print(f"picture: {out}", highlight=False, soft_wrap=True)
+    with own_files(*mine):
+        save_comparison(out / COMPARISON_FILE, comparison)
+    console.print(f"picture: {out / COMPARISON_FILE}", highlight=False, soft_wrap=True)
     return 0
 
 

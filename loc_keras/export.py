@@ -5,7 +5,6 @@ model before it gets its version.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -40,7 +39,7 @@ from loc_keras.serving.portable import (
 from loc_keras.serving.portable_answers import Run
 from loc_keras.serving.saved_model import export_saved_model
 from loc_keras.training.measure import answer_function, collect_outcomes
-from loc_keras.training.run_folder import CARD_FILE, TRUST_FILE
+from loc_keras.training.run_folder import CARD_FILE, TRUST_FILE, read_json
 from loc_keras.trust.statements import read_folds, trusted_model
 
 CALIBRATION_IMAGES = 128
@@ -97,7 +96,7 @@ def _export(args: argparse.Namespace, console: Console) -> int:
 
 def _bundle(run: RunWithData, console: Console, quantize: str) -> Bundle:
     file = run.folder / CARD_FILE
-    card = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+    card = read_json(file) if file.is_file() else None
     if card is None:
         print_note(console, f"{run.folder} holds no {CARD_FILE}, so the export has none.")
     plain = bundle_of(run.localizer, run.data, card, {})

@@ -13,13 +13,14 @@ from rich.console import Console
 from rich.progress import TaskProgressColumn, TimeRemainingColumn
 from rich.table import Table
 
-from loc_keras.bulk.inputs import MAX_BYTES, Inputs
+from loc_keras.bulk.inputs import MAX_BYTES, Inputs, image_name
 from loc_keras.bulk.outputs import (
     FAILURES_FILE,
     FORMATS,
     AnswerSettings,
     CsvWriter,
     OutputFolder,
+    place_of,
     sidecars_of,
 )
 from loc_keras.bulk.run import Counts, Record, answer_into, answered
@@ -28,6 +29,7 @@ from loc_keras.data.image_header import without_image_warnings
 from loc_keras.errors import ClusterError, DataError
 from loc_keras.localizer import Localizer
 from loc_keras.localizer.localizer import BATCH_SIZE, TOP_K
+from loc_keras.own_files import own_files, refuse_foreign
 
 FEW = 40
 """Images up to which answers are printed as a table, where no format is asked for."""
@@ -169,22 +171,26 @@ def _write_answers(args: argparse.Namespace) -> int:
     localizer = _load(args.model, console)
     form = args.format or "jsonl"
     sidecars = sidecars_of(form, draw=args.draw, class_names=localizer.class_names)
+    place = place_of(folder, form, sidecars)
+    refuse_foreign(*place)
     out = OutputFolder(folder, AnswerSettings(localizer.digest, args.top_k, inputs.root))
     try:
         if out.torn:
             print_note(console, "an unfinished line of an earlier call was cut off.")
-        with progress_bar(TaskProgressColumn(), TimeRemainingColumn(), console=console) as progress:
-            bar = progress.add_task("images", total=total)
-            counts = answer_into(
-                out,
-                localizer,
-                inputs,
-                sidecars,
-                batch_size=args.batch_size,
-                top_k=args.top_k,
-                advance=partial(progress.advance, bar),
-            )
-        FORMATS[form].finish(folder, out.answers, localizer)
+        columns = (TaskProgressColumn(), TimeRemainingColumn())
+        with own_files(*place):
+            with progress_bar(*columns, console=console) as progress:
+                bar = progress.add_task("images", total=total)
+                counts = answer_into(
+                    out,
+                    localizer,
+                    inputs,
+                    sidecars,
+                    batch_size=args.batch_size,
+                    top_k=args.top_k,
+                    advance=partial(progress.advance, bar),
+                )
+            FORMATS[form].finish(folder, out.answers, localizer)
         if counts.failed:
             _print_failures(console, out, counts)
     finally:
@@ -204,11 +210,10 @@ def _print_answers(args: argparse.Namespace) -> int:
     inputs = Inputs(args.images, lists=args.list)
     total = _count_of(inputs)
     localizer = _load(args.model, errors)
-    root = inputs.root
     records = answered(
         localizer,
         inputs,
-        lambda path: str(Path(path).relative_to(root)),
+        partial(image_name, root=inputs.root),
         batch_size=args.batch_size,
         top_k=args.top_k,
     )

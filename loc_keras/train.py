@@ -50,6 +50,7 @@ from loc_keras.errors import TrainingError
 from loc_keras.models.assembly import refuse_unknown_body
 from loc_keras.models.body import WeightsOrigin
 from loc_keras.models.weights import refuse_absent
+from loc_keras.own_files import own_files, refuse_foreign
 from loc_keras.report.curves import save_rate_picture
 from loc_keras.serving.bundle import prove_writable
 from loc_keras.serving.saved_model import export_saved_model
@@ -139,6 +140,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _train(args: argparse.Namespace, console: Console) -> int:
     started = time.perf_counter()
+    if args.find_lr:
+        refuse_foreign(*_rate_place(args.find_lr))
     source = _read_or_resume(args, console)
     if source is None:
         return 0
@@ -364,20 +367,25 @@ def _overfit(
     return 0 if result.passed else 1
 
 
+def _rate_place(picture: Path) -> tuple[Path, Sequence[str], str]:
+    return picture.parent, (picture.name,), "give another file to --find-lr"
+
+
 def _find_rate(
     data: LocalizationData, localizer: keras.Model, plan: FitPlan, picture: Path, console: Console
 ) -> int:
     """Sweeps the learning rate, prints what to take and draws why; gives the exit code."""
     console.print("sweeping the learning rate; the model is thrown away", highlight=False)
     sweep = sweep_rates(localizer, data.train(0), plan=plan)
-    save_rate_picture(
-        picture,
-        rates=sweep.rates,
-        losses=sweep.losses,
-        smooth=sweep.smooth,
-        suggested=sweep.suggested,
-        batch_size=plan.train.batch_size,
-    )
+    with own_files(*_rate_place(picture)):
+        save_rate_picture(
+            picture,
+            rates=sweep.rates,
+            losses=sweep.losses,
+            smooth=sweep.smooth,
+            suggested=sweep.suggested,
+            batch_size=plan.train.batch_size,
+        )
     end = "diverged at" if sweep.diverged else "did not diverge up to"
     print_line(
         console,

@@ -5,6 +5,7 @@ with several processors, one worker on each, and for trying what is to run on se
 """
 
 import argparse
+import ctypes
 import os
 import signal
 import socket
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -32,6 +33,8 @@ STOPPED = tuple(SIGNALLED + number for number in SIGNALS)
 
 GRACE_SECONDS = 20.0
 """How long the others may take to end by themselves after one has ended."""
+
+_PR_SET_PDEATHSIG = 1  # In Linux's sys/prctl.h.
 
 LINES_SHOWN = 20
 """Last lines of a worker that failed, which are shown."""
@@ -216,11 +219,35 @@ def _started(
         with _on(cores):
             # In a group of its own: a terminal sends Ctrl-C to all of a group, and each worker must
             # get it once. Not in a session of its own, between which Linux shares out the cores.
-            process = subprocess.Popen(command, env=environment, process_group=0, **streams)
+            process = subprocess.Popen(
+                command,
+                env=environment,
+                process_group=0,
+                preexec_fn=_dies_with_parent(),  # noqa: PLW1509 (this process starts no threads)
+                **streams,
+            )
         try:
             yield Worker(index, process, log)
         finally:
             _end(process)
+
+
+def _dies_with_parent() -> Callable[[], None] | None:
+    """For a new process, to be asked to end when this one is gone, however that was killed.
+
+    None on systems other than Linux, which cannot be asked that.
+    """
+    if not sys.platform.startswith("linux"):
+        return None
+    # All that allocates comes before the fork, after which little is safe.
+    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
+
+    def ask() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM.value)
+        if os.getppid() != parent:  # It was killed before this process had asked.
+            os._exit(SIGNALLED + signal.SIGTERM)
+
+    return ask
 
 
 @contextmanager

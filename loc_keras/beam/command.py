@@ -209,7 +209,8 @@ def _outputs(folder: Path, given: str) -> set[str]:
 
 
 def _refuse_answers(out: str) -> None:
-    if not any(exists(f"{out}/{prefix}*") for prefix in (ANSWERS_PREFIX, FAILURES_PREFIX)):
+    written = (f"{ANSWERS_PREFIX}*", f"{FAILURES_PREFIX}*", SETTINGS_FILE, COUNTS_FILE)
+    if not any(exists(f"{out}/{name}") for name in written):
         return
     is_whole = exists(f"{out}/{SETTINGS_FILE}")
     what = "answers" if is_whole else "what a run that did not end has written"

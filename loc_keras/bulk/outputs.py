@@ -4,6 +4,7 @@ The journals are the truth: lines are only appended, and all other files are mad
 """
 
 import csv
+import hashlib
 import json
 import os
 import sqlite3
@@ -21,6 +22,7 @@ from loc_keras.data.formats.writing import object_classes, write_bytes
 from loc_keras.data.formats.yolo import yolo_line, yolo_yaml
 from loc_keras.errors import DataError, ImageError
 from loc_keras.localizer.pictures import upright_picture
+from loc_keras.own_files import Known, own_files, refuse_foreign
 
 if TYPE_CHECKING:
     from loc_keras.localizer import Localizer
@@ -29,12 +31,15 @@ Record = Mapping[str, Any]
 
 ANSWERS_FILE, FAILURES_FILE, SETTINGS_FILE = "predictions.jsonl", "failures.jsonl", "predict.json"
 CSV_FILE, COCO_FILE = "predictions.csv", "predictions_coco.json"
+YOLO_FILES = ("data.yaml", "classes.txt")
+INSTEAD = "give another folder to --out"
 DATABASE = "answered by loc_keras"
 
 _SIDES = ("x1", "y1", "x2", "y2")
 _COLOURS = 3
 _QUALITY = 90
 _CHUNK = 1 << 16
+_LONGEST_STEM, _DIGEST_BYTES = 251, 8  # Of 255 bytes four are the ending's.
 
 
 @dataclass(frozen=True)
@@ -67,13 +72,14 @@ class OutputFormat:
         printed: Whether answers can be printed in it, without a folder.
         sidecar: The file that it has for each image.
         refuse: Raises DataError where a class name cannot be written in it.
-        finish: Writes, into a folder, the files that it has once for all records, which can be gone
-            through twice.
+        files: Names of those that it has once for all records.
+        finish: Writes these into a folder, for records that can be gone through twice.
     """
 
     printed: bool = False
     sidecar: Sidecar | None = None
     refuse: Callable[[Sequence[str]], None] = lambda class_names: None
+    files: Sequence[str] = ()
     finish: Callable[[Path, Iterable[Record], "Localizer"], None] = lambda *_: None
 
 
@@ -89,8 +95,16 @@ def sidecars_of(form: str, *, draw: bool, class_names: Sequence[str]) -> list[Si
         DataError: If a class cannot be written in that format.
     """
     FORMATS[form].refuse(class_names)
-    kinds = [FORMATS[form].sidecar, Sidecar("drawn", ".jpg", _draw) if draw else None]
+    kinds = [FORMATS[form].sidecar, _DRAWN if draw else None]
     return [kind for kind in kinds if kind is not None]
+
+
+def place_of(
+    folder: Path, form: str, sidecars: Iterable[Sidecar]
+) -> tuple[Path, Sequence[str], str, Known]:
+    """What is made from the journals in a folder of answers, as `own_files` takes it."""
+    names = (*FORMATS[form].files, *(kind.folder for kind in sidecars))
+    return folder, names, INSTEAD, (SETTINGS_FILE, frozenset({"model", "top_k", "root"}))
 
 
 @dataclass(frozen=True)
@@ -135,6 +149,8 @@ class OutputFolder:
                 f"--out {folder} cannot be made a folder ({error.strerror}); give another one."
             ) from error
         before = _read_settings(folder)
+        if before is None:
+            refuse_foreign(folder, (FAILURES_FILE,), INSTEAD)
         if before is not None and (before.model, before.top_k) != (settings.model, settings.top_k):
             other = "model" if before.model != settings.model else "--top-k"
             raise DataError(
@@ -146,7 +162,8 @@ class OutputFolder:
         self.failures = Journal(folder / FAILURES_FILE)
         self.root = settings.root if before is None else before.root
         if before is None:
-            write_text(folder / SETTINGS_FILE, json.dumps(asdict(settings), indent=1) + "\n")
+            with own_files(folder, (SETTINGS_FILE,), INSTEAD):
+                write_text(folder / SETTINGS_FILE, json.dumps(asdict(settings), indent=1) + "\n")
 
     @property
     def torn(self) -> bool:
@@ -258,9 +275,10 @@ class PathSet:
 
         The same names in the same order give the same stems.
         """
-        stem = os.path.splitext(name)[0]
+        stem = _short(os.path.splitext(name)[0])
         while not self._insert("stems", stem):
             stem = name if stem != name and not stem.startswith(name) else f"{stem}_"
+            stem = _short(stem)
         return stem
 
     def _insert(self, table: str, text: str) -> bool:
@@ -373,6 +391,17 @@ def _end_of_last_line(file: int, size: int) -> int:
     return 0
 
 
+def _short(stem: str) -> str:
+    """A stem that leaves a file name room for an ending; of a longer one the end is a digest."""
+    folder, name = os.path.split(stem)
+    raw = os.fsencode(name)
+    if len(raw) <= _LONGEST_STEM:
+        return stem
+    kept = raw[: _LONGEST_STEM - 2 * _DIGEST_BYTES - 1].decode(errors="ignore")
+    digest = hashlib.blake2b(raw, digest_size=_DIGEST_BYTES).hexdigest()
+    return os.path.join(folder, f"{kept}_{digest}")
+
+
 def _write_voc(path: Path, record: Record) -> None:
     name = str(record["image"])
     folder, _, file = name.rpartition("/")
@@ -405,8 +434,9 @@ def _draw(path: Path, record: Record) -> None:
 def _write_yolo_classes(folder: Path, _: Iterable[Record], localizer: "Localizer") -> None:
     classes, background = localizer.class_names, localizer.background
     names = object_classes(classes, None if background is None else classes[background])
-    write_text(folder / "data.yaml", yolo_yaml({}, names))
-    write_text(folder / "classes.txt", "".join(f"{name}\n" for name in names))
+    texts = (yolo_yaml({}, names), "".join(f"{name}\n" for name in names))
+    for name, text in zip(YOLO_FILES, texts, strict=True):
+        write_text(folder / name, text)
 
 
 def _images(records: Iterable[Record]) -> Iterator[dict[str, Any]]:
@@ -444,19 +474,24 @@ FORMATS = {
     "jsonl": OutputFormat(printed=True),
     "csv": OutputFormat(
         printed=True,
+        files=(CSV_FILE,),
         finish=lambda folder, records, localizer: write_csv(
             folder / CSV_FILE, records, trust=localizer.trusted
         ),
     ),
     "coco": OutputFormat(
+        files=(COCO_FILE,),
         finish=lambda folder, records, localizer: write_coco(
             folder / COCO_FILE, records, localizer.class_names
-        )
+        ),
     ),
     "voc": OutputFormat(
         sidecar=Sidecar("Annotations", ".xml", _write_voc), refuse=refuse_unwritable
     ),
     "yolo": OutputFormat(
-        sidecar=Sidecar("labels", ".txt", _write_yolo), finish=_write_yolo_classes
+        sidecar=Sidecar("labels", ".txt", _write_yolo),
+        files=YOLO_FILES,
+        finish=_write_yolo_classes,
     ),
 }
+_DRAWN = Sidecar("drawn", ".jpg", _draw)

@@ -1,6 +1,8 @@
 """What all commands share: errors, exit codes, and what they print."""
 
 import argparse
+import contextlib
+import os
 import sys
 from collections.abc import Callable
 
@@ -13,6 +15,8 @@ USER_ERROR = LocKerasError.code
 INTERRUPTED = 130
 SIGNALLED = 128
 """Exit codes of programs that a signal ended are this plus its number."""
+UNREAD = SIGNALLED + 13
+"""As of a program that SIGPIPE ended."""
 
 
 def add_set(parser: argparse.ArgumentParser) -> None:
@@ -31,11 +35,20 @@ def run_command(command: Callable[[], int], *, when_interrupted: str = "stopped.
 
     A `LocKerasError`, and a file that the system cannot open or make, become one sentence on stderr
     and code 2 (or the error's own), Ctrl-C becomes the sentence `when_interrupted` and code 130, an
-    `Interrupted` its own message and 128 plus the signal; anything else is a fault of ours and
-    keeps its trace.
+    `Interrupted` its own message and 128 plus the signal; where nobody reads what is printed any
+    more, as behind `| head`, the end is silent, with the code of SIGPIPE. Anything else is a fault
+    of ours and keeps its trace.
     """
     try:
-        return command()
+        code = command()
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        return _nobody_reads()
+    except SystemExit as leave:
+        if isinstance(leave.__context__, BrokenPipeError):  # Rich's way to end then.
+            return _nobody_reads()
+        raise
     except LocKerasError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.code
@@ -50,6 +63,15 @@ def run_command(command: Callable[[], int], *, when_interrupted: str = "stopped.
     except KeyboardInterrupt:
         print(when_interrupted, file=sys.stderr)
         return INTERRUPTED
+
+
+def _nobody_reads() -> int:
+    """Sends nowhere what is still to be written, or Python would complain at its end."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+    return UNREAD
 
 
 def print_line(console: Console, text: str) -> None:

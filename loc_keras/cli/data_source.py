@@ -51,6 +51,7 @@ from loc_keras.data.records import all_grey, count_multi_object, measure
 from loc_keras.data.resolve import DatasetRecords
 from loc_keras.errors import ConfigError, DataError
 from loc_keras.models.weights import names_a_run
+from loc_keras.own_files import own_files
 from loc_keras.recipe.rules import BUDGET_MINUTES, Choice, Facts, choose, multi_object_policy
 from loc_keras.training.precision import cpu_has_avx512, cpu_has_bfloat16, device_summary
 from loc_keras.training.run_folder import CONFIG_FILE
@@ -659,7 +660,9 @@ def source_to_train(args: argparse.Namespace, console: Console) -> DataSource | 
     if to_screen:
         sys.stdout.write(text)
     else:
-        write_text(args.write_config, text)
+        file: Path = args.write_config
+        with own_files(file.parent, (file.name,), "give another file to --write-config"):
+            write_text(file, text)
         console.print(
             f"train on it: python -m loc_keras.train --config {args.write_config}", soft_wrap=True
         )

@@ -1,6 +1,5 @@
 """A run's folder as commands begin, finish and open it, and what they print of a run."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -53,6 +52,7 @@ from loc_keras.training.run_folder import (
     package_versions,
     read_classes,
     read_environment,
+    read_json,
     refuse_changes,
     refuse_used_folder,
     run_state,
@@ -208,11 +208,11 @@ def exported_before(folder: Path, base: Path) -> Path | None:
     card = folder / CARD_FILE
     if not card.is_file() or not base.is_dir():
         return None
-    own = json.loads(card.read_text(encoding="utf-8"))
+    own = read_json(card)
     for exported in base.glob(f"*/{EXTRA_FOLDER}/{CARD_FILE}"):
         version = exported.parents[1]
         # Folders aside, of exports that were stopped half-way, are no versions.
-        if version.name.isdecimal() and json.loads(exported.read_text(encoding="utf-8")) == own:
+        if version.name.isdecimal() and read_json(exported) == own:
             return version
     return None
 
@@ -323,7 +323,7 @@ class RunWithData:
         """Whether these are the very splits that the run was trained with."""
         if not (self.folder / ENVIRONMENT_FILE).is_file():
             return False
-        return bool(read_environment(self.folder)["data_fingerprint"] == self.data.fingerprint)
+        return bool(read_environment(self.folder).get("data_fingerprint") == self.data.fingerprint)
 
     @property
     def name(self) -> str:

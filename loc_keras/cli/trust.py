@@ -27,6 +27,7 @@ from loc_keras.errors import TrainingError, TrustError
 from loc_keras.evaluation.files import trust_json
 from loc_keras.evaluation.outcomes import Outcomes
 from loc_keras.evaluation.reliability import TrustFigures
+from loc_keras.own_files import Known, own_files
 from loc_keras.report.gallery import Example, draw_trusted, trusted_example
 from loc_keras.report.style import save_figure
 from loc_keras.report.terminal import print_trust_table
@@ -125,6 +126,12 @@ def observed(run: RunWithData, split: Split, trust: Trust | None = None) -> Outc
     )
 
 
+def trust_place(folder: Path, file: str = TRUST_FILE) -> tuple[Path, Sequence[str], str, Known]:
+    """A file of trust in a run's folder, as `own_files` takes it."""
+    known = (TRUST_FILE, frozenset({"version", "calibration", "statements", "shift"}))
+    return folder, (file,), "give --run a copy of the run", known
+
+
 def calibrate_model(
     folder: Path,
     model_path: Path,
@@ -173,7 +180,7 @@ def cross_calibrate_model(
         The trust, and the models of the folds, whose file stands beside it.
     """
     outcomes, folds, models = out_of_fold(config, data, folder, console)
-    with written_aside(folder / FOLDS_FILE) as aside:
+    with own_files(*trust_place(folder, FOLDS_FILE)), written_aside(folder / FOLDS_FILE) as aside:
         models.save(aside)
     options, background = config.trust, data.background
     seen = observe(localizer, validation_set(data), flip=options.flip, background=background)
@@ -212,7 +219,8 @@ def _fitted(
         statements=fit_statements(outcomes, options, data.class_names, folds),
         shift=shift_reference(seen),
     )
-    write_trust(folder / TRUST_FILE, trust)
+    with own_files(*trust_place(folder)):
+        write_trust(folder / TRUST_FILE, trust)
     return trust
 
 

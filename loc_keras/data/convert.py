@@ -3,12 +3,13 @@
 import json
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from loc_keras.atomic_file import write_text
+from loc_keras.atomic_file import lock_file, write_text
 from loc_keras.data.annotations import SPLITS, Fault, Split
 from loc_keras.data.files import is_remote
 from loc_keras.data.formats.registry import WRITERS
@@ -107,21 +108,25 @@ def write_dataset(
                 f"{where}: {fault.reason}; mend it, or set data.on_error to skip to leave it out."
             )
 
+    partial = partial_of(out)
     try:
-        partial = _open_partial(out, identity)
-        job = Job(partial, splits, class_names, shards, advance, on_fault, background)
-        with without_image_warnings():
+        with _only_process(partial), without_image_warnings():
+            _open_partial(partial, identity)
+            job = Job(partial, splits, class_names, shards, advance, on_fault, background)
             counts = WRITERS[target].write(job)
-        for split, count in counts.items():
-            if not count:
-                raise DataError(f"no image of {split} can be written: {found[-1].reason}.")
-        for name, text in (texts or {}).items():
-            write_text(partial / name, text)
-        if found:
-            write_text(partial / SKIPPED, _listing(found))
-        _publish(partial, out, {"images": counts})
+            for split, count in counts.items():
+                if not count:
+                    raise DataError(f"no image of {split} can be written: {found[-1].reason}.")
+            for name, text in (texts or {}).items():
+                write_text(partial / name, text)
+            if found:
+                write_text(partial / SKIPPED, _listing(found))
+            if _finished(out, identity) is not None:
+                raise DataError(f"{out} was written by another process; remove {partial}.")
+            _publish(partial, out, {"images": counts})
     except OSError as error:
-        raise DataError(f"the records cannot be written to {partial_of(out)}: {error}.") from error
+        reason = error.strerror or error
+        raise DataError(f"the records cannot be written to {partial}: {reason}.") from error
     return Conversion(counts, found)
 
 
@@ -171,28 +176,44 @@ def _finished(out: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
     return manifest
 
 
-def _open_partial(out: Path, identity: Mapping[str, Any]) -> Path:
-    """Makes the folder beside `out`, or takes up the one of an interrupted call.
+@contextmanager
+def _only_process(partial: Path) -> Iterator[None]:
+    """Makes the folder of an unfinished conversion, and keeps a second process out of it.
+
+    Raises:
+        DataError: If another process is at work there.
+    """
+    partial.mkdir(parents=True, exist_ok=True)
+    folder, is_free = os.open(partial, os.O_RDONLY), True
+    try:
+        with suppress(OSError):  # Network disks without locks get no protection.
+            is_free = lock_file(folder)
+        if not is_free:
+            raise DataError(f"another process is writing to {partial}; wait until it has ended.")
+        yield
+    finally:
+        os.close(folder)
+
+
+def _open_partial(partial: Path, identity: Mapping[str, Any]) -> None:
+    """Begins in an empty folder, or takes up the one of an interrupted call.
 
     Args:
-        out: The folder as it will be named.
+        partial: The folder.
         identity: What the files follow from: `format`, `source` and `shards`.
 
     Raises:
         DataError: If there is one that this call did not make or that is from another source.
     """
-    partial = partial_of(out)
-    partial.mkdir(parents=True, exist_ok=True)
-    for path in partial.rglob(".*-writing-*"):  # What a killed process was writing.
-        path.unlink(missing_ok=True)
     manifest = _manifest(partial)
     if manifest is not None:
         _refuse_other(partial, manifest, identity)
+        for path in partial.rglob(".*-writing-*"):  # What a killed process was writing.
+            path.unlink(missing_ok=True)
     elif _entries(partial):
         raise DataError(f"{partial} is in the way and no interrupted conversion; move it away.")
     else:
         _write_manifest(partial, {**identity, "layout": _LAYOUT})
-    return partial
 
 
 def _publish(partial: Path, out: Path, results: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from loc_keras.atomic_file import aside_of
 from loc_keras.config.augment import AugmentConfig
 from loc_keras.config.data import CSV_FILES, DIGIT_SIDE_PX
 from loc_keras.data.dataset import LocalizationData, drawn_pictures, localization_data
@@ -252,13 +253,14 @@ def write_digits(
     """
     refuse_used_folder(out)
     out = Path(os.path.abspath(out))  # A name of its own also for "." and "..".
-    partial = out.with_name(f".{out.name}.partial-{os.getpid()}")
+    partial = aside_of(out)
     counts = {}
     try:
         for name, split in splits.items():
             if len(split.labels):
                 _write_split(partial, name, split, task, seed, progress)
                 counts[name] = len(split.labels)
+        refuse_used_folder(out)  # Somebody may have used it meanwhile.
         _publish(partial, out)
     except OSError as error:
         raise DataError(f"the digits cannot be written to {out}: {error}.") from error

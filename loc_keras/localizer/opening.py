@@ -10,7 +10,6 @@ from typing import Any
 
 import tensorflow as tf
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from loc_keras.atomic_file import file_sha256
 from loc_keras.data.resize import ImageFormat, ResizeRule
@@ -24,6 +23,7 @@ from loc_keras.training.run_folder import (
     CONFIG_FILE,
     TRUST_FILE,
     read_classes,
+    read_json,
 )
 from loc_keras.trust.statements import (
     FOLDS_FILE,
@@ -196,19 +196,14 @@ def _read_config(path: Path) -> Any:
         return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (YAMLError, UnicodeDecodeError, OSError) as error:
+    except Exception as error:  # The parser's own slips come out at dates, tags and deep nesting.
         raise ModelError(
             f"{path} cannot be read ({first_line(error)}); it says how images are resized."
         ) from error
 
 
 def _read_card(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path} cannot be read ({first_line(error)}).") from error
+    return read_json(path) if path.is_file() else {}
 
 
 def _section(tree: Any, name: str) -> Mapping[str, Any]:

@@ -20,7 +20,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from loc_keras.atomic_file import file_sha256
+from loc_keras.atomic_file import aside_of, file_sha256, written_aside
 from loc_keras.errors import TrainingError
 
 ARRAYS_FILE, STATE_FILE, SUMS_FILE = "arrays.safetensors", "state.json", "SHA256SUMS"
@@ -28,6 +28,7 @@ BROKEN = "broken-"
 """Start of the name that a checkpoint gets which is not whole."""
 
 _NAME = re.compile(r"step-\d{8,}(-epoch-end)?")
+_ASIDE = re.compile(r"\.(\d+-writing-.*|removing-step-.*)")
 
 
 class CheckpointError(TrainingError):
@@ -66,7 +67,7 @@ def begin_checkpoint(folder: Path, name: str, models: Iterable[Path]) -> Path:
     Raises:
         CheckpointError: If the disk is full or cannot be written; what was there before stays.
     """
-    aside = folder / f".{os.getpid()}-writing-{name}"
+    aside = aside_of(folder / name)
     with _one_sentence(folder / name, aside):
         aside.mkdir(parents=True)
         for model in models:
@@ -166,13 +167,19 @@ def checkpoints_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name))
 
 
+def is_own_name(name: str) -> bool:
+    """Whether a name in the folder of checkpoints is one that is written here."""
+    kept = _NAME.fullmatch(name.removeprefix(BROKEN))
+    return bool(kept or _ASIDE.fullmatch(name))
+
+
 def prune(folder: Path, keep: int) -> None:
     """Removes all checkpoints but the last `keep`, and what killed processes left half-written.
 
     Only one process may write to the folder.
     """
     old = checkpoints_in(folder)[:-keep]
-    halves = [path for path in folder.iterdir() if path.name.startswith(".") and path.is_dir()]
+    halves = [path for path in folder.iterdir() if _ASIDE.fullmatch(path.name)]
     for path in [*old, *halves]:
         # Renamed first: a checkpoint that is half removed must not stand under its name.
         gone = path if path in halves else folder / f".removing-{path.name}"
@@ -191,12 +198,8 @@ def put_back(model: Path, target: Path) -> None:
     """Makes `target` the model of a checkpoint again, unless it is that very file."""
     if target.exists() and target.samefile(model):
         return
-    aside = target.with_name(f".{os.getpid()}-writing-{target.name}")
-    try:
+    with written_aside(target) as aside:
         _link(model, aside)
-        os.replace(aside, target)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _put_in_place(aside: Path, target: Path) -> None:

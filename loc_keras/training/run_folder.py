@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import platform
 import shutil
 import signal
@@ -17,7 +18,8 @@ from types import FrameType
 from typing import Any
 
 from loc_keras.atomic_file import lock_file, write_text
-from loc_keras.errors import Interrupted, ModelError, TrainingError
+from loc_keras.errors import Interrupted, ModelError, TrainingError, first_line
+from loc_keras.training.checkpoint_files import is_own_name
 
 CONFIG_FILE, ENVIRONMENT_FILE, CLASSES_FILE = "config.yaml", "environment.json", "classes.txt"
 SKIPPED_FILE, NOT_FINITE_FILE = "skipped.json", "not_finite.json"
@@ -30,6 +32,9 @@ CHECKPOINTS, FOLDS = "checkpoints", "folds"
 `CHECKPOINTS` holds an unfinished run."""
 
 LOCK_FILE = ".lock"
+"""In `CHECKPOINTS`, by which that folder is known to be a run's."""
+
+_BEFORE_CONFIG = {CHECKPOINTS, PLOTS, CLASSES_FILE, ENVIRONMENT_FILE, SKIPPED_FILE}
 
 PACKAGES = ("tensorflow", "keras", "keras-cv", "tensorboard", "numpy", "matplotlib")
 """Packages whose versions are written down."""
@@ -49,22 +54,39 @@ def run_state(folder: Path) -> RunState:
         return RunState.OTHER
     if not folder.is_dir() or not any(folder.iterdir()):
         return RunState.NEW
-    if not (folder / CHECKPOINTS).is_dir():
+    checkpoints = folder / CHECKPOINTS
+    if not (checkpoints / LOCK_FILE).is_file() or not all(map(is_own_name, _shown(checkpoints))):
         return RunState.OTHER
-    return RunState.UNFINISHED if (folder / CONFIG_FILE).is_file() else RunState.NEW
+    if (folder / CONFIG_FILE).is_file():
+        return RunState.UNFINISHED if (folder / ENVIRONMENT_FILE).is_file() else RunState.OTHER
+    foreign = _shown(folder) - _BEFORE_CONFIG or _shown(folder / PLOTS)
+    return RunState.OTHER if foreign else RunState.NEW
+
+
+def _shown(folder: Path) -> set[str]:
+    """Names in a folder that are not hidden."""
+    names = os.listdir(folder) if folder.is_dir() else []
+    return {name for name in names if not name.startswith(".")}
 
 
 def open_run(folder: Path) -> None:
     """Marks a new run folder as unfinished."""
     (folder / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
+    (folder / CHECKPOINTS / LOCK_FILE).touch()
 
 
 def close_run(folder: Path) -> None:
-    """Marks a run as finished, and removes what it needed to go on."""
+    """Marks a run as finished, and removes what it needed to go on; what others put there stays."""
     gone = folder / f".removing-{CHECKPOINTS}"
     (folder / CHECKPOINTS).rename(gone)  # At once; the removing itself takes a while.
-    for left in (gone, folder / FOLDS):
-        shutil.rmtree(left, ignore_errors=True)
+    for path in gone.iterdir():
+        if path.name == LOCK_FILE:
+            path.unlink(missing_ok=True)
+        elif is_own_name(path.name):
+            shutil.rmtree(path, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        gone.rmdir()
+    shutil.rmtree(folder / FOLDS, ignore_errors=True)
 
 
 @contextmanager
@@ -127,7 +149,8 @@ def refuse_other_data(folder: Path, fingerprint: str) -> None:
 
 def changed_packages(folder: Path, now: Mapping[str, Any]) -> str | None:
     """A sentence where packages have other versions than when the run was begun."""
-    before = read_environment(folder).get("packages", {})
+    before = read_environment(folder).get("packages")
+    before = before if isinstance(before, dict) else {}
     changes = [
         f"{name} {before.get(name)} -> {version}"
         for name, version in now.items()
@@ -143,7 +166,21 @@ def changed_packages(folder: Path, now: Mapping[str, Any]) -> str | None:
 
 def read_environment(folder: Path) -> dict[str, Any]:
     """What `environment` gave when the run was begun."""
-    content: dict[str, Any] = json.loads((folder / ENVIRONMENT_FILE).read_text(encoding="utf-8"))
+    return read_json(folder / ENVIRONMENT_FILE)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Reads what `write_json` has written.
+
+    Raises:
+        ModelError: If the file cannot be read, or holds anything else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{path} cannot be read ({first_line(error)}); restore it.") from error
+    if not isinstance(content, dict):
+        raise ModelError(f"{path} holds no JSON object, as the run wrote it; restore it.")
     return content
 
 

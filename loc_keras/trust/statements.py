@@ -208,7 +208,9 @@ def read_trust(path: Path, model_path: Path) -> Trust | None:
             raise TrustError(f"{path} is of version {version}, not {VERSION}; {again}.")
         trust = _ADAPTER.validate_python(content)
     except (ValueError, UnicodeDecodeError, ValidationError) as error:
-        raise TrustError(f"{path} is damaged ({_first_fault(error)}); {again}.") from error
+        raise TrustError(
+            f"{path} is damaged ({_first_fault(error)}); move it away and {again}."
+        ) from error
     if trust.calibration.model_sha256 != file_sha256(model_path):
         raise TrustError(
             f"{path} was fitted to another model than {model_path}, whose file has changed since; "

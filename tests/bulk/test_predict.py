@@ -449,6 +449,56 @@ def test_the_folder_of_answers_is_none_of_images(place, capsys):
     assert "cannot be made a folder" in capsys.readouterr().err
 
 
+def test_what_a_folder_held_before_stays(place, tmp_path, capsys):
+    image = place.images / "exact.png"
+    for theirs, form in (
+        ("data.yaml", "yolo"),
+        ("labels/exact.txt", "yolo"),
+        ("predictions.csv", "csv"),
+        ("failures.jsonl", "jsonl"),
+    ):
+        out = tmp_path / theirs.replace("/", "_")
+        (out / theirs).parent.mkdir(parents=True)
+        (out / theirs).write_text("theirs")
+        assert run_predict(place, image, "--out", out, "--format", form) == 2
+        told = capsys.readouterr().err
+        assert str(out / theirs.partition("/")[0]) in told
+        assert "give another folder to --out" in told
+        assert [path for path in out.rglob("*") if path.is_file()] == [out / theirs]
+    # Beside answers in another format, too; what predict wrote itself is replaced.
+    out = tmp_path / "data.yaml"
+    assert run_predict(place, image, "--out", out) == 0
+    assert run_predict(place, image, "--out", out, "--format", "yolo") == 2
+    (out / "data.yaml").unlink()
+    for _ in range(2):
+        assert run_predict(place, image, "--out", out, "--format", "yolo") == 0
+    (out / "data.yaml").write_text("edited")
+    assert run_predict(place, image, "--out", out, "--format", "yolo") == 2
+    assert (out / "data.yaml").read_text() == "edited"
+
+
+def test_names_as_long_as_the_disk_takes_them(place, tmp_path):
+    """255 bytes, the most on common disks; two of them differ by the ending alone."""
+    inputs = tmp_path / "in"
+    inputs.mkdir()
+    names = [f"{'x' * 250}.png", f"{'x' * 250}.jpg", f"{'ä' * 125}.png", "y" * 255]
+    for name in names:
+        photograph(1).save(inputs / name, "PNG")
+    for form, folder in (("yolo", "labels"), ("voc", "Annotations")):
+        arguments = [inputs / name for name in names]
+        assert run_predict(place, *arguments, "--out", tmp_path / form, "--format", form) == 0
+        written = os.listdir(tmp_path / form / folder)
+        assert len(written) == len(names)
+        assert not [name for name in written if "writing" in name]
+
+
+def test_a_list_may_name_files_elsewhere(place, tmp_path, capsys):
+    (tmp_path / "list.txt").write_text(f"{place.images / 'exact.png'}\n")
+    assert run_predict(place, "--list", tmp_path / "list.txt", "--format", "jsonl") == 0
+    (record,) = map(json.loads, capsys.readouterr().out.splitlines())
+    assert record["image"] == str(place.images / "exact.png").lstrip("/")
+
+
 def test_what_gave_no_image_is_told(place, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert run_predict(place, tmp_path / "empty", place.images / "exact.png") == 0

@@ -98,6 +98,20 @@ def test_resuming_with_a_changed_config_is_refused(tmp_path, config, capsys):
     assert "train.epochs 4 -> 5" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("content", ["[]", "7", "{", "[" * 100_000, '{"packages": 1}'])
+def test_an_environment_of_other_content_is_one_sentence(tmp_path, config, capsys, content):
+    folder = begun(tmp_path / "run", config)
+    (folder / "environment.json").write_text(content)
+
+    def command():
+        run_folder.changed_packages(folder, {"keras": "1"})
+        run_folder.refuse_other_data(folder, "abc")
+        return 0
+
+    assert run_command(command) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
 def test_command_to_go_on_can_be_pasted():
     told = train.how_to_resume("my runs/a")
     assert told == "go on with: python -m loc_keras.train --resume 'my runs/a'"

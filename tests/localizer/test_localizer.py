@@ -3,7 +3,9 @@
 import csv
 import io
 import json
+import re
 import warnings
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -355,6 +357,28 @@ def test_a_file_without_a_run_is_stretched_and_numbered(place, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert Localizer.open(file).notes == found.notes
+
+
+def test_files_of_absurd_content_are_told_in_a_sentence(place, tmp_path):
+    for name in ("best.keras", "config.yaml", "classes.txt"):
+        (tmp_path / name).write_bytes((place.run / name).read_bytes())
+    for text in ("[" * 3000, "a: " + "{b: " * 3000, "a: 2020-13-40", "a: !!int ''"):
+        (tmp_path / "config.yaml").write_text(text)
+        with pytest.raises(ModelError, match=r"config\.yaml cannot be read"):
+            Localizer.load(tmp_path)
+    for units in (10**6, 10**14, 10**30):
+        with (
+            zipfile.ZipFile(place.run / "best.keras") as whole,
+            zipfile.ZipFile(tmp_path / "best.keras", "w") as changed,
+        ):
+            for name in whole.namelist():
+                content = whole.read(name)
+                if name == "config.json":
+                    content, count = re.subn(rb'"units": \d+', b'"units": %d' % units, content)
+                    assert count
+                changed.writestr(name, content)
+        with pytest.raises(ModelError, match="cannot be opened as a model"):
+            Localizer.load(tmp_path)
 
 
 def test_trust_belongs_to_the_best_model_alone(place, tmp_path):

@@ -231,6 +231,24 @@ def test_launcher_passes_a_signal_on_once_and_lets_workers_save(tmp_path, number
     assert len(list(tmp_path.glob("saved*"))) == 2
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux can be asked this")
+def test_a_killed_launcher_leaves_no_workers(tmp_path):
+    script = tmp_path / "worker.py"
+    script.write_text(SAVES)
+    command = [sys.executable, str(script), str(tmp_path)]
+    code = f"from loc_keras.train_workers import run_workers; run_workers({command!r}, 2)"
+    launcher = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
+    while len(list(tmp_path.glob("ready*"))) < 2:
+        assert launcher.poll() is None
+        time.sleep(0.05)
+    launcher.kill()
+    launcher.wait()
+    ends = time.monotonic() + 30
+    while len(list(tmp_path.glob("saved*"))) < 2:  # They save, and end.
+        assert time.monotonic() < ends
+        time.sleep(0.05)
+
+
 @pytest.mark.parametrize(
     "given", [["--restarts", "1", "--", "--config", "my.yaml"], ["--restarts", "-1", "--", "x"]]
 )

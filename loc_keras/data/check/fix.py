@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from loc_keras.atomic_file import write_text
+from loc_keras.atomic_file import aside_of, write_text
 from loc_keras.config.data import CSV_FILES, SourceConfig
 from loc_keras.data.annotations import (
     Annotated,
@@ -323,7 +323,7 @@ def _aside(folder: Path) -> Iterator[Path]:
     """A folder beside the one to make, renamed to it at the end and removed after an error."""
     folder = folder.absolute()
     folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = folder.with_name(f".{os.getpid()}-writing-{folder.name}")
+    aside = aside_of(folder)
     try:
         aside.mkdir()
         yield aside

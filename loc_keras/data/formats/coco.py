@@ -5,6 +5,7 @@ import posixpath
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 from loc_keras.atomic_file import write_text
@@ -39,6 +40,7 @@ from loc_keras.errors import DataError
 _KEY = "data.source.coco.splits"
 _LISTS = ("images", "annotations", "categories")
 _BOX_NUMBERS = 4
+_TRIED_NAMES = 16
 _COPIED_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 
 _Identity = tuple[bool, int | str]
@@ -326,13 +328,16 @@ def _is_coco(listing: Listing, name: str) -> bool:
 def _image_folder(listing: Listing, name: str) -> str:
     """The folder of the images of a COCO file; that of the file itself where none is found."""
     texts = (listing.head(name, tail=tail) for tail in (False, True))
-    match = next(filter(None, map(_NAME_IN_TEXT.search, texts)), None)
-    try:
-        image = json.loads(match[1]) if match else ""
-    except ValueError:
-        image = ""
-    folders = image_folders(listing, image, annotation=name)
-    return (folders[0] if folders else posixpath.dirname(name)) or "."
+    found = chain.from_iterable(map(_NAME_IN_TEXT.finditer, texts))
+    for match in islice(found, _TRIED_NAMES):  # One may be wrong, or its image absent.
+        try:
+            image = json.loads(match[1])
+        except ValueError:
+            continue
+        folders = image_folders(listing, image, annotation=name)
+        if folders:
+            return folders[0] or "."
+    return posixpath.dirname(name) or "."
 
 
 def write_coco(job: Job) -> dict[Split, int]:

@@ -313,6 +313,20 @@ def test_coco_as_published(tmp_path, first_keys):
     assert found(tmp_path) == {"train": expected(*range(4)), "val": expected(4, 5)}
 
 
+def test_a_coco_name_that_leads_out_costs_its_own_row_alone(tmp_path):
+    for k in range(4):
+        image(tmp_path / "images" / f"{k}.jpg", k)
+    file = tmp_path / "annotations" / "instances_train.json"
+    coco(file, range(4))
+    write(file, file.read_text().replace('"0.jpg"', '"../../0.jpg"'))
+    reading = read_folder(str(tmp_path), [], name="x", lenient=True)
+    assert len(reading.records.splits["train"]) == 3
+    # The image, and its annotation, which without it is of no use.
+    told = [fault.reason for fault in reading.records.faults if fault.row == 1]
+    assert len(told) == len(reading.records.faults) == 2
+    assert "leads out of the data folder" in told[0]
+
+
 def test_coco_with_a_file_in_each_split_folder(tmp_path):
     for split, numbers in (("train", range(4)), ("valid", (4, 5)), ("test", (6, 7))):
         for k in numbers:
