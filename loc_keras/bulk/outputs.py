@@ -228,7 +228,7 @@ class Journal:
             for number, line in enumerate(file, start=1):
                 try:
                     record = json.loads(line)
-                except ValueError:
+                except (ValueError, RecursionError):
                     record = None
                 if not isinstance(record, dict):
                     raise DataError(
@@ -375,7 +375,7 @@ def _read_settings(folder: Path) -> AnswerSettings | None:
                 "folder to --out."
             )
         return AnswerSettings(**settings)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise DataError(f"{path} is damaged; give another folder to --out.") from error
 
 

@@ -1,6 +1,7 @@
 """A run's folder as commands begin, finish and open it, and what they print of a run."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -212,8 +213,9 @@ def exported_before(folder: Path, base: Path) -> Path | None:
     for exported in base.glob(f"*/{EXTRA_FOLDER}/{CARD_FILE}"):
         version = exported.parents[1]
         # Folders aside, of exports that were stopped half-way, are no versions.
-        if version.name.isdecimal() and read_json(exported) == own:
-            return version
+        with suppress(ModelError):  # Of another, damaged version.
+            if version.name.isdecimal() and read_json(exported) == own:
+                return version
     return None
 
 

@@ -235,7 +235,7 @@ def _publish(partial: Path, out: Path, results: Mapping[str, Any]) -> None:
 def _manifest(folder: Path) -> dict[str, Any] | None:
     try:
         found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) and "source" in found else None
 
@@ -268,5 +268,5 @@ def _listing(faults: Sequence[Fault]) -> str:
 def _read_skipped(out: Path) -> list[Fault]:
     try:
         return [Fault(**fault) for fault in json.loads((out / SKIPPED).read_text("utf-8"))]
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return []

@@ -308,7 +308,7 @@ class PixelFile:
             notes = json.loads(self._notes.read_text(encoding="utf-8"))
             broken = np.asarray(notes["broken"], np.int64)
             fits = 0 <= notes["done"] <= self._shape[0] and (broken < notes["done"]).all()
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
         return {"done": notes["done"], "broken": broken} if fits else None
 

@@ -186,7 +186,12 @@ def _backbone_class(hub: Any, name: str, preset: str) -> type | None:
     ]
     config = Path(preset) / CONFIG_FILE
     if config.is_file():
-        wanted = json.loads(config.read_text(encoding="utf-8")).get("class_name")
+        try:
+            wanted = json.loads(config.read_text(encoding="utf-8")).get("class_name")
+        except (ValueError, AttributeError, RecursionError) as error:
+            raise ModelError(
+                f"model.backbone.weights: {config} holds no JSON object, as a KerasHub preset does."
+            ) from error
         return next((one for one in classes if one.__name__ == wanted), None)
     # The base class lists the presets of all its subclasses, so the last match is the narrowest.
     owners = [one for one in classes if preset in getattr(one, "presets", {})]

@@ -351,7 +351,7 @@ def _source(file: Path) -> str:
     try:
         facts = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
         images, fingerprint = int(facts["images"]["train"]), str(facts["data_fingerprint"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return f"an earlier training, the file {file.name}"
     return (
         f"the run {folder.parent.name}/{folder.name} ({file.name}), trained on {images:,} images "

@@ -61,7 +61,7 @@ def cluster_from_environment(environment: Mapping[str, str] = os.environ) -> Clu
         hosts = {kind: list(names) for kind, names in cluster.items() if names}
         task = settings.get("task", {})
         kind, number = str(task.get("type", "")), int(task.get("index", 0))
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise TrainingError(
             f"{VARIABLE} cannot be understood ({error}); expected JSON such as {EXAMPLE}."
         ) from error

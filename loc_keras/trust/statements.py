@@ -207,7 +207,7 @@ def read_trust(path: Path, model_path: Path) -> Trust | None:
         if version != VERSION:
             raise TrustError(f"{path} is of version {version}, not {VERSION}; {again}.")
         trust = _ADAPTER.validate_python(content)
-    except (ValueError, UnicodeDecodeError, ValidationError) as error:
+    except (ValueError, RecursionError) as error:  # Of JSON, UTF-8 and pydantic.
         raise TrustError(
             f"{path} is damaged ({_first_fault(error)}); move it away and {again}."
         ) from error

@@ -366,7 +366,7 @@ def test_files_of_absurd_content_are_told_in_a_sentence(place, tmp_path):
         (tmp_path / "config.yaml").write_text(text)
         with pytest.raises(ModelError, match=r"config\.yaml cannot be read"):
             Localizer.load(tmp_path)
-    for units in (10**6, 10**14, 10**30):
+    for units in (10**14, 10**30):
         with (
             zipfile.ZipFile(place.run / "best.keras") as whole,
             zipfile.ZipFile(tmp_path / "best.keras", "w") as changed,

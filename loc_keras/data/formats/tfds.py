@@ -504,7 +504,7 @@ def read_blob(path: Path, *, stamp: str) -> dict[str, ImageRef] | None:
         }
         written = header["stamp"], header["bytes"], header["count"]
         whole = written == (stamp, path.stat().st_size, len(entries))
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
     return entries if whole else None
 
@@ -519,7 +519,7 @@ def detect_tfds(listing: Listing) -> Iterator[Guess]:
         try:
             info = json.loads(listing.head(files.join(path, "dataset_info.json")))
             parts = [info["name"], info.get("configName"), info["version"]]
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             continue
         parts = [part for part in parts if part]
         folder = files.join(listing.root, path) if path else listing.root.rstrip("/")

@@ -588,10 +588,9 @@ def _example(
 
 def _read_journal(job: Job) -> dict[str, list[Any]]:
     try:
-        found = json.loads((job.folder / _JOURNAL).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return dict(json.loads((job.folder / _JOURNAL).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, RecursionError):
         return {}
-    return dict(found)
 
 
 def _escaped(name: str) -> str:
