@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from loc_keras.cli.box_view import UndecidedViewError, require_view
 from loc_keras.cli.console import progress_bar, run_command
 from loc_keras.cli.data_source import (
     DataSource,
@@ -112,6 +113,12 @@ def _check_files(args: argparse.Namespace, source: DataSource, console: Console)
         console.print(
             f"report: {page}; all findings: {args.report / FINDINGS_FILE}", soft_wrap=True
         )
+    try:
+        require_view(result, args.report or Path())
+    except UndecidedViewError as error:
+        if args.fix is not None:
+            raise
+        console.print(f"note: {error}", soft_wrap=True)
     if args.fix is not None:
         _fix(args.fix, config, result, console)
     return FOUND_ERRORS if result.counts["error"] else 0

@@ -14,6 +14,7 @@ from loc_keras.config.load import flat_settings
 from loc_keras.config.schema import Config
 from loc_keras.data.dataset import LocalizationData
 from loc_keras.data.files import read_bytes
+from loc_keras.data.image_bytes import is_served_kind
 from loc_keras.data.pipeline import pixel_moments
 from loc_keras.data.resize import ImageFormat
 from loc_keras.errors import DataError
@@ -22,7 +23,6 @@ from loc_keras.models.weights import Start, find_start
 from loc_keras.report.gallery import draw_gallery
 from loc_keras.report.style import figure_to_array
 from loc_keras.serving.bundle import Bundle
-from loc_keras.serving.image_bytes import is_served_kind
 from loc_keras.training.run_folder import TENSORBOARD
 from loc_keras.training.tensorboard import HyperParameters, ImagePanel, InferenceGraph
 

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from loc_keras.atomic_file import write_text
+from loc_keras.cli.box_view import likelier_view, require_view
 from loc_keras.cli.console import add_set, print_line
 from loc_keras.config.data import SourceConfig
 from loc_keras.config.load import (
@@ -37,6 +38,7 @@ from loc_keras.data.annotations import (
     with_background,
     with_class,
 )
+from loc_keras.data.box_view import DECIDED
 from loc_keras.data.check.boxes import may_be_sizes
 from loc_keras.data.check.run import CheckResult, quick_check
 from loc_keras.data.dataset import LocalizationData, build_file_data
@@ -158,10 +160,12 @@ class DataSource:
             DataError: If the data are wrong and `data.on_error` is `stop`.
         """
         config = self.config
+        require_view(self.checked)
         found = load_records(
             self.checked, config.data.split, seed=config.train.seed, on_error=config.data.on_error
         )
-        return replace(found, notes=[*found.notes, *_warnings_note(self.checked)])
+        views = [one.reason for one in self.checked.findings if one.kind == DECIDED]
+        return replace(found, notes=[*found.notes, *views, *_warnings_note(self.checked)])
 
     def build(self, records: DatasetRecords | None = None) -> LocalizationData:
         """Builds the pipelines.
@@ -305,6 +309,8 @@ def read_folder(
             failed.append(f"as {guess.format} ({guess.why}): {reading.refused_sentence()}")
             doubtful = doubtful or reading
             continue
+        if not lenient:
+            require_view(reading.source.checked)
         many = reading.refused > STOP_SHARE * reading.total
         if many and not lenient and "data.on_error" not in keys:
             raise DataError(
@@ -362,7 +368,13 @@ def _read(guess: Guess, overrides: Sequence[str], keys: Mapping[str, Any], name:
     unread = sum(fault.severity == "error" for fault in annotations.faults)
     total = sum(map(len, annotations.objects.values())) + unread
     source.quick_check()  # Made before the settings are changed, so that both sources have it.
-    records = source.with_data(on_error="skip", split=uncut).records
+    reader = source.with_data(on_error="skip", split=uncut)
+    if source.checked.source.boxes_on is None:
+        # Whoever trains is asked; to tell the format, and what a check prints, either will do.
+        view = likelier_view(source.checked)
+        section = source.config.data.source.model_copy(update={"boxes_on": view})
+        reader = reader.with_data(source=section)
+    records = reader.records
     columns = guess.options.get("columns")
     told = keys.keys() & {"data.source.csv.box", "data.source.csv.columns"}
     if columns and "x2" in columns and not told and may_be_sizes(source.checked.objects):

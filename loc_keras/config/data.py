@@ -392,10 +392,10 @@ class SourceConfig(Section):
         description="Pictures with an EXIF orientation: turn them upright and the boxes along, or "
         "take the pixels as stored.",
     )
-    boxes_on: Literal["stored", "upright"] = Field(
-        default="stored",
+    boxes_on: Literal["stored", "upright"] | None = Field(
+        default=None,
         description="For pictures with an EXIF orientation: whether boxes were drawn on the "
-        "pixels as stored or on the upright picture.",
+        "pixels as stored or on the upright picture; null: as the data prove, else training stops.",
     )
     class_names: Texts | None = Field(
         default=None, description="Names of the classes in label order; null: as the data say."

@@ -158,6 +158,8 @@ class Annotations:
         unread: Objects of an image, by their number, that could not be parsed; an image with one
             such and a good one still shows two. CSV rows that cannot be parsed are not known here.
         empty: Images that the annotations name as having no object; each has its fault, too.
+        upright_tool: The labelling program that the files name, if it is one that shows pictures
+            upright by their EXIF orientation.
     """
 
     objects: dict[Split, list[Annotated]]
@@ -168,6 +170,7 @@ class Annotations:
     exact: bool = True
     unread: Mapping[ImageRef, int] = field(default_factory=dict)
     empty: Sequence[EmptyImage] = ()
+    upright_tool: str = ""
 
     def all_objects(self) -> Iterator[tuple[Split, Annotated]]:
         """Every object with its split."""
@@ -465,6 +468,14 @@ CATALOGUE: dict[str, Kind] = {
         "error",
         "annotated size contradicts the EXIF orientation",
         "set data.source.boxes_on to the picture that was labelled (--fix does so for each)",
+    ),
+    "exif_undecided": Kind(
+        "error",
+        "boxes may be drawn on either view of turned pictures",
+        "set data.source.boxes_on to stored or upright",
+    ),
+    "exif_decided": Kind(
+        "note", "view on which boxes were drawn", "set data.source.boxes_on where it is wrong"
     ),
     "size_mismatch": Kind(
         "error",

@@ -1,8 +1,9 @@
 """From encoded bytes to upright pixels, and boxes turned along.
 
-JPEG, PNG and the plain kinds of WebP are decoded by TensorFlow. The rest goes through Pillow:
-TensorFlow reads a palette BMP as gray, decodes every frame of a GIF to use the first, knows neither
-PPM nor TIFF, and its WebP decoder writes past its buffer on some animations (2.21).
+JPEG, PNG, GIF, BMP and the plain kinds of WebP are decoded by TensorFlow, the first four by the
+same operations in training, predicting and exported models. The rest goes through Pillow:
+TensorFlow knows neither PPM nor TIFF, and its WebP decoder writes past its buffer on some
+animations (2.21).
 """
 
 import io
@@ -12,12 +13,32 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from loc_keras.data.image_header import FORMATS, MAX_PIXELS
+from loc_keras.data.image_bytes import (
+    JPEG_START,
+    MAX_PIXELS,
+    MAX_SIDE,
+    PNG_START,
+    bmp_size,
+    first_frame,
+    head_of,
+    is_gif,
+    little_endian,
+    plain_bmp,
+    starts,
+)
+from loc_keras.data.image_header import FORMATS
 
 RATIOS = (1, 2, 4, 8)
 """By how much a JPEG picture can be decoded smaller."""
 
+HIGHEST = 255
+"""Highest value of a pixel of 8 bits."""
+
+UNIT_RANGE = 2.0
+"""A picture of floats with no value as high is taken for one of 0..1, perhaps sharpened."""
+
 _GRAY, _COLOUR = 1, 3
+_PALETTE = 256
 _CMYK = 4
 _LUMINANCE = (19595, 38470, 7471)
 """ITU-R BT.601 weights of red, green and blue in 1/65536, rounded as Pillow has them."""
@@ -37,36 +58,46 @@ _TURNS = {
 """How pixels stored with an EXIF orientation come upright (TIFF 6.0, tag 274)."""
 
 
-def decode_bytes(content: tf.Tensor, channels: int, ratio: tf.Tensor | int = 1) -> tf.Tensor:
+def decode_bytes(
+    content: tf.Tensor, channels: int, ratio: tf.Tensor | int = 1, *, portable: bool = False
+) -> tf.Tensor:
     """Decodes a JPEG, PNG, BMP, GIF, WebP, PPM, PGM or TIFF image, known by its first bytes.
 
     Gray is repeated for three channels; colour becomes its luminance (ITU-R BT.601) for one, and
     CMYK is taken to RGB first. Transparency is dropped, so that hidden pixels show as stored. Of
-    16 bits the upper 8 are kept, of an animation the first frame. Orientation is not applied,
-    except for TIFF.
+    16 bits the upper 8 are kept, of an animation the first frame, black around it where it does
+    not fill its picture. Orientation is not applied, except for TIFF.
 
     Args:
         content: string scalar.
         channels: 1 or 3.
         ratio: 1, 2, 4 or 8: JPEG pictures come out smaller by it, rounded up; others do not.
+        portable: Whether the graph must run without this process; JPEG, PNG, GIF and the usual
+            kinds of BMP are all that is decoded then.
 
     Returns:
         uint8 (H, W, channels).
 
     Raises:
         tensorflow.errors.InvalidArgumentError: When run, if the content breaks off, is no image,
-            or declares more than `MAX_PIXELS`; never half an image.
+            or declares more than `MAX_PIXELS` or `MAX_SIDE`; never half an image.
     """
+
+    def other() -> tf.Tensor:
+        bmp = plain_bmp(content)
+        decode = lambda: with_channels(_decode_bmp(bmp), channels)  # noqa: E731
+        if portable:
+            return decode()
+        return tf.cond(bmp != b"", decode, lambda: _decode_without_graph(content, channels))
+
     image = tf.cond(
         is_jpeg(content),
         lambda: decode_jpeg(content, channels, ratio),
         lambda: tf.cond(
-            _starts(content, b"\x89PNG\r\n\x1a\n"),
-            lambda: with_channels(decode_png(content), channels),
+            starts(content, PNG_START),
+            lambda: with_channels(_decode_png(content), channels),
             lambda: tf.cond(
-                _is_plain_webp(content),
-                lambda: with_channels(tf.io.decode_webp(content)[0], channels),
-                lambda: _decode_other(content, channels),
+                is_gif(content), lambda: with_channels(_decode_gif(content), channels), other
             ),
         ),
     )
@@ -75,7 +106,7 @@ def decode_bytes(content: tf.Tensor, channels: int, ratio: tf.Tensor | int = 1) 
 
 def is_jpeg(content: tf.Tensor) -> tf.Tensor:
     """Whether bytes start as a JPEG file does: bool scalar."""
-    return _starts(content, b"\xff\xd8\xff")
+    return starts(content, JPEG_START)
 
 
 def luminance(image: tf.Tensor) -> tf.Tensor:
@@ -116,11 +147,45 @@ def _decode_jpeg_at(content: tf.Tensor, channels: int, ratio: tf.Tensor | int) -
     )
 
 
-def decode_png(content: tf.Tensor) -> tf.Tensor:
-    """Decodes a PNG file to uint8 (H, W, 1..4), with the size limit of `decode_bytes`."""
+def _decode_png(content: tf.Tensor) -> tf.Tensor:
     width, height = tf.unstack(_numbers(content, 16, 2))
     with tf.control_dependencies([_assert_size(height, width)]):
         return tf.io.decode_png(content)
+
+
+def _decode_gif(content: tf.Tensor) -> tf.Tensor:
+    """The first frame in its place in the picture: uint8 (H, W, 3)."""
+    frame = first_frame(content)
+    with tf.control_dependencies([_assert_size(frame.size[0], frame.size[1])]):
+        picture = tf.io.decode_gif(frame.content)[0]
+    rest = frame.size - frame.corner - tf.shape(picture, tf.int64)[:2]
+    margins = tf.concat([tf.stack([frame.corner, rest], axis=1), [[0, 0]]], axis=0)
+    return tf.ensure_shape(tf.pad(picture, margins), [None, None, _COLOUR])
+
+
+def _decode_bmp(content: tf.Tensor) -> tf.Tensor:
+    """A BMP picture, with the colours of its palette where it has one: uint8 (H, W, 3 or 4)."""
+    raw = head_of(content, 2048)
+    height, width = tf.unstack(bmp_size(raw))
+    with tf.control_dependencies([_assert_size(height, width)]):
+        picture = tf.io.decode_bmp(content)
+    start = tf.cast(little_endian(raw, 14, 4), tf.int32) + 14
+    entries = tf.concat([raw, tf.zeros([4 * _PALETTE], tf.int32)], axis=0)
+    start = tf.clip_by_value(start, 0, tf.shape(raw)[0])
+    colours = tf.reshape(entries[start : start + 4 * _PALETTE], [_PALETTE, 4])[:, 2::-1]
+    return tf.cond(
+        tf.shape(picture)[-1] == 1,
+        lambda: tf.gather(tf.cast(colours, tf.uint8), tf.cast(picture[..., 0], tf.int32)),
+        lambda: picture,
+    )
+
+
+def _decode_without_graph(content: tf.Tensor, channels: int) -> tf.Tensor:
+    return tf.cond(
+        _is_plain_webp(content),
+        lambda: with_channels(tf.io.decode_webp(content)[0], channels),
+        lambda: _decode_other(content, channels),
+    )
 
 
 def _decode_other(content: tf.Tensor, channels: int) -> tf.Tensor:
@@ -158,11 +223,7 @@ def _is_plain_webp(content: tf.Tensor) -> tf.Tensor:
     # `substr` fails where a file is shorter than the place asked for.
     head = tf.strings.join([tf.strings.substr(content, 0, 16), b" " * 16])
     kind = tf.strings.substr(head, 8, 8)
-    return _starts(content, b"RIFF") & ((kind == b"WEBPVP8 ") | (kind == b"WEBPVP8L"))
-
-
-def _starts(content: tf.Tensor, signature: bytes) -> tf.Tensor:
-    return tf.equal(tf.strings.substr(content, 0, len(signature)), signature)
+    return starts(content, b"RIFF") & ((kind == b"WEBPVP8 ") | (kind == b"WEBPVP8L"))
 
 
 def _numbers(content: tf.Tensor, at: int, count: int) -> tf.Tensor:
@@ -172,10 +233,9 @@ def _numbers(content: tf.Tensor, at: int, count: int) -> tf.Tensor:
 
 
 def _assert_size(height: tf.Tensor, width: tf.Tensor) -> tf.Operation:
-    pixels = tf.cast(height, tf.int64) * tf.cast(width, tf.int64)
-    return tf.debugging.assert_less_equal(
-        pixels, tf.constant(MAX_PIXELS, tf.int64), "the declared size is too large"
-    )
+    height, width = tf.cast(height, tf.int64), tf.cast(width, tf.int64)
+    small = (tf.maximum(height, width) <= MAX_SIDE) & (height * width <= MAX_PIXELS)
+    return tf.debugging.Assert(small, ["the declared size is too large", height, width])
 
 
 def decode_with_pillow(content: bytes, channels: int) -> np.ndarray:

@@ -13,18 +13,14 @@ from PIL import Image, UnidentifiedImageError
 
 from loc_keras.data import files
 from loc_keras.data.annotations import WHOLE_FILE, ImageRef
+from loc_keras.data.exif import file_orientation, tiff_orientation
+from loc_keras.data.image_bytes import LIMITS, MAX_PIXELS, MAX_SIDE
 from loc_keras.errors import first_line
-
-MAX_PIXELS = 2**26
-"""Most pixels of a picture that is decoded, 67 million: a 64-megapixel camera's 9248 x 6944 passes
-and takes 200 MB in colour; a file that declares more is taken for a decompression bomb."""
-
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "PPM", "TIFF")
 """Formats that are read, by their contents: the ending of a file's name is not looked at."""
 
 _CHUNK = 64  # Files that a thread reads in a row; handing over one takes as long as reading it.
-_ORIENTATION = 0x0112  # EXIF tag.
 _PNG_BITS = 24  # Byte of a PNG file that holds its bits a sample.
 _TIFF_BITS = 258  # TIFF tag BitsPerSample.
 _BITS = {"1": 1, "I;16": 16, "I;16B": 16, "I;16L": 16, "I": 16, "F": 32}
@@ -124,15 +120,6 @@ def read_headers(refs: Sequence[ImageRef], threads: int = 8) -> list[Header | He
         return [found for part in pool.map(_headers_or_errors, parts) for found in part]
 
 
-def read_orientation(content: bytes) -> int:
-    """EXIF orientation 1..8 of an encoded image; 1 where it names none, or is none itself."""
-    try:
-        with without_image_warnings():
-            return _parse(io.BytesIO(content), content[: _PNG_BITS + 1]).orientation
-    except HeaderError:
-        return 1
-
-
 def _headers_or_errors(refs: Sequence[ImageRef]) -> list[Header | HeaderError]:
     found: list[Header | HeaderError] = []
     for ref in refs:
@@ -161,16 +148,18 @@ def _read(ref: ImageRef) -> Header:
 
 def _parse(file: IO[bytes], first: bytes) -> Header:
     try:
+        named = file_orientation(file)
+        file.seek(0)
         with Image.open(file, formats=FORMATS) as image:
             width, height = image.size
-            if width * height > MAX_PIXELS:
+            if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
                 raise _too_large(f"{width} x {height} px")
             if width < 1 or height < 1:
                 raise HeaderError(f"declares {width} x {height} px", "not_image")
             return Header(
                 width=width,
                 height=height,
-                orientation=orientation_of(image),
+                orientation=named or orientation_of(image),
                 # Photographs of telephones hold a second picture behind the first.
                 format="JPEG" if image.format == "MPO" else str(image.format),
                 mode=image.mode,
@@ -202,9 +191,7 @@ _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II
 
 
 def _too_large(declared: str) -> HeaderError:
-    return HeaderError(
-        f"declares {declared}; at most {MAX_PIXELS >> 20} million are read", "too_large"
-    )
+    return HeaderError(f"declares {declared}; {LIMITS}", "too_large")
 
 
 def orientation_of(image: Image.Image) -> int:
@@ -213,13 +200,7 @@ def orientation_of(image: Image.Image) -> int:
     content = image.info.get("exif")
     if image.format == "TIFF" or not isinstance(content, bytes):
         return 1
-    exif = Image.Exif()
-    try:
-        exif.load(content)
-        value = exif.get(_ORIENTATION, 1)
-    except Exception:  # Broken EXIF data: the picture is still good.
-        return 1
-    return value if isinstance(value, int) and value in range(1, 9) else 1
+    return tiff_orientation(content.removeprefix(b"Exif\0\0"))
 
 
 def _animated(image: Image.Image) -> bool:
@@ -283,6 +264,8 @@ class _Range(io.RawIOBase):
 
     def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
         count = max(0, min(len(buffer), self._size - self._at))
+        if not count:
+            return 0
         self._file.seek(self._start + self._at)
         content = self._file.read(count)
         buffer[: len(content)] = content

@@ -53,12 +53,15 @@ def traced(load: Callable[[Row], Any], keys: frozenset[str]) -> Callable[[Row], 
     return tf.function(load, input_signature=[spec], autograph=False)
 
 
-def load_picture(row: Row, form: ImageFormat) -> tuple[tf.Tensor, tf.Tensor]:
+def load_picture(
+    row: Row, form: ImageFormat, *, portable: bool = False
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Makes the picture of a record in the common format.
 
     Args:
         row: Where the image lies, or its bytes.
         form: The common format.
+        portable: As in `decode_bytes`.
 
     Returns:
         uint8 (height, width, channels), and int32 (2,), height and width before resizing.
@@ -70,7 +73,7 @@ def load_picture(row: Row, form: ImageFormat) -> tuple[tf.Tensor, tf.Tensor]:
     if form.rule is None:
         picture = _cut(_turned(decode_bytes(_content(row), form.channels), row), row)
         return _sized(picture, form), tf.constant(form.size)
-    picture, size, ratio = decode_picture(row, form)
+    picture, size, ratio = decode_picture(row, form, portable=portable)
     return resize_images(picture, form.size, form.rule, size=size, ratio=ratio), size
 
 
@@ -88,17 +91,19 @@ class Decoded(NamedTuple):
     ratio: tf.Tensor
 
 
-def decode_picture(row: Row, form: ImageFormat) -> Decoded:
+def decode_picture(row: Row, form: ImageFormat, *, portable: bool = False) -> Decoded:
     """The picture of a record before it is resized: decoded, turned upright, and cut.
 
     Args:
         row: Where the image lies, or its bytes.
         form: The common format, with a rule.
+        portable: As in `decode_bytes`.
     """
     content = _content(row)
     declared, ratio = jpeg_ratio(content, form, _is_transposed(row))
     ratio = tf.where(_is_windowed(row), 1, ratio)  # Windows are in pixels of the whole picture.
-    picture = _cut(_turned(decode_bytes(content, form.channels, ratio), row), row)
+    whole = decode_bytes(content, form.channels, ratio, portable=portable)
+    picture = _cut(_turned(whole, row), row)
     return Decoded(picture, tf.where(ratio > 1, declared, tf.shape(picture)[:2]), ratio)
 
 

@@ -74,8 +74,9 @@ def resolve(
 
     Args:
         annotations: The data set as written.
-        source: How to understand it; `class_names` are the classes by index, or None for those of
-            the data, and have the `background` where there is one.
+        source: How to understand it, `boxes_on` as `box_view` settled it (None counts as
+            `"stored"`); `class_names` are the classes by index, or None for those of the data, and
+            have the `background` where there is one.
         objects: Its objects with the verdicts on their boxes; None judges them here.
 
     Returns:
@@ -175,9 +176,7 @@ def checked_objects(
         headers: Of every image.
         source: How to understand them.
     """
-    inclusive = source.inclusive_pixels
-    if inclusive is None:
-        inclusive = annotations.units == "pixel" and not annotations.exact
+    inclusive = is_inclusive(annotations, source)
     return [
         checked_object(
             split,
@@ -185,10 +184,17 @@ def checked_objects(
             headers[annotated.image],
             units=annotations.units,
             inclusive=inclusive,
-            boxes_on=source.boxes_on,
+            boxes_on=source.boxes_on or "stored",
         )
         for split, annotated in annotations.all_objects()
     ]
+
+
+def is_inclusive(annotations: Annotations, source: SourceConfig) -> bool:
+    """Whether x2 and y2 name the last pixel of a box."""
+    if source.inclusive_pixels is None:
+        return annotations.units == "pixel" and not annotations.exact
+    return source.inclusive_pixels
 
 
 def checked_object(
@@ -340,9 +346,10 @@ def _usable(
     if item.fault is not None:
         return Fault(one.file, one.row, str(item.fault), item.fault.kind)
     trained_on = "stored" if source.exif == "ignore" else "upright"
+    boxes_on = source.boxes_on or "stored"
     if box is None:
         box = EMPTY_BOX
-    elif source.boxes_on != trained_on and header.orientation != UPRIGHT:
+    elif boxes_on != trained_on and header.orientation != UPRIGHT:
         turn = turn_boxes if trained_on == "upright" else turn_boxes_back
         x1, y1, x2, y2 = turn(np.array([box]), np.array([header.orientation]))[0].tolist()
         box = x1, y1, x2, y2

@@ -5,6 +5,7 @@ Arrays and Pillow's images are only brought to the model's channels and size.
 """
 
 import functools
+import io
 import os
 import threading
 import warnings
@@ -18,8 +19,18 @@ import tensorflow as tf
 from PIL import Image
 
 from loc_keras.data import files
-from loc_keras.data.decode import decode_bytes, pillow_pixels, turn_image, upright, with_channels
-from loc_keras.data.image_header import HeaderError, header_of, orientation_of
+from loc_keras.data.decode import (
+    HIGHEST,
+    UNIT_RANGE,
+    decode_bytes,
+    pillow_pixels,
+    turn_image,
+    upright,
+    with_channels,
+)
+from loc_keras.data.exif import file_orientation
+from loc_keras.data.image_bytes import IN_GRAPH
+from loc_keras.data.image_header import Header, HeaderError, header_of, orientation_of
 from loc_keras.data.record_images import CONTENT, ORIENTATION, loader, undecodable
 from loc_keras.data.resize import ImageFormat, resize_images
 from loc_keras.errors import ImageError
@@ -32,7 +43,6 @@ _BYTES = (bytes, bytearray, memoryview)
 _WHOLE = (0, 0, 0, 0)
 _COLOUR = 3
 _CHANNELS = (1, 3, 4)
-_MOST = 255
 
 
 class Pixels(NamedTuple):
@@ -113,7 +123,8 @@ def array_pixels(image: npt.NDArray, name: str) -> npt.NDArray[np.uint8]:
 
     Args:
         image: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), RGB. Any integer or float type with values
-            0..255; of uint16 the upper 8 bits are kept, as of files with 16 bits.
+            0..255; uint16 has values 0..65535, of which the upper 8 bits are kept, as of files with
+            16 bits. What is surely meant otherwise is refused: uint16 up to 255, floats below 2.
         name: What it is called in an error.
 
     Returns:
@@ -131,14 +142,20 @@ def array_pixels(image: npt.NDArray, name: str) -> npt.NDArray[np.uint8]:
         )
     if pixels.dtype == np.uint8:
         return pixels
-    if pixels.dtype == np.uint16:
+    if pixels.dtype.kind == "u" and pixels.dtype.itemsize == 2:  # In either order of bytes.
+        if pixels.max() <= HIGHEST:
+            raise ImageError(
+                name,
+                f"is of type uint16, whose pixels are 0..65535 here, with values up to "
+                f"{pixels.max()}; give 0..255 as uint8: image.astype(np.uint8)",
+            )
         return (pixels >> 8).astype(np.uint8)
     if pixels.dtype.kind not in "iuf":
         raise ImageError(name, f"is of type {pixels.dtype}; give numbers 0..255, best as uint8")
     least, most = float(pixels.min()), float(pixels.max())
-    if not (least >= 0 and most <= _MOST):  # Also where one is no number.
+    if not (least >= 0 and most <= HIGHEST):  # Also where one is no number.
         raise ImageError(name, f"has values from {least:g} to {most:g}; give 0..255")
-    if pixels.dtype.kind == "f" and 0 < most <= 1:
+    if pixels.dtype.kind == "f" and 0 < most < UNIT_RANGE:
         raise ImageError(
             name, f"has floats up to {most:g}; pixels are 0..255 here, so multiply by 255"
         )
@@ -198,21 +215,29 @@ def quiet_pillow() -> Iterator[None]:
 def _of_pillow(image: Image.Image, name: str, channels: int) -> npt.NDArray[np.uint8]:
     try:
         image.load()
-        return pillow_pixels(upright(image, orientation_of(image), _WHOLE), channels)
+        turned = upright(image, orientation_of(image), _WHOLE)
+        if turned.mode.startswith("I;16"):
+            return array_pixels(np.asarray(turned), name)
+        return pillow_pixels(turned, channels)
     except (OSError, ValueError, SyntaxError) as error:
         raise ImageError(name, f"cannot be decoded ({error})") from error
 
 
 def _decoded(content: bytes, name: str, load: Callable[[tf.Tensor, tf.Tensor], Any]) -> Any:
-    """What `load` makes of the bytes of a file and the orientation in its header."""
+    """What `load` makes of the bytes of a file and its orientation."""
+    orientation = 1 if content.startswith(IN_GRAPH) else _header(content, name).orientation
+    orientation = file_orientation(io.BytesIO(content)) or orientation
     try:
-        header = header_of(content)
+        return load(tf.constant(content), tf.constant(orientation))
+    except tf.errors.OpError as error:
+        raise ImageError(name, undecodable(_header(content, name))) from error
+
+
+def _header(content: bytes, name: str) -> Header:
+    try:
+        return header_of(content)
     except HeaderError as error:
         raise ImageError(name, error.reason) from error
-    try:
-        return load(tf.constant(content), tf.constant(header.orientation))
-    except tf.errors.OpError as error:
-        raise ImageError(name, undecodable(header)) from error
 
 
 @functools.cache

@@ -232,7 +232,7 @@ def _samples(result: CheckResult, count: int = SAMPLES) -> list[Figure]:
         each = min(len(shown), max(1, count // len(result.splits)))
         for index in np.linspace(0, len(shown) - 1, each).round().astype(int):
             item = shown[index]
-            boxes_on = result.source.boxes_on
+            boxes_on = result.source.boxes_on or "stored"
             thumb = thumb_of(item.annotated.image, item.box, colour=TRUTH, boxes_on=boxes_on)
             if thumb is not None:
                 name = os.path.basename(item.annotated.name)
@@ -263,7 +263,7 @@ def _area(item: CheckedObject) -> float:
 
 def _findings_of(kind: str, result: CheckResult) -> FindingsOfKind:
     findings = [finding for finding in result.findings if finding.kind == kind]
-    boxes_on = result.source.boxes_on
+    boxes_on = result.source.boxes_on or "stored"
     figures: list[Figure] = []
     pictured = 0
     # Most files of a kind may not decode at all: trying them all would take long.

@@ -4,8 +4,9 @@ import base64
 import io
 import math
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -13,13 +14,15 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
+from loc_keras.atomic_file import written_aside
 from loc_keras.data.annotations import ImageRef
+from loc_keras.data.box_view import VIEWS, View
 from loc_keras.data.decode import upright
 from loc_keras.data.files import read_bytes
 from loc_keras.data.image_header import read_header
 from loc_keras.data.records import Records
 from loc_keras.report.image_boxes import TRUE_BOX, outline
-from loc_keras.report.style import TRUTH, figure_to_array
+from loc_keras.report.style import TRUTH, WRONG, figure_to_array
 
 _QUALITY = 88
 _LOWER = (70, 50, 30)
@@ -77,6 +80,7 @@ MOST_PADDING = 0.5
 """Of the image's side, by which a picture is widened to show a box that reaches outside."""
 
 _LINE = 3
+_CELL, _CAPTION = 240, 26  # Of `save_box_views`, in px.
 _OUTSIDE = (235, 235, 235)
 
 
@@ -157,6 +161,41 @@ def _stretched(image: Image.Image) -> Image.Image:
     values = np.nan_to_num(np.asarray(image, np.float64))
     low, high = float(values.min()), float(values.max())
     return Image.fromarray(((values - low) * (255 / ((high - low) or 1))).astype(np.uint8))
+
+
+def save_box_views(
+    path: Path, samples: Sequence[tuple[ImageRef, Mapping[View, FractionBox]]]
+) -> None:
+    """Writes pictures, upright, in a row each, with their box as each `boxes_on` would have it.
+
+    Args:
+        path: PNG file to write.
+        samples: Pictures and their boxes in fractions of the upright picture, by `boxes_on`.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    rows: list[list[Image.Image]] = []
+    for image, boxes in samples:
+        picture = small_picture(image, SIDE, None)
+        if picture is None:
+            continue
+        factor = max(1, SIDE // max(picture.size))
+        picture = picture.resize((picture.width * factor, picture.height * factor))
+        rows.append([])
+        for view, box in boxes.items():
+            cell = Image.new("RGB", (_CELL, _CELL), "white")
+            drawn = with_box(picture, box, WRONG)
+            drawn.thumbnail((_CELL, _CELL - _CAPTION))
+            cell.paste(drawn, ((_CELL - drawn.width) // 2, _CAPTION))
+            ImageDraw.Draw(cell).text((8, 4), f"boxes_on: {view}", fill="black", font_size=14)
+            rows[-1].append(cell)
+    sheet = Image.new("RGB", (_CELL * len(VIEWS), _CELL * max(1, len(rows))), "white")
+    for down, row in enumerate(rows):
+        for across, cell in enumerate(row):
+            sheet.paste(cell, (across * _CELL, down * _CELL))
+    with written_aside(path) as aside:
+        sheet.save(aside, "PNG")
 
 
 def with_box(picture: Image.Image, box: FractionBox | None, colour: str = TRUTH) -> Image.Image:

@@ -1,5 +1,6 @@
 """Compares an exported copy, run in a fresh process, with the live model."""
 
+import io
 import os
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from loc_keras.data.image_header import read_orientation
+from loc_keras.data.exif import file_orientation
 from loc_keras.data.record_images import CONTENT, ORIENTATION, loader
 from loc_keras.data.resize import ImageFormat, restore_boxes
 from loc_keras.errors import ExportError
@@ -223,7 +224,7 @@ def _pictures(contents: Sequence[bytes], form: ImageFormat) -> tuple[np.ndarray,
     load = loader(form, frozenset({CONTENT, ORIENTATION}))
     with tf.device("CPU:0"):
         loaded = [
-            load({CONTENT: tf.constant(file), ORIENTATION: tf.constant(read_orientation(file))})
+            load({CONTENT: tf.constant(file), ORIENTATION: file_orientation(io.BytesIO(file)) or 1})
             for file in contents
         ]
     images, sizes = zip(*loaded, strict=True)

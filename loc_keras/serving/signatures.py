@@ -1,28 +1,16 @@
 """What a served model answers to: encoded images, raw pixels, `tf.Example`s."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
-from loc_keras.data.decode import decode_jpeg, decode_png, is_transposed, turn_image, with_channels
-from loc_keras.data.record_images import jpeg_ratio
-from loc_keras.data.resize import ImageFormat, resize_images, restore_boxes
-from loc_keras.serving.image_bytes import (
-    BMP,
-    BROKEN,
-    EMPTY,
-    GIF,
-    JPEG,
-    PNG,
-    Examined,
-    examine,
-    head_of,
-    jpeg_orientation,
-    little_endian,
-    png_orientation,
-)
+from loc_keras.data.exif import orientation_in
+from loc_keras.data.image_bytes import BROKEN, EMPTY, examine
+from loc_keras.data.record_images import CONTENT, ORIENTATION, load_picture
+from loc_keras.data.resize import ImageFormat, restore_boxes
 
 IMAGE_BYTES, IMAGES, TF_EXAMPLE = "image_bytes", "images", "tf_example"
 DEFAULT = "serving_default"
@@ -43,8 +31,6 @@ CHUNK = 64
 NOT_EXAMPLE = "is not a tf.Example"
 BOXES = ("box", "box_outer", "box_inner")
 """Outputs of a served model that are in px of the originals."""
-
-_PALETTE = 256
 
 Outputs = dict[str, tf.Tensor]
 
@@ -150,7 +136,11 @@ def pixel_function(localizer: keras.Model, form: ImageFormat) -> Any:
         outputs: Outputs = localizer(images, training=False)
         return outputs
 
-    return _function(call, tf.TensorSpec([None, *form.shape], tf.float32, name=IMAGES))
+    return _function(call, _pixels_spec(form))
+
+
+def _pixels_spec(form: ImageFormat) -> tf.TensorSpec:
+    return tf.TensorSpec([None, *form.shape], tf.float32, name=IMAGES)
 
 
 def decode_strings(contents: tf.Tensor, form: ImageFormat) -> Pictures:
@@ -245,64 +235,15 @@ def _picture(content: tf.Tensor, form: ImageFormat) -> tuple[tf.Tensor, tf.Tenso
     Raises:
         tensorflow.errors.OpError: When run, if the content is broken.
     """
-    examined = examine(content)
+    reason = examine(content)
     return tf.cond(
-        examined.reason == "",
-        lambda: _decoded(examined, form),
-        lambda: _blank(form, examined.reason),
+        reason == "", lambda: (*_decoded(content, form), reason), lambda: _blank(form, reason)
     )
 
 
-def _decoded(examined: Examined, form: ImageFormat) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    image, size = tf.cond(
-        examined.kind == JPEG,
-        lambda: _jpeg(examined.content, form),
-        lambda: _resized(_other(examined, form.channels), form),
-    )
-    return image, size, tf.constant("")
-
-
-def _jpeg(content: tf.Tensor, form: ImageFormat) -> tuple[tf.Tensor, tf.Tensor]:
-    orientation = jpeg_orientation(content)
-    size, ratio = jpeg_ratio(content, form, is_transposed(orientation))
-    picture = turn_image(decode_jpeg(content, form.channels, ratio), orientation)
-    return resize_images(picture, form.size, form.rule_in_use, size=size, ratio=ratio), size
-
-
-def _resized(picture: tf.Tensor, form: ImageFormat) -> tuple[tf.Tensor, tf.Tensor]:
-    return resize_images(picture, form.size, form.rule_in_use), tf.shape(picture)[:2]
-
-
-def _other(examined: Examined, channels: int) -> tf.Tensor:
-    picture = tf.switch_case(
-        examined.kind - PNG,
-        {
-            PNG - PNG: lambda: decode_png(examined.content),
-            GIF - PNG: lambda: tf.io.decode_gif(examined.content)[0],
-            BMP - PNG: lambda: _bmp(examined.content),
-        },
-    )
-    picture = with_channels(tf.ensure_shape(picture, [None, None, None]), channels)
-    picture = tf.ensure_shape(picture, [None, None, channels])
-    orientation = tf.cond(
-        examined.kind == PNG, lambda: png_orientation(examined.content), lambda: tf.constant(1)
-    )
-    return turn_image(picture, orientation)
-
-
-def _bmp(content: tf.Tensor) -> tf.Tensor:
-    """A BMP picture, with the colours of its palette where it has one: uint8 (H, W, 3 or 4)."""
-    picture = tf.io.decode_bmp(content)
-    raw = head_of(content, 2048)
-    start = tf.cast(little_endian(raw, 14, 4), tf.int32) + 14
-    entries = tf.concat([raw, tf.zeros([4 * _PALETTE], tf.int32)], axis=0)
-    start = tf.clip_by_value(start, 0, tf.shape(raw)[0])
-    colours = tf.reshape(entries[start : start + 4 * _PALETTE], [_PALETTE, 4])[:, 2::-1]
-    return tf.cond(
-        tf.shape(picture)[-1] == 1,
-        lambda: tf.gather(tf.cast(colours, tf.uint8), tf.cast(picture[..., 0], tf.int32)),
-        lambda: picture,
-    )
+def _decoded(content: tf.Tensor, form: ImageFormat) -> tuple[tf.Tensor, tf.Tensor]:
+    row = {CONTENT: content, ORIENTATION: orientation_in(content)}
+    return load_picture(row, replace(form, rule=form.rule_in_use), portable=True)
 
 
 def _blank(form: ImageFormat, reason: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

@@ -245,7 +245,8 @@ def test_the_box_stays_empty_up_to_the_batch(tmp_path, cache):
         exif[0x0112] = 6
         with Image.open(path) as picture:
             picture.copy().save(path, exif=exif)
-    config = config_of({**source, "background": NOTHING}, image_size=(32, 24), resize="letterbox")
+    source |= {"background": NOTHING, "boxes_on": "stored"}
+    config = config_of(source, image_size=(32, 24), resize="letterbox")
     config = config.model_copy(
         update={
             "data": config.data.model_copy(update={"cache": cache}),

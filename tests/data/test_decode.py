@@ -43,6 +43,7 @@ LOSSLESS = {
     "bmp gray": encoded(GRAY, "BMP"),
     "bmp palette": encoded(RGB.quantize(16), "BMP"),
     "bmp rgba": encoded(RGBA, "BMP"),
+    "bmp, a byte behind its pixels": encoded(RGB, "BMP") + b"\0",
     "gif": encoded(RGB.quantize(64), "GIF"),
     "gif, animated": encoded(RGB, "GIF", save_all=True, append_images=[RGB.rotate(180)]),
     "webp rgb": encoded(RGB, "WEBP", lossless=True),
@@ -66,6 +67,20 @@ def test_lossless_files_have_pillows_pixels(channels, mode):
         image = image if image.mode in ("L", "LA", "1") else image.convert("RGB")
         expected = np.asarray(image.convert(mode)).reshape(21, 30, channels)
         np.testing.assert_array_equal(pixels, expected, err_msg=name)
+
+
+def test_a_gif_frame_stands_in_its_place():
+    # By hand: the frame's 30 x 21 px in a screen of 50 x 40, their corner at 5, 7 (GIF89a, 18, 20).
+    content = bytearray(LOSSLESS["gif"])
+    content[6:10] = struct.pack("<HH", 50, 40)
+    at = content.index(b"\x2c\0\0\0\0") + 1
+    content[at : at + 4] = struct.pack("<HH", 5, 7)
+    (found,) = in_dataset([bytes(content)], 3)
+    pillows = Image.open(io.BytesIO(content)).convert("RGB")
+    assert found.shape[1::-1] == pillows.size
+    np.testing.assert_array_equal(found[7:28, 5:35], np.asarray(pillows)[7:28, 5:35])
+    rest = found.astype(int).sum() - found[7:28, 5:35].astype(int).sum()
+    assert rest == 0
 
 
 JPEGS = {

@@ -9,7 +9,8 @@ from helpers.hostile_images import png_of_size
 from PIL import Image
 
 from loc_keras.data.annotations import ImageRef
-from loc_keras.data.image_header import MAX_PIXELS, Header, HeaderError, read_header, read_headers
+from loc_keras.data.image_bytes import MAX_PIXELS
+from loc_keras.data.image_header import Header, HeaderError, read_header, read_headers
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (12, 20, 3), np.uint8))
 

@@ -96,7 +96,7 @@ def write_run(folder, rule="stretch", background=None, path="."):
     settings = {
         "data": {
             "source": {"format": "csv", "path": str(path), "background": background}
-            | {"csv": {"units": "pixel"}, "class_names": CLASSES},
+            | {"csv": {"units": "pixel"}, "class_names": CLASSES, "boxes_on": "stored"},
             "image_size": list(SIZE),
             "channels": 3,
             "resize": rule,

@@ -162,7 +162,9 @@ def planted_set(root: Path) -> tuple[Path, list[tuple[str, str, int]]]:
     images |= {"copy of d0.png": images["d0.png"], "bird.png": encoded(picture(210), "PNG")}
     expected += [("duplicate_across_splits", "test.csv", 5), ("class_unknown", "test.csv", 6)]
     # Of the data set as a whole: "Cat" makes a class of one, and deep.png is the grey one.
-    expected += [(kind, "", 0) for kind in ("class_imbalance", "class_rare", "mixed_channels")]
+    # Two pictures are turned, and each declares the size of one view: the first one's counts.
+    of_all = ("class_imbalance", "class_rare", "mixed_channels", "exif_decided")
+    expected += [(kind, "", 0) for kind in of_all]
     write_set(root, images, {"train.csv": train, "test.csv": test})
     return root, expected
 

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
+from loc_keras.data import exif, image_bytes
 from loc_keras.data.resize import ImageFormat
-from loc_keras.serving import image_bytes
 from loc_keras.serving.signatures import Pictures, decode_strings
 
 HEIGHT, WIDTH = 60, 90
 STRING = [tf.TensorSpec([], tf.string)]
-jpeg_orientation = tf.function(image_bytes.jpeg_orientation, STRING, autograph=False)
+orientation_in = tf.function(exif.orientation_in, STRING, autograph=False)
 first_frame = tf.function(image_bytes.first_frame, STRING, autograph=False)
 STRINGS = [tf.TensorSpec([None], tf.string)]
 
@@ -109,9 +109,9 @@ def test_changed_bytes_never_spoil_another_row(decode, data):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_orientation_is_read_from_jpeg(orientation):
-    assert jpeg_orientation(tf.constant(turned(orientation))) == orientation
+    assert orientation_in(tf.constant(turned(orientation))) == orientation
     behind = turned(orientation, entries=[(0x010F, "a maker"), (0x0110, "a model")])
-    assert jpeg_orientation(tf.constant(behind)) == orientation
+    assert orientation_in(tf.constant(behind)) == orientation
 
 
 @pytest.mark.parametrize("endian", ["<", ">"])
@@ -128,7 +128,7 @@ def test_orientation_by_the_exif_standard(endian, kind, count, value, expected):
     body = b"Exif\0\0" + tiff
     segment = b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body
     plain = encoded(PICTURE, "JPEG")
-    assert jpeg_orientation(tf.constant(plain[:2] + segment + plain[2:])) == expected
+    assert orientation_in(tf.constant(plain[:2] + segment + plain[2:])) == expected
 
 
 def test_broken_exif_is_passed_over():
@@ -137,9 +137,9 @@ def test_broken_exif_is_passed_over():
     for at in range(start, start + 14):
         for value in (0, 127, 255):
             changed = content[:at] + bytes([value]) + content[at + 1 :]
-            assert 1 <= int(jpeg_orientation(tf.constant(changed))) <= 8
+            assert 1 <= int(orientation_in(tf.constant(changed))) <= 8
     for length in range(0, start + 30):
-        assert 1 <= int(jpeg_orientation(tf.constant(content[:length]))) <= 8
+        assert 1 <= int(orientation_in(tf.constant(content[:length]))) <= 8
 
 
 # GIF

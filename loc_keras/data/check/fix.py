@@ -186,7 +186,7 @@ def _mended_box(
             Change(one.file, one.row, one.name, action, reason, _text(before), _text(after))
         )
 
-    box, boxes_on, scaled = _in_fractions(item, facts, source.boxes_on)
+    box, boxes_on, scaled = _in_fractions(item, facts, source.boxes_on or "stored")
     if scaled:
         note("scaled", scaled, item.written, box)
     if not all(map(math.isfinite, box)):

@@ -131,14 +131,14 @@ _QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"|(\S+)")
 
 
 def image_findings(
-    annotations: Annotations, images: Mapping[ImageRef, ImageFacts], *, boxes_on: str
+    annotations: Annotations, images: Mapping[ImageRef, ImageFacts], *, boxes_on: str | None
 ) -> list[Fault]:
     """What is wrong with images, listed by the first annotation that names each.
 
     Args:
         annotations: As read.
         images: What is known of each image.
-        boxes_on: As in `resolve.picture_size`.
+        boxes_on: As in `resolve.picture_size`; None where nothing decides it.
     """
     found = []
     inspected: set[ImageRef] = set()
@@ -220,16 +220,20 @@ def _unusual(header: Header) -> Iterator[tuple[str, str]]:
         yield "animated", "has several pictures"
 
 
-def _size_findings(one: Annotated, facts: ImageFacts, boxes_on: str, units: str) -> Sequence[Fault]:
+def _size_findings(
+    one: Annotated, facts: ImageFacts, boxes_on: str | None, units: str
+) -> Sequence[Fault]:
     """Whether the annotated size is that of the picture; absent or zero ones say nothing."""
     if one.size is None or not all(one.size) or facts.header is None:
         return []
-    size = picture_size(facts.header, boxes_on)
+    size = picture_size(facts.header, boxes_on or "stored")
     if one.size == size:
         return []
     given, real = ("{} x {} px".format(*pair) for pair in (one.size, size))
     other = "stored" if boxes_on == "upright" else "upright"
     if picture_size(facts.header, other) == one.size:
+        if boxes_on is None:
+            return []
         reason = (
             f"{one.name} is {real} as {boxes_on} but {given} in the annotation, which is its size "
             f"as {other}; its EXIF orientation is {facts.header.orientation}"

@@ -17,6 +17,7 @@ from loc_keras.data.annotations import (
     count_by_severity,
     known_classes,
 )
+from loc_keras.data.box_view import settle_view
 from loc_keras.data.check.boxes import box_findings, units_findings
 from loc_keras.data.check.images import ImageFacts, image_findings, inspect_images, orphan_findings
 from loc_keras.data.check.labels import (
@@ -46,7 +47,7 @@ class CheckResult:
         splits: Splits that the data set gives.
         decoded: Whether every image was decoded.
         annotations: What was checked; what its reader could not read is among the findings.
-        source: How annotations were understood.
+        source: How annotations were understood; its `boxes_on` is None where nothing decides it.
     """
 
     findings: list[Fault]
@@ -89,6 +90,7 @@ def check_data(
     refs = dict.fromkeys(one.image for _, one in annotations.all_objects())
     images = inspect_images(refs, decode=decode, near=near, progress=progress)
     headers = {image: facts.opened for image, facts in images.items()}
+    annotations, source, of_views = settle_view(annotations, headers, source)
     objects = checked_objects(annotations, headers, source)
     splits = [split for split in SPLITS if annotations.objects.get(split)]
     given = source.class_names or annotations.class_names
@@ -103,6 +105,7 @@ def check_data(
     ]
     findings = [
         *annotations.faults,
+        *of_views,
         *of_images,
         *orphan_findings(annotations),
         *units_findings(objects, source),

@@ -32,6 +32,7 @@ from loc_keras.data.formats.parsing import (
     place,
     quoted,
     require_root,
+    upright_tool,
 )
 from loc_keras.data.formats.writing import Job, box_px, record_stems, write_images
 from loc_keras.data.records import Records
@@ -69,10 +70,12 @@ class _File:
         ids: Ids of each list that have occurred, also of images that cannot be used.
         images: The usable images by id.
         categories: Names of the categories by id.
+        upright_tool: As in `Annotations`.
     """
 
     path: str
     lists: dict[str, list[Any]]
+    upright_tool: str = ""
     ids: dict[str, set[_Identity]] = field(default_factory=lambda: {name: set() for name in _LISTS})
     images: dict[_Identity, _Image] = field(default_factory=dict)
     categories: dict[_Identity, str] = field(default_factory=dict)
@@ -118,6 +121,7 @@ def read_coco(root: str, *, splits: Mapping[str, Mapping[str, str] | None]) -> A
         if images is not None:
             folder = config_path(root, images, f"{_KEY}.{split}.images")
         file = _parsed(path)
+        reading.upright_tool = reading.upright_tool or file.upright_tool
         _read_images(file, folder, root, reading)
         _read_categories(file, reading)
         _read_annotations(file, split, reading)
@@ -145,7 +149,7 @@ def _parsed(path: str) -> _File:
         if not isinstance(tree.get(name), list):
             problem = f"{name} is {quoted(tree[name])}" if name in tree else f"it has no {name}"
             raise DataError(f"COCO file {path}: {problem}; expected lists of {_listed(_LISTS)}.")
-    return _File(path, {name: tree[name] for name in _LISTS})
+    return _File(path, {name: tree[name] for name in _LISTS}, upright_tool=upright_tool(tree))
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -77,6 +77,7 @@ class Reading:
         unread: Number of objects of an image that cannot be parsed.
         empty: Images without an object.
         folders: Folders that hold nothing but images, as keys.
+        upright_tool: As in `Annotations`.
     """
 
     objects: dict[Split, list[Annotated]] = field(default_factory=dict)
@@ -84,6 +85,7 @@ class Reading:
     unread: Counter[ImageRef] = field(default_factory=Counter)
     empty: list[EmptyImage] = field(default_factory=list)
     folders: dict[str, None] = field(default_factory=dict)
+    upright_tool: str = ""
 
     def split(self, name: Split) -> list[Annotated]:
         """The objects of a split, to add to."""
@@ -141,7 +143,16 @@ class Reading:
             exact=exact,
             unread=dict(self.unread),
             empty=self.empty,
+            upright_tool=self.upright_tool,
         )
+
+
+def upright_tool(tree: Any) -> str:
+    """The program in the `info` of a JSON file where it shows pictures upright, else `""`."""
+    info = tree.get("info") if isinstance(tree, dict) else None
+    name = info.get("contributor") if isinstance(info, dict) else None
+    # It shows pictures in a browser, which turns them.
+    return "Label Studio" if name == "Label Studio" else ""
 
 
 def require_root(root: str) -> None:

@@ -1,5 +1,6 @@
 """YOLO: a YAML file, and one text file of labels for each image."""
 
+import json
 import posixpath
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -35,6 +36,7 @@ from loc_keras.data.formats.parsing import (
     quoted,
     read_small,
     require_root,
+    upright_tool,
 )
 from loc_keras.data.formats.writing import Job, Picture, record_stems, write_images
 from loc_keras.data.formats.yolo_yaml import MOST_CLASSES, DataYaml, read_data_yaml, to_yaml
@@ -48,6 +50,7 @@ _BOX_FIELDS = 5
 _LEAST_POLYGON_FIELDS = 7
 _MOST_FIELDS = 20_001
 _NO_LABELS = frozenset({"classes.txt", "notes.txt"})  # What labelling tools add.
+_NOTES = "notes.json"  # What Label Studio writes beside the labels.
 _COPIED_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 
 
@@ -95,7 +98,7 @@ def read_yolo(
         given = given_splits(splits, "data.source.yolo.splits")
         config = DataYaml("", {split: [folder] for split, folder in given})
     bases = _base_folders(root, path, config.base)
-    reading = Reading()
+    reading = Reading(upright_tool=_tool(posixpath.join(root, _NOTES)))
     labels = _LabelFiles(root)
     in_folders: list[str] = []
     for split, entries in config.splits.items():
@@ -113,6 +116,13 @@ def read_yolo(
     for path in labels.without_images(in_folders):
         reading.fault(path, 0, "has no image", "missing_image")
     return reading.annotations("fraction", class_names=config.class_names or None)
+
+
+def _tool(path: str) -> str:
+    try:
+        return upright_tool(json.loads(files.read_text(path)))
+    except (DataError, ValueError, RecursionError):
+        return ""  # A labelling program's own file; most data sets have none.
 
 
 def _base_folders(root: str, yaml_path: str, written: str) -> list[str]:

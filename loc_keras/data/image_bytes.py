@@ -1,0 +1,287 @@
+"""What the head of an encoded image says, read in the graph before a pixel is decoded.
+
+Kind and size (`examine`), the first frame of a GIF file, and the exact length of a BMP file.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import tensorflow as tf
+
+MAX_PIXELS = 2**26
+"""Most pixels of a picture that is decoded, 67 million: a 64-megapixel camera's 9248 x 6944 passes
+and takes 200 MB in colour; a file that declares more is taken for a decompression bomb."""
+
+MAX_SIDE = 65_535
+"""Longest side in px, that of JPEG; a longer one would be a strip that no photograph is, and takes
+much memory to be resized."""
+
+LIMITS = f"at most {MAX_PIXELS >> 20} million are read, and {MAX_SIDE:,} on a side"
+"""Both, as the end of a sentence."""
+
+# Their loops take a second to trace, as every map over files would do.
+_traced_once = partial(tf.function, input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
+
+JPEG_START, PNG_START = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+IN_GRAPH = (JPEG_START, PNG_START, b"GIF87a", b"GIF89a", b"BM")
+"""How files start that are decoded without Pillow; a BMP file only of the usual kinds."""
+
+EMPTY = "is empty"
+NOT_IMAGE = "is not a JPEG, PNG, GIF or BMP image"
+BROKEN = "is damaged or cut short"
+NOT_THIS_BMP = "is a BMP image of a kind that is not read; 8, 24 or 32 bits without compression are"
+
+_JPEG, _PNG, _GIF, _BMP, _UNKNOWN = range(5)
+_PAD = b"\0" * 64
+_HEAD = 64
+_CORE_HEADER = 40  # The BMP header of Windows 3, the oldest that is read.
+
+# GIF89a. The numbers bound the walk: a hostile file must not hold a server up.
+_SCREEN, _DESCRIPTOR = 13, 10
+_EXTENSION, _IMAGE, _TRAILER = 0x21, 0x2C, b"\x3b"
+_MOST_EXTENSIONS, _MOST_RUNS, _RUN = 1024, 10_000, 4096
+
+
+def examine(content: tf.Tensor) -> tf.Tensor:
+    """Looks at the head of an encoded image; string scalar.
+
+    Returns:
+        string scalar, why `decode.decode_bytes` would not decode it with `portable`; empty where
+        nothing speaks against it.
+
+    Raises:
+        tensorflow.errors.InvalidArgumentError: When run, if a JPEG file's head is broken.
+    """
+    raw = head_of(content, _HEAD)
+    is_kind = [
+        starts(content, JPEG_START),
+        has_bytes(raw, 0, PNG_START) & has_bytes(raw, 12, b"IHDR"),
+        is_gif(content),
+        starts(content, b"BM"),
+        True,
+    ]
+    kind = tf.argmax(tf.stack(is_kind), output_type=tf.int32)
+    size = tf.switch_case(
+        kind,
+        {
+            _JPEG: lambda: tf.cast(tf.image.extract_jpeg_shape(content)[:2], tf.int64),
+            _PNG: lambda: tf.stack([big_endian(raw, 20, 4), big_endian(raw, 16, 4)]),
+            _GIF: lambda: _size_of_gif(content),
+            _BMP: lambda: bmp_size(raw),
+            _UNKNOWN: lambda: tf.ones([2], tf.int64),
+        },
+    )
+    return _reason(content, kind, tf.ensure_shape(size, [2]))
+
+
+def is_served_kind(content: bytes) -> bool:
+    """Whether a file is one that a served model reads, as far as its head says."""
+    return bool(examine(tf.constant(content)) == b"")
+
+
+def starts(content: tf.Tensor, signature: bytes) -> tf.Tensor:
+    """Whether a string scalar starts with these bytes; bool scalar."""
+    return tf.equal(tf.strings.substr(content, 0, len(signature)), signature)
+
+
+def is_gif(content: tf.Tensor) -> tf.Tensor:
+    """Whether a string scalar is a GIF file by its first bytes; bool scalar."""
+    return starts(content, b"GIF87a") | starts(content, b"GIF89a")
+
+
+class GifFrame(NamedTuple):
+    """The first frame of a GIF file.
+
+    Attributes:
+        content: string scalar, a GIF file with this frame alone, as large as it and without
+            transparency; empty where the file breaks off before its end.
+        corner: int64 (2,), top and left of the frame in the picture in px.
+        size: int64 (2,), height and width of the picture in px: that of the file's screen, and
+            more where the frame passes its edge.
+    """
+
+    content: tf.Tensor
+    corner: tf.Tensor
+    size: tf.Tensor
+
+
+@_traced_once
+def first_frame(content: tf.Tensor) -> GifFrame:
+    """Cuts the first frame out of a GIF file; string scalar."""
+    raw = tf.cast(tf.io.decode_raw(content, tf.uint8), tf.int32)
+    length = tf.shape(raw)[0]
+    raw = tf.concat([raw, tf.zeros([_SCREEN], tf.int32)], axis=0)
+    screen = _SCREEN + _table_size(byte_at(raw, 10))
+    start = _first_image(raw, screen, length)
+    data = start + _DESCRIPTOR + _table_size(byte_at(raw, start + 9)) + 1
+    end = _end_of_blocks(raw, data, length)
+    cut = tf.cond(
+        (start > 0) & (end > 0),
+        # TensorFlow makes the picture as large as the frame, wherever that stands in it.
+        lambda: tf.strings.join(
+            [
+                tf.strings.substr(content, 0, 6),
+                tf.strings.substr(content, start + 5, 4),
+                tf.strings.substr(content, 10, screen - 10),
+                bytes([_IMAGE, 0, 0, 0, 0]),
+                tf.strings.substr(content, start + 5, end - start - 5),
+                _TRAILER,
+            ]
+        ),
+        lambda: tf.constant(b""),
+    )
+    canvas, corner, frame = (
+        tf.stack([little_endian(raw, at + 2, 2), little_endian(raw, at, 2)])
+        for at in (6, start + 1, start + 5)
+    )
+    return GifFrame(cut, corner, tf.maximum(canvas, corner + frame))
+
+
+def _size_of_gif(content: tf.Tensor) -> tf.Tensor:
+    """Height and width; 0 where the file breaks off before the first frame's end."""
+    frame = first_frame(content)
+    return tf.where(frame.content == b"", tf.zeros([2], tf.int64), frame.size)
+
+
+@_traced_once
+def plain_bmp(content: tf.Tensor) -> tf.Tensor:
+    """A BMP file without what stands behind its pixels, which TensorFlow's decoder refuses.
+
+    Args:
+        content: string scalar.
+
+    Returns:
+        string scalar; empty where it is no BMP file of a kind that TensorFlow reads right: a header
+        of the usual kind, whole bytes, uncompressed.
+    """
+    raw = head_of(content, _HEAD)
+    height, width = tf.unstack(bmp_size(raw))
+    # Bounded on the way: the product of two numbers of the file may not fit into 64 bits.
+    row = tf.minimum((little_endian(raw, 28, 2) * width + 31) // 32 * 4, 2**31)
+    end = tf.minimum(little_endian(raw, 10, 4) + row * height, 2**31 - 1)
+    whole = tf.strings.substr(content, 0, tf.cast(end, tf.int32))
+    return tf.where(starts(content, b"BM") & _is_read_bmp(raw), whole, b"")
+
+
+def head_of(content: tf.Tensor, count: int) -> tf.Tensor:
+    """The first bytes of a string scalar as int32 (M,), M at least 64 and at most `count` + 64."""
+    part = tf.cond(
+        tf.strings.length(content) > count,
+        lambda: tf.strings.substr(content, 0, count),
+        lambda: content,
+    )
+    return tf.cast(tf.io.decode_raw(tf.strings.join([part, _PAD]), tf.uint8), tf.int32)
+
+
+def bytes_at(raw: tf.Tensor, at: tf.Tensor | int, count: int) -> tf.Tensor:
+    """Bytes of int32 (M,) from a place on, 0 where they lie outside; int32 (count,)."""
+    places = at + tf.range(count)
+    last = tf.shape(raw)[0] - 1
+    inside = (places >= 0) & (places <= last)
+    return tf.where(inside, tf.gather(raw, tf.clip_by_value(places, 0, last)), 0)
+
+
+def byte_at(raw: tf.Tensor, at: tf.Tensor | int) -> tf.Tensor:
+    """One such byte; int32 scalar."""
+    return bytes_at(raw, at, 1)[0]
+
+
+def big_endian(raw: tf.Tensor, at: tf.Tensor | int, count: int) -> tf.Tensor:
+    """An unsigned number of 1 to 4 bytes, the highest first; int64 scalar."""
+    weights = tf.constant([256**place for place in reversed(range(count))], tf.int64)
+    return tf.reduce_sum(tf.cast(bytes_at(raw, at, count), tf.int64) * weights)
+
+
+def little_endian(raw: tf.Tensor, at: tf.Tensor | int, count: int) -> tf.Tensor:
+    """An unsigned number of 1 to 4 bytes, the lowest first; int64 scalar."""
+    weights = tf.constant([256**place for place in range(count)], tf.int64)
+    return tf.reduce_sum(tf.cast(bytes_at(raw, at, count), tf.int64) * weights)
+
+
+def has_bytes(raw: tf.Tensor, at: tf.Tensor | int, expected: bytes) -> tf.Tensor:
+    """Whether these very bytes stand at a place; bool scalar."""
+    return tf.reduce_all(bytes_at(raw, at, len(expected)) == tf.constant(list(expected)))
+
+
+def _reason(content: tf.Tensor, kind: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    height, width = tf.unstack(size)
+    # Each side first: the product of two 32-bit numbers may not fit into 64 bits.
+    too_large = (tf.reduce_max(size) > MAX_SIDE) | (height * width > MAX_PIXELS)
+    # The text of the first rule that holds; a file of zero bytes is of an unknown kind.
+    rules = [
+        (too_large, _too_large(width, height)),
+        (content == b"", EMPTY),
+        (kind == _UNKNOWN, NOT_IMAGE),
+        ((kind == _BMP) & (plain_bmp(content) == b""), NOT_THIS_BMP),
+        (tf.reduce_min(size) < 1, BROKEN),
+    ]
+    reason = tf.constant("")
+    for holds, text in reversed(rules):
+        reason = tf.where(holds, text, reason)
+    return reason
+
+
+def _too_large(width: tf.Tensor, height: tf.Tensor) -> tf.Tensor:
+    return tf.strings.join(
+        [
+            "declares ",
+            tf.strings.as_string(width),
+            " x ",
+            tf.strings.as_string(height),
+            f" px; {LIMITS}",
+        ]
+    )
+
+
+def bmp_size(raw: tf.Tensor) -> tf.Tensor:
+    """Height and width of a BMP picture by its first bytes, int32 (M,): int64 (2,)."""
+    # A negative height means rows from the top.
+    sides = tf.stack([little_endian(raw, 22, 4), little_endian(raw, 18, 4)])
+    return tf.abs(tf.where(sides >= 2**31, sides - 2**32, sides))
+
+
+def _is_read_bmp(raw: tf.Tensor) -> tf.Tensor:
+    bits, packing = little_endian(raw, 28, 2), little_endian(raw, 30, 4)
+    masks = b"\0\0\xff\0" + b"\0\xff\0\0" + b"\xff\0\0\0"
+    plain = (packing == 0) & ((bits == 8) | (bits == 24) | (bits == 32))
+    masked = (packing == 3) & (bits == 32) & has_bytes(raw, 54, masks)
+    return (little_endian(raw, 14, 4) >= _CORE_HEADER) & (plain | masked)
+
+
+def _table_size(flags: tf.Tensor) -> tf.Tensor:
+    """Bytes of the colour table that a byte of flags announces."""
+    return tf.where(flags >= 128, 3 * tf.bitwise.left_shift(2, flags % 8), 0)
+
+
+def _first_image(raw: tf.Tensor, at: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
+    """Place of the first image descriptor behind the extensions; -1 where there is none."""
+    at = tf.while_loop(
+        lambda at: (at > 0) & (at < length) & (byte_at(raw, at) == _EXTENSION),
+        lambda at: [_end_of_blocks(raw, at + 2, length)],
+        [at],
+        parallel_iterations=1,
+        maximum_iterations=_MOST_EXTENSIONS,
+    )[0]
+    return tf.where((at > 0) & (at < length) & (byte_at(raw, at) == _IMAGE), at, -1)
+
+
+def _end_of_blocks(raw: tf.Tensor, at: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
+    """Place behind a chain of data blocks; -1 where the file ends before the chain."""
+
+    def step(at: tf.Tensor, done: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        # Encoders give all blocks but the last one size, so runs of a size are stepped over.
+        size = byte_at(raw, at)
+        stop = tf.minimum(length, at + _RUN * (size + 1))
+        alike = tf.cast(raw[at : stop : size + 1] == size, tf.int32)
+        run = tf.where(size > 0, tf.reduce_sum(tf.math.cumprod(alike)), 1)
+        return at + run * (size + 1), (size == 0) | (at >= length)
+
+    start = tf.where((at >= 0) & (at < length), at, -1)
+    end, done = tf.while_loop(
+        lambda at, done: ~done,
+        step,
+        [start, start < 0],
+        parallel_iterations=1,
+        maximum_iterations=_MOST_RUNS,
+    )
+    return tf.where(done & (start >= 0) & (end <= length), end, -1)
