@@ -173,7 +173,7 @@ def _config_of_copy(config: Config, folder: Path, plan: FixPlan) -> Config:
 def _preview(args: argparse.Namespace, source: DataSource, console: Console) -> None:
     # What is wrong with the data was reported already and does not hinder a look at the rest; and
     # what is drawn once is not worth a place on the disk.
-    source = source.with_data(on_error="skip", cache="memory")
+    source = source.uncut().with_data(on_error="skip", cache="memory")
     config = source.config
     records = None
     if config.data.source.format != "digits":

@@ -13,12 +13,17 @@ from rich.console import Console
 
 from loc_keras.atomic_file import file_sha256, write_text
 from loc_keras.cli.console import add_set, print_note, run_command
-from loc_keras.cli.runs import RunWithData, load_run, print_data, split_pictures_at
+from loc_keras.cli.runs import (
+    RunWithData,
+    leak_note,
+    load_run,
+    print_data,
+    split_pictures_at,
+    write_near_duplicates,
+)
 from loc_keras.cli.trust import fitted_on, observed, trust_of
 from loc_keras.data.annotations import Split
-from loc_keras.data.dataset import LocalizationData, SplitPictures
-from loc_keras.data.duplicates import near_duplicates
-from loc_keras.data.records import image_refs
+from loc_keras.data.dataset import LocalizationData
 from loc_keras.evaluation.figures import evaluate
 from loc_keras.evaluation.files import (
     DETECTIONS_FILE,
@@ -42,16 +47,24 @@ from loc_keras.report.evaluation_content import (
     suspect_words,
     wanted_pictures,
 )
+from loc_keras.report.evaluation_pictures import MOST_NEAR_DUPLICATES
 from loc_keras.report.evaluation_report import evaluation_page
 from loc_keras.report.terminal import print_evaluation
 from loc_keras.report.thumbnails import small_pictures
-from loc_keras.training.run_folder import EVALUATION, package_versions
+from loc_keras.training.run_folder import EVALUATION, NEAR_DUPLICATES_FILE, package_versions
 from loc_keras.trust.fit import trust_figures
 from loc_keras.trust.statements import Trust
 
 REPORT_FILE = "report.html"
 COMPARISON_FILE = "comparison.png"
-FILES = (METRICS_FILE, PREDICTIONS_FILE, TRUTH_FILE, DETECTIONS_FILE, REPORT_FILE)
+FILES = (
+    METRICS_FILE,
+    PREDICTIONS_FILE,
+    TRUTH_FILE,
+    DETECTIONS_FILE,
+    REPORT_FILE,
+    NEAR_DUPLICATES_FILE,
+)
 KNOWN = (METRICS_FILE, frozenset({"about", "confusion"}))
 
 _BASELINE_IMAGES = 10_000
@@ -92,7 +105,9 @@ def _evaluate(args: argparse.Namespace, console: Console) -> int:
     print_data(console, run.data, listed=False)
     trust, pictures = trust_of(run), run.data.pictures[split]
     outcomes = observed(run, split, trust)
-    evaluation = evaluate(outcomes, run.data.class_names, _train_boxes(run.data))
+    evaluation = evaluate(
+        outcomes, run.data.class_names, _train_boxes(run.data), leaked=run.data.leaked(split)
+    )
     figures = trust_figures(trust, outcomes, pictures.to_px) if trust else None
     note = _caution(run, split, trust)
     print_note(console, note)
@@ -102,8 +117,9 @@ def _evaluate(args: argparse.Namespace, console: Console) -> int:
     with own_files(*mine):
         # The figures first: a picture that cannot be drawn must not cost them.
         write_metrics(out / METRICS_FILE, evaluation, figures, dict(facts))
-        paths = _paths(pictures)
+        paths = pictures.paths
         write_predictions(out / PREDICTIONS_FILE, outcomes, classes, names, paths, figures)
+        write_near_duplicates(out, run.data, [split])
         write_coco(out, outcomes, classes, names, detection_scores(outcomes, figures))
         page = _page(run, split, outcomes, evaluation, figures, names=names, facts=facts)
         write_text(out / REPORT_FILE, evaluation_page(page))
@@ -123,6 +139,7 @@ def _compare(args: argparse.Namespace, console: Console) -> int:
         outcomes[name] = observed(run, args.split)
         names[name] = [str(image) for image in run.data.pictures[args.split].names]
         print_note(console, _caution(run, args.split, None))
+        print_note(console, leak_note(run.data, args.split))
     comparison = compare(outcomes, names)
     print_comparison(console, comparison)
     with own_files(*mine):
@@ -182,12 +199,14 @@ def _page(
 def _near_duplicates(
     data: LocalizationData, split: Split, rows: list[int]
 ) -> list[list[NearDuplicate]]:
-    """For each image its near duplicates in the training split."""
-    train, records = data.pictures["train"].records, data.pictures[split].records
-    if train is None or records is None:
+    """For each image its likeliest near duplicates in the training split."""
+    train, pairs = data.pictures["train"].records, data.near_duplicates.get(split)
+    if train is None or pairs is None:
         return [[] for _ in rows]
-    refs, classes = image_refs(records), data.class_names
-    places = near_duplicates([refs[row] for row in rows], image_refs(train))
+    order = np.argsort(-pairs.agreement, kind="stable")
+    first, second, _ = pairs.take(order)
+    places = [second[first == row][:MOST_NEAR_DUPLICATES].tolist() for row in rows]
+    classes = data.class_names
     pictures = small_pictures(train, sorted({place for found in places for place in found}))
     return [
         [
@@ -195,16 +214,6 @@ def _near_duplicates(
             for at in found
         ]
         for found in places
-    ]
-
-
-def _paths(pictures: SplitPictures) -> list[str]:
-    """The file of each image; within a file of many images also the first byte."""
-    if pictures.records is None:
-        return [""] * len(pictures)
-    return [
-        ref.path if ref.length < 0 else f"{ref.path}@{ref.offset}"
-        for ref in image_refs(pictures.records)
     ]
 
 

@@ -194,7 +194,7 @@ def _train(args: argparse.Namespace, console: Console) -> int:
 
     if resumed:
         folder = wanted
-        refuse_other_data(folder, data.fingerprint)
+        print_note(console, refuse_other_data(folder, data.fingerprint, data.fingerprint_by_sizes))
         print_note(console, changed_packages(folder, package_versions()))
     else:
         folder = made_folder(wanted, config)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -41,14 +42,15 @@ from loc_keras.data.annotations import (
 from loc_keras.data.box_view import DECIDED
 from loc_keras.data.check.boxes import may_be_sizes
 from loc_keras.data.check.run import CheckResult, quick_check
-from loc_keras.data.dataset import LocalizationData, build_file_data
+from loc_keras.data.dataset import LocalizationData, build_file_data, image_format, store_of
 from loc_keras.data.detect.formats import guesses, list_data_folder, truncated_note, unrecognised
 from loc_keras.data.detect.label_files import LabelFiles, label_files
 from loc_keras.data.digits_data import build_digits_data
 from loc_keras.data.formats.listing import Guess, Listing, list_folder, split_of
 from loc_keras.data.formats.parsing import below, read_class_names
 from loc_keras.data.formats.registry import FORMATS, WRITERS, read_annotations
-from loc_keras.data.load_records import load_records
+from loc_keras.data.load_records import Looks, load_records
+from loc_keras.data.pixel_store import Keep, PixelStore
 from loc_keras.data.records import all_grey, count_multi_object, measure
 from loc_keras.data.resolve import DatasetRecords
 from loc_keras.errors import ConfigError, DataError
@@ -159,13 +161,32 @@ class DataSource:
         Raises:
             DataError: If the data are wrong and `data.on_error` is `stop`.
         """
+        return self._records(lambda found: self._store(found, "none").looks)
+
+    def _records(self, looks: Looks) -> DatasetRecords:
         config = self.config
         require_view(self.checked)
         found = load_records(
-            self.checked, config.data.split, seed=config.train.seed, on_error=config.data.on_error
+            self.checked,
+            config.data.split,
+            seed=config.train.seed,
+            on_error=config.data.on_error,
+            looks=looks,
         )
         views = [one.reason for one in self.checked.findings if one.kind == DECIDED]
         return replace(found, notes=[*found.notes, *views, *_warnings_note(self.checked)])
+
+    def _store(self, found: DatasetRecords, keep: Keep | None = None) -> PixelStore:
+        """The store of the training records."""
+        data = self.config.data
+        return store_of(found.splits["train"], image_format(found, data), data, keep)
+
+    def uncut(self) -> "DataSource":
+        """The source with nothing cut off for splits that the data set lacks."""
+        split = self.config.data.split
+        return self.with_data(
+            split=split.model_copy(update={"val": 0.0, "test": 0.0, "calibration": 0.0})
+        )
 
     def build(self, records: DatasetRecords | None = None) -> LocalizationData:
         """Builds the pipelines.
@@ -179,8 +200,21 @@ class DataSource:
         config, data = self.config, self.config.data
         batch_size, seed = config.train.batch_size, config.train.seed
         if data.source.format != "digits":
-            found = records or self.records
-            return build_file_data(found, data, config.augment, batch_size=batch_size, seed=seed)
+            stores: list[PixelStore] = []  # Near duplicates are told by the pixels that are kept.
+
+            def looks(found: DatasetRecords) -> npt.NDArray[np.uint8]:
+                stores.append(self._store(found))
+                return stores[0].looks
+
+            found = records or self._records(looks)
+            return build_file_data(
+                found,
+                data,
+                config.augment,
+                batch_size=batch_size,
+                seed=seed,
+                uncut=next(iter(stores), None),
+            )
         return build_digits_data(
             data.source.path,
             batch_size=batch_size,
@@ -357,9 +391,6 @@ def _read(guess: Guess, overrides: Sequence[str], keys: Mapping[str, Any], name:
         policy = multi_object_policy(*count_multi_object(source.annotations))
         section = source.config.data.source.model_copy(update={"several": policy})
         source = source.with_data(source=section)
-    uncut = source.config.data.split.model_copy(
-        update={"val": 0.0, "test": 0.0, "calibration": 0.0}
-    )
     annotations = source.annotations
     trained_on = {one.file for one in annotations.objects.get("train", [])}
     names = sorted(below(guess.path, path) for path in trained_on)
@@ -368,7 +399,7 @@ def _read(guess: Guess, overrides: Sequence[str], keys: Mapping[str, Any], name:
     unread = sum(fault.severity == "error" for fault in annotations.faults)
     total = sum(map(len, annotations.objects.values())) + unread
     source.quick_check()  # Made before the settings are changed, so that both sources have it.
-    reader = source.with_data(on_error="skip", split=uncut)
+    reader = source.uncut().with_data(on_error="skip")
     if source.checked.source.boxes_on is None:
         # Whoever trains is asked; to tell the format, and what a check prints, either will do.
         view = likelier_view(source.checked)

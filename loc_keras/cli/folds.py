@@ -15,7 +15,7 @@ from loc_keras.cli.build import localizer_from, start_from, validation_set
 from loc_keras.cli.console import print_line, print_note
 from loc_keras.config.schema import Config
 from loc_keras.config.train import TrainConfig
-from loc_keras.data.dataset import LocalizationData, build_file_data
+from loc_keras.data.dataset import LocalizationData, build_file_data, image_format, store_of
 from loc_keras.data.load_records import cut_folds
 from loc_keras.data.resolve import DatasetRecords
 from loc_keras.errors import TrustError
@@ -62,7 +62,7 @@ def out_of_fold(
     form = config.data.model_copy(update={"image_size": (height, width), "channels": channels})
     shorter = fold_training(config.train, options.fold_length)
     answered, models = [], []
-    folds = cut_folds(train, config.data.split, options.folds, seed)
+    folds = folds_of(config, data)
     for number, held in enumerate(folds, start=1):
         rest = np.setdiff1d(np.arange(len(train)), held)
         print_line(
@@ -97,6 +97,26 @@ def out_of_fold(
         )
     numbers = np.repeat(np.arange(len(folds)), [len(part) for part in answered])
     return join_outcomes(answered), numbers, fold_ensemble(models)
+
+
+def folds_of(config: Config, data: LocalizationData) -> list[npt.NDArray[np.int64]]:
+    """Rows of the training images in each fold.
+
+    Raises:
+        TrustError: If the images are drawn, so that no fold can be cut.
+        DataError: If a fold would be empty.
+    """
+    train = data.pictures["train"].records
+    if train is None:
+        raise TrustError(DRAWN.format(config.data.source.format))
+    form = image_format(DatasetRecords({"train": train}, data.class_names), config.data)
+    return cut_folds(
+        train,
+        config.data.split,
+        config.trust.folds,
+        config.train.seed,
+        lambda: store_of(train, form, config.data, "none").looks,
+    )
 
 
 def fold_training(train: TrainConfig, share: float) -> TrainConfig:

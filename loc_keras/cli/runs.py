@@ -1,8 +1,10 @@
 """A run's folder as commands begin, finish and open it, and what they print of a run."""
 
-from collections.abc import Callable, Mapping, Sequence
+import csv
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,15 +14,16 @@ import numpy as np
 import tensorflow as tf
 from rich.console import Console
 
-from loc_keras.atomic_file import write_text
+from loc_keras.atomic_file import safe_cell, write_text
 from loc_keras.cli.console import print_line, print_note
 from loc_keras.cli.data_source import DataSource
 from loc_keras.config.load import flat_settings, load_config
 from loc_keras.config.schema import Config
 from loc_keras.data.annotations import ALL_SPLITS, Split
 from loc_keras.data.dataset import LocalizationData
+from loc_keras.data.near_duplicates import leak_words
 from loc_keras.errors import DataError, ModelError
-from loc_keras.evaluation.figures import run_figures
+from loc_keras.evaluation.figures import APART_KEY, run_figures
 from loc_keras.evaluation.outcomes import Outcomes
 from loc_keras.models.body import WeightsOrigin, preprocessing_of
 from loc_keras.models.weights import open_model
@@ -41,7 +44,9 @@ from loc_keras.training.run_folder import (
     CONFIG_FILE,
     ENVIRONMENT_FILE,
     HISTORY_FILE,
+    KNOWN_BY_SIZES,
     METRICS_FILE,
+    NEAR_DUPLICATES_FILE,
     PLOTS,
     SKIPPED_FILE,
     TENSORBOARD,
@@ -85,7 +90,7 @@ def print_data(console: Console, data: LocalizationData, *, listed: bool = True)
         print_note(
             console, f"{data.class_names[0]} is the only class: the model has only to find it."
         )
-    for note in data.notes:
+    for note in (*data.notes, *(leak_note(data, split) for split in data.near_duplicates)):
         print_note(console, note)
     if data.skipped:
         where = f"all listed in {SKIPPED_FILE}" if listed else "python -m loc_keras.check lists all"
@@ -94,6 +99,38 @@ def print_data(console: Console, data: LocalizationData, *, listed: bool = True)
         for file, row, reason in data.skipped[:SHOWN_SKIPPED]:
             place = f"{file} row {row}:" if row else f"{file}:"
             print_line(console, f"  {place} {reason}")
+
+
+def leak_note(data: LocalizationData, split: Split) -> str | None:
+    """Says how many images of a split are near duplicates of training images, if any are."""
+    leaked = data.leaked(split)
+    if leaked is None:
+        return None
+    count = int(leaked.sum())
+    return (
+        f"{leak_words(count, len(leaked), split)}; {NEAR_DUPLICATES_FILE} lists them, and figures "
+        "are given without them, too."
+    )
+
+
+def write_near_duplicates(folder: Path, data: LocalizationData, splits: Iterable[Split]) -> None:
+    """Lists the near duplicates of training images in some splits, if there are any, as CSV."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["split", "image", "path", "training_image", "training_path", "agreement"])
+    train = data.pictures["train"]
+    found = [split for split in splits if split in data.near_duplicates]
+    for split in found:
+        pairs = data.near_duplicates[split]
+        own = data.pictures[split]
+        paths, train_paths = own.paths, train.paths
+        for row, at, agreement in zip(*(column.tolist() for column in pairs), strict=True):
+            cells = (own.names[row], paths[row], train.names[at], train_paths[at])
+            writer.writerow([split, *map(safe_cell, cells), f"{agreement:.3f}"])
+    if found:
+        write_text(folder / NEAR_DUPLICATES_FILE, text.getvalue())
+    else:  # One of an earlier evaluation says nothing of these images.
+        (folder / NEAR_DUPLICATES_FILE).unlink(missing_ok=True)
 
 
 def print_weights(console: Console, origin: WeightsOrigin) -> None:
@@ -143,6 +180,7 @@ def write_start(
         **more,
     )
     write_json(folder / ENVIRONMENT_FILE, facts)
+    write_near_duplicates(folder, data, data.near_duplicates)
     if data.skipped:
         rows = [{"file": str(f), "row": row, "reason": why} for f, row, why in data.skipped]
         write_json(folder / SKIPPED_FILE, {"skipped": rows})
@@ -158,7 +196,12 @@ def finish_run(folder: Path, best: keras.Model, data: LocalizationData, name: st
         for split, dataset in splits.items()
         if dataset is not None
     }
-    measured: Measured = {split: run_figures(found) for split, found in outcomes.items()}
+    measured: Measured = {}
+    for split, found in outcomes.items():
+        measured[split] = run_figures(found)
+        leaked = data.leaked(split)
+        if leaked is not None:
+            measured[f"{split}{APART_KEY}"] = run_figures(found.take(~leaked))
     # Written before anything is drawn: a picture that fails must not cost the figures.
     write_json(folder / METRICS_FILE, measured)
     plots = folder / PLOTS
@@ -323,9 +366,14 @@ class RunWithData:
     @property
     def same_data(self) -> bool:
         """Whether these are the very splits that the run was trained with."""
+        return self.data.is_that_of(self.trained_on)
+
+    @property
+    def trained_on(self) -> str | None:
+        """Fingerprint of the data that the run was trained with; None where it is not known."""
         if not (self.folder / ENVIRONMENT_FILE).is_file():
-            return False
-        return bool(read_environment(self.folder).get("data_fingerprint") == self.data.fingerprint)
+            return None
+        return read_environment(self.folder).get("data_fingerprint")
 
     @property
     def name(self) -> str:
@@ -370,7 +418,10 @@ def load_run(
     config = load_config(config_path or folder / CONFIG_FILE, overrides or [])
     data = DataSource(config).build()
     _check_fit(localizer, data.image_shape, data.class_names, folder)
-    return RunWithData(folder, localizer, config, data)
+    run = RunWithData(folder, localizer, config, data)
+    if run.trained_on in {data.fingerprint_by_sizes} - {""}:
+        return replace(run, data=replace(data, notes=[*data.notes, KNOWN_BY_SIZES]))
+    return run
 
 
 def _check_fit(

@@ -17,12 +17,11 @@ from rich.console import Console
 from loc_keras.atomic_file import file_sha256, written_aside
 from loc_keras.cli.build import validation_set
 from loc_keras.cli.console import print_line
-from loc_keras.cli.folds import DRAWN, out_of_fold
+from loc_keras.cli.folds import folds_of, out_of_fold
 from loc_keras.cli.runs import RunWithData, split_pictures_at
 from loc_keras.config.schema import Config, TrustConfig
 from loc_keras.data.annotations import Split
 from loc_keras.data.dataset import LocalizationData
-from loc_keras.data.load_records import cut_folds
 from loc_keras.errors import TrainingError, TrustError
 from loc_keras.evaluation.files import trust_json
 from loc_keras.evaluation.outcomes import Outcomes
@@ -107,7 +106,7 @@ def trust_of(run: RunWithData) -> Trust | None:
 def fitted_on(trust: Trust, run: RunWithData, split: str) -> bool:
     """Whether a split of a run's data is the one that trust was fitted on."""
     base = trust.calibration
-    return base.split == split and base.data_fingerprint == run.data.fingerprint
+    return base.split == split and run.data.is_that_of(base.data_fingerprint)
 
 
 def observed(run: RunWithData, split: Split, trust: Trust | None = None) -> Outcomes:
@@ -271,10 +270,7 @@ def check_trust(config: Config, data: LocalizationData) -> None:
         return
     _check_images(config.trust, data, split)
     if split == "train":
-        records = data.pictures["train"].records
-        if records is None:
-            raise TrustError(DRAWN.format(config.data.source.format))
-        cut_folds(records, config.data.split, config.trust.folds, config.train.seed)
+        folds_of(config, data)
     if config.trust.scaling == "spread" and config.model.bbox_head != "distribution":
         raise TrustError(
             f"trust.scaling 'spread' needs model.bbox_head 'distribution', not "

@@ -482,9 +482,10 @@ class SplitConfig(Section):
         "0..0.9; 0: none.",
     )
     together: Literal["identical", "near", "none"] = Field(
-        default="identical",
-        description="Images kept on one side of the cut: those of the same bytes, also those that "
-        "look nearly alike, or no two.",
+        default="near",
+        description="Images kept on one side of the cut: those of the same bytes, also near "
+        "duplicates (copies in other sizes, cut a little, of a burst), or no two; not for digits, "
+        "which are drawn.",
     )
 
     @model_validator(mode="after")

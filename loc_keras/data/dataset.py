@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
@@ -19,6 +19,7 @@ from loc_keras.data.augment.batch import augmentation_from
 from loc_keras.data.files import file_size
 from loc_keras.data.image_header import HeaderError, read_header
 from loc_keras.data.load_records import faults_error
+from loc_keras.data.near_duplicates import MOST_COMPARED, NearPairs, near_pairs
 from loc_keras.data.pipeline import (
     ImageSet,
     Share,
@@ -26,7 +27,7 @@ from loc_keras.data.pipeline import (
     train_dataset,
     use_cache,
 )
-from loc_keras.data.pixel_store import Keep, image_set, store_pixels
+from loc_keras.data.pixel_store import Keep, PixelStore, image_set, store_pixels
 from loc_keras.data.records import COLUMNS, Records, image_refs
 from loc_keras.data.resize import ImageFormat, ResizeRule, restore_boxes
 from loc_keras.data.resolve import DatasetRecords
@@ -57,6 +58,16 @@ class SplitPictures:
     def __len__(self) -> int:
         """Number of pictures."""
         return len(self.names)
+
+    @property
+    def paths(self) -> list[str]:
+        """The file of each picture; within a file of many also the first byte; "" where drawn."""
+        if self.records is None:
+            return [""] * len(self)
+        return [
+            ref.path if ref.length == WHOLE_FILE else f"{ref.path}@{ref.offset}"
+            for ref in image_refs(self.records)
+        ]
 
     def to_px(self, boxes: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
         """Boxes in fractions of the model's images as boxes in px of the pictures.
@@ -123,7 +134,12 @@ class LocalizationData:
         class_names: Name of each class, by index.
         image_shape: (height, width, channels) of every image.
         steps_per_epoch: Batches in one epoch of the training stream.
-        fingerprint: SHA-256, in hex, of the labelled data and of how it is split.
+        fingerprint: SHA-256, in hex, of the labelled data, the bytes of images included, and of how
+            it is split.
+        fingerprint_by_sizes: Likewise of names and sizes of images in place of their bytes, as runs
+            of earlier versions know their data; "" where bytes were always known.
+        near_duplicates: Near duplicates of training images in each split that has some: rows of the
+            split, and of the training split.
         skipped: Rows left out by the reader, as (file, row number, reason).
         notes: Sentences about choices the user should know of.
         background: Index of the class of images without an object; None where all show one.
@@ -140,6 +156,8 @@ class LocalizationData:
     image_shape: tuple[int, int, int]
     steps_per_epoch: int
     fingerprint: str
+    fingerprint_by_sizes: str = ""
+    near_duplicates: Mapping[Split, NearPairs] = field(default_factory=dict)
     skipped: list[tuple[str, int, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     background: int | None = None
@@ -147,6 +165,19 @@ class LocalizationData:
     pictures: Mapping[Split, SplitPictures] = field(default_factory=dict)
     batch_indices: Callable[[int], npt.NDArray[np.int64]] | None = None
     val_share: HeldOutShare | None = None
+
+    def is_that_of(self, fingerprint: object) -> bool:
+        """Whether a fingerprint, perhaps of an earlier version, is that of these data."""
+        return fingerprint in {self.fingerprint, self.fingerprint_by_sizes} - {""}
+
+    def leaked(self, split: Split) -> npt.NDArray[np.bool_] | None:
+        """Which images of a split, bool (N,), are near duplicates of training images.
+
+        None where none is.
+        """
+        if split not in self.near_duplicates:
+            return None
+        return np.isin(np.arange(self.sizes[split]), self.near_duplicates[split].first)
 
     def batch_names(self, step: int) -> list[str]:
         """Names of the pictures in the training batch of a global step, from 0; none if unknown."""
@@ -244,6 +275,7 @@ def build_file_data(
     *,
     batch_size: int,
     seed: int = 0,
+    uncut: PixelStore | None = None,
 ) -> LocalizationData:
     """Builds the pipelines of a data set whose records are known.
 
@@ -253,6 +285,7 @@ def build_file_data(
         augment: Augmentation of the training images; None for none.
         batch_size: Images in a batch.
         seed: Seed of the order and the augmentation.
+        uncut: The store of `found.cut.whole`, by `store_of`; None makes it where it is needed.
 
     Returns:
         The splits; all but the training one are None where there are no records for them.
@@ -264,47 +297,108 @@ def build_file_data(
     notes = list(found.notes)
     if augment.deforms_digits:
         notes.append("augment.digit_* bends the digits source alone and is not used here.")
-    form = _image_format(found.first or found.splits["train"], data)
+    form = image_format(found, data)
     faults = list(found.faults)
-    sets: dict[str, ImageSet] = {}
-    sizes = {"train": 0, "val": 0, "test": 0}
-    pictures: dict[Split, SplitPictures] = {}
-    digest = hashlib.sha256(repr(form).encode())
-    for split, records in found.splits.items():
-        keep: Keep = "disk"
-        if data.cache != "disk":
-            in_memory = use_cache(data.cache, len(records) * math.prod(form.shape))
-            keep = "memory" if in_memory else "none"
-        store = store_pixels(records, form, keep=keep, folder=data.cache_dir)
-        _judge_broken(store.faults, split, len(records), data.on_error)
+    stores = _stores(found, data, form, uncut)
+    by_sizes, contents = hashlib.sha256(repr(form).encode()), hashlib.sha256()
+    for split, store in stores.items():
+        _judge_broken(store.faults, split, len(found.splits[split]), data.on_error)
         faults += store.faults
-        sets[split] = image_set(store)
-        sizes[split] = len(store.records)
-        kept = store.records
-        pictures[split] = SplitPictures(
-            kept.names, kept.sizes, form.rule_in_use, form.size, kept.boxes, kept
-        )
-        digest.update(f"{split} {_fingerprint(store.records, form)}".encode())
+        by_sizes.update(f"{split} {_fingerprint(store.records, form)}".encode())
+        contents.update(store.fingerprints.tobytes())
+    contents.update(by_sizes.digest())
+    leaks, said = _leaks(stores, _kept_apart(found))
+    notes += said
     return localization_data(
-        sets,
+        {split: image_set(store) for split, store in stores.items()},
         batch_size=batch_size,
         seed=seed,
         image_shape=form.shape,
         augment=augment,
         # The decoded images are kept where they are decoded, for all splits alike.
         cache="none",
-        sizes=sizes,
+        sizes={"train": 0, "val": 0, "test": 0}
+        | {split: len(store.records) for split, store in stores.items()},
         class_names=found.class_names,
-        fingerprint=digest.hexdigest(),
+        fingerprint=contents.hexdigest(),
+        fingerprint_by_sizes=by_sizes.hexdigest(),
+        near_duplicates=leaks,
         skipped=[(fault.file, fault.row, fault.reason) for fault in faults],
         notes=notes,
         background=found.background,
-        pictures=pictures,
+        pictures={
+            split: SplitPictures(
+                store.records.names,
+                store.records.sizes,
+                form.rule_in_use,
+                form.size,
+                store.records.boxes,
+                store.records,
+            )
+            for split, store in stores.items()
+        },
     )
 
 
-def _image_format(first: Records, data: DataConfig) -> ImageFormat:
+def store_of(
+    records: Records, form: ImageFormat, data: DataConfig, keep: Keep | None = None
+) -> PixelStore:
+    """Decodes records and keeps the pixels as the config says, or otherwise."""
+    if keep is None:
+        in_memory = use_cache(data.cache, len(records) * math.prod(form.shape))
+        keep = "disk" if data.cache == "disk" else "memory" if in_memory else "none"
+    return store_pixels(records, form, keep=keep, folder=data.cache_dir)
+
+
+def _stores(
+    found: DatasetRecords, data: DataConfig, form: ImageFormat, uncut: PixelStore | None
+) -> dict[Split, PixelStore]:
+    """The store of each split; those that were cut off the training records share its pixels."""
+    stores: dict[Split, PixelStore] = {}
+    for split, records in found.splits.items():
+        # Who uses a part of the records only, or parts them anew, leaves the cut as it was.
+        if found.cut is not None and records is found.cut.parts.get(split):
+            uncut = uncut or store_of(found.cut.whole, form, data)
+            stores[split] = uncut.part(found.cut.rows[split])
+        else:
+            stores[split] = store_of(records, form, data)
+    return stores
+
+
+def _kept_apart(found: DatasetRecords) -> Collection[Split]:
+    """Splits that were cut so that near duplicates stand on one side, and are still as cut."""
+    if found.cut is None or not found.cut.apart:
+        return ()
+    parts = found.cut.parts
+    return parts if all(found.splits.get(split) is parts[split] for split in parts) else ()
+
+
+def _leaks(
+    stores: Mapping[Split, PixelStore], apart: Collection[Split]
+) -> tuple[dict[Split, NearPairs], list[str]]:
+    """Near duplicates of training images in other splits, and where none were looked for."""
+    found: dict[Split, NearPairs] = {}
+    notes = []
+    train = stores["train"].thumbnails
+    for split, store in stores.items():
+        if split == "train" or split in apart:
+            continue
+        total = len(store.records)
+        if total * len(train) > MOST_COMPARED:
+            notes.append(
+                f"{total:,} {split} and {len(train):,} training images are too many to look for "
+                "near duplicates between them."
+            )
+            continue
+        pairs = near_pairs(store.thumbnails, train)
+        if len(pairs.first):
+            found[split] = pairs
+    return found, notes
+
+
+def image_format(found: DatasetRecords, data: DataConfig) -> ImageFormat:
     """The format asked for; what is left open is that of the first training image in its file."""
+    first = found.first or found.splits["train"]
     channels = data.channels or _channels_of(image_refs(first)[0])
     if data.image_size is not None:
         return ImageFormat(data.image_size, channels, data.resize)

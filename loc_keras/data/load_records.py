@@ -2,10 +2,13 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from loc_keras.config.data import SplitConfig
 from loc_keras.data.annotations import (
@@ -18,9 +21,16 @@ from loc_keras.data.annotations import (
     Split,
 )
 from loc_keras.data.check.run import CheckResult, lost_images, refused_objects
-from loc_keras.data.duplicates import identical_groups, merged_groups, near_groups
+from loc_keras.data.duplicates import identical_groups, merged_groups
+from loc_keras.data.near_duplicates import (
+    LARGEST_SHARE,
+    LEAST_AGREEMENT,
+    MOST_COMPARED,
+    near_groups,
+    near_pairs,
+)
 from loc_keras.data.records import Records, image_refs
-from loc_keras.data.resolve import DatasetRecords, resolve
+from loc_keras.data.resolve import Cut, DatasetRecords, resolve
 from loc_keras.errors import DataError
 
 _NO_PART = -1
@@ -31,8 +41,17 @@ WHOLE_IMAGE_KINDS = frozenset({"size_mismatch", "exif_conflict"})
 """Kinds of errors that concern all objects of an image."""
 
 
+Looks: TypeAlias = Callable[[DatasetRecords], npt.NDArray[np.uint8]]
+"""Gives the thumbnails of the training records, uint8 (N, SIDE, SIDE); zeros for broken ones."""
+
+
 def load_records(
-    checked: CheckResult, split: SplitConfig, *, seed: int = 0, on_error: str = "stop"
+    checked: CheckResult,
+    split: SplitConfig,
+    *,
+    seed: int = 0,
+    on_error: str = "stop",
+    looks: Looks | None = None,
 ) -> DatasetRecords:
     """Resolves a checked data set and cuts the missing splits off the training records.
 
@@ -41,6 +60,7 @@ def load_records(
         split: What to cut off.
         seed: Of the cut.
         on_error: `"stop"` refuses data with errors, `"skip"` leaves them out.
+        looks: Asked, and needed, where something is cut off and near duplicates stay together.
 
     Raises:
         DataError: If what is wrong concerns every object, there are errors and `on_error` is
@@ -65,7 +85,7 @@ def load_records(
     if "test" in given and "test" not in found.splits:
         # It is not cut off the training images instead: the figures would mean something else.
         found = replace(found, notes=[*found.notes, _nothing_left("testing", found.faults)])
-    filled = _fill_splits(found, split, seed, given, checked.identical)
+    filled = _fill_splits(found, split, seed, given, checked.identical, looks)
     # Without an object no box could be learned, or no model be chosen.
     uses: dict[Split, str] = {"train": "training", "val": "validation"}
     for name, use in uses.items():
@@ -84,6 +104,7 @@ def _fill_splits(
     seed: int,
     given: Sequence[str],
     identical: Mapping[ImageRef, int],
+    looks: Looks | None,
 ) -> DatasetRecords:
     """Cuts the splits that are not given off the training records."""
     wanted: dict[str, float] = {"val": split.val, "test": split.test}
@@ -93,7 +114,9 @@ def _fill_splits(
     if not any(fractions.values()):
         return found
     train = found.splits["train"]
-    parts = grouped_split(train.labels, _groups(train, split.together, identical), fractions, seed)
+    thumbnails = None if looks is None else partial(looks, found)
+    groups, apart, said = _groups(train, split.together, identical, thumbnails)
+    parts = grouped_split(train.labels, groups, fractions, seed)
     emptied = {
         name: empty_part(name, fraction, len(train))
         for name, fraction in fractions.items()
@@ -112,12 +135,66 @@ def _fill_splits(
     names = ", ".join(name for name in fractions if len(parts[name]))
     names = " and ".join(names.rsplit(", ", 1))
     notes = [f"Images for {names} were cut off the training images."] if names else []
-    cut = {split: train.take(parts[split]) for split in ALL_SPLITS if len(parts.get(split, ()))}
+    rows = {name: parts[name] for name in ALL_SPLITS if len(parts.get(name, ()))}
+    cut = Cut(train, rows, {name: train.take(rows[name]) for name in rows}, apart)
     return replace(
         found,
-        splits={**found.splits, **cut},
-        notes=[*notes, *emptied.values(), *found.notes],
+        splits={**found.splits, **cut.parts},
+        notes=[*notes, *said, *emptied.values(), *found.notes],
+        cut=cut,
     )
+
+
+def _groups(
+    train: Records,
+    together: str,
+    identical: Mapping[ImageRef, int],
+    thumbnails: Callable[[], npt.NDArray[np.uint8]] | None,
+) -> tuple[npt.NDArray[np.int64], bool, list[str]]:
+    """Which records stay together, whether that goes for near duplicates, and what is said."""
+    refs = image_refs(train)
+    columns: list[Sequence[object]] = [refs, [group or None for group in train.groups.tolist()]]
+    if together != "none":
+        columns.append([identical[ref] for ref in refs])
+    if together != "near":
+        return merged_groups(*columns), False, []
+    if thumbnails is None:
+        raise ValueError("near duplicates are told by thumbnails, and none are given")
+    alike, said = _near_groups(len(train), thumbnails)
+    if alike is None:
+        return merged_groups(*columns), False, said
+    return merged_groups(*columns, alike.tolist()), True, said
+
+
+def _near_groups(
+    count: int, thumbnails: Callable[[], npt.NDArray[np.uint8]]
+) -> tuple[npt.NDArray[np.int64] | None, list[str]]:
+    """Groups of near duplicates among the training records, and what is said of them.
+
+    Returns:
+        int64 (N,), None where there are too many images to look for them.
+    """
+    if count * count > 2 * MOST_COMPARED:
+        return None, [
+            f"{count:,} images are too many to look for near duplicates among them, so that those "
+            "may stand on both sides of the cut."
+        ]
+    groups, least = near_groups(count, near_pairs(thumbnails()))
+    sizes = np.bincount(groups)
+    several = sizes[sizes > 1]
+    if least > LEAST_AGREEMENT:
+        kept = f"only those that agree by {least:g} stand" if np.isfinite(least) else "none stand"
+        return groups, [
+            f"more than {LARGEST_SHARE:.0%} of the images look nearly alike, as from a camera that "
+            f"never moves, so that they cannot all be kept together: {kept} on one side of the cut."
+        ]
+    if not len(several):
+        return groups, []
+    noun = "group" if len(several) == 1 else "groups"
+    return groups, [
+        f"{several.sum():,} images form {len(several):,} {noun} of near duplicates, the largest of "
+        f"{several.max():,}; each stands on one side of the cut (data.split.together)."
+    ]
 
 
 def _without_refused(
@@ -168,17 +245,6 @@ def faults_error(faults: Sequence[Fault]) -> DataError:
         f"(python -m loc_keras.check lists all and can), {hint}or set data.on_error to skip to "
         "leave them out."
     )
-
-
-def _groups(train: Records, together: str, identical: Mapping[ImageRef, int]) -> np.ndarray:
-    refs = image_refs(train)
-    named = [group or None for group in train.groups.tolist()]
-    columns: list[Sequence[object]] = [refs, named]
-    if together != "none":
-        columns.append([identical[ref] for ref in refs])
-    if together == "near":
-        columns.append(near_groups(refs).tolist())
-    return merged_groups(*columns)
 
 
 def _with_row(fault: Fault) -> str:
@@ -331,11 +397,26 @@ def grouped_folds(
     return parts
 
 
-def cut_folds(train: Records, split: SplitConfig, folds: int, seed: int) -> list[np.ndarray]:
-    """`grouped_folds` of records, with images together as the cut of splits keeps them."""
+def cut_folds(
+    train: Records,
+    split: SplitConfig,
+    folds: int,
+    seed: int,
+    thumbnails: Callable[[], npt.NDArray[np.uint8]] | None = None,
+) -> list[np.ndarray]:
+    """`grouped_folds` of records, with images together as the cut of splits keeps them.
+
+    Args:
+        train: The records.
+        split: Says what stays together.
+        folds: How many, at least 2.
+        seed: Of the cut.
+        thumbnails: As of `Looks`, of the records; needed where near duplicates stay together.
+    """
     refs = image_refs(train)
     identical = dict(zip(refs, identical_groups(refs).tolist(), strict=True))
-    return grouped_folds(train.labels, _groups(train, split.together, identical), folds, seed)
+    groups, _, _ = _groups(train, split.together, identical, thumbnails)
+    return grouped_folds(train.labels, groups, folds, seed)
 
 
 def _neediest(wanted: np.ndarray, held: np.ndarray) -> int:

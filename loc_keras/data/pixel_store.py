@@ -13,12 +13,14 @@ from types import TracebackType
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from loc_keras.atomic_file import lock_file, write_text
 from loc_keras.data import files, record_images
 from loc_keras.data.annotations import Fault
 from loc_keras.data.fused import source_loader, source_spec
+from loc_keras.data.near_duplicates import SIDE
 from loc_keras.data.pipeline import ImageSet, Targets, Unresized, batched_set
 from loc_keras.data.record_images import image_fault
 from loc_keras.data.records import Records
@@ -42,18 +44,51 @@ class PixelStore:
         records: Those that can be decoded, in their order.
         boxes: float32 (N, 4), fractions of the pictures in the common format.
         form: That format.
-        pixels: uint8 (M, height, width, channels), an array or a file mapped into memory; None
+        pixels: uint8 (M, height, width, channels), a tensor or a file mapped into memory; None
             where pictures are made anew.
         rows: int64 (N,), row of `pixels` that holds each record's picture.
         faults: What was left out, and why.
+        marks: uint8 (N, MARK), of each record, as `record_images.mark`.
     """
 
     records: Records
     boxes: np.ndarray
     form: ImageFormat
-    pixels: np.ndarray | None
+    pixels: tf.Tensor | np.memmap | None
     rows: np.ndarray
     faults: list[Fault]
+    marks: npt.NDArray[np.uint8]
+
+    @property
+    def fingerprints(self) -> npt.NDArray[np.uint8]:
+        """Of the bytes of each record's image, uint8 (N, FINGERPRINT)."""
+        return self.marks[:, : record_images.FINGERPRINT]
+
+    @property
+    def thumbnails(self) -> npt.NDArray[np.uint8]:
+        """Of each record, uint8 (N, SIDE, SIDE)."""
+        return self.marks[:, record_images.FINGERPRINT :].reshape(-1, SIDE, SIDE)
+
+    @property
+    def looks(self) -> npt.NDArray[np.uint8]:
+        """Thumbnails of all that the store was made of, zeros for what could not be decoded."""
+        found = np.zeros((len(self.rows) + len(self.faults), SIDE, SIDE), np.uint8)
+        found[self.rows] = self.thumbnails
+        return found
+
+    def part(self, index: npt.NDArray[np.int64]) -> "PixelStore":
+        """The store of some of what it was made of, in this order, of the same pixels."""
+        good = np.isin(index, self.rows)
+        at = np.searchsorted(self.rows, index[good])
+        broken = np.setdiff1d(np.arange(len(self.rows) + len(self.faults)), self.rows)
+        return replace(
+            self,
+            records=self.records.take(at),
+            boxes=self.boxes[at],
+            rows=self.rows[at],
+            faults=[self.faults[place] for place in np.searchsorted(broken, index[~good])],
+            marks=self.marks[at],
+        )
 
 
 def store_pixels(
@@ -84,28 +119,33 @@ def store_pixels(
             raise ValueError("keep='disk' needs a folder")
         with PixelFile(Path(folder), pixels_key(records, form), shape) as file:
             made = file.made
-            for index, images in _decoded(records, form, file.done):
-                file.write(index, images)
-            pixels: np.ndarray | None = file.finish()
+            for index, images, marks in _decoded(records, form, file.done):
+                file.write(index, images, marks)
+            pixels: tf.Tensor | np.memmap | None = file.finish()
+            told: np.ndarray = file.marks
     else:
         made = np.zeros(len(records), bool)
-        pixels = np.zeros(shape, np.uint8) if keep != "none" else None
-        for index, images in _decoded(records, form, 0):
+        kept = np.zeros(shape, np.uint8) if keep != "none" else None
+        told = np.zeros((len(records), record_images.MARK), np.uint8)
+        for index, images, marks in _decoded(records, form, 0):
             made[index] = True
-            if pixels is not None:
-                pixels[index] = images
+            told[index] = marks
+            if kept is not None:
+                kept[index] = images
+        pixels = None if kept is None else held({"pixels": kept})["pixels"]
     rows = np.flatnonzero(made)
     faults = [image_fault(records, int(index), form) for index in np.flatnonzero(~made)]
     good = records if len(rows) == len(records) else records.take(rows)
     boxes = record_images.record_boxes(good, form)
-    return PixelStore(good, boxes, form, pixels, rows, faults)
+    return PixelStore(good, boxes, form, pixels, rows, faults, np.asarray(told)[rows])
 
 
 def image_set(store: PixelStore) -> ImageSet:
-    """The pictures and targets of a store for the input pipeline.
+    """The pictures and targets of a store for the input pipeline, which shares its pixels.
 
     Targets are `"softmax"` int32, the class, and `"bbox"` float32 (4,). No random numbers are used.
     """
+    store = replace(store, marks=store.marks[:0])  # The pipeline holds what it is made of.
     if store.pixels is None:
         return _made_anew(store)
     if isinstance(store.pixels, np.memmap):
@@ -115,16 +155,15 @@ def image_set(store: PixelStore) -> ImageSet:
 
 def _decoded(
     records: Records, form: ImageFormat, first: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields rising indices from `first` on with their pictures, without the broken ones."""
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Yields rising indices from `first` on with pictures and marks, without the broken ones."""
     if first >= len(records):
         return
     columns = held(record_images.record_rows(records))
-    loader = record_images.loader(form, frozenset(columns))
 
-    def load(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def load(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         row = {name: tf.gather(column, index) for name, column in columns.items()}
-        return index, loader(row)[0]
+        return index, *record_images.mark(row, form)
 
     indices = tf.data.Dataset.range(first, len(records))
     loaded = indices.map(load, num_parallel_calls=tf.data.AUTOTUNE)
@@ -218,9 +257,11 @@ def pixels_key(records: Records, form: ImageFormat) -> str:
 class PixelFile:
     """A file of pictures that is being written; a context, within which no one else writes it.
 
-    Beside the pixels, `KEY.pixels`, stands a small file, `KEY.json`, of how far they go.
+    Behind the pixels, in `KEY.pixels`, stand the marks; beside it a small file, `KEY.json`, of how
+    far they go.
 
     Attributes:
+        marks: uint8 (N, MARK), in the file.
         done: Pictures that need not be made again: all before this index.
         made: bool (N,), pictures that were written; False for broken ones before `done`.
     """
@@ -259,11 +300,12 @@ class PixelFile:
             self._map = None
         self._lock.close()
 
-    def write(self, index: np.ndarray, images: np.ndarray) -> None:
-        """Writes the pictures of rising indices; those that were left out are broken."""
+    def write(self, index: np.ndarray, images: np.ndarray, marks: np.ndarray) -> None:
+        """Writes pictures and marks of rising indices; those that were left out are broken."""
         if self._map is None:
             raise ValueError("the file is complete")
         self._map[index] = images
+        self.marks[index] = marks
         self.made[index] = True
         self.done = int(index[-1]) + 1
         self._unsaved += len(index)
@@ -282,13 +324,14 @@ class PixelFile:
                 self._save()
                 self._map = None
                 os.replace(self._part, self._pixels)
-            return np.memmap(self._pixels, np.uint8, "r", shape=self._shape)
+            pixels, self.marks = self._opened(self._pixels, "r")
+            return pixels
         except OSError as error:
             raise self._failed(error) from error
 
     def _find(self) -> None:
         notes = self._read_notes()
-        size = int(np.prod(self._shape, dtype=np.int64))
+        size = self._bytes_of_pixels + self._shape[0] * record_images.MARK
         for path in (self._pixels, self._part):
             if notes and path.is_file() and path.stat().st_size == size:
                 self.done = notes["done"]
@@ -301,7 +344,19 @@ class PixelFile:
                 self._part.unlink(missing_ok=True)
                 self._part.touch()
             os.truncate(self._part, size)
-            self._map = np.memmap(self._part, np.uint8, "r+", shape=self._shape)
+            self._map, self.marks = self._opened(self._part, "r+")
+
+    @property
+    def _bytes_of_pixels(self) -> int:
+        return int(np.prod(self._shape, dtype=np.int64))
+
+    def _opened(self, path: Path, mode: Literal["r", "r+"]) -> tuple[np.memmap, np.memmap]:
+        """Pixels and marks of the file."""
+        marks = (self._shape[0], record_images.MARK)
+        return (
+            np.memmap(path, np.uint8, mode, shape=self._shape),
+            np.memmap(path, np.uint8, mode, self._bytes_of_pixels, marks),
+        )
 
     def _read_notes(self) -> dict[str, Any] | None:
         try:
@@ -316,6 +371,7 @@ class PixelFile:
         """Pixels first, then the word that they are there."""
         if self._map is not None:
             self._map.flush()
+            self.marks.flush()
         broken = np.flatnonzero(~self.made[: self.done]).tolist()
         write_text(self._notes, json.dumps({"done": self.done, "broken": broken}))
         self._unsaved = 0

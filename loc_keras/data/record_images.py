@@ -15,6 +15,7 @@ from loc_keras.data import files
 from loc_keras.data.annotations import WHOLE_FILE, Fault, ImageRef
 from loc_keras.data.decode import RATIOS, decode_bytes, is_jpeg, is_transposed, turn_image
 from loc_keras.data.image_header import Header, HeaderError, read_header
+from loc_keras.data.near_duplicates import SIDE
 from loc_keras.data.records import UPRIGHT, Records
 from loc_keras.data.resize import ImageFormat, letterbox_placement, resize_boxes, resize_images
 
@@ -22,6 +23,10 @@ Row = Mapping[str, tf.Tensor]
 """An element of `record_rows`; without a key the image is a whole file, upright, uncut."""
 
 CONTENT, ORIENTATION = "content", "orientation"
+FINGERPRINT = 8
+MARK = FINGERPRINT + SIDE * SIDE
+"""Bytes of the fingerprint of an image, and of its mark."""
+
 _OFFSET, _LENGTH, _WINDOW = "offset", "length", "window"
 _ROW_SPECS = {
     "path": tf.TensorSpec([], tf.string),
@@ -217,6 +222,48 @@ def _is_transposed(row: Row) -> tf.Tensor | bool:
 
 def _is_windowed(row: Row) -> tf.Tensor | bool:
     return tf.reduce_any(row[_WINDOW] != 0) if _WINDOW in row else False
+
+
+def mark(row: Row, form: ImageFormat) -> tuple[tf.Tensor, tf.Tensor]:
+    """Makes the picture of a record, and what it is known again by.
+
+    Args:
+        row: Where the image lies.
+        form: The common format.
+
+    Returns:
+        As `load_picture` the picture; and its mark, uint8 (MARK,): the FarmHash fingerprint of the
+        image's bytes, then the grey thumbnail, row by row.
+    """
+    content = _content(row)
+    kept = {key: row[key] for key in (ORIENTATION, _WINDOW) if key in row}
+    picture, size = loader(form, frozenset({CONTENT, *kept}))({CONTENT: content, **kept})
+    told = tf.fingerprint(content[tf.newaxis])[0]
+    return picture, tf.concat([told, tf.reshape(_thumbnail(picture, size, form), [-1])], 0)
+
+
+def _thumbnail(picture: tf.Tensor, size: tf.Tensor, form: ImageFormat) -> tf.Tensor:
+    """As `near_duplicates.thumbnail`, of a picture in the common format, without its padding."""
+    covered, offset = tf.constant(form.size), tf.constant([0, 0])
+    if form.rule == "letterbox":
+        covered, offset = letterbox_placement(size, form.size)
+    down, across = (_means(form.size[axis], offset[axis], covered[axis]) for axis in (0, 1))
+    lines = down @ tf.reshape(tf.cast(picture, tf.float32), [form.size[0], -1])
+    lines = tf.reshape(lines, [SIDE, form.size[1], form.channels])
+    # The weights of Pillow's mode "L" (ITU-R 601-2).
+    shares = [1.0] if form.channels == 1 else [0.299, 0.587, 0.114]
+    means = tf.matmul(tf.reduce_sum(lines * shares, axis=-1), across, transpose_b=True)
+    return tf.cast(tf.clip_by_value(tf.round(means), 0, 255), tf.uint8)
+
+
+def _means(side: int, offset: tf.Tensor, covered: tf.Tensor) -> tf.Tensor:
+    """What each of `side` pixels counts for each of the means of those covered, (SIDE, side)."""
+    edges = tf.cast(offset, tf.float32) + tf.linspace(0.0, tf.cast(covered, tf.float32), SIDE + 1)
+    pixels = tf.range(side, dtype=tf.float32)
+    overlap = tf.minimum(edges[1:, tf.newaxis], pixels + 1) - tf.maximum(
+        edges[:-1, tf.newaxis], pixels
+    )
+    return tf.maximum(overlap, 0) * SIDE / tf.cast(covered, tf.float32)
 
 
 def _content(row: Row) -> tf.Tensor:

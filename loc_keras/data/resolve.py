@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from loc_keras.config.data import SourceConfig
 from loc_keras.data.annotations import (
@@ -38,6 +39,23 @@ _WHOLE_PICTURE = (0, 0, 0, 0)
 
 
 @dataclass(frozen=True, eq=False)
+class Cut:
+    """How splits were cut off the training records.
+
+    Attributes:
+        whole: The training records before.
+        rows: Rows of these, int64, of each split that was cut off, and of what is left to train.
+        parts: The records that they became.
+        apart: Whether near duplicates were kept together.
+    """
+
+    whole: Records
+    rows: Mapping[Split, npt.NDArray[np.int64]]
+    parts: Mapping[Split, Records]
+    apart: bool
+
+
+@dataclass(frozen=True, eq=False)
 class DatasetRecords:
     """The records of a data set and what was left out of it.
 
@@ -50,6 +68,7 @@ class DatasetRecords:
         notes: Sentences about choices the user should know of.
         background: Index of the class of images without an object, or None where these are left
             out.
+        cut: How splits were cut off the training records; None where none were.
     """
 
     splits: dict[Split, Records]
@@ -58,6 +77,7 @@ class DatasetRecords:
     faults: list[Fault] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     background: int | None = None
+    cut: Cut | None = None
 
     @property
     def errors(self) -> list[Fault]:

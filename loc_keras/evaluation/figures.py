@@ -230,6 +230,12 @@ def _plain(unit: str, value: float) -> str:
     return f"{value:.3g}"
 
 
+APART = "without near duplicates of training images"
+"""What is said of figures of the images of a split that are none."""
+
+APART_KEY = "_without_near_duplicates"
+"""What is added to the name of a split for these figures in a run's own `metrics.json`."""
+
 SIZE_EDGES = (0.05, 0.2, 0.5)
 SIZE_NAMES = (
     "less than 5 % of the picture",
@@ -252,6 +258,7 @@ def evaluate(
     class_names: Sequence[str],
     train_boxes: npt.ArrayLike,
     *,
+    leaked: npt.NDArray[np.bool_] | None = None,
     level: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
@@ -263,6 +270,7 @@ def evaluate(
         class_names: Name of each class, by index, that of the background included.
         train_boxes: Boxes of the training split, (M, 4) in fractions, for the baselines; those of
             images without an object are all zero and do not count. None at all: no baselines.
+        leaked: Which images, bool (N,), are near duplicates of training images; None for none.
         level: Coverage of the intervals.
         resamples: Bootstrap resamples of each interval.
         seed: Of the resamples.
@@ -280,6 +288,7 @@ def evaluate(
         object_images=int(outcomes.shown.sum()),
         class_names=tuple(class_names),
         figures=figures_of(outcomes, bootstrap) | _rejections(outcomes, bootstrap),
+        apart=None if leaked is None else _apart(outcomes.take(~leaked), bootstrap),
         baselines=baseline_figures(outcomes, train_boxes, bootstrap),
         errors=_estimates(ERRORS.values(), outcomes, bootstrap),
         classes=_groups(outcomes, class_names, outcomes.labels, bootstrap),
@@ -290,6 +299,12 @@ def evaluate(
         resamples=resamples,
         seed=seed,
     )
+
+
+def _apart(outcomes: Outcomes, bootstrap: Bootstrap) -> Group:
+    """All figures of the images without near duplicates among the training images."""
+    figures = figures_of(outcomes, bootstrap) | _rejections(outcomes, bootstrap)
+    return Group(APART, len(outcomes), figures)
 
 
 def run_figures(outcomes: Outcomes) -> dict[str, float | int]:

@@ -81,6 +81,7 @@ def metrics_json(evaluation: Evaluation, trust: TrustFigures | None = None) -> d
             "seed": evaluation.seed,
         },
         "figures": evaluation.figures,
+        **({} if evaluation.apart is None else {"without_near_duplicates": evaluation.apart}),
         "floors": evaluation.baselines,
         "errors": evaluation.errors,
         "classes": evaluation.classes,

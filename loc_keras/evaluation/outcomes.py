@@ -185,6 +185,8 @@ class Evaluation:
         level: Coverage of the intervals, such as .95.
         resamples: Bootstrap resamples.
         seed: Of the resamples.
+        apart: All figures of the images without near duplicates among the training images; None
+            where that is all of them.
     """
 
     images: int
@@ -200,6 +202,7 @@ class Evaluation:
     level: float
     resamples: int
     seed: int
+    apart: Group | None = None
 
 
 def paired_iou(boxes: npt.ArrayLike, boxes_pred: npt.ArrayLike) -> npt.NDArray[np.float64]:

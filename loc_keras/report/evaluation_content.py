@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from loc_keras.data.near_duplicates import leak_words
 from loc_keras.evaluation.figures import (
     MISSING,
     figure_of,
@@ -364,6 +365,17 @@ def easy_sentence(evaluation: Evaluation) -> str:
     return (
         f"Boxes of this set are easy to hit: the {name} is already right (IoU ≥ .5) on "
         f"{percent(share)} % of the images. Judge by the gain and by the stricter figures."
+    )
+
+
+def apart_sentence(evaluation: Evaluation) -> str:
+    """How many images are near duplicates of training images; `""` where none is."""
+    if evaluation.apart is None:
+        return ""
+    count = evaluation.images - evaluation.apart.images
+    return (
+        f"{leak_words(count, evaluation.images)}, which flatters the model: mind the figures "
+        f"{evaluation.apart.name}."
     )
 
 

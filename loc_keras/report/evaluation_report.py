@@ -22,6 +22,7 @@ from loc_keras.report.evaluation_charts import (
 from loc_keras.report.evaluation_content import (
     EvaluationPage,
     PictureChoice,
+    apart_sentence,
     choose_pictures,
     easy_sentence,
     format_gain,
@@ -164,6 +165,7 @@ def _summary(page: EvaluationPage) -> list[tuple[str, str]]:
     found = page.evaluation
     sentences = [
         ("figures", _few(found)),
+        ("figures", apart_sentence(found)),
         ("figures", gain_sentence(found)),
         ("figures", easy_sentence(found)),
         ("errors", _errors(found)),

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -10,6 +11,7 @@ from rich.text import Text
 
 from loc_keras.data.annotations import Fault, Severity, count_by_kind, count_by_severity, kind_of
 from loc_keras.evaluation.figures import (
+    APART_KEY,
     BY_RUN_KEY,
     MISSING,
     figure_of,
@@ -22,6 +24,7 @@ from loc_keras.evaluation.reliability import Guarantee, TrustFigures
 from loc_keras.report.evaluation_content import (
     OBJECTS_ONLY,
     ONE_CLASS,
+    apart_sentence,
     easy_sentence,
     gain_sentence,
     limits_of_figures,
@@ -36,6 +39,10 @@ EXAMPLES = 3
 Metrics = Mapping[str, Mapping[str, float]]
 
 SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
+SPLIT_NAMES |= {
+    f"{split}{APART_KEY}": f"{SPLIT_NAMES[split]}, without\nnear duplicates"
+    for split in ("val", "test")
+}
 COUNT_NAMES = {"images": "images", "object_images": "images with an object"}
 
 _COUNTED = frozenset({"classes"})  # Told in words.
@@ -159,6 +166,11 @@ def print_evaluation(console: Console, evaluation: Evaluation, trust: TrustFigur
     for sentence in (gain, easy, *limits_of_figures(evaluation)):
         if sentence:
             _print_line(console, sentence)
+    apart = evaluation.apart
+    if apart is not None:
+        _print_line(console, apart_sentence(evaluation))
+        others = replace(evaluation, images=apart.images, figures=apart.figures, baselines={})
+        console.print(figures_table(others))
     if trust is not None:
         console.print()
         print_trust_table(console, trust)

@@ -23,6 +23,7 @@ from loc_keras.training.checkpoint_files import is_own_name
 
 CONFIG_FILE, ENVIRONMENT_FILE, CLASSES_FILE = "config.yaml", "environment.json", "classes.txt"
 SKIPPED_FILE, NOT_FINITE_FILE = "skipped.json", "not_finite.json"
+NEAR_DUPLICATES_FILE = "near_duplicates.csv"
 HISTORY_FILE, HISTORY_STEPS_FILE = "history.csv", "history_steps.csv"
 BEST_FILE, LAST_FILE = "best.keras", "last.keras"
 METRICS_FILE, CARD_FILE, TRUST_FILE = "metrics.json", "model_card.json", "trust.json"
@@ -132,19 +133,36 @@ def refuse_changes(folder: Path, before: Mapping[str, Any], now: Mapping[str, An
         )
 
 
-def refuse_other_data(folder: Path, fingerprint: str) -> None:
+KNOWN_BY_SIZES = (
+    "the run was begun by an earlier version, which knew its images by name and size alone: names, "
+    "sizes and labels are the same, and what the images show was not compared."
+)
+
+
+def refuse_other_data(folder: Path, fingerprint: str, by_sizes: str = "") -> str | None:
     """Refuses to go on with other images or labels.
 
+    Args:
+        folder: Of the run.
+        fingerprint: Of the data now.
+        by_sizes: Likewise, as earlier versions computed it.
+
+    Returns:
+        A sentence where the data could only be compared as earlier versions did.
+
     Raises:
-        TrainingError: If their fingerprint is not the one in the run folder.
+        TrainingError: If neither is the one in the run folder.
     """
     before = read_environment(folder).get("data_fingerprint")
+    if by_sizes and before == by_sizes:
+        return KNOWN_BY_SIZES
     if before != fingerprint:
         raise TrainingError(
             f"the images or labels are not those that the run in {folder} was begun with "
             f"(fingerprint {str(before)[:12]}, now {fingerprint[:12]}); bring them back, or begin "
             "anew with another --run-dir."
         )
+    return None
 
 
 def changed_packages(folder: Path, now: Mapping[str, Any]) -> str | None:

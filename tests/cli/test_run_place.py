@@ -73,6 +73,11 @@ def test_other_data_are_refused_and_other_versions_told(tmp_path, config):
     run_folder.refuse_other_data(folder, "abc")
     with pytest.raises(TrainingError, match=r"fingerprint abc, now xyz\)"):
         run_folder.refuse_other_data(folder, "xyz")
+    # What an earlier version would have written of the same data is enough, and said.
+    assert run_folder.refuse_other_data(folder, "abc", "") is None
+    told = run_folder.refuse_other_data(folder, "xyz", "abc")
+    assert told is not None
+    assert "by name and size alone" in told
     assert run_folder.changed_packages(folder, {"keras": "3.15.1"}) is None
     told = run_folder.changed_packages(folder, {"keras": "3.15.2"})
     assert told is not None

@@ -221,7 +221,7 @@ def test_a_split_without_any_object_is_refused_with_a_number(tmp_path, objects, 
     source = write_set(tmp_path, "csv", samples(objects=objects, empty=empties))
     checked = DataSource(config_of({**source, "background": NOTHING})).checked
     with pytest.raises(DataError, match="without an object, but at least 1 must show one"):
-        load_records(checked, SplitConfig(val=0.5, test=0.0))
+        load_records(checked, SplitConfig(val=0.5, test=0.0, together="identical"))
 
 
 def test_formats_that_cannot_tell_are_refused(tmp_path):

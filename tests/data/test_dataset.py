@@ -1,5 +1,6 @@
 """Data sources of image files: decoding, one format, cut splits, faults by message."""
 
+import os
 from pathlib import Path
 from typing import get_args
 
@@ -41,7 +42,7 @@ def build(
     annotations = read_annotations("csv", str(root), splits=splits or CSV_FILES)
     found = load_records(
         quick_check(annotations, SourceConfig()),
-        SplitConfig(val=val_fraction, test=test_fraction),
+        SplitConfig(val=val_fraction, test=test_fraction, together="identical"),
         seed=seed,
         on_error=options.get("on_error", "stop"),
     )
@@ -297,6 +298,53 @@ def test_fingerprint_follows_the_data(tmp_path):
     table = tmp_path / "training_data.csv"
     table.write_text(table.read_text().replace("0.25", "0.26", 1))
     assert before != build(tmp_path, **options).fingerprint
+
+
+@pytest.mark.parametrize("cache", ["none", "disk"])
+def test_fingerprint_follows_what_images_show(tmp_path, cache):
+    root = make_set(tmp_path / "set", {"train": 6, "val": 2})
+    options = {"batch_size": 2, "test_fraction": 0.0, "cache": cache}
+    options["cache_dir"] = str(tmp_path / "cache")
+    before = build(root, **options)
+    # Noise of the same number of bytes: names, sizes and labels stay what they were.
+    for name in ("validation_images/000.png", "training_images/003.png"):
+        path = root / name
+        content, stamp = path.read_bytes(), path.stat()
+        for seed in range(999):
+            colour = int(np.random.default_rng(seed).integers(60, 250))
+            make_image(path, (20, 10), colour)
+            if path.stat().st_size == len(content) and path.read_bytes() != content:
+                break
+        assert path.stat().st_size == len(content)
+        os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns + 10**9))
+        after = build(root, **options)
+        assert after.fingerprint != before.fingerprint
+        assert after.fingerprint_by_sizes == before.fingerprint_by_sizes
+        assert not after.is_that_of(before.fingerprint)
+        path.write_bytes(content)
+        os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+        assert build(root, **options).fingerprint == before.fingerprint
+
+
+def test_runs_of_earlier_versions_keep_their_cut_and_are_known(tmp_path):
+    rows = []
+    for number in range(12):
+        make_image(tmp_path / "images" / f"{number}.bmp", (20, 10), (9 * number, 5, 7), "RGB")
+        rows.append(f"{number}.bmp,{'ab'[number % 2]},0.25,0.2,0.75,0.8\n")
+    (tmp_path / "all.csv").write_text("".join(rows))
+    splits = {"train": {"csv": "all.csv", "images": "images"}}
+    fractions = {"val_fraction": 0.25, "test_fraction": 0.25}
+    data = build(tmp_path, batch_size=4, image_size=16, splits=splits, **fractions)
+    # What two earlier versions (commits 8832d82 and 55cd7a7) made of these files.
+    cut = {"train": [5, 7, 9, 4, 0, 1], "val": [8, 3, 10], "test": [2, 11, 6]}
+    for split, numbers in cut.items():
+        assert [int(Path(name).stem) for name in data.pictures[split].names] == numbers
+    before = "2e5177b11d0d24d614c062220cf1f7b972e4ae7eda56fd9db69965726f09551b"
+    assert data.fingerprint_by_sizes == before
+    assert data.is_that_of(before)
+    assert data.is_that_of(data.fingerprint)
+    assert not data.is_that_of("")
+    assert not data.is_that_of(None)
 
 
 def test_rows_that_are_repeated_count_once_and_are_noted(tmp_path):

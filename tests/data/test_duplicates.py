@@ -4,18 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 from loc_keras.data.annotations import ImageRef
-from loc_keras.data.duplicates import difference_hash, identical_groups, merged_groups, near_groups
+from loc_keras.data.duplicates import identical_groups, merged_groups
 from loc_keras.data.load_records import grouped_folds, grouped_split, stratified_split
 from loc_keras.errors import DataError
-
-
-def photograph(seed, size=(60, 40)):
-    """Smooth random content, so that scaled and recompressed copies stay alike."""
-    coarse = np.random.default_rng(seed).integers(0, 256, (6, 9, 3), np.uint8)
-    return Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
 
 
 def test_files_of_the_same_bytes_share_a_group(tmp_path):
@@ -32,25 +25,6 @@ def test_ranges_of_one_file_are_compared_by_their_bytes(tmp_path):
     path = str(tmp_path / "shard")
     refs = [ImageRef(path, 2, 3), ImageRef(path, 7, 3), ImageRef(path, 11, 3)]
     assert identical_groups(refs).tolist() == [0, 0, 2]
-
-
-def test_near_duplicates_are_recompressed_and_scaled_copies(tmp_path):
-    photograph(1).save(tmp_path / "a.png")
-    photograph(1).save(tmp_path / "b.jpg", quality=60)
-    photograph(1).resize((120, 80), Image.Resampling.BICUBIC).save(tmp_path / "c.jpg", quality=90)
-    photograph(2).save(tmp_path / "d.png")
-    (tmp_path / "e.png").write_bytes(b"no picture")
-    Image.new("RGB", (9, 9)).save(tmp_path / "f.png")
-    Image.new("RGB", (9, 9), "white").save(tmp_path / "g.png")
-    refs = [ImageRef(str(path)) for path in sorted(tmp_path.iterdir())]
-    assert near_groups(refs).tolist() == [0, 0, 0, 3, 4, 5, 6]
-
-
-def test_difference_hash_by_hand(tmp_path):
-    # Brightness rises to the right everywhere: all 64 differences are positive.
-    ramp = np.repeat(np.arange(9, dtype=np.uint8)[np.newaxis] * 20, 8, axis=0)
-    Image.fromarray(ramp).save(tmp_path / "ramp.png")
-    assert difference_hash(ImageRef(str(tmp_path / "ramp.png"))) == 2**64 - 1
 
 
 def test_groups_are_joined_through_any_column():

@@ -275,8 +275,8 @@ def test_a_broken_off_file_is_continued(records, tmp_path, monkeypatch):
 
     write = pixel_store.PixelFile.write
 
-    def stop(file, index, images):
-        write(file, index, images)
+    def stop(file, index, images, marks):
+        write(file, index, images, marks)
         if file.done >= 4:
             raise KeyboardInterrupt
 

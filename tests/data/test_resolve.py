@@ -247,7 +247,7 @@ def many(tmp_path, count, same=0):
 def test_missing_splits_are_cut_off(tmp_path):
     found = load_records(
         checked(*many(tmp_path, 40)),
-        SplitConfig(val=0.2, test=0.1),
+        SplitConfig(val=0.2, test=0.1, together="identical"),
     )
     assert {name: len(part) for name, part in found.splits.items()} == {
         "train": 28,
@@ -264,7 +264,7 @@ def test_identical_images_are_never_parted(tmp_path):
     for seed in range(5):
         found = load_records(
             checked(*objects),
-            SplitConfig(val=0.3, test=0.2),
+            SplitConfig(val=0.3, test=0.2, together="identical"),
             seed=seed,
         )
         holders = {
@@ -278,7 +278,7 @@ def test_identical_images_are_never_parted(tmp_path):
 
 def test_groups_of_the_data_are_never_parted(tmp_path):
     objects = [one._replace(group=str(one.row % 4)) for one in many(tmp_path, 24)]
-    found = load_records(checked(*objects), SplitConfig(val=0.25, test=0.25))
+    found = load_records(checked(*objects), SplitConfig(val=0.25, test=0.25, together="identical"))
     holders = [set(part.groups.tolist()) for part in found.splits.values()]
     assert len(holders) == 3
     assert sum(len(groups) for groups in holders) == 4
@@ -287,17 +287,17 @@ def test_groups_of_the_data_are_never_parted(tmp_path):
 def test_errors_stop_or_are_left_out(tmp_path):
     objects = [*many(tmp_path, 12), annotated(str(tmp_path / "none.png"), (0, 0, 1, 1), row=13)]
     with pytest.raises(DataError, match=r"1 object cannot be used: labels.txt: row 13 image"):
-        load_records(checked(*objects), SplitConfig(val=0.2, test=0.2))
+        load_records(checked(*objects), SplitConfig(val=0.2, test=0.2, together="identical"))
     found = load_records(
         checked(*objects),
-        SplitConfig(val=0.2, test=0.2),
+        SplitConfig(val=0.2, test=0.2, together="identical"),
         on_error="skip",
     )
     assert [fault.row for fault in found.faults] == [13]
     with pytest.raises(DataError, match=r"no object is left for training.*missing_image"):
         load_records(
             checked(objects[-1]),
-            SplitConfig(val=0.2, test=0.2),
+            SplitConfig(val=0.2, test=0.2, together="identical"),
             on_error="skip",
         )
 
@@ -308,12 +308,16 @@ def test_a_given_split_is_never_cut_off_the_training_images(tmp_path):
     held = [annotated(pair, (0, 0, 5, 5), row=1), annotated(pair, (6, 0, 20, 10), row=2)]
     held = [one._replace(file="test.txt", label="a") for one in held]
     given = Annotations({"train": train, "test": held}, "pixel")
-    found = load_records(quick_check(given, SourceConfig()), SplitConfig(val=0.2, test=0.2))
+    found = load_records(
+        quick_check(given, SourceConfig()), SplitConfig(val=0.2, test=0.2, together="identical")
+    )
     assert sorted(found.splits) == ["train", "val"]
     assert any(note.startswith("no object is left for testing") for note in found.notes)
     given = Annotations({"train": train, "val": held}, "pixel")
     with pytest.raises(DataError, match=r"no object is left for validation: .* 2 of kind several"):
-        load_records(quick_check(given, SourceConfig()), SplitConfig(val=0.2, test=0.2))
+        load_records(
+            quick_check(given, SourceConfig()), SplitConfig(val=0.2, test=0.2, together="identical")
+        )
 
 
 def test_a_lost_image_is_dropped_though_its_row_has_another_fault(tmp_path):
@@ -323,7 +327,9 @@ def test_a_lost_image_is_dropped_though_its_row_has_another_fault(tmp_path):
     copy = annotated(make_image(tmp_path / "copy.png", value=3), (0, 0, 5, 5), label="b")
     given = Annotations({"train": [*objects, bad], "test": [copy._replace(file="t.txt")]}, "pixel")
     result = quick_check(given, SourceConfig(several="first"))
-    found = load_records(result, SplitConfig(val=0.2, test=0.0), on_error="skip")
+    found = load_records(
+        result, SplitConfig(val=0.2, test=0.0, together="identical"), on_error="skip"
+    )
     rows = np.concatenate([found.splits[name].rows for name in ("train", "val")])
     assert 4 not in rows
     assert sorted(fault.kind for fault in found.faults) == ["duplicate", "inverted"]
@@ -339,7 +345,7 @@ def test_an_object_that_cannot_be_parsed_still_counts_as_one_of_its_image(tmp_pa
 
 
 def test_what_a_check_read_is_not_read_again(tmp_path, monkeypatch):
-    split = SplitConfig(val=0.3, test=0.2)
+    split = SplitConfig(val=0.3, test=0.2, together="identical")
     result = checked(*many(tmp_path, 30, same=9))
     expected = load_records(result, split)
     # Reading anything now would fail.

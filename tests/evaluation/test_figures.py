@@ -348,3 +348,31 @@ def test_what_cannot_be_measured_is_refused(change, error, words) -> None:
 def test_intervals_out_of_range_are_refused(level: float, resamples: int) -> None:
     with pytest.raises(ConfigError):
         evaluate(random_outcomes(9), NAMES, TRAIN_BOXES, level=level, resamples=resamples)
+
+
+# Near duplicates of training images.
+
+
+def test_figures_without_near_duplicates_are_those_of_the_other_images() -> None:
+    outcomes = random_outcomes(40, 8, background=BACKGROUND, seed=3)
+    leaked = np.arange(40) % 3 == 0
+    found = evaluate(outcomes, NAMES, TRAIN_BOXES, leaked=leaked, resamples=FEW)
+    # By loops over rows, of the 26 images that are left.
+    kept = np.flatnonzero(~leaked)
+    assert found.apart is not None
+    assert found.apart.images == len(kept) == 26
+    hits = [outcomes.probabilities[row].argmax() == outcomes.labels[row] for row in kept]
+    assert found.apart.figures["class_accuracy"].value == pytest.approx(statistics.mean(hits))
+    ious = [
+        float(rowwise(reference_iou, outcomes.boxes_px[[row]], outcomes.boxes_pred_px[[row]])[0])
+        for row in kept
+        if outcomes.labels[row] != BACKGROUND
+    ]
+    assert found.apart.figures["mean_iou"].value == pytest.approx(statistics.mean(ious))
+    assert set(found.apart.figures) == set(found.figures)
+    assert values(found.figures) == values(evaluated(outcomes).figures)
+    assert evaluated(outcomes).apart is None
+    nothing = evaluate(outcomes, NAMES, TRAIN_BOXES, leaked=np.ones(40, bool), resamples=FEW)
+    assert nothing.apart is not None
+    assert nothing.apart.images == 0
+    assert math.isnan(nothing.apart.figures["mean_iou"].value)

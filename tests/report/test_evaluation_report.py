@@ -10,6 +10,7 @@ from helpers.evaluation_sample import sample_outcomes, sample_page, sample_trust
 from helpers.page_parser import Page, assert_needs_nothing_else
 
 from loc_keras.evaluation.figures import evaluate
+from loc_keras.evaluation.outcomes import Estimate, Group
 from loc_keras.report.evaluation_content import (
     EvaluationPage,
     NearDuplicate,
@@ -240,6 +241,15 @@ def test_near_duplicates_are_counted_and_three_are_shown(usual: EvaluationPage) 
     words = shown(replace(usual, suspects=[Suspect(0, "looks odd", near)])).text()
     assert "Looks odd. 5 near duplicates in the training split; 3 of them here." in words
     assert "train/2.png" in words and "train/3.png" not in words
+
+
+def test_figures_without_near_duplicates_are_a_column(usual: EvaluationPage) -> None:
+    found = usual.evaluation
+    apart = Group("of some", found.images - 1, {"mean_iou": Estimate(0.123, 0.111, 0.222, 9)})
+    words = shown(replace(usual, evaluation=replace(found, apart=apart))).text()
+    assert f"1 of {found.images} images is a near duplicate of training images" in words
+    assert ".111 – .222" in words
+    assert "near duplicate of training images" not in shown(usual).text()
 
 
 def test_many_classes_show_pairs_and_a_picture() -> None:

@@ -1,13 +1,15 @@
 """The tables of an evaluation on the terminal."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from helpers.evaluation_sample import sample_page
 from rich.console import Console
 
-from loc_keras.report.terminal import print_evaluation, trust_rows
+from loc_keras.evaluation.outcomes import Estimate, Group
+from loc_keras.report.terminal import print_evaluation, print_metrics, trust_rows
 
 
 def printed(*parts, width: int = 80) -> str:
@@ -61,3 +63,20 @@ def test_without_trust_there_is_no_second_table(page) -> None:
     told = printed(page.evaluation, None)
     assert "outer box" not in told
     assert "errors: class and box right" in told
+
+
+def test_figures_without_near_duplicates_stand_beside_the_others(page) -> None:
+    apart = Group("of some", page.evaluation.images - 7, {"mean_iou": Estimate(0.123, 0.1, 0.2, 9)})
+    told = printed(replace(page.evaluation, apart=apart), None)
+    lines = [line.split() for line in told.splitlines() if line.strip().startswith("mean IoU")]
+    assert lines[1][2:] == [".123", ".100", "–", ".200"]
+    total = page.evaluation.images
+    assert f"7 of {total} images are near duplicates of training images" in told
+    assert all(len(line) <= 80 for line in told.splitlines() if "─" in line)
+    console = Console(file=io.StringIO(), width=80, markup=False)
+    measured = {"test": {"images": 9, "bbox_iou": 0.5}}
+    measured["test_without_near_duplicates"] = {"images": 5, "bbox_iou": 0.25}
+    print_metrics(console, measured)
+    (line,) = [line for line in console.file.getvalue().splitlines() if "mean IoU" in line]
+    assert line.split()[2:4] == ["0.5000", "0.2500"]
+    assert "near duplicates" in console.file.getvalue()

@@ -8,11 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 
+import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from loc_keras.data import files
 from loc_keras.data.annotations import Annotated, Annotations, Fault, ImageRef
-from loc_keras.data.duplicates import difference_hash
 from loc_keras.data.files import read_bytes
 from loc_keras.data.image_header import (
     FORMATS,
@@ -21,6 +22,7 @@ from loc_keras.data.image_header import (
     read_headers,
     without_image_warnings,
 )
+from loc_keras.data.near_duplicates import thumbnail
 from loc_keras.data.records import UPRIGHT
 from loc_keras.data.resolve import picture_size
 
@@ -49,13 +51,14 @@ class ImageFacts:
         header: What the file says of itself, or None where it cannot be read.
         trouble: Kind of finding that keeps the image from being used; `""` for none.
         reason: What that is, as the end of a sentence that starts with the image.
-        hash: 64-bit difference hash of the picture, None where it was not computed.
+        thumbnail: uint8 (SIDE, SIDE), as `near_duplicates.thumbnail` of the upright picture; None
+            where it was not made.
     """
 
     header: Header | None
     trouble: str = ""
     reason: str = ""
-    hash: int | None = None
+    thumbnail: npt.NDArray[np.uint8] | None = None
 
     @property
     def opened(self) -> Header | HeaderError:
@@ -75,7 +78,7 @@ def inspect_images(
     Args:
         refs: Images; each is looked at once.
         decode: Whether to decode the pixels; else only headers are read.
-        near: Whether to compute the difference hash of decoded pictures.
+        near: Whether to make thumbnails of decoded pictures.
         progress: Called with the number of images that were finished since the last call.
 
     Returns:
@@ -117,7 +120,9 @@ def _decoded(ref: ImageRef, facts: ImageFacts, near: bool) -> ImageFacts:
                 image.verify()
         with Image.open(io.BytesIO(data)) as image:
             image.load()
-        return replace(facts, hash=difference_hash(ref)) if near else facts
+            if not near:
+                return facts
+            return replace(facts, thumbnail=thumbnail(image, facts.header.orientation))
     except MemoryError:
         return replace(facts, trouble="too_large", reason="needs more memory than is free")
     except Exception as error:  # PIL's decoders raise nearly anything on hostile bytes.

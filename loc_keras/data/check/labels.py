@@ -4,6 +4,9 @@ import difflib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 
+import numpy as np
+import numpy.typing as npt
+
 from loc_keras.data.annotations import (
     Box,
     Fault,
@@ -15,7 +18,8 @@ from loc_keras.data.annotations import (
     known_classes,
 )
 from loc_keras.data.check.images import ImageFacts
-from loc_keras.data.duplicates import Colours, identical_groups, near_pairs
+from loc_keras.data.duplicates import identical_groups
+from loc_keras.data.near_duplicates import near_pairs
 from loc_keras.data.resolve import CheckedObject
 from loc_keras.errors import DataError
 
@@ -242,11 +246,12 @@ def duplicate_findings(
         if first != image:
             findings += _same_bytes(by_image[first], items, meant)
     if near:
-        distinct = list(first_of.values())
-        hashes = [images[image].hash for image in distinct]
-        colours = Colours()
-        pairs = near_pairs(hashes, lambda a, b: colours.alike(distinct[a], distinct[b]))
-        findings += [_near(by_image[distinct[a]], by_image[distinct[b]]) for a, b in pairs]
+        thumbnails = {
+            image: made
+            for image in first_of.values()
+            if (made := images[image].thumbnail) is not None
+        }
+        findings += _near_images(thumbnails, by_image)
     return findings
 
 
@@ -308,6 +313,23 @@ def _same_bytes(
         reason = f"the boxes of {name} and of the identical {place} overlap little"
         found.append(_finding("duplicate_boxes_differ", other, reason, kept))
     return found
+
+
+def _near_images(
+    thumbnails: Mapping[ImageRef, npt.NDArray[np.uint8]],
+    by_image: Mapping[ImageRef, list[CheckedObject]],
+) -> list[Fault]:
+    """Each image that looks like earlier ones, once: with one of another split, else the first."""
+    if not thumbnails:
+        return []
+    images = list(thumbnails)
+    pairs = near_pairs(np.stack(list(thumbnails.values())))
+    found: dict[int, Fault] = {}
+    for earlier, later in zip(pairs.first.tolist(), pairs.second.tolist(), strict=True):
+        fault = _near(by_image[images[earlier]], by_image[images[later]])
+        if later not in found or found[later].kind == "near_duplicate" != fault.kind:
+            found[later] = fault
+    return [found[later] for later in sorted(found)]
 
 
 def _near(first: Sequence[CheckedObject], later: Sequence[CheckedObject]) -> Fault:

@@ -28,8 +28,6 @@ from helpers.planted_faults import (
     turned_jpeg,
     write_set,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from loc_keras.config.data import SourceConfig
@@ -58,7 +56,6 @@ from loc_keras.data.check.run import (
     quick_check,
     refused_objects,
 )
-from loc_keras.data.duplicates import near_pairs
 from loc_keras.data.formats.csv_file import read_csv
 from loc_keras.data.image_header import Header, read_header
 from loc_keras.data.resolve import CheckedObject, checked_object, resolve
@@ -216,22 +213,6 @@ def test_orphans_that_a_fault_names_are_not_told_twice(tmp_path: Path) -> None:
     named = Annotated(ImageRef(str(tmp_path / "b.png")), "b.png", "x", (0, 0, 1, 1), "f", 1)
     annotations = Annotations({"train": [named]}, "pixel", faults, folders=[str(tmp_path)])
     assert [one.file for one in orphan_findings(annotations)] == [str(tmp_path / "e.png")]
-
-
-@given(st.lists(st.integers(0, 2**64 - 1), max_size=12), st.integers(0, 2**64 - 1))
-def test_near_pairs_are_those_of_all_against_all(looks: list[int], flips: int) -> None:
-    # Some that are near: the first with up to six bits turned.
-    looks = [*looks, *(looks[0] ^ (flips & mask) for mask in (0b1111, 0b111111) if looks)]
-    told = near_pairs(looks)
-    enough = [6 <= look.bit_count() <= 58 for look in looks]
-    expected = []
-    for later in range(len(looks)):
-        for earlier in range(later):
-            near = bin(looks[later] ^ looks[earlier]).count("1") <= 4
-            if near and enough[later] and enough[earlier]:
-                expected.append((earlier, later))
-                break
-    assert told == expected
 
 
 def test_floor_of_constant_boxes() -> None:

@@ -1,0 +1,305 @@
+"""Near duplicates: pictures of one scene in other bytes, another size, cut a little, of a burst.
+
+Every picture is known by a grey thumbnail. Two are near duplicates where the details of these, the
+differences of neighbouring pixels, agree: each difference counts by its share of those around it,
+so that neither a frame nor one strong edge outweighs the rest, and each of nine parts must agree.
+Before that the one is laid over the other by a shift and a scale along each axis (after Lucas and
+Kanade, 1981, "An iterative image registration technique with an application to stereo vision"),
+since a cut of 4 % moves every detail out of its place. Coarse thumbnails tell which pairs are
+compared so.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from scipy.ndimage import uniform_filter
+
+from loc_keras.data.duplicates import components, first_of
+from loc_keras.data.records import UPRIGHT
+
+Floats = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.int64]
+
+SIDE = 32
+"""Height and width of a thumbnail in px."""
+
+LEAST_AGREEMENT = 0.7
+"""Correlation of the details of near duplicates, at least. Copies in other bytes or sizes have .84
+and more, copies cut by up to 8 % on each side mostly .75; among 11,000 photographs of 64 px 9 pairs
+have it, of which one shows two different pictures."""
+
+LEAST_OF_PART = 0.4
+"""Likewise of each of nine parts that has details: pictures of the same frame and ground alone show
+different objects."""
+
+STRICTER = (0.8, 0.9, 0.95)
+"""Tried in turn where a group would hold more than `LARGEST_SHARE` of the images."""
+
+LARGEST_SHARE = 0.1
+"""Part of the images that one group may hold: more look alike for another reason, such as a camera
+that never moves."""
+
+MOST_COMPARED = 10**11
+"""Pairs of coarse thumbnails that are compared, at most; that takes minutes."""
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_REDUCING_GAP = 3.0  # Whole pixels are averaged first, down to three for each one that is left.
+_COARSE = 0.65  # Correlation of coarse thumbnails below which pairs are not looked at.
+_COARSE_STEP = SIDE // 8
+_MOST_CANDIDATES = 8  # For each picture, the nearest ones.
+_NOISE = 4.0  # Differences of grey below which details are mere noise.
+_PLAIN = 0.03  # Mean square of details below which there is nothing to be told by.
+_PLAIN_PART = 0.2  # Likewise of the squares of both differences, for a part.
+_TINY = 1e-9
+_MARGIN = 0.1  # Part of each side that an aligned picture may lack.
+_REACH = 0.2  # Of shift and scale, in halves of the side.
+_STEPS = ((2, 5), (1, 4))  # Reduction of the thumbnails and number of steps of the alignment.
+_CELLS = 2**23  # Pairs that are compared at once.
+_BATCH = 256  # Likewise for the alignment.
+
+
+class NearPairs(NamedTuple):
+    """Pairs of near duplicates.
+
+    Attributes:
+        first: int64 (P,), row of the one picture.
+        second: int64 (P,), row of the other.
+        agreement: float32 (P,), correlation of their details.
+    """
+
+    first: Rows
+    second: Rows
+    agreement: Floats
+
+    def take(self, index: npt.NDArray[np.bool_] | Rows) -> "NearPairs":
+        """Some of the pairs."""
+        return NearPairs(self.first[index], self.second[index], self.agreement[index])
+
+
+def thumbnail(image: Image.Image, orientation: int = UPRIGHT) -> npt.NDArray[np.uint8]:
+    """The grey thumbnail of a picture, uint8 (SIDE, SIDE): means over the covered pixels.
+
+    Args:
+        image: The picture as stored.
+        orientation: Its EXIF orientation, which is undone.
+    """
+    small = image.convert("RGB").resize(
+        (SIDE, SIDE), Image.Resampling.BOX, reducing_gap=_REDUCING_GAP
+    )
+    if orientation in _UPRIGHT:
+        small = small.transpose(_UPRIGHT[orientation])
+    return np.asarray(small.convert("L"))
+
+
+def near_pairs(
+    thumbnails: npt.NDArray[np.uint8],
+    others: npt.NDArray[np.uint8] | None = None,
+    least: float = LEAST_AGREEMENT,
+) -> NearPairs:
+    """Finds the near duplicates among pictures, or between two sets of them.
+
+    Plain pictures have none. Memory grows with the number of pictures and of pairs found.
+
+    Args:
+        thumbnails: uint8 (N, SIDE, SIDE).
+        others: uint8 (M, SIDE, SIDE), where to look; None looks among the same ones.
+        least: Agreement of pairs, at least.
+
+    Returns:
+        Pairs, ordered by `first`, then by `second`; among the same ones `first` is the smaller.
+        For each `first` the 8 likeliest were compared.
+    """
+    among = thumbnails if others is None else others
+    first, second = _candidates(thumbnails, others)
+
+    def compared(start: int) -> Floats:
+        rows = slice(start, start + _BATCH)
+        return _agreements(thumbnails[first[rows]], among[second[rows]])
+
+    with ThreadPoolExecutor() as pool:
+        parts = list(pool.map(compared, range(0, len(first), _BATCH)))
+    found = NearPairs(first, second, np.concatenate([np.zeros(0, np.float32), *parts]))
+    return found.take(found.agreement >= least)
+
+
+def near_groups(count: int, pairs: NearPairs) -> tuple[Rows, float]:
+    """Numbers pictures so that near duplicates share a number, also those of near duplicates.
+
+    Args:
+        count: Number of pictures.
+        pairs: Among them.
+
+    Returns:
+        int64 (N,), the index of the group's first picture; and the agreement from which on
+        pictures were joined, more than `LEAST_AGREEMENT` where groups would be too large.
+    """
+    for least in (LEAST_AGREEMENT, *STRICTER, np.inf):
+        joined = pairs.take(pairs.agreement >= least)
+        groups = first_of(components(count, np.stack([joined.first, joined.second], axis=1)))
+        if np.bincount(groups, minlength=1).max() <= max(2, LARGEST_SHARE * count):
+            break
+    return groups, least
+
+
+def leak_words(count: int, total: int, split: str = "") -> str:
+    """How many images of a split are near duplicates of training images, without an end."""
+    kind = "near duplicate" if count == 1 else "near duplicates"
+    verb, of = ("is a", f" {split}") if count == 1 else ("are", f" {split}")
+    return f"{count:,} of {total:,}{of if split else ''} images {verb} {kind} of training images"
+
+
+def _candidates(
+    thumbnails: npt.NDArray[np.uint8], others: npt.NDArray[np.uint8] | None
+) -> tuple[Rows, Rows]:
+    """Pairs of rows whose coarse thumbnails correlate, for each first row the nearest ones."""
+    own = _coarse_details(thumbnails)
+    among = own if others is None else _coarse_details(others)
+    size = max(1, _CELLS // max(1, len(among)))
+    found = [np.zeros((2, 0), np.int64)]
+    for start in range(0, len(own), size):
+        rows = own[start : start + size]
+        skipped = start if others is None else 0  # Each pair once: of the same ones, later ones.
+        likeness = rows @ among[skipped:].T
+        if others is None:
+            likeness[:, : len(rows)][np.tri(len(rows), dtype=bool)] = 0
+        row, column = np.divmod(np.flatnonzero(likeness >= _COARSE), likeness.shape[1])
+        order = np.lexsort((-likeness[row, column], row))
+        row, column = row[order], column[order]
+        nearest = np.arange(len(row)) - np.searchsorted(row, row) < _MOST_CANDIDATES
+        pairs = np.stack([start + row[nearest], skipped + column[nearest]])
+        found.append(pairs[:, np.lexsort(pairs[::-1])])
+    first, second = np.concatenate(found, axis=1)
+    return first, second
+
+
+def _coarse_details(thumbnails: npt.NDArray[np.uint8]) -> Floats:
+    """Details of 8 x 8 px as unit vectors, float32 (N, 98); zeros for plain pictures."""
+    parts = [np.zeros((0, 98), np.float32)]
+    for start in range(0, len(thumbnails), 4096):
+        grey = thumbnails[start : start + 4096].astype(np.float32)
+        plain = np.square(_details(grey)).mean(axis=(1, 2, 3)) < _PLAIN
+        found = _unit(_details(_reduced(grey, _COARSE_STEP)))
+        found[plain] = 0
+        parts.append(found)
+    return np.concatenate(parts)
+
+
+def _agreements(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]) -> Floats:
+    """Correlation of the details of row i with row i, laid over each other in the best way."""
+    one, other = first.astype(np.float32), second.astype(np.float32)
+    found = _agreement(one, other)
+    rest = np.flatnonzero(found < LEAST_AGREEMENT)
+    if not len(rest):
+        return found
+    for a, b in ((one[rest], other[rest]), (other[rest], one[rest])):
+        found[rest] = np.maximum(found[rest], _agreement(_warped(a, _alignment(a, b)), b))
+    return found
+
+
+def _agreement(one: Floats, other: Floats) -> Floats:
+    """Correlation of the details of row i with row i; 0 where one of nine parts differs."""
+    inner = _inner(SIDE)
+    a, b = (_details(grey[:, inner, inner]) for grey in (one, other))
+    shared, own, theirs = (_of_parts((x * y).sum(axis=3)) for x, y in ((a, b), (a, a), (b, b)))
+    part = shared / np.sqrt(np.maximum(own * theirs, _TINY))
+    telling = np.maximum(own, theirs) > _PLAIN_PART * _of_parts(np.ones_like(a[:1, :, :, 0]))
+    whole = shared.sum(axis=1) / np.sqrt(np.maximum(own.sum(axis=1) * theirs.sum(axis=1), _TINY))
+    differs = (telling & (part < LEAST_OF_PART)).any(axis=1)
+    return np.where(differs, 0, whole).astype(np.float32)
+
+
+def _of_parts(values: Floats) -> Floats:
+    """Sums over three by three parts of pictures (N, S, S), (N, 9)."""
+    edges = np.linspace(0, values.shape[1], 4)[:3].astype(int)
+    sums = np.add.reduceat(np.add.reduceat(values, edges, axis=1), edges, axis=2)
+    return np.asarray(sums.reshape(len(values), -1))
+
+
+def _alignment(moved: Floats, fixed: Floats) -> Floats:
+    """How to read the one pictures so that they lie on the others.
+
+    Args:
+        moved: float32 (N, SIDE, SIDE).
+        fixed: Likewise.
+
+    Returns:
+        float32 (N, 4), scale - 1 and shift along x, then along y, for places from -1 to 1.
+    """
+    found = np.zeros((len(moved), 4), np.float32)
+    for step, turns in _STEPS:
+        a, side = _reduced(moved, step), SIDE // step
+        inner = _inner(side)
+        b = _standard(_reduced(fixed, step)[:, inner, inner])
+        place = _places(side)[inner]
+        across, down = (np.gradient(b, axis=axis) * (side / 2) for axis in (2, 1))
+        slopes = np.stack([across * place, across, down * place[:, None], down], axis=1)
+        slopes = slopes.reshape(len(b), 4, -1)
+        curvature = slopes @ slopes.transpose(0, 2, 1)
+        # A little more on the diagonal keeps pictures with edges of one direction solvable.
+        ridge = 0.01 * np.trace(curvature, axis1=1, axis2=2) / 4 + 1e-6
+        curvature += np.eye(4, dtype=np.float32) * ridge[:, None, None]
+        solver = np.linalg.inv(curvature) @ slopes
+        for _ in range(turns):
+            now = _standard(_warped(a, found)[:, inner, inner])
+            change = (solver @ (b - now).reshape(len(b), -1, 1))[..., 0]
+            found = np.clip(found + change, -_REACH, _REACH)
+    return found
+
+
+def _warped(grey: Floats, alignment: Floats) -> Floats:
+    """Pictures (N, S, S) read at moved places, bilinear, beyond the edge as at the edge."""
+    side = grey.shape[1]
+
+    def weights(scale: Floats, shift: Floats) -> Floats:
+        """What each pixel counts for each place along one axis, (N, S, S)."""
+        place = _places(side) * (1 + scale[:, None]) + shift[:, None]
+        at = np.clip((place + 1) / 2 * side - 0.5, 0, side - 1)
+        distance = np.abs(at[:, :, None] - np.arange(side, dtype=np.float32))
+        return np.maximum(1 - distance, 0)
+
+    across, down = weights(*alignment[:, :2].T), weights(*alignment[:, 2:].T)
+    return np.asarray(down @ grey @ across.transpose(0, 2, 1))
+
+
+def _details(grey: Floats) -> Floats:
+    """Differences along x and y, (N, S - 1, S - 1, 2), each by the mean of the nine around it."""
+    across, down = np.diff(grey, axis=2)[:, :-1], np.diff(grey, axis=1)[:, :, :-1]
+    around = uniform_filter(across**2 + down**2, size=(0, 3, 3), mode="nearest")
+    return np.stack([across, down], axis=-1) / np.sqrt(around + _NOISE**2)[..., None]
+
+
+def _places(side: int) -> Floats:
+    """Middles of pixels, from -1 to 1 across the picture."""
+    return ((2 * np.arange(side) + 1) / side - 1).astype(np.float32)
+
+
+def _inner(side: int) -> slice:
+    margin = round(_MARGIN * side)
+    return slice(margin, side - margin)
+
+
+def _reduced(grey: Floats, step: int) -> Floats:
+    count, side = len(grey), grey.shape[1] // step
+    return grey.reshape(count, side, step, side, step).mean(axis=(2, 4))
+
+
+def _standard(grey: Floats) -> Floats:
+    """Pictures with mean 0 and deviation 1."""
+    grey = grey - grey.mean(axis=(1, 2), keepdims=True)
+    return grey / np.maximum(np.sqrt(np.square(grey).mean(axis=(1, 2), keepdims=True)), 1e-3)
+
+
+def _unit(details: Floats) -> Floats:
+    flat = details.reshape(len(details), -1)
+    return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)
