@@ -54,7 +54,6 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_REDUCING_GAP = 3.0  # Whole pixels are averaged first, down to three for each one that is left.
 _COARSE = 0.65  # Correlation of coarse thumbnails below which pairs are not looked at.
 _COARSE_STEP = SIDE // 8
 _MOST_CANDIDATES = 8  # For each picture, the nearest ones.
@@ -94,9 +93,7 @@ def thumbnail(image: Image.Image, orientation: int = UPRIGHT) -> npt.NDArray[np.
         image: The picture as stored.
         orientation: Its EXIF orientation, which is undone.
     """
-    small = image.convert("RGB").resize(
-        (SIDE, SIDE), Image.Resampling.BOX, reducing_gap=_REDUCING_GAP
-    )
+    small = image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BOX)
     if orientation in _UPRIGHT:
         small = small.transpose(_UPRIGHT[orientation])
     return np.asarray(small.convert("L"))

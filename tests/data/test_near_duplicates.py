@@ -146,7 +146,8 @@ def test_thumbnails_of_training_are_those_of_pillow(tmp_path: Path, rule: Resize
     expected = looks(*upright)
     assert np.abs(found.astype(int) - expected).mean(axis=(1, 2)).max() < 2
     turned = [thumbnail(image, number + 1) for number, image in enumerate(stored)]
-    assert (turned == expected).all()
+    # Pillow counts a pixel on an edge to one side, which a turn changes.
+    assert np.abs(np.array(turned, int) - expected).mean(axis=(1, 2)).max() < 2
 
 
 def source(root: Path, splits: dict[str, list[Image.Image]], **data: object) -> DataSource:
