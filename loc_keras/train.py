@@ -23,14 +23,13 @@ from loc_keras.cli.build import (
     validation_set,
 )
 from loc_keras.cli.console import print_line, print_note, run_command
-from loc_keras.cli.data_source import (
-    DataSource,
+from loc_keras.cli.data_arguments import (
     add_data_arguments,
     add_plan_arguments,
-    print_label_files,
     refuse_plan_arguments,
     source_to_train,
 )
+from loc_keras.cli.data_source import DataSource, print_label_files
 from loc_keras.cli.runs import (
     exported_before,
     finish_run,

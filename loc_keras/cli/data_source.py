@@ -1,9 +1,7 @@
 """The data that a command works on: of a config, or of a folder whose settings are found."""
 
-import argparse
 import os
 import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,9 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from loc_keras.atomic_file import write_text
 from loc_keras.cli.box_view import likelier_view, require_view
-from loc_keras.cli.console import add_set, print_line
+from loc_keras.cli.console import print_line
 from loc_keras.config.data import SourceConfig
 from loc_keras.config.load import (
     asked_keys,
@@ -55,7 +52,6 @@ from loc_keras.data.records import all_grey, count_multi_object, measure
 from loc_keras.data.resolve import DatasetRecords
 from loc_keras.errors import ConfigError, DataError
 from loc_keras.models.weights import names_a_run
-from loc_keras.own_files import own_files
 from loc_keras.recipe.rules import BUDGET_MINUTES, Choice, Facts, choose, multi_object_policy
 from loc_keras.training.precision import cpu_has_avx512, cpu_has_bfloat16, device_summary
 from loc_keras.training.run_folder import CONFIG_FILE
@@ -66,7 +62,6 @@ WRONG_SHARE = 0.5
 STOP_SHARE = 0.1
 """Share of unusable objects from which on training stops instead of leaving them out."""
 
-STDOUT = Path("-")
 _WEIGHTS = "model.backbone.weights"
 _OF_A_FORMAT = re.compile(r"data\.source\.\w+\.")
 
@@ -638,84 +633,3 @@ def _tree_of(choices: Sequence[Choice]) -> dict[str, Any]:
             section = section.setdefault(name, {})
         section[key] = choice.value
     return tree
-
-
-def add_data_arguments(parser: argparse.ArgumentParser, *, resume: bool = False) -> None:
-    """Adds `--config`, `--data` and `--set`, and perhaps `--resume` beside the first two."""
-    group = parser.add_mutually_exclusive_group(required=True)
-    group.add_argument("--config", type=Path, help="config file (YAML)")
-    group.add_argument(
-        "--data", metavar="FOLDER", help="folder of images and labels; its settings are found"
-    )
-    if resume:
-        group.add_argument(
-            "--resume", type=Path, metavar="RUN_DIR", help="go on with an unfinished run"
-        )
-    add_set(parser)
-
-
-def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds what goes with `--data` when it is trained on."""
-    parser.add_argument("--name", help="with --data: name of runs; else the folder's")
-    parser.add_argument(
-        "--minutes",
-        type=float,
-        help=f"with --data: time that training may take, about; {BUDGET_MINUTES} if not given",
-    )
-    parser.add_argument("--weights", metavar="NAME", help="with --data: pretrained weights")
-    parser.add_argument(
-        "--write-config",
-        type=Path,
-        metavar="FILE",
-        help="with --data: write what was chosen as a config, - for the screen, and stop",
-    )
-
-
-def refuse_plan_arguments(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """Ends the program where an argument of `--data` stands beside `--config`, or is wrong."""
-    for name in ("name", "minutes", "weights", "write_config"):
-        if args.data is None and getattr(args, name) is not None:
-            parser.error(f"--{name.replace('_', '-')} goes with --data")
-    if args.minutes is not None and not args.minutes > 0:
-        parser.error("--minutes needs a number above 0")
-
-
-def source_to_train(args: argparse.Namespace, console: Console) -> DataSource | None:
-    """The data of `--config`, or of `--data` with what was chosen for it, which is printed.
-
-    Returns:
-        The data; None where the choices were written to a file and that was all.
-    """
-    if args.config is not None:
-        return DataSource(load_config(args.config, args.set))
-    plan = plan_folder(
-        args.data,
-        args.set,
-        name=args.name,
-        minutes=BUDGET_MINUTES if args.minutes is None else args.minutes,
-        weights=args.weights,
-    )
-    to_screen = args.write_config == STDOUT
-    print_plan(Console(markup=False, stderr=True) if to_screen else console, plan)
-    if args.write_config is None:
-        return plan.source
-    text = plan_text(plan)
-    if to_screen:
-        sys.stdout.write(text)
-    else:
-        file: Path = args.write_config
-        with own_files(file.parent, (file.name,), "give another file to --write-config"):
-            write_text(file, text)
-        console.print(
-            f"train on it: python -m loc_keras.train --config {args.write_config}", soft_wrap=True
-        )
-    return None
-
-
-def source_to_check(args: argparse.Namespace, console: Console) -> DataSource:
-    """As `source_to_train`, also for a folder of which much cannot be used."""
-    if args.config is not None:
-        return DataSource(load_config(args.config, args.set))
-    plan = plan_folder(args.data, args.set, lenient=True)
-    print_plan(console, plan)
-    return plan.source
