@@ -1,7 +1,8 @@
 """Fits what is promised of single answers, on images that neither training nor choices have seen.
 
 Writes trust.json beside the model: a temperature for the class probabilities, label sets, the
-probability that a box is right, and margins for outer and inner boxes.
+probability that a box is right, and margins for outer and inner boxes; and, with the run's own
+data, novelty.json, by which pictures unlike the training images are told.
 """
 
 import argparse
@@ -14,7 +15,14 @@ from rich.console import Console
 
 from loc_keras.cli.console import add_set, print_note, run_command
 from loc_keras.cli.runs import load_run, print_data
-from loc_keras.cli.trust import calibrate_model, measured_on, print_trust, trust_place
+from loc_keras.cli.trust import (
+    add_novelty,
+    calibrate_model,
+    measured_on,
+    print_novelty,
+    print_trust,
+    trust_place,
+)
 from loc_keras.own_files import refuse_foreign
 from loc_keras.training.run_folder import TRUST_FILE
 
@@ -47,6 +55,11 @@ def _calibrate(args: argparse.Namespace, console: Console) -> int:
     run = load_run(args.run, args.config, given)
     print_data(console, run.data, listed=False)
     print_note(console, _doubt(run.same_data, args.split))
+    if run.same_data:
+        level = run.config.trust.novelty_level
+        print_novelty(
+            console, add_novelty(run.folder, run.model_path, run.localizer, run.data, level)[1]
+        )
     trust = calibrate_model(
         run.folder, run.model_path, run.localizer, run.data, run.config.trust, args.split
     )

@@ -19,7 +19,7 @@ from rich.console import Console
 from loc_keras.cli.build import bundle_of
 from loc_keras.cli.console import add_set, print_line, print_note, run_command
 from loc_keras.cli.runs import RunWithData, load_run, print_data
-from loc_keras.cli.trust import trust_of
+from loc_keras.cli.trust import novelty_beside, trust_of
 from loc_keras.data.annotations import Split
 from loc_keras.errors import DataError
 from loc_keras.evaluation.figures import run_figures
@@ -40,6 +40,7 @@ from loc_keras.serving.portable_answers import Run
 from loc_keras.serving.saved_model import export_saved_model
 from loc_keras.training.measure import answer_function, collect_outcomes
 from loc_keras.training.run_folder import CARD_FILE, TRUST_FILE, read_json
+from loc_keras.trust.novelty import with_novelty
 from loc_keras.trust.statements import read_folds, trusted_model
 
 CALIBRATION_IMAGES = 128
@@ -100,17 +101,21 @@ def _bundle(run: RunWithData, console: Console, quantize: str) -> Bundle:
     if card is None:
         print_note(console, f"{run.folder} holds no {CARD_FILE}, so the export has none.")
     plain = bundle_of(run.localizer, run.data, card, {})
-    trust = trust_of(run)
-    if trust is None:
+    trust, novelty = trust_of(run), novelty_beside(run)
+    if trust is None and novelty is None:
         return plain
     if quantize != "none":
         print_note(
             console,
-            "trust was fitted to the model's full precision, so the quantized one goes without.",
+            "trust and novelty were fitted to the model's full precision, so the quantized one "
+            "goes without.",
         )
         return plain
+    if trust is None:
+        return replace(plain, localizer=with_novelty(run.localizer, novelty))
     text = (run.folder / TRUST_FILE).read_text(encoding="utf-8")
-    model = trusted_model(run.localizer, trust.statements, read_folds(run.folder, trust))
+    folds = read_folds(run.folder, trust)
+    model = with_novelty(trusted_model(run.localizer, trust.statements, folds), novelty)
     return replace(plain, localizer=model, texts={TRUST_FILE: text})
 
 

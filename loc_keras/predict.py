@@ -221,7 +221,9 @@ def _print_answers(args: argparse.Namespace) -> int:
     table = Table("image", "label", "score", "box (px)", "size")
     if localizer.trusted:
         table.add_column("box right")
-    rows = CsvWriter(sys.stdout, trust=localizer.trusted) if args.format == "csv" else None
+    if localizer.tells_novelty:
+        table.add_column("known")
+    rows = CsvWriter(sys.stdout, localizer) if args.format == "csv" else None
     failed = 0
     for record in records:
         if "reason" in record:
@@ -264,6 +266,8 @@ def _cells(record: Record, *, trust: bool) -> list[str]:
     if trust:
         chance = record["p_iou50"]
         cells.append("" if chance is None else f"{100 * chance:.0f} %")
+    if "known" in record:
+        cells.append("yes" if record["known"] else "no")
     return cells
 
 

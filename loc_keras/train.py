@@ -41,11 +41,11 @@ from loc_keras.cli.runs import (
     write_card,
     write_start,
 )
-from loc_keras.cli.trust import add_trust, check_trust
+from loc_keras.cli.trust import add_novelty, add_trust, check_trust, print_novelty
 from loc_keras.config.load import dump_config, load_config
 from loc_keras.config.schema import Config
 from loc_keras.data.dataset import LocalizationData
-from loc_keras.errors import TrainingError
+from loc_keras.errors import TrainingError, TrustError
 from loc_keras.models.assembly import refuse_unknown_body
 from loc_keras.models.body import WeightsOrigin
 from loc_keras.models.weights import refuse_absent
@@ -85,6 +85,7 @@ from loc_keras.training.trials import (
     suggested_batch,
     sweep_rates,
 )
+from loc_keras.trust.novelty import with_novelty
 
 GO_ON = (
     "start all workers again, with --resume and the run folder: the run goes on from its last "
@@ -235,18 +236,29 @@ def _finish(
     exported = exported_before(folder, base) if config.export.enabled else None
     best = keras.saving.load_model(result.best_path)
     measured = finish_run(folder, best, data, str(config.name))
+    level = config.trust.novelty_level
+    novelty, novelty_card = None, dict[str, Any]()
+    try:
+        novelty, novelty_card = add_novelty(folder, result.best_path, best, data, level)
+    except TrustError as error:
+        print_note(console, str(error))
     trust = add_trust(config, data, folder, result.best_path, best, console)
     try:
         if exported is None:
-            card = write_card(folder, config, best, data, measured, origin, trust.card)
+            cards = {"trust": trust.card, "novelty": novelty_card}
+            card = write_card(folder, config, best, data, measured, origin, **cards)
             if config.export.enabled:
-                exported = export_saved_model(bundle_of(trust.model, data, card, trust.texts), base)
+                model = with_novelty(trust.model, novelty)
+                exported = export_saved_model(bundle_of(model, data, card, trust.texts), base)
         close_run(folder)
     finally:
         seconds = time.perf_counter() - started
-        print_end(
-            console, folder, measured, result, exported, seconds, partial(trust.print, console)
-        )
+
+        def print_more() -> None:
+            trust.print(console)
+            print_novelty(console, novelty_card)
+
+        print_end(console, folder, measured, result, exported, seconds, print_more)
     if trust.error:
         raise trust.error
     return 0

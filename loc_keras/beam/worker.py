@@ -44,7 +44,7 @@ READERS = 16
 
 _PLAIN = CompressionTypes.UNCOMPRESSED
 _PIECE = 1 << 20
-_TRUST = ("softmax_calibrated", "p_iou50", "label_set")
+_TRUST = ("softmax_calibrated", "p_iou50", "label_set", "novelty", "known")
 _TRUST_BOXES = ("box_outer", "box_inner")
 
 

@@ -290,8 +290,8 @@ Column = Callable[[Record], Any]
 """Gives the cell of a record."""
 
 
-def _csv_columns(*, trust: bool) -> dict[str, Column]:
-    """The columns by name, with those of trust or without.
+def _csv_columns(*, trust: bool, novelty: bool) -> dict[str, Column]:
+    """The columns by name, with those of trust and novelty or without.
 
     Cells without a value are empty. A text that a spreadsheet would take for a formula gets an
     apostrophe before it.
@@ -305,6 +305,9 @@ def _csv_columns(*, trust: bool) -> dict[str, Column]:
         columns["p_iou50"] = itemgetter("p_iou50")
         columns |= _box_columns("outer_", "box_outer") | _box_columns("inner_", "box_inner")
         columns["label_set"] = lambda record: safe_cell(label_set(record["label_set"]))
+    if novelty:
+        columns["novelty"] = itemgetter("novelty")
+        columns["known"] = lambda record: str(record["known"]).lower()
     return columns
 
 
@@ -313,12 +316,12 @@ class CsvWriter:
 
     Args:
         file: An open text file.
-        trust: Whether there are columns of trust.
+        localizer: Which answered; it says which columns there are.
     """
 
-    def __init__(self, file: TextIO, *, trust: bool) -> None:
+    def __init__(self, file: TextIO, localizer: "Localizer") -> None:
         """Writes the header."""
-        self._columns = _csv_columns(trust=trust)
+        self._columns = _csv_columns(trust=localizer.trusted, novelty=localizer.tells_novelty)
         self._writer = csv.writer(file, lineterminator="\n")
         self._writer.writerow(self._columns)
 
@@ -327,10 +330,10 @@ class CsvWriter:
         self._writer.writerow([cell(record) for cell in self._columns.values()])
 
 
-def write_csv(path: Path, records: Iterable[Record], *, trust: bool) -> None:
+def write_csv(path: Path, records: Iterable[Record], localizer: "Localizer") -> None:
     """Writes a row for each answer; UTF-8, with a header, whole or absent."""
     with written_aside(path) as aside, aside.open("w", encoding="utf-8", newline="") as file:
-        writer = CsvWriter(file, trust=trust)
+        writer = CsvWriter(file, localizer)
         for record in records:
             writer.write(record)
 
@@ -475,9 +478,7 @@ FORMATS = {
     "csv": OutputFormat(
         printed=True,
         files=(CSV_FILE,),
-        finish=lambda folder, records, localizer: write_csv(
-            folder / CSV_FILE, records, trust=localizer.trusted
-        ),
+        finish=lambda folder, records, localizer: write_csv(folder / CSV_FILE, records, localizer),
     ),
     "coco": OutputFormat(
         files=(COCO_FILE,),

@@ -221,7 +221,7 @@ def write_card(
     data: LocalizationData,
     measured: Measured,
     origin: WeightsOrigin,
-    trust: Mapping[str, Any] | None,
+    **more: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """Writes the model card into the run folder, and gives it for the export."""
     drawn = config.data.source.format == "digits"
@@ -238,7 +238,7 @@ def write_card(
         packages=package_versions(),
         date=datetime.now().astimezone(),
         background=data.background,
-        trust=trust,
+        **more,
     )
     write_json(folder / CARD_FILE, card)
     return card

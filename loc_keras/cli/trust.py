@@ -1,7 +1,7 @@
-"""Trust as the commands use it: fitted to a run, read beside its model, measured on a split.
+"""Trust and novelty as the commands use them: fitted to a run, read beside it, measured.
 
 `check_trust` says before a training what its calibration images cannot promise; `add_trust` fits
-and measures trust at its end.
+and measures trust at its end, `add_novelty` novelty.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,6 +23,7 @@ from loc_keras.config.schema import Config, TrustConfig
 from loc_keras.data.annotations import Split
 from loc_keras.data.dataset import LocalizationData
 from loc_keras.errors import TrainingError, TrustError
+from loc_keras.evaluation.figures import percent
 from loc_keras.evaluation.files import trust_json
 from loc_keras.evaluation.outcomes import Outcomes
 from loc_keras.evaluation.reliability import TrustFigures
@@ -31,9 +32,19 @@ from loc_keras.report.gallery import Example, draw_trusted, trusted_example
 from loc_keras.report.style import save_figure
 from loc_keras.report.terminal import print_trust_table
 from loc_keras.report.thumbnails import Pixels
-from loc_keras.training.run_folder import PLOTS, TRUST_FILE
+from loc_keras.training.run_folder import NOVELTY_FILE, PLOTS, TRUST_FILE
 from loc_keras.trust.conformal import least_images
 from loc_keras.trust.fit import PER_CLASS_WITH_BACKGROUND, fit_statements, trust_figures
+from loc_keras.trust.novelty import (
+    MOST_TRAINING,
+    Novelty,
+    features_over,
+    fit_novelty,
+    novelty_of,
+    read_maps,
+    read_novelty,
+    write_novelty,
+)
 from loc_keras.trust.observations import observe
 from loc_keras.trust.shift import shift_reference
 from loc_keras.trust.statements import (
@@ -103,6 +114,56 @@ def trust_of(run: RunWithData) -> Trust | None:
     return read_trust(run.folder / TRUST_FILE, run.model_path)
 
 
+def novelty_beside(run: RunWithData) -> Novelty | None:
+    """Reads the novelty beside a run's model; None where there is none.
+
+    Raises:
+        TrustError: If the file cannot be used.
+    """
+    return read_novelty(run.folder / NOVELTY_FILE, run.model_path)
+
+
+def add_novelty(
+    folder: Path, model_path: Path, localizer: keras.Model, data: LocalizationData, level: float
+) -> tuple[Novelty, dict[str, Any]]:
+    """Fits novelty to a trained model, writes it into the run's folder and measures it.
+
+    p-values rest on the calibration images or, where there are none, on those of validation.
+
+    Returns:
+        What was fitted, and what the model card says of it.
+    """
+    split: Split = "val" if data.calibration is None else "calibration"
+    held_out = data.held_out(split)
+    assert held_out is not None  # Nothing is trained without validation images.
+    novelty = fit_novelty(
+        features_over(
+            localizer, data.train(0, augmentation=None).take(data.steps_per_epoch), MOST_TRAINING
+        ),
+        features_over(localizer, held_out),
+        widths=[int(one.shape[-1]) for one in read_maps(localizer)],
+        level=level,
+        split=split,
+        model_sha256=file_sha256(model_path),
+    )
+    _, names, instead, known_by = trust_place(folder)
+    # With trust.json, which a list without it would make a foreign file.
+    with own_files(folder, (NOVELTY_FILE, *names), instead, known_by):
+        write_novelty(folder / NOVELTY_FILE, novelty)
+    card: dict[str, Any] = {"level": level, f"{split}_images": data.sizes[split]}
+    if data.test is not None:
+        known = novelty_of(features_over(localizer, data.test), novelty)["known"]
+        card["unknown_test_images"] = float(1 - np.mean(known))
+    return novelty, card
+
+
+def print_novelty(console: Console, card: Mapping[str, Any]) -> None:
+    """Prints how many of the test images are told unknown."""
+    if "unknown_test_images" in card:
+        share = percent(card["unknown_test_images"])
+        print_line(console, f"novelty: {share} % of the test images are told unknown")
+
+
 def fitted_on(trust: Trust, run: RunWithData, split: str) -> bool:
     """Whether a split of a run's data is the one that trust was fitted on."""
     base = trust.calibration
@@ -122,6 +183,7 @@ def observed(run: RunWithData, split: Split, trust: Trust | None = None) -> Outc
         flip=trust is not None and trust.statements.flip,
         background=run.data.background,
         folds=None if trust is None else read_folds(run.folder, trust),
+        novelty=novelty_beside(run),
     )
 
 

@@ -57,6 +57,13 @@ class TrustConfig(Section):
         description="Whether confidence in a box also rests on a look at the mirrored image, which "
         "doubles the time of an answer.",
     )
+    novelty_level: float = Field(
+        default=0.01,
+        ge=0,
+        lt=1,
+        description="Pictures are told unknown whose p-value of being drawn like the training "
+        "images is below this; needs no calibration images.",
+    )
 
 
 class ExportConfig(Section):

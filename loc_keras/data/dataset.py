@@ -21,6 +21,7 @@ from loc_keras.data.image_header import HeaderError, read_header
 from loc_keras.data.load_records import faults_error
 from loc_keras.data.near_duplicates import MOST_COMPARED, NearPairs, near_pairs
 from loc_keras.data.pipeline import (
+    Augmentation,
     ImageSet,
     Share,
     eval_dataset,
@@ -100,8 +101,14 @@ def drawn_pictures(
 class TrainStream(Protocol):
     """Gives the training batches from a global step on, or one share of each."""
 
-    def __call__(self, start_step: int = 0, *, share: Share | None = None) -> tf.data.Dataset:
-        """Builds the stream."""
+    def __call__(
+        self,
+        start_step: int = 0,
+        *,
+        share: Share | None = None,
+        augmentation: Augmentation | None = ...,
+    ) -> tf.data.Dataset:
+        """Builds the stream; with None for `augmentation`, of the images as they are."""
         ...
 
 

@@ -110,7 +110,12 @@ def percent(fraction: float) -> str:
 
 
 def facts(result: Localization) -> Iterator[str]:
-    """Sentences: that nothing was found, and what trust says."""
+    """Sentences: what novelty says, that nothing was found, and what trust says."""
+    if result.known is False:
+        yield "This picture is unlike those the model was trained on: do not rely on the answer."
+    if result.novelty is not None:
+        share = percent(result.novelty)
+        yield f"Of pictures like those of training, {share} are as unusual as this one."
     if not result.found:
         yield "No object is found, so there is no box."
     if result.p_iou50 is not None:

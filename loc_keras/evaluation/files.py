@@ -123,10 +123,10 @@ def write_predictions(
 
     Columns: `image, path, true_label, pred_label, probability, p_iou50`, then `true_x1_px` to
     `true_y2_px`, `pred_x1_px` to `pred_y2_px`, `iou, corner_error_px`, `outer_x1_px` to
-    `outer_y2_px`, `inner_x1_px` to `inner_y2_px`, `label_set`. Those that need `trust` (`p_iou50`,
-    outer, inner, `label_set`) are absent without it. A cell is empty where there is nothing to
-    tell: the true box of an image without an object and what is compared with it, an empty inner
-    box, an empty label set.
+    `outer_y2_px`, `inner_x1_px` to `inner_y2_px`, `label_set`, `novelty`. Those that need `trust`
+    (`p_iou50`, outer, inner, `label_set`) or novelty are absent without it. A cell is empty where
+    there is nothing to tell: the true box of an image without an object and what is compared with
+    it, an empty inner box, an empty label set.
 
     A text that a spreadsheet would take for a formula gets an apostrophe before it, so a name that
     begins with `=`, `+`, `-` or `@` is to be read without its first character.
@@ -159,6 +159,8 @@ def write_predictions(
             safe_cell(label_set(class_names[label] for label in np.flatnonzero(row).tolist()))
             for row in trust.label_sets
         ]
+    if "novelty" in outcomes.outputs:
+        columns["novelty"] = _numbers(outcomes.outputs["novelty"], 6)
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)

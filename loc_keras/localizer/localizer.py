@@ -29,7 +29,7 @@ from loc_keras.localizer.results import Localization, localization_of
 BATCH_SIZE, TOP_K = 32, 5
 
 _BOXES = ("bbox", "box_outer", "box_inner")
-_SCORES = ("softmax", "softmax_calibrated", "p_iou50", "label_set")
+_SCORES = ("softmax", "softmax_calibrated", "p_iou50", "label_set", "novelty", "known")
 _WORKERS = min(8, os.cpu_count() or 1)
 _BATCH_RANK = 4
 
@@ -107,6 +107,11 @@ class Localizer:
     def trusted(self) -> bool:
         """Whether answers come with statements of trust."""
         return self._opened.trusted
+
+    @property
+    def tells_novelty(self) -> bool:
+        """Whether answers say how much a picture is like the training images."""
+        return self._opened.tells_novelty
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import tensorflow as tf
 from ruamel.yaml import YAML
@@ -21,14 +21,14 @@ from loc_keras.training.run_folder import (
     CARD_FILE,
     CLASSES_FILE,
     CONFIG_FILE,
+    NOVELTY_FILE,
     TRUST_FILE,
     read_classes,
     read_json,
 )
+from loc_keras.trust import novelty, statements
 from loc_keras.trust.statements import (
     FOLDS_FILE,
-    STATED,
-    Trust,
     read_folds,
     read_trust,
     trusted_model,
@@ -44,6 +44,8 @@ _IMAGE_RANK = 4
 _RULES: tuple[ResizeRule, ...] = ("stretch", "letterbox")
 _NEEDED = frozenset({"softmax", "bbox"})
 
+T = TypeVar("T")
+
 Answer = Callable[[tf.Tensor], Mapping[str, tf.Tensor]]
 """Takes raw pixels float32 (N, H, W, C), inside a graph."""
 
@@ -54,14 +56,15 @@ class Opened:
 
     Attributes:
         path: File or folder of the model itself.
-        answer: What it answers: `softmax`, `bbox` and, where trust is fitted, what
-            `statements.STATED` names.
+        answer: What it answers: `softmax`, `bbox` and, where they are fitted, what `STATED` of
+            `statements` and of `novelty` names.
         form: Size, channels and resize rule of the images that it takes.
         class_names: By index.
         background: Index of the class of images without an object; None without one.
         trusted: Whether trust is fitted.
         notes: What was not known and how it was taken instead, as sentences.
         digest: SHA-256, in hex, of the model and of what is said about its answers.
+        tells_novelty: Whether novelty is fitted.
     """
 
     path: Path
@@ -72,6 +75,7 @@ class Opened:
     trusted: bool
     notes: tuple[str, ...]
     digest: str
+    tells_novelty: bool = False
 
 
 @dataclass(frozen=True)
@@ -225,12 +229,16 @@ def _open_file(path: Path) -> Opened:
             f"{path} is a model without the outputs softmax and bbox; it is no localizer."
         )
     settings = run_settings(path.parent)
-    trust, notes = _trust_beside(path)
-    files = [path]
+    files, notes = [path], list[str]()
+    trust = _beside(path, TRUST_FILE, "trust", read_trust, notes)
     if trust is not None:
         folds = read_folds(path.parent, trust)
         model = trusted_model(model, trust.statements, folds)
         files += [path.parent / TRUST_FILE, *([path.parent / FOLDS_FILE] if folds else [])]
+    familiar = _beside(path, NOVELTY_FILE, "novelty", novelty.read_novelty, notes)
+    if familiar is not None:
+        model = novelty.with_novelty(model, familiar)
+        files.append(path.parent / NOVELTY_FILE)
     return _opened(
         path,
         lambda images: model(images, training=False),
@@ -238,19 +246,22 @@ def _open_file(path: Path) -> Opened:
         {name: value.shape for name, value in model.output.items()},
         settings,
         files,
-        notes,
+        tuple(notes),
     )
 
 
-def _trust_beside(path: Path) -> tuple[Trust | None, tuple[str, ...]]:
-    """Trust of the run that a model belongs to; it is that of the best model alone."""
-    file = path.parent / TRUST_FILE
+def _beside(
+    path: Path, name: str, what: str, read: Callable[[Path, Path], T | None], notes: list[str]
+) -> T | None:
+    """What was fitted to the run that a model belongs to; it is that of the best model alone."""
+    file = path.parent / name
     try:
-        return read_trust(file, path), ()
+        return read(file, path)
     except TrustError:
         if path.name == BEST_FILE:
             raise
-        return None, (f"{file} was fitted to another model, so {path.name} answers without trust.",)
+        notes.append(f"{file} was fitted to another model, so {path.name} answers without {what}.")
+        return None
 
 
 def _open_export(folder: Path) -> Opened:
@@ -321,7 +332,8 @@ def _opened(
         ImageFormat((height, width), channels, settings.rule),
         names,
         background,
-        set(outputs) >= set(STATED),
+        set(outputs) >= set(statements.STATED),
         (*settings.notes, *notes),
         digest_of(files, settings),
+        set(outputs) >= set(novelty.STATED),
     )

@@ -32,8 +32,8 @@ class ClassScore:
 class Localization:
     """The answer about one image.
 
-    Boxes lie within the image and are in px of it, turned upright where its EXIF data say so. The
-    last four attributes are None where no trust was fitted.
+    Boxes lie within the image and are in px of it, turned upright where its EXIF data say so.
+    `p_iou50` to `label_set` are None where no trust was fitted, the last two where no novelty was.
 
     Attributes:
         label: Name of the most probable class.
@@ -48,6 +48,8 @@ class Localization:
         box_outer: Box in px that holds the true one with the promised probability.
         box_inner: Box in px that lies in the true one with it; None also where it is empty.
         label_set: Classes of which the true one is one with it, the most probable first.
+        novelty: p-value of the image being drawn as the training images were, 0..1.
+        known: Whether it is no smaller than the level that was set.
     """
 
     label: str
@@ -62,11 +64,13 @@ class Localization:
     box_outer: Box | None = None
     box_inner: Box | None = None
     label_set: tuple[str, ...] | None = None
+    novelty: float | None = None
+    known: bool | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The answer as values of JSON, numbers to a millionth.
 
-        The size stands as `height` and `width`; what belongs to trust is left out without it.
+        The size stands as `height` and `width`; what was not fitted is left out.
         """
         plain: dict[str, Any] = {
             "label": self.label,
@@ -82,16 +86,16 @@ class Localization:
                 for one in self.top_k
             ],
         }
-        if self.label_set is None:
-            return plain
-        p_iou50 = None if self.p_iou50 is None else round(self.p_iou50, _DECIMALS)
-        return {
-            **plain,
-            "p_iou50": p_iou50,
-            "box_outer": _rounded(self.box_outer),
-            "box_inner": _rounded(self.box_inner),
-            "label_set": list(self.label_set),
-        }
+        if self.label_set is not None:
+            plain |= {
+                "p_iou50": None if self.p_iou50 is None else round(self.p_iou50, _DECIMALS),
+                "box_outer": _rounded(self.box_outer),
+                "box_inner": _rounded(self.box_inner),
+                "label_set": list(self.label_set),
+            }
+        if self.novelty is not None:
+            plain |= {"novelty": round(self.novelty, _DECIMALS), "known": self.known}
+        return plain
 
 
 def localization_of(
@@ -107,8 +111,8 @@ def localization_of(
 
     Args:
         arrays: `softmax` (N, K) and `bbox` (N, 4) and, with trust, `softmax_calibrated`, `p_iou50`
-            (N,), `box_outer`, `box_inner` and `label_set` bool (N, K). Boxes are (x1, y1, x2, y2)
-            in fractions of the original.
+            (N,), `box_outer`, `box_inner` and `label_set` bool (N, K), with novelty `novelty` (N,)
+            and `known` bool (N,). Boxes are (x1, y1, x2, y2) in fractions of the original.
         row: Which of the N.
         size: Height and width of the original in px.
         names: Of the classes by index.
@@ -137,6 +141,8 @@ def localization_of(
         label_set=tuple(names[at] for at in order if arrays["label_set"][row, at])
         if trusted
         else None,
+        novelty=float(arrays["novelty"][row]) if "novelty" in arrays else None,
+        known=bool(arrays["known"][row]) if "known" in arrays else None,
     )
 
 

@@ -126,6 +126,7 @@ class PictureChoice:
         best: By `choose_best`.
         wrong_class: By `choose_wrong_classes`.
         false_alarms: By `choose_false_alarms`.
+        least_familiar: By `choose_least_familiar`.
         sizes: Of each size at even ranks of IoU, worst first, by its place in `Evaluation.sizes`.
         positions: Of each position, likewise.
     """
@@ -134,6 +135,7 @@ class PictureChoice:
     best: Indices
     wrong_class: Indices
     false_alarms: Indices
+    least_familiar: Indices
     sizes: dict[int, Indices]
     positions: dict[int, Indices]
 
@@ -151,6 +153,7 @@ def choose_pictures(outcomes: Outcomes, confidences: Column) -> PictureChoice:
         best=choose_best(outcomes, confidences, without=worst),
         wrong_class=choose_wrong_classes(outcomes, confidences),
         false_alarms=choose_false_alarms(outcomes, confidences),
+        least_familiar=choose_least_familiar(outcomes),
         sizes=_of_groups(outcomes, size_places(outcomes), OF_A_SIZE),
         positions=_of_groups(outcomes, position_places(outcomes), OF_A_POSITION),
     )
@@ -171,6 +174,7 @@ def wanted_pictures(
     """
     choice = choose_pictures(outcomes, confidences)
     parts = [choice.worst, choice.best, choice.wrong_class, choice.false_alarms]
+    parts.append(choice.least_familiar)
     parts += [*choice.sizes.values(), *choice.positions.values()]
     return np.unique(np.concatenate([*parts, np.fromiter(suspects, np.int64)]))
 
@@ -214,6 +218,12 @@ def choose_false_alarms(outcomes: Outcomes, confidences: Column, count: int = MI
     """Images without an object that were answered with one, surest first."""
     fits = ~outcomes.shown & (outcomes.predicted != outcomes.labels)
     return _first(np.flatnonzero(fits), count, -_number(confidences))
+
+
+def choose_least_familiar(outcomes: Outcomes, count: int = MISTAKES) -> Indices:
+    """Images least like those of training, where novelty is known; the least p-value first."""
+    novelty = outcomes.outputs.get("novelty", np.zeros(0))
+    return _first(np.arange(len(novelty)), count, _number(novelty))
 
 
 def choose_suspects(
@@ -390,7 +400,7 @@ def verdict(one: Guarantee) -> str:
 
 def shift_sentence(shift: Shift) -> str:
     """Whether these images look to the model as those of the calibration split did."""
-    chance = f"p {_p_relation(shift.p_value)}"
+    chance = f"p {p_relation(shift.p_value)}"
     sizes = f"{_images(shift.images)} here, {shift.calibration_images:,} of calibration"
     if shift.found:
         return (
@@ -406,10 +416,11 @@ def shift_sentence(shift: Shift) -> str:
 
 def p_value(value: float) -> str:
     """A p-value with two digits; a small one as `< .0001`."""
-    return _p_relation(value).removeprefix("= ")
+    return p_relation(value).removeprefix("= ")
 
 
-def _p_relation(value: float) -> str:
+def p_relation(value: float) -> str:
+    """As `p_value`, behind the sign of its relation."""
     if not math.isfinite(value):
         return f"= {MISSING}"
     return f"= {value:.2g}" if value >= 1e-4 else "< .0001"

@@ -8,7 +8,12 @@ import numpy.typing as npt
 from markupsafe import Markup
 
 from loc_keras.report import html
-from loc_keras.report.evaluation_content import EvaluationPage, NearDuplicate, Suspect
+from loc_keras.report.evaluation_content import (
+    EvaluationPage,
+    NearDuplicate,
+    Suspect,
+    p_relation,
+)
 from loc_keras.report.gallery import LOCALIZED_IOU, WRONG_MARK, class_name, format_iou, is_localized
 from loc_keras.report.html import Box, boxed_picture
 from loc_keras.report.style import clean
@@ -84,6 +89,8 @@ def _caption(page: EvaluationPage, row: int) -> list[str]:
     if page.trust is not None and len(names) > 1:
         labels = _label_set(np.flatnonzero(page.trust.label_sets[row]), names)
         lines.append(Markup("label set: {}").format(labels))
+    if "novelty" in outcomes.outputs:
+        lines.append(f"novelty p {p_relation(float(outcomes.outputs['novelty'][row]))}")
     return lines
 
 

@@ -36,6 +36,12 @@ TRUST_OUTPUTS = {
 }
 """What the further outputs of a localizer with trust mean."""
 
+NOVELTY_OUTPUTS = {
+    "novelty": "float32 (N,): p-value of the image being drawn as the training images were",
+    "known": "bool (N,): whether it is no smaller than the level",
+}
+"""What the outputs of a localizer mean that was fitted to know unlike images."""
+
 MAX_VERSION = 2**63 - 1
 """TF Serving holds a version as an int64."""
 
@@ -80,6 +86,7 @@ def model_card(
     date: datetime,
     background: int | None = None,
     trust: Mapping[str, Any] | None = None,
+    novelty: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Puts together the card of a trained localizer.
 
@@ -97,6 +104,7 @@ def model_card(
         date: When the card was written, with its time zone.
         background: Index of the class of images without an object; None where all show one.
         trust: What is promised of single answers, and how it was kept; None without trust.
+        novelty: On what novelty was fitted, and how often it flags own images; None without.
 
     Returns:
         Nested dicts, lists, texts and numbers, ready for JSON.
@@ -114,7 +122,9 @@ def model_card(
             "width": width,
             "channels": channels,
         },
-        "outputs": {**OUTPUTS, **(TRUST_OUTPUTS if trust else {})},
+        "outputs": OUTPUTS
+        | (TRUST_OUTPUTS if trust else {})
+        | (NOVELTY_OUTPUTS if novelty else {}),
         "preprocessing": {
             "resize": resize,
             "normalisation": "inside the model: (pixel - mean) / deviation",
@@ -128,6 +138,7 @@ def model_card(
         "figures": {split: dict(found) for split, found in figures.items()},
         "packages": dict(packages),
         **({"trust": dict(trust)} if trust else {}),
+        **({"novelty": dict(novelty)} if novelty else {}),
     }
 
 

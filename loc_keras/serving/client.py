@@ -63,6 +63,9 @@ class ServedAnswer:
         box_outer_px: Box that holds the true one with the promised probability.
         box_inner_px: Box that lies in the true one with it; all zero where it is empty.
         label_set: For each class, whether it is one of those of which the true one is one with it.
+        novelty: p-value of the image being drawn as the training images were; None, like the
+            following, where no novelty was fitted to the model.
+        known: Whether it is no smaller than the level that was set.
         outputs: All outputs of the server for this image, by name.
     """
 
@@ -78,6 +81,8 @@ class ServedAnswer:
     box_outer_px: Box | None = None
     box_inner_px: Box | None = None
     label_set: tuple[bool, ...] | None = None
+    novelty: float | None = None
+    known: bool | None = None
     outputs: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
@@ -197,6 +202,8 @@ def answer_of(row: Mapping[str, Any]) -> ServedAnswer:
         box_outer_px=_output(row, "box_outer", _box) if "box_outer" in row else None,
         box_inner_px=_output(row, "box_inner", _box) if "box_inner" in row else None,
         label_set=_output(row, "label_set", _bools) if "label_set" in row else None,
+        novelty=_output(row, "novelty", float) if "novelty" in row else None,
+        known=_output(row, "known", bool) if "known" in row else None,
         outputs=row,
     )
 

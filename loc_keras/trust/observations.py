@@ -14,6 +14,7 @@ from keras import layers, ops
 from loc_keras.boxes import Tensor, iou
 from loc_keras.evaluation.outcomes import BOX_HIT, Outcomes
 from loc_keras.models.heads import SIDES_LAYER
+from loc_keras.trust.novelty import Novelty, novelty_outputs
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -35,6 +36,7 @@ def observe(
     flip: bool = False,
     background: int | None = None,
     folds: keras.Model | None = None,
+    novelty: Novelty | None = None,
 ) -> Outcomes:
     """Asks for every image of a finite data set, with what trust is built on.
 
@@ -46,15 +48,20 @@ def observe(
         flip: Whether to look at mirrored images too.
         background: Index of the class of images without an object, or None.
         folds: See `observed_outputs`.
+        novelty: Where it was fitted.
 
     Returns:
-        Outcomes whose `outputs` are `observed_outputs`, `bbox_true`, and `brightness` and
-        `contrast`: mean and standard deviation of each image's pixel values, float32 (N,), 0..255.
+        Outcomes whose `outputs` are `observed_outputs`, with novelty those of `novelty_of`,
+        `bbox_true`, and `brightness` and `contrast`: mean and standard deviation of each image's
+        pixel values, float32 (N,), 0..255.
     """
     # The layers below are registered by `import loc_keras`, under any backend of Keras.
     import tensorflow as tf
 
-    model = observer(localizer, flip=flip, folds=folds)
+    outputs = observed_outputs(localizer, flip=flip, folds=folds)
+    if novelty is not None:
+        outputs |= novelty_outputs(localizer, novelty)
+    model = keras.Model(localizer.inputs[0], outputs)
     spec = tf.TensorSpec((None, *localizer.input_shape[1:]), tf.float32)
 
     @tf.function(input_signature=[spec])

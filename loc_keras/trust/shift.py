@@ -62,9 +62,9 @@ def shift_reference(outcomes: Outcomes) -> ShiftReference:
     keep = np.linspace(0, len(outcomes) - 1, min(len(outcomes), MOST_KEPT)).round().astype(int)
     return ShiftReference(
         images=len(outcomes),
-        values={name: _rounded(column[keep]) for name, column in columns.items()},
+        values={name: rounded(column[keep]) for name, column in columns.items()},
         classes=_class_counts(outcomes).tolist(),
-        feature_scale=_rounded(scale),
+        feature_scale=rounded(scale),
     )
 
 
@@ -106,7 +106,7 @@ def measure_shift(reference: ShiftReference, outcomes: Outcomes, level: float = 
         for name, column in columns.items():
             before = np.array(reference.values[name])
             # Rounded alike, or the last digit would tell the two apart.
-            tests.append((name, *_distributions_test(before, np.array(_rounded(column)))))
+            tests.append((name, *_distributions_test(before, np.array(rounded(column)))))
         if len(reference.classes) > 1:
             tests.append((CLASSES, *_classes_test(np.array(reference.classes), classes)))
     corrected = [
@@ -182,6 +182,6 @@ def _classes_test(before: npt.NDArray[np.int64], now: npt.NDArray[np.int64]) -> 
     return distance, float(stats.chi2_contingency(table, correction=False).pvalue)
 
 
-def _rounded(values: npt.NDArray[np.floating]) -> list[float]:
+def rounded(values: npt.NDArray[np.floating]) -> list[float]:
     """Values with as many digits as a float32 needs here, so that the file stays small."""
     return [float(f"{value:.{_PLACES}g}") for value in values.tolist()]

@@ -5,7 +5,6 @@ exporting. `trust.json` holds all that was fitted on the calibration set, and th
 to.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,9 @@ from typing import Annotated, Any, Literal
 
 import keras
 from keras import layers
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter
 
-from loc_keras.atomic_file import file_sha256, write_text
+from loc_keras.atomic_file import file_sha256
 from loc_keras.boxes import Tensor
 from loc_keras.errors import TrustError
 from loc_keras.trust.confidence import (
@@ -35,6 +34,7 @@ from loc_keras.trust.conformal import (
     scales_of,
 )
 from loc_keras.trust.cross import CrossScores, cross_stated
+from loc_keras.trust.fitted_file import read_fitted, write_fitted
 from loc_keras.trust.observations import observed_outputs
 from loc_keras.trust.shift import ShiftReference
 
@@ -182,41 +182,14 @@ _STATEMENTS: TypeAdapter[Statements] = TypeAdapter(Statements)
 
 def write_trust(path: Path, trust: Trust) -> None:
     """Writes the file whole or not at all."""
-    write_text(path, json.dumps(_ADAPTER.dump_python(trust, mode="json"), indent=1) + "\n")
+    write_fitted(path, trust, _ADAPTER)
 
 
 def read_trust(path: Path, model_path: Path) -> Trust | None:
-    """Reads the file that stands beside a model.
-
-    Args:
-        path: Of the file.
-        model_path: The model, which must be the one that was calibrated.
-
-    Returns:
-        None where there is no such file.
-
-    Raises:
-        TrustError: If it is damaged, of another version, or of another model.
-    """
-    if not path.is_file():
-        return None
-    again = "run python -m loc_keras.calibrate again"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        version = content.get("version") if isinstance(content, dict) else None
-        if version != VERSION:
-            raise TrustError(f"{path} is of version {version}, not {VERSION}; {again}.")
-        trust = _ADAPTER.validate_python(content)
-    except (ValueError, RecursionError) as error:  # Of JSON, UTF-8 and pydantic.
-        raise TrustError(
-            f"{path} is damaged ({_first_fault(error)}); move it away and {again}."
-        ) from error
-    if trust.calibration.model_sha256 != file_sha256(model_path):
-        raise TrustError(
-            f"{path} was fitted to another model than {model_path}, whose file has changed since; "
-            f"{again}."
-        )
-    return trust
+    """Reads the file that stands beside a model, as `read_fitted`."""
+    return read_fitted(
+        path, model_path, _ADAPTER, VERSION, lambda trust: trust.calibration.model_sha256
+    )
 
 
 def read_folds(folder: Path, trust: Trust) -> keras.Model | None:
@@ -234,13 +207,6 @@ def read_folds(folder: Path, trust: Trust) -> keras.Model | None:
             "another file; bring it back, or train anew."
         )
     return keras.saving.load_model(path)
-
-
-def _first_fault(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-    return str(error)
 
 
 @keras.saving.register_keras_serializable(package="loc_keras")

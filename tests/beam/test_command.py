@@ -125,6 +125,8 @@ def test_outputs_become_the_records_of_a_local_predict():
         "box_outer": np.array([[-5, 10, 150, 100], [0] * 4, [1] * 4], np.float32),
         "box_inner": np.zeros((3, 4), np.float32),
         "label_set": np.array([[True, True, False], [False] * 3, [False, False, True]]),
+        "novelty": np.array([0.25, 0, 0.5], np.float32),
+        "known": np.array([True, False, True]),
     }
     heads = [{"image": f"{name}.jpg", "path": f"/{name}.jpg"} for name in "abc"]
     first, second, third = records_of(
@@ -149,6 +151,8 @@ def test_outputs_become_the_records_of_a_local_predict():
         "box_outer": [0, 10, 150, 100],
         "box_inner": None,
         "label_set": ["dog", "cat"],
+        "novelty": 0.25,
+        "known": True,
     }
     assert second == {"image": "b.jpg", "path": "/b.jpg", "reason": "is empty"}
     assert (third["label"], third["found"], third["box"]) == ("nothing", False, None)

@@ -8,7 +8,13 @@ from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import pytest
-from helpers.localizer_run import CLASSES, kinds, photograph, write_run
+from helpers.localizer_run import (
+    CLASSES,
+    kinds,
+    photograph,
+    write_novelty_of_photographs,
+    write_run,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -159,6 +165,8 @@ def test_stems_differ_and_repeat(names):
 class Imagined:
     """Answers by the length of a file's name; what is called bad cannot be read."""
 
+    trusted = tells_novelty = False
+
     def __init__(self):
         self.asked = []
 
@@ -292,7 +300,7 @@ def test_names_that_are_no_text_and_formulas_are_written(tmp_path):
     paths = ["/in/\udcff.jpg", "/in/=1+1.jpg", "/elsewhere/e.jpg"]
     _, answers, _ = answer(tmp_path, Imagined(), paths, form="voc")
     assert [one["image"] for one in answers] == ["\udcff.jpg", "=1+1.jpg", "elsewhere/e.jpg"]
-    write_csv(tmp_path / "a.csv", answers, trust=False)
+    write_csv(tmp_path / "a.csv", answers, Imagined())
     with (tmp_path / "a.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["image"] for row in rows] == ["\\udcff.jpg", "'=1+1.jpg", "elsewhere/e.jpg"]
@@ -328,6 +336,7 @@ def place(tmp_path_factory):
     """A run and a folder of images, one cut short; the run is opened once for all tests."""
     folder = tmp_path_factory.mktemp("predict")
     run = write_run(folder / "run", background="owl")
+    write_novelty_of_photographs(run)
     (folder / "in" / "sub").mkdir(parents=True)
     for name, content in kinds().items():
         (folder / "in" / name).write_bytes(content)
@@ -373,6 +382,9 @@ def test_a_folder_is_answered_drawn_and_reported(place, tmp_path, capsys):
         rows = {row["image"]: row for row in csv.DictReader(file)}
     assert rows.keys() == records.keys()
     assert {row["found"] for row in rows.values()} <= {"true", "false"}
+    for name, row in rows.items():
+        assert row["known"] == str(records[name]["known"]).lower()
+        assert float(row["novelty"]) == records[name]["novelty"]
 
 
 def test_few_are_printed_as_a_table_and_many_as_lines(place, monkeypatch, capsys):

@@ -329,6 +329,20 @@ def test_trust_is_fitted_by_training_and_travels(finished, workplace):
     assert outer.shape == box.shape == (2, 4)
 
 
+def test_novelty_is_fitted_by_training_and_travels(finished, workplace):
+    novelty = json.loads((finished / "novelty.json").read_text())
+    # The distances are of the calibration images, since there are some.
+    assert (novelty["split"], len(novelty["distances"])) == ("calibration", 45)
+    card = json.loads((finished / "model_card.json").read_text())
+    assert card["novelty"]["level"] == 0.01
+    assert card["novelty"]["calibration_images"] == 45
+    assert {"novelty", "known"} <= set(card["outputs"])
+    served = tf.saved_model.load(str(workplace / "saved_models" / "tiny" / "1"))
+    images = np.random.default_rng(0).uniform(0, 255, (2, 48, 48, 1)).astype(np.float32)
+    answers = served.signatures["images"](images=tf.constant(images))
+    assert not answers["known"].numpy().any()  # Noise is no digit.
+
+
 @pytest.mark.whole
 def test_exporting_again(finished, workplace, capsys):
     out = workplace / "again"

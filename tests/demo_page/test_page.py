@@ -204,6 +204,11 @@ def test_boxes_that_are_not_there_are_not_told():
     ]
     assert "<thead>" not in answer_html(Answered(nothing, photograph(0)))
     assert list(facts(found())) == []
+    told = "Of pictures like those of training, 0.2 % are as unusual as this one."
+    assert list(facts(found(novelty=0.002, known=True))) == [told]
+    warned, second = facts(found(novelty=0.002, known=False))
+    assert "unlike those the model was trained on" in warned
+    assert second == told
 
 
 def test_sentences_are_escaped():

@@ -15,8 +15,9 @@ from loc_keras.atomic_file import file_sha256
 from loc_keras.config.schema import TrustConfig
 from loc_keras.data.formats.yolo_yaml import to_yaml
 from loc_keras.models import assembly
-from loc_keras.training.run_folder import TRUST_FILE
+from loc_keras.training.run_folder import NOVELTY_FILE, TRUST_FILE
 from loc_keras.trust.fit import fit_statements
+from loc_keras.trust.novelty import features_over, fit_novelty, write_novelty
 from loc_keras.trust.shift import shift_reference
 from loc_keras.trust.statements import (
     VERSION,
@@ -118,6 +119,19 @@ def write_made_up_trust(folder):
     base = Calibration("calibration", len(seen), len(seen), "data", digest, 0.9)
     statements = fit_statements(seen, TrustConfig(coverage=0.9), CLASSES)
     write_trust(folder / TRUST_FILE, Trust(VERSION, base, statements, shift_reference(seen)))
+
+
+def write_novelty_of_photographs(folder):
+    """Novelty fitted to the photographs of this module, p-values to others of them."""
+    model = keras.saving.load_model(folder / "best.keras")
+    sides = SIZE[1], SIZE[0]
+    pixels = np.stack([np.asarray(photograph(seed, *sides)) for seed in range(200, 260)])
+    features = features_over(model, [(pixels, None)])
+    digest = file_sha256(folder / "best.keras")
+    novelty = fit_novelty(
+        features[:40], features[40:], level=0.04, split="val", model_sha256=digest
+    )
+    write_novelty(folder / NOVELTY_FILE, novelty)
 
 
 def write_images(folder: Path):

@@ -22,6 +22,7 @@ from helpers.localizer_run import (
     photograph,
     write_images,
     write_made_up_trust,
+    write_novelty_of_photographs,
     write_run,
 )
 from hypothesis import given, settings
@@ -39,7 +40,8 @@ from loc_keras.localizer.opening import Opened, version_folder
 from loc_keras.localizer.pictures import PictureReader
 from loc_keras.serving.bundle import Bundle
 from loc_keras.serving.saved_model import export_saved_model
-from loc_keras.training.run_folder import TRUST_FILE
+from loc_keras.training.run_folder import NOVELTY_FILE, TRUST_FILE
+from loc_keras.trust.novelty import read_novelty, with_novelty
 from loc_keras.trust.statements import (
     read_trust,
     trusted_model,
@@ -60,6 +62,7 @@ def place(tmp_path_factory):
     (folder / "set" / "training_data.csv").write_text("\n".join(rows) + "\n")
     run = write_run(folder / "run", "letterbox", path=folder / "set")
     write_made_up_trust(run)
+    write_novelty_of_photographs(run)
     return SimpleNamespace(folder=folder, run=run, paths=paths)
 
 
@@ -119,6 +122,7 @@ def test_arrays_and_pillow_images_are_resized_like_files(rule):
 
 def test_answers_are_those_of_the_evaluation(place, localizer, answers, tmp_path):
     assert localizer.trusted
+    assert localizer.tells_novelty
     assert evaluate.main(["--run", str(place.run), "--out", str(tmp_path)]) == 0
     with (tmp_path / "predictions.csv").open(newline="") as file:
         rows = {row["image"]: row for row in csv.DictReader(file)}
@@ -130,6 +134,7 @@ def test_answers_are_those_of_the_evaluation(place, localizer, answers, tmp_path
         assert answer.label == row["pred_label"]
         assert answer.score == pytest.approx(float(row["probability"]), abs=2e-5)
         assert answer.p_iou50 == pytest.approx(float(row["p_iou50"]), abs=2e-4)
+        assert answer.novelty == pytest.approx(float(row["novelty"]), abs=5e-3)
         assert "|".join(sorted(answer.label_set)) == "|".join(sorted(row["label_set"].split("|")))
         for name, box in (("pred", answer.box), ("outer", answer.box_outer)):
             told = [float(row[f"{name}_{side}_px"]) for side in ("x1", "y1", "x2", "y2")]
@@ -150,6 +155,20 @@ def test_stretched_answers_are_those_of_the_evaluation(place, tmp_path):
         assert answer.box == pytest.approx(told, abs=0.02), path.name
         assert answer.label == rows[path.name]["pred_label"]
         assert answer.p_iou50 is answer.box_outer is answer.box_inner is answer.label_set is None
+        assert answer.novelty is answer.known is None
+        assert not {"novelty", "known", "p_iou50"} & set(answer.as_dict())
+
+
+def test_a_picture_is_known_from_the_level_on(localizer):
+    usual = [photograph(seed, *SIZE[::-1]) for seed in range(220, 260)]
+    found = localizer.predict([np.zeros((90, 60, 3), np.uint8), *usual])
+    for one in found:
+        assert one.known == (one.novelty >= 0.04)
+        assert one.as_dict()["known"] is one.known
+        assert one.as_dict()["novelty"] == round(one.novelty, 6)
+    # The p-values of twenty of them rest on these very photographs: the least is 2 of 21, but for
+    # the digits that are kept.
+    assert all(one.known for one in found[21:])
 
 
 def test_one_and_many_are_answered_alike(localizer, place, answers):
@@ -214,6 +233,8 @@ TRUSTED = {
     "box_outer": [0.0, 0.1, 0.7, 0.9],
     "box_inner": [0.0, 0.0, 0.0, 0.0],
     "label_set": [True, True],
+    "novelty": 0.25,
+    "known": False,
 }
 
 
@@ -224,6 +245,7 @@ def test_trust_is_told_and_an_empty_inner_box_is_none():
     assert found.box_inner is None
     assert found.box_outer == pytest.approx((0, 1, 14, 9), abs=1e-5)
     assert found.label_set == ("b", "a")
+    assert (found.novelty, found.known) == (0.25, False)
     plain = json.loads(json.dumps(found.as_dict()))
     assert plain["box"] == [2, 2, 12, 8]
     assert (plain["height"], plain["width"], plain["box_inner"]) == (10, 20, None)
@@ -406,7 +428,10 @@ def test_an_export_answers_like_its_run(place, localizer, answers, tmp_path):
     trust = read_trust(place.run / TRUST_FILE, place.run / "best.keras")
     card = {"preprocessing": {"resize": "letterbox"}}
     bundle = Bundle(
-        localizer=trusted_model(model, trust.statements),
+        localizer=with_novelty(
+            trusted_model(model, trust.statements),
+            read_novelty(place.run / NOVELTY_FILE, place.run / "best.keras"),
+        ),
         class_names=CLASSES,
         form=ImageFormat(SIZE, 3, "letterbox"),
         samples=[Path(place.paths[0]).read_bytes()],
@@ -419,11 +444,13 @@ def test_an_export_answers_like_its_run(place, localizer, answers, tmp_path):
     assert found.path == base / "1"
     assert (found.class_names, found.form) == (localizer.class_names, localizer.form)
     assert found.trusted
+    assert found.tells_novelty
     assert found.notes == ()
     for ours, theirs in zip(found.predict(place.paths), answers, strict=True):
         assert ours.box == pytest.approx(theirs.box, abs=0.02)
         assert ours.box_outer == pytest.approx(theirs.box_outer, abs=0.02)
         assert (ours.label, ours.label_set) == (theirs.label, theirs.label_set)
+        assert ours.novelty == pytest.approx(theirs.novelty, abs=5e-3)
     (base / "1" / "assets.extra" / "classes.txt").write_text("one\n")
     with pytest.raises(ModelError, match=r"knows 3 classes, but .*classes.txt names 1"):
         Localizer.load(base)

@@ -212,12 +212,14 @@ def test_another_fault_passes_at_once():
 
 def test_an_answer_is_typed():
     trust = {"p_iou50": 0.9, "box_outer": [0, 0, 4, 5], "box_inner": [0, 0, 0, 0]}
+    trust |= {"novelty": 0.25, "known": False}
     answer = answer_of({**ROW, **trust, "label_set": [False, True], "other": 3})
     assert (answer.label, answer.class_id, answer.score) == ("cat", 1, 0.75)
     assert answer.box_px == (1.0, 2.0, 3.5, 4.0)
     assert answer.p_iou50 == 0.9
     assert answer.box_outer_px == (0.0, 0.0, 4.0, 5.0)
     assert answer.label_set == (False, True)
+    assert (answer.novelty, answer.known) == (0.25, False)
     assert answer.outputs["other"] == 3
 
 

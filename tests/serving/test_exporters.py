@@ -22,6 +22,7 @@ from loc_keras.serving.bundle import Bundle
 from loc_keras.serving.portable import FORMATS, SAVED_MODEL
 from loc_keras.serving.signatures import pixel_function
 from loc_keras.trust.fit import fit_statements
+from loc_keras.trust.novelty import features_over, fit_novelty, with_novelty
 from loc_keras.trust.statements import STATED, trusted_model
 
 KINDS = (SAVED_MODEL, *FORMATS)
@@ -107,11 +108,17 @@ def test_files_answer_like_the_model(bundle, tmp_path, kind, quantize):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_trust_is_converted_too(bundle, tmp_path, kind):
+def test_trust_and_novelty_are_converted_too(bundle, tmp_path, kind):
     skip_without_packages(kind)
     statements = fit_statements(seen_by(np.random.default_rng(0)), TrustConfig(coverage=0.8), "abc")
-    model = trusted_model(bundle.localizer, statements)
-    images = np.random.default_rng(1).integers(0, 256, (6, 32, 32, 3)).astype(np.float32)
+    rng = np.random.default_rng(1)
+    images = rng.integers(0, 256, (6, 32, 32, 3)).astype(np.float32)
+    # Of pictures as rough as these, and of smooth ones.
+    smooth = rng.uniform(100, 120, (30, 32, 32, 3))
+    rough = rng.integers(0, 256, (30, 32, 32, 3))
+    features = features_over(bundle.localizer, [(smooth, None), (rough, None)])
+    novelty = fit_novelty(features[:50], features[50:], level=0.05, split="val", model_sha256="")
+    model = with_novelty(trusted_model(bundle.localizer, statements), novelty)
     folder = tmp_path / "model"
     if kind == SAVED_MODEL:
         saved_model.write_saved_model(replace(bundle, localizer=model), folder)
@@ -119,7 +126,8 @@ def test_trust_is_converted_too(bundle, tmp_path, kind):
         folder.mkdir()
         portable.convert(pixel_function(model, bundle.form), folder, kind, "none", None)
     found, live = opened(kind, folder)(images), model(images, training=False)
-    assert set(found) == set(live) == {"softmax", "bbox", *STATED}
+    assert set(found) == set(live) == {"softmax", "bbox", *STATED, "novelty", "known"}
+    assert np.std(live["novelty"]) > 0.01
     for name, value in live.items():
         np.testing.assert_allclose(
             np.asarray(found[name], float), np.asarray(value, float), atol=1e-3

@@ -69,6 +69,7 @@ def test_one_image_gets_one_answer(address, tmp_path):
     assert answer.box_px == (10, 5, 30, 15)
     assert answer.box_fraction == MIDDLE
     assert answer.p_iou50 is answer.box_outer_px is answer.box_inner_px is answer.label_set is None
+    assert answer.novelty is answer.known is None
 
 
 def test_several_images_keep_their_order_over_requests(address):
