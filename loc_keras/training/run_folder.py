@@ -37,6 +37,7 @@ LOCK_FILE = ".lock"
 """In `CHECKPOINTS`, by which that folder is known to be a run's."""
 
 _BEFORE_CONFIG = {CHECKPOINTS, PLOTS, CLASSES_FILE, ENVIRONMENT_FILE, SKIPPED_FILE}
+_BEFORE_CONFIG |= {NEAR_DUPLICATES_FILE}
 
 PACKAGES = ("tensorflow", "keras", "keras-cv", "tensorboard", "numpy", "matplotlib")
 """Packages whose versions are written down."""

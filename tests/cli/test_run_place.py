@@ -40,14 +40,16 @@ def test_what_a_folder_holds(tmp_path, config):
     assert run_folder.run_state(folder) is RunState.NEW
     # Killed between making the folder and writing the config: nothing is lost by beginning anew.
     run_folder.open_run(folder)
-    (folder / "classes.txt").touch()
+    early = ("classes.txt", "environment.json", "near_duplicates.csv", "skipped.json")
+    for name in early:
+        (folder / name).touch()
     assert run_folder.run_state(folder) is RunState.NEW
     begun(folder, config)
     assert run_folder.run_state(folder) is RunState.UNFINISHED
     (folder / "checkpoints" / "step-00000001").mkdir()
     run_folder.close_run(folder)
     assert run_folder.run_state(folder) is RunState.OTHER
-    assert sorted(os.listdir(folder)) == ["classes.txt", "config.yaml", "environment.json"]
+    assert sorted(os.listdir(folder)) == sorted([*early, "config.yaml"])
     (tmp_path / "file").touch()
     assert run_folder.run_state(tmp_path / "file") is RunState.OTHER
 
