@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from loc_keras.data.decode import HIGHEST, UNIT_RANGE
 from loc_keras.data.exif import orientation_in
 from loc_keras.data.image_bytes import BROKEN, EMPTY, examine
 from loc_keras.data.record_images import CONTENT, ORIENTATION, load_picture
@@ -71,7 +72,8 @@ class ServedModel(tf.Module):
         self._form = form
         strings = tf.TensorSpec([None], tf.string, name=IMAGE_BYTES)
         examples = tf.TensorSpec([None], tf.string, name=EXAMPLES)
-        self.images = pixel_function(localizer, form)
+        self._pixels = pixel_function(localizer, form)
+        self.images = _function(self._of_images, _pixels_spec(form))
         self.image_bytes = _function(self._of_strings, strings)
         self.tf_example = _function(self._of_examples, examples)
 
@@ -88,8 +90,13 @@ class ServedModel(tf.Module):
     def _of_strings(self, image_bytes: tf.Tensor) -> Outputs:
         with tf.device("CPU:0"):
             pictures = decode_strings(image_bytes, self._form)
-        outputs = in_chunks(self.images, pictures.images)
+        outputs = in_chunks(self._pixels, pictures.images)
         return self._answers(outputs, pictures)
+
+    def _of_images(self, images: tf.Tensor) -> Outputs:
+        with tf.control_dependencies(_raw_pixels(images)):
+            outputs: Outputs = self._pixels(images=tf.identity(images))
+        return outputs
 
     def _of_examples(self, examples: tf.Tensor) -> Outputs:
         with tf.device("CPU:0"):
@@ -141,6 +148,22 @@ def pixel_function(localizer: keras.Model, form: ImageFormat) -> Any:
 
 def _pixels_spec(form: ImageFormat) -> tf.TensorSpec:
     return tf.TensorSpec([None, *form.shape], tf.float32, name=IMAGES)
+
+
+def _raw_pixels(images: tf.Tensor) -> list[tf.Operation]:
+    """Refuses a request in which an image (H, W, C) has other values than raw pixels."""
+    sides = [1, 2, 3]
+    # False of what is no number.
+    inside = tf.reduce_all((images >= 0) & (images <= HIGHEST), sides)
+    # Whole numbers as low may be a dark picture of 8 bits.
+    broken = tf.reduce_any(images != tf.round(images), sides)
+    least, most = tf.reduce_min(images, sides), tf.reduce_max(images, sides)
+    bad = ~inside | (broken & (most < UNIT_RANGE))
+    texts = [tf.as_string(tf.where(bad)[:1, 0])]
+    texts += [tf.as_string(value[bad][:1], shortest=True) for value in (least, most)]
+    place, low, high = (tf.strings.reduce_join(text) for text in texts)
+    words = ["image ", place, " has values from ", low, " to ", high, "; give raw pixels 0..255"]
+    return [tf.debugging.Assert(~tf.reduce_any(bad), [tf.strings.join(words)])]
 
 
 def decode_strings(contents: tf.Tensor, form: ImageFormat) -> Pictures:

@@ -192,6 +192,23 @@ def test_examples(signatures):
     ]
 
 
+@pytest.mark.parametrize("value", [0.5, 1.2, -1, 256, np.nan, np.inf])
+def test_pixels_of_another_range_are_refused(signatures, value):
+    images = np.full((3, 32, 32, 3), 200, np.float32)
+    images[1] = 0 if np.isnan(value) else value
+    images[1, 5, 6, 0] = value
+    told = "image 1 has values from .*; give raw pixels 0..255"
+    with pytest.raises(tf.errors.InvalidArgumentError, match=told):
+        signatures["images"](images=tf.constant(images))
+
+
+def test_pixels_may_be_dark_and_requests_empty(signatures):
+    images = np.zeros((2, 32, 32, 3), np.float32)
+    images[1, 3, 4] = 1
+    assert signatures["images"](images=tf.constant(images))["bbox"].shape == (2, 4)
+    assert signatures["images"](images=tf.constant(images[:0]))["bbox"].shape == (0, 4)
+
+
 def test_warmup_requests_are_what_the_server_reads(version, signatures):
     serving = pytest.importorskip("tensorflow_serving.apis.prediction_log_pb2")
     path = version / "assets.extra" / "tf_serving_warmup_requests"
