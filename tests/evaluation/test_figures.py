@@ -361,7 +361,7 @@ def test_figures_without_near_duplicates_are_those_of_the_other_images() -> None
     kept = np.flatnonzero(~leaked)
     assert found.apart is not None
     assert found.apart.images == len(kept) == 26
-    hits = [outcomes.probabilities[row].argmax() == outcomes.labels[row] for row in kept]
+    hits = [int(outcomes.probabilities[row].argmax() == outcomes.labels[row]) for row in kept]
     assert found.apart.figures["class_accuracy"].value == pytest.approx(statistics.mean(hits))
     ious = [
         float(rowwise(reference_iou, outcomes.boxes_px[[row]], outcomes.boxes_pred_px[[row]])[0])
