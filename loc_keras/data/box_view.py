@@ -117,18 +117,19 @@ def settle_view(
     view = source.boxes_on or evidence.view
     told: list[Fault] = []
     if source.boxes_on is None:
-        pictures = len({one.image for _, one, _ in turned})
+        count = len({one.image for _, one, _ in turned})
+        pictures = f"{count} {'picture' if count == 1 else 'pictures'}"
         words = evidence.words()
         if view is None:
             reason = (
-                f"{pictures} pictures with boxes have an EXIF orientation, and nothing decides "
-                f"whether these were drawn on the pictures as stored or on the upright ones"
+                f"{pictures} with boxes and an EXIF orientation: nothing decides "
+                "whether the boxes were drawn on the pictures as stored or on the upright ones"
                 f"{f' ({words})' if words else ''}"
             )
             told = [Fault("", 0, reason, UNDECIDED)]
         else:
             reason = (
-                f"the boxes of {pictures} pictures with an EXIF orientation are taken as drawn on "
+                f"the boxes of {pictures} with an EXIF orientation are taken as drawn on "
                 f"the {view} pictures: {words}"
             )
             told = [Fault("", 0, reason, DECIDED)]

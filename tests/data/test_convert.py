@@ -29,6 +29,7 @@ data:
     path: {path}
     class_names: {classes}
     csv: {{units: pixel}}
+    boxes_on: stored
 """
 
 
