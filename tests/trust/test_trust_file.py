@@ -74,7 +74,10 @@ def test_no_file_is_no_trust(tmp_path: Path, model_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda text: text[:50], r"is damaged .*; run python -m loc_keras.calibrate again\.$"),
+        (
+            lambda text: text[:50],
+            r"is damaged .*; move it away and run python -m loc_keras.calibrate again\.$",
+        ),
         (lambda text: "[]", "is of version None, not 1"),
         (lambda text: text.replace('"version": 1', '"version": 2'), "is of version 2, not 1"),
         (lambda text: text.replace('"temperature"', '"heat"'), r"damaged \(statements.temperature"),
