@@ -185,7 +185,7 @@ def save_box_views(
         rows.append([])
         for view, box in boxes.items():
             cell = Image.new("RGB", (_CELL, _CELL), "white")
-            drawn = with_box(picture, box, WRONG)
+            drawn = with_box(picture.copy(), box, WRONG)
             drawn.thumbnail((_CELL, _CELL - _CAPTION))
             cell.paste(drawn, ((_CELL - drawn.width) // 2, _CAPTION))
             ImageDraw.Draw(cell).text((8, 4), f"boxes_on: {view}", fill="black", font_size=14)
@@ -199,7 +199,7 @@ def save_box_views(
 
 
 def with_box(picture: Image.Image, box: FractionBox | None, colour: str = TRUTH) -> Image.Image:
-    """Draws a box on an RGB picture; where it reaches outside, the picture is widened."""
+    """Draws a box on an RGB picture itself; where it reaches outside, on a wider copy."""
     if box is None or not all(map(math.isfinite, box)):
         return picture
     width, height = picture.size
