@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from loc_keras.data.exif import UPRIGHT_TURNS
 from loc_keras.data.image_bytes import (
     JPEG_START,
     MAX_PIXELS,
@@ -46,16 +47,6 @@ _MODES = {1: "L", 3: "RGB"}
 _TRANSPOSED = (5, 6, 7, 8)
 _MIRRORED_X = (2, 3, 6, 7)  # Left to right, after the transposition.
 _MIRRORED_Y = (3, 4, 7, 8)
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""How pixels stored with an EXIF orientation come upright (TIFF 6.0, tag 274)."""
 
 
 def decode_bytes(
@@ -351,7 +342,11 @@ def upright(image: Image.Image, orientation: int, window: tuple[int, ...]) -> Im
         window: All zero for the whole picture.
     """
     image.load()
-    turned = image.transpose(_TURNS[orientation]) if orientation in _TURNS else image.copy()
+    turned = (
+        image.transpose(UPRIGHT_TURNS[orientation])
+        if orientation in UPRIGHT_TURNS
+        else image.copy()
+    )
     return turned.crop(_checked(turned, window)) if any(window) else turned
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import IO
 
 import tensorflow as tf
+from PIL import Image
 
 from loc_keras.data.image_bytes import (
     JPEG_START,
@@ -20,6 +21,17 @@ from loc_keras.data.image_bytes import (
     has_bytes,
     starts,
 )
+
+UPRIGHT_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""How pixels stored with an EXIF orientation come upright (TIFF 6.0, tag 274)."""
 
 _ORIENTATION, _ENTRY = 0x0112, 12
 _WIDTHS = {3: 2, 4: 4, 6: 1, 8: 2, 9: 4}

@@ -18,6 +18,7 @@ from PIL import Image
 from scipy.ndimage import uniform_filter
 
 from loc_keras.data.duplicates import components, first_of
+from loc_keras.data.exif import UPRIGHT_TURNS
 from loc_keras.data.records import UPRIGHT
 
 Floats = npt.NDArray[np.float32]
@@ -45,15 +46,6 @@ that never moves."""
 MOST_COMPARED = 10**11
 """Pairs of coarse thumbnails that are compared, at most; that takes minutes."""
 
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 _COARSE = 0.65  # Correlation of coarse thumbnails below which pairs are not looked at.
 _COARSE_STEP = SIDE // 8
 _MOST_CANDIDATES = 8  # For each picture, the nearest ones.
@@ -94,8 +86,8 @@ def thumbnail(image: Image.Image, orientation: int = UPRIGHT) -> npt.NDArray[np.
         orientation: Its EXIF orientation, which is undone.
     """
     small = image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BOX)
-    if orientation in _UPRIGHT:
-        small = small.transpose(_UPRIGHT[orientation])
+    if orientation in UPRIGHT_TURNS:
+        small = small.transpose(UPRIGHT_TURNS[orientation])
     return np.asarray(small.convert("L"))
 
 
