@@ -54,6 +54,7 @@ from loc_keras.trust.statements import (
     Method,
     Trust,
     guarantee_words,
+    promised_share,
     read_folds,
     read_trust,
     trusted_model,
@@ -374,7 +375,9 @@ def add_trust(
     }
     if measured is not None:
         card |= {"measured_on": measured.split, **trust_json(measured.figures)}
-        _save_picture(folder / PLOTS / f"{measured.split}_trust.png", data, measured)
+        # Above the picture stands what is proven, which with folds is less than what is asked.
+        share = promised_share(trust.calibration.method, measured.figures.guarantees[0].asked)
+        _save_picture(folder / PLOTS / f"{measured.split}_trust.png", data, measured, share)
     texts = {TRUST_FILE: (folder / TRUST_FILE).read_text(encoding="utf-8")}
     model = trusted_model(best, trust.statements, folds)
     return TrustOfRun(model, texts, card, (trust, measured))
@@ -404,7 +407,7 @@ def _check_images(options: TrustConfig, data: LocalizationData, split: Split) ->
         )
 
 
-def _save_picture(path: Path, data: LocalizationData, measured: TrustOnSplit) -> None:
+def _save_picture(path: Path, data: LocalizationData, measured: TrustOnSplit, share: float) -> None:
     """Draws four answers, from doubtful to sure, with their outer and inner boxes."""
     shown, p_iou50 = np.flatnonzero(measured.outcomes.shown), measured.figures.p_iou50
     ranked = shown[np.argsort(p_iou50[shown], kind="stable")]
@@ -415,7 +418,7 @@ def _save_picture(path: Path, data: LocalizationData, measured: TrustOnSplit) ->
         _example(measured, row, pictures[row], data.class_names) for row in rows if row in pictures
     ]
     if examples:
-        save_figure(draw_trusted(examples, measured.figures.guarantees[0].asked), path)
+        save_figure(draw_trusted(examples, share), path)
 
 
 def _example(measured: TrustOnSplit, row: int, picture: Pixels, names: Sequence[str]) -> Example:
