@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from loc_keras.atomic_file import refuse_foreign
 from loc_keras.cli.console import add_set, print_note, run_command
 from loc_keras.cli.runs import load_run, print_data
 from loc_keras.cli.trust import (
@@ -23,7 +24,6 @@ from loc_keras.cli.trust import (
     print_trust,
     trust_place,
 )
-from loc_keras.own_files import refuse_foreign
 from loc_keras.training.run_folder import TRUST_FILE
 
 

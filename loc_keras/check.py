@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from loc_keras.atomic_file import own_files, refuse_foreign
 from loc_keras.cli.box_view import UndecidedViewError, require_view
 from loc_keras.cli.console import progress_bar, run_command
 from loc_keras.cli.data_arguments import add_data_arguments, source_to_check
@@ -23,7 +24,6 @@ from loc_keras.data.check.run import CheckResult, check_data
 from loc_keras.data.formats.csv_file import GROUPED_COLUMNS
 from loc_keras.data.records import even_sample
 from loc_keras.errors import DataError, LocKerasError
-from loc_keras.own_files import own_files, refuse_foreign
 from loc_keras.report.data_charts import save_preview
 from loc_keras.report.data_report import FINDINGS_FILE, PAGE_FILE, write_report
 from loc_keras.report.terminal import classes_words, print_findings

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 
-from loc_keras.atomic_file import file_sha256, write_text
+from loc_keras.atomic_file import file_sha256, own_files, refuse_foreign, write_text
 from loc_keras.cli.console import add_set, print_note, run_command
 from loc_keras.cli.runs import (
     RunWithData,
@@ -37,7 +37,6 @@ from loc_keras.evaluation.files import (
 from loc_keras.evaluation.outcomes import Evaluation, Outcomes
 from loc_keras.evaluation.paired import compare
 from loc_keras.evaluation.reliability import TrustFigures, detection_scores
-from loc_keras.own_files import own_files, refuse_foreign
 from loc_keras.report.compare import print_comparison, save_comparison
 from loc_keras.report.evaluation_content import (
     EvaluationPage,

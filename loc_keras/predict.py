@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import TaskProgressColumn, TimeRemainingColumn
 from rich.table import Table
 
+from loc_keras.atomic_file import own_files, refuse_foreign
 from loc_keras.bulk.inputs import MAX_BYTES, Inputs, image_name
 from loc_keras.bulk.outputs import (
     FAILURES_FILE,
@@ -29,7 +30,6 @@ from loc_keras.data.image_header import without_image_warnings
 from loc_keras.errors import ClusterError, DataError
 from loc_keras.localizer import Localizer
 from loc_keras.localizer.localizer import BATCH_SIZE, TOP_K
-from loc_keras.own_files import own_files, refuse_foreign
 
 FEW = 40
 """Images up to which answers are printed as a table, where no format is asked for."""

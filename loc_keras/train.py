@@ -14,6 +14,7 @@ import keras
 from rich.console import Console
 from rich.table import Table
 
+from loc_keras.atomic_file import own_files, refuse_foreign
 from loc_keras.cli.build import (
     board_from,
     bundle_of,
@@ -49,8 +50,6 @@ from loc_keras.errors import TrainingError, TrustError
 from loc_keras.models.assembly import refuse_unknown_body
 from loc_keras.models.body import WeightsOrigin
 from loc_keras.models.weights import refuse_absent
-from loc_keras.own_files import own_files, refuse_foreign
-from loc_keras.report.curves import save_rate_picture
 from loc_keras.serving.bundle import prove_writable
 from loc_keras.serving.saved_model import export_saved_model
 from loc_keras.training import precision
@@ -76,14 +75,6 @@ from loc_keras.training.run_folder import (
     refuse_other_data,
     resumable,
     run_state,
-)
-from loc_keras.training.trials import (
-    HIGHEST,
-    NEAR_ZERO,
-    batch_speeds,
-    overfit_batch,
-    suggested_batch,
-    sweep_rates,
 )
 from loc_keras.trust.novelty import with_novelty
 
@@ -361,6 +352,8 @@ def _overfit(
     data: LocalizationData, localizer: keras.Model, plan: FitPlan, steps: int, console: Console
 ) -> int:
     """Learns one batch by heart and prints how well; gives the exit code."""
+    from loc_keras.training.trials import NEAR_ZERO, overfit_batch
+
     batch = next(iter(data.train(0)))
     result = overfit_batch(localizer, batch, plan=plan, steps=steps)
     verdict = (
@@ -386,6 +379,9 @@ def _find_rate(
     data: LocalizationData, localizer: keras.Model, plan: FitPlan, picture: Path, console: Console
 ) -> int:
     """Sweeps the learning rate, prints what to take and draws why; gives the exit code."""
+    from loc_keras.report.curves import save_rate_picture
+    from loc_keras.training.trials import HIGHEST, sweep_rates
+
     console.print("sweeping the learning rate; the model is thrown away", highlight=False)
     sweep = sweep_rates(localizer, data.train(0), plan=plan)
     with own_files(*_rate_place(picture)):
@@ -413,6 +409,8 @@ def _find_batch(
     data: LocalizationData, localizer: keras.Model, plan: FitPlan, console: Console
 ) -> int:
     """Times steps of growing batches and prints a table; gives the exit code."""
+    from loc_keras.training.trials import batch_speeds, suggested_batch
+
     console.print("timing batches; the model is thrown away", highlight=False)
     batch = next(iter(data.train(0)))
     speeds = batch_speeds(localizer, batch, plan=plan, largest=data.sizes["train"])

@@ -47,7 +47,7 @@ GROUPS = (
     _group(2, "data"),
     _group(1, "boxes", "losses", "metrics"),
     _group(0, "recipe"),
-    _group(0, "_environ", "atomic_file", "config", "errors", "own_files"),
+    _group(0, "_environ", "atomic_file", "config", "errors"),
 )
 GROUP_OF = {module: group for group in GROUPS for module in group.modules}
 

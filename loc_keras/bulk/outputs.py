@@ -14,15 +14,20 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from loc_keras.atomic_file import label_set, lock_file, safe_cell, write_text, written_aside
+from loc_keras.atomic_file import (
+    Known,
+    label_set,
+    lock_file,
+    own_files,
+    refuse_foreign,
+    safe_cell,
+    write_text,
+    written_aside,
+)
 from loc_keras.bulk.inputs import image_name
-from loc_keras.data.formats.coco import coco_annotation, coco_categories
-from loc_keras.data.formats.voc import refuse_unwritable, voc_xml
 from loc_keras.data.formats.writing import object_classes, write_bytes
-from loc_keras.data.formats.yolo import yolo_line, yolo_yaml
 from loc_keras.errors import DataError, ImageError
 from loc_keras.localizer.pictures import upright_picture
-from loc_keras.own_files import Known, own_files, refuse_foreign
 
 if TYPE_CHECKING:
     from loc_keras.localizer import Localizer
@@ -346,6 +351,8 @@ def write_coco(path: Path, records: Iterable[Record], class_names: Sequence[str]
         records: Can be gone through twice.
         class_names: Of the model, by index; those of the answers' categories are one higher.
     """
+    from loc_keras.data.formats.coco import coco_categories
+
     ends = {"annotations": _annotations(records), "images": _images(records)}
     head = {
         "info": {"description": "answered by loc_keras", "version": "1"},
@@ -405,7 +412,15 @@ def _short(stem: str) -> str:
     return os.path.join(folder, f"{kept}_{digest}")
 
 
+def _refuse_for_voc(class_names: Sequence[str]) -> None:
+    from loc_keras.data.formats.voc import refuse_unwritable
+
+    refuse_unwritable(class_names)
+
+
 def _write_voc(path: Path, record: Record) -> None:
+    from loc_keras.data.formats.voc import voc_xml
+
     name = str(record["image"])
     folder, _, file = name.rpartition("/")
     size = (record["height"], record["width"])
@@ -416,6 +431,8 @@ def _write_voc(path: Path, record: Record) -> None:
 
 
 def _write_yolo(path: Path, record: Record) -> None:
+    from loc_keras.data.formats.yolo import yolo_line
+
     box = record["box_fraction"]
     write_text(path, "" if box is None else yolo_line(record["index"], box))
 
@@ -435,6 +452,8 @@ def _draw(path: Path, record: Record) -> None:
 
 
 def _write_yolo_classes(folder: Path, _: Iterable[Record], localizer: "Localizer") -> None:
+    from loc_keras.data.formats.yolo import yolo_yaml
+
     classes, background = localizer.class_names, localizer.background
     names = object_classes(classes, None if background is None else classes[background])
     texts = (yolo_yaml({}, names), "".join(f"{name}\n" for name in names))
@@ -449,6 +468,8 @@ def _images(records: Iterable[Record]) -> Iterator[dict[str, Any]]:
 
 
 def _annotations(records: Iterable[Record]) -> Iterator[dict[str, Any]]:
+    from loc_keras.data.formats.coco import coco_annotation
+
     objects = 0
     for number, record in enumerate(records, start=1):
         if record["found"]:
@@ -486,9 +507,7 @@ FORMATS = {
             folder / COCO_FILE, records, localizer.class_names
         ),
     ),
-    "voc": OutputFormat(
-        sidecar=Sidecar("Annotations", ".xml", _write_voc), refuse=refuse_unwritable
-    ),
+    "voc": OutputFormat(sidecar=Sidecar("Annotations", ".xml", _write_voc), refuse=_refuse_for_voc),
     "yolo": OutputFormat(
         sidecar=Sidecar("labels", ".txt", _write_yolo),
         files=YOLO_FILES,

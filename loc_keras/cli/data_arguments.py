@@ -6,11 +6,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from loc_keras.atomic_file import write_text
+from loc_keras.atomic_file import own_files, write_text
 from loc_keras.cli.console import add_set
 from loc_keras.cli.data_source import DataSource, plan_folder, plan_text, print_plan
 from loc_keras.config.load import load_config
-from loc_keras.own_files import own_files
 from loc_keras.recipe.rules import BUDGET_MINUTES
 
 STDOUT = Path("-")

@@ -42,7 +42,6 @@ from loc_keras.data.check.run import CheckResult, quick_check
 from loc_keras.data.dataset import LocalizationData, build_file_data, image_format, store_of
 from loc_keras.data.detect.formats import guesses, list_data_folder, truncated_note, unrecognised
 from loc_keras.data.detect.label_files import LabelFiles, label_files
-from loc_keras.data.digits_data import build_digits_data
 from loc_keras.data.formats.listing import Guess, Listing, list_folder, split_of
 from loc_keras.data.formats.parsing import below, read_class_names
 from loc_keras.data.formats.registry import FORMATS, WRITERS, read_annotations
@@ -210,6 +209,8 @@ class DataSource:
                 seed=seed,
                 uncut=next(iter(stores), None),
             )
+        from loc_keras.data.digits_data import build_digits_data
+
         return build_digits_data(
             data.source.path,
             batch_size=batch_size,

@@ -27,8 +27,6 @@ from loc_keras.evaluation.figures import APART_KEY, run_figures
 from loc_keras.evaluation.outcomes import Outcomes
 from loc_keras.models.body import WeightsOrigin, preprocessing_of
 from loc_keras.models.weights import open_model
-from loc_keras.report.architecture import save_architecture
-from loc_keras.report.curves import save_curves
 from loc_keras.report.gallery import choose_examples, draw_gallery
 from loc_keras.report.style import save_figure
 from loc_keras.report.terminal import classes_words, print_metrics
@@ -189,6 +187,9 @@ def write_start(
 
 def finish_run(folder: Path, best: keras.Model, data: LocalizationData, name: str) -> Measured:
     """Measures the best model on validation and test images, and draws the run's pictures."""
+    from loc_keras.report.architecture import save_architecture
+    from loc_keras.report.curves import save_curves
+
     answer = answer_function(best)
     splits: dict[Split, tf.data.Dataset | None] = {"val": data.val, "test": data.test}
     outcomes = {

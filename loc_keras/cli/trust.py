@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 
-from loc_keras.atomic_file import file_sha256, written_aside
+from loc_keras.atomic_file import Known, file_sha256, own_files, written_aside
 from loc_keras.cli.build import validation_set
 from loc_keras.cli.console import print_line
 from loc_keras.cli.folds import folds_of, out_of_fold
@@ -27,7 +27,6 @@ from loc_keras.evaluation.figures import percent
 from loc_keras.evaluation.files import trust_json
 from loc_keras.evaluation.outcomes import Outcomes
 from loc_keras.evaluation.reliability import TrustFigures
-from loc_keras.own_files import Known, own_files
 from loc_keras.report.gallery import Example, draw_trusted, trusted_example
 from loc_keras.report.style import save_figure
 from loc_keras.report.terminal import print_trust_table

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from loc_keras import calibrate, check, convert, digits, evaluate, export, train
+from loc_keras.atomic_file import LIST_FILE, own_files, refuse_foreign
 from loc_keras.cli.console import UNREAD, run_command
 from loc_keras.errors import DataError
-from loc_keras.own_files import LIST_FILE, own_files, refuse_foreign
 from loc_keras.training import run_folder
 
 THEIRS = b"not ours\n"
