@@ -4,6 +4,7 @@ import math
 import os
 import textwrap
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,9 @@ from loc_keras.report.style import (
     SMALL_SIZE,
     TITLE_SIZE,
     VERMILLION,
+    WORDS,
     dress,
-    new_page,
+    new_figure,
     save_figure,
     shorten_middle,
     text_width,
@@ -151,16 +153,10 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
 # Lengths in inches; DPI in pixels per inch.
 WIDTH = 11.6
 MARGIN = 0.25
-NAMES = 1.75  # for the names of the figures
-NUMBER = 0.22  # for the number of a run
-PANEL = 2.75  # of one plot
-VALUES = 0.62  # for the values beside the left plot
 ROW = 0.2
 GAP = 0.16  # between two figures
-AXIS = 0.5  # for ticks and their label
+AXIS = 0.66  # for the titles, ticks and labels of a row of plots
 LINE = 0.19  # of text
-TITLE = 0.34
-HEAD = 0.3  # for the titles of the plots
 DPI = 144.0
 NOTE_LETTERS = 170  # On a line: counted, since measuring each beginning of a long text takes long.
 
@@ -200,82 +196,76 @@ def draw_comparison(comparison: Comparison) -> Figure:
         A figure of its own.
     """
     runs = list(comparison.figures)
-    shares = [name for name in COMPARED if FIGURES[name].unit != "px" and name != MERGED]
-    pixels = [name for name in COMPARED if FIGURES[name].unit == "px"]
-    heights = [len(names) * (len(runs) * ROW + GAP) for names in (shares, pixels)]
-    notes = textwrap.wrap(_note(comparison), NOTE_LETTERS)
-    top = MARGIN + TITLE + LINE * (len(notes) + len(runs)) + 2 * GAP + HEAD
-    height = top + sum(heights) + 2 * AXIS + MARGIN
-    figure, page = new_page(WIDTH, height, DPI)
-    _draw_head(page, comparison, notes)
-    edge = top
-    for names, tall in zip((shares, pixels), heights, strict=True):
-        left = MARGIN + NAMES + NUMBER
-        right = left + PANEL + VALUES
-        bottom = height - edge - tall
-        boxes = [
-            (at / WIDTH, bottom / height, PANEL / WIDTH, tall / height) for at in (left, right)
-        ]
-        axes = [figure.add_axes(box) for box in boxes]
-        _draw_block(axes[0], axes[1], comparison, names, first=names is shares)
-        edge += tall + AXIS
+    blocks = [
+        [name for name in COMPARED if (FIGURES[name].unit == "px") is px and name != MERGED]
+        for px in (False, True)
+    ]
+    heights = [len(names) * (len(runs) * ROW + GAP) for names in blocks]
+    notes = textwrap.wrap(
+        f"{images_words(comparison)}, the same for every run. Bars: {100 * comparison.level:g} % "
+        f"intervals of the paired bootstrap over images, {comparison.resamples:,} resamples. Full "
+        "mark: the interval of the difference excludes 0. p: two-sided, not corrected for the "
+        "number of comparisons. What another seed of training would change is not in it.",
+        NOTE_LETTERS,
+    )
+    head = MARGIN + LINE * (len(notes) + len(runs) + 3.5)
+    height = head + sum(heights) + 2 * AXIS
+    figure = new_figure(WIDTH, height, DPI)
+    lines = [(f"{len(runs)} runs compared", {"size": TITLE_SIZE, "weight": "bold"}), ("", {})]
+    lines += [(note, {"size": SMALL_SIZE, "color": MUTED}) for note in notes]
+    lines.append(("", {}))
+    for index, run in enumerate(runs):
+        role = "" if index else " (the one that others are compared with)"
+        room = (WIDTH - 2 * MARGIN) * 72 - text_width(role, LABEL_SIZE) - 24
+        words = f"{index + 1}  {shorten_middle(run, room, LABEL_SIZE)}{role}"
+        lines.append((words, {"size": LABEL_SIZE, "color": _colour(index)}))
+    for place, (words, style) in enumerate(lines):
+        if words:
+            write(figure, MARGIN / WIDTH, 1 - (MARGIN + LINE * place) / height, words, **style)
+    figure.set_layout_engine(
+        "constrained", rect=(0, 0, 1, 1 - head / height), w_pad=0.8 * MARGIN, h_pad=0.04
+    )
+    grid = figure.subplots(2, 2, height_ratios=heights)
+    for axes, names in zip(grid, blocks, strict=True):
+        _draw_block(axes[0], axes[1], comparison, names)
+    level = f"{100 * comparison.level:g} % interval"
+    for axes, words in zip(grid[0], (f"Figure and {level}", "Difference to run 1"), strict=True):
+        axes.set_title(words, loc="left", size=LABEL_SIZE, pad=7, **WORDS)
+    _write(grid[0, 1], 1.03, -0.7 * ROW, f"difference, {level}, p", color=MUTED)
     return figure
 
 
-def _note(comparison: Comparison) -> str:
-    """What the marks and numbers mean, in one paragraph."""
-    return (
-        f"{images_words(comparison)}, the same for every run. Bars: "
-        f"{100 * comparison.level:g} % intervals of the paired bootstrap over images, "
-        f"{comparison.resamples:,} resamples. Full mark: the interval of the difference excludes "
-        "0. p: two-sided, not corrected for the number of comparisons. What another seed of "
-        "training would change is not in it."
-    )
-
-
-def _draw_head(page: Axes, comparison: Comparison, notes: Sequence[str]) -> None:
-    runs = list(comparison.figures)
-    title = f"{len(runs)} runs compared"
-    write(page, MARGIN, MARGIN, title, size=TITLE_SIZE, weight="bold")
-    for number, line in enumerate(notes):
-        write(page, MARGIN, MARGIN + TITLE + LINE * number, line, size=SMALL_SIZE, color=MUTED)
-    for number, run in enumerate(runs):
-        role = " (the one that others are compared with)" if number == 0 else ""
-        room = (WIDTH - 2 * MARGIN) * 72 - text_width(role, LABEL_SIZE) - 24
-        words = f"{number + 1}  {shorten_middle(run, room, LABEL_SIZE)}{role}"
-        y = MARGIN + TITLE + LINE * (len(notes) + number) + GAP
-        write(page, MARGIN, y, words, size=LABEL_SIZE, color=_colour(number))
-
-
-def _draw_block(
-    left: Axes, right: Axes, comparison: Comparison, names: Sequence[str], *, first: bool
-) -> None:
+def _draw_block(left: Axes, right: Axes, comparison: Comparison, names: Sequence[str]) -> None:
     """Draws the rows of some figures of one unit."""
     runs = list(comparison.figures)
-    total = len(names) * (len(runs) * ROW + GAP)
+    tall = len(runs) * ROW + GAP
+    middles = [tall * (place + 0.5) for place in range(len(names))]
+    rows = [middle + (index - (len(runs) - 1) / 2) * ROW for middle in middles
+            for index in range(len(runs))]  # fmt: skip
     ends: tuple[list[float], list[float]] = ([], [])
     for axes in (left, right):
-        _dress(axes, total)
-    for place, name in enumerate(names):
-        start = place * (len(runs) * ROW + GAP) + GAP / 2
-        middle = start + len(runs) * ROW / 2
-        title = _name(name) + _NOTES.get(name, "")
-        _write(left, -(NAMES + NUMBER) / PANEL, middle, title, size=LABEL_SIZE, va="center")
-        if place:
-            for axes in (left, right):
-                axes.axhline(start - GAP / 2, color=FAINT, linewidth=0.7, zorder=0)
-        for index, run in enumerate(runs):
-            y = start + (index + 0.5) * ROW
-            _write(left, -0.045, y, str(index + 1), color=_colour(index), ha="right")
-            estimate = comparison.figures[run][name]
-            ends[0].extend(_draw_row(left, y, name, estimate, index, full=True))
-            _write(left, 1.03, y, value_words(name, estimate))
-            if index:
-                difference = comparison.differences[run][name]
-                clear = is_clear(difference)
-                ends[1].extend(_draw_row(right, y, name, difference, index, full=clear))
-                weight = "bold" if clear else "normal"
-                _write(right, 1.03, y, _difference_line(name, difference), weight=weight)
+        axes.set_ylim(tall * len(names), 0.0)  # Rows run downward.
+        axes.set_yticks([])
+        axes.spines["left"].set_visible(False)
+        dress(axes, "x")
+        for middle in middles[1:]:
+            axes.axhline(middle - tall / 2, color=FAINT, linewidth=0.7, zorder=0)
+    left.set_yticks(middles, [_name(name) + _NOTES.get(name, "") for name in names], **WORDS)
+    left.tick_params(axis="y", length=0, pad=24, labelsize=LABEL_SIZE)
+    for y, (name, (index, run)) in zip(rows, product(names, enumerate(runs)), strict=True):
+        _write(left, -0.045, y, str(index + 1), color=_colour(index), ha="right")
+        estimate = comparison.figures[run][name]
+        ends[0].extend(_draw_row(left, y, name, estimate, index, full=True))
+        _write(left, 1.03, y, value_words(name, estimate))
+        if index:
+            difference = comparison.differences[run][name]
+            clear = is_clear(difference)
+            ends[1].extend(_draw_row(right, y, name, difference, index, full=clear))
+            words = difference_words(name, difference)
+            if not math.isnan(difference.low):
+                interval = interval_words(name, difference)
+                words = f"{words}  [{interval}]  p {p_words(difference.p_value)}"
+            _write(right, 1.03, y, words, weight="bold" if clear else "normal")
     right.axvline(0, color=MUTED, linewidth=1.0, zorder=1)
     _limit(left, ends[0])
     _limit(right, [*ends[1], 0.0])
@@ -284,12 +274,6 @@ def _draw_block(
     side = "left" if lower else "right"
     for axes, words in ((left, unit), (right, f"{points}, {side} is better")):
         axes.set_xlabel(words, size=SMALL_SIZE, family=FONT, color=MUTED)
-    if first:
-        level = f"{100 * comparison.level:g} % interval"
-        titles = (f"Figure and {level}", "Difference to run 1")
-        for axes, words in zip((left, right), titles, strict=True):
-            axes.set_title(words, loc="left", size=LABEL_SIZE, family=FONT, color=INK, pad=7)
-        _write(right, 1.03, -HEAD / 2, f"difference, {level}, p", color=MUTED)
 
 
 def _draw_row(
@@ -314,22 +298,8 @@ def _draw_row(
     return [end for end in (value, low, high) if not math.isnan(end)]
 
 
-def _difference_line(name: str, difference: Difference) -> str:
-    words = difference_words(name, difference)
-    if math.isnan(difference.low):
-        return words
-    return f"{words}  [{interval_words(name, difference)}]  p {p_words(difference.p_value)}"
-
-
 def _colour(index: int) -> str:
     return COLOURS[index % len(COLOURS)]
-
-
-def _dress(axes: Axes, total: float) -> None:
-    axes.set_ylim(total, 0.0)  # Rows run downward.
-    axes.set_yticks([])
-    axes.spines["left"].set_visible(False)
-    dress(axes, "x")
 
 
 def _limit(axes: Axes, ends: Sequence[float]) -> None:

@@ -3,8 +3,9 @@
 import csv
 import math
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,9 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 from loc_keras.errors import DataError
 from loc_keras.evaluation.figures import BY_RUN_KEY
@@ -22,7 +22,6 @@ from loc_keras.report.style import (
     BLUE,
     FONT,
     GREEN,
-    INK,
     LABEL_SIZE,
     MUTED,
     PURPLE,
@@ -32,11 +31,8 @@ from loc_keras.report.style import (
     WORDS,
     dress,
     new_figure,
-    new_page,
     save_figure,
     shorten,
-    spread_apart,
-    write,
 )
 
 Column = npt.NDArray[np.float64]
@@ -53,29 +49,18 @@ BEGINNING = 0.2  # the part of a run whose values may leave the panel ...
 ZOOM_EPOCHS = 5  # ... of a run of at least this many epochs ...
 ZOOM = 3.0  # ... if without them the rest is shown this many times larger
 STYLES: dict[Role, dict[str, Any]] = {
-    "validation": {"linestyle": "-", "linewidth": 1.8, "marker": "o"},
+    "validation": {"linestyle": "-", "linewidth": 1.8},
     "training": {
         "linestyle": (0, (3, 1.6)),
         "linewidth": 1.3,
-        "marker": "o",
         "markerfacecolor": "white",
         "alpha": 0.8,
     },
-    "setting": {"linestyle": "-", "linewidth": 1.5, "marker": "o"},
+    "setting": {"linestyle": "-", "linewidth": 1.5},
 }
-LABEL_GAP = 0.095  # between two labels, as a part of the panel's height
-
-# Lengths in inches; DPI in pixels per inch.
-PANEL_WIDTH = 2.45
-PANEL_HEIGHT = 1.75
-LEFT = 0.62
-RIGHT = 1.32
-ABOVE = 0.36
-BELOW = 0.46
-MARGIN = 0.24
-TITLE = 0.34
-KEY = 0.3
+WORDS_OF_ROLES: dict[Role, str] = {"validation": "val ", "training": "train ", "setting": ""}
 COLUMNS = 3
+CELL = (4.39, 2.57)  # Width and height in inches of a panel with its labels.
 DPI = 144.0
 ABOVE_FIRST = 1.6
 """The chart ends at this many times the first loss: what diverges would flatten all else."""
@@ -193,7 +178,7 @@ def save_curves(
             f"{source}: no known quantity to draw; expected columns such as loss, val_loss or "
             f"val_bbox_iou, found {', '.join(columns)}."
         )
-    return save_figure(draw_curves(panels, title), path)
+    return save_figure(_draw_curves(panels, title), path)
 
 
 def panel_curves(panel: Panel, columns: dict[str, Column]) -> list[Curve]:
@@ -220,73 +205,67 @@ def panel_curves(panel: Panel, columns: dict[str, Column]) -> list[Curve]:
     return curves
 
 
-def draw_curves(panels: Sequence[tuple[Panel, Sequence[Curve]]], title: str) -> Figure:
-    """Draws panels in rows of three on a new figure.
-
-    Args:
-        panels: Each panel with its curves, none empty.
-        title: First line of the page.
-
-    Returns:
-        A figure of its own.
-    """
+def _draw_curves(panels: Sequence[tuple[Panel, Sequence[Curve]]], title: str) -> Figure:
+    """Draws panels in rows of three on a new figure."""
     columns = min(COLUMNS, len(panels))
     rows = math.ceil(len(panels) / columns)
-    cell_width, cell_height = LEFT + PANEL_WIDTH + RIGHT, ABOVE + PANEL_HEIGHT + BELOW
-    head = MARGIN + (TITLE if title else 0.0) + KEY
-    width, height = columns * cell_width, head + rows * cell_height
-    figure, page = new_page(width, height, DPI)
-    words = shorten(title, (width - LEFT - MARGIN) * 72, TITLE_SIZE, "bold")
-    write(page, LEFT, MARGIN, words, size=TITLE_SIZE, weight="bold")
-    roles = {curve.role for _, curves in panels for curve in curves}
-    _draw_legend(page, roles, head - KEY)
-    for number, (panel, curves) in enumerate(panels):
-        row, column = divmod(number, columns)
-        left = column * cell_width + LEFT
-        bottom = height - head - (row + 1) * cell_height + BELOW
-        box = (left / width, bottom / height, PANEL_WIDTH / width, PANEL_HEIGHT / height)
-        axes = figure.add_axes(box)
-        draw_panel(axes, panel, curves)
-        if number + columns >= len(panels):
-            axes.set_xlabel("epoch", size=SMALL_SIZE, family=FONT, color=MUTED)
+    width = columns * CELL[0]
+    figure = new_figure(width, rows * CELL[1] + TITLE_SIZE / 24, DPI)
+    figure.set_layout_engine("constrained", w_pad=0.12, h_pad=0.12)
+    words = shorten(title, (width - 0.5) * 72, TITLE_SIZE, "bold").replace("$", r"\$")
+    figure.suptitle(words, x=0.25 / width, ha="left", size=TITLE_SIZE, weight="bold", **WORDS)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes, (panel, curves) in zip(grid.flat, panels, strict=False):
+        _draw_panel(axes, panel, curves)
+    for axes in grid.flat[len(panels) :]:
+        axes.set_axis_off()
+    for axes in grid.flat[max(0, len(panels) - columns) : len(panels)]:
+        axes.set_xlabel("epoch", size=SMALL_SIZE, family=FONT, color=MUTED)
     return figure
 
 
-def draw_panel(axes: Axes, panel: Panel, curves: Sequence[Curve]) -> None:
-    """Draws curves with their last values written beside them.
-
-    Args:
-        axes: Empty axes with free room on their right.
-        panel: Title and unit.
-        curves: At least one.
-    """
+def _draw_panel(axes: Axes, panel: Panel, curves: Sequence[Curve]) -> None:
+    """Draws curves; beside them stand their last values, the highest above."""
+    labelled: list[tuple[float, Line2D, Role]] = []
+    several = len({curve.label for curve in curves}) > 1
+    validated = {curve.label for curve in curves if curve.role == "validation"}
     for curve in curves:
-        _draw_curve(axes, curve)
-    axes.set_title(panel.title, loc="left", size=LABEL_SIZE, family=FONT, color=INK, pad=7)
+        count = len(curve.epochs)
+        (line,) = axes.plot(
+            curve.epochs,
+            curve.values,
+            color=curve.colour,
+            marker="o" if count <= MANY_POINTS else "",
+            markersize=5.5 if count == 1 else 3.6,
+            zorder=2.0 if curve.role == "training" else 3.0,
+            **STYLES[curve.role],
+        )
+        # Where a panel has several quantities, only the one that counts is labelled.
+        if curve.role == "validation" or not several or curve.label not in validated:
+            name = f"{curve.label}: " if several else WORDS_OF_ROLES[curve.role]
+            value = float(curve.values[-1])
+            line.set_label(name + format_value(value, panel.unit))
+            labelled.append((value, line, curve.role))
+    axes.set_title(panel.title, loc="left", size=LABEL_SIZE, pad=7, **WORDS)
     dress(axes, "y")
-    _limit_epochs(axes, curves)
-    _limit_values(axes, panel.unit, curves)
-    _label_ends(axes, panel.unit, curves)
-
-
-def _draw_legend(page: Axes, roles: Collection[Role], top: float) -> None:
-    """Explains solid and dashed lines once for the whole page; settings need no explanation."""
-    both: tuple[Role, ...] = ("validation", "training")
-    shown = [role for role in both if role in roles]
-    page.legend(
-        [Line2D([], [], color=INK, markersize=4.5, **STYLES[role]) for role in shown],
-        list[str](shown),
-        loc="upper left",
-        bbox_to_anchor=(LEFT, top),
-        bbox_transform=page.transData,
-        ncols=2,
-        frameon=False,
-        borderpad=0,
-        borderaxespad=0,
-        handlelength=2.8,
-        prop=FontProperties(family=FONT, size=LABEL_SIZE),
-        labelcolor=INK,
+    epochs = np.concatenate([curve.epochs for curve in curves])
+    pad = min(0.04 * float(np.ptp(epochs)), 0.5) or 0.5
+    axes.set_xlim(epochs.min() - pad, epochs.max() + pad)
+    axes.xaxis.set_major_locator(
+        MaxNLocator(nbins=6, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1)
     )
+    _limit_values(axes, panel.unit, curves)
+    labelled.sort(key=lambda one: -one[0])
+    legend = axes.legend(
+        handles=[line for _, line, _ in labelled],
+        loc="upper left",
+        bbox_to_anchor=(1.0, 1.0),
+        frameon=False,
+        handlelength=1.9,
+        prop={"family": FONT, "size": SMALL_SIZE},
+    )
+    for text, (_, line, role) in zip(legend.get_texts(), labelled, strict=True):
+        text.set(color=line.get_color(), weight="bold" if role == "validation" else "normal")
 
 
 def value_limits(unit: Unit, curves: Sequence[Curve]) -> tuple[float, float]:
@@ -335,78 +314,23 @@ def format_value(value: float, unit: Unit) -> str:
     return f"{value:,.0f}" if unit == "count" else f"{value:.3g}"
 
 
-def _draw_curve(axes: Axes, curve: Curve) -> None:
-    count = len(curve.epochs)
-    size = 5.5 if count == 1 else 3.6
-    axes.plot(
-        curve.epochs,
-        curve.values,
-        color=curve.colour,
-        markersize=size if count <= MANY_POINTS else 0.0,
-        zorder=2.0 if curve.role == "training" else 3.0,
-        **STYLES[curve.role],
-    )
-
-
-def _limit_epochs(axes: Axes, curves: Sequence[Curve]) -> None:
-    first = min(curve.epochs[0] for curve in curves)
-    last = max(curve.epochs[-1] for curve in curves)
-    pad = 0.04 * (last - first) or 0.5
-    axes.set_xlim(first - pad, last + pad)
-    ticks = MaxNLocator(nbins=6, steps=[1, 2, 5, 10], integer=True).tick_values(first, last)
-    whole = sorted({round(tick) for tick in ticks if first <= round(tick) <= last})
-    axes.set_xticks(whole, labels=[str(epoch) for epoch in whole])
-
-
 def _limit_values(axes: Axes, unit: Unit, curves: Sequence[Curve]) -> None:
     values = np.concatenate([curve.values for curve in curves])
     low, high = float(values.min()), float(values.max())
-    if unit == "loss" and low > 0.0 and high / low >= LOG_RATIO:
+    axes.set_ylim(*value_limits(unit, curves))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
+    if unit == "percent":
+        axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g} %")
+    elif unit in ("rate", "count"):
+        axes.yaxis.set_major_formatter(lambda value, _: format_value(value, unit))
+    elif unit == "loss" and low > 0.0 and high / low >= LOG_RATIO:
         axes.set_yscale("log")
         axes.set_ylim(low / (high / low) ** PAD, high * (high / low) ** PAD)
         decades = np.log10(high / low)
         subs = (1.0, 2.0, 5.0) if decades < 2 else (1.0, 3.0) if decades < 3 else (1.0,)
         axes.yaxis.set_major_locator(LogLocator(subs=subs, numticks=20))
-        axes.yaxis.set_minor_locator(NullLocator())
-        axes.yaxis.set_minor_formatter(NullFormatter())
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        return
-    axes.set_ylim(*value_limits(unit, curves))
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
-    if unit == "percent":
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g} %"))
-    elif unit == "rate":
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: format_value(value, unit)))
-    elif unit == "count":
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-
-
-def _label_ends(axes: Axes, unit: Unit, curves: Sequence[Curve]) -> None:
-    validated = {curve.label for curve in curves if curve.role == "validation"}
-    names = {"validation": "val ", "training": "train ", "setting": ""}
-    # Where a panel has several quantities, only the one that counts is labelled.
-    several = len({curve.label for curve in curves}) > 1
-    labelled = [
-        curve
-        for curve in curves
-        if curve.role == "validation" or not several or curve.label not in validated
-    ]
-    to_axes = axes.transData + axes.transAxes.inverted()
-    ends = [to_axes.transform((curve.epochs[-1], curve.values[-1]))[1] for curve in labelled]
-    heights = spread_apart([float(end) for end in ends], LABEL_GAP, 0.0, 1.0)
-    for curve, height in zip(labelled, heights, strict=True):
-        name = f"{curve.label}: " if several else names[curve.role]
-        write(
-            axes,
-            1.03,
-            height,
-            f"{name}{format_value(float(curve.values[-1]), unit)}",
-            transform=axes.transAxes,
-            size=SMALL_SIZE,
-            color=curve.colour,
-            va="center_baseline",
-            weight="bold" if curve.role == "validation" else "normal",
-        )
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.minorticks_off()
 
 
 def save_rate_picture(
@@ -471,44 +395,42 @@ def read_history(source: str | os.PathLike[str] | History) -> dict[str, Column]:
     Raises:
         DataError: The file is missing, has no header, or no row.
     """
-    columns = _from_mapping(source) if isinstance(source, Mapping) else _from_csv(Path(source))
+    if isinstance(source, Mapping):
+        columns = {name: np.asarray(values, dtype=np.float64) for name, values in source.items()}
+    else:
+        columns = _from_csv(Path(source))
     rows = max((len(values) for values in columns.values()), default=0)
+    columns = {
+        name: np.concatenate([np.full(rows - len(values), np.nan), values])
+        for name, values in columns.items()
+    }
     epoch = columns.get("epoch", np.arange(1.0, rows + 1.0))
     if len(epoch) and np.nanmin(epoch) == 0:
         epoch = epoch + 1.0
     return {**columns, "epoch": epoch}
 
 
-def _from_mapping(source: History) -> dict[str, Column]:
-    columns = {name: np.asarray(values, dtype=np.float64) for name, values in source.items()}
-    rows = max((len(values) for values in columns.values()), default=0)
-    return {
-        name: np.concatenate([np.full(rows - len(values), np.nan), values])
-        for name, values in columns.items()
-    }
-
-
 def _from_csv(path: Path) -> dict[str, Column]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            names = list(reader.fieldnames or [])
-            rows = list(reader)
+            names, *rows = list(csv.reader(file)) or [[]]
     except OSError as error:
         raise DataError(
             f"{path}: the training history cannot be read ({error.strerror}); "
             "give the history.csv of a run folder."
         ) from error
-    if not names or not rows:
+    if not names or not any(rows):
         raise DataError(
             f"{path}: the training history holds no epoch; it needs a header row and at least "
             "one row, which the first finished epoch writes."
         )
-    return {name: np.array([_number(row[name]) for row in rows]) for name in names}
+    # A row that was cut off has fewer cells; an empty one is none.
+    columns = zip_longest(*(row[: len(names)] for row in rows if row), fillvalue="")
+    return dict(zip(names, (np.array([*map(_number, column)]) for column in columns), strict=False))
 
 
-def _number(cell: str | None) -> float:
+def _number(cell: str) -> float:
     try:
-        return float(cell) if cell else math.nan
+        return float(cell)
     except ValueError:
         return math.nan

@@ -7,9 +7,8 @@ training dashed, so that a gray print can be read too.
 
 import os
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import lru_cache
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -79,10 +78,10 @@ def new_page(width: float, height: float, dpi: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def write(axes: Axes, x: float, y: float, text: str, **style: Any) -> None:
+def write(place: Axes | Figure, x: float, y: float, text: str, **style: Any) -> None:
     """Writes one line, its upper edge at y where `style` says nothing else; $ stays as it is."""
     common: dict[str, Any] = {"color": INK, "va": "top", "family": FONT, "parse_math": False}
-    axes.text(x, y, text, **(common | style))
+    place.text(x, y, text, **(common | style))
 
 
 def figure_to_array(figure: Figure) -> npt.NDArray[np.uint8]:
@@ -233,54 +232,3 @@ def wrap_words(text: str, width: float, size: float, weight: str = "normal") -> 
         The lines; a single word wider than a line is shortened.
     """
     return fill_lines(text.split(), width, size, weight, joint=" ")
-
-
-def spread_apart(positions: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Moves label positions as little as needed so that no two are closer than `gap`.
-
-    Args:
-        positions: Wanted positions in any order.
-        gap: Smallest distance between two labels.
-        low: Lowest position allowed.
-        high: Highest position allowed; where the labels cannot all fit, the gap shrinks.
-
-    Returns:
-        New positions for the input's order; the labels keep their order on the line.
-    """
-    steps = max(len(positions) - 1, 0)
-    if steps:
-        gap = min(gap, (high - low) / steps)
-    order = sorted(range(len(positions)), key=lambda index: positions[index])
-    apart = keep_apart([positions[index] for index in order], [gap] * steps)
-    moved = [0.0] * len(positions)
-    for rank, index in enumerate(order):
-        # The k-th label from below leaves room for k labels under it and the rest above.
-        moved[index] = min(max(apart[rank], low + rank * gap), high - (steps - rank) * gap)
-    return moved
-
-
-def keep_apart(wanted: Sequence[float], gaps: Sequence[float]) -> list[float]:
-    """Moves ordered positions so that neighbours keep their distance.
-
-    Of all allowed positions, the result has the least sum of squared moves. With the gaps taken
-    off, "at least a gap apart" becomes "never falling", which is isotonic regression; it is solved
-    by pooling neighbours that break the rule at their mean (Ayer et al. 1955, "An empirical
-    distribution function for sampling with incomplete information").
-
-    Args:
-        wanted: n wanted positions, in the order that is kept.
-        gaps: n - 1 smallest distances, from each position to the next.
-
-    Returns:
-        n positions.
-    """
-    offsets = [0.0, *accumulate(gaps)]
-    pools: list[tuple[float, int]] = []
-    for position, offset in zip(wanted, offsets, strict=False):
-        mean, size = position - offset, 1
-        while pools and pools[-1][0] > mean:
-            before, members = pools.pop()
-            mean, size = (mean * size + before * members) / (size + members), size + members
-        pools.append((mean, size))
-    levels = [mean for mean, size in pools for _ in range(size)]
-    return [level + offset for level, offset in zip(levels, offsets, strict=False)]

@@ -265,6 +265,7 @@ def long_named(count: int) -> dict[str, Outcomes]:
 @pytest.mark.parametrize("count", [2, 7])
 def test_nothing_in_the_picture_leaves_it_or_overlaps(count: int) -> None:
     figure = draw_comparison(compared(long_named(count), resamples=50))
+    figure.draw_without_rendering()  # Until then the plots have no place.
     renderer = figure.canvas.get_renderer()
     texts = [*figure.texts, *(text for axes in figure.axes for text in axes.texts)]
     boxes = [text.get_window_extent(renderer) for text in texts if text.get_text()]
@@ -282,7 +283,7 @@ def test_nothing_in_the_picture_leaves_it_or_overlaps(count: int) -> None:
 
 def test_marks_lie_where_the_figures_are() -> None:
     found = compared({"base": BASE, "worse": WORSE}, resamples=200)
-    _, left, right, *_ = draw_comparison(found).axes
+    left, right, *_ = draw_comparison(found).axes
     marks = [line for line in left.lines if line.get_marker() not in ("None", None, "")]
     shown = [name for name in COMPARED if name not in ("acc50", "corner_error_px")]
     expected = [100 * found.figures[run][name].value for name in shown for run in found.figures]

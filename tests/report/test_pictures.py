@@ -37,10 +37,8 @@ from loc_keras.report.style import (
     ELLIPSIS,
     figure_to_array,
     fill_lines,
-    keep_apart,
     save_figure,
     shorten,
-    spread_apart,
     text_width,
 )
 from loc_keras.report.terminal import print_metrics
@@ -302,7 +300,7 @@ def test_pictures_leave_pyplot_and_its_settings_alone(tmp_path: Path) -> None:
     assert not any("pyplot" in line for line in imports)
 
 
-# Text and spacing.
+# Text.
 
 
 def test_shorten_keeps_what_fits_and_cuts_what_does_not() -> None:
@@ -322,24 +320,6 @@ def test_fill_lines_never_splits_a_part() -> None:
     assert fill_lines(parts, 1000.0, 9.0) == [" · ".join(parts)]
     room = max(text_width(line, 9.0) for line in ("true 7 · said 7", "98 % · IoU .97"))
     assert fill_lines(parts, room, 9.0) == ["true 7 · said 7", "98 % · IoU .97"]
-
-
-@given(st.lists(st.floats(-9, 9), min_size=1, max_size=12))
-def test_keep_apart_is_isotonic_regression(wanted: list[float]) -> None:
-    # Independent solver: scikit-learn's isotonic regression on positions less their gaps.
-    isotonic = pytest.importorskip("sklearn.isotonic").isotonic_regression
-    gaps = [0.5 + 0.1 * i for i in range(len(wanted) - 1)]
-    offsets = np.concatenate([[0.0], np.cumsum(gaps)])
-    expected = isotonic(np.array(wanted) - offsets) + offsets
-    np.testing.assert_allclose(keep_apart(wanted, gaps), expected, atol=1e-9)
-
-
-def test_spread_apart_by_hand() -> None:
-    # Two labels at .5 move half a gap each; at the rim they are pushed inward.
-    assert spread_apart([0.5, 0.5], 0.2, 0.0, 1.0) == pytest.approx([0.4, 0.6])
-    assert spread_apart([1.0, 0.99, 0.2], 0.1, 0.0, 1.0) == pytest.approx([1.0, 0.9, 0.2])
-    assert spread_apart([0.5, 0.5, 0.5], 9.0, 0.0, 1.0) == pytest.approx([0.0, 0.5, 1.0])
-    assert spread_apart([], 0.1, 0.0, 1.0) == []
 
 
 # Curves.
@@ -386,7 +366,7 @@ def test_curves_of_any_length_are_drawn(tmp_path: Path, epochs: int) -> None:
     history |= {f"val_{name}": values for name, values in history.items()}
     path = save_curves(history, tmp_path / "curves.png", title="run")
     with Image.open(path) as picture:
-        # Three panels of .62 + 2.45 + 1.32 inches at 144 dpi; rounding of a pixel is free.
+        # Three panels of 4.39 inches at 144 dpi; rounding of a pixel is free.
         assert abs(picture.width - 3 * 4.39 * 144) <= 1
         picture.verify()
 
