@@ -29,6 +29,8 @@ from loc_keras.report.style import (
     TITLE_SIZE,
     VERMILLION,
     WORDS,
+    add_legend,
+    add_words,
     dress,
     new_figure,
     save_figure,
@@ -246,7 +248,7 @@ def _draw_panel(axes: Axes, panel: Panel, curves: Sequence[Curve]) -> None:
             value = float(curve.values[-1])
             line.set_label(name + format_value(value, panel.unit))
             labelled.append((value, line, curve.role))
-    axes.set_title(panel.title, loc="left", size=LABEL_SIZE, pad=7, **WORDS)
+    add_words(axes, panel.title)
     dress(axes, "y")
     epochs = np.concatenate([curve.epochs for curve in curves])
     pad = min(0.04 * float(np.ptp(epochs)), 0.5) or 0.5
@@ -256,14 +258,9 @@ def _draw_panel(axes: Axes, panel: Panel, curves: Sequence[Curve]) -> None:
     )
     _limit_values(axes, panel.unit, curves)
     labelled.sort(key=lambda one: -one[0])
-    legend = axes.legend(
-        handles=[line for _, line, _ in labelled],
-        loc="upper left",
-        bbox_to_anchor=(1.0, 1.0),
-        frameon=False,
-        handlelength=1.9,
-        prop={"family": FONT, "size": SMALL_SIZE},
-    )
+    handles = [line for _, line, _ in labelled]
+    place = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
+    legend = add_legend(axes, handles=handles, handlelength=1.9, **place)
     for text, (_, line, role) in zip(legend.get_texts(), labelled, strict=True):
         text.set(color=line.get_color(), weight="bold" if role == "validation" else "normal")
 
@@ -353,7 +350,8 @@ def save_rate_picture(
         batch_size: Images of a step.
     """
     figure = new_figure(6.4, 3.6, DPI)
-    axes = figure.add_axes((0.1, 0.15, 0.87, 0.74))
+    figure.set_layout_engine("constrained")
+    axes = figure.subplots()
     axes.plot(rates, losses, ".", color=MUTED, alpha=0.5, markersize=3, label="each batch")
     axes.plot(rates, smooth, color=BLUE, linewidth=1.8, label="running mean")
     axes.axvline(suggested, color=VERMILLION, linewidth=1.2)
@@ -370,11 +368,8 @@ def save_rate_picture(
         size=LABEL_SIZE,
         **{**WORDS, "color": VERMILLION},
     )
-    axes.set_xlabel(
-        f"learning rate ({len(rates):,} steps of {batch_size:,} images)", size=LABEL_SIZE, **WORDS
-    )
-    axes.set_ylabel("loss", size=LABEL_SIZE, **WORDS)
-    axes.legend(frameon=False, fontsize=SMALL_SIZE, loc="lower left")
+    add_words(axes, "", f"learning rate ({len(rates):,} steps of {batch_size:,} images)", "loss")
+    add_legend(axes, loc="lower left")
     dress(axes, "y")
     return save_figure(figure, path)
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from loc_keras.report.gallery import Example, class_name, draw_grid
 from loc_keras.report.image_boxes import TRUE_BOX
@@ -21,17 +21,17 @@ from loc_keras.report.style import (
     FONT,
     GREEN,
     INK,
-    LABEL_SIZE,
     MUTED,
     SEQUENCE,
     SMALL_SIZE,
     VERMILLION,
     WORDS,
+    add_legend,
+    add_words,
     clean,
     dress,
     new_figure,
     save_figure,
-    text_width,
 )
 
 MOST_CLASSES = 40
@@ -44,14 +44,11 @@ SPLIT_COLOURS = {"train": BLUE, "val": VERMILLION, "test": GREEN}
 
 Boxes = npt.NDArray[np.float32]
 
-_POINTS = 72.0
 _CHART_DPI = 144.0
 _BINS = 30
 _LONGEST_NAME = 26
 
-# Lengths in inches.
-_BAR = 0.2  # A class.
-_KEY_ROOM = 0.4  # Above a chart.
+_BAR = 0.2  # Height of a class in inches.
 
 _MOST_COLUMNS = 8  # Of a preview.
 
@@ -69,35 +66,25 @@ def class_chart(counts: Mapping[str, Sequence[int]], names: Sequence[str]) -> Fi
     if len(order) > MOST_CLASSES:
         half = MOST_CLASSES // 2
         order = np.concatenate([order[:half], order[-half:]])
-    labels = [clean(names[index], _LONGEST_NAME) for index in order]
-    left = max(text_width(label, SMALL_SIZE) for label in labels) / _POINTS + 0.2
-    width, height = 6.4, _KEY_ROOM + 0.32 + _BAR * len(order)
-    figure = new_figure(width, height, _CHART_DPI)
-    axes = figure.add_axes(
-        (
-            left / width,
-            0.3 / height,
-            (width - left - 0.7) / width,
-            (height - _KEY_ROOM - 0.32) / height,
-        )
-    )
+    labels = [clean(names[index], _LONGEST_NAME).replace("$", r"\$") for index in order]
+    figure = new_figure(6.4, 0.72 + _BAR * len(order), _CHART_DPI)
+    figure.set_layout_engine("constrained")
+    axes = figure.subplots()
     start = np.zeros(len(order))
     for split, count in counts.items():
         values = np.asarray(count)[order]
         colour = SPLIT_COLOURS.get(split, MUTED)
-        axes.barh(range(len(order)), values, 0.72, start, color=colour,
-                  label=f"{split}, n = {sum(count):,}")  # fmt: skip
+        bars = axes.barh(range(len(order)), values, 0.72, start, color=colour,
+                         label=f"{split}, n = {sum(count):,}")  # fmt: skip
         start = start + values
-    for place, total in enumerate(start):
-        words = f" {int(total):,}"
-        axes.text(total, place, words, va="center_baseline", size=SMALL_SIZE, **WORDS)
+    axes.bar_label(bars, [f"{total:,.0f}" for total in start], padding=3, size=SMALL_SIZE, **WORDS)
     axes.set_yticks(range(len(order)), labels)
     axes.set_ylim(len(order) - 0.4, -0.6)
     dress(axes, "x")
     axes.tick_params(axis="y", length=0)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
-    _key(figure, axes, left / width, height)
+    _add_key(figure, axes)
     return figure
 
 
@@ -115,15 +102,13 @@ def shape_charts(boxes: Mapping[str, Boxes], aspects: Mapping[str, npt.ArrayLike
         ("area / image area", {split: side.prod(axis=1) for split, side in sides.items()}),
         ("width / height", {split: np.asarray(ratios) for split, ratios in aspects.items()}),
     ]
-    width, height = 8.6, 2.1 + _KEY_ROOM
-    figure = new_figure(width, height, _CHART_DPI)
-    for number, (title, values) in enumerate(quantities):
-        axes = figure.add_axes((0.055 + number * 0.245, 0.35 / height, 0.185, 1.4 / height))
-        last = number == len(quantities) - 1
-        _histogram(axes, values, logarithmic=last)
-        axes.set_title(title, loc="left", size=LABEL_SIZE, pad=6, **WORDS)
-        if number == 0:
-            _key(figure, axes, 0.055, height)
+    figure = new_figure(8.6, 2.5, _CHART_DPI)
+    figure.set_layout_engine("constrained", wspace=0.04)
+    row = figure.subplots(1, len(quantities))
+    for axes, (title, values) in zip(row, quantities, strict=True):
+        _histogram(axes, values, logarithmic=axes is row[-1])
+        add_words(axes, title)
+    _add_key(figure, row[0])
     return figure
 
 
@@ -134,18 +119,14 @@ def place_charts(boxes: Boxes) -> Figure:
         boxes: (N, 4), (x1, y1, x2, y2) in fractions, within the image; N at least 1.
     """
     figure = new_figure(8.6, 3.9, _CHART_DPI)
+    figure.set_layout_engine("constrained", wspace=0.06)
+    left, right = figure.subplots(1, 2)
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     bins = int(np.clip(np.sqrt(len(boxes)) * 1.5, 10, 40))
     density, _, _ = np.histogram2d(centres[:, 1], centres[:, 0], bins=bins, range=((0, 1), (0, 1)))
-    _map(figure, 0.05, density, f"centres of {len(boxes):,} boxes", "{:.0f}", 0.5)
-    _map(
-        figure,
-        0.55,
-        coverage(boxes),
-        f"share of {len(boxes):,} boxes that cover a point",
-        "{:.0%}",
-        1.0,
-    )
+    _map(figure, left, density, f"centres of {len(boxes):,} boxes", "{:.0f}", 0.5)
+    covered = f"share of {len(boxes):,} boxes that cover a point"
+    _map(figure, right, coverage(boxes), covered, "{:.0%}", 1.0)
     return figure
 
 
@@ -234,57 +215,40 @@ def _histogram(
         axes.set_xticks([0, 0.5, 1], ["0", ".5", "1"])
     dress(axes, "y")
     axes.yaxis.set_major_locator(MaxNLocator(nbins=3))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
 
 
 def _map(
     figure: Figure,
-    left: float,
+    axes: Axes,
     values: npt.NDArray[np.float64],
     title: str,
     form: str,
     power: float,
 ) -> None:
-    axes = figure.add_axes((left, 0.08, 0.36, 0.8))
-    high = float(values.max()) or 1.0
+    # A power of a half shows places where few are beside the one where most are.
+    norm = PowerNorm(power, 0.0, float(values.max()) or 1.0)
     picture = axes.imshow(
-        values,
-        extent=(0, 1, 1, 0),
-        cmap=SEQUENCE,
-        # The square root shows places where few are beside the one where most are.
-        norm=PowerNorm(power, 0.0, high),
-        interpolation="nearest",
+        values, extent=(0, 1, 1, 0), cmap=SEQUENCE, norm=norm, interpolation="nearest"
     )
-    axes.set_title(title, loc="left", size=LABEL_SIZE, pad=6, **WORDS)
+    add_words(axes, title)
     dress(axes, None)
     axes.set_xticks([0, 0.5, 1], ["0", ".5", "1"])
     axes.set_yticks([0, 0.5, 1], ["0", ".5", "1"])
     for side in axes.spines.values():
-        side.set_visible(True)
-        side.set_color(FAINT)
-    bar = figure.colorbar(picture, cax=figure.add_axes((left + 0.372, 0.08, 0.012, 0.8)))
+        side.set(visible=True, color=FAINT)
+    bar = figure.colorbar(picture, ax=axes, aspect=30, pad=0.02)
     bar.outline.set_visible(False)
-    bar.ax.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=form == "{:.0f}"))
-    bar.ax.yaxis.set_major_formatter(
-        FuncFormatter(lambda value, _: form.format(value).replace("%", " %"))
-    )
+    bar.ax.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=power != 1))
+    bar.ax.yaxis.set_major_formatter(lambda value, _: form.format(value).replace("%", " %"))
     bar.ax.tick_params(labelsize=SMALL_SIZE, labelfontfamily=FONT, colors=MUTED, labelcolor=INK)
 
 
-def _key(figure: Figure, axes: Axes, left: float, height: float) -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(
-        handles,
-        labels,
-        loc="upper left",
-        bbox_to_anchor=(left, 1 - 0.06 / height),
-        ncols=len(labels),
-        frameon=False,
-        borderpad=0,
-        borderaxespad=0,
-        handlelength=1.4,
-        prop={"family": FONT, "size": LABEL_SIZE},
-        labelcolor=INK,
+def _add_key(figure: Figure, axes: Axes) -> None:
+    """Above all plots, what is drawn in the first."""
+    handles, _ = axes.get_legend_handles_labels()
+    add_legend(
+        figure, handles=handles, loc="outside upper left", ncols=len(handles), handlelength=1.4
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 from scipy.stats import binomtest
 
 from loc_keras.evaluation.figures import BOX_ACCURACIES
@@ -22,14 +22,14 @@ from loc_keras.evaluation.reliability import (
 )
 from loc_keras.report.style import (
     BLUE,
-    FONT,
     INK,
-    LABEL_SIZE,
     MUTED,
     PAPER,
     SMALL_SIZE,
     VERMILLION,
     WORDS,
+    add_legend,
+    add_words,
     dress,
     new_figure,
 )
@@ -42,7 +42,7 @@ SCALE = 108 / DPI
 WIDTH, HEIGHT = 3.0, 2.5
 
 _BINS = 20
-_LEFT, _RIGHT = 0.155, 0.93
+_QUARTERS = (0, 0.25, 0.5, 0.75, 1)
 _MARKS = ("o", "s", "D", "^")
 
 
@@ -71,7 +71,7 @@ def iou_histogram(ious: npt.ArrayLike) -> Figure:
     values = np.asarray(ious, np.float64)
     edges = np.linspace(0, 1, _BINS + 1)
     counts = np.histogram(values, edges)[0]
-    figure, axes = _chart(f"{len(values):,} boxes by IoU")
+    figure, axes = _chart()
     wrong = edges[:-1] < BOX_HIT
     width = 1 / _BINS
     for part, colour, hatch in ((wrong, VERMILLION, "////"), (~wrong, BLUE, "")):
@@ -80,19 +80,13 @@ def iou_histogram(ious: npt.ArrayLike) -> Figure:
             linewidth=0.6, hatch=hatch,
         )  # fmt: skip
     median = float(np.median(values))
-    axes.set_xlim(0, 1)
     axes.set_ylim(0, max(1.0, counts.max() * 1.14))
     axes.axvline(median, color=INK, linewidth=1.2, linestyle=(0, (4, 2)))
-    left = median > 0.5
-    axes.text(
-        median + (-0.02 if left else 0.02), counts.max() * 1.13, f"median {_iou(median)}",
-        ha="right" if left else "left", va="top", size=SMALL_SIZE, **WORDS,
-        bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 1.0, "alpha": 0.85},
-    )  # fmt: skip
-    _fractions(axes, "x")
-    axes.set_xlabel("IoU", size=LABEL_SIZE, **WORDS)
+    _name_median(axes, median, f"median {median:.2f}".replace(" 0", " "), 0.99, "top")
+    _fractions(axes)
+    add_words(axes, f"{len(values):,} boxes by IoU", "IoU")
     axes.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.yaxis.set_major_formatter("{x:,.0f}")
     return figure
 
 
@@ -104,7 +98,7 @@ def iou_curve(ious: npt.ArrayLike, baselines: Mapping[str, Mapping[str, Estimate
         baselines: As in `Evaluation`; their accuracies at .5, .75 and .9 are marked.
     """
     values = np.sort(np.asarray(ious, np.float64))
-    figure, axes = _chart(f"share of {len(values):,} boxes with IoU ≥ t")
+    figure, axes = _chart()
     grid = np.linspace(0, 1, 501)
     shares = 1 - np.searchsorted(values, grid, side="left") / len(values)
     axes.plot(grid, shares, color=BLUE, linewidth=2.0, label="model")
@@ -116,12 +110,10 @@ def iou_curve(ious: npt.ArrayLike, baselines: Mapping[str, Mapping[str, Estimate
         if known:
             axes.plot(*zip(*known, strict=True), marker=mark, color=MUTED, markersize=4.5,
                       markerfacecolor=PAPER, linewidth=1.0, linestyle=":", label=name)  # fmt: skip
-    axes.set_xlim(0, 1)
-    axes.set_ylim(0, 1.03)
-    _fractions(axes, "x")
+    _fractions(axes)
     _percents(axes)
-    axes.set_xlabel("t", size=LABEL_SIZE, **WORDS)
-    _key(axes)
+    add_words(axes, f"share of {len(values):,} boxes with IoU ≥ t", "t")
+    add_legend(axes, handlelength=1.8, labelspacing=0.3)
     return figure
 
 
@@ -132,7 +124,7 @@ def corner_curve(errors_px: npt.ArrayLike) -> Figure:
         errors_px: (N,), mean distance of the corners, finite; N at least 1.
     """
     values = np.sort(np.asarray(errors_px, np.float64))
-    figure, axes = _chart(f"share of {len(values):,} boxes off by ≤ e px")
+    figure, axes = _chart()
     # The few boxes that are far off would squeeze all others to the left.
     reach = max(float(np.quantile(values, 0.98)), 1e-3) * 1.05
     shares = np.arange(1, len(values) + 1) / len(values)
@@ -140,18 +132,13 @@ def corner_curve(errors_px: npt.ArrayLike) -> Figure:
               linewidth=2.0)  # fmt: skip
     median = float(np.median(values))
     axes.plot([0, median, median], [0.5, 0.5, 0], color=INK, linewidth=1.2, linestyle=(0, (4, 2)))
-    left = median > 0.6 * reach
-    axes.text(
-        median + (-0.02 if left else 0.02) * reach, 0.04, ha="right" if left else "left",
-        s=f"median {median:,.1f} px", size=SMALL_SIZE, **WORDS,
-        bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 1.0, "alpha": 0.85},
-    )  # fmt: skip
     axes.set_xlim(0, reach)
-    axes.set_ylim(0, 1.03)
+    _name_median(axes, median, f"median {median:,.1f} px", 0.04, "bottom")
     _percents(axes)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
-    axes.set_xlabel("mean distance of the corners, e", size=LABEL_SIZE, **WORDS)
+    axes.xaxis.set_major_formatter("{x:,g}")
+    title = f"share of {len(values):,} boxes off by ≤ e px"
+    add_words(axes, title, "mean distance of the corners, e")
     return figure
 
 
@@ -180,29 +167,25 @@ def reliability_chart(bins: Sequence[ReliabilityBin], title: str) -> Figure:
         title: What was stated.
     """
     figure = new_figure(WIDTH, 3.7, DPI)
-    axes = figure.add_axes((_LEFT, 0.355, _RIGHT - _LEFT, 0.565))
-    axes.set_title(title, loc="left", size=LABEL_SIZE, pad=6, **WORDS)
+    figure.set_layout_engine("constrained")
+    axes, counts = figure.subplots(2, 1, height_ratios=(0.77, 0.23), sharex=True)
+    add_words(axes, title)
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1.0, linestyle=(0, (4, 2)))
     for one in bins:
         if one.images:
             _draw_bin(axes, one)
-    axes.set_xlim(0, 1)
-    axes.set_ylim(-0.02, 1.03)
     _percents(axes)
-    axes.set_xticks([0, 0.25, 0.5, 0.75, 1], [])
+    axes.set_ylim(-0.02, 1.03)
     dress(axes, "y")
-    total = sum(one.images for one in bins)
-    counts = figure.add_axes((_LEFT, 0.115, _RIGHT - _LEFT, 0.17))
-    counts.set_title(f"images, n = {total:,}", loc="left", size=SMALL_SIZE, pad=2, **WORDS)
+    add_words(counts, f"images, n = {sum(one.images for one in bins):,}", "stated probability")
     edges = [bins[0].low, *(one.high for one in bins)]
     counts.stairs([one.images for one in bins], edges, fill=True, color=MUTED)
     counts.set_xlim(0, 1)
     counts.set_ylim(0, max(1, *(one.images for one in bins)) * 1.05)
     counts.yaxis.set_major_locator(MaxNLocator(nbins=2, integer=True))
-    counts.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    counts.yaxis.set_major_formatter("{x:,.0f}")
     dress(counts, "y")
-    counts.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25", "50", "75", "100 %"])
-    counts.set_xlabel("stated probability", size=LABEL_SIZE, **WORDS)
+    counts.set_xticks(_QUARTERS, ["0", "25", "50", "75", "100 %"])
     return figure
 
 
@@ -227,29 +210,29 @@ def _draw_bin(axes: Axes, one: ReliabilityBin) -> None:
     axes.plot(one.stated, one.found, "o", color=BLUE, markersize=4.5, clip_on=False)
 
 
-def _chart(title: str) -> tuple[Figure, Axes]:
+def _chart() -> tuple[Figure, Axes]:
     figure = new_figure(WIDTH, HEIGHT, DPI)
-    axes = figure.add_axes((_LEFT, 0.19, _RIGHT - _LEFT, 0.69))
-    axes.set_title(title, loc="left", size=LABEL_SIZE, pad=6, **WORDS)
+    figure.set_layout_engine("constrained")
+    axes = figure.subplots()
     dress(axes, "y")
     return figure, axes
 
 
-def _fractions(axes: Axes, which: str) -> None:
-    line = axes.xaxis if which == "x" else axes.yaxis
-    line.set_ticks([0, 0.25, 0.5, 0.75, 1], ["0", ".25", ".5", ".75", "1"])
-
-
-def _percents(axes: Axes) -> None:
-    axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
-
-
-def _key(axes: Axes) -> None:
-    axes.legend(
-        loc="best", frameon=False, prop={"family": FONT, "size": SMALL_SIZE},
-        labelcolor=INK, handlelength=1.8, borderaxespad=0.4, labelspacing=0.3,
+def _name_median(axes: Axes, median: float, words: str, height: float, va: str) -> None:
+    """Writes beside a median's line where there is more room; `height` is of the axes, 0..1."""
+    left = median > 0.55 * axes.get_xlim()[1]
+    axes.annotate(
+        words, (median, height), (-4 if left else 4, 0), axes.get_xaxis_transform(),
+        "offset points", ha="right" if left else "left", va=va, size=SMALL_SIZE, **WORDS,
+        bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 1.0, "alpha": 0.85},
     )  # fmt: skip
 
 
-def _iou(value: float) -> str:
-    return f"{value:.2f}".removeprefix("0")
+def _fractions(axes: Axes) -> None:
+    axes.set_xlim(0, 1)
+    axes.set_xticks(_QUARTERS, ["0", ".25", ".5", ".75", "1"])
+
+
+def _percents(axes: Axes) -> None:
+    axes.set_ylim(0, 1.03)
+    axes.set_yticks(_QUARTERS, ["0", "25 %", "50 %", "75 %", "100 %"])

@@ -14,12 +14,11 @@ from loc_keras.evaluation.outcomes import Estimate, Evaluation, Group
 from loc_keras.report.style import (
     FAINT,
     INK,
-    LABEL_SIZE,
     MUTED,
     PAPER,
     SEQUENCE,
     VERMILLION,
-    WORDS,
+    add_words,
     dress,
     new_figure,
 )
@@ -190,21 +189,19 @@ def confusion_chart(confusion: npt.NDArray[np.int64]) -> Figure:
     """The matrix as a picture: share of each row, by the square root so that few are seen."""
     totals = np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     figure = new_figure(6.2, 6.2, _DPI)
-    axes = figure.add_axes((0.11, 0.1, 0.87, 0.87))
+    figure.set_layout_engine("constrained")
+    axes = figure.subplots()
     axes.imshow(
         confusion / totals,
         cmap=SEQUENCE,
         norm=PowerNorm(0.4, 0.0, 1.0),
         interpolation="nearest" if len(confusion) <= 400 else "antialiased",
     )
-    axes.set_xlabel(
-        f"answered class, by number (n = {confusion.sum():,})", size=LABEL_SIZE, **WORDS
-    )
-    axes.set_ylabel("true class, by number", size=LABEL_SIZE, **WORDS)
+    answered = f"answered class, by number (n = {confusion.sum():,})"
+    add_words(axes, "", answered, "true class, by number")
     dress(axes, None)
     for line in (axes.xaxis, axes.yaxis):
         line.set_major_locator(MaxNLocator(nbins=8, integer=True))
     for side in axes.spines.values():
-        side.set_visible(True)
-        side.set_color(FAINT)
+        side.set(visible=True, color=FAINT)
     return figure

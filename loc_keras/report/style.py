@@ -19,6 +19,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
+from matplotlib.legend import Legend
 from matplotlib.textpath import TextPath
 
 from loc_keras.atomic_file import written_aside
@@ -128,6 +129,19 @@ def dress(axes: Axes, grid: str | None) -> None:
     axes.tick_params(
         labelsize=SMALL_SIZE, labelfontfamily=FONT, colors=MUTED, labelcolor=INK, length=3
     )
+
+
+def add_words(axes: Axes, title: str = "", x: str = "", y: str = "") -> None:
+    """Writes the title of a plot, flush left, and what its axes are."""
+    axes.set_title(title, loc="left", size=LABEL_SIZE, pad=6, **WORDS)
+    axes.set_xlabel(x, size=LABEL_SIZE, **WORDS)
+    axes.set_ylabel(y, size=LABEL_SIZE, **WORDS)
+
+
+def add_legend(place: Axes | Figure, **style: Any) -> Legend:
+    """Explains lines and bars without a frame."""
+    common = {"frameon": False, "labelcolor": INK, "prop": {"family": FONT, "size": SMALL_SIZE}}
+    return place.legend(**(common | style))
 
 
 def clean(text: str, longest: int = 200) -> str:
