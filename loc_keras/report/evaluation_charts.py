@@ -4,7 +4,6 @@ Each is narrow enough to be shown at full size on a phone; wider screens show se
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +32,6 @@ from loc_keras.report.style import (
     dress,
     new_figure,
 )
-from loc_keras.report.thumbnails import Picture, figure_uri
 
 DPI = 192.0
 SCALE = 108 / DPI
@@ -44,22 +42,6 @@ WIDTH, HEIGHT = 3.0, 2.5
 _BINS = 20
 _QUARTERS = (0, 0.25, 0.5, 0.75, 1)
 _MARKS = ("o", "s", "D", "^")
-
-
-class Diagram(NamedTuple):
-    """A reliability diagram.
-
-    Attributes:
-        name: What was stated.
-        bins: Its bins.
-        chart: The diagram.
-        words: What it shows.
-    """
-
-    name: str
-    bins: Sequence[ReliabilityBin]
-    chart: Picture
-    words: str
 
 
 def iou_histogram(ious: npt.ArrayLike) -> Figure:
@@ -142,17 +124,19 @@ def corner_curve(errors_px: npt.ArrayLike) -> Figure:
     return figure
 
 
-def reliability_diagrams(outcomes: Outcomes, trust: TrustFigures | None) -> list[Diagram]:
-    """Diagrams of the class and the box; of the class alone where there is no trust."""
+def stated_probabilities(
+    outcomes: Outcomes, trust: TrustFigures | None
+) -> dict[str, Sequence[ReliabilityBin]]:
+    """By what was stated its bins: class and box; the class alone where there is no trust."""
     if trust is None:
-        bins = reliability_bins(outcomes.confidences, outcomes.predicted == outcomes.labels)
-        return [_diagram("class probability", bins)]
+        hits = outcomes.predicted == outcomes.labels
+        return {"class probability": reliability_bins(outcomes.confidences, hits)}
     before, after = trust.class_bins
-    return [
-        _diagram("class probability, before", before),
-        _diagram("class probability, calibrated", after),
-        _diagram("p(IoU ≥ .5) of the box", trust.box_bins),
-    ]
+    return {
+        "class probability, before": before,
+        "class probability, calibrated": after,
+        "p(IoU ≥ .5) of the box": trust.box_bins,
+    }
 
 
 def reliability_chart(bins: Sequence[ReliabilityBin], title: str) -> Figure:
@@ -187,16 +171,6 @@ def reliability_chart(bins: Sequence[ReliabilityBin], title: str) -> Figure:
     dress(counts, "y")
     counts.set_xticks(_QUARTERS, ["0", "25", "50", "75", "100 %"])
     return figure
-
-
-def _diagram(name: str, bins: Sequence[ReliabilityBin]) -> Diagram:
-    words = "; ".join(
-        f"stated {100 * one.stated:.0f} %, came true {100 * one.found:.0f} %"
-        for one in bins
-        if one.images
-    )
-    chart = figure_uri(reliability_chart(bins, name))
-    return Diagram(name, bins, chart, f"reliability of {name}: {words or 'no image'}")
 
 
 def _draw_bin(axes: Axes, one: ReliabilityBin) -> None:

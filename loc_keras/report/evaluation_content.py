@@ -117,16 +117,10 @@ class EvaluationPage:
         return detection_scores(self.outcomes, self.trust)
 
 
-@dataclass(frozen=True, eq=False)
-class PictureChoice:
-    """Rows of the images in each gallery, int64, in the order they are shown.
+class PictureChoice(NamedTuple):
+    """Rows of the images in each gallery, int64, in the order they are shown, by `choose_...`.
 
     Attributes:
-        worst: By `choose_worst`.
-        best: By `choose_best`.
-        wrong_class: By `choose_wrong_classes`.
-        false_alarms: By `choose_false_alarms`.
-        least_familiar: By `choose_least_familiar`.
         sizes: Of each size at even ranks of IoU, worst first, by its place in `Evaluation.sizes`.
         positions: Of each position, likewise.
     """
@@ -141,12 +135,7 @@ class PictureChoice:
 
 
 def choose_pictures(outcomes: Outcomes, confidences: Column) -> PictureChoice:
-    """Chooses the images of all galleries but that of suspects.
-
-    Args:
-        outcomes: Truth and answer of each image.
-        confidences: Probability of the predicted class, float (N,).
-    """
+    """Chooses the images of all galleries but that of suspects."""
     worst = choose_worst(outcomes, confidences)
     return PictureChoice(
         worst=worst,
@@ -172,11 +161,9 @@ def wanted_pictures(
     Returns:
         int64 (M,), rows, rising; a few dozen however many images there are.
     """
-    choice = choose_pictures(outcomes, confidences)
-    parts = [choice.worst, choice.best, choice.wrong_class, choice.false_alarms]
-    parts.append(choice.least_familiar)
-    parts += [*choice.sizes.values(), *choice.positions.values()]
-    return np.unique(np.concatenate([*parts, np.fromiter(suspects, np.int64)]))
+    *parts, sizes, positions = choose_pictures(outcomes, confidences)
+    parts += [*sizes.values(), *positions.values(), np.fromiter(suspects, np.int64)]
+    return np.unique(np.concatenate(parts))
 
 
 def choose_worst(outcomes: Outcomes, confidences: Column, count: int = WORST) -> Indices:

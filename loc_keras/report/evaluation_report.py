@@ -15,7 +15,8 @@ from loc_keras.report.evaluation_charts import (
     corner_curve,
     iou_curve,
     iou_histogram,
-    reliability_diagrams,
+    reliability_chart,
+    stated_probabilities,
 )
 from loc_keras.report.evaluation_content import (
     EvaluationPage,
@@ -37,9 +38,11 @@ from loc_keras.report.evaluation_pictures import (
     suspect_sentence,
 )
 from loc_keras.report.evaluation_tables import (
+    MOST_IN_NUMBERS,
     MOST_PAIRS,
     cell_style,
-    confusion_of,
+    confused_pairs,
+    confusion_chart,
     error_kinds,
     field_style,
     ranked_classes,
@@ -94,10 +97,11 @@ def evaluation_page(page: EvaluationPage) -> str:
         group_keys=keys,
         group_heads=["images", lead, f"{level} interval", "0 to 100 %", *others],
         classes=ranked_classes(found, keys[0]),
-        confusion=confusion_of(found.confusion) if "confusion" in sections else None,
-        diagrams=(
-            reliability_diagrams(page.outcomes, page.trust) if "reliability" in sections else []
-        ),
+        pairs=confused_pairs(found.confusion),
+        stated=stated_probabilities(page.outcomes, page.trust),
+        drawn=figure_uri,
+        confusion_chart=confusion_chart,
+        reliability_chart=reliability_chart,
         shift_words=_shift_words(page),
         legend=page_legend(page),
         picture=one_picture,
@@ -110,6 +114,7 @@ def evaluation_page(page: EvaluationPage) -> str:
         p_value=p_value,
         CHART_SCALE=SCALE,
         MOST_PAIRS=MOST_PAIRS,
+        MOST_IN_NUMBERS=MOST_IN_NUMBERS,
     )
 
 

@@ -1,15 +1,16 @@
 """Tables of an evaluation's page: kinds of mistakes, classes, and which are confused."""
 
 import math
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.colors import LinearSegmentedColormap, PowerNorm, to_hex, to_rgb
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Drawing
 from matplotlib.ticker import MaxNLocator
 
-from loc_keras.evaluation.figures import ERRORS
+from loc_keras.evaluation.figures import ERRORS, Figure
 from loc_keras.evaluation.outcomes import Estimate, Evaluation, Group
 from loc_keras.report.style import (
     FAINT,
@@ -22,7 +23,6 @@ from loc_keras.report.style import (
     dress,
     new_figure,
 )
-from loc_keras.report.thumbnails import Picture, figure_uri
 
 MOST_ROWS = 20
 """Rows of a long table that are shown at once; the others are folded."""
@@ -32,38 +32,21 @@ MOST_IN_NUMBERS = 25
 
 MOST_PAIRS = 20
 
-_ERRORS_OF_ONE_CLASS = {
-    "right": ("box right", "IoU ≥ .5"),
-    "box_wrong": ("box wrong", "IoU < .5"),
-}
 _WRONG = LinearSegmentedColormap.from_list("paper to vermillion", [PAPER, VERMILLION])
 _DPI = 192.0
 
 
-class ErrorKind(NamedTuple):
-    """A way to be right or wrong.
-
-    Attributes:
-        key: As in `Evaluation.errors`.
-        name: What it is called.
-        meaning: What it counts.
-        share: Of the images with an object.
-    """
-
-    key: str
-    name: str
-    meaning: str
-    share: Estimate
-
-
-def error_kinds(evaluation: Evaluation) -> list[ErrorKind]:
+def error_kinds(evaluation: Evaluation) -> list[tuple[Figure, Estimate]]:
     """How the images with an object divide into right and the ways to be wrong."""
-    kinds = {key: (figure.name, figure.meaning) for key, figure in ERRORS.items()}
+    kinds = dict(ERRORS)
     if len(evaluation.class_names) == 1:
-        kinds = _ERRORS_OF_ONE_CLASS
+        kinds = {
+            "right": replace(ERRORS["right"], name="box right", meaning="IoU ≥ .5"),
+            "box_wrong": replace(ERRORS["box_wrong"], meaning="IoU < .5"),
+        }
     return [
-        ErrorKind(key, name, meaning, evaluation.errors[key])
-        for key, (name, meaning) in kinds.items()
+        (kind, evaluation.errors[key])
+        for key, kind in kinds.items()
         if key in evaluation.errors and math.isfinite(evaluation.errors[key].value)
     ]
 
@@ -155,37 +138,7 @@ def confused_pairs(confusion: npt.NDArray[np.int64], count: int = MOST_PAIRS) ->
     return sorted(pairs, key=lambda pair: (-pair.images, -pair.share))[:count]
 
 
-class Confusion(NamedTuple):
-    """What the page shows of the classes that were taken for others.
-
-    Attributes:
-        images: int (K, K), images of true class (row) answered as (column).
-        wrong: Images with a wrong class.
-        pairs: The most frequent mistakes.
-        chart: The matrix as a picture where there are many classes; else None.
-        words: What the picture shows.
-    """
-
-    images: npt.NDArray[np.int64]
-    wrong: int
-    pairs: list[Pair]
-    chart: Picture | None
-    words: str
-
-
-def confusion_of(images: npt.NDArray[np.int64]) -> Confusion:
-    """What is shown of a confusion matrix, int (K, K)."""
-    right, count = int(np.trace(images)), int(images.sum())
-    many = len(images) > MOST_IN_NUMBERS
-    words = (
-        f"confusion matrix of {len(images)} classes: {right:,} of {count:,} images lie on the "
-        "diagonal"
-    )
-    chart = figure_uri(confusion_chart(images)) if many else None
-    return Confusion(images, count - right, confused_pairs(images), chart, words)
-
-
-def confusion_chart(confusion: npt.NDArray[np.int64]) -> Figure:
+def confusion_chart(confusion: npt.NDArray[np.int64]) -> Drawing:
     """The matrix as a picture: share of each row, by the square root so that few are seen."""
     totals = np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     figure = new_figure(6.2, 6.2, _DPI)
