@@ -2,10 +2,10 @@
 
 import json
 import os
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +13,6 @@ import numpy.typing as npt
 from loc_keras.atomic_file import write_text
 from loc_keras.data.annotations import (
     Fault,
-    ImageRef,
-    Kind,
     class_index,
     class_indices,
     count_by_kind,
@@ -24,9 +22,9 @@ from loc_keras.data.check.boxes import (
     best_baseline,
     median_baseline,
     single_boxes,
+    single_objects,
 )
 from loc_keras.data.check.run import CheckResult
-from loc_keras.data.resolve import CheckedObject
 from loc_keras.report import html
 from loc_keras.report.data_charts import MOST_CLASSES, class_chart, place_charts, shape_charts
 from loc_keras.report.style import TRUTH, WRONG
@@ -47,24 +45,6 @@ _TRIES = 3
 
 Figure = tuple[Picture, tuple[str, ...]]
 """A picture and the lines below it."""
-
-
-class FindingsOfKind(NamedTuple):
-    """What the page shows of one kind of finding.
-
-    Attributes:
-        name: The kind.
-        about: Its severity, title and remedy.
-        findings: All of the kind.
-        figures: Pictures of the first of them.
-        pictured: Number of findings that these show.
-    """
-
-    name: str
-    about: Kind
-    findings: list[Fault]
-    figures: list[Figure]
-    pictured: int
 
 
 def write_report(folder: Path, result: CheckResult, *, title: str, source: str) -> Path:
@@ -99,8 +79,8 @@ def findings_json(result: CheckResult) -> str:
 
 def data_page(result: CheckResult, *, title: str, source: str) -> str:
     """The page; arguments as in `write_report`."""
-    split_heads, split_rows, classes = _splits(result)
-    baseline_heads, baselines = _baselines(result)
+    splits, classes = _splits(result)
+    boxes = single_boxes(result.objects, result.source.several)
     return html.render(
         "data.html.j2",
         title=f"Data check: {title}",
@@ -111,12 +91,11 @@ def data_page(result: CheckResult, *, title: str, source: str) -> str:
         totals=totals(result.findings),
         kinds=[_findings_of(kind, result) for kind in count_by_kind(result.findings)],
         root=common_folder(result.findings),
-        split_heads=split_heads,
-        split_rows=split_rows,
+        splits=splits,
         class_chart=classes,
         box_charts=_box_charts(result),
-        baseline_heads=baseline_heads,
-        baselines=baselines,
+        median=median_baseline(boxes),
+        best=best_baseline(boxes),
         samples=_samples(result),
         MOST_CLASSES=MOST_CLASSES,
         MOST_ROWS=MOST_ROWS,
@@ -146,83 +125,44 @@ def _json_object(finding: Fault) -> dict[str, Any]:
     }
 
 
-def _splits(result: CheckResult) -> tuple[list[str], list[list[str]], Picture | None]:
-    """Head and rows of the table of splits, and the chart of their classes."""
-    images: dict[str, set[ImageRef]] = {split: set() for split in result.splits}
+def _splits(result: CheckResult) -> tuple[dict[str, tuple[int, ...]], Picture | None]:
+    """Images, objects, classes and empty images of each split, and the chart of its classes."""
     index_of = class_indices(result.class_names)
-    counts: dict[str, list[int]] = {split: [0] * len(result.class_names) for split in result.splits}
-    objects, empty = (dict.fromkeys(result.splits, 0) for _ in range(2))
-    for item in result.objects:
-        images[item.split].add(item.annotated.image)
-        (empty if item.annotated.empty else objects)[item.split] += 1
-        index = class_index(item.annotated.label, index_of)
-        if index is not None:
-            counts[item.split][index] += 1
-    heads = ["split", "images", "objects", "classes"]
-    rows = [
-        [
-            split,
-            f"{len(images[split]):,}",
-            f"{objects[split]:,}",
-            str(sum(map(bool, counts[split]))),
-        ]
-        for split in result.splits
-    ]
-    if any(empty.values()):
-        heads.append("images without an object")
-        for row, count in zip(rows, empty.values(), strict=True):
-            row.append(f"{count:,}")
+    splits: dict[str, tuple[int, ...]] = {}
+    counts: dict[str, list[int]] = {}
+    for split in result.splits:
+        items = [item.annotated for item in result.objects if item.split == split]
+        labels = Counter(class_index(item.label, index_of) for item in items)
+        counts[split] = [labels[index] for index in range(len(result.class_names))]
+        empty = sum(item.empty for item in items)
+        images = len({item.image for item in items})
+        splits[split] = (images, len(items) - empty, sum(map(bool, counts[split])), empty)
     if not (result.splits and result.class_names):
-        return heads, rows, None
-    return heads, rows, figure_uri(class_chart(counts, result.class_names))
+        return splits, None
+    return splits, figure_uri(class_chart(counts, result.class_names))
 
 
 def _box_charts(result: CheckResult) -> list[Picture]:
     """Histograms and maps of the boxes that can be used; nothing where there is none."""
-    boxes: dict[str, list[tuple[float, ...]]] = defaultdict(list)
-    aspects: dict[str, list[float]] = defaultdict(list)
-    for item in result.objects:
-        box = item.usable
-        if box is None:
-            continue
-        boxes[item.split].append(box)
-        width, height = item.size if item.size[0] else (1, 1)
-        aspects[item.split].append((box[2] - box[0]) * width / ((box[3] - box[1]) * height))
-    columns: dict[str, npt.NDArray[np.float32]] = {
-        split: np.array(boxes[split], np.float32) for split in result.splits if boxes[split]
-    }
-    if not columns:
+    boxes: dict[str, npt.NDArray[np.float32]] = {}
+    aspects: dict[str, npt.NDArray[np.float64]] = {}
+    for split in result.splits:
+        items = [one for one in result.objects if one.split == split and one.usable is not None]
+        if items:
+            boxes[split] = np.array([one.usable for one in items], np.float32)
+            x1, y1, x2, y2 = np.array([one.usable for one in items]).T
+            width, height = np.array([one.size if one.size[0] else (1, 1) for one in items]).T
+            aspects[split] = (x2 - x1) * width / ((y2 - y1) * height)
+    if not boxes:
         return []
-    shapes = shape_charts(columns, {split: np.array(aspects[split]) for split in columns})
-    places = place_charts(np.concatenate(list(columns.values())))
-    return [figure_uri(shapes), figure_uri(places)]
-
-
-def _baselines(result: CheckResult) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of the table of constant boxes; no rows where no box can be used."""
-    boxes = single_boxes(result.objects, result.source.several)
-    median, best = median_baseline(boxes), best_baseline(boxes)
-    if median is None or best is None:
-        return [], []
-    splits = list(median.mean_iou)
-    heads = ["constant box", "x1, y1, x2, y2"]
-    heads += [f"{what}, {split}" for split in splits for what in ("mean IoU", "IoU > .5")]
-    rows = []
-    for name, baseline in (
-        ("median box of train", median),
-        ("best of 625 boxes on train", best),
-    ):
-        cells = [name, ", ".join(f"{side:.3f}" for side in baseline.box)]
-        for split in splits:
-            cells += [f"{baseline.mean_iou[split]:.3f}", f"{100 * baseline.share[split]:.1f} %"]
-        rows.append(cells)
-    return heads, rows
+    charts = (shape_charts(boxes, aspects), place_charts(np.concatenate(list(boxes.values()))))
+    return [figure_uri(chart) for chart in charts]
 
 
 def _samples(result: CheckResult, count: int = SAMPLES) -> list[Figure]:
     """At most `count` pictures of objects with their boxes, evenly spaced over each split."""
     figures: list[Figure] = []
-    objects = _single_objects(result)
+    objects = single_objects(result.objects, result.source.several)
     for split in result.splits:
         shown = [
             item
@@ -240,28 +180,8 @@ def _samples(result: CheckResult, count: int = SAMPLES) -> list[Figure]:
     return figures
 
 
-def _single_objects(result: CheckResult) -> list[CheckedObject]:
-    """The object that training sees of each picture; none of those that are left out or cut up."""
-    by_image: dict[tuple[str, ImageRef], list[CheckedObject]] = defaultdict(list)
-    for item in result.objects:
-        by_image[item.split, item.annotated.image].append(item)
-    chosen = []
-    for objects in by_image.values():
-        if len(objects) == 1 or result.source.several == "first":
-            chosen.append(objects[0])
-        elif result.source.several == "largest":
-            chosen.append(max(objects, key=_area))
-    return chosen
-
-
-def _area(item: CheckedObject) -> float:
-    if item.box is None:
-        return 0.0
-    x1, y1, x2, y2 = item.box
-    return max(0.0, x2 - x1) * max(0.0, y2 - y1)
-
-
-def _findings_of(kind: str, result: CheckResult) -> FindingsOfKind:
+def _findings_of(kind: str, result: CheckResult) -> dict[str, Any]:
+    """What the page shows of one kind; `pictured` findings are shown by `figures`."""
     findings = [finding for finding in result.findings if finding.kind == kind]
     boxes_on = result.source.boxes_on or "stored"
     figures: list[Figure] = []
@@ -280,4 +200,10 @@ def _findings_of(kind: str, result: CheckResult) -> FindingsOfKind:
                 figures.append((twin, (os.path.basename(finding.twin.path), "the first")))
         row = f"row {finding.row}" if finding.row else ""
         figures.append((thumb, (os.path.basename(finding.image.path), row)))
-    return FindingsOfKind(kind, kind_of(kind), findings, figures, pictured)
+    return {
+        "name": kind,
+        "about": kind_of(kind),
+        "findings": findings,
+        "figures": figures,
+        "pictured": pictured,
+    }

@@ -1,7 +1,8 @@
 """Findings about boxes, and the scores of constant boxes as a baseline."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -175,29 +176,35 @@ class Baseline(NamedTuple):
     share: dict[Split, float]
 
 
-def single_boxes(
-    objects: Sequence[CheckedObject], policy: str
-) -> dict[Split, npt.NDArray[np.float32]]:
-    """The boxes that training would see, one an image, by split.
+def single_objects(objects: Iterable[CheckedObject], policy: str) -> list[CheckedObject]:
+    """The object that training would see of each image.
 
     Args:
         objects: All objects.
-        policy: For images with several: `"skip"` and `"crop"` leave them out, the others take the
-            first or the largest.
-
-    Returns:
-        float32 (N, 4) in fractions for each split with any.
+        policy: For images with several: `"skip"` and `"crop"` leave them out, `"first"` and
+            `"largest"` choose among those whose box can be used.
     """
-    by_image: dict[tuple[Split, ImageRef], list[Box | None]] = {}
+    by_image: dict[tuple[Split, ImageRef], list[CheckedObject]] = defaultdict(list)
     for item in objects:
-        by_image.setdefault((item.split, item.annotated.image), []).append(item.usable)
-    found: dict[Split, list[Box]] = {}
-    for (split, _), all_boxes in by_image.items():
-        boxes = [box for box in all_boxes if box is not None]
-        if not boxes or (len(all_boxes) > 1 and policy in ("skip", "crop")):
-            continue
-        box = max(boxes, key=box_area) if policy == "largest" else boxes[0]
-        found.setdefault(split, []).append(box)
+        by_image[item.split, item.annotated.image].append(item)
+    chosen = []
+    for items in by_image.values():
+        usable = [item for item in items if item.usable is not None] or items
+        if len(items) == 1 or policy == "first":
+            chosen.append(usable[0])
+        elif policy == "largest":
+            chosen.append(max(usable, key=lambda item: box_area(item.usable or (0, 0, 0, 0))))
+    return chosen
+
+
+def single_boxes(
+    objects: Iterable[CheckedObject], policy: str
+) -> dict[Split, npt.NDArray[np.float32]]:
+    """Boxes of `single_objects` that can be used, float32 (N, 4) in fractions, by split."""
+    found: dict[Split, list[Box]] = defaultdict(list)
+    for item in single_objects(objects, policy):
+        if item.usable is not None:
+            found[item.split].append(item.usable)
     return {split: np.array(boxes, np.float32) for split, boxes in found.items()}
 
 
