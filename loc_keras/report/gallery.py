@@ -3,18 +3,17 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from keras import ops
-from matplotlib.axes import Axes
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
-from loc_keras.boxes import iou
+from loc_keras.evaluation.outcomes import paired_iou
 from loc_keras.report.image_boxes import (
     ANSWERED_BOX,
     DPI,
@@ -29,12 +28,14 @@ from loc_keras.report.image_boxes import (
     draw_image,
 )
 from loc_keras.report.style import (
+    FONT,
     INK,
     LABEL_SIZE,
     SMALL_SIZE,
     TITLE_SIZE,
     WRONG,
     WRONG_INK,
+    add_legend,
     fill_lines,
     new_page,
     text_width,
@@ -218,7 +219,6 @@ CAPTION_LINE = 24 / DPI
 TITLE_LINE = 34 / DPI
 LEGEND_LINE = 36 / DPI
 LEGEND_SAMPLE = 61 / DPI  # four whole dashes and the gaps between them
-FRAME_SAMPLE = 22 / DPI
 LEGEND_SPACE = 44 / DPI
 SAMPLE_GAP = 12 / DPI
 HEAD_GAP = 16 / DPI
@@ -259,26 +259,37 @@ def draw_grid(
     Returns:
         A figure of its own whose size follows from what it holds.
     """
-    failures = [FAILURE] if any(example.failed for example in examples) else []
+    entries = [*legend, *([FAILURE] if any(example.failed for example in examples) else [])]
+    widths = [text_width(entry.words, LABEL_SIZE) / POINTS for entry in entries]
+    widest = LEGEND_SAMPLE + SAMPLE_GAP + max(widths, default=0.0)
     # Few columns may be narrower than a line of the legend.
-    widest = max(map(_entry_width, [*legend, *failures]), default=0.0)
-    room = max(columns * (CELL + GAP) - GAP, widest)
+    room = max(columns * (CELL + GAP) - GAP, widest if entries else 0.0)
     width = 2 * MARGIN + room
     title_lines = wrap_words(title, room * POINTS, TITLE_SIZE, "bold")
     captions = [fill_lines(example.parts, CELL * POINTS, SMALL_SIZE) for example in examples]
-    legend_rows = _legend_rows([*legend, *failures], room)
+    beside = int((room + LEGEND_SPACE) // (widest + LEGEND_SPACE))  # Of the legend.
     tallest = max(_size_in_cell(example.image)[1] for example in examples)
     cell_height = tallest + CAPTION_GAP + CAPTION_LINE * max(len(lines) for lines in captions)
     legend_top = MARGIN + TITLE_LINE * len(title_lines)
-    cells_top = legend_top + LEGEND_LINE * len(legend_rows) + HEAD_GAP
+    cells_top = legend_top + LEGEND_LINE * math.ceil(len(entries) / beside) + HEAD_GAP
     rows = math.ceil(len(examples) / columns)
     height = cells_top + rows * (cell_height + GAP) - GAP + MARGIN
 
     figure, page = new_page(width, height, DPI)
     for number, line in enumerate(title_lines):
         write(page, MARGIN, MARGIN + TITLE_LINE * number, line, size=TITLE_SIZE, weight="bold")
-    for number, entries in enumerate(legend_rows):
-        _draw_legend_row(page, entries, legend_top + LEGEND_LINE * (number + 0.5))
+    if entries:
+        lengths = {
+            "handlelength": LEGEND_SAMPLE, "handletextpad": SAMPLE_GAP,
+            "columnspacing": LEGEND_SPACE, "labelspacing": LEGEND_LINE - LABEL_SIZE / POINTS,
+        }  # fmt: skip
+        legend_top += (LEGEND_LINE - LABEL_SIZE / POINTS) / 2
+        add_legend(
+            page, handles=[_legend_handle(entry) for entry in entries], ncols=beside,
+            loc="upper left", bbox_to_anchor=(MARGIN, legend_top), bbox_transform=page.transData,
+            borderpad=0, borderaxespad=0, prop={"family": FONT, "size": LABEL_SIZE},
+            **{name: length * POINTS / LABEL_SIZE for name, length in lengths.items()},
+        )  # fmt: skip
     for number, (example, lines) in enumerate(zip(examples, captions, strict=True)):
         row, column = divmod(number, columns)
         left = MARGIN + column * (CELL + GAP)
@@ -311,51 +322,14 @@ def _draw_picture(figure: Figure, example: Example, left: float, bottom: float) 
         draw_frame(axes)
 
 
-def _sample_width(entry: BoxStyle) -> float:
-    return FRAME_SAMPLE if entry is FAILURE else LEGEND_SAMPLE
-
-
-def _entry_width(entry: BoxStyle) -> float:
-    return _sample_width(entry) + SAMPLE_GAP + text_width(entry.words, LABEL_SIZE) / POINTS
-
-
-def _legend_rows(entries: Sequence[BoxStyle], room: float) -> list[list[BoxStyle]]:
-    rows: list[list[BoxStyle]] = []
-    used = math.inf
-    for entry in entries:
-        width = _entry_width(entry)
-        if used + LEGEND_SPACE + width > room:
-            rows.append([])
-            used = -LEGEND_SPACE
-        rows[-1].append(entry)
-        used += LEGEND_SPACE + width
-    return rows
-
-
-def _draw_legend_row(page: Axes, entries: Sequence[BoxStyle], middle: float) -> None:
-    left = MARGIN
-    for entry in entries:
-        if entry is FAILURE:
-            corner, side = (left, middle - FRAME_SAMPLE / 2), FRAME_SAMPLE
-            frame = Rectangle(corner, side, side, fill=False, edgecolor=entry.colour)
-            frame.set(linewidth=entry.width, joinstyle="miter")
-            page.add_patch(frame)
-        else:
-            page.add_line(
-                Line2D(
-                    [left, left + LEGEND_SAMPLE],
-                    [middle, middle],
-                    color=entry.colour,
-                    linewidth=entry.width,
-                    linestyle=entry.line,
-                    solid_capstyle="butt",
-                    dash_capstyle="butt",
-                    path_effects=[withStroke(linewidth=entry.width + HALO, foreground=entry.halo)],
-                )
-            )
-        x = left + _sample_width(entry) + SAMPLE_GAP
-        write(page, x, middle, entry.words, size=LABEL_SIZE, va="center_baseline")
-        left += _entry_width(entry) + LEGEND_SPACE
+def _legend_handle(entry: BoxStyle) -> Artist:
+    look: dict[str, Any] = {"linewidth": entry.width, "label": entry.words}
+    if entry is FAILURE:
+        return Rectangle((0, 0), 1, 1, fill=False, edgecolor=entry.colour, **look)
+    look |= {"color": entry.colour, "linestyle": entry.line}
+    look |= {"solid_capstyle": "butt", "dash_capstyle": "butt"}
+    halo = withStroke(linewidth=entry.width + HALO, foreground=entry.halo)
+    return Line2D([], [], path_effects=[halo], **look)
 
 
 def pair_ious(boxes_true: npt.ArrayLike, boxes_pred: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -368,9 +342,8 @@ def pair_ious(boxes_true: npt.ArrayLike, boxes_pred: npt.ArrayLike) -> npt.NDArr
     Returns:
         float64 (N,) in [0, 1].
     """
-    true = np.asarray(boxes_true, dtype=np.float32).reshape(-1, 4)
-    pred = np.asarray(boxes_pred, dtype=np.float32).reshape(-1, 4)
-    return np.asarray(ops.convert_to_numpy(iou(true, pred)), dtype=np.float64)
+    boxes = (np.asarray(each, np.float64).reshape(-1, 4) for each in (boxes_true, boxes_pred))
+    return paired_iou(*boxes)
 
 
 def draw_gallery(

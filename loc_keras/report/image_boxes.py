@@ -109,50 +109,23 @@ def draw_box(axes: Axes, box: npt.ArrayLike, style: BoxStyle) -> None:
     x1, y1, x2, y2 = (float(value) for value in np.asarray(box, dtype=np.float64).reshape(4))
     if not all(map(math.isfinite, (x1, y1, x2, y2))):
         return
+    look: dict[str, Any] = {"clip_on": False}
     corner, width, height = (x1, y1), x2 - x1, y2 - y1
     if style.fill:
         inside: dict[str, Any] = {"facecolor": style.colour, "alpha": style.fill, "linewidth": 0}
-        axes.add_patch(Rectangle(corner, width, height, clip_on=False, **inside))
-    axes.add_patch(
-        Rectangle(
-            corner,
-            width,
-            height,
-            fill=False,
-            edgecolor=style.colour,
-            linewidth=style.width,
-            linestyle=style.line,
-            joinstyle="miter",
-            capstyle="butt",
-            clip_on=False,
-            snap=False,
-            path_effects=[withStroke(linewidth=style.width + HALO, foreground=style.halo)],
-        )
-    )
+        axes.add_patch(Rectangle(corner, width, height, **look, **inside))
+    look |= {"fill": False, "edgecolor": style.colour, "snap": False, "joinstyle": "miter"}
+    look |= {"linewidth": style.width, "linestyle": style.line, "capstyle": "butt"}
+    halo = withStroke(linewidth=style.width + HALO, foreground=style.halo)
+    axes.add_patch(Rectangle(corner, width, height, path_effects=[halo], **look))
 
 
-def draw_frame(axes: Axes, line_width: float = 3.0) -> None:
-    """Frames the whole image, just outside its edge, to mark it as a failure.
-
-    Args:
-        axes: Axes prepared by `draw_image`.
-        line_width: Visible width in points.
-    """
+def draw_frame(axes: Axes) -> None:
+    """Frames the whole image, 3 points wide and just outside its edge, to mark it as a failure."""
     # The line is centred on the image's edge and lies below the image, which hides its inner
     # half: no pixel of the image is covered.
-    axes.add_patch(
-        Rectangle(
-            (0.0, 0.0),
-            1.0,
-            1.0,
-            fill=False,
-            edgecolor=WRONG,
-            linewidth=2 * line_width,
-            joinstyle="miter",
-            clip_on=False,
-            zorder=-1.0,
-        )
-    )
+    look: dict[str, Any] = {"joinstyle": "miter", "clip_on": False, "zorder": -1.0}
+    axes.add_patch(Rectangle((0, 0), 1, 1, fill=False, edgecolor=WRONG, linewidth=6, **look))
 
 
 def outline(

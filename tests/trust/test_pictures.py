@@ -86,14 +86,16 @@ def test_pictures_of_any_number_and_kind(count: int, rows: int) -> None:
 def test_a_page_of_one_picture_is_wide_enough_for_its_legend() -> None:
     figure = draw_trusted([answer()], 0.9)
     drawn = figure.canvas.get_renderer()
-    edges = [text.get_window_extent(drawn).x1 for text in figure.axes[0].texts]
+    page = figure.axes[0]
+    texts = [*page.texts, *page.get_legend().get_texts()]
+    edges = [text.get_window_extent(drawn).x1 for text in texts]
     assert len(edges) > 5
     assert max(edges) <= figure.bbox.width
 
 
 def test_the_sentence_names_the_share() -> None:
     (page, *_) = draw_trusted([answer()], 0.95).axes
-    words = " ".join(text.get_text() for text in page.texts)
+    words = " ".join(text.get_text() for text in (*page.texts, *page.get_legend().get_texts()))
     assert words.startswith(meaning(0.95))
     assert words.startswith("For 95 % of pictures like those of calibration")
     assert all(kind in words for kind in ("outer box", "answered box", "inner box"))
