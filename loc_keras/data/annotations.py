@@ -415,6 +415,11 @@ CATALOGUE: dict[str, Kind] = {
     "reference": Kind(
         "error", "reference to an entry that is not there", "add the entry, or mend its id"
     ),
+    "stale_name": Kind(
+        "warning",
+        "annotation that names another image than its own",
+        "nothing, if it is a copy; else rename the annotation or the image",
+    ),
     "duplicate_id": Kind("error", "id that occurs twice", "give every entry an id of its own"),
     "declared_size": Kind(
         "warning", "declared image size is none", "write the size in px; the file's own is used"
@@ -482,6 +487,11 @@ CATALOGUE: dict[str, Kind] = {
         "annotated size differs from the file's",
         "label the file as it is, or restore the one that was labelled",
     ),
+    "size_swapped": Kind(
+        "warning",
+        "annotated sides are swapped",
+        "nothing, if boxes fit in the gallery; else turn the pictures as they were labelled",
+    ),
     "size_mismatch_fractions": Kind(
         "warning",
         "annotated size differs, boxes in fractions",
@@ -511,6 +521,11 @@ CATALOGUE: dict[str, Kind] = {
     "class_unknown": Kind("error", "class that is not listed", "mend the label, or list the class"),
     "class_from_one": Kind(
         "error", "classes counted from 1", "number them from 0, or list what 0 is"
+    ),
+    "class_unused": Kind(
+        "note",
+        "class without any object",
+        "nothing, if it is none; name it by data.source.class_names to keep it",
     ),
     "class_repeated": Kind("note", "name of two classes", "nothing, if both mean one class"),
     "unicode_form": Kind(

@@ -137,6 +137,8 @@ def _as_declared(item: CheckedObject) -> CheckedObject:
         return item
     if not all(declared) or not all(item.size):
         return item
+    if declared == item.size[::-1] and item.usable is not None:
+        return item  # Its sides are swapped, and the box lies in the picture.
     try:
         return item._replace(size=declared, usable=usable_box(item.written, declared), fault=None)
     except BoxFault as fault:

@@ -24,7 +24,7 @@ from loc_keras.data.image_header import (
 )
 from loc_keras.data.near_duplicates import thumbnail
 from loc_keras.data.records import UPRIGHT
-from loc_keras.data.resolve import picture_size
+from loc_keras.data.resolve import TOLERANCE_PX, picture_size
 
 ENDINGS: dict[str, tuple[str, ...]] = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -132,6 +132,9 @@ def _decoded(ref: ImageRef, facts: ImageFacts, near: bool) -> ImageFacts:
 
 _GREY = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "F"})
 _EIGHT = 8
+_TURNED = (
+    ", and the box fits the annotated size alone: turn the picture as it was when it was labelled"
+)
 _QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"|(\S+)")
 
 
@@ -159,6 +162,12 @@ def image_findings(
                 modes.add(facts.header.mode in _GREY)
         if not facts.trouble:
             found += _size_findings(one, facts, boxes_on, annotations.units)
+    if any(one.reason.endswith(_TURNED) for one in found):
+        # Then it is no slip: pictures were turned after they were labelled.
+        found = [
+            one._replace(kind="size_mismatch") if one.kind == "size_swapped" else one
+            for one in found
+        ]
     if len(modes) > 1:
         reason = "some images are grey and some have colour"
         found.append(Fault("", 0, reason, "mixed_channels"))
@@ -246,6 +255,10 @@ def _size_findings(
         return [Fault(one.file, one.row, reason, "exif_conflict", one.image)]
     reason = f"{one.name} is {real} but {given} in the annotation"
     kind = "size_mismatch" if units == "pixel" else "size_mismatch_fractions"
+    if one.size == size[::-1] and units == "pixel":
+        fits = one.box[2] <= size[0] + TOLERANCE_PX and one.box[3] <= size[1] + TOLERANCE_PX
+        kind = "size_swapped" if fits else kind
+        reason += ": its sides are swapped" + ("; the box fits the picture" if fits else _TURNED)
     return [Fault(one.file, one.row, reason, kind, one.image)]
 
 

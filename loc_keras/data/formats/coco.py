@@ -3,6 +3,7 @@
 import json
 import posixpath
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -22,6 +23,7 @@ from loc_keras.data.formats.listing import Guess, Listing, by_split, image_folde
 from loc_keras.data.formats.parsing import (
     LARGEST_SIDE,
     Box,
+    ImageFinder,
     Reading,
     RowError,
     config_path,
@@ -29,7 +31,6 @@ from loc_keras.data.formats.parsing import (
     folder_of,
     given_splits,
     label_problem,
-    place,
     quoted,
     require_root,
     upright_tool,
@@ -41,11 +42,19 @@ from loc_keras.errors import DataError
 _KEY = "data.source.coco.splits"
 _LISTS = ("images", "annotations", "categories")
 _BOX_NUMBERS = 4
+_NUMBERS = {int, float}
+_LEAST_POLYGON = 6
+_HALF = 0.5
+_LONG = 19
+_MISSING: Any = ()  # What an id means that none has.
 _TRIED_NAMES = 16
+_SHOWN = 10
 _COPIED_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 
-_Identity = tuple[bool, int | str]
-"""An id that can be compared with every other: whether it is text, and itself."""
+_NOTHING = frozenset({"empty", "nothing", "none", "blank", "background"})
+"""Categories, in small letters, of annotations that have no box: the image shows no object."""
+
+_Id = int | str
 
 
 class _Image(NamedTuple):
@@ -67,18 +76,18 @@ class _File:
     Attributes:
         path: The JSON file.
         lists: Its entries, as parsed, by the name of their list.
-        ids: Ids of each list that have occurred, also of images that cannot be used.
-        images: The usable images by id.
-        categories: Names of the categories by id.
+        images: The images by id; None for those that cannot be used.
+        categories: Names of the categories by id; None for ids of several.
+        used: Categories that annotations name.
         upright_tool: As in `Annotations`.
     """
 
     path: str
     lists: dict[str, list[Any]]
     upright_tool: str = ""
-    ids: dict[str, set[_Identity]] = field(default_factory=lambda: {name: set() for name in _LISTS})
-    images: dict[_Identity, _Image] = field(default_factory=dict)
-    categories: dict[_Identity, str] = field(default_factory=dict)
+    images: dict[_Id, _Image | None] = field(default_factory=dict)
+    categories: dict[_Id, str | None] = field(default_factory=dict)
+    used: set[str] = field(default_factory=set)
 
 
 def read_coco(root: str, *, splits: Mapping[str, Mapping[str, str] | None]) -> Annotations:
@@ -90,7 +99,8 @@ def read_coco(root: str, *, splits: Mapping[str, Mapping[str, str] | None]) -> A
          "annotations": [{"id": 1, "image_id": 1, "category_id": 3, "bbox": [64, 48, 448, 408]}],
          "categories": [{"id": 3, "name": "cat"}]}
 
-    `bbox` is left, top, width and height in px.
+    `bbox` is left, top, width and height in px; where it is absent, the box around the polygons or
+    the mask of `segmentation` counts.
 
     Args:
         root: Folder of the data set, on any filesystem that TensorFlow opens.
@@ -99,7 +109,8 @@ def read_coco(root: str, *, splits: Mapping[str, Mapping[str, str] | None]) -> A
 
     Returns:
         The objects in the order of the files, boxes in px; `class_names` are the categories of
-        the training file in the order of their ids, and then those that only others have. Rows are
+        the training file in the order of their ids, and then those that only others have, without
+        those that no annotation names. Rows are
         positions in the file's list of annotations, and in faults also of images or categories,
         as the reason says. Crowds (`iscrowd`) are faults of the kind `"crowd"`.
 
@@ -109,6 +120,9 @@ def read_coco(root: str, *, splits: Mapping[str, Mapping[str, str] | None]) -> A
     require_root(root)
     reading = Reading()
     class_names: dict[str, None] = {}
+    used: set[str] = set()
+    first = ""
+    finder = ImageFinder(root)
     for split, entry in given_splits(splits, _KEY):
         name = entry.get("annotations")
         if not name:
@@ -121,13 +135,20 @@ def read_coco(root: str, *, splits: Mapping[str, Mapping[str, str] | None]) -> A
         if images is not None:
             folder = config_path(root, images, f"{_KEY}.{split}.images")
         file = _parsed(path)
+        first = first or path
         reading.upright_tool = reading.upright_tool or file.upright_tool
-        _read_images(file, folder, root, reading)
+        _read_images(file, folder, finder, reading)
         _read_categories(file, reading)
         _read_annotations(file, split, reading)
         reading.folders[folder] = None
-        class_names |= dict.fromkeys(file.categories[one] for one in sorted(file.categories))
-    return reading.annotations("pixel", class_names=list(class_names))
+        order = sorted(file.categories, key=lambda one: (isinstance(one, str), one))
+        class_names |= dict.fromkeys(filter(None, map(file.categories.get, order)))
+        used |= file.used
+    unused = [name for name in class_names if name not in used]
+    if unused and used:
+        names = ", ".join(map(quoted, unused[:_SHOWN])) + (", ..." if unused[_SHOWN:] else "")
+        reading.fault(first, 0, f"has no object of {names}: no class of the model", "class_unused")
+    return reading.annotations("pixel", class_names=[one for one in class_names if one in used])
 
 
 def _parsed(path: str) -> _File:
@@ -156,15 +177,19 @@ def _listed(names: Sequence[str]) -> str:
     return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _read_images(file: _File, folder: str, root: str, reading: Reading) -> None:
+def _read_images(file: _File, folder: str, finder: ImageFinder, reading: Reading) -> None:
     for row, entry in enumerate(file.lists["images"], 1):
         try:
-            own = _new_id(file, "images", entry)
+            own = _new_id(entry)
             name = entry.get("file_name")
+            if own in file.images:
+                _refuse_repeated(file.images, own, name, "name")
+                continue
+            file.images[own] = None
             if not isinstance(name, str):
                 raise RowError(f"file_name is {quoted(name)}, not text", "syntax")
             try:
-                path = place(folder, name, root)
+                name, path = finder.named(folder, name)
             except RowError as error:
                 raise RowError(f"file_name {error}", error.kind) from None
         except RowError as error:
@@ -179,6 +204,15 @@ def _read_images(file: _File, folder: str, root: str, reading: Reading) -> None:
         file.images[own] = _Image(ImageRef(path), name, size if all(size) else None, row)
 
 
+def _refuse_repeated(entries: dict[_Id, Any], own: _Id, name: Any, key: str = "") -> None:
+    """Takes away what an id means that stands twice, unless both mean the same."""
+    first = entries[own]
+    before = getattr(first, key) if key and first else first
+    if before != name:
+        entries[own] = None
+        raise RowError(f"the id {quoted(own)} occurs before, of {quoted(before)}", "duplicate_id")
+
+
 def _is_side(value: Any) -> bool:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return number and 0 <= value <= LARGEST_SIDE and value == int(value)
@@ -187,13 +221,16 @@ def _is_side(value: Any) -> bool:
 def _read_categories(file: _File, reading: Reading) -> None:
     for row, entry in enumerate(file.lists["categories"], 1):
         try:
-            own = _new_id(file, "categories", entry)
+            own = _new_id(entry)
             if problem := label_problem(entry.get("name")):
                 raise RowError(f"name {problem}", "label")
+            name = composed(entry["name"])
+            if own in file.categories:
+                _refuse_repeated(file.categories, own, name)
+                continue
         except RowError as error:
             reading.fault(file.path, row, f"of categories: {error}", error.kind)
             continue
-        name = composed(entry["name"])
         if name in file.categories.values():
             reason = f"{name!r}, again in row {row} of the categories of {file.path}"
             reading.fault("", 0, reason, "class_repeated")
@@ -203,89 +240,207 @@ def _read_categories(file: _File, reading: Reading) -> None:
 def _read_annotations(file: _File, split: Split, reading: Reading) -> None:
     """Reads the usable annotations of a file, and its images without any."""
     objects = reading.split(split)
-    annotated: set[_Identity] = set()
-    for row, entry in enumerate(file.lists["annotations"], 1):
+    entries = file.lists["annotations"]
+    annotated: set[_Image] = set()
+    repeats = _repeated_ids(entries)
+    seen: dict[_Id | float, Any] = {}
+    images, categories, path, add = file.images, file.categories, file.path, objects.append
+    for row, entry in enumerate(entries, 1):
         try:
-            objects.append(_object(file, row, entry, annotated))
+            image, label = images[entry["image_id"]], categories[entry["category_id"]]
+            x, y, width, height = entry["bbox"]
+            numbers = {type(x), type(y), type(width), type(height)} <= _NUMBERS
+            box = (x + 0.0, y + 0.0, x + width + 0.0, y + height + 0.0)
+            plain = numbers and not entry.get("iscrowd") and (width or height)
+        except (KeyError, TypeError, ValueError, OverflowError):
+            plain = False
+        if plain and image and label and not repeats:
+            add(Annotated(image.ref, image.name, label, box, path, row, image.size))
+            continue
+        try:
+            if (one := _object(file, row, entry, repeats, seen)) is not None:
+                add(one)
         except RowError as error:
-            reading.fault(file.path, row, f"of annotations: {error}", error.kind)
-            image_id = _identity(entry, "image_id")
-            if image_id and image_id in file.images and error.kind != "duplicate_id":
-                reading.unread[file.images[image_id].ref] += 1
-    for own, image in file.images.items():
-        if own not in annotated:
+            reading.fault(path, row, f"of annotations: {error}", error.kind)
+            image = _entry(images, entry, "image_id")
+            if image:
+                annotated.add(image)
+                reading.unread[image.ref] += 1
+            file.used.add(_entry(categories, entry, "category_id") or "")
+    file.used |= {one.label for one in objects}
+    showing = {one.image for one in objects}
+    for image in images.values():
+        if image and image.ref not in showing and image not in annotated:
             reason = f"of images: {quoted(image.name)} has no annotation"
-            fault = reading.fault(file.path, image.row, reason, "no_object")
+            fault = reading.fault(path, image.row, reason, "no_object")
             empty = EmptyImage(split, image.ref, image.name, fault, size=image.size)
             reading.empty.append(empty)
 
 
-def _object(file: _File, row: int, entry: Any, annotated: set[_Identity]) -> Annotated:
-    """One object; adds its image to those that are annotated, also if it cannot be used."""
+def _repeated_ids(entries: Sequence[Any]) -> set[_Id]:
+    """Ids of annotations that stand twice where most do not: elsewhere they are left at 0, say."""
+    ids = [entry.get("id") for entry in entries if isinstance(entry, dict)]
+    try:
+        if len(set(ids)) == len(ids):
+            return set()
+    except TypeError:  # Lists and mappings are no ids.
+        ids = [one for one in ids if isinstance(one, int | float | str)]
+    counts = Counter(one for one in ids if one is not None)
+    if len(counts) <= _HALF * len(ids):
+        return set()
+    return {one for one, count in counts.items() if count > 1}
+
+
+def _object(
+    file: _File, row: int, entry: Any, repeats: set[_Id], seen: dict[_Id | float, Any]
+) -> Annotated | None:
+    """One object; None where it says that its image shows none.
+
+    Args:
+        file: What it is from.
+        row: Its place in the list.
+        entry: As parsed.
+        repeats: From `_repeated_ids`.
+        seen: What those that were met say.
+    """
     if not isinstance(entry, dict):
         raise RowError(f"{quoted(entry)} is not an object", "syntax")
-    image_id = _identity(entry, "image_id")
-    if image_id is None or image_id not in file.ids["images"]:
+    image = _entry(file.images, entry, "image_id")
+    if image is _MISSING:
         raise RowError(f"image_id {quoted(entry.get('image_id'))} is no image", "reference")
-    annotated.add(image_id)
-    if _identity(entry, "id") is not None:
-        _new_id(file, "annotations", entry)
-    image = file.images.get(image_id)
     if image is None:
         raise RowError(f"its image {quoted(entry['image_id'])} cannot be used", "reference")
-    if entry.get("iscrowd"):
+    own = entry.get("id")
+    if isinstance(own, int | float | str) and own in repeats:
+        said = [entry.get(key) for key in ("image_id", "category_id", "bbox", "segmentation")]
+        before = seen.setdefault(own, said)
+        if before[0] == said[0] and before != said:
+            reason = f"the id {quoted(own)} occurs before, with another object of the same image"
+            raise RowError(reason, "duplicate_id")
+    if entry.get("iscrowd") not in (None, 0, "0", ""):
         raise RowError("is a crowd", "crowd")
-    category = _identity(entry, "category_id")
-    if category is None or category not in file.categories:
-        raise RowError(f"category_id {quoted(entry.get('category_id'))} is no category", "label")
-    label, box = file.categories[category], _box(entry.get("bbox"))
+    label = _entry(file.categories, entry, "category_id")
+    if label is _MISSING or label is None:
+        why = "is no category" if label is _MISSING else "is that of several categories"
+        raise RowError(f"category_id {quoted(entry.get('category_id'))} {why}", "label")
+    written, shape = entry.get("bbox"), entry.get("segmentation")
+    nothing = not written or (isinstance(written, list) and not any(map(_is_size, written)))
+    if not written and not shape and label.lower() in _NOTHING:
+        return None
+    box = _extent(shape) if nothing and shape else _box(written)
     return Annotated(image.ref, image.name, label, box, file.path, row, image.size)
 
 
-def _new_id(file: _File, name: str, entry: Any) -> _Identity:
-    """The id of an entry of a list, which no earlier one has."""
+def _is_size(value: Any) -> bool:
+    return not isinstance(value, int | float) or value != 0
+
+
+def _new_id(entry: Any) -> _Id:
+    """The id of an entry of a list."""
     if not isinstance(entry, dict):
         raise RowError(f"{quoted(entry)} is not an object", "syntax")
-    own = _identity(entry, "id")
-    if own is None:
-        raise RowError(
-            f"the id {quoted(entry.get('id'))} is neither a whole number nor text", "syntax"
-        )
-    if own in file.ids[name]:
-        raise RowError(f"the id {quoted(entry['id'])} occurs before", "duplicate_id")
-    file.ids[name].add(own)
-    return own
+    value = entry.get("id")
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise RowError(f"the id {quoted(value)} is neither a whole number nor text", "syntax")
+    return value
 
 
-def _identity(entry: Any, key: str) -> _Identity | None:
-    """An id as it is compared; None for what is neither a whole number nor text."""
+def _entry(entries: Mapping[_Id, Any], entry: Any, key: str) -> Any:
+    """What an id means, be it a number in one place and text in the other; else `_MISSING`."""
     value = entry.get(key) if isinstance(entry, dict) else None
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | str):
-        return None
-    return isinstance(value, str), value
+        return _MISSING
+    if value in entries:
+        return entries[value]
+    if isinstance(value, int):
+        return entries.get(str(value), _MISSING) if value.bit_length() < _LONG else _MISSING
+    is_number = value.isascii() and value.isdigit() and len(value) < _LONG
+    number = int(value) if is_number else None
+    return _MISSING if number is None or str(number) != value else entries.get(number, _MISSING)
 
 
 def _box(value: Any) -> Box:
     """(x1, y1, x2, y2) of the JSON value [x, y, width, height]."""
     if not isinstance(value, list) or len(value) != _BOX_NUMBERS:
         raise RowError(f"bbox is {quoted(value)}, not a list of 4 numbers", "columns")
-    numbers = []
-    for side in value:
-        if isinstance(side, bool) or not isinstance(side, int | float):
-            raise RowError(f"bbox: {quoted(side)} is not a number", "number")
-        try:
-            numbers.append(float(side))
-        except OverflowError:
-            raise RowError(f"bbox: {quoted(side)} is not a number of px", "number") from None
-    x, y, width, height = numbers
+    x, y, width, height = _floats(value, "bbox")
     return corners((x, y, width, height), "xywh")
+
+
+def _floats(values: Sequence[Any], key: str) -> list[float]:
+    numbers = []
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise RowError(f"{key}: {quoted(value)} is not a number", "number")
+        try:
+            numbers.append(float(value))
+        except OverflowError:
+            raise RowError(f"{key}: {quoted(value)} is not a number of px", "number") from None
+    return numbers
+
+
+def _extent(shape: Any) -> Box:
+    """The box around polygons, or around the pixels of a mask (RLE)."""
+    if isinstance(shape, dict):
+        return _extent_of_mask(shape.get("counts"), shape.get("size"))
+    polygons = shape if isinstance(shape, list) else []
+    if polygons and not isinstance(polygons[0], list):
+        polygons = [polygons]
+    numbers: list[float] = []
+    for one in polygons:
+        if not isinstance(one, list) or len(one) < _LEAST_POLYGON or len(one) % 2:
+            raise RowError(f"segmentation: {quoted(one)} is not a polygon", "columns")
+        numbers += _floats(one, "segmentation")
+    if not numbers:
+        raise RowError(f"segmentation is {quoted(shape)}, not polygons or a mask", "columns")
+    xs, ys = numbers[::2], numbers[1::2]
+    return min(xs), min(ys), max(xs), max(ys)
+
+
+def _extent_of_mask(counts: Any, size: Any) -> Box:
+    """The box of a mask: lengths of its runs of 0 and 1 in turn, column by column.
+
+    Text is what pycocotools makes of the lengths: 5 bits a sign, differences to the last but one.
+    """
+    if not isinstance(size, list) or len(size) != 2 or not all(map(_is_side, size)):
+        raise RowError(f"segmentation: size is {quoted(size)}, not height and width", "number")
+    height, width = map(int, size)
+    runs = _unpacked(counts) if isinstance(counts, str) else counts
+    if not isinstance(runs, list) or not all(map(_is_side, runs)) or not height:
+        raise RowError("segmentation: counts are no lengths of runs", "number")
+    start, xs, ys = 0, [], []
+    for place, run in enumerate(map(int, runs)):
+        if place % 2 and run:
+            last = start + run - 1
+            xs += [start // height, last // height + 1]
+            ys += [start % height, last % height + 1] if xs[-1] - xs[-2] == 1 else [0, height]
+        start += run
+    if not xs or start > height * width:
+        raise RowError("segmentation: the mask is empty or longer than its picture", "number")
+    return float(min(xs)), float(min(ys)), float(max(xs)), float(max(ys))
+
+
+def _unpacked(text: str) -> list[int]:
+    runs: list[int] = []
+    value = shift = 0
+    for code in text.encode("ascii", "replace"):
+        bits = code - 48
+        value |= (bits & 0x1F) << shift
+        shift += 5
+        if not bits & 0x20:
+            value -= (bits & 0x10) << (shift - 4)
+            runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+            value = shift = 0
+    return runs
 
 
 _LIST_IN_TEXT = re.compile(r'"(?:images|annotations|categories)"\s*:\s*\[')
 _NAME_IN_TEXT = re.compile(r'"file_name"\s*:\s*("(?:[^"\\]|\\.)*")')
-_BOX_IN_TEXT = re.compile(r'"bbox"\s*:')
+_BOX_IN_TEXT = re.compile(r'"(?:bbox|segmentation)"\s*:')
 
 
 def detect_coco(listing: Listing) -> Iterator[Guess]:

@@ -6,11 +6,12 @@ import re
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from loc_keras.data import files
 from loc_keras.data.annotations import Split
-from loc_keras.data.formats.parsing import SPLIT_NAMES, below, is_image_name
+from loc_keras.data.formats.parsing import SPLIT_NAMES, ImageFinder, below, is_image_name
 
 MOST_NAMES = 300_000
 """Names that are looked at, upper folders first; what lies beyond says nothing new of a format."""
@@ -58,6 +59,11 @@ class Listing:
     root: str
     folders: dict[str, Folder] = field(default_factory=dict)
     complete: bool = True
+
+    @cached_property
+    def finder(self) -> ImageFinder:
+        """Finds images by the last parts of their names."""
+        return ImageFinder(self.root)
 
     def path(self, name: str) -> str:
         """A relative path as one that can be opened."""
@@ -171,7 +177,11 @@ def image_folders(listing: Listing, name: str, *, annotation: str, most: int = 4
         return other, not last or last not in stem, path != beside, depth_of(path), path
 
     tried = sorted(listing.folders, key=unlikely)[:most]
-    return [path for path in tried if is_image_in(listing, path, name)]
+    found = [path for path in tried if is_image_in(listing, path, name)]
+    if found or files.is_remote(listing.root):
+        return found
+    fitting = listing.finder.fitting(listing.root, name)
+    return sorted({_relative(listing, posixpath.dirname(path)) for path in fitting}, key=unlikely)
 
 
 def is_image_in(listing: Listing, folder: str, name: str) -> bool:
@@ -181,6 +191,11 @@ def is_image_in(listing: Listing, folder: str, name: str) -> bool:
         return files.is_file(files.join_inside(inside, name, root=listing.root))
     except files.OutsideError:
         return False
+
+
+def _relative(listing: Listing, folder: str) -> str:
+    name = below(listing.root, folder)
+    return "" if name == "." else name
 
 
 def depth_of(path: str) -> int:

@@ -5,10 +5,13 @@ import os
 import posixpath
 import re
 import unicodedata
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from posixpath import basename, dirname, splitext
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
 from loc_keras.data import files
 from loc_keras.data.annotations import (
@@ -49,6 +52,7 @@ _LONGEST_PATH = 4096
 _INVISIBLE = re.compile("[\ufeff\u200b\u2060]")  # Byte order mark, and marks of no width.
 _MOST_QUOTED = 60
 _MOST_DIGITS = 9
+_UPLOAD = re.compile("^[0-9a-f]{8}-")  # What Label Studio puts before the names of files.
 
 Box = tuple[float, float, float, float]
 _Row = TypeVar("_Row")
@@ -211,6 +215,104 @@ def place(folder: str, name: str, root: str) -> str:
         return files.join_inside(folder, name, root=root)
     except files.OutsideError as error:
         raise RowError(str(error).replace(repr(name), quoted(name)), "outside") from None
+
+
+class ImageFinder:
+    """Finds the images that annotations name, by one rule for every format.
+
+    An image counts as it is written, from the folder of the images or from the data folder. Where
+    none is there, and the folder that the name gives is not there either (the name may be a path or
+    an address of another machine), its last part counts: below the folder of the images, in letters
+    of any case, and with any ending where it has none. It must fit one image alone, of which the
+    folders that agree with the name decide.
+
+    Args:
+        root: The data folder, in which every image must stay.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self.listed = cache(lambda folder: frozenset(files.listed(folder)))
+        self._index = cache(self._indexed)
+        self._is_folder = cache(files.is_folder)
+
+    def find(self, folder: str, written: str) -> str:
+        """The path of an image; where none is there, as it is written.
+
+        Raises:
+            RowError: If several fit, or none is there and the name leads out of the data folder.
+        """
+        path = self.as_written(folder, written)
+        if path is None and folder != self.root:
+            path = self.as_written(self.root, written)
+        if path is not None:
+            return path
+        fitting = self.fitting(folder, written)
+        if len(fitting) > 1:
+            names = " and ".join(below(self.root, path) for path in fitting[:2])
+            reason = f"{quoted(written)} fits {names}; write its folder, too"
+            raise RowError(reason, "missing_image")
+        return fitting[0] if fitting else place(folder, written, self.root)
+
+    def named(self, folder: str, written: str) -> tuple[str, str]:
+        """As `find`, with the name before: as written, or what was found instead."""
+        path = self.find(folder, written)
+        plain = written.replace("\\", "/").removeprefix("./")
+        return (written if path.endswith("/" + plain) else below(self.root, path)), path
+
+    def as_written(self, folder: str, written: str) -> str | None:
+        """The path of a name in a folder; None where it is not there."""
+        try:
+            path = place(folder, written, self.root)
+        except RowError:
+            return None
+        parent, name = posixpath.split(path)
+        return path if name in self.listed(parent) else None
+
+    def fitting(self, folder: str, written: str) -> list[str]:
+        """The images below a folder that fit the last part of a name, and its folders best."""
+        clean = written.replace("\\", "/").partition("?d=")[2] or written.replace("\\", "/")
+        if files.is_remote(clean):
+            clean = re.split("[?#]", clean)[0]
+        head, last = posixpath.split(clean)
+        try:
+            if head and self._is_folder(place(folder, head, self.root)):
+                return []
+        except RowError:
+            pass
+        for name in dict.fromkeys((last, unquote(last), _UPLOAD.sub("", last))):
+            found = self._index(folder).get(name.lower(), []) if name else []
+            exact = [p for p in found if name in (basename(p), splitext(basename(p))[0])]
+            shared = {path: _shared_parts(head, dirname(path)) for path in exact or found}
+            if shared:
+                most = max(shared.values())
+                best = [path for path, count in shared.items() if count == most]
+                return [path for path in best if dirname(path) == folder] or best
+        return []
+
+    def _indexed(self, folder: str) -> dict[str, list[str]]:
+        """Paths of the images below a folder by their names, with and without ending."""
+        index: dict[str, list[str]] = defaultdict(list)
+        for path in files.walk(folder):
+            name = basename(path).lower()
+            if is_image_name(name):
+                try:
+                    place(self.root, below(self.root, path), self.root)
+                except RowError:
+                    continue
+                index[name].append(path)
+                index[splitext(name)[0]].append(path)
+        return index
+
+
+def _shared_parts(head: str, folder: str) -> int:
+    """How many last folders of two paths are the same."""
+    count = 0
+    for one, other in zip(reversed(head.split("/")), reversed(folder.split("/")), strict=False):
+        if one.lower() != other.lower():
+            break
+        count += 1
+    return count
 
 
 def read_small(path: str, root: str, most: int) -> bytes:

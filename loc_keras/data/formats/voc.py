@@ -19,6 +19,7 @@ from loc_keras.atomic_file import write_text
 from loc_keras.data import files
 from loc_keras.data.annotations import SPLITS, Annotated, Annotations, EmptyImage, ImageRef, Split
 from loc_keras.data.formats.listing import (
+    Folder,
     Guess,
     Listing,
     by_split,
@@ -30,15 +31,16 @@ from loc_keras.data.formats.listing import (
 from loc_keras.data.formats.parsing import (
     LARGEST_SIDE,
     Box,
+    ImageFinder,
     Reading,
     RowError,
+    below,
     config_path,
     folder_of,
     given_splits,
     is_image_name,
     label_problem,
     number,
-    place,
     quoted,
     read_small,
     require_root,
@@ -86,8 +88,8 @@ def read_voc(
           </object>
         </annotation>
 
-    The image is the file that `filename` names in the image folder, by its last part if the whole
-    is not there, or else an image named as the XML file.
+    The image is the one in the image folder that is called as the XML file, or else the one that
+    `filename` names, by its last part if the whole is not there.
 
     Args:
         root: Folder of the data set, on any filesystem that TensorFlow opens.
@@ -109,7 +111,7 @@ def read_voc(
     """
     require_root(root)
     reading = Reading()
-    images = _ImageFinder(root)
+    images = _Images(root)
     origin = _Origin(first_pixel)
     for split, entry in given_splits(splits, _KEY):
         key = f"{_KEY}.{split}"
@@ -125,7 +127,8 @@ def read_voc(
         for path in paths:
             where = image_folder or folder_of(path)
             reading.folders[where] = None
-            _read_file(split, path, where, origin, images, reading)
+            stem = splitext(below(folder if image_folder else where, path))[0]
+            _read_file(split, path, where, stem, origin, images, reading)
     if doubt := origin.doubt():
         reading.fault("", 0, doubt, "first_pixel")
     return reading.annotations("pixel", exact=not first_pixel)
@@ -135,7 +138,10 @@ def _xml_files(folder: str, key: str) -> list[str]:
     if not files.is_folder(folder):
         raise DataError(f"annotation folder {folder} does not exist: mend {key}.")
     paths = [files.join(folder, name) for name in files.listed(folder) if _is_xml(name)]
-    paths = paths or [path for path in files.walk(folder) if _is_xml(path)]
+    below_it = [] if paths else files.walk(folder)
+    paths = paths or [path for path in below_it if _is_xml(path)]
+    # Those of Stanford Dogs have no ending.
+    paths = paths or [path for path in below_it if not splitext(path)[1]]
     if not paths:
         raise DataError(f"annotation folder {folder} has no XML files: mend {key}.")
     return paths
@@ -170,11 +176,12 @@ def _read_file(
     split: Split,
     path: str,
     folder: str,
+    stem: str,
     origin: "_Origin",
-    images: "_ImageFinder",
+    images: "_Images",
     reading: Reading,
 ) -> None:
-    """Reads one XML file, whose image lies in `folder`."""
+    """Reads one XML file, whose image lies in `folder` and may be called `stem`."""
     try:
         content = read_small(path, images.root, LARGEST_XML)
     except RowError as error:
@@ -194,14 +201,18 @@ def _read_file(
             reading.fault(path, row, f"(object) {error}", error.kind)
     nothing = None if elements else reading.fault(path, 0, "names no object", "no_object")
     try:
-        name, image_path = images.find(
-            folder, text_of(root, "filename"), splitext(basename(path))[0]
-        )
+        written = text_of(root, "filename")
+        name, image_path = images.of(folder, written, stem)
     except RowError as error:
         if nothing is None:
             reading.failed(path, 0, error)
         return
     image, size = ImageRef(image_path), _size(root)
+    named = (written, basename(written.replace("\\", "/")))
+    other = images.as_written(folder, named[0]) or images.as_written(folder, named[1])
+    if other is not None and other != image_path:
+        reason = f"names {quoted(written)}, but {name}, which is called as it is, is taken"
+        reading.fault(path, 0, reason, "stale_name")
     if nothing is not None:
         reading.empty.append(EmptyImage(split, image, name, nothing, size=size))
     if len(objects) < len(elements):
@@ -312,54 +323,58 @@ def _size(root: Element) -> tuple[int, int] | None:
     return (width, height) if width and height else None
 
 
-class _ImageFinder:
-    """Looks images up in folders; each folder is listed once.
-
-    Args:
-        root: Folder that every image must stay in.
-    """
+class _Images(ImageFinder):
+    """Finds the image of an annotation: by its own name, else by `filename`."""
 
     def __init__(self, root: str) -> None:
-        self.root = root
-        self._listed = cache(lambda folder: dict.fromkeys(files.listed(folder)))
+        super().__init__(root)
         self._by_stem = cache(self._images_by_stem)
 
-    def find(self, folder: str, written: str, stem: str) -> tuple[str, str]:
-        """Finds an image.
+    def of(self, folder: str, written: str, stem: str) -> tuple[str, str]:
+        """The image of an annotation.
 
         Args:
             folder: Folder of the images.
             written: Name or path that the annotation gives, or `""`.
-            stem: Name of the annotation without ending.
+            stem: Name of the annotation without ending, with the folders that it lies in below
+                that of the annotations.
 
         Returns:
-            The name below `folder` and the path: as written; else the last part of what is
-            written; else a file named as the annotation. If none is there, as written.
+            The name below `folder` and the path: of the image that is called as the annotation,
+            since copies keep the `filename` of what they are copies of; else of the one that is
+            named. If none is there, as written.
 
         Raises:
             RowError: If none is there and nothing is written, or it leads out of the data folder.
         """
-        last = basename(written.replace("\\", "/"))
-        for name in dict.fromkeys((written, last, self._by_stem(folder).get(stem, ""))):
-            try:
-                path = place(folder, name, self.root)
-            except RowError:
-                continue
-            nested = "/" in name or "\\" in name
-            if files.is_file(path) if nested else name in self._listed(folder):
-                return name, path
+        subfolder, last = posixpath.split(stem)
+        named = basename(written.replace("\\", "/"))
+        for inner in dict.fromkeys((subfolder, "")):
+            own = self._by_stem(posixpath.join(folder, inner)).get(last, [])
+            path = own and self.as_written(
+                posixpath.join(folder, inner), named if named in own else own[0]
+            )
+            if path:
+                return below(folder, path), path
+        if written and (path := self.as_written(folder, written)):
+            return written, path
+        for name in filter(None, (written, stem)):
+            if len(fitting := self.fitting(folder, name)) == 1:
+                return below(folder, fitting[0]), fitting[0]
         if not written:
-            reason = f"names no image, and none is called {stem} in {folder}"
+            reason = f"names no image, and none is called {last} in {folder}"
             raise RowError(reason, "missing_image")
         try:
-            return written, place(folder, written, self.root)
+            return written, self.find(folder, written)
         except RowError as error:
             raise RowError(f"filename: {error}", error.kind) from None
 
-    def _images_by_stem(self, folder: str) -> dict[str, str]:
-        # The first of several by name, as for every other order here.
-        names = reversed(self._listed(folder))
-        return {splitext(name)[0]: name for name in names if is_image_name(name)}
+    def _images_by_stem(self, folder: str) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for name in sorted(self.listed(folder)):
+            if is_image_name(name):
+                found.setdefault(splitext(name)[0], []).append(name)
+        return found
 
 
 def detect_voc(listing: Listing) -> Iterator[Guess]:
@@ -367,7 +382,7 @@ def detect_voc(listing: Listing) -> Iterator[Guess]:
     annotated = [
         path
         for path, folder in listing.folders.items()
-        if folder.names.get(".xml") and _ELEMENT.search(_first_xml(listing, path))
+        if _xml_names(folder) and _ELEMENT.search(_first_xml(listing, path))
     ]
     if not annotated:
         return
@@ -400,7 +415,12 @@ _TRIED_ENDINGS = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG", ".bmp", ".we
 
 def _first_xml(listing: Listing, folder: str) -> str:
     """The beginning of the first XML file of a folder."""
-    return listing.head(posixpath.join(folder, listing.folders[folder].names[".xml"][0]))
+    return listing.head(posixpath.join(folder, _xml_names(listing.folders[folder])[0]))
+
+
+def _xml_names(folder: Folder) -> list[str]:
+    """The annotations of a folder; those without ending count where none has one."""
+    return folder.names.get(".xml") or folder.names.get("", [])
 
 
 def _guess_by_lists(listing: Listing, annotations: str, lists: str) -> Iterator[Guess]:
@@ -430,16 +450,20 @@ def _split_settings(listing: Listing, folders: list[str], all_folders: list[str]
     if shared not in folders:
         shared = shared_folder(folders, all_folders)
     settings = {} if not shared else {"annotations": shared}
-    return settings | (_image_settings(listing, folders[0]) if len(folders) == 1 else {})
+    images = [_image_settings(listing, one).get("images") for one in folders]
+    if len(folders) == 1 or (None not in images and shared in [common_folder(folders)]):
+        where = common_folder([one for one in images if one is not None])
+        settings |= {"images": where or "."} if None not in images else {}
+    return settings
 
 
 def _image_settings(listing: Listing, annotations: str) -> dict[str, str]:
     """`{"images": folder}`, or nothing where the images lie beside the XML files."""
-    name = posixpath.join(annotations, listing.folders[annotations].names[".xml"][0])
+    name = posixpath.join(annotations, _xml_names(listing.folders[annotations])[0])
     match = _FILENAME.search(_first_xml(listing, annotations))
     written = match[1].replace("\\", "/") if match else ""
     stem = splitext(basename(name))[0]
-    tried = [written, basename(written), *(stem + ending for ending in _TRIED_ENDINGS)]
+    tried = [*(stem + ending for ending in _TRIED_ENDINGS), written, basename(written)]
     for image in dict.fromkeys(image for image in tried if is_image_name(image)):
         folders = image_folders(listing, image, annotation=name)
         if annotations in folders:

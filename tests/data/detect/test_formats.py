@@ -257,6 +257,39 @@ def test_voc_challenge_counts_from_one_and_has_lists(tmp_path):
     assert told["test"] == {shifted[5]}
 
 
+def test_voc_without_endings_in_a_folder_for_each_class(tmp_path):
+    for k in range(6):
+        label = "ab"[k % 2]
+        image(tmp_path / "Images" / f"n-{label}" / f"{k}.jpg", k)
+        xml(tmp_path / "Annotation" / f"n-{label}" / str(k), k, label, str(k))
+    assert found(tmp_path) == {"train": expected(*range(6))}
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_voc_with_swapped_sides(tmp_path, turned):
+    for k in range(4):
+        image(tmp_path / f"{k}.jpg", k)
+        xml(tmp_path / f"{k}.xml", k, "ab"[k % 2], f"{k}.jpg")
+        text = (tmp_path / f"{k}.xml").read_text()
+        for name, side in (("width", 40), ("height", 30)):
+            text = text.replace(f"<{name}>{side}<", f"<{name}>{70 - side}<")
+        if turned and k == 0:  # It fits 30 x 40 px alone.
+            text = text.replace("<ymax>9<", "<ymax>38<")
+        write(tmp_path / f"{k}.xml", text)
+    if turned:
+        with pytest.raises(DataError, match="3 of kind size_mismatch"):
+            read(tmp_path)
+        return
+    reading = read(tmp_path)
+    assert found(tmp_path) == {"train": expected(*range(4))}
+    kinds = {one.kind: one for one in reading.source.checked.findings}
+    assert kinds["size_swapped"].severity == "warning"
+    assert kinds["size_swapped"].reason == (
+        "3.jpg is 40 x 30 px but 30 x 40 px in the annotation: its sides are swapped; the box fits "
+        "the picture"
+    )
+
+
 def test_voc_goes_before_tables_that_were_made_of_it(tmp_path):
     rows = ["filename,class,xmin,ymin,xmax,ymax"]
     for k in range(4):
@@ -318,7 +351,7 @@ def test_a_coco_name_that_leads_out_costs_its_own_row_alone(tmp_path):
         image(tmp_path / "images" / f"{k}.jpg", k)
     file = tmp_path / "annotations" / "instances_train.json"
     coco(file, range(4))
-    write(file, file.read_text().replace('"0.jpg"', '"../../0.jpg"'))
+    write(file, file.read_text().replace('"0.jpg"', '"../../gone.jpg"'))
     reading = read_folder(str(tmp_path), [], name="x", lenient=True)
     assert len(reading.records.splits["train"]) == 3
     # The image, and its annotation, which without it is of no use.

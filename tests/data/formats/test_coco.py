@@ -123,7 +123,8 @@ def test_pycocotools_reads_the_same(tmp_path, things):
     empty = {fault.row + 9 for fault in found.faults if fault.kind == "no_object"}
     assert empty == {one for one in theirs.getImgIds() if not theirs.getAnnIds(imgIds=[one])}
     by_id = theirs.loadCats(sorted(theirs.getCatIds()))
-    assert found.class_names == [one["name"] for one in by_id]
+    used = {theirs.loadCats(one["category_id"])[0]["name"] for one in theirs.dataset["annotations"]}
+    assert found.class_names == [one["name"] for one in by_id if one["name"] in used]
 
 
 def changed(**entry):
@@ -139,12 +140,11 @@ def changed(**entry):
 
 ANNOTATION_FAULTS = [
     ({"iscrowd": 1}, "is a crowd", "crowd"),
-    ({"id": 1}, "the id 1 occurs before", "duplicate_id"),
     ({"image_id": 8}, "image_id 8 is no image", "reference"),
     ({"image_id": ...}, "image_id None is no image", "reference"),
     ({"image_id": [7]}, "image_id a list of 1 is no image", "reference"),
     ({"image_id": True}, "image_id True is no image", "reference"),
-    ({"image_id": "7"}, "image_id '7' is no image", "reference"),
+    ({"image_id": "07"}, "image_id '07' is no image", "reference"),
     ({"category_id": 1}, "category_id 1 is no category", "label"),
     ({"category_id": {}}, "category_id a mapping of 0 is no category", "label"),
     ({"bbox": ...}, "bbox is None, not a list of 4 numbers", "columns"),
@@ -164,7 +164,7 @@ def test_a_bad_annotation_is_one_fault(read, tmp_path, entry, reason, kind):
     changed(**entry)(content)
     found = read(content)
     assert rows(found) == [1, 3]
-    (fault,) = found.faults
+    (fault,) = [fault for fault in found.faults if fault.kind != "class_unused"]
     assert fault[:4] == (str(tmp_path / "train.json"), 2, f"of annotations: {reason}", kind)
 
 
@@ -209,15 +209,174 @@ def test_ids_that_stand_twice_or_are_none(read):
     content["images"] += [{"id": 7, "file_name": "other.jpg"}, {"id": None}, {"id": 1.5}, "x"]
     content["categories"] += [{"id": 2, "name": "cow"}, {"name": "horse"}, 3]
     found = read(content)
-    assert rows(found) == [1, 2, 3]
-    assert found.class_names == ["cat", "dog"]
-    assert {one.name for one in found.objects["train"]} == {"a.jpg", "sub/é b.jpg"}
+    # What image 7 and category 2 are is not known.
+    assert rows(found) == [1]
+    assert found.class_names == ["dog"]
     assert [(fault.row, fault.reason.split(":")[0], fault.kind) for fault in found.faults] == [
         *[(3, "of images", "duplicate_id"), (4, "of images", "syntax")],
         *[(5, "of images", "syntax"), (6, "of images", "syntax")],
         *[(3, "of categories", "duplicate_id"), (4, "of categories", "syntax")],
-        (5, "of categories", "syntax"),
+        *[(5, "of categories", "syntax")],
+        *[(2, "of annotations", "reference"), (3, "of annotations", "reference")],
     ]
+
+
+def test_the_same_entry_twice_is_no_contradiction(read):
+    content = tree()
+    content["images"].append(content["images"][0])
+    content["categories"].append(content["categories"][0])
+    found = read(content)
+    assert rows(found) == [1, 2, 3]
+    assert found.faults == []
+
+
+def test_ids_of_annotations_join_nothing(read, tmp_path):
+    content = tree()
+    for entry in content["annotations"]:
+        entry["id"] = 0
+    assert rows(read(content)) == [1, 2, 3]
+    # Two of three have an id of their own: the third contradicts the second, of the same image.
+    for entry, own in zip(content["annotations"], (1, 2, 2), strict=True):
+        entry["id"] = own
+    found = read(content)
+    assert rows(found) == [1, 2]
+    (fault,) = found.faults
+    assert (fault.row, fault.kind) == (3, "duplicate_id")
+    assert fault.reason == (
+        "of annotations: the id 2 occurs before, with another object of the same image"
+    )
+    content["annotations"][1]["image_id"] = 3  # As where files were joined.
+    assert rows(read(content)) == [1, 2, 3]
+
+
+def test_ids_that_are_text_in_one_place_and_numbers_in_another(read):
+    content = tree()
+    for entry in content["annotations"]:
+        entry["image_id"] = str(entry["image_id"])
+        entry["category_id"] = str(entry["category_id"])
+    found = read(content)
+    assert [(one.name, one.label) for one in found.objects["train"]] == [
+        ("sub/é b.jpg", "dog"),
+        ("a.jpg", "cat"),
+        ("a.jpg", "dog"),
+    ]
+    assert found.faults == []
+
+
+# The mask of 4 x 3 px below, column by column: 5 times 0, twice 1, twice 0, once 1, twice 0.
+#     . . . .
+#     . X X .  rows 1..2 of column 1, row 0 of column 3 as counted here
+MASK = [[0, 0, 0, 1], [0, 1, 0, 0], [0, 1, 0, 0]]
+
+
+def shapes():
+    """Segmentations and the box (x1, y1, x2, y2) around each, as drawn or as pycocotools says."""
+    import numpy as np
+    from pycocotools import mask
+
+    rng = np.random.default_rng(0)
+    yield [[3, 4, 9.5, 4, 9.5, 8]], (3, 4, 9.5, 8)
+    yield [3, 4, 9.5, 4, 9.5, 8], (3, 4, 9.5, 8)
+    yield [[1, 2, 3, 2, 3, 4], [7, 1, 8, 1, 8, 9]], (1, 1, 8, 9)
+    pictures = [np.array(MASK), *(rng.random((30, 40)) < share for share in (0.001, 0.02, 0.6))]
+    full = np.zeros((9, 7))
+    full[:, 2:5] = 1
+    for picture in [*pictures, full]:
+        rle = mask.encode(np.asfortranarray(picture, np.uint8))
+        x, y, width, height = mask.toBbox(rle)
+        box = (x, y, x + width, y + height)
+        yield {"counts": rle["counts"].decode(), "size": list(picture.shape)}, box
+        flat = np.asarray(picture, int).flatten(order="F")
+        edges = np.flatnonzero(np.diff(flat, prepend=0)).tolist()
+        runs = np.diff([0, *edges, len(flat)]).tolist()
+        yield {"counts": runs, "size": list(picture.shape)}, box
+
+
+@pytest.mark.parametrize("bbox", [None, [], [0, 0, 0, 0], ...])
+def test_boxes_around_polygons_and_masks(read, bbox):
+    for shape, box in shapes():
+        content = tree()
+        changed(bbox=bbox, segmentation=shape)(content)
+        found = read(content)
+        assert found.faults == []
+        assert found.objects["train"][1].box == box
+
+
+@pytest.mark.parametrize(
+    ("shape", "reason"),
+    [
+        ([[1, 2, 3, 4]], "segmentation: a list of 4 is not a polygon"),
+        ([[1, 2, 3, 4, 5, "6"]], "segmentation: '6' is not a number"),
+        ({"counts": [5, -1], "size": [3, 4]}, "segmentation: counts are no lengths of runs"),
+        ({"counts": "5", "size": [3, 4]}, "segmentation: the mask is empty or longer than"),
+        ({"counts": [0, 99], "size": [3, 4]}, "segmentation: the mask is empty or longer than"),
+        ({"counts": [0, 9], "size": 3}, "segmentation: size is 3, not height and width"),
+        ("x", "segmentation is 'x', not polygons or a mask"),
+    ],
+)
+def test_shapes_that_are_none(read, shape, reason):
+    content = tree()
+    changed(bbox=..., segmentation=shape)(content)
+    found = read(content)
+    assert rows(found) == [1, 3]
+    (fault,) = found.faults
+    assert fault.reason.startswith(f"of annotations: {reason}")
+
+
+def test_a_category_without_objects_is_no_class(read):
+    content = tree()
+    content["categories"].append({"id": 0, "name": "things"})
+    content["categories"].append({"id": 5, "name": "empty"})
+    content["images"].append({"id": 4, "file_name": "bare.jpg"})
+    # COCO Camera Traps: an annotation of "empty" without a box.
+    content["annotations"].append({"id": 77, "image_id": 4, "category_id": 5})
+    found = read(content)
+    assert found.class_names == ["cat", "dog"]
+    told = {fault.kind: fault for fault in found.faults}
+    assert told["class_unused"].reason.startswith("has no object of 'things', 'empty': ")
+    assert [(empty.name, empty.fault.kind) for empty in found.empty] == [("bare.jpg", "no_object")]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "/content/set/images/a.jpg",
+        "C:\\Users\\me\\a.jpg",
+        "../../label-studio/data/media/upload/1/a.jpg",
+        "https://host.example/files/a.jpg?token=1",
+        "gs://bucket/a.jpg",
+        "/data/local-files/?d=photos/a.jpg",
+        "a",
+        "A.JPG",
+        "elsewhere/a.jpg",
+    ],
+)
+def test_images_are_found_by_the_last_part(read, tmp_path, name):
+    write_files(tmp_path, {"images/a.jpg": b"", "images/deep/b.jpg": b""})
+    content = tree()
+    content["images"][0]["file_name"] = name
+    found = read(content)
+    assert found.objects["train"][1].image.path == str(tmp_path / "images" / "a.jpg")
+    assert found.faults == []
+
+
+def test_a_last_part_that_fits_two_images_is_a_fault(read, tmp_path):
+    write_files(tmp_path, {"images/x/a.jpg": b"", "images/y/a.jpg": b""})
+    content = tree()
+    content["images"][0]["file_name"] = "/elsewhere/a.jpg"
+    fault = read(content).faults[0]
+    assert fault.kind == "missing_image"
+    assert fault.reason == (
+        "of images: file_name '/elsewhere/a.jpg' fits images/x/a.jpg and images/y/a.jpg; write its "
+        "folder, too"
+    )
+    # Its folder decides.
+    content["images"][0]["file_name"] = "/elsewhere/y/a.jpg"
+    assert read(content).objects["train"][1].image.path == str(tmp_path / "images/y/a.jpg")
+    # The folder that the name gives is there, but no such image in it.
+    content["images"][0]["file_name"] = "y/b.jpg"
+    write_files(tmp_path, {"images/x/b.jpg": b""})
+    assert read(content).objects["train"][1].image.path == str(tmp_path / "images/y/b.jpg")
 
 
 @pytest.mark.parametrize(

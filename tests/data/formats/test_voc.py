@@ -103,6 +103,44 @@ def test_the_image_is_found(read, tmp_path, filename, files, name):
     assert found.faults == []
 
 
+def test_a_copy_has_the_box_of_its_own_file(read, tmp_path):
+    # Augmented copies keep the filename of what they are copies of.
+    found = read(
+        {
+            "a.xml": document(thing(box=(1, 2, 3, 4)), filename="a.jpg"),
+            "a_flip.xml": document(thing(box=(5, 6, 7, 8)), filename="a.jpg"),
+            **{"a.jpg": b"", "a_flip.jpg": b"", "b.xml": document(thing(), filename="c.jpg")},
+            "c.jpg": b"",
+        }
+    )
+    assert [(one.name, one.box) for one in found.objects["train"][:2]] == [
+        ("a.jpg", (1, 2, 3, 4)),
+        ("a_flip.jpg", (5, 6, 7, 8)),
+    ]
+    # No image is called b.
+    assert found.objects["train"][2].name == "c.jpg"
+    (fault,) = found.faults
+    assert (fault.file, fault.kind, fault.severity) == (
+        str(tmp_path / "a_flip.xml"),
+        "stale_name",
+        "warning",
+    )
+    assert fault.reason == "names 'a.jpg', but a_flip.jpg, which is called as it is, is taken"
+
+
+def test_files_without_ending_in_a_folder_for_each_class(read, tmp_path):
+    # Stanford Dogs; some of its files say %s for their image.
+    content = {
+        f"Annotation/{folder}/n_1": document(thing(folder), filename="%s") for folder in "pq"
+    }
+    images = {f"Images/{folder}/n_1.jpg": b"" for folder in "pq"}
+    found = read({**content, **images}, annotations="Annotation", images="Images")
+    assert [(one.label, one.image.path) for one in found.objects["train"]] == [
+        (folder, str(tmp_path / "Images" / folder / "n_1.jpg")) for folder in "pq"
+    ]
+    assert found.faults == []
+
+
 def test_an_image_that_is_named_nowhere(read):
     fault = one_fault(read({"note.xml": document(thing(), filename=None)}))
     assert fault.kind == "missing_image"
