@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 from google.protobuf.message import DecodeError
+from tensorboard.summary.writer.record_writer import masked_crc32c
 
 from loc_keras.atomic_file import write_text, written_aside
 from loc_keras.data import files
@@ -210,29 +212,6 @@ def _read_records(path: str, count: int) -> Iterator[tuple[int, int, bytes]]:
         position += _HEADER_BYTES + len(data) + _FOOTER_BYTES
 
 
-def masked_crc32c(data: bytes) -> int:
-    """CRC-32C (Castagnoli) of some bytes, rotated and offset as TFRecord files do.
-
-    Meant for the few bytes of a header: it takes some 0.1 microseconds a byte.
-    """
-    table, crc = _crc_table(), 0xFFFFFFFF
-    for byte in data:
-        crc = table[(crc ^ byte) & 0xFF] ^ (crc >> 8)
-    crc ^= 0xFFFFFFFF
-    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
-
-
-@cache
-def _crc_table() -> tuple[int, ...]:
-    table = []
-    for byte in range(256):
-        value = byte
-        for _ in range(8):
-            value = (value >> 1) ^ (0x82F63B78 if value & 1 else 0)
-        table.append(value)
-    return tuple(table)
-
-
 def _read_example(
     split: Split,
     path: str,
@@ -355,14 +334,19 @@ def _label(
     raise RowError("has neither class/text nor class/label", "label")
 
 
-_TOKEN = re.compile(
-    r"""(?P<skip>\s+|\#[^\n]*)
-    |(?P<text>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
-    |(?P<word>[A-Za-z_][\w.]*)
-    |(?P<number>[+-]?\d[\w.+-]*)
-    |(?P<sign>[{}:,;<>\[\]])""",
-    re.VERBOSE,
-)
+@cache
+def _label_map_class() -> Any:
+    """A message of the form of a label map, with the fields that are read and written."""
+    file = descriptor_pb2.FileDescriptorProto(name="label_map.proto", syntax="proto2")
+    item, whole = (file.message_type.add(name=name) for name in ("Item", "Map"))
+    kinds = {"id": "INT32", "name": "STRING", "display_name": "STRING"}
+    for number, (name, kind) in enumerate(kinds.items(), 1):
+        item.field.add(name=name, number=number, type=f"TYPE_{kind}", label="LABEL_OPTIONAL")
+    items = {"type": "TYPE_MESSAGE", "label": "LABEL_REPEATED", "type_name": ".Item"}
+    whole.field.add(name="item", number=1, **items)
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("Map"))
 
 
 def read_label_map(path: str) -> dict[int, str]:
@@ -385,70 +369,26 @@ def read_label_map(path: str) -> dict[int, str]:
     Raises:
         DataError: If it is missing, not in this form, or gives an id or a name twice.
     """
+    text = files.read_text(path, what="label map")
+    try:
+        items = text_format.Parse(text, _label_map_class()(), allow_unknown_field=True).item
+    except (text_format.ParseError, ValueError, RecursionError) as error:
+        raise DataError(
+            f"label map {path} is not a list of item {{ id: 1 name: 'cat' }}: {quoted(str(error))}."
+        ) from error
     names: dict[int, str] = {}
-    for line, fields in _items(path, files.read_text(path, what="label map")):
-        where = f"label map {path}, line {line}"
-        text = fields.get("id", "")
-        name = fields.get("name") or fields.get("display_name") or ""
-        if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < 1:
-            raise DataError(f"{where}: the item's id must be a whole number from 1, not {text!r}.")
+    for number, item in enumerate(items, 1):
+        where, name = f"label map {path}, item {number}", item.name or item.display_name
+        if item.id < 1:
+            raise DataError(f"{where}: its id must be a whole number from 1, not {item.id}.")
         if not name:
-            raise DataError(f"{where}: the item with id {text} has no name.")
-        if int(text) in names or name in names.values():
-            raise DataError(f"{where}: id {text} or name {name!r} stands in an earlier item too.")
-        names[int(text)] = name
+            raise DataError(f"{where}: the item with id {item.id} has no name.")
+        if item.id in names or name in names.values():
+            raise DataError(f"{where}: id {item.id} or name {name!r} stands in an earlier one too.")
+        names[item.id] = name
     if not names:
         raise DataError(f"label map {path} has no items; expected item {{ id: 1 name: 'cat' }}.")
     return dict(sorted(names.items()))
-
-
-def _items(path: str, text: str) -> list[tuple[int, dict[str, str]]]:
-    """Line and plain fields of each item."""
-    items: list[tuple[int, dict[str, str]]] = []
-    depth, key, previous = 0, "", ""
-    for line, token in _tokens(path, text):
-        if token in "{<":
-            if depth == 0:
-                if previous.rstrip(":") != "item":
-                    raise DataError(f"label map {path}, line {line}: expected item {{ ... }}.")
-                items.append((line, {}))
-            depth += 1
-        elif token in "}>":
-            depth -= 1
-            if depth < 0:
-                raise DataError(f"label map {path}, line {line}: {token} closes nothing.")
-        elif token == ":":
-            key = previous
-            continue
-        elif depth == 1 and key:
-            items[-1][1][key] = _unquoted(token)
-        elif depth == 0 and token != "item":
-            raise DataError(f"label map {path}, line {line}: expected item {{ ... }}.")
-        key, previous = "", token
-    if depth:
-        raise DataError(f"label map {path} ends within an item; a closing brace is missing.")
-    return items
-
-
-def _tokens(path: str, text: str) -> list[tuple[int, str]]:
-    position, line, tokens = 0, 1, []
-    while position < len(text):
-        match = _TOKEN.match(text, position)
-        if match is None:
-            raise DataError(
-                f"label map {path}, line {line}: {text[position]!r} was not expected here."
-            )
-        if match.lastgroup != "skip":
-            tokens.append((line, match[0]))
-        line += match[0].count("\n")
-        position = match.end()
-    return tokens
-
-
-def _unquoted(token: str) -> str:
-    if token[0] not in "\"'":
-        return token
-    return re.sub(r"\\(.)", r"\1", token[1:-1])
 
 
 def detect_tfrecord(listing: Listing) -> Iterator[Guess]:
@@ -528,11 +468,8 @@ def tfrecord_source(class_names: Sequence[str], splits: Collection[Split]) -> di
 
 def label_map(class_names: Sequence[str]) -> str:
     """The classes as a text protocol buffer of `item { id, name }`, numbers from 1."""
-    items = [
-        f"item {{\n  id: {index + 1}\n  name: '{_escaped(name)}'\n}}\n"
-        for index, name in enumerate(class_names)
-    ]
-    return "\n".join(items)
+    items = [{"id": number, "name": name} for number, name in enumerate(class_names, 1)]
+    return str(text_format.MessageToString(_label_map_class()(item=items), as_utf8=True))
 
 
 def _shard_count(job: Job, records: Records) -> int:
@@ -591,14 +528,6 @@ def _read_journal(job: Job) -> dict[str, list[Any]]:
         return dict(json.loads((job.folder / _JOURNAL).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, RecursionError):
         return {}
-
-
-def _escaped(name: str) -> str:
-    signs = {"\\": "\\\\", "'": "\\'", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
-    return "".join(
-        signs.get(sign, sign if sign >= " " and sign != "\x7f" else f"\\{ord(sign):03o}")
-        for sign in name
-    )
 
 
 def _ints(*values: int) -> tf.train.Feature:

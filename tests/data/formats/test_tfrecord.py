@@ -336,14 +336,14 @@ def test_label_map(shard, tmp_path):
     ("content", "message"),
     [
         (b"", "has no items"),
-        (b"item { id: 0 name: 'a' }", r"line 1: the item's id must be a whole number from 1"),
-        (b"item { name: 'a' }", r"id must be a whole number from 1, not ''"),
+        (b"item { id: 0 name: 'a' }", r"item 1: its id must be a whole number from 1, not 0"),
+        (b"item { name: 'a' }", r"id must be a whole number from 1, not 0"),
         (b"item { id: 1 }", "the item with id 1 has no name"),
-        (b"item { id: 1 name: 'a' }\nitem { id: 1 name: 'b' }", r"line 2: id 1 or name 'b' stands"),
-        (b"item { id: 1 name: 'a' ", "a closing brace is missing"),
-        (b"}", "closes nothing"),
+        (b"item { id: 1 name: 'a' }\nitem { id: 1 name: 'b' }", r"item 2: id 1 or name 'b' stands"),
+        (b"item { id: 1 name: 'a' ", "is not a list of item"),
+        (b"}", r"is not a list of item .*: .1:1 : "),
         (b"thing { id: 1 }", "expected item"),
-        (b"item { id: 1 name: 'a\n' }", 'line 1: "\'" was not expected'),
+        (b"item { id: 1 name: 'a\n' }", r"is not a list of item .*: ['\"]1:\d+ : "),
     ],
 )
 def test_bad_label_maps(tmp_path, content, message):
