@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from functools import partial
 from glob import has_magic
 from pathlib import Path
@@ -40,7 +41,7 @@ from loc_keras.beam.worker import (
     local_copy,
 )
 from loc_keras.bulk.inputs import MAX_BYTES, Inputs, common_root
-from loc_keras.bulk.outputs import SETTINGS_FILE
+from loc_keras.bulk.outputs import SETTINGS_FILE, AnswerSettings
 from loc_keras.cli.console import USER_ERROR, print_line
 from loc_keras.errors import ClusterError, DataError, ModelError, first_line
 from loc_keras.localizer.opening import (
@@ -86,7 +87,7 @@ def answer_on_runner(args: argparse.Namespace, console: Console) -> int:
     if not counts["answered"] + counts["failed"]:
         FileSystems.delete([*_shards(out, ANSWERS_PREFIX), *_shards(out, FAILURES_PREFIX)])
         raise DataError("there is no image among what was given; name files, folders or patterns.")
-    settings = {"model": model.digest, "top_k": args.top_k, "root": root}
+    settings = asdict(AnswerSettings(model.digest, args.top_k, root))
     _write_settings(out, {**settings, "runner": args.runner, **counts})
     _print_counts(console, out, counts, seconds)
     return USER_ERROR if counts["failed"] else 0

@@ -128,12 +128,7 @@ def comparison_table(comparison: Comparison) -> Table:
 
 
 def print_comparison(console: Console, comparison: Comparison) -> None:
-    """Prints which runs are compared, the comparison as a table, and what its numbers are.
-
-    Args:
-        console: Where to print.
-        comparison: Of two runs or more.
-    """
+    """Prints which runs are compared, the comparison as a table, and what its numbers are."""
     for number, run in enumerate(comparison.figures, start=1):
         role = " (the one that others are compared with)" if number == 1 else ""
         console.print(Text(f"run {number}: {run}{role}"), soft_wrap=True)
@@ -171,15 +166,7 @@ PAD = 0.05  # Room beyond the widest interval, as a part of the span.
 
 
 def save_comparison(path: str | os.PathLike[str], comparison: Comparison) -> Path:
-    """Draws a comparison and writes it as PNG, whole or not at all.
-
-    Args:
-        path: File to write; missing folders are made.
-        comparison: Of two runs or more.
-
-    Returns:
-        The path written.
-    """
+    """Draws a comparison and writes it as PNG, whole or not at all; missing folders are made."""
     return save_figure(draw_comparison(comparison), path)
 
 
@@ -188,12 +175,6 @@ def draw_comparison(comparison: Comparison) -> Figure:
 
     A row is a run. A difference is a full mark where its interval excludes 0, an open one where it
     does not. Shares and mean IoU have one axis in percent, the corner error its own in px.
-
-    Args:
-        comparison: Of two runs or more.
-
-    Returns:
-        A figure of its own.
     """
     runs = list(comparison.figures)
     blocks = [

@@ -184,15 +184,7 @@ def save_curves(
 
 
 def panel_curves(panel: Panel, columns: dict[str, Column]) -> list[Curve]:
-    """Picks the curves of a panel that have at least one finite value.
-
-    Args:
-        panel: What may be shown.
-        columns: The history, with `epoch`.
-
-    Returns:
-        The training curve, then the validation curve of each column of the panel.
-    """
+    """Training, then validation curve of each column of a panel that has a finite value."""
     curves = []
     for (name, label), colour in zip(panel.labels.items(), LINE_COLOURS, strict=False):
         training: Role = "setting" if panel.unit in ("rate", "count") else "training"
@@ -266,17 +258,10 @@ def _draw_panel(axes: Axes, panel: Panel, curves: Sequence[Curve]) -> None:
 
 
 def value_limits(unit: Unit, curves: Sequence[Curve]) -> tuple[float, float]:
-    """Chooses a linear value axis that shows where the run went.
+    """Lower and upper limit, different, of a linear value axis that shows where the run went.
 
     The values of the first fifth of a run of five epochs or more may leave the panel if that
     makes the rest at least three times larger; speed starts at 0.
-
-    Args:
-        unit: Unit of the panel.
-        curves: At least one.
-
-    Returns:
-        Lower and upper limit, different.
     """
     values = np.concatenate([curve.values for curve in curves])
     low, high = float(values.min()), float(values.max())

@@ -48,16 +48,13 @@ Figure = tuple[Picture, tuple[str, ...]]
 
 
 def write_report(folder: Path, result: CheckResult, *, title: str, source: str) -> Path:
-    """Writes the page and the JSON.
+    """Writes the page and the JSON about a data set and gives the page's path.
 
     Args:
         folder: Made where it is missing.
         result: What the check found.
         title: Name of the data set.
         source: Where it lies, in words.
-
-    Returns:
-        The page.
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / FINDINGS_FILE, findings_json(result))

@@ -151,15 +151,10 @@ def choose_pictures(outcomes: Outcomes, confidences: Column) -> PictureChoice:
 def wanted_pictures(
     outcomes: Outcomes, confidences: Column, suspects: Iterable[int] = ()
 ) -> Indices:
-    """Which images the page shows a picture of, so that only these need to be loaded.
+    """Rows, rising, of the images that the page shows a picture of, int64 (M,).
 
-    Args:
-        outcomes: Truth and answer of each image.
-        confidences: Probability of the predicted class, float (N,).
-        suspects: Rows of the suspects that the page will get.
-
-    Returns:
-        int64 (M,), rows, rising; a few dozen however many images there are.
+    Only these need to be loaded, a few dozen however many images there are. `suspects` are the rows
+    of those that the page will get.
     """
     *parts, sizes, positions = choose_pictures(outcomes, confidences)
     parts += [*sizes.values(), *positions.values(), np.fromiter(suspects, np.int64)]
@@ -167,11 +162,7 @@ def wanted_pictures(
 
 
 def choose_worst(outcomes: Outcomes, confidences: Column, count: int = WORST) -> Indices:
-    """Images with an object whose boxes agree least; of equal ones the surest first.
-
-    Returns:
-        int64 (M,), M at most `count`, worst first.
-    """
+    """Images with an object whose boxes agree least; of equal ones the surest first."""
     return _first(np.flatnonzero(outcomes.shown), count, _ious(outcomes), -_number(confidences))
 
 
@@ -180,14 +171,7 @@ def choose_best(
 ) -> Indices:
     """Images with the right class whose boxes agree most, at least by half; surest first.
 
-    Args:
-        outcomes: Truth and answer of each image.
-        confidences: Probability of the predicted class, float (N,).
-        count: How many, at most.
-        without: Rows that are shown elsewhere.
-
-    Returns:
-        int64 (M,), best first.
+    Rows in `without` are shown elsewhere.
     """
     ious = _ious(outcomes)
     fits = outcomes.shown & (outcomes.predicted == outcomes.labels) & (ious >= BOX_HIT)

@@ -67,16 +67,9 @@ def caption_parts(
 ) -> list[str]:
     """Says in short parts what a prediction got right; a cross marks each failure.
 
-    Args:
-        name_true: Name of the true class.
-        name_pred: Name of the predicted class.
-        probability: Probability given to the predicted class, in [0, 1].
-        iou: Intersection over union of the two boxes, in [0, 1]; NaN is allowed; None for an
-            image without an object.
-
-    Returns:
-        `["true 7", "said 7", "98 %", "IoU .97"]`; with a wrong class the second part starts
-        with a cross, with an IoU below .5 (or NaN) the last does.
+    Such as `["true 7", "said 7", "98 %", "IoU .97"]`; with a wrong class the second part starts
+    with a cross, with an IoU below .5, or NaN, the last does. Without an object, where the IoU is
+    None, there is no last part.
     """
     mark = "" if name_true == name_pred else f"{WRONG_MARK} "
     parts = [f"true {name_true}", f"{mark}said {name_pred}", f"{100 * probability:.0f} %"]
@@ -130,10 +123,6 @@ def spread_title(ious: npt.ArrayLike, count: int, images: str) -> str:
         ious: (N,) IoU of every example that could have been chosen.
         count: How many are shown.
         images: What was chosen from, for example `"test images"`.
-
-    Returns:
-        For example `12 of 10,000 test images at even ranks of IoU: worst .41, best .99,
-        mean of all .97`.
     """
     values = np.asarray(ious, dtype=np.float64)
     shown = min(count, len(values))
@@ -248,16 +237,13 @@ class Example:
 def draw_grid(
     examples: Sequence[Example], columns: int, title: str, legend: Sequence[BoxStyle]
 ) -> Figure:
-    """Draws a page of examples, row by row.
+    """Draws a page of examples, row by row, as large as they need.
 
     Args:
         examples: At least one.
         columns: Cells in a row, at least 1.
         title: Bold first line, wrapped where it is long; may be empty.
         legend: Styles that are explained, beside the frame of failures where there are any.
-
-    Returns:
-        A figure of its own whose size follows from what it holds.
     """
     entries = [*legend, *([FAILURE] if any(example.failed for example in examples) else [])]
     widths = [text_width(entry.words, LABEL_SIZE) / POINTS for entry in entries]
@@ -333,15 +319,7 @@ def _legend_handle(entry: BoxStyle) -> Artist:
 
 
 def pair_ious(boxes_true: npt.ArrayLike, boxes_pred: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """IoU of aligned pairs as a NumPy array, for `spread_by_iou` and captions.
-
-    Args:
-        boxes_true: (N, 4) fractions `(x1, y1, x2, y2)`.
-        boxes_pred: (N, 4) likewise.
-
-    Returns:
-        float64 (N,) in [0, 1].
-    """
+    """IoU of aligned pairs of boxes (N, 4) in fractions, float64 (N,) in [0, 1]."""
     boxes = (np.asarray(each, np.float64).reshape(-1, 4) for each in (boxes_true, boxes_pred))
     return paired_iou(*boxes)
 

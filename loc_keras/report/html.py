@@ -138,12 +138,7 @@ def boxed_picture(
 
 
 def legend(kinds: Iterable[str], bad: str) -> Markup:
-    """What the lines over the pictures mean.
-
-    Args:
-        kinds: Of boxes, as in `BOXES`.
-        bad: What a frame means.
-    """
+    """What the lines over pictures mean, by the kinds of `BOXES`, and what a frame means."""
     return part("legend", {kind: BOXES[kind].words for kind in kinds}, bad)
 
 

@@ -82,14 +82,10 @@ def to_rgb(image: npt.ArrayLike) -> npt.NDArray[np.uint8]:
 
 
 def draw_image(axes: Axes, image: npt.ArrayLike) -> None:
-    """Shows an image on axes whose coordinates are fractions of its sides.
+    """Shows an image, as in `to_rgb`, on axes whose coordinates are fractions of its sides.
 
     Pixel column i of W covers i/W to (i + 1)/W, so a box drawn with its fractions has its
-    edges on pixel edges, not on pixel centres.
-
-    Args:
-        axes: Axes to draw on; ticks and frame are taken off.
-        image: As in `to_rgb`.
+    edges on pixel edges, not on pixel centres. Ticks and frame are taken off.
     """
     pixels = to_rgb(image)
     height, width = pixels.shape[:2]
@@ -98,13 +94,9 @@ def draw_image(axes: Axes, image: npt.ArrayLike) -> None:
 
 
 def draw_box(axes: Axes, box: npt.ArrayLike, style: BoxStyle) -> None:
-    """Draws a box whose line is centred on its edge.
+    """Draws a box, fractions `(x1, y1, x2, y2)`, with the line centred on its edge.
 
-    Args:
-        axes: Axes prepared by `draw_image`.
-        box: (4,) `(x1, y1, x2, y2)` as fractions of the image's sides. A box with a coordinate that
-            is not finite is not drawn.
-        style: How.
+    The axes are prepared by `draw_image`. A box with a coordinate that is not finite is not drawn.
     """
     x1, y1, x2, y2 = (float(value) for value in np.asarray(box, dtype=np.float64).reshape(4))
     if not all(map(math.isfinite, (x1, y1, x2, y2))):

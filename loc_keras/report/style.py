@@ -54,16 +54,7 @@ WORDS: dict[str, Any] = {"family": FONT, "color": INK}
 
 
 def new_figure(width: float, height: float, dpi: float) -> Figure:
-    """Makes an empty figure that belongs to no window and no global registry.
-
-    Args:
-        width: Width in inches.
-        height: Height in inches.
-        dpi: Pixels per inch.
-
-    Returns:
-        A white figure with an Agg canvas.
-    """
+    """An empty white figure, in inches, that belongs to no window and no global registry."""
     figure = Figure(figsize=(width, height), dpi=dpi, facecolor=PAPER)
     FigureCanvasAgg(figure)
     return figure
@@ -86,29 +77,14 @@ def write(place: Axes | Figure, x: float, y: float, text: str, **style: Any) -> 
 
 
 def figure_to_array(figure: Figure) -> npt.NDArray[np.uint8]:
-    """Renders a figure.
-
-    Args:
-        figure: Any figure.
-
-    Returns:
-        uint8 (H, W, 3) in 0..255; H and W are the figure's size in inches times its dpi.
-    """
+    """Renders a figure, uint8 (H, W, 3): its size in inches times its dpi."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba(), dtype=np.uint8)[..., :3].copy()
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
-    """Writes a figure as PNG, whole or not at all; missing folders are made.
-
-    Args:
-        figure: Any figure.
-        path: The file to write; an existing one is replaced in one step.
-
-    Returns:
-        The path written.
-    """
+    """Writes a figure as PNG, whole or not at all, into a folder that is made; gives the path."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # A reader (TensorBoard, a browser, a copy job) must never meet half a picture.
@@ -154,16 +130,7 @@ def clean(text: str, longest: int = 200) -> str:
 
 @lru_cache(maxsize=4096)
 def text_width(text: str, size: float, weight: str = "normal") -> float:
-    """Measures one line of text.
-
-    Args:
-        text: The line.
-        size: Font size in points.
-        weight: Font weight, for example `"bold"`.
-
-    Returns:
-        The advance width in points (1/72 inch).
-    """
+    """Advance width of one line in points (1/72 inch), like its font size."""
     if not text.strip():
         return 0.0
     font = FontProperties(family=FONT, weight=weight)
@@ -172,17 +139,7 @@ def text_width(text: str, size: float, weight: str = "normal") -> float:
 
 
 def shorten(text: str, width: float, size: float, weight: str = "normal") -> str:
-    """Cuts a text so that it fits, and say with an ellipsis that it was cut.
-
-    Args:
-        text: One line.
-        width: The room in points.
-        size: Font size in points.
-        weight: Font weight.
-
-    Returns:
-        The text itself where it fits, else its longest beginning that does, with an ellipsis.
-    """
+    """The text where it fits into `width` points, else its longest beginning with an ellipsis."""
     if text_width(text, size, weight) <= width:
         return text
     beginnings = [text[:end].rstrip(" ·,") + ELLIPSIS for end in range(len(text))]
@@ -191,16 +148,7 @@ def shorten(text: str, width: float, size: float, weight: str = "normal") -> str
 
 
 def shorten_middle(text: str, width: float, size: float) -> str:
-    """Cuts a text in its middle so that it fits; of paths, both ends tell something.
-
-    Args:
-        text: One line.
-        width: The room in points.
-        size: Font size in points.
-
-    Returns:
-        The text itself where it fits, else its beginning, an ellipsis and its end.
-    """
+    """As `shorten`, but cut in the middle: of paths, both ends tell something."""
     if text_width(text, size) <= width:
         return text
     beginning = shorten(text, width / 2, size)
@@ -219,9 +167,6 @@ def fill_lines(
         size: Font size in points.
         weight: Font weight.
         joint: What stands between two parts on one line.
-
-    Returns:
-        The lines.
     """
     lines: list[str] = []
     for part in parts:
@@ -234,15 +179,5 @@ def fill_lines(
 
 
 def wrap_words(text: str, width: float, size: float, weight: str = "normal") -> list[str]:
-    """Wraps a sentence at its spaces.
-
-    Args:
-        text: The sentence.
-        width: Room of a line in points.
-        size: Font size in points.
-        weight: Font weight.
-
-    Returns:
-        The lines; a single word wider than a line is shortened.
-    """
+    """As `fill_lines`, for a sentence that is wrapped at its spaces."""
     return fill_lines(text.split(), width, size, weight, joint=" ")

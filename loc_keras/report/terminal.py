@@ -49,12 +49,7 @@ _COUNTED = frozenset({"classes"})  # Told in words.
 
 
 def print_findings(console: Console, findings: Sequence[Fault]) -> None:
-    """Prints a table of kinds, then the first examples of each, then the totals.
-
-    Args:
-        console: Where to print.
-        findings: All findings.
-    """
+    """Prints a table of kinds, then the first examples of each, then the totals."""
     if findings:
         console.print(findings_table(findings))
         for kind in count_by_kind(findings):
@@ -62,11 +57,18 @@ def print_findings(console: Console, findings: Sequence[Fault]) -> None:
     console.print(totals(findings))
 
 
+def _table(first: str, *numbers: str) -> Table:
+    """A table of a column of text and columns of numbers."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column(first, no_wrap=True)
+    for name in numbers:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
 def findings_table(findings: Sequence[Fault]) -> Table:
     """One row a kind, errors first."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("")
-    table.add_column("number", justify="right", no_wrap=True)
+    table = _table("", "number")
     table.add_column("found", ratio=3)
     table.add_column("what to do", ratio=4)
     for kind, count in count_by_kind(findings).items():
@@ -100,15 +102,10 @@ def classes_words(class_names: Sequence[str]) -> str:
 
 
 def format_metric(key: str, value: float | None) -> str:
-    """Write one figure so that a column of them lines up.
+    """A figure so that a column of them lines up; a dash for None, which a split lacks, and NaN.
 
-    Args:
-        key: Name of the metric.
-        value: Its value; None where a split lacks it.
-
-    Returns:
-        Accuracies in percent with two decimals, whole numbers with thousands separators,
-        everything else with four decimals; a dash for None and NaN.
+    Accuracies are in percent with two decimals, whole numbers with thousands separators, all else
+    with four decimals.
     """
     if value is None or math.isnan(value):
         return MISSING
@@ -120,19 +117,12 @@ def format_metric(key: str, value: float | None) -> str:
 
 
 def metrics_table(metrics: Metrics) -> Table:
-    """Lay out the metrics of one or more splits side by side.
+    """Metrics of splits (`val`, `test`) side by side, one in a row.
 
-    Args:
-        metrics: Split name (`val`, `test`) to metric name to value; `images` is the number of
-            images measured. Metrics that are not known here come last, under their own name.
-
-    Returns:
-        A table with one row per metric and one column per split.
+    `images` is the number of images measured. Metrics that are not known here come last, under
+    their own name.
     """
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("measured on", no_wrap=True)
-    for split in metrics:
-        table.add_column(SPLIT_NAMES.get(split, split), justify="right", no_wrap=True)
+    table = _table("measured on", *(SPLIT_NAMES.get(split, split) for split in metrics))
     table.add_column("key", style="dim", no_wrap=True)
     present = dict.fromkeys(key for values in metrics.values() for key in values)
     names = COUNT_NAMES | {key: figure.name for key, figure in BY_RUN_KEY.items()}
@@ -145,12 +135,7 @@ def metrics_table(metrics: Metrics) -> Table:
 
 
 def print_metrics(console: Console, metrics: Metrics) -> None:
-    """Print the metrics of a run's splits as one table, and below it what they do not say.
-
-    Args:
-        console: Where to print.
-        metrics: As in `metrics_table`, for example `{"val": {...}, "test": {...}}`.
-    """
+    """Prints `metrics_table`, and below it what the metrics do not say."""
     console.print(metrics_table(metrics))
     present = {key for values in metrics.values() for key in values}
     for key, sentence in (("classes", ONE_CLASS), ("object_images", OBJECTS_ONLY)):
@@ -161,7 +146,8 @@ def print_metrics(console: Console, metrics: Metrics) -> None:
 def print_evaluation(console: Console, evaluation: Evaluation, trust: TrustFigures | None) -> None:
     """Prints the figures with their intervals and baselines, the errors, and the trust figures."""
     console.print(figures_table(evaluation))
-    _print_line(console, f"errors: {_errors(evaluation)}")
+    errors = (f"{figure_of(k).name} {_value(k, one)}" for k, one in evaluation.errors.items())
+    _print_line(console, f"errors: {', '.join(errors)}")
     gain, easy = gain_sentence(evaluation), easy_sentence(evaluation)
     for sentence in (gain, easy, *limits_of_figures(evaluation)):
         if sentence:
@@ -192,10 +178,8 @@ def print_trust_table(console: Console, trust: TrustFigures) -> None:
 
 def figures_table(evaluation: Evaluation) -> Table:
     """One row a figure: value, interval, and what each baseline scores."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column(f"{evaluation.images:,} images", no_wrap=True)
-    table.add_column("value", justify="right", no_wrap=True)
-    table.add_column(f"{100 * evaluation.level:g} % interval", justify="right", no_wrap=True)
+    level = f"{100 * evaluation.level:g} % interval"
+    table = _table(f"{evaluation.images:,} images", "value", level)
     for name in evaluation.baselines:
         table.add_column(name, justify="right", style="dim", no_wrap=True)
     for key, estimate in evaluation.figures.items():
@@ -207,10 +191,7 @@ def figures_table(evaluation: Evaluation) -> Table:
 
 def trust_table(trust: TrustFigures) -> Table:
     """What was promised of single answers and how it was kept, for a terminal of 80 columns."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("trust", no_wrap=True)
-    for name in ("asked", "found", "95 % interval"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table = _table("trust", "asked", "found", "95 % interval")
     table.add_column("mean size")
     for row in trust_rows(trust):
         table.add_row(*map(Text, row))
@@ -224,14 +205,8 @@ def trust_rows(trust: TrustFigures) -> Iterable[tuple[str, str, str, str, str]]:
         if one_class and one.name == "label set":
             continue
         found = f"{percent(one.kept.value)} %" if one.kept.images else MISSING
-        asked = f"{100 * one.asked:g} %"
-        yield (
-            figure_of(one.name).name,
-            asked,
-            found,
-            format_interval(one.name, one.kept),
-            _size(one),
-        )
+        name, asked = figure_of(one.name).name, f"{100 * one.asked:g} %"
+        yield name, asked, found, format_interval(one.name, one.kept), _size(one)
     if not one_class:
         before, after = trust.ece
         error = f"{percent(after)} %"
@@ -262,13 +237,6 @@ def _size(one: Guarantee) -> str:
         return f"{one.size:.2f} labels"
     empty = f", {percent(one.empty)} % empty" if one.empty else ""
     return f"{percent(one.size)} % of area{empty}"
-
-
-def _errors(evaluation: Evaluation) -> str:
-    return ", ".join(
-        f"{figure_of(key).name} {_value(key, estimate)}"
-        for key, estimate in evaluation.errors.items()
-    )
 
 
 def _print_line(console: Console, text: str) -> None:

@@ -43,9 +43,7 @@ class Picture(NamedTuple):
 def encoded(picture: Image.Image, most_bytes: int | None = None) -> Picture:
     """A picture as a data URI: JPEG, since photographs take ten times the room as PNG.
 
-    Args:
-        picture: In any mode.
-        most_bytes: The quality is lowered where it would take more; None keeps the quality.
+    The quality is lowered where it would take more than `most_bytes`; None keeps it.
     """
     for quality in (_QUALITY, *_LOWER):
         buffer = io.BytesIO()
@@ -87,15 +85,9 @@ _OUTSIDE = (235, 235, 235)
 def small_pictures(
     records: Records, rows: Iterable[int], side: int = RECORD_SIDE
 ) -> dict[int, Pixels]:
-    """Pictures of some records, as their boxes refer to them.
+    """Pictures of some rows as their boxes refer to them, uint8 (H, W, 3), at most `side` px long.
 
-    Args:
-        records: Of a split.
-        rows: Which.
-        side: Longer side in px, at most; small pictures stay as they are.
-
-    Returns:
-        By row, uint8 (H, W, 3); those that cannot be decoded are left out.
+    Small ones stay as they are, and those that cannot be decoded are left out.
     """
     made = {}
     for row in rows:

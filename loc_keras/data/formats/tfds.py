@@ -447,10 +447,6 @@ def _sentence(error: Exception) -> str:
     return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
 
 
-INDEX_ENDING = ".index"
-"""Added to the name of a blob for the file that lists its contents."""
-
-
 def write_blob(
     path: Path, items: Iterable[tuple[str, bytes]], *, stamp: str
 ) -> dict[str, ImageRef]:
