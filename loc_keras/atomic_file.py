@@ -4,9 +4,11 @@ A command replaces the files that it wrote, as a list beside them says, and none
 (`own_files`).
 """
 
+import errno
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,6 +47,30 @@ def aside_of(path: Path) -> Path:
     """A new hidden name beside a path, short whatever its length, with its ending."""
     ending = path.suffix if len(os.fsencode(path.suffix)) <= _LONGEST_ENDING else ""
     return path.with_name(f".{os.getpid()}-writing-{os.urandom(4).hex()}{ending}")
+
+
+@contextmanager
+def folder_aside(folder: Path) -> Iterator[Path]:
+    """A new folder to fill, which becomes `folder` at the end and is removed after an error.
+
+    Into an empty folder that exists only what it holds is moved: to replace the folder would leave
+    whoever works in it in a deleted one.
+    """
+    folder = Path(os.path.abspath(folder))  # A name of its own also for "." and "..".
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = aside_of(folder)
+    try:
+        aside.mkdir()
+        yield aside
+        if not folder.is_dir():
+            aside.rename(folder)
+        elif any(folder.iterdir()):
+            raise FileExistsError(errno.ENOTEMPTY, "somebody put something into it", str(folder))
+        else:
+            for entry in aside.iterdir():
+                entry.rename(folder / entry.name)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

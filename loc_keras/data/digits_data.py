@@ -2,8 +2,6 @@
 
 import csv
 import hashlib
-import os
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -13,12 +11,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from loc_keras.atomic_file import aside_of
+from loc_keras.atomic_file import folder_aside
 from loc_keras.config.augment import AugmentConfig
 from loc_keras.config.data import CSV_FILES, DIGIT_SIDE_PX
 from loc_keras.data.dataset import LocalizationData, drawn_pictures, localization_data
 from loc_keras.data.digit_sources import NUM_CLASSES, DigitSource, load_digits
 from loc_keras.data.digits import DigitRenderer, DigitTask
+from loc_keras.data.formats.writing import shortest
 from loc_keras.data.load_records import stratified_split
 from loc_keras.data.pipeline import (
     TEST,
@@ -252,20 +251,16 @@ def write_digits(
         DataError: If the folder is not empty or cannot be written.
     """
     refuse_used_folder(out)
-    out = Path(os.path.abspath(out))  # A name of its own also for "." and "..".
-    partial = aside_of(out)
     counts = {}
     try:
-        for name, split in splits.items():
-            if len(split.labels):
-                _write_split(partial, name, split, task, seed, progress)
-                counts[name] = len(split.labels)
-        refuse_used_folder(out)  # Somebody may have used it meanwhile.
-        _publish(partial, out)
+        with folder_aside(out) as aside:
+            for name, split in splits.items():
+                if len(split.labels):
+                    _write_split(aside, name, split, task, seed, progress)
+                    counts[name] = len(split.labels)
+            refuse_used_folder(out)  # Somebody may have used it meanwhile.
     except OSError as error:
         raise DataError(f"the digits cannot be written to {out}: {error}.") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return counts
 
 
@@ -273,16 +268,6 @@ def refuse_used_folder(out: Path) -> None:
     """Raises DataError where `out` is a file or a folder with anything in it."""
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise DataError(f"{out} is not empty: give a new folder, or empty this one first.")
-
-
-def _publish(partial: Path, out: Path) -> None:
-    """Gives the complete files their place."""
-    if not out.is_dir():
-        partial.rename(out)
-        return
-    # To replace the folder would leave whoever works in it in a deleted one.
-    for entry in partial.iterdir():
-        entry.rename(out / entry.name)
 
 
 def _write_split(
@@ -307,7 +292,7 @@ def _write_split(
             for index, png, label, box in zip(indices, pngs, labels, boxes, strict=True):
                 file = f"{index:0{digits}d}.png"
                 (folder / file).write_bytes(png)
-                writer.writerow([file, label, *(_shortest(side) for side in box)])
+                writer.writerow([file, label, *map(shortest, box)])
             progress(name, len(indices))
 
 
@@ -315,8 +300,3 @@ def _encode(renderer: DigitRenderer, rows: dict[str, tf.Tensor]) -> tuple[tf.Ten
     images, targets = renderer(rows["index"], rows["draws"])
     pngs = tf.map_fn(tf.io.encode_png, images, fn_output_signature=tf.string)
     return rows["index"], pngs, targets["softmax"], targets["bbox"]
-
-
-def _shortest(value: np.float32) -> str:
-    """The shortest decimal that reads back as the same float32."""
-    return np.format_float_positional(value, unique=True, trim="0")

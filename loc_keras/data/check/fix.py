@@ -4,10 +4,8 @@ import csv
 import io
 import math
 import os
-import shutil
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from loc_keras.atomic_file import aside_of, write_text
+from loc_keras.atomic_file import folder_aside, write_text
 from loc_keras.config.data import CSV_FILES, SourceConfig
 from loc_keras.data.annotations import (
     Annotated,
@@ -30,7 +28,7 @@ from loc_keras.data.check.labels import misspelt, same_word
 from loc_keras.data.check.run import CheckResult, lost_images
 from loc_keras.data.decode import turn_boxes, turn_boxes_back, upright
 from loc_keras.data.files import is_remote, read_bytes
-from loc_keras.data.formats.writing import distinct_stems
+from loc_keras.data.formats.writing import distinct_stems, shortest
 from loc_keras.data.records import UPRIGHT
 from loc_keras.data.resolve import BoxFault, CheckedObject, box_area, picture_size, usable_box
 from loc_keras.errors import DataError
@@ -294,7 +292,7 @@ def write_fix(
     """
     if "train" not in plan.objects:
         raise DataError("nothing that can be mended is left for training; no copy was written.")
-    with _aside(folder) as aside:
+    with folder_aside(folder) as aside:
         changes = list(plan.changes)
         for split, part in plan.objects.items():
             changes += _write_split(aside, split, part, plan.grouped, result, progress)
@@ -316,20 +314,6 @@ def summary(changes: Sequence[Change], plan: FixPlan) -> str:
     lines += [f"{count:,} {action}" for action, count in counts.most_common()]
     lines.append(f"every change is in {CHANGES_FILE}" if changes else "nothing had to be changed")
     return "\n".join(lines) + "\n"
-
-
-@contextmanager
-def _aside(folder: Path) -> Iterator[Path]:
-    """A folder beside the one to make, renamed to it at the end and removed after an error."""
-    folder = folder.absolute()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = aside_of(folder)
-    try:
-        aside.mkdir()
-        yield aside
-        os.rename(aside, folder)  # Onto an empty folder that is possible.
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _write_split(
@@ -358,7 +342,7 @@ def _write_split(
     writer = csv.writer(text, lineterminator="\n")
     for one in part:
         group = [one.group] if grouped else []
-        box = [""] * 4 if one.empty else map(_shortest, one.box)
+        box = [""] * 4 if one.empty else map(shortest, one.box)
         writer.writerow([names[one.image], one.label, *box, *group])
     write_text(folder / files["csv"], text.getvalue())
     return changes
@@ -417,11 +401,6 @@ def _turned(content: bytes, orientation: int, form: str) -> tuple[bytes, str]:
 def _origin(kept: Annotated) -> str:
     whole = kept.image == ImageRef(kept.image.path)
     return kept.image.path if whole else kept.name
-
-
-def _shortest(side: float) -> str:
-    """The shortest decimal that reads back as the same float32."""
-    return np.format_float_positional(np.float32(side), unique=True, trim="0")
 
 
 def _place_among(changes: Sequence[Change]) -> Callable[[Change], tuple[int, int]]:

@@ -9,8 +9,6 @@ from functools import cache
 from posixpath import basename, dirname, splitext
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from loc_keras.atomic_file import write_text
 from loc_keras.config.data import BOX_COLUMNS, CSV_COLUMNS, CSV_FILES
 from loc_keras.data import files
@@ -39,7 +37,7 @@ from loc_keras.data.formats.parsing import (
     quoted,
     require_root,
 )
-from loc_keras.data.formats.writing import Job, record_stems, write_images
+from loc_keras.data.formats.writing import Job, record_stems, shortest, write_images
 from loc_keras.data.records import Records
 from loc_keras.errors import DataError
 
@@ -529,7 +527,7 @@ def write_csv(job: Job) -> dict[Split, int]:
         columns = (names, records.labels, records.boxes, records.empty, records.groups)
         for name, label, box, empty, group in zip(*columns, strict=True):
             if name:
-                sides = [""] * len(box) if empty else map(_shortest, box)
+                sides = [""] * len(box) if empty else map(shortest, box)
                 more = [group] if grouped else []
                 writer.writerow([name, job.class_names[label], *sides, *more])
         write_text(paths["csv"], text.getvalue())
@@ -546,8 +544,3 @@ def csv_source(class_names: Sequence[str], splits: Mapping[Split, Records]) -> d
 def any_group(splits: Mapping[Split, Records]) -> bool:
     """Whether any record is in a group that a split must not part."""
     return any(records.groups.astype(bool).any() for records in splits.values())
-
-
-def _shortest(value: np.float32) -> str:
-    """The shortest decimal that reads back as the same float32."""
-    return np.format_float_positional(np.float32(value), unique=True, trim="0")

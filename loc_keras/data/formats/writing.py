@@ -423,3 +423,8 @@ def _cut(text: str) -> str:
     """At most `_LONGEST_BYTES` in UTF-8, whole letters, the distinguishing end kept."""
     raw = text.encode("utf-8", "replace")
     return raw[-_LONGEST_BYTES:].decode("utf-8", "ignore") if len(raw) > _LONGEST_BYTES else text
+
+
+def shortest(value: float | np.floating) -> str:
+    """The shortest decimal that reads back as the same float32."""
+    return np.format_float_positional(np.float32(value), unique=True, trim="0")
