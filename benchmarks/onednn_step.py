@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from loc_keras._environ import ONEDNN_VARIABLE
-from loc_keras.config.train import LossConfig
+from loc_keras.config.train import LossConfig, TrainConfig
 from loc_keras.models.assembly import build_localizer
 from loc_keras.training.batch_norm import fuse_batch_norms
 from loc_keras.training.model import compile_localizer, training_model, with_training_targets
@@ -33,7 +33,7 @@ def main() -> None:
     localizer = build_localizer(image_shape=(SIDE, SIDE, 3), num_classes=CLASSES, width=WIDTH)
     fuse_batch_norms(localizer)
     model = training_model(localizer)
-    compile_localizer(model, make_optimizer("adamw", learning_rate=1e-3), LossConfig())
+    compile_localizer(model, make_optimizer(TrainConfig(weight_decay=0.0)), LossConfig())
     images = np.random.default_rng(0).integers(0, 255, (BATCH, SIDE, SIDE, 3)).astype(np.float32)
     targets = {
         "softmax": np.zeros(BATCH, np.int32),

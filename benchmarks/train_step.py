@@ -20,7 +20,7 @@ import tensorflow as tf
 from rich.console import Console
 
 from benchmarks.common import markdown_of, median_ratio, table_of
-from loc_keras.config.train import LossConfig
+from loc_keras.config.train import LossConfig, TrainConfig
 from loc_keras.data.digits_data import build_digits_data
 from loc_keras.models.assembly import build_localizer
 from loc_keras.training.batch_norm import fuse_batch_norms
@@ -119,7 +119,7 @@ def _train_step(width: int, policy: str, xla: bool, fused: bool = True) -> tuple
     if fused:
         fuse_batch_norms(localizer)
     model = training_model(localizer)
-    optimizer = make_optimizer("adamw", learning_rate=1e-3, weight_decay=0.05)
+    optimizer = make_optimizer(TrainConfig(weight_decay=0.05))
     compile_localizer(model, optimizer, LossConfig(), jit_compile=xla)
     model.make_train_function()
     return model.train_function, list(model.output)

@@ -143,13 +143,7 @@ def compiled_training_model(
         total_steps=phase.epochs * plan.steps_per_epoch,
     )
     optimizer = make_optimizer(
-        train.optimizer,
-        learning_rate=schedule,
-        weight_decay=train.weight_decay,
-        clip_norm=train.gradient_clip_norm,
-        ema=train.ema,
-        accumulate=train.accumulate,
-        rate_factors=rate_factors(localizer, train.fine_tune),
+        train, schedule=schedule, rate_factors=rate_factors(localizer, train.fine_tune)
     )
     model = training_model(localizer)
     # `auto` is off: XLA slows the step down on a CPU (`docs/experiments.md`).

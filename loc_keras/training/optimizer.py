@@ -8,6 +8,8 @@ from typing import Any, TypeAlias
 import keras
 import tensorflow as tf
 
+from loc_keras.config.train import TrainConfig
+
 Schedule: TypeAlias = float | keras.optimizers.schedules.LearningRateSchedule
 
 NO_DECAY = ("bias", "gamma", "beta", "log_variance")
@@ -157,38 +159,34 @@ class Adam(ClippedSum, keras.optimizers.Adam):
 
 
 def make_optimizer(
-    name: str,
+    train: TrainConfig,
     *,
-    learning_rate: Schedule,
-    weight_decay: float = 0.0,
-    clip_norm: float | None = None,
-    ema: float | None = None,
-    accumulate: int = 1,
+    schedule: Schedule | None = None,
     rate_factors: Mapping[str, float] | None = None,
 ) -> keras.optimizers.Optimizer:
     """Makes AdamW (Loshchilov and Hutter 2019) or Adam (Kingma and Ba 2015).
 
+    AdamW's weight decay is apart from the gradient and scaled by the learning rate, with biases and
+    scales exempt; Adam's is added to the gradient of every variable.
+
     Args:
-        name: "adamw" or "adam".
-        learning_rate: a rate or a schedule.
-        weight_decay: for "adamw" apart from the gradient and scaled by the learning rate, with
-            biases and scales exempt; for "adam" added to the gradient of every variable.
-        clip_norm: largest norm of the whole gradient; None for no limit.
-        ema: momentum of the moving average of the weights at each update; None for none.
-        accumulate: batches whose gradients are averaged into one update.
+        train: its keys for the optimizer; batches are accumulated into one update as it says.
+        schedule: course of the learning rate; None for its constant `learning_rate`.
         rate_factors: factors on the rate, and on AdamW's decay, of variables by their path.
     """
+    rate = train.learning_rate if schedule is None else schedule
+    ema, accumulate = train.ema, train.accumulate
     common: dict[str, Any] = {
-        "global_clipnorm": clip_norm,
+        "global_clipnorm": train.gradient_clip_norm,
         "use_ema": ema is not None,
         # Keras averages after every batch, also between updates, when the weights stand still.
         "ema_momentum": ema ** (1 / accumulate) if ema is not None else 0.99,
         "gradient_accumulation_steps": accumulate if accumulate > 1 else None,
     }
-    if name == "adam":
-        return Adam(learning_rate, l2=weight_decay, rate_factors=rate_factors, **common)
+    if train.optimizer == "adam":
+        return Adam(rate, l2=train.weight_decay, rate_factors=rate_factors, **common)
     if rate_factors:
-        return Adam(learning_rate, decay=weight_decay, rate_factors=rate_factors, **common)
-    optimizer = AdamW(learning_rate, weight_decay=weight_decay, **common)
+        return Adam(rate, decay=train.weight_decay, rate_factors=rate_factors, **common)
+    optimizer = AdamW(rate, weight_decay=train.weight_decay, **common)
     optimizer.exclude_from_weight_decay(var_names=list(NO_DECAY))
     return optimizer

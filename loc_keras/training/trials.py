@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from loc_keras.config.train import TrainConfig
 from loc_keras.errors import TrainingError
 from loc_keras.evaluation.figures import run_figures
 from loc_keras.training.batch_norm import fuse_batch_norms
@@ -107,7 +108,8 @@ def overfit_batch(
     fuse_batch_norms(localizer)
     model = training_model(localizer)
     # Smoothed targets and weight decay keep a loss above zero on purpose.
-    optimizer = make_optimizer("adam", learning_rate=plan.train.learning_rate)
+    plain = TrainConfig(optimizer="adam", learning_rate=plan.train.learning_rate, weight_decay=0.0)
+    optimizer = make_optimizer(plain)
     compile_localizer(model, optimizer, plan.loss.model_copy(update={"label_smoothing": 0.0}))
     data = as_batch(*batch, list(model.output), background=plan.background is not None)
     position = Position(steps)

@@ -162,7 +162,9 @@ def test_a_variable_with_a_factor_moves_as_alone_at_that_rate(name):
     def moved(rate, factors):
         variable = keras.Variable(start, name="kernel")
         given = {variable.path: 0.25} if factors else None
-        optimizer = make_optimizer(name, learning_rate=rate, weight_decay=0.1, rate_factors=given)
+        optimizer = make_optimizer(
+            TrainConfig(optimizer=name, learning_rate=rate, weight_decay=0.1), rate_factors=given
+        )
         for _ in range(3):
             optimizer.apply([keras.ops.convert_to_tensor(gradient)], [variable])
         return keras.ops.convert_to_numpy(variable)
@@ -183,7 +185,7 @@ def test_biases_and_scales_do_not_decay():
 
 def test_optimizer_with_rates_is_rebuilt_from_its_config():
     optimizer = make_optimizer(
-        "adamw", learning_rate=0.1, weight_decay=0.2, rate_factors={"a": 0.5}
+        TrainConfig(learning_rate=0.1, weight_decay=0.2), rate_factors={"a": 0.5}
     )
     again = type(optimizer).from_config(optimizer.get_config())
     assert again.rate_factors == {"a": 0.5} and again.decay == 0.2

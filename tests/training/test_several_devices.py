@@ -61,7 +61,9 @@ def test_gradient_is_clipped_after_the_sum(name, monkeypatch):
 
     Clipped before the sum, as Keras does, halves of norm 2.5 would come to (1.2, 1.6).
     """
-    optimizer = make_optimizer(name, learning_rate=1.0, clip_norm=1.0)
+    optimizer = make_optimizer(
+        TrainConfig(optimizer=name, learning_rate=1.0, gradient_clip_norm=1.0)
+    )
     half = tf.constant([1.5, 2.0])
     monkeypatch.setattr("loc_keras.training.optimizer._several_replicas", lambda: True)
     monkeypatch.setattr(

@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 from helpers.training_examples import plan, squares, tiny
 
+from loc_keras.config.train import TrainConfig
 from loc_keras.errors import TrainingError
 from loc_keras.evaluation.figures import run_figures
 from loc_keras.training import callbacks, precision, run_folder
@@ -251,7 +252,7 @@ def test_cosine_rises_then_falls_to_zero():
 
 def test_weight_decay_leaves_offsets_and_scales_alone():
     model = training_model(tiny())
-    optimizer = make_optimizer("adamw", learning_rate=0.1, weight_decay=0.5)
+    optimizer = make_optimizer(TrainConfig(learning_rate=0.1, weight_decay=0.5))
     for weight in model.trainable_variables:
         weight.assign(np.ones(weight.shape))
     optimizer.build(model.trainable_variables)
@@ -267,7 +268,7 @@ def test_decay_of_adam_is_part_of_its_gradient():
     # gradient therefore moves a weight with zero gradient by the whole rate, where decay apart
     # from it would move it by rate * decay.
     weight = keras.Variable([2.0, -3.0])
-    optimizer = make_optimizer("adam", learning_rate=0.1, weight_decay=1e-3)
+    optimizer = make_optimizer(TrainConfig(optimizer="adam", learning_rate=0.1, weight_decay=1e-3))
     optimizer.build([weight])
     optimizer.apply([keras.ops.zeros((2,))])
     np.testing.assert_allclose(weight, [1.9, -2.9], atol=1e-3)

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from helpers.training_examples import plan, squares, tiny
 
+from loc_keras.config.train import TrainConfig
 from loc_keras.errors import TrainingError
 from loc_keras.training import trials
 from loc_keras.training.model import LogVariances, UncertainLoss, as_batch, compiled_training_model
@@ -52,8 +53,15 @@ def test_one_cycle_of_few_steps_stays_between_its_ends(steps):
 def updated(gradients, accumulate, name, factors):
     """A weight after each batch, and its moving average at the end."""
     weight = keras.Variable([1.0, -2.0], name="w")
-    options = {"learning_rate": 0.1, "weight_decay": 0.3, "clip_norm": 1.0, "ema": 0.81}
-    optimizer = make_optimizer(name, **options, accumulate=accumulate, rate_factors=factors)
+    train = TrainConfig(
+        optimizer=name,
+        learning_rate=0.1,
+        weight_decay=0.3,
+        gradient_clip_norm=1.0,
+        ema=0.81,
+        accumulate=accumulate,
+    )
+    optimizer = make_optimizer(train, rate_factors=factors)
     found = []
     for gradient in gradients:
         optimizer.apply([tf.constant(gradient)], [weight])
@@ -98,7 +106,7 @@ def test_a_weight_that_is_learned_ends_at_half_the_inverse_of_its_loss():
     # The slope by s of exp(-s) L + s / 2 is 0 at s = log(2 L): for L = 3 at 1.7918.
     variances = LogVariances(("bbox",))
     loss = UncertainLoss(keras.losses.MeanAbsoluteError(), variances.of["bbox"])
-    optimizer = make_optimizer("adamw", learning_rate=0.1, weight_decay=0.5)
+    optimizer = make_optimizer(TrainConfig(learning_rate=0.1, weight_decay=0.5))
     for _ in range(120):
         with tf.GradientTape() as tape:
             found = loss(tf.zeros((1, 1)), tf.constant([[3.0]]))
