@@ -39,7 +39,9 @@ def gif(width, height, *frames):
 def white(picture):
     """Left, top, right, bottom of what is white."""
     rows, columns = np.nonzero(np.asarray(picture)[..., 0] == 255)
-    return (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) if len(rows) else None
+    if not len(rows):
+        return None
+    return tuple(map(int, (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)))
 
 
 print("tensorflow", tf.__version__, "Pillow", PIL.__version__)
@@ -50,7 +52,7 @@ for name, frames in {"whole": [(0, 0, 40, 30)], "placed": [(25, 20, 10, 8)]}.ite
     opened = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
     seen[name] = (decoded.shape[1:3], white(decoded[0]), opened.shape[:2], white(opened))
     print(f"{name} frame {frames[0]}: TensorFlow {decoded.shape[1:3]}, white {seen[name][1]};",
-          f"Pillow {opened.shape[:2]}, white {tuple(map(int, seen[name][3]))}")
+          f"Pillow {opened.shape[:2]}, white {seen[name][3]}")
 same = seen["whole"][:2] == seen["whole"][2:]
 lost = seen["placed"] == ((8, 10), None, (30, 40), (25, 20, 35, 28))
 sys.exit(not (same and lost))
