@@ -283,12 +283,17 @@ def evaluate(
     check(outcomes, len(class_names))
     outcomes = replace(outcomes, outputs={})  # Of no use here, and copied for every group.
     bootstrap = Bootstrap(level, resamples, seed)
+    others = outcomes if leaked is None else outcomes.take(~leaked)
+
+    def every(of: Outcomes) -> dict[str, Estimate]:
+        return figures_of(of, bootstrap) | _rejections(of, bootstrap)
+
     return Evaluation(
         images=len(outcomes),
         object_images=int(outcomes.shown.sum()),
         class_names=tuple(class_names),
-        figures=figures_of(outcomes, bootstrap) | _rejections(outcomes, bootstrap),
-        apart=None if leaked is None else _apart(outcomes.take(~leaked), bootstrap),
+        figures=every(outcomes),
+        apart=None if leaked is None else Group(APART, len(others), every(others)),
         baselines=baseline_figures(outcomes, train_boxes, bootstrap),
         errors=_estimates(ERRORS.values(), outcomes, bootstrap),
         classes=_groups(outcomes, class_names, outcomes.labels, bootstrap),
@@ -299,12 +304,6 @@ def evaluate(
         resamples=resamples,
         seed=seed,
     )
-
-
-def _apart(outcomes: Outcomes, bootstrap: Bootstrap) -> Group:
-    """All figures of the images without near duplicates among the training images."""
-    figures = figures_of(outcomes, bootstrap) | _rejections(outcomes, bootstrap)
-    return Group(APART, len(outcomes), figures)
 
 
 def run_figures(outcomes: Outcomes) -> dict[str, float | int]:
@@ -365,14 +364,10 @@ def _estimates(
 
 
 def baseline_boxes(train_boxes: npt.ArrayLike) -> dict[str, Box]:
-    """Two boxes that see no image.
+    """Two boxes in fractions, float64 (4,), that see no image, of training boxes (M, 4), M > 0.
 
-    Args:
-        train_boxes: (M, 4) in fractions, M at least 1.
-
-    Returns:
-        `constant box`, the median of each coordinate, and `centre box`, in the middle of the
-        picture with the median width and height; float64 (4,) each, in fractions.
+    `constant box` is the median of each coordinate, `centre box` lies in the middle of the picture
+    with the median width and height.
     """
     boxes = np.asarray(train_boxes, np.float64)
     half = np.median(boxes[:, 2:] - boxes[:, :2], axis=0) / 2

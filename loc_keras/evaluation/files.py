@@ -33,8 +33,6 @@ TRUTH_FILE = "coco_truth.json"
 DETECTIONS_FILE = "coco_detections.json"
 
 _SIDES = ("x1", "y1", "x2", "y2")
-# What makes a spreadsheet take a cell for a formula (OWASP, "CSV Injection"): the four signs, a
-# tab or a line end before them, and their full-width forms.
 
 
 def write_metrics(
@@ -45,11 +43,7 @@ def write_metrics(
 ) -> None:
     """Writes `metrics_json` as a file that is whole or absent; a row of the confusion is a line.
 
-    Args:
-        path: The file.
-        evaluation: Of a split.
-        trust: What was stated about the answers.
-        about: What was measured, such as the run, for the key `about` at the top.
+    `about` says what was measured, such as the run, for the key `about` at the top.
     """
     content = metrics_json(evaluation, trust)
     if about:
@@ -65,10 +59,6 @@ def metrics_json(evaluation: Evaluation, trust: TrustFigures | None = None) -> d
 
     An estimate is `{"value", "low", "high", "images"}`. A figure of no image is None, `null` in the
     file: NaN is no JSON. What trust says of single images is in `predictions.csv`, not here.
-
-    Args:
-        evaluation: Of a split.
-        trust: What was stated about the answers, with its own key `trust`.
     """
     content: dict[str, Any] = {
         "images": evaluation.images,
@@ -204,25 +194,13 @@ def coco_truth(
         )
     ]
     annotations: list[dict[str, Any]] = []
-    for index in np.flatnonzero(outcomes.shown).tolist():
-        bbox = _xywh(outcomes.boxes_px[index])
-        annotations.append(
-            {
-                "id": len(annotations) + 1,
-                "image_id": index + 1,
-                "category_id": int(outcomes.labels[index]) + 1,
-                "bbox": bbox,
-                "area": bbox[2] * bbox[3],
-                "iscrowd": 0,
-                "segmentation": [],
-            }
-        )
+    for number, index in enumerate(np.flatnonzero(outcomes.shown).tolist(), start=1):
+        bbox, category = _xywh(outcomes.boxes_px[index]), int(outcomes.labels[index]) + 1
+        one = {"id": number, "image_id": index + 1, "category_id": category, "bbox": bbox}
+        annotations.append({**one, "area": bbox[2] * bbox[3], "iscrowd": 0, "segmentation": []})
+    kinds = ("object", "background")
     categories = [
-        {
-            "id": index + 1,
-            "name": name,
-            "supercategory": "background" if index == outcomes.background else "object",
-        }
+        {"id": index + 1, "name": name, "supercategory": kinds[index == outcomes.background]}
         for index, name in enumerate(class_names)
     ]
     return {
@@ -237,22 +215,13 @@ def coco_truth(
 def coco_detections(
     outcomes: Outcomes, scores: npt.ArrayLike | None = None
 ) -> list[dict[str, Any]]:
-    """The answers in COCO's format of detection results, one for each image.
-
-    Args:
-        outcomes: Of N images.
-        scores: (N,), see `detection_scores`; None for the class probability.
-    """
+    """The answers in COCO's format of detection results, one for each image; as `write_coco`."""
     scores = outcomes.confidences if scores is None else np.asarray(scores, np.float64)
-    rows = zip(outcomes.predicted, outcomes.boxes_pred_px, scores, strict=True)
+    categories = (outcomes.predicted + 1).tolist()
+    rows = zip(categories, outcomes.boxes_pred_px, scores, strict=True)
     return [
-        {
-            "image_id": number,
-            "category_id": int(label) + 1,
-            "bbox": _xywh(box),
-            "score": float(score),
-        }
-        for number, (label, box, score) in enumerate(rows, start=1)
+        {"image_id": number, "category_id": category, "bbox": _xywh(box), "score": float(score)}
+        for number, (category, box, score) in enumerate(rows, start=1)
     ]
 
 

@@ -53,15 +53,9 @@ class Outcomes:
 
     def take(self, index: npt.NDArray[np.integer] | npt.NDArray[np.bool_]) -> "Outcomes":
         """The outcomes of these images: indices, or bool (N,)."""
-        return replace(
-            self,
-            labels=self.labels[index],
-            probabilities=self.probabilities[index],
-            boxes_px=self.boxes_px[index],
-            boxes_pred_px=self.boxes_pred_px[index],
-            sizes=self.sizes[index],
-            outputs={name: column[index] for name, column in self.outputs.items()},
-        )
+        columns = {name: getattr(self, name)[index] for name in _COLUMNS}
+        outputs = {name: column[index] for name, column in self.outputs.items()}
+        return replace(self, **columns, outputs=outputs)
 
     @cached_property
     def shown(self) -> npt.NDArray[np.bool_]:
@@ -123,14 +117,10 @@ def join_outcomes(parts: Sequence[Outcomes]) -> Outcomes:
     def joined(name: str) -> Any:
         return np.concatenate([getattr(part, name) for part in parts])
 
-    return replace(
-        parts[0],
-        **{name: joined(name) for name in _COLUMNS},
-        outputs={
-            name: np.concatenate([part.outputs[name] for part in parts])
-            for name in parts[0].outputs
-        },
-    )
+    outputs = {
+        name: np.concatenate([part.outputs[name] for part in parts]) for name in parts[0].outputs
+    }
+    return replace(parts[0], **{name: joined(name) for name in _COLUMNS}, outputs=outputs)
 
 
 class Estimate(NamedTuple):
@@ -228,12 +218,7 @@ def paired_iou(boxes: npt.ArrayLike, boxes_pred: npt.ArrayLike) -> npt.NDArray[n
 def corner_errors(boxes: npt.ArrayLike, boxes_pred: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Mean distance of the two top left and of the two bottom right corners (Euclidean).
 
-    Args:
-        boxes: (N, 4), (x1, y1, x2, y2) in any unit.
-        boxes_pred: (N, 4) in the same unit.
-
-    Returns:
-        float64 (N,), at least 0, in that unit.
+    It is float64 (N,), in the unit of the boxes, (N, 4), (x1, y1, x2, y2).
     """
     moves = np.asarray(boxes, np.float64) - np.asarray(boxes_pred, np.float64)
     return (np.hypot(moves[:, 0], moves[:, 1]) + np.hypot(moves[:, 2], moves[:, 3])) / 2

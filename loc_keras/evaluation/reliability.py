@@ -6,7 +6,7 @@ the same draws, so what makes one draw easier makes it easier for both. Draws wi
 kind alone have no such area and are left out.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -67,17 +67,10 @@ def reliability_bins(
 def expected_calibration_error(
     probabilities: npt.ArrayLike, right: npt.ArrayLike, bins: int = 15
 ) -> float:
-    """Mean gap between stated probability and share that came true, over bins of equal width.
+    """Mean gap between stated probability (N,) and share that came true, over bins of equal width.
 
-    Naeini, Cooper and Hauskrecht 2015; in the form of Guo et al. 2017, equation 3.
-
-    Args:
-        probabilities: float (N,), in [0, 1].
-        right: bool (N,).
-        bins: How many.
-
-    Returns:
-        In [0, 1]; NaN for no image.
+    In [0, 1]; NaN for no image. Naeini, Cooper and Hauskrecht 2015; in the form of Guo et al. 2017,
+    equation 3.
     """
     filled = [part for part in reliability_bins(probabilities, right, bins) if part.images]
     total = sum(part.images for part in filled)
@@ -216,18 +209,11 @@ def detection_scores(
 def auroc_estimate(
     scores: npt.ArrayLike, good: npt.ArrayLike, bootstrap: Bootstrap = DEFAULT
 ) -> Estimate:
-    """Area under the ROC curve with its bootstrap interval.
+    """Area under the ROC curve of scores (N,) with its bootstrap interval.
 
-    Args:
-        scores: float (N,).
-        good: bool (N,).
-        bootstrap: How the interval is made.
-
-    Returns:
-        All NaN where all answers are good, or all bad.
+    All NaN where all answers are `good`, bool (N,), or none is.
     """
-    values, is_good = np.asarray(scores, np.float64), np.asarray(good, bool)
-    return _estimate(lambda counts: _areas(values, is_good, counts), is_good.size, bootstrap)
+    return _estimate(good, bootstrap, scores)
 
 
 def auroc_difference(
@@ -236,25 +222,11 @@ def auroc_difference(
     good: npt.ArrayLike,
     bootstrap: Bootstrap = DEFAULT,
 ) -> Estimate:
-    """By how much one number ranks better than another one, on the same images and draws.
+    """Area of `scores` minus that of `others`, in [-1, 1], on the same images and draws.
 
-    Args:
-        scores: float (N,).
-        others: float (N,), of the same answers.
-        good: bool (N,).
-        bootstrap: How the interval is made; without 0 in it, the two differ.
-
-    Returns:
-        Area of `scores` minus that of `others`, in [-1, 1]; all NaN where all answers are good, or
-        all bad.
+    Without 0 in the interval, the two differ; else as `auroc_estimate`.
     """
-    is_good = np.asarray(good, bool)
-    first, second = np.asarray(scores, np.float64), np.asarray(others, np.float64)
-    return _estimate(
-        lambda counts: _areas(first, is_good, counts) - _areas(second, is_good, counts),
-        is_good.size,
-        bootstrap,
-    )
+    return _estimate(good, bootstrap, scores, others)
 
 
 def _areas(
@@ -277,12 +249,15 @@ def _areas(
         return (goods * beaten).sum(axis=1) / pairs
 
 
-def _estimate(
-    areas: Callable[[npt.NDArray[np.integer]], npt.NDArray[np.float64]],
-    images: int,
-    bootstrap: Bootstrap,
-) -> Estimate:
-    """The value and interval of `areas`, which gives (draws,) of counts (draws, N)."""
+def _estimate(good: npt.ArrayLike, bootstrap: Bootstrap, *scores: npt.ArrayLike) -> Estimate:
+    """The area of the first scores, less that of the second where there are any."""
+    is_good = np.asarray(good, bool)
+    images, columns = is_good.size, [np.asarray(column, np.float64) for column in scores]
+
+    def areas(counts: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
+        first, *second = (_areas(column, is_good, counts) for column in columns)
+        return first - second[0] if second else first
+
     value = float(areas(np.ones((1, images), np.int64))[0])
     nothing = Estimate(value, float("nan"), float("nan"), images)
     if np.isnan(value):
