@@ -104,6 +104,7 @@ class CsvNamesConfig(Section):
     cy: Text | None = Field(default=None, description="Centre from the top.")
     w: Text | None = Field(default=None, description="Width of the box.")
     h: Text | None = Field(default=None, description="Height of the box.")
+    bbox: Text | None = Field(default=None, description="All four numbers of the box in one field.")
     width: Text | None = Field(default=None, description="Width of the image in px, to check it.")
     height: Text | None = Field(default=None, description="Height of the image in px, likewise.")
     group: Text | None = Field(
@@ -121,8 +122,8 @@ class CsvConfig(FormatSection):
     )
     columns: Texts = Field(
         default=CSV_COLUMNS,
-        description="Meaning of the columns in order: file, label, those of the box, and perhaps "
-        "width, height, group, split; columns of other names are not read.",
+        description="Meaning of the columns in order: file, label, those of the box (bbox: all "
+        "four in one field), perhaps width, height, group, split; others are not read.",
     )
     names: CsvNamesConfig | None = Field(
         default=None,
@@ -155,7 +156,8 @@ class CsvConfig(FormatSection):
                 raise ValueError("names looks columns up in the header, so header must be true")
             given = tuple(key for key, name in self.names.model_dump().items() if name is not None)
         label = ("label",) if self.label_from == "column" else ()
-        needed = ("file", *label, *BOX_COLUMNS[self.box])
+        box = ("bbox",) if "bbox" in given else BOX_COLUMNS[self.box]
+        needed = ("file", *label, *box)
         missing = [name for name in needed if name not in given]
         if missing:
             section = "columns" if self.names is None else "names"

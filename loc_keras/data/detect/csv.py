@@ -2,25 +2,40 @@
 
 import posixpath
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
+from loc_keras.config.data import BOX_COLUMNS
 from loc_keras.data import files
-from loc_keras.data.annotations import SPLITS, Split
+from loc_keras.data.annotations import SPLITS, ImageRef, Split
 from loc_keras.data.detect.label_files import ENDINGS
-from loc_keras.data.detect.table import Doubt, Form, Table, cut, form_of, in_pixels, named_rows
+from loc_keras.data.detect.table import (
+    ANY_STYLE,
+    Doubt,
+    Form,
+    Table,
+    cut,
+    form_of,
+    in_pixels,
+    named_rows,
+    with_style,
+)
 from loc_keras.data.formats.listing import (
     HEAD_BYTES,
     Guess,
     Listing,
     by_split,
+    common_folder,
     image_folders,
     is_image_in,
     matches_only,
     split_of,
 )
-from loc_keras.data.formats.parsing import quoted
+from loc_keras.data.formats.parsing import RowError, corners, number, quoted
+from loc_keras.data.image_header import HeaderError, read_headers
+from loc_keras.data.resolve import TOLERANCE, TOLERANCE_PX, picture_size
 from loc_keras.errors import DataError
 
 _ENDINGS = (".csv", ".tsv", ".txt")
@@ -29,6 +44,7 @@ _MOST_TEXTS = 50  # A folder with more .txt files holds labels of single images,
 _MOST_POOLED = 20_000
 _SAMPLED_FILES = 6
 _SAMPLED_ROWS = 6
+_SAMPLED_BOXES = 300
 _MOSTLY = 0.9
 _SPLITS_KEY = "data.source.csv.splits"
 
@@ -147,6 +163,10 @@ def _guess(listing: Listing, found: dict[str, Form], doubts: dict[str, Doubt]) -
             rest = {name: form for name, form in found.items() if name not in doubts}
             return _guess(listing, rest, doubts) if rest else None
         splits[split] = {"csv": pattern or names[0], "images": images}
+        if split == "train" and len(form.styles) > 1:
+            form = _styled(listing, form, tables, images)
+            if form.question and not question:
+                question, answers = form.question, form.answers
     used = [name for names in groups.values() for name in names]
     options = {**form.settings, "splits": splits, **({"units": "pixel"} if form.pixels else {})}
     why = f"{len(used)} {'table' if len(used) == 1 else 'tables'} with boxes: {used[0]}"
@@ -155,6 +175,7 @@ def _guess(listing: Listing, found: dict[str, Form], doubts: dict[str, Doubt]) -
         listing.root,
         options,
         why=why,
+        notes=(form.note,) if form.note else (),
         question=question,
         answers=answers,
         files=tuple(used),
@@ -232,7 +253,9 @@ def _images(listing: Listing, tables: dict[str, Form]) -> str | None:
         for table in _spread(list(tables), _SAMPLED_FILES)
         for row in _spread(tables[table].rows, _SAMPLED_ROWS)
     ]
+    finder = listing.finder
     templates: dict[str, None] = {}
+    held: list[str] = []
     for table, file, label in samples[:_SAMPLED_ROWS]:
         for folder in image_folders(listing, file, annotation=table):
             parent, last = posixpath.split(folder)
@@ -241,17 +264,25 @@ def _images(listing: Listing, tables: dict[str, Form]) -> str | None:
                     templates[posixpath.join(parent, sign)] = None
             if "{" not in folder:
                 templates[folder or "."] = None
-    scores = {
-        template: sum(
-            is_image_in(
-                listing,
-                template.replace("{label}", label).replace("{stem}", _stem(table)),
-                file,
+                held.append(folder)
+
+    def scored(holds: Callable[[str, str], bool]) -> dict[str, int]:
+        return {
+            template: sum(
+                holds(template.replace("{label}", label).replace("{stem}", _stem(table)), file)
+                for table, file, label in samples
             )
-            for table, file, label in samples
-        )
-        for template in templates
-    }
+            for template in templates
+        }
+
+    scores = scored(partial(is_image_in, listing))
+    if not any(scores.values()) and templates:
+        # Names of another machine, or without ending: their last parts are looked for below.
+        templates[common_folder(held) or "."] = None
+        scores = scored(lambda one, file: len(finder.fitting(listing.path(one), file)) == 1)
+        most = [one for one in dict.fromkeys(held) if scores[one or "."] == max(scores.values())]
+        if len({split_of(one) for one in most}) < len(most):
+            return None  # Their last parts fit as well in another folder.
     best = max(scores.values(), default=0)
     if not best:
         return None
@@ -259,6 +290,60 @@ def _images(listing: Listing, tables: dict[str, Form]) -> str | None:
     good = [template for template, score in scores.items() if score >= best * 0.8]
     by_class = [one for one in good if "{label}" in one] or [one for one in good if "{" in one]
     return (by_class or good)[0]
+
+
+def _styled(listing: Listing, form: Form, tables: Mapping[str, Form], images: str) -> Form:
+    """The form with the kind of box by which all boxes lie in their images.
+
+    Where corners and sizes both do and no name tells them apart, it is asked.
+    """
+    rows = [
+        (table, row) for table, one in tables.items() for row in _spread(one.rows, _SAMPLED_BOXES)
+    ]
+    shown = []
+    for table, row in _spread(rows, _SAMPLED_BOXES):
+        folder = images.replace("{label}", row.get("label", "")).replace("{stem}", _stem(table))
+        try:
+            ref = ImageRef(listing.finder.find(listing.path(folder), row["file"]))
+        except RowError:
+            continue
+        shown.append((ref, row))
+    headers = read_headers([ref for ref, _ in shown])
+    before = BOX_COLUMNS[form.settings.get("box", "xyxy")]
+    counts = Counter[str]()
+    judged = 0
+    for header, (_, row) in zip(headers, shown, strict=True):
+        numbers = [number(row[name]) for name in before]
+        if isinstance(header, HeaderError) or None in numbers:
+            continue
+        judged += 1
+        size = picture_size(header, "upright") if form.pixels else (1, 1)
+        slack = TOLERANCE_PX if form.pixels else TOLERANCE
+        a, b, c, d = (value for value in numbers if value is not None)
+        for style in form.styles:
+            x1, y1, x2, y2 = corners((a, b, c, d), style)
+            inside = min(x1, y1) >= -slack and x2 <= size[0] + slack and y2 <= size[1] + slack
+            counts[style] += inside and x1 < x2 and y1 < y2
+    possible = [style for style in form.styles if judged and counts[style] == judged]
+    # A centre is written in fractions, as YOLO does; in px corners and sizes are.
+    if form.pixels and len(possible) > 1 and possible[-1] == "cxcywh":
+        possible.pop()
+    if len(possible) < 2 or form.styles != ANY_STYLE:
+        best = max(form.styles, key=lambda style: (style in possible, counts[style]))
+        likely = form.styles[0]
+        style = likely if likely in possible or not judged else best
+        told = "" if style == likely else f"boxes are {style}: so they lie in their images."
+        return replace(with_style(form, style), note=f"{form.note} {told}".strip())
+    key = "data.source.csv.box"
+    question = (
+        f"its boxes lie in their images as {' and as '.join(possible)}: say which by --set "
+        f"{key}={possible[0]}"
+    )
+    names = form.settings.get("names", {})
+    if "xywh" in possible and "x2" in names:
+        sizes = [f"names.{side}={names[edge]}" for side, edge in (("w", "x2"), ("h", "y2"))]
+        question += f", or {key}=xywh --set {' --set '.join(f'data.source.csv.{n}' for n in sizes)}"
+    return replace(with_style(form, possible[0]), question=question, answers=(key,))
 
 
 def _stem(table: str) -> str:

@@ -8,14 +8,22 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from loc_keras.config.data import BOX_COLUMNS
-from loc_keras.data.formats.csv_file import read_rows
-from loc_keras.data.formats.parsing import RowError, is_image_name, number, quoted
+from loc_keras.data.formats.csv_file import UNASSIGNED, box_field, read_rows
+from loc_keras.data.formats.parsing import (
+    SPLIT_NAMES,
+    RowError,
+    is_image_name,
+    number,
+    quoted,
+)
 
 Row = dict[str, str]
 
 _DELIMITERS = (",", ";", "\t", "|")
 _MOST_ROWS = 400
 _LEAST_FIELDS = 5
+_LEAST_WITH_BOX = 2  # Where one field holds the whole box.
+_FOUR_CORNERS = ((0, 6), (1, 3), (2, 4), (5, 7))  # Numbers that are equal where all are written.
 _BOX = 4
 _MOSTLY = 0.9
 _HALF = 0.5
@@ -25,26 +33,46 @@ _OUTSIDE = 2.0  # A box in fractions may jut out of the picture, but not as far.
 _NAMES: dict[str, tuple[str, ...]] = {
     "file": (
         *("file", "filename", "filepath", "image", "imagename", "imagefile", "imagepath"),
-        *("img", "imgname", "imgpath", "path", "imageid", "name"),
+        *("img", "imgname", "imgpath", "path", "imageid", "imgfilename", "imagefilename"),
+        *("imageuri", "imageurl", "uri", "url", "photo", "picture", "fname", "name"),
     ),
     "label": (
         *("label", "class", "classname", "labelname", "category", "categoryname", "species"),
-        *("labels", "classes", "classid", "labelid", "categoryid", "target", "name"),
+        *("labels", "classes", "classlabel", "catname", "cls", "tag", "breed", "type", "object"),
+        *("objectname", "objectclass", "displayname"),
+        *("classid", "labelid", "categoryid", "catid", "target", "name"),
     ),
-    "x1": ("x1", "xmin", "left", "x0", "bboxx1", "bboxxmin", "xtl", "xtopleft", "bboxx", "x"),
-    "y1": ("y1", "ymin", "top", "y0", "bboxy1", "bboxymin", "ytl", "ytopleft", "bboxy", "y"),
-    "x2": ("x2", "xmax", "right", "bboxx2", "bboxxmax", "xbr", "xbottomright"),
-    "y2": ("y2", "ymax", "bottom", "bboxy2", "bboxymax", "ybr", "ybottomright"),
-    "cx": ("cx", "xcenter", "centerx", "xcentre", "centrex"),
-    "cy": ("cy", "ycenter", "centery", "ycentre", "centrey"),
-    "w": ("w", "bboxwidth", "boxwidth", "bboxw", "width"),
-    "h": ("h", "bboxheight", "boxheight", "bboxh", "height"),
+    "x1": (
+        *("x1", "xmin", "left", "x0", "xtl", "xtopleft", "topleftx", "minx", "leftx", "xleft"),
+        *("startx", "xstart", "mincol", "colmin", "minc", "x"),
+    ),
+    "y1": (
+        *("y1", "ymin", "top", "y0", "ytl", "ytopleft", "toplefty", "miny", "topy", "ytop"),
+        *("starty", "ystart", "minrow", "rowmin", "minr", "y"),
+    ),
+    "x2": (
+        *("x2", "xmax", "right", "xbr", "xbottomright", "bottomrightx", "maxx", "rightx"),
+        *("xright", "endx", "xend", "maxcol", "colmax", "maxc"),
+    ),
+    "y2": (
+        *("y2", "ymax", "bottom", "ybr", "ybottomright", "bottomrighty", "maxy", "bottomy"),
+        *("ybottom", "endy", "yend", "maxrow", "rowmax", "maxr"),
+    ),
+    "cx": ("cx", "xcenter", "centerx", "xcentre", "centrex", "xc", "xmid", "midx", "centroidx"),
+    "cy": ("cy", "ycenter", "centery", "ycentre", "centrey", "yc", "ymid", "midy", "centroidy"),
+    "w": ("w", "width"),
+    "h": ("h", "height"),
     "width": ("imagewidth", "imgwidth", "imwidth", "imagew", "width"),
     "height": ("imageheight", "imgheight", "imheight", "imageh", "height"),
     "group": ("group", "groupid"),
     "split": ("split", "subset", "partition"),
 }
+_OF_A_BOX = re.compile("^(?:ann)?(?:bbox|bndbox|boundingbox|box|rect|roi)(?=.)")
+_IN_ORDER = ("0", "1", "2", "3")
 _FROM_ZERO = {"x0": "x1", "y0": "y1", "x1": "x2", "y1": "y2"}
+ANY_STYLE = ("xyxy", "xywh", "cxcywh")
+"""Kinds of box that four numbers without names may be."""
+
 _NAME_THEM = "rename its columns, or name them by data.source.csv.names in a config"
 
 
@@ -71,6 +99,9 @@ class Form:
         question: What the fields leave open, as a sentence that names the setting; `""` for
             nothing.
         answers: Keys of the config of which one answers the question.
+        note: What was decided by the fields, as a sentence; `""` for nothing.
+        styles: Kinds of box that the four numbers may be, the likeliest first; none where the
+            fields have decided it.
     """
 
     settings: dict[str, Any]
@@ -78,6 +109,8 @@ class Form:
     pixels: bool
     question: str = ""
     answers: tuple[str, ...] = ()
+    note: str = ""
+    styles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -149,16 +182,23 @@ def cut(text: str, *, whole: bool, most: int | None = _MOST_ROWS) -> Table | Dou
         cells = islice(read_rows(text, delimiter), most)
         rows = [[] if isinstance(fields, RowError) else fields for _, fields in cells]
         width, count = Counter(map(len, rows)).most_common(1)[0] if rows else (0, 0)
-        if width < _LEAST_FIELDS or count < _HALF * len(rows):
+        if width < _LEAST_WITH_BOX or count < _HALF * len(rows):
             continue
         same = [row for row in rows if len(row) == width]
-        header = None if any(map(_is_number, same[0])) else same[0]
+        header = None if any(_is_number(text) or box_field(text) for text in same[0]) else same[0]
         body = same if header is None else same[1:]
         columns = list(zip(*body, strict=True))
-        if _numbers(columns) >= _BOX or (header and not body and _places(header)):
+        whole = sum(_share(box_field, one) >= _HALF for one in columns) == 1
+        if whole and not any(map(_is_path_or_text, columns)):
+            continue
+        numbers = width >= _LEAST_FIELDS and _numbers(columns) >= _BOX
+        if whole or numbers or (header and not body and _places(header)):
             titled = header is not None and rows[0] is not header
             return Table(delimiter, header, body, len(rows) - count, titled)
-        if _numbers([[text.replace(",", ".") for text in one] for one in columns]) >= _BOX:
+        if (
+            width >= _LEAST_FIELDS
+            and _numbers([[text.replace(",", ".") for text in one] for one in columns]) >= _BOX
+        ):
             found = found or Doubt("its numbers have a decimal comma; write points")
     return found
 
@@ -175,34 +215,41 @@ def form_of(table: Table) -> Form | Doubt | None:
     if table.header is None:
         form = _without_header(table.rows, columns, images)
     else:
-        form = _with_header(table.header, table.rows, columns, bool(images))
+        form = _with_header(table.header, table.rows, columns, images)
     if isinstance(form, Form) and table.delimiter != ",":
         return replace(form, settings={"delimiter": table.delimiter, **form.settings})
     return form
 
 
 def _with_header(
-    header: list[str], rows: list[list[str]], columns: Sequence[Sequence[str]], images: bool
+    header: list[str], rows: list[list[str]], columns: Sequence[Sequence[str]], images: list[int]
 ) -> Form | Doubt | None:
-    known, written = _places(header), quoted(",".join(header))
+    known, written = _places(header, columns), quoted(",".join(header))
     if known is None:
         sides = {name for key in ("x1", "y1", "x2", "y2", "cx", "cy") for name in _NAMES[key]}
         why = f"its header {written} does not name the four numbers; {_NAME_THEM}"
         return Doubt(why, sure=len(sides & set(_bare(header))) > 2) if images else None
-    style, places = known
+    styles, places = known
+    if images and places.get("file") not in images:
+        places["file"] = images[0]
     if "file" not in places:
         why = f"its header {written} does not name the image; {_NAME_THEM}"
         return Doubt(why) if images else None
-    order = ("file", "label", *BOX_COLUMNS[style], "width", "height", "group", "split")
+    rest = [p for p in range(len(columns)) if p not in places.values() and _is_text(columns[p])]
+    few = [p for p in rest if 1 < len(set(columns[p])) <= _HALF * len(rows)]
+    note = ""
+    if "label" not in places and len(few) == 1:
+        places["label"] = few[0]
+        note = f"the class is the column {quoted(header[few[0]])}, the only text with few values."
+    order = ("file", "label", "bbox", *BOX_COLUMNS[styles[0]], "width", "height", "group", "split")
     settings: dict[str, Any] = {
         "header": True,
         "names": {meaning: header[places[meaning]] for meaning in order if meaning in places},
-        "box": style,
+        "box": styles[0],
     }
-    form = _form(settings, rows, "label" in places, header)
-    rest = [p for p in range(len(columns)) if p not in places.values() and _is_text(columns[p])]
+    form = _form(settings, rows, "label" in places, header, styles)
     if "label" in places or not rest:
-        return form
+        return replace(form, note=note)
     key = "--set data.source.csv"
     question = (
         f"the header {written} does not say which column is the class: name it by {key}.names."
@@ -216,34 +263,58 @@ def _bare(header: Sequence[str]) -> list[str]:
     return [re.sub(r"[^a-z0-9]", "", name.lower()) for name in header]
 
 
-def _places(header: Sequence[str]) -> tuple[str, dict[str, int]] | None:
-    """The kind of box that a header names, and the column of each meaning; None without a box."""
+def _places(
+    header: Sequence[str], columns: Sequence[Sequence[str]] = ()
+) -> tuple[tuple[str, ...], dict[str, int]] | None:
+    """The kinds of box that a header may mean, and the column of each meaning; None without a box.
+
+    Where it may mean several, the likeliest is first.
+    """
     bare = _bare(header)
-    if {"x0", "y0", "x1", "y1"} <= set(bare):
-        bare = [_FROM_ZERO.get(name, name) for name in bare]
+    # `bbox_x` goes before `x`.
+    of_a_box = [_OF_A_BOX.sub("", name) if _OF_A_BOX.match(name) else "" for name in bare]
+    bare, of_a_box = (
+        [_FROM_ZERO.get(name, name) for name in names] if set(_FROM_ZERO) <= set(names) else names
+        for names in (bare, of_a_box)
+    )
     places: dict[str, int] = {}
 
-    def look_up(*meanings: str) -> None:
+    def look_up(*meanings: str, names: Sequence[Sequence[str]] = (bare,)) -> None:
         for meaning in meanings:
-            names = [name for name in _NAMES[meaning] if bare.count(name) == 1]
-            free = [bare.index(name) for name in names if bare.index(name) not in places.values()]
+            free = [
+                one.index(name)
+                for one in names
+                for name in _NAMES[meaning]
+                if one.count(name) == 1 and one.index(name) not in places.values()
+            ]
             if free:
                 places[meaning] = free[0]
 
     def style_of(*styles: str) -> str | None:
         return next((style for style in styles if set(BOX_COLUMNS[style]) <= set(places)), None)
 
-    look_up("cx", "cy", "x1", "y1", "x2", "y2")
+    look_up("cx", "cy", "x1", "y1", "x2", "y2", names=(of_a_box, bare))
     style = style_of("xyxy", "cxcywh")
     if style is None:
         # Widths are those of the box where its second corner is missing, else of the image.
-        look_up("w", "h")
+        look_up("w", "h", names=(of_a_box, bare))
         style = style_of("cxcywh", "xywh")
-    if style is None:
-        return None
-    places = {meaning: places[meaning] for meaning in BOX_COLUMNS[style]}
+    styles: tuple[str, ...] = ANY_STYLE
+    if style is not None:
+        styles = (style,) if style != "xywh" else ("xywh", "cxcywh")
+        places = {meaning: places[meaning] for meaning in BOX_COLUMNS[style]}
+    elif set(_IN_ORDER) <= set(of_a_box):
+        places = {
+            name: of_a_box.index(place)
+            for name, place in zip(BOX_COLUMNS[ANY_STYLE[0]], _IN_ORDER, strict=True)
+        }
+    else:
+        whole = [p for p, one in enumerate(columns) if _share(box_field, one) >= _HALF]
+        if len(whole) != 1:
+            return None
+        places = {"bbox": whole[0]}
     look_up("file", "label", "width", "height", "group", "split")
-    return style, places
+    return styles, places
 
 
 def _without_header(
@@ -252,8 +323,35 @@ def _without_header(
     if not images:
         return None
     file = images[0]
+    splits = [p for p, one in enumerate(columns) if _share(_is_split, one) >= _MOSTLY]
+    whole = [p for p, one in enumerate(columns) if _share(box_field, one) >= _HALF]
+    known: dict[int, str] = {file: "file", **({splits[0]: "split"} if splits else {})}
+    if whole:
+        labels = [p for p, one in enumerate(columns) if p not in (*known, *whole) and _is_text(one)]
+        known |= {whole[0]: "bbox", **dict.fromkeys(labels[:1], "label")}
+        names = [known.get(p, f"other{p + 1}") for p in range(len(columns))]
+        return _form({"columns": names, "box": "xyxy"}, rows, bool(labels), names, ANY_STYLE)
+    # Fields that are always empty stand between the corners in tables of AutoML and Vertex.
+    kept = [p for p, one in enumerate(columns) if any(one) and p not in splits[:1]]
+    if len(kept) < len(columns):
+        form = _without_header(
+            [[row[p] for p in kept] for row in rows], [columns[p] for p in kept], [kept.index(file)]
+        )
+        if not isinstance(form, Form):
+            return form
+        meant = dict(zip(kept, form.settings["columns"], strict=True)) | known
+        names = [meant.get(p, f"other{p + 1}") for p in range(len(columns))]
+        settings = {**form.settings, "columns": names}
+        return replace(form, settings=settings, rows=named_rows(settings, Table(",", None, rows)))
     numeric = [p != file and _share(_is_number, one) >= _MOSTLY for p, one in enumerate(columns)]
     starts = _box_starts(numeric)
+    run = [p for p, is_numeric in enumerate(numeric) if is_numeric][-2 * _BOX :]
+    if len(run) == 2 * _BOX and all(columns[run[p]] == columns[run[q]] for p, q in _FOUR_CORNERS):
+        corners = dict(zip((run[p] for p in (0, 1, 4, 5)), BOX_COLUMNS["xyxy"], strict=True))
+        texts = [p for p in range(len(columns)) if p not in (file, *run) and _is_text(columns[p])]
+        known = {file: "file", **corners, **dict.fromkeys(texts[:1], "label")}
+        names = [known.get(p, f"other{p + 1}") for p in range(len(columns))]
+        return _form({"columns": names, "box": "xyxy"}, rows, bool(texts), names)
     for style in ("xyxy", "xywh"):
         found: list[tuple[int, list[int], list[int]]] = []
         for start in starts:
@@ -346,14 +444,34 @@ def _holds_a_class(boxes: Sequence[Sequence[float]]) -> bool:
 
 
 def _form(
-    settings: dict[str, Any], rows: list[list[str]], labelled: bool, header: Sequence[str]
+    settings: dict[str, Any],
+    rows: list[list[str]],
+    labelled: bool,
+    header: Sequence[str],
+    styles: tuple[str, ...] = (),
 ) -> Form:
     if not labelled:
         settings["label_from"] = "folder"
     if settings["box"] == "xyxy":
         del settings["box"]
     named = named_rows(settings, Table(",", list(header), rows))
-    return Form(settings, named, in_pixels(settings, named))
+    return Form(settings, named, in_pixels(settings, named), styles=styles)
+
+
+def with_style(form: Form, style: str) -> Form:
+    """The form with its four numbers, in their order, as another kind of box."""
+    before = BOX_COLUMNS[form.settings.get("box", "xyxy")]
+    other = dict(zip(before, BOX_COLUMNS[style], strict=True))
+    settings = {**form.settings, "box": style}
+    if "names" in settings:
+        names = settings["names"].items()
+        settings["names"] = {other.get(meaning, meaning): name for meaning, name in names}
+    else:
+        settings["columns"] = [other.get(name, name) for name in settings["columns"]]
+    if style == "xyxy":
+        del settings["box"]
+    rows = [{other.get(name, name): text for name, text in row.items()} for row in form.rows]
+    return replace(form, settings=settings, rows=rows)
 
 
 def named_rows(settings: Mapping[str, Any], table: Table) -> list[Row]:
@@ -368,7 +486,14 @@ def named_rows(settings: Mapping[str, Any], table: Table) -> list[Row]:
         places = {meaning: header.index(name) for meaning, name in settings["names"].items()}
     else:
         places = {name: place for place, name in enumerate(settings["columns"])}
-    return [{meaning: row[place] for meaning, place in places.items()} for row in table.rows]
+    rows = [{meaning: row[place] for meaning, place in places.items()} for row in table.rows]
+    if "bbox" in places:
+        sides = BOX_COLUMNS[settings.get("box", "xyxy")]
+        empty = [""] * _BOX
+        rows = [
+            row | dict(zip(sides, box_field(row["bbox"]) or empty, strict=True)) for row in rows
+        ]
+    return rows
 
 
 def in_pixels(settings: Mapping[str, Any], rows: Sequence[Row]) -> bool:
@@ -376,6 +501,14 @@ def in_pixels(settings: Mapping[str, Any], rows: Sequence[Row]) -> bool:
     box = BOX_COLUMNS[settings.get("box", "xyxy")]
     sides = [[value for name in box if (value := number(row[name])) is not None] for row in rows]
     return sum(max(values) > _OUTSIDE for values in sides if values) > _HALF * len(rows)
+
+
+def _is_split(text: str) -> bool:
+    return text.lower() in SPLIT_NAMES or text.lower() == UNASSIGNED
+
+
+def _is_path_or_text(column: Sequence[str]) -> bool:
+    return _share(is_image_name, column) >= _HALF or _is_text(column)
 
 
 def _share(test: Callable[[str], object], values: Sequence[str]) -> float:

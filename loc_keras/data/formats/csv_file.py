@@ -24,6 +24,7 @@ from loc_keras.data.formats.parsing import (
     LARGEST_SIDE,
     SPLIT_NAMES,
     Box,
+    ImageFinder,
     Reading,
     RowError,
     below,
@@ -47,10 +48,15 @@ LONGEST_ROW = 65_536
 GROUPED_COLUMNS = (*CSV_COLUMNS, "group")
 """Columns where there are groups, as `data.source.csv.columns` names them."""
 
+UNASSIGNED = "unassigned"
+"""What tables of AutoML call rows of no split."""
+
 _KEY = "data.source.csv"
+_BRACKETS = "[](){} "
 _MORE_COLUMNS = ("width", "height", "group", "split")
 _MOST_LINES = 8  # Of a row whose quoted fields hold line breaks.
 _MOST_QUOTED = 200
+_BOX = 4
 _COPIED_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
 
 Columns = Sequence[str] | Mapping[str, str | None]
@@ -88,8 +94,9 @@ def read_csv(
         delimiter: The character between two fields.
         columns: Meaning of the columns by position, those of unknown names not being read, or
             `{meaning: name in the header}`. Meanings are `file`, `label`, those of the box,
-            `width` and `height` of the image in px, `group`, and `split` (train, val or test),
-            which goes before the split that the file stands for.
+            `bbox` for a field that holds all four numbers of the box, `width` and `height` of
+            the image in px, `group`, and `split` (train, val or test), which goes before the split
+            that the file stands for.
         box: `"xyxy"` for the columns x1 y1 x2 y2, `"xywh"` for x1 y1 w h, or `"cxcywh"` for
             cx cy w h, the centre and the size.
         units: `"fraction"` of the image side, or `"pixel"`.
@@ -189,6 +196,7 @@ class _CsvReader:
 
     Attributes:
         reading: What has been read so far.
+        finder: Finds the images.
     """
 
     root: str
@@ -198,7 +206,11 @@ class _CsvReader:
     box: str
     label_from: str
     reading: Reading = field(default_factory=Reading)
+    finder: ImageFinder = field(init=False)
     _with_splits: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.finder = ImageFinder(self.root)
 
     def read_file(self, path: str, split: Split, images: str) -> bool:
         """Reads one file, whose images lie in the folder `images`; returns whether it has rows."""
@@ -247,7 +259,9 @@ class _CsvReader:
             DataError: If a needed column is missing or stands there twice.
         """
         label = ("label",) if self.label_from == "column" else ()
-        needed = ("file", *label, *BOX_COLUMNS[self.box])
+        given = self.columns.keys() if isinstance(self.columns, Mapping) else self.columns
+        sides = ("bbox",) if "bbox" in given else BOX_COLUMNS[self.box]
+        needed = ("file", *label, *sides)
         known = {"label", *needed, *_MORE_COLUMNS}
         if isinstance(self.columns, Mapping):
             key, names = "names", header
@@ -280,17 +294,20 @@ class _CsvReader:
         if folders is None:
             return
         try:
-            image = ImageRef(place(folders.of(row), row.file, self.root))
+            name, found = self.finder.named(folders.of(row), row.file)
+            image = ImageRef(found)
         except RowError as error:
             if nothing is None:
                 reading.fault(path, row_number, f"column file: {error}", error.kind)
             return
         more = (row.size, row.group)
         if nothing is not None:
-            reading.empty.append(EmptyImage(split, image, row.file, nothing, row.label, *more))
+            reading.empty.append(EmptyImage(split, image, name, nothing, row.label, *more))
         elif not isinstance(box, RowError):
-            label = row.label if self.label_from == "column" else basename(dirname(image.path))
-            one = Annotated(image, row.file, label, box, path, row_number, *more)
+            label = row.label
+            if self.label_from == "folder":
+                label = basename(dirname(row.file.replace("\\", "/")) or dirname(image.path))
+            one = Annotated(image, name, label, box, path, row_number, *more)
             reading.split(split).append(one)
 
 
@@ -338,7 +355,14 @@ class _Layout(NamedTuple):
             hint = _delimiter_hint(fields)
             raise RowError(f"has {found}, expected {self.width}: {self.names}{hint}", "columns")
         named = {name: fields[index] for name, index in self.places.items()}
-        columns = BOX_COLUMNS[self.box]
+        columns: Sequence[str] = BOX_COLUMNS[self.box]
+        if text := named.get("bbox", ""):
+            numbers = box_field(text)
+            if numbers is None:
+                raise RowError(f"column bbox: {quoted(text)} is not four numbers", "number")
+            named |= dict(zip(columns, numbers, strict=True))
+        elif "bbox" in named:
+            columns = ("bbox",)
         file, label = named["file"], named.get("label", "")
         if not file:
             raise RowError("column file is empty", "columns")
@@ -365,6 +389,13 @@ def _delimiter_hint(fields: Sequence[str]) -> str:
     return ""
 
 
+def box_field(text: str) -> list[str] | None:
+    """The four numbers of a box that stand in one field, as `[1, 2, 3, 4]` or `1 2 3 4`."""
+    parts = text.strip(_BRACKETS).replace(",", " ").replace(";", " ").split()
+    is_box = len(parts) == _BOX and all(number(part) is not None for part in parts)
+    return parts if is_box else None
+
+
 def _number(name: str, text: str) -> float:
     value = number(text)
     if value is None:
@@ -387,7 +418,7 @@ def _size(named: Mapping[str, str]) -> tuple[int, int] | None:
 
 def _split(named: Mapping[str, str]) -> Split | None:
     text = named.get("split", "")
-    if text and text.lower() not in SPLIT_NAMES:
+    if text and text.lower() not in (*SPLIT_NAMES, UNASSIGNED):
         raise RowError(f"column split: {quoted(text)} is not train, val or test", "split")
     return SPLIT_NAMES.get(text.lower())
 

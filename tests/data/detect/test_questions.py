@@ -152,14 +152,14 @@ def test_rows_that_can_be_read_in_several_ways_are_asked_about(tmp_path, form, w
         assert boxes_px(reading)["3.png"] == pytest.approx((0.31 * 48, 0.32 * 40, 16.8, 14.8))
 
 
-def test_class_column_of_an_unknown_name_is_asked_about(tmp_path):
+def test_class_column_of_an_unknown_name_is_the_text_of_few_values(tmp_path):
     lines = ["filename,animal,xmin,ymin,xmax,ymax", *rows(range(8))]
     folder(tmp_path, {"boxes.csv": lines})
-    with pytest.raises(DataError, match=r"csv\.names\.label=animal .*label_from=column"):
-        read(tmp_path)
-    answer = ["data.source.csv.names.label=animal", "data.source.csv.label_from=column"]
-    assert read(tmp_path, *answer).records.class_names == ["a", "b"]
-    assert read(tmp_path, answer[1].replace("column", "folder")).records.class_names == ["images"]
+    reading = read(tmp_path)
+    assert reading.records.class_names == ["a", "b"]
+    assert "the class is the column 'animal', the only text with few values." in reading.notes
+    by_folder = read(tmp_path, "data.source.csv.label_from=folder")
+    assert by_folder.records.class_names == ["images"]
 
 
 NEARLY = {
@@ -174,7 +174,7 @@ NEARLY = {
     "other text": (["see the wiki"], "nothing in it can be read"),
     "title": (["made by hand", HEADER, *rows(range(6))], "a line stands above its header"),
     "misspelt": (["filename,class,xmin,ymin,xmax,ymaks", *rows(range(6))], "four numbers"),
-    "no image column": (["picture,class,xmin,ymin,xmax,ymax", *rows(range(6))], "the image"),
+    "other names": (["shot,class,xmin,ymin,xmax,ymax", *rows(range(6))], "written in 2 ways"),
     "gone": ([HEADER, *rows(range(90, 96))], "no image that it names is found.*'90.png'"),
     "short rows": ([HEADER, *rows(range(4)), *["5.png,a,1"] * 2], "2 of 6 rows"),
     "decimal commas": (
@@ -315,14 +315,13 @@ def test_px_of_small_images_are_not_taken_for_percent(tmp_path):
     assert boxes_px(read(tmp_path))["3.png"] == box_of(3)
 
 
-def test_centres_that_are_called_x_and_y_are_asked_about(tmp_path):
+def test_centres_that_are_called_x_and_y_are_told_by_where_they_lie(tmp_path):
     # Boxes near the right edge of 48 px: centre 36, width 20 is 26..46, but as a corner 36..56.
     lines = rows(range(10), box=lambda k: (36 - k % 2, 20, 20, 16))
     folder(tmp_path, {"boxes.csv": ["file,label,x,y,w,h", *lines]})
-    with pytest.raises(DataError, match=r"set data\.source\.csv\.box to cxcywh"):
-        read(tmp_path)
-    answer = [f"data.source.csv.{key}" for key in ("box=cxcywh", "names.cx=x", "names.cy=y")]
-    assert boxes_px(read(tmp_path, *answer))["0.png"] == (26, 12, 46, 28)
+    reading = read(tmp_path)
+    assert boxes_px(reading)["0.png"] == (26, 12, 46, 28)
+    assert "boxes are cxcywh: so they lie in their images." in reading.notes
 
 
 def test_corners_that_may_be_sizes_are_asked_about(tmp_path):

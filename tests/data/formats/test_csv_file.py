@@ -208,10 +208,10 @@ FAULTS = [
     ("0.png," + "c" * 257 + ",0,0,1,1", "column label is longer than 256 characters", "label"),
     ("0" * 9999 + ".png,c,0,0,1,1", "0...' names no file", "outside"),
     ("../0.png,0,0,0,1,1", "", ""),
-    ("../../0.png,0,0,0,1,1", "column file: '../../0.png' leads out of the data folder", "outside"),
+    ("../../g.png,0,0,0,1,1", "column file: '../../g.png' leads out of the data folder", "outside"),
     ("/etc/passwd,0,0,0,1,1", "column file: '/etc/passwd' is absolute", "outside"),
-    ("C:\\0.png,0,0,0,1,1", "is absolute", "outside"),
-    ("ram://x/0.png,0,0,0,1,1", "is absolute", "outside"),
+    ("C:\\g.png,0,0,0,1,1", "is absolute", "outside"),
+    ("ram://x/g.png,0,0,0,1,1", "is absolute", "outside"),
 ]
 
 
