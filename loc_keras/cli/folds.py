@@ -11,20 +11,23 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 
-from loc_keras.cli.build import localizer_from, start_from, validation_set
+from loc_keras.cli.build import localizer_from, validation_set
 from loc_keras.cli.console import print_line, print_note
 from loc_keras.config.schema import Config
 from loc_keras.config.train import TrainConfig
+from loc_keras.data.annotations import Split
 from loc_keras.data.dataset import LocalizationData, build_file_data, image_format, store_of
 from loc_keras.data.load_records import cut_folds
-from loc_keras.data.resolve import DatasetRecords
+from loc_keras.data.pixel_store import PixelStore
+from loc_keras.data.resolve import Cut, DatasetRecords
 from loc_keras.errors import TrustError
 from loc_keras.evaluation.outcomes import Outcomes, join_outcomes
-from loc_keras.training.fit import fit_localizer
+from loc_keras.training.fit import SharedLocalizer, fit_localizer
+from loc_keras.training.measure import collect_outcomes
 from loc_keras.training.plan import FitPlan
 from loc_keras.training.run_folder import FOLDS, open_run
 from loc_keras.trust.cross import fold_ensemble
-from loc_keras.trust.observations import observe, observer
+from loc_keras.trust.observations import observer, observing
 
 DRAWN = (
     "trust.method cross cuts folds of pictures in files, and those of {} are drawn; set "
@@ -61,8 +64,13 @@ def out_of_fold(
     height, width, channels = data.image_shape
     form = config.data.model_copy(update={"image_size": (height, width), "channels": channels})
     shorter = fold_training(config.train, options.fold_length)
+    # Traced once for all folds; each lends it first weights and the moments of its own pixels.
+    shared = SharedLocalizer(localizer_from(config, data))
+    answer = observing(shared.localizer, flip=options.flip)
     answered, models = [], []
-    folds = folds_of(config, data)
+    whole = DatasetRecords({"train": train}, data.class_names)
+    uncut = store_of(train, image_format(whole, form), form)
+    folds = folds_of(config, data, uncut)
     for number, held in enumerate(folds, start=1):
         rest = np.setdiff1d(np.arange(len(train)), held)
         print_line(
@@ -70,37 +78,46 @@ def out_of_fold(
             f"fold {number} of {len(folds)}: trained on {len(rest):,} images, asked about "
             f"{len(held):,}",
         )
+        rows: dict[Split, npt.NDArray[np.int64]] = {"train": rest, "calibration": held}
+        parts = {split: train.take(index) for split, index in rows.items()}
+        cut = Cut(train, rows, parts, apart=True)
         found = DatasetRecords(
-            {"train": train.take(rest), "val": val, "calibration": train.take(held)},
-            data.class_names,
-            background=data.background,
+            {**parts, "val": val}, data.class_names, background=data.background, cut=cut
         )
         size = config.train.batch_size
-        part = build_file_data(found, form, config.augment, batch_size=size, seed=seed)
+        part = build_file_data(found, form, config.augment, batch_size=size, seed=seed, uncut=uncut)
         keras.utils.set_random_seed(seed + number)
-        localizer = localizer_from(config, part, start_from(config, part))
+        localizer = localizer_from(config, part)
+        shared.become(localizer)
         open_run(folder / FOLDS / str(number))
         result = fit_localizer(
-            localizer,
+            shared.localizer,
             train=part.train,
             val=validation_set(part),
             plan=FitPlan.for_data(shorter, config.loss, part),
             folder=folder / FOLDS / str(number),
             sources=part.batch_names,
             say=lambda words: print_note(console, words),
+            compiled=shared,
         )
-        best = keras.saving.load_model(result.best_path)
+        localizer.load_weights(result.best_path)
+        shared.become(localizer)
+        models.append(observer(localizer))
         assert part.calibration is not None
-        models.append(observer(best))
-        answered.append(
-            observe(best, part.calibration, flip=options.flip, background=data.background)
-        )
+        answered.append(collect_outcomes(answer, part.calibration, background=data.background))
     numbers = np.repeat(np.arange(len(folds)), [len(part) for part in answered])
     return join_outcomes(answered), numbers, fold_ensemble(models)
 
 
-def folds_of(config: Config, data: LocalizationData) -> list[npt.NDArray[np.int64]]:
+def folds_of(
+    config: Config, data: LocalizationData, uncut: PixelStore | None = None
+) -> list[npt.NDArray[np.int64]]:
     """Rows of the training images in each fold.
+
+    Args:
+        config: Of the run.
+        data: Of the run.
+        uncut: The store of all training images, where it is there already.
 
     Raises:
         TrustError: If the images are drawn, so that no fold can be cut.
@@ -115,7 +132,7 @@ def folds_of(config: Config, data: LocalizationData) -> list[npt.NDArray[np.int6
         config.data.split,
         config.trust.folds,
         config.train.seed,
-        lambda: store_of(train, form, config.data, "none").looks,
+        lambda: (uncut or store_of(train, form, config.data, "none")).looks,
     )
 
 

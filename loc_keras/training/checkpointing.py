@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import keras
 import numpy as np
 import tensorflow as tf
+from keras import ops
 from safetensors.numpy import load, save
 
 from loc_keras.training.batch_norm import AveragedStatistics
@@ -27,6 +28,7 @@ from loc_keras.training.checkpoint_files import (
     put_back,
 )
 from loc_keras.training.distribution import ALONE, Distribution
+from loc_keras.training.model import with_training_targets
 from loc_keras.training.run_folder import Interruption
 
 FORMAT = 1
@@ -267,7 +269,6 @@ def restore_variables(
     model: keras.Model,
     saved: Checkpoint,
     phase: int,
-    stream: tf.data.Dataset,
     devices: Distribution = ALONE,
 ) -> Callable[[], None]:
     """Puts all variables back but those of the measures, which `fit` resets as it begins.
@@ -276,15 +277,12 @@ def restore_variables(
         model: Compiled, with a built optimizer.
         saved: The checkpoint. One of the phase before, at its end, gives its weights alone.
         phase: First epoch of the phase that goes on.
-        stream: Of training, to build measures by; for several devices `fit` builds them first.
         devices: What trains.
 
     Returns:
         What puts the measures of the half-done epoch back.
     """
     half_done = saved.state["step"] > 0
-    if half_done and devices.strategy is None:
-        build_metrics(model, next(iter(stream)))
     same_phase = saved.state["phase"] == phase
     with devices.scope():
         restore_arrays(model, saved.arrays, (MODEL, OPTIMIZER) if same_phase else (MODEL,))
@@ -342,17 +340,16 @@ def build_optimizer(model: keras.Model) -> None:
         model.optimizer.build(model.trainable_variables)
 
 
-def build_metrics(model: keras.Model, batch: tuple[Any, ...]) -> None:
-    """Makes the variables of losses and measures by measuring a batch once, without a step.
+def build_metrics(model: keras.Model) -> None:
+    """Makes the variables of losses and measures, which Keras would make in the first step.
 
-    Args:
-        model: Compiled.
-        batch: Images, targets and perhaps weights.
+    A step that makes variables is traced a second time without them.
     """
-    images, targets, weights = (*batch, None)[:3]
-    outputs = model(images, training=False)
-    model.compute_loss(x=images, y=targets, y_pred=outputs, sample_weight=weights, training=True)
-    model.compute_metrics(images, targets, outputs, weights)
+    outputs = {name: ops.zeros((1, *one.shape[1:])) for name, one in model.output.items()}
+    truth = {"softmax": ops.zeros((1,), "int32"), "bbox": ops.zeros((1, 4))}
+    targets = with_training_targets(truth, list(outputs))
+    model.compute_loss(y=targets, y_pred=outputs, training=True)
+    model.compute_metrics(None, targets, outputs, None)
     model.reset_metrics()
 
 

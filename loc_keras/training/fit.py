@@ -4,13 +4,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from loc_keras.data.dataset import HeldOutShare, TrainStream
 from loc_keras.errors import TrainingError
 from loc_keras.evaluation.figures import run_figures
+from loc_keras.models.body import NORMALIZATION
 from loc_keras.training.batch_norm import AveragedStatistics
 from loc_keras.training.callbacks import (
     SLOWER,
@@ -33,6 +36,7 @@ from loc_keras.training.checkpoint_files import Checkpoint
 from loc_keras.training.checkpointing import (
     CheckpointWriter,
     TrainingCheckpoint,
+    build_metrics,
     build_optimizer,
     checkpoint_to_resume,
     checkpoint_writer,
@@ -50,8 +54,14 @@ from loc_keras.training.measure import (
     collect_outcomes,
     progress_style,
 )
-from loc_keras.training.model import compiled_training_model, with_targets
-from loc_keras.training.plan import FitPlan, FitResult, Phase, training_phases
+from loc_keras.training.model import TrainingModel, compiled_training_model, with_targets
+from loc_keras.training.plan import (
+    FitPlan,
+    FitResult,
+    Phase,
+    set_trainable,
+    training_phases,
+)
 from loc_keras.training.run_folder import (
     CHECKPOINTS,
     HISTORY_FILE,
@@ -75,6 +85,7 @@ def fit_localizer(
     how_to_resume: str = "the run goes on when it is started again on the same folder.",
     devices: Distribution = ALONE,
     val_share: HeldOutShare | None = None,
+    compiled: "SharedLocalizer | None" = None,
 ) -> FitResult:
     """Trains a localizer and leaves its models, checkpoints, history and logs in the run folder.
 
@@ -96,6 +107,7 @@ def fit_localizer(
         how_to_resume: what the user reads after an interruption.
         devices: what trains; the figures in the logs are those of all devices together.
         val_share: gives a share of the same images as `val`; needed for several devices.
+        compiled: keeps what is compiled of the localizer, which is its own, for further trainings.
 
     Raises:
         TrainingError: if the loss is not finite for the second time, the monitor never was, or a
@@ -103,9 +115,11 @@ def fit_localizer(
         Interrupted: after Ctrl-C or SIGTERM, with a checkpoint of the last step.
     """
     interruption = Interruption(how_to_resume, together=devices.cluster is not None)
+    compile_phase = compiled.compiled if compiled else partial(compiled_training_model, localizer)
     fit = _Fit(
-        localizer, train, val, plan, folder, extra_callbacks, say, devices, val_share, interruption
-    )
+        localizer, train, val, plan, folder, extra_callbacks, say, devices, val_share, interruption,
+        compile_phase,
+    )  # fmt: skip
     checkpoints = folder / CHECKPOINTS
     writer = checkpoint_writer(devices, checkpoints, plan.train.keep_checkpoints)
     slower: float | None = None
@@ -156,6 +170,7 @@ class _Fit:
     devices: Distribution
     val_share: HeldOutShare | None
     interruption: Interruption
+    compile_phase: Callable[..., TrainingModel]
 
     def to_the_end(
         self, saved: Checkpoint | None, writer: CheckpointWriter, rate: float
@@ -258,15 +273,17 @@ class _Fit:
         """
         plan, devices = self.plan, self.devices
         with devices.scope():
-            model = compiled_training_model(self.localizer, plan, phase, rate=rate)
+            model = self.compile_phase(plan, phase, rate=rate)
             build_optimizer(model)
+        if devices.strategy is None:  # For several devices `fit` does it.
+            build_metrics(model)
         targets = partial(
             with_targets, names=list(model.output), background=plan.background is not None
         )
         first_step = place.epoch * plan.steps_per_epoch + place.step
         stream = devices.train_batches(self.train, first_step, targets)
         if saved is not None:
-            position.restore_metrics = restore_variables(model, saved, phase.first, stream, devices)
+            position.restore_metrics = restore_variables(model, saved, phase.first, devices)
         model.fit(
             stream,
             validation_data=devices.held_out_batches(self.val, self.val_share, targets),
@@ -301,6 +318,50 @@ class _Fit:
         return WithinEpochValidation(
             every, position, measure, report, self.folder / HISTORY_STEPS_FILE
         )
+
+
+class SharedLocalizer:
+    """A localizer that trains and answers with the values of others of its form, one by one.
+
+    To build a model is cheap, to compile and trace its steps is not: this is done once.
+
+    Args:
+        localizer: The model; its values do not matter.
+    """
+
+    def __init__(self, localizer: keras.Model) -> None:
+        self.localizer = localizer
+        self._kept: dict[Any, tuple[TrainingModel, list[tuple[keras.Variable, np.ndarray]]]] = {}
+        # Constants of each model, which a traced step reads anew where they are variables.
+        layer = localizer.get_layer(NORMALIZATION)
+        self._moments = tf.Variable(layer.mean), tf.Variable(layer.variance)
+        layer.mean, layer.variance = self._moments
+
+    def become(self, other: keras.Model) -> None:
+        """Takes all values of another localizer: weights, statistics, seeds and pixels' moments."""
+        for mine, theirs in zip(self.localizer.variables, other.variables, strict=True):
+            mine.assign(theirs)
+        mine, theirs = (one.get_layer(NORMALIZATION) for one in (self.localizer, other))
+        mine.input_mean, mine.input_variance = theirs.input_mean, theirs.input_variance
+        for moment, value in zip(self._moments, (theirs.mean, theirs.variance), strict=True):
+            moment.assign(value)
+
+    def compiled(self, plan: FitPlan, phase: Phase, *, rate: float = 1.0) -> TrainingModel:
+        """As `compiled_training_model`; of the same phase again, the same model as it was new."""
+        key = plan, phase, rate
+        if key in self._kept:
+            model, beginning = self._kept[key]
+            norms = plan.train.fine_tune.batch_norm
+            set_trainable(self.localizer, body_learns=phase.body_learns, batch_norm=norms)
+            for variable, value in beginning:
+                variable.assign(value)
+            return model
+        model = compiled_training_model(self.localizer, plan, phase, rate=rate)
+        build_optimizer(model)
+        own = [*model.optimizer.variables, *(model.variances.variables if model.variances else [])]
+        beginning = [(one, keras.ops.convert_to_numpy(one).copy()) for one in own]
+        self._kept[key] = model, beginning
+        return model
 
 
 def _without_none(*callbacks: keras.callbacks.Callback | None) -> list[keras.callbacks.Callback]:

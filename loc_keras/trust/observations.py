@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from loc_keras.data.dataset import SplitPictures
+    from loc_keras.training.measure import Answer
 
 QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)
 """Of a side's position that stand for its distribution, each for a fifth of it."""
@@ -55,6 +56,21 @@ def observe(
         `bbox_true`, and `brightness` and `contrast`: mean and standard deviation of each image's
         pixel values, float32 (N,), 0..255.
     """
+    # Applying trust, as `predict` does, needs no data set.
+    from loc_keras.training.measure import collect_outcomes
+
+    answer = observing(localizer, flip=flip, folds=folds, novelty=novelty)
+    return collect_outcomes(answer, dataset, pictures, background)
+
+
+def observing(
+    localizer: keras.Model,
+    *,
+    flip: bool = False,
+    folds: keras.Model | None = None,
+    novelty: Novelty | None = None,
+) -> "Answer":
+    """A function that gives the outputs of `observe`, traced once, for many data sets."""
     # The layers below are registered by `import loc_keras`, under any backend of Keras.
     import tensorflow as tf
 
@@ -69,10 +85,7 @@ def observe(
         mean, variance = tf.nn.moments(images, axes=[1, 2, 3])
         return {**model(images, training=False), "brightness": mean, "contrast": tf.sqrt(variance)}
 
-    # Applying trust, as `predict` does, needs no data set.
-    from loc_keras.training.measure import collect_outcomes
-
-    return collect_outcomes(answer, dataset, pictures, background)
+    return answer
 
 
 def observer(

@@ -19,7 +19,7 @@ from loc_keras.errors import Interrupted
 from loc_keras.training import checkpointing, precision
 from loc_keras.training.callbacks import PatientStopping
 from loc_keras.training.checkpoint_files import checkpoints_in, newest_checkpoint
-from loc_keras.training.fit import fit_localizer
+from loc_keras.training.fit import SharedLocalizer, fit_localizer
 
 SHAPE = (32, 32, 1)
 STEPS = 3
@@ -301,3 +301,51 @@ def test_random_generators_come_back():
     assert draws() != first
     checkpointing.restore_random(state)
     assert draws() == first
+
+
+def test_trainings_that_share_what_was_traced_come_to_what_others_come_to(tmp_path):
+    """Two one after another, of other seeds, pixels and images, against two that share nothing."""
+    fine_tune = FineTuneConfig(freeze_epochs=1, layer_decay=0.5)
+    short = plan(
+        loss={"balance": "uncertainty"}, epochs=3, steps_per_epoch=2, val_images=16,
+        learning_rate=1e-2, warmup_epochs=0.5, ema=0.8, early_stopping_patience=2,
+        fine_tune=fine_tune,
+    )  # fmt: skip
+
+    def built(seed):
+        keras.utils.set_random_seed(seed)
+        return loc_keras.build_localizer(
+            image_shape=SHAPE, num_classes=3, width=4, class_head="pooled", dropout=0.3,
+            stochastic_depth=0.2, pixel_mean=[20.0 * seed], pixel_variance=[3000.0 * seed],
+        )  # fmt: skip
+
+    def trained(localizer, folder, seed, **more):
+        folder.mkdir()
+        fit_localizer(
+            localizer,
+            train=lambda step: squares(64, seed).batch(8).repeat().skip(step),
+            val=squares(16, seed=9).batch(8),
+            plan=short,
+            folder=folder,
+            **more,
+        )
+        saved = keras.saving.load_model(folder / "best.keras")
+        return bits(localizer), bits(saved), answers(saved), rows(folder, "history.csv")
+
+    def answers(localizer):
+        images = next(iter(squares(8).batch(8)))[0]
+        return {name: np.asarray(value).tobytes() for name, value in localizer(images).items()}
+
+    shared = SharedLocalizer(built(5))
+    answer = tf.function(lambda images: shared.localizer(images, training=False))
+    for seed in (1, 2, 1):
+        folder = tmp_path / f"{seed}-{len(os.listdir(tmp_path))}"
+        shared.become(built(seed))
+        together = trained(shared.localizer, folder, seed, compiled=shared)
+        assert together == trained(built(seed), folder.with_name(f"{folder.name} alone"), seed)
+        # What was traced first, before any of these values were there, answers as the newest.
+        saved = keras.saving.load_model(folder / "best.keras")
+        shared.become(saved)
+        images = next(iter(squares(8).batch(8)))[0]
+        for name, value in answer(images).items():
+            np.testing.assert_array_equal(value, saved(images)[name])

@@ -116,12 +116,20 @@ def test_every_training_image_is_answered_by_a_model_without_it(
     data = DataSource(config).build()
     trained: list[set[str]] = []
 
-    def note(localizer: None, *, sources, plan, folder: Path, **_: object):
+    class Network:
+        """Knows of which fold its weights are."""
+
+        name = ""
+
+        def load_weights(self, path: Path) -> None:
+            self.name = path.parent.name
+
+    def note(localizer: Network, *, sources, plan, folder: Path, **_: object):
         assert plan.train.epochs == 4  # A fifth of 20.
         trained.append({name for step in range(60) for name in sources(step)})
         return SimpleNamespace(best_path=folder / "best.keras")
 
-    def answer(model: Path, dataset, *, flip: bool, background: int | None):
+    def answer(_: object, dataset, *, background: int | None):
         # A new image of the fold would have the same pixels; here its number is its brightness.
         pixels = np.concatenate([images.numpy() for images, _ in dataset])
         found = seen_by(np.random.default_rng(len(trained)), len(pixels))
@@ -137,10 +145,12 @@ def test_every_training_image_is_answered_by_a_model_without_it(
     }
     answered: list[str] = []
     monkeypatch.setattr(folds, "fit_localizer", note)
-    monkeypatch.setattr(folds, "localizer_from", lambda *_: None)
-    monkeypatch.setattr(folds, "observe", answer)
-    monkeypatch.setattr(keras.saving, "load_model", lambda path: path)
-    monkeypatch.setattr(folds, "observer", lambda model: model.parent.name)
+    monkeypatch.setattr(folds, "localizer_from", lambda *_: Network())
+    shared = SimpleNamespace(localizer=Network(), become=lambda other: None)
+    monkeypatch.setattr(folds, "SharedLocalizer", lambda _: shared)
+    monkeypatch.setattr(folds, "observing", lambda *_, **__: None)
+    monkeypatch.setattr(folds, "collect_outcomes", answer)
+    monkeypatch.setattr(folds, "observer", lambda model: model.name)
     monkeypatch.setattr(folds, "fold_ensemble", lambda models: models)
     found, of_fold, models = folds.out_of_fold(config, data, tmp_path, Console(quiet=True))
     names = [str(name) for name in data.pictures["train"].names]
