@@ -19,6 +19,7 @@ from loc_keras.cli.runs import load_run, print_data
 from loc_keras.cli.trust import (
     add_novelty,
     calibrate_model,
+    check_images,
     measured_on,
     print_novelty,
     print_trust,
@@ -55,6 +56,7 @@ def _calibrate(args: argparse.Namespace, console: Console) -> int:
     run = load_run(args.run, args.config, given)
     print_data(console, run.data, listed=False)
     print_note(console, _doubt(run.same_data, args.split))
+    check_images(run.config.trust, run.data, args.split)
     if run.same_data:
         level = run.config.trust.novelty_level
         print_novelty(

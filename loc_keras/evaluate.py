@@ -137,8 +137,9 @@ def _compare(args: argparse.Namespace, console: Console) -> int:
         name = _short_name(folder, args.compare)
         outcomes[name] = observed(run, args.split)
         names[name] = [str(image) for image in run.data.pictures[args.split].names]
-        print_note(console, _caution(run, args.split, None))
-        print_note(console, leak_note(run.data, args.split))
+        leaked = leak_note(run.data, args.split, listed=False)
+        for words in (_caution(run, args.split, None), leaked):
+            print_note(console, words and f"{name}: {words}")
     comparison = compare(outcomes, names)
     print_comparison(console, comparison)
     with own_files(*mine):

@@ -99,16 +99,22 @@ def print_data(console: Console, data: LocalizationData, *, listed: bool = True)
             print_line(console, f"  {place} {reason}")
 
 
-def leak_note(data: LocalizationData, split: Split) -> str | None:
-    """Says how many images of a split are near duplicates of training images, if any are."""
+def leak_note(data: LocalizationData, split: Split, *, listed: bool = True) -> str | None:
+    """Says how many images of a split are near duplicates of training images, if any are.
+
+    Args:
+        data: With the split.
+        split: Its name.
+        listed: Whether they are also listed, and figures given without them.
+    """
     leaked = data.leaked(split)
     if leaked is None:
         return None
     count = int(leaked.sum())
-    return (
-        f"{leak_words(count, len(leaked), split)}; {NEAR_DUPLICATES_FILE} lists them, and figures "
-        "are given without them, too."
-    )
+    words = leak_words(count, len(leaked), split)
+    if not listed:
+        return f"{words}, which flatters the figures."
+    return f"{words}; {NEAR_DUPLICATES_FILE} lists them, and figures are given without them, too."
 
 
 def write_near_duplicates(folder: Path, data: LocalizationData, splits: Iterable[Split]) -> None:

@@ -214,13 +214,9 @@ def calibrate_model(
     Raises:
         TrustError: If the images are too few, or there are none.
     """
+    check_images(options, data, split)
     dataset = data.held_out(split)
-    if dataset is None:
-        raise TrustError(
-            "the data hold no images back for calibration; set data.split.calibration (0.1, say) "
-            "and train anew, or give images that the model has not seen by --config."
-        )
-    _check_images(options, data, split)
+    assert dataset is not None
     outcomes = observe(localizer, dataset, flip=options.flip, background=data.background)
     return _fitted(folder, model_path, data, options, outcomes, outcomes, split=split)
 
@@ -330,7 +326,7 @@ def check_trust(config: Config, data: LocalizationData) -> None:
     split: Split = "train" if config.trust.method == "cross" else "calibration"
     if split == "calibration" and data.calibration is None:
         return
-    _check_images(config.trust, data, split)
+    check_images(config.trust, data, split)
     if split == "train":
         folds_of(config, data)
     if config.trust.scaling == "spread" and config.model.bbox_head != "distribution":
@@ -382,12 +378,18 @@ def add_trust(
     return TrustOfRun(model, texts, card, (trust, measured))
 
 
-def _check_images(options: TrustConfig, data: LocalizationData, split: Split) -> None:
+def check_images(options: TrustConfig, data: LocalizationData, split: Split) -> None:
     """Refuses what the images of a split cannot promise, before hours are spent.
 
     Raises:
         TrustError: Saying how many images are needed, or what cannot be had.
     """
+    if not data.sizes.get(split):
+        raise TrustError(
+            f"the data hold no {split} images to fit trust on (folds, of trust.method cross, are "
+            "fitted by training alone); set data.split.calibration (0.1, say) and train anew, or "
+            "give others by --split or images that the model has not seen by --config."
+        )
     if options.per_class and data.background is not None:
         raise TrustError(PER_CLASS_WITH_BACKGROUND)
     needed = least_images(options.coverage)

@@ -128,7 +128,7 @@ class ShiftTest(NamedTuple):
 
 @dataclass(frozen=True)
 class Shift:
-    """Whether images look to the model as those of the calibration split did.
+    """Whether images look to the model as others did that it was not trained on.
 
     Attributes:
         images: How many were compared.
@@ -136,6 +136,7 @@ class Shift:
         p_value: Smallest of the corrected ones: below `level` the sets differ.
         level: Of the test, such as .01.
         tests: Of each signal, the most different first.
+        split: With those of which split.
     """
 
     images: int
@@ -143,6 +144,7 @@ class Shift:
     p_value: float
     level: float
     tests: Sequence[ShiftTest]
+    split: str = "calibration"
 
     @property
     def found(self) -> bool:
@@ -164,7 +166,7 @@ class TrustFigures:
             from bad ones; NaN where all are good, or all bad.
         auroc_confidence: That of the class probability.
         guarantees: Of label sets and boxes.
-        shift: Comparison with the calibration split.
+        shift: Comparison with images that the model was not trained on.
         probabilities: Calibrated, float (N, K).
         p_iou50: Stated probability that the box has IoU >= .5, float (N,).
         outer_px: Outer boxes in px of the pictures, float64 (N, 4).

@@ -370,18 +370,18 @@ def verdict(one: Guarantee) -> str:
 
 
 def shift_sentence(shift: Shift) -> str:
-    """Whether these images look to the model as those of the calibration split did."""
+    """Whether these images look to the model as those did that they are compared with."""
     chance = f"p {p_relation(shift.p_value)}"
-    sizes = f"{_images(shift.images)} here, {shift.calibration_images:,} of calibration"
+    sizes = f"{_images(shift.images)} here, {shift.calibration_images:,} of {shift.split}"
     if shift.found:
         return (
-            "These images do not look to the model as those of the calibration split did "
-            f"({chance}, below {shift.level:g}; {sizes}): what was calibrated and guaranteed there "
-            "need not hold here."
+            f"These images do not look to the model as those of the {shift.split} split did "
+            f"({chance}, below {shift.level:g}; {sizes}): what was calibrated and guaranteed for "
+            "such images need not hold here."
         )
     return (
-        f"No shift was found: to the model these images look as those of the calibration split did "
-        f"({chance}, not below {shift.level:g}; {sizes}). That is no proof that there is none."
+        f"No shift was found: to the model these images look as those of the {shift.split} split "
+        f"did ({chance}, not below {shift.level:g}; {sizes}). That is no proof that there is none."
     )
 
 

@@ -428,6 +428,6 @@ def meaning(coverage: float) -> str:
     """The sentence that says what the boxes mean."""
     percent = f"{100 * coverage:g} %"
     return (
-        f"For {percent} of pictures like those of calibration the whole object lies inside the "
-        f"outer box; for {percent} the inner box lies wholly on the object's box."
+        f"For {percent} of pictures like those that trust was fitted on the whole object lies "
+        f"inside the outer box; for {percent} the inner box lies wholly on the object's box."
     )

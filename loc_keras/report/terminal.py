@@ -172,7 +172,7 @@ def print_trust_table(console: Console, trust: TrustFigures) -> None:
                 console,
                 f"warning: the {one.name} was right for {percent(one.kept.value)} % of the images, "
                 f"not {100 * one.asked:g} %, which chance does not explain "
-                f"(p = {one.p_value:.2g}): these images are not like those of calibration.",
+                f"(p = {one.p_value:.2g}): these images are not like those of the fit.",
             )
 
 

@@ -1,6 +1,8 @@
 """Fits all of trust on the outcomes of a calibration set, and measures it on another one."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +27,6 @@ from loc_keras.trust.confidence import PRIOR, box_signals, fit_box_confidence, f
 from loc_keras.trust.conformal import (
     K_REG,
     PENALTY,
-    BoxMargins,
     areas,
     conformal_rank,
     fit_boxes,
@@ -68,24 +69,40 @@ def fit_statements(
     probabilities = np.asarray(outcomes.probabilities, np.float64)
     penalty = PENALTY if options.label_sets == "raps" else 0.0
     objects = outcomes.take(outcomes.shown)
-    boxes = _margins(outcomes, options, class_names)
-    cross = None
+    spread = objects.outputs.get("spread")
+    scaling = options.scaling
+    if scaling == "auto":
+        scaling = "size" if spread is None else "spread"
+    promised: dict[str, Any]
     if folds is not None:
-        cross = fit_cross(
-            outcomes,
-            folds,
+        share = options.coverage
+        promised = {
+            "cross": fit_cross(
+                outcomes, folds, coverage=share, scaling=scaling, penalty=penalty, k_reg=K_REG
+            )
+        }
+    else:
+        if options.per_class and outcomes.background is not None:
+            raise TrustError(PER_CLASS_WITH_BACKGROUND)
+        boxes = fit_boxes(
+            objects.outputs["bbox_true"],
+            objects.outputs["bbox"],
             coverage=options.coverage,
-            scaling=boxes.scaling,
-            penalty=penalty,
-            k_reg=K_REG,
+            scaling=scaling,
+            spread=spread,
+            classes_pred=objects.predicted if options.per_class else None,
+            class_names=class_names if options.per_class else None,
         )
+        labels, coverage = outcomes.labels, options.coverage
+        promised = {
+            "boxes": boxes,
+            "label_sets": fit_label_sets(probabilities, labels, coverage, penalty, K_REG),
+        }
     return Statements(
         temperature=fit_temperature(probabilities, outcomes.labels),
-        label_sets=fit_label_sets(probabilities, outcomes.labels, options.coverage, penalty, K_REG),
         box_confidence=fit_box_confidence(signals_of(objects), good_boxes(objects), PRIOR),
-        boxes=boxes,
         flip=options.flip,
-        cross=cross,
+        **promised,
     )
 
 
@@ -134,7 +151,7 @@ def trust_figures(
         auroc_confidence=auroc_estimate(confidences[0][shown], good, bootstrap),
         auroc_gain=auroc_difference(p_iou50[shown], confidences[0][shown], good, bootstrap),
         guarantees=_guarantees(values, outcomes, trust, bootstrap, shares),
-        shift=measure_shift(trust.shift, outcomes),
+        shift=replace(measure_shift(trust.shift, outcomes), split=trust.calibration.compared_with),
         probabilities=after,
         p_iou50=p_iou50,
         outer_px=outer_px,
@@ -169,26 +186,6 @@ def chance_of_less(kept: npt.NDArray[np.bool_], coverage: float, calibration_ima
     rank = conformal_rank(calibration_images, coverage)
     distribution = betabinom(len(kept), rank, calibration_images + 1 - rank)
     return float(distribution.cdf(int(kept.sum()))) if len(kept) else 1.0
-
-
-def _margins(outcomes: Outcomes, options: TrustConfig, class_names: Sequence[str]) -> BoxMargins:
-    """Margins of outer and inner boxes, from the images that show an object."""
-    if options.per_class and outcomes.background is not None:
-        raise TrustError(PER_CLASS_WITH_BACKGROUND)
-    objects = outcomes.take(outcomes.shown)
-    spread = objects.outputs.get("spread")
-    scaling = options.scaling
-    if scaling == "auto":
-        scaling = "size" if spread is None else "spread"
-    return fit_boxes(
-        objects.outputs["bbox_true"],
-        objects.outputs["bbox"],
-        coverage=options.coverage,
-        scaling=scaling,
-        spread=spread,
-        classes_pred=objects.predicted if options.per_class else None,
-        class_names=class_names if options.per_class else None,
-    )
 
 
 def _guarantees(

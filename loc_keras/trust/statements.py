@@ -51,20 +51,27 @@ class Statements:
 
     Attributes:
         temperature: Of the class probabilities, above 0.
-        label_sets: Threshold of label sets.
         box_confidence: Model of `p_iou50`.
+        label_sets: Threshold of label sets; None with `cross`, as `boxes`.
         boxes: Margins of outer and inner boxes.
         flip: Whether the model also looks at the mirrored image.
-        cross: Scores out of folds, which then decide boxes and label sets in place of the
-            quantiles of the same scores in `boxes` and `label_sets`; None without folds.
+        cross: Scores out of folds, which decide boxes and label sets; None without folds.
+
+    Raises:
+        ValueError: If nothing decides boxes or label sets.
     """
 
     temperature: Annotated[float, Field(gt=0)]
-    label_sets: LabelSets
     box_confidence: BoxConfidence
-    boxes: BoxMargins
+    label_sets: LabelSets | None = None
+    boxes: BoxMargins | None = None
     flip: bool = False
     cross: CrossScores | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses what would leave a statement out."""
+        if self.cross is None and (self.boxes is None or self.label_sets is None):
+            raise ValueError("boxes and label_sets are needed where cross is not given")
 
 
 def stated(outputs: Mapping[str, Tensor], statements: Statements) -> dict[str, Tensor]:
@@ -84,16 +91,21 @@ def stated(outputs: Mapping[str, Tensor], statements: Statements) -> dict[str, T
         `box_outer` and `box_inner` float32 (N, 4) in fractions, the inner one all zero where it is
         empty; `label_set` bool (N, K).
     """
-    softmax, bbox = outputs["softmax"], outputs["bbox"]
-    scales = scales_of(bbox, statements.boxes.scaling, outputs.get("spread"))
-    predicted = most_probable(softmax)
-    promised = {} if statements.cross is None else cross_stated(outputs, statements.cross)
+    softmax, bbox, boxes = outputs["softmax"], outputs["bbox"], statements.boxes
+    if statements.cross is not None:
+        promised = cross_stated(outputs, statements.cross)
+    else:
+        assert boxes is not None and statements.label_sets is not None
+        scales = scales_of(bbox, boxes.scaling, outputs.get("spread"))
+        predicted = most_probable(softmax)
+        promised = {
+            "box_outer": outer_boxes(bbox, scales, margins_of(boxes.outer, predicted)),
+            "box_inner": inner_boxes(bbox, scales, margins_of(boxes.inner, predicted)),
+            "label_set": label_sets(softmax, statements.label_sets),
+        }
     return {
         "softmax_calibrated": apply_temperature(softmax, statements.temperature),
         "p_iou50": apply_box_confidence(box_signals(outputs), statements.box_confidence),
-        "box_outer": outer_boxes(bbox, scales, margins_of(statements.boxes.outer, predicted)),
-        "box_inner": inner_boxes(bbox, scales, margins_of(statements.boxes.inner, predicted)),
-        "label_set": label_sets(softmax, statements.label_sets),
         **promised,
     }
 
@@ -157,6 +169,12 @@ class Calibration:
     folds: int = 0
     guarantee: str = ""
     folds_sha256: str = ""
+
+    @property
+    def compared_with(self) -> str:
+        """The split whose images new ones are compared with; with folds that of validation."""
+        split = "val" if self.method == "cross" else self.split
+        return "validation" if split == "val" else split
 
 
 @dataclass(frozen=True)

@@ -375,6 +375,7 @@ def test_calibrating_again(finished, workplace, capsys):
     assert "fitted on 45 calibration images, measured on 50 test images" in capsys.readouterr().out
     assert json.loads((run / "trust.json").read_text())["calibration"]["coverage"] == 0.8
     before = (run / "trust.json").read_bytes()
+    (run / "novelty.json").unlink()
     for arguments, words in (
         (["--coverage", "0.99"], "needs at least 99 images to calibrate on"),
         (["--coverage", "1.5"], "trust.coverage"),
@@ -385,6 +386,7 @@ def test_calibrating_again(finished, workplace, capsys):
         assert words in told
         assert "Traceback" not in told
     assert (run / "trust.json").read_bytes() == before
+    assert not (run / "novelty.json").exists()
     assert calibrate.main(["--run", str(run), "--split", "val"]) == 0
     assert "the epoch that is kept was chosen by these images" in capsys.readouterr().out
     assert evaluate.main(["--run", str(run), "--split", "val"]) == 0

@@ -5,6 +5,7 @@ import io
 import json
 import os
 
+import keras
 import numpy as np
 import pytest
 from helpers.converted import drawn, save
@@ -12,11 +13,12 @@ from rich.console import Console
 from ruamel.yaml import YAML
 
 from loc_keras import check, train
-from loc_keras.cli import data_source
+from loc_keras.cli import data_source, folds
 from loc_keras.cli.data_source import plan_folder, print_plan, safe_name, shown_value
 from loc_keras.config.load import load_config
 from loc_keras.errors import ConfigError
 from loc_keras.localizer import Localizer
+from loc_keras.training.fit import fit_localizer
 
 FAST = [
     *("--set", "data.image_size=32", "--set", "model.backbone.width=4"),
@@ -174,12 +176,61 @@ def test_run_of_a_folder_is_repeated_by_its_config(folder, tmp_path, capsys, mon
         "train",
     )
     assert base["guarantee"].startswith("Proven for 80 %")
-    assert trust["statements"]["label_sets"] == repeated["statements"]["label_sets"]
+    assert trust["statements"] == repeated["statements"]
     assert not (first / "folds").exists() and (first / "folds.keras").is_file()
     (answer,) = Localizer.load(first).predict([folder / "pictures" / "0.png"])
     assert answer.box_outer is not None
     assert "fitted on 28 train images as 2 models answer them without their fold" in printed
     assert base["guarantee"] in printed
+
+
+@pytest.mark.whole
+@pytest.mark.usefixtures("short_body")
+def test_a_run_killed_in_its_third_fold_goes_on_there(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = [*FAST, "--set", "trust.folds=4", "--set", "trust.fold_length=1"]
+    alone, killed = tmp_path / "alone", tmp_path / "killed"
+    assert train.main(["--data", str(folder), *settings, "--run-dir", str(alone)]) == 0
+
+    class Kill(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if int(self.model.optimizer.iterations) == 3:
+                raise KilledError
+
+    def fit(*arguments, folder, **more):
+        third = [Kill()] if folder.name == "3" else []
+        return fit_localizer(*arguments, folder=folder, extra_callbacks=third, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(folds, "fit_localizer", fit)
+        with pytest.raises(KilledError):
+            train.main(["--data", str(folder), *settings, "--run-dir", str(killed)])
+    assert sorted(path.name for path in (killed / "folds").iterdir()) == ["1", "2", "3"]
+    finished = (killed / "folds" / "2" / "history.csv").stat().st_mtime_ns
+    capsys.readouterr()
+    asked = []
+
+    def note(*arguments, folder, **more):
+        asked.append((folder.name, (folder / "history.csv").is_file()))
+        if folder.name == "4":
+            assert (killed / "folds" / "2" / "history.csv").stat().st_mtime_ns == finished
+        return fit_localizer(*arguments, folder=folder, **more)
+
+    monkeypatch.setattr(folds, "fit_localizer", note)
+    assert train.main(["--resume", str(killed)]) == 0
+    assert asked == [("1", True), ("2", True), ("3", True), ("4", False)]
+    printed = capsys.readouterr().out
+    # Three trainings are over, the fourth goes on behind its first epoch of two steps.
+    assert printed.count("epoch-end: 2 epochs and 0 of 2 steps of the next are done") == 3
+    assert printed.count("epoch-end: 1 epochs and 0 of 2 steps of the next are done") == 1
+    said = [json.loads((run / "trust.json").read_text()) for run in (alone, killed)]
+    for one in said:  # Of files in which Keras writes their date.
+        del one["calibration"]["model_sha256"], one["calibration"]["folds_sha256"]
+    assert said[0] == said[1]
+
+
+class KilledError(Exception):
+    """What a run dies of."""
 
 
 def test_folder_is_checked_by_one_line(folder, tmp_path, capsys):

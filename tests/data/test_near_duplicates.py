@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 
 from loc_keras import evaluate, train
 from loc_keras.cli.data_source import DataSource
-from loc_keras.cli.runs import write_near_duplicates
+from loc_keras.cli.runs import leak_note, write_near_duplicates
 from loc_keras.config.load import config_from_tree, dump_config
 from loc_keras.data.near_duplicates import NearPairs, near_groups, near_pairs, thumbnail
 from loc_keras.data.pixel_store import store_pixels
@@ -213,6 +213,10 @@ def test_leaks_of_given_splits_are_listed(tmp_path: Path) -> None:
     built = source(tmp_path / "set", given).build()
     assert built.leaked("val") is None
     assert built.leaked("test").tolist() == [False, True, False, True]
+    # A comparison neither lists them nor gives figures without them.
+    assert leak_note(built, "test", listed=False) == (
+        "2 of 4 test images are near duplicates of training images, which flatters the figures."
+    )
     write_near_duplicates(tmp_path, built, built.near_duplicates)
     with (tmp_path / "near_duplicates.csv").open() as file:
         rows = list(csv.DictReader(file))

@@ -143,6 +143,10 @@ def test_shift_in_words() -> None:
     assert "1 image here, 2,000 of calibration" in none and "no proof" in none
     some = shift_sentence(Shift(50, 2000, 0.003, 0.01, []))
     assert "do not look" in some and "p = 0.003, below 0.01" in some
+    # Without images held back for calibration, those of validation are what others are held to.
+    small = shift_sentence(Shift(28, 20, 0.43, 0.01, [], "validation"))
+    assert "as those of the validation split did" in small and "20 of validation" in small
+    assert "calibrat" not in small
 
 
 def test_confused_pairs_by_hand() -> None:

@@ -21,8 +21,10 @@ from loc_keras.serving import portable, saved_model
 from loc_keras.serving.bundle import Bundle
 from loc_keras.serving.portable import FORMATS, SAVED_MODEL
 from loc_keras.serving.signatures import pixel_function
+from loc_keras.trust.cross import fold_ensemble
 from loc_keras.trust.fit import fit_statements
 from loc_keras.trust.novelty import features_over, fit_novelty, with_novelty
+from loc_keras.trust.observations import observer
 from loc_keras.trust.statements import STATED, trusted_model
 
 KINDS = (SAVED_MODEL, *FORMATS)
@@ -108,9 +110,17 @@ def test_files_answer_like_the_model(bundle, tmp_path, kind, quantize):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_trust_and_novelty_are_converted_too(bundle, tmp_path, kind):
+@pytest.mark.parametrize("method", ["split", "cross"])
+@pytest.mark.usefixtures("short_body")
+def test_trust_and_novelty_are_converted_too(bundle, tmp_path, kind, method):
     skip_without_packages(kind)
-    statements = fit_statements(seen_by(np.random.default_rng(0)), TrustConfig(coverage=0.8), "abc")
+    seen, numbers, folds = seen_by(np.random.default_rng(0)), None, None
+    if method == "cross":
+        numbers = np.arange(len(seen)) % 2
+        shape = {"image_shape": (32, 32, 3), "num_classes": 3, "width": 4}
+        others = [loc_keras.build_localizer(**shape) for _ in range(2)]
+        folds = fold_ensemble([observer(one) for one in others])
+    statements = fit_statements(seen, TrustConfig(coverage=0.8), "abc", numbers)
     rng = np.random.default_rng(1)
     images = rng.integers(0, 256, (6, 32, 32, 3)).astype(np.float32)
     # Of pictures as rough as these, and of smooth ones.
@@ -118,7 +128,7 @@ def test_trust_and_novelty_are_converted_too(bundle, tmp_path, kind):
     rough = rng.integers(0, 256, (30, 32, 32, 3))
     features = features_over(bundle.localizer, [(smooth, None), (rough, None)])
     novelty = fit_novelty(features[:50], features[50:], level=0.05, split="val", model_sha256="")
-    model = with_novelty(trusted_model(bundle.localizer, statements), novelty)
+    model = with_novelty(trusted_model(bundle.localizer, statements, folds), novelty)
     folder = tmp_path / "model"
     if kind == SAVED_MODEL:
         saved_model.write_saved_model(replace(bundle, localizer=model), folder)

@@ -120,8 +120,11 @@ def test_sides_and_labels_are_those_of_the_definition() -> None:
 def test_with_one_model_for_all_it_is_split_conformal() -> None:
     seen, new = seen_by(np.random.default_rng(1)), seen_by(np.random.default_rng(2), 50)
     options = TrustConfig(coverage=0.9, scaling="spread")
-    cross = fit_statements(seen, options, CLASSES, np.zeros(len(seen), int)).cross
+    statements = fit_statements(seen, options, CLASSES, np.zeros(len(seen), int))
+    cross = statements.cross
     assert cross is not None
+    # What decides nothing is not written.
+    assert statements.boxes is None and statements.label_sets is None
     said = cross_stated(
         {
             **{f"{one}_folds": new.outputs[one][:, None] for one in ("softmax", "bbox", "spread")},
@@ -193,7 +196,12 @@ def test_the_model_asks_the_models_of_its_folds(tmp_path: Path) -> None:
             np.asarray(said[name], float), np.asarray(value, float), atol=1e-5, err_msg=name
         )
     np.testing.assert_allclose(said["bbox"], answers[0]["bbox"], atol=1e-6)
-    assert read_folds(tmp_path, replace(trust, statements=replace(statements, cross=None))) is None
+    assert (
+        read_folds(
+            tmp_path, replace(trust, statements=fit_statements(seen, TrustConfig(), CLASSES))
+        )
+        is None
+    )
     (tmp_path / FOLDS_FILE).write_bytes(b"other")
     with pytest.raises(TrustError, match=r"folds\.keras there is missing or another file"):
         read_folds(tmp_path, trust)

@@ -97,5 +97,5 @@ def test_the_sentence_names_the_share() -> None:
     (page, *_) = draw_trusted([answer()], 0.95).axes
     words = " ".join(text.get_text() for text in (*page.texts, *page.get_legend().get_texts()))
     assert words.startswith(meaning(0.95))
-    assert words.startswith("For 95 % of pictures like those of calibration")
+    assert words.startswith("For 95 % of pictures like those that trust was fitted on")
     assert all(kind in words for kind in ("outer box", "answered box", "inner box"))

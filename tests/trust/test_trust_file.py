@@ -82,6 +82,7 @@ def test_no_file_is_no_trust(tmp_path: Path, model_path: Path) -> None:
         (lambda text: text.replace('"version": 1', '"version": 2'), "is of version 2, not 1"),
         (lambda text: text.replace('"temperature"', '"heat"'), r"damaged \(statements.temperature"),
         (lambda text: text.replace('"temperature": ', '"temperature": -'), "be greater than 0"),
+        (lambda text: text.replace('"boxes"', '"none"'), "boxes and label_sets are needed where"),
     ],
 )
 def test_a_bad_file_is_refused_in_a_sentence(
