@@ -1,12 +1,10 @@
 """The report of an evaluation: one HTML page that needs no other file, no script, no network."""
 
 import numpy as np
-from markupsafe import escape
 
 from loc_keras.evaluation.figures import (
     figure_of,
     format_value,
-    percent,
 )
 from loc_keras.evaluation.outcomes import Evaluation
 from loc_keras.report import html
@@ -48,7 +46,7 @@ from loc_keras.report.evaluation_tables import (
     ranked_classes,
 )
 from loc_keras.report.style import clean
-from loc_keras.report.thumbnails import Picture, figure_uri
+from loc_keras.report.thumbnails import figure_uri
 
 FEW = 100
 """Images below which intervals are so wide that it is said."""
@@ -67,6 +65,8 @@ def evaluation_page(page: EvaluationPage) -> str:
     level = f"{100 * found.level:g} %"
     choice = choose_pictures(page.outcomes, page.confidences)
     sections = _sections(page)
+    shown = page.outcomes.shown
+    errors = page.outcomes.corner_errors_px[shown]
     headline = ["top1_loc", "class_accuracy", "mean_iou", "gt_known_loc", "rejection"]
     keys = ["top1_loc", "mean_iou", "class_accuracy"]
     if len(found.class_names) == 1:
@@ -93,7 +93,9 @@ def evaluation_page(page: EvaluationPage) -> str:
         baseline_names=join_words([f"the {name}" for name in found.baselines]),
         join=join_words,
         errors=error_kinds(found),
-        box_charts=_box_charts(page),
+        ious=np.clip(np.nan_to_num(page.outcomes.ious[shown]), 0, 1),
+        corner_errors=errors[np.isfinite(errors)],
+        median=np.median,
         group_keys=keys,
         group_heads=["images", lead, f"{level} interval", "0 to 100 %", *others],
         classes=ranked_classes(found, keys[0]),
@@ -102,7 +104,10 @@ def evaluation_page(page: EvaluationPage) -> str:
         drawn=figure_uri,
         confusion_chart=confusion_chart,
         reliability_chart=reliability_chart,
-        shift_words=_shift_words(page),
+        shift_sentence=shift_sentence,
+        iou_histogram=iou_histogram,
+        iou_curve=iou_curve,
+        corner_curve=corner_curve,
         legend=page_legend(page),
         picture=one_picture,
         near_duplicate=near_duplicate_picture,
@@ -141,14 +146,6 @@ def _sections(page: EvaluationPage) -> dict[str, str]:
     return {key: title for key, (title, present) in sections.items() if present}
 
 
-def _shift_words(page: EvaluationPage) -> str:
-    """The verdict of the shift monitor, with its p-value kept on one line."""
-    if page.trust is None:
-        return ""
-    words = shift_sentence(page.trust.shift)
-    return escape(words.replace("p = ", "p\xa0=\xa0").replace("p < ", "p\xa0<\xa0"))
-
-
 def _weak_classes(found: Evaluation) -> str:
     """Classes whose interval lies below the figure of all."""
     whole = found.figures.get("top1_loc")
@@ -169,26 +166,3 @@ def _weak_classes(found: Evaluation) -> str:
     classes = "1 class is" if len(weak) == 1 else f"{len(weak):,} classes are"
     first = "" if len(weak) <= _NAMED else "the weakest: "
     return f"In Top-1 localization {classes} clearly below the whole: {first}{named}."
-
-
-def _box_charts(page: EvaluationPage) -> list[tuple[Picture, str]]:
-    """Charts of how well boxes agree, each with what it shows."""
-    shown = page.outcomes.shown
-    ious = np.clip(np.nan_to_num(np.asarray(page.outcomes.ious, np.float64)[shown]), 0, 1)
-    if not len(ious):
-        return []
-    errors = np.asarray(page.outcomes.corner_errors_px, np.float64)[shown]
-    errors = errors[np.isfinite(errors)]
-    shares = ", ".join(
-        f"{percent(float((ious >= t).mean()))} % at least {name}"
-        for t, name in ((0.5, ".5"), (0.75, ".75"), (0.9, ".9"))
-    )
-    median = f"histogram of the IoU of {len(ious):,} boxes, median {float(np.median(ious)):.2f}"
-    charts = [
-        (iou_histogram(ious), median),
-        (iou_curve(ious, page.evaluation.baselines), f"share of boxes by least IoU: {shares}"),
-    ]
-    if len(errors):
-        words = f"share of boxes by corner error, median {float(np.median(errors)):,.1f} px"
-        charts.append((corner_curve(errors), words))
-    return [(figure_uri(figure), words) for figure, words in charts]

@@ -228,25 +228,22 @@ def find_layout(
 
     # TFDS gives features of a prepared data set in an order that changes from run to run.
     places = sorted(_places(features, (), 0), key=lambda place: place.name)
+    kinds = tfds.features
     images = [
         place
         for place in places
-        if isinstance(place.feature, tfds.features.Image)
-        and not isinstance(place.feature, tfds.features.LabeledImage)
+        if isinstance(place.feature, kinds.Image)
+        and not isinstance(place.feature, kinds.LabeledImage)
         and place.depth == 0
         # Images of floats, such as depth maps, are stored as PNG files of other meaning.
         and np.dtype(place.feature.np_dtype).kind == "u"
     ]
-    boxes = [
-        place
-        for place in places
-        if isinstance(place.feature, tfds.features.BBoxFeature) and place.depth <= 1
-    ]
+    boxes = [one for one in places if isinstance(one.feature, kinds.BBoxFeature) and one.depth <= 1]
     box_place = _chosen("box", boxes, box, "bbox")
     _check_box_format(box_place)
     label_place = _label(places, box_place, label)
     names = [place for place in places if place.depth == 0 and place.name in _NAME_FEATURES]
-    is_class = isinstance(label_place.feature, tfds.features.ClassLabel)
+    is_class = isinstance(label_place.feature, kinds.ClassLabel)
     return Layout(
         image=_chosen("image", images, image, "image"),
         box=box_place,
@@ -316,21 +313,10 @@ def _check_box_format(box: Place) -> None:
 
 
 def _open_builder(root: str, name: str, *, download: bool) -> Any:
-    """Opens a data set that is prepared on disk, or prepares it.
+    """Opens a data set that is prepared on disk, or downloads and prepares it where it may.
 
     What is on disk is opened from its own files alone: neither the code that made it nor the
     network is needed.
-
-    Args:
-        root: TFDS's `data_dir`.
-        name: As `tfds.builder` takes it: `name`, `name/config`, `name:1.0.0`.
-        download: Whether to download and prepare a data set that is not there.
-
-    Returns:
-        A `tfds.core.DatasetBuilder`.
-
-    Raises:
-        DataError: If TFDS is not installed, the data set is not there or cannot be prepared.
     """
     try:
         import tensorflow_datasets as tfds
@@ -364,15 +350,7 @@ def _open_builder(root: str, name: str, *, download: bool) -> Any:
 
 
 def _check_splits(builder: Any, specs: Sequence[str]) -> None:
-    """Checks that a data set has the splits that are asked for.
-
-    Args:
-        builder: The data set.
-        specs: In TFDS's notation, such as `train[:90%]` or `train+validation`.
-
-    Raises:
-        DataError: If one names a split that the data set lacks.
-    """
+    """Checks that a data set has the splits that specs such as `train[:90%]` name."""
     known = list(builder.info.splits)
     for spec in specs:
         for part in spec.split("+"):
@@ -387,18 +365,9 @@ def _check_splits(builder: Any, specs: Sequence[str]) -> None:
 
 
 def _examples(builder: Any, spec: str, wanted: Sequence[Place]) -> Iterator[dict[str, Any]]:
-    """Examples of a split, always in the same order.
+    """Examples of a split, always in the same order: nested dicts of values, `_ID` at the top.
 
-    Args:
-        builder: The data set.
-        spec: Split in TFDS's notation.
-        wanted: Features to read; images come as encoded bytes.
-
-    Yields:
-        Nested dicts of NumPy values, with `_ID` at the top.
-
-    Raises:
-        DataError: If the split cannot be read.
+    Of the wanted features images come as encoded bytes.
     """
     import tensorflow_datasets as tfds
 
@@ -450,15 +419,12 @@ def _sentence(error: Exception) -> str:
 def write_blob(
     path: Path, items: Iterable[tuple[str, bytes]], *, stamp: str
 ) -> dict[str, ImageRef]:
-    """Writes contents as they come, one at a time in memory, and their index.
+    """Writes contents by key as they come, one at a time in memory, and their index.
 
     Args:
         path: File to write; its folder is made. A blob of that name is replaced.
         items: Key and content of each; keys are distinct.
         stamp: What the contents depend on, for `read_blob`.
-
-    Returns:
-        Where each content lies, by key.
 
     Raises:
         OSError: If the files cannot be written.
@@ -483,15 +449,9 @@ def write_blob(
 
 
 def read_blob(path: Path, *, stamp: str) -> dict[str, ImageRef] | None:
-    """Reads the index of a blob.
+    """Where each content of a blob lies, by key, in the order of writing.
 
-    Args:
-        path: File of the blob.
-        stamp: As it was written with.
-
-    Returns:
-        Where each content lies, by key, in the order of writing; None where the blob is absent,
-        not whole, or was written with another stamp.
+    None where the blob is absent, not whole, or was written with another stamp.
     """
     try:
         header, *rows = map(json.loads, _index_path(path).read_text("utf-8").splitlines())

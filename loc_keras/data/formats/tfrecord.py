@@ -145,17 +145,10 @@ def _read_shard(split: Split, path: str, names: Mapping[int, str] | None, readin
 
 
 def _scan_shard(path: str) -> tuple[Sequence[int], str]:
-    """Walks from frame to frame without reading the data.
+    """Bytes of each record whose frame is intact, and why no more can be read, `""` at the end.
 
     Frames are checked here before TensorFlow reads the records, since it takes a length from the
-    file at its word and asks for that much memory.
-
-    Returns:
-        Bytes of data of each record whose frame is intact, and why the file cannot be read on
-        after them; `""` at its end.
-
-    Raises:
-        DataError: If the shard is compressed or cannot be opened.
+    file at its word and asks for that much memory. DataError: it is compressed or cannot be opened.
     """
     lengths, position = array("Q"), 0
     try:
@@ -195,14 +188,7 @@ def _frame_fault(header: bytes, left: int) -> str:
 
 
 def _read_records(path: str, count: int) -> Iterator[tuple[int, int, bytes]]:
-    """Reads the data of intact records, one at a time, and verifies their checksums.
-
-    Yields:
-        Number of the record from 1, offset of its data in the file, and the data.
-
-    Raises:
-        tf.errors.OpError: At a record whose data was changed.
-    """
+    """Number from 1, offset and data of intact records, one at a time; verifies their checksums."""
     if not count:
         return
     position = 0
@@ -460,10 +446,8 @@ def write_tfrecord(job: Job) -> dict[Split, int]:
 def tfrecord_source(class_names: Sequence[str], splits: Collection[Split]) -> dict[str, Any]:
     """Settings that read the folder again, as keys of the config's `data.source`."""
     shards = {split: f"{split}-*.tfrecord" for split in splits}
-    return {
-        "format": "tfrecord",
-        "tfrecord": {"splits": shards, "label_map": "label_map.pbtxt"},
-    }
+    options = {"splits": shards, "label_map": "label_map.pbtxt"}
+    return {"format": "tfrecord", "tfrecord": options}
 
 
 def label_map(class_names: Sequence[str]) -> str:
