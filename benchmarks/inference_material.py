@@ -119,7 +119,7 @@ def material_of_run(run_folder: Path, folder: Path, count: int) -> Material:
     """A trained run with images of its validation split."""
     run = load_run(run_folder)
     bundle = replace(
-        bundle_of(run.localizer, run.data, None, {}), samples=samples_of(run.data, count)
+        bundle_of(run_folder, run.localizer, run.data, None), samples=samples_of(run.data, count)
     )
     folder.mkdir()
     for name in KEPT_OF_RUN:

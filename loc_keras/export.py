@@ -7,7 +7,6 @@ model before it gets its version.
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,9 +38,7 @@ from loc_keras.serving.portable import (
 from loc_keras.serving.portable_answers import Run
 from loc_keras.serving.saved_model import export_saved_model
 from loc_keras.training.measure import answer_function, collect_outcomes
-from loc_keras.training.run_folder import CARD_FILE, TRUST_FILE, read_json
-from loc_keras.trust.novelty import with_novelty
-from loc_keras.trust.statements import read_folds, trusted_model
+from loc_keras.training.run_folder import CARD_FILE, read_json
 
 CALIBRATION_IMAGES = 128
 """Validation images by which the ranges of int8 are set."""
@@ -100,23 +97,15 @@ def _bundle(run: RunWithData, console: Console, quantize: str) -> Bundle:
     card = read_json(file) if file.is_file() else None
     if card is None:
         print_note(console, f"{run.folder} holds no {CARD_FILE}, so the export has none.")
-    plain = bundle_of(run.localizer, run.data, card, {})
     trust, novelty = trust_of(run), novelty_beside(run)
-    if trust is None and novelty is None:
-        return plain
-    if quantize != "none":
+    if quantize != "none" and (trust or novelty):
         print_note(
             console,
             "trust and novelty were fitted to the model's full precision, so the quantized one "
             "goes without.",
         )
-        return plain
-    if trust is None:
-        return replace(plain, localizer=with_novelty(run.localizer, novelty))
-    text = (run.folder / TRUST_FILE).read_text(encoding="utf-8")
-    folds = read_folds(run.folder, trust)
-    model = with_novelty(trusted_model(run.localizer, trust.statements, folds), novelty)
-    return replace(plain, localizer=model, texts={TRUST_FILE: text})
+        trust = novelty = None
+    return bundle_of(run.folder, run.localizer, run.data, card, trust, novelty)
 
 
 def calibration_images(run: RunWithData) -> np.ndarray:

@@ -50,7 +50,7 @@ from loc_keras.errors import TrainingError, TrustError
 from loc_keras.models.assembly import refuse_unknown_body
 from loc_keras.models.body import WeightsOrigin
 from loc_keras.models.weights import refuse_absent
-from loc_keras.serving.bundle import prove_writable
+from loc_keras.serving.bundle import folder_aside
 from loc_keras.serving.saved_model import export_saved_model
 from loc_keras.training import precision
 from loc_keras.training.distribution import (
@@ -76,7 +76,6 @@ from loc_keras.training.run_folder import (
     resumable,
     run_state,
 )
-from loc_keras.trust.novelty import with_novelty
 
 GO_ON = (
     "start all workers again, with --resume and the run folder: the run goes on from its last "
@@ -148,7 +147,8 @@ def _train(args: argparse.Namespace, console: Console) -> int:
     if cluster is None or cluster.is_chief:
         resumed = goes_on(wanted, config)
         if config.export.enabled and not is_trial:
-            prove_writable(export_base(config))
+            with folder_aside(export_base(config)):
+                pass
 
     policy, devices = _set_up(config, alone=is_trial)
     if not devices.is_chief:
@@ -239,8 +239,8 @@ def _finish(
             cards = {"trust": trust.card, "novelty": novelty_card}
             card = write_card(folder, config, best, data, measured, origin, **cards)
             if config.export.enabled:
-                model = with_novelty(trust.model, novelty)
-                exported = export_saved_model(bundle_of(model, data, card, trust.texts), base)
+                bundle = bundle_of(folder, best, data, card, trust.trust, novelty)
+                exported = export_saved_model(bundle, base)
         close_run(folder)
     finally:
         seconds = time.perf_counter() - started

@@ -19,12 +19,14 @@ from loc_keras.data.pipeline import pixel_moments
 from loc_keras.data.resize import ImageFormat
 from loc_keras.errors import DataError
 from loc_keras.models.assembly import build_localizer
-from loc_keras.models.weights import Start, find_start
+from loc_keras.models.weights import Start, find_start, float32_copy
 from loc_keras.report.gallery import draw_gallery
 from loc_keras.report.style import figure_to_array
 from loc_keras.serving.bundle import Bundle
-from loc_keras.training.run_folder import TENSORBOARD
+from loc_keras.training.run_folder import TENSORBOARD, TRUST_FILE
 from loc_keras.training.tensorboard import HyperParameters, ImagePanel, InferenceGraph
+from loc_keras.trust.novelty import Novelty, with_novelty
+from loc_keras.trust.statements import Trust, read_folds, trusted_model
 
 PANEL_IMAGES = 8
 """Validation images that TensorBoard shows each epoch."""
@@ -130,23 +132,33 @@ def export_base(config: Config) -> Path:
 
 
 def bundle_of(
-    model: keras.Model,
+    folder: Path,
+    localizer: keras.Model,
     data: LocalizationData,
     card: Mapping[str, Any] | None,
-    texts: Mapping[str, str],
+    trust: Trust | None = None,
+    novelty: Novelty | None = None,
 ) -> Bundle:
-    """Puts an export together.
+    """Puts an export together: the model and those of its folds, all computing in float32.
 
     Args:
-        model: What is exported.
+        folder: The run's.
+        localizer: Its best model.
         data: The run's.
         card: The model card.
-        texts: Further files to come with the model, by name.
+        trust: What the run's folder holds of it; None for an export without.
+        novelty: Likewise.
     """
+    model, texts = float32_copy(localizer), {}
+    if trust is not None:
+        folds = read_folds(folder, trust)
+        folds = None if folds is None else float32_copy(folds)
+        model = trusted_model(model, trust.statements, folds)
+        texts[TRUST_FILE] = (folder / TRUST_FILE).read_text(encoding="utf-8")
     *size, channels = data.image_shape
     rules = [pictures.rule for pictures in data.pictures.values()]
     return Bundle(
-        localizer=model,
+        localizer=with_novelty(model, novelty),
         class_names=data.class_names,
         form=ImageFormat((size[0], size[1]), channels, rules[0] if rules else "stretch"),
         samples=samples_of(data),

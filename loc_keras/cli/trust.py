@@ -5,7 +5,7 @@ and measures trust at its end, `add_novelty` novelty.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,6 @@ from loc_keras.trust.statements import (
     promised_share,
     read_folds,
     read_trust,
-    trusted_model,
     write_trust,
 )
 
@@ -84,18 +83,19 @@ class TrustOfRun:
     """What becomes of a trained model by trust.
 
     Attributes:
-        model: What is exported: the localizer, with the outputs of trust where there is any.
-        texts: Files that go into the export, by name.
         card: What the model card says; None without trust.
         fitted: The trust, with what it comes to on a split; None without.
         error: Why there is no trust although it was asked for; None where all is well.
     """
 
-    model: keras.Model
-    texts: Mapping[str, str] = field(default_factory=dict)
     card: Mapping[str, Any] | None = None
     fitted: tuple[Trust, TrustOnSplit | None] | None = None
     error: TrustError | None = None
+
+    @property
+    def trust(self) -> Trust | None:
+        """What was fitted, if anything."""
+        return None if self.fitted is None else self.fitted[0]
 
     def print(self, console: Console) -> None:
         """Prints the summary, if there is one."""
@@ -351,7 +351,7 @@ def add_trust(
     """
     is_cross = config.trust.method == "cross"
     if data.calibration is None and not is_cross:
-        return TrustOfRun(best)
+        return TrustOfRun()
     folds = None
     try:
         if is_cross:
@@ -361,7 +361,7 @@ def add_trust(
             trust = calibrate_model(folder, model_path, best, data, config.trust)
         measured = measured_on(trust, best, data, ("test", "val"), folds)
     except (TrustError, TrainingError) as error:
-        return TrustOfRun(best, error=TrustError(f"there is no trust with this model: {error}"))
+        return TrustOfRun(error=TrustError(f"there is no trust with this model: {error}"))
     card: dict[str, Any] = {
         "coverage": config.trust.coverage,
         "calibration_images": trust.calibration.images,
@@ -373,9 +373,7 @@ def add_trust(
         # Above the picture stands what is proven, which with folds is less than what is asked.
         share = promised_share(trust.calibration.method, measured.figures.guarantees[0].asked)
         _save_picture(folder / PLOTS / f"{measured.split}_trust.png", data, measured, share)
-    texts = {TRUST_FILE: (folder / TRUST_FILE).read_text(encoding="utf-8")}
-    model = trusted_model(best, trust.statements, folds)
-    return TrustOfRun(model, texts, card, (trust, measured))
+    return TrustOfRun(card, (trust, measured))
 
 
 def check_images(options: TrustConfig, data: LocalizationData, split: Split) -> None:

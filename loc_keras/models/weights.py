@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import re
+import tempfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,6 +42,11 @@ from loc_keras.models.torch_weights import (
 
 BEST_MODEL = "best.keras"
 """The file of a run folder whose body is taken."""
+
+_CONFIG = "config.json"
+"""In a `.keras` file, the network."""
+
+_HALF = re.compile(rb'"(mixed_)?b?float16"')
 
 NONE = "none"
 IMAGENET_WEIGHTS = "imagenet"
@@ -162,6 +169,27 @@ def open_model(path: Path) -> keras.Model:
             f"{path} cannot be opened as a model ({type(error).__name__}): the file is damaged or "
             "of another version; take last.keras in its place or train anew."
         ) from error
+
+
+def float32_copy(model: keras.Model) -> keras.Model:
+    """A model of the same weights whose layers all compute in float32.
+
+    Under the mixed policies weights are float32 already, so that nothing is lost.
+
+    Args:
+        model: As a run keeps it; one that computes in float32 anyway is given back itself.
+    """
+    with tempfile.TemporaryDirectory() as place:
+        saved, changed = Path(place, "saved.keras"), Path(place, "changed.keras")
+        model.save(saved)
+        with zipfile.ZipFile(saved) as before, zipfile.ZipFile(changed, "w") as after:
+            files = {name: before.read(name) for name in before.namelist()}
+            files[_CONFIG], changes = _HALF.subn(b'"float32"', files[_CONFIG])
+            if not changes:
+                return model
+            for name, content in files.items():
+                after.writestr(name, content)
+        return keras.saving.load_model(changed, compile=False)
 
 
 def _kind(path: Path) -> Literal["run", "preset", "safetensors"]:

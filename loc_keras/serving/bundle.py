@@ -4,7 +4,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 import keras
 
 from loc_keras.data.resize import ImageFormat
-from loc_keras.errors import ExportError
+from loc_keras.errors import ExportError, one_line
 from loc_keras.models.body import Preprocessing, WeightsOrigin
 
 EXTRA_FOLDER = "assets.extra"
@@ -182,34 +182,33 @@ def refuse_version(base: Path, version: int) -> None:
         )
 
 
-def prove_writable(base: Path) -> None:
-    """Makes the folder of the served model and tries to write to it.
-
-    Raises:
-        ExportError: If that cannot be done.
-    """
-    try:
-        base.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryDirectory(dir=base, prefix=".writing-").cleanup()
-    except OSError as error:
-        raise ExportError(
-            f"the SavedModel cannot be written to {base} ({error.strerror or error}); "
-            "set export.dir to a folder that can be written, or export.enabled to false."
-        ) from error
-
-
 @contextmanager
 def folder_aside(base: Path) -> Iterator[Path]:
     """An empty folder beside the versions, removed at the end if it was not renamed into place.
 
-    Two exports at once have two of them, so they do not touch each other's files.
+    Two exports at once have two of them, so they do not touch each other's files. Folders above it
+    that were made for it go too, where they stay empty.
+
+    Raises:
+        ExportError: If it, or what is written while it is open, cannot be written.
     """
-    base.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(dir=base, prefix=".writing-"))
+    made = [folder for folder in (base, *base.parents) if not folder.exists()]
     try:
-        yield aside
+        base.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(dir=base, prefix=".writing-"))
+        try:
+            yield aside
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+    except OSError as error:
+        raise ExportError(
+            f"the export cannot be written to {base} ({one_line(error.strerror or error)}); choose "
+            "a folder that can be written, by --out or export.dir, or set export.enabled to false."
+        ) from error
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        with suppress(OSError):
+            for folder in made:
+                folder.rmdir()
 
 
 def put_in_place(written: Path, base: Path, version: int | None) -> Path:

@@ -6,6 +6,8 @@ A further format is one entry of `FORMATS`: its converter here, its runtime in `
 import contextlib
 import io
 import json
+import os
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,7 +22,13 @@ from loc_keras.atomic_file import write_text
 from loc_keras.errors import ExportError, first_line
 from loc_keras.serving import portable_answers
 from loc_keras.serving.bundle import Bundle, folder_aside, put_in_place, refuse_version
-from loc_keras.serving.live_check import live_answers, refuse_differences, requests_for, run_alone
+from loc_keras.serving.live_check import (
+    TOLERANCES,
+    live_answers,
+    refuse_differences,
+    requests_for,
+    run_alone,
+)
 from loc_keras.serving.portable_answers import Opener, Run
 from loc_keras.serving.signatures import IMAGES, pixel_function
 from loc_keras.training.run_folder import CARD_FILE
@@ -29,10 +37,6 @@ SAVED_MODEL = "saved_model"
 """The format for servers, which this module does not write."""
 
 QUANTIZE = ("none", "float16", "int8")
-
-TOLERANCES: Mapping[str, float] = {"none": 1e-3, "float16": 1e-2, "int8": np.inf}
-"""Largest difference of any output, boxes in fractions, by quantization. What eight bits cost
-differs between models: the figures say it."""
 
 FIGURES_FILE = "figures.json"
 """What was measured before and after, beside the file."""
@@ -60,6 +64,8 @@ _KEPT_EXACT = (
 arithmetic of boxes in eight bits costs the tight ones."""
 
 _INPUT = "images"
+_PRINTED = (1, 2)
+"""File descriptors of standard output and standard error."""
 
 
 @dataclass(frozen=True)
@@ -196,7 +202,7 @@ def _check_file(bundle: Bundle, path: Path, kind: str, quantize: str) -> None:
             f"{path.name} names its outputs {sorted(found)}, not {sorted(expected)}; nothing was "
             "exported."
         )
-    refuse_differences(path.name, found, expected, TOLERANCES[quantize])
+    refuse_differences(path.name, found, expected, TOLERANCES[kind, quantize])
 
 
 def _convert_litert(call: Any, path: Path, quantize: str, calibration: np.ndarray | None) -> None:
@@ -314,18 +320,27 @@ def _rename(graph: Any, names: dict[str, str]) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps converters from printing pages about their work."""
+    """Keeps converters from printing pages about their work, also those that are no Python."""
     logger = tf.get_logger()
     level = logger.level
     logger.setLevel("ERROR")
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = [os.dup(number) for number in _PRINTED]
     try:
         with (
             warnings.catch_warnings(action="ignore"),
             contextlib.redirect_stdout(io.StringIO()),
             contextlib.redirect_stderr(io.StringIO()),
+            open(os.devnull, "w") as nowhere,
         ):
+            for number in _PRINTED:
+                os.dup2(nowhere.fileno(), number)
             yield
     finally:
+        for number, before in zip(_PRINTED, kept, strict=True):
+            os.dup2(before, number)
+            os.close(before)
         logger.setLevel(level)
 
 

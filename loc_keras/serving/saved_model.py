@@ -8,7 +8,6 @@ import numpy as np
 import tensorflow as tf
 
 from loc_keras.atomic_file import write_text
-from loc_keras.errors import ExportError
 from loc_keras.serving.bundle import (
     EXTRA_FOLDER,
     Bundle,
@@ -96,26 +95,22 @@ def export_saved_model(bundle: Bundle, base: Path, version: int | None = None) -
         ExportError: If the folder cannot be written, the version exists, or the copy answers
             differently.
     """
-    try:
-        if version is not None:
-            refuse_version(base, version)
-        with folder_aside(base) as aside:
-            written = aside / "model"
-            write_saved_model(bundle, written)
-            check_copy(bundle, written)
-            return put_in_place(written, base, version)
-    except (OSError, tf.errors.OpError) as error:
-        reason = getattr(error, "strerror", None) or getattr(error, "message", None) or error
-        raise ExportError(
-            f"the SavedModel cannot be written to {base} ({reason}); "
-            "choose a folder that can be written, by --out or export.dir."
-        ) from error
+    if version is not None:
+        refuse_version(base, version)
+    with folder_aside(base) as aside:
+        written = aside / "model"
+        write_saved_model(bundle, written)
+        check_copy(bundle, written)
+        return put_in_place(written, base, version)
 
 
 def write_saved_model(bundle: Bundle, folder: Path) -> None:
     """Writes the SavedModel with everything that comes with it, unchecked."""
     served = ServedModel(bundle.localizer, bundle.class_names, bundle.form)
-    tf.saved_model.save(served, str(folder), signatures=served.signatures)
+    try:
+        tf.saved_model.save(served, str(folder), signatures=served.signatures)
+    except tf.errors.OpError as error:  # A full disk, for example.
+        raise OSError(error.message) from error
     names = "".join(f"{name}\n" for name in bundle.class_names)
     files = {LABELS_FILE: names, CLASSES_FILE: names}
     if bundle.card is not None:

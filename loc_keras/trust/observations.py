@@ -118,7 +118,7 @@ def observed_outputs(
         logits = localizer.get_layer(SIDES_LAYER).output
         outputs |= SideStatistics(name="trust_sides", dtype="float32")(outputs["bbox"], logits)
     if flip:
-        mirrored = localizer(Mirror(name="trust_mirror")(localizer.inputs[0]))
+        mirrored = localizer(Mirror(name="trust_mirror", dtype="float32")(localizer.inputs[0]))
         outputs["softmax_mirrored"] = mirrored["softmax"]
         turned = MirrorBox(name="trust_mirror_box", dtype="float32")
         outputs["bbox_mirrored"] = turned(mirrored["bbox"])

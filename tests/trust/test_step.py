@@ -83,8 +83,7 @@ def test_a_step_that_fails_leaves_a_model_to_export(
 
     monkeypatch.setattr(trust, "calibrate_model", fail)
     result = trust.add_trust(config, data, Path(), Path(), best)
-    assert result.model is best
-    assert (result.texts, result.card) == ({}, None)
+    assert (result.trust, result.card) == (None, None)
     assert str(result.error) == "there is no trust with this model: too few."
     plain = replace(data, calibration=None)
     assert trust.add_trust(config, plain, Path(), Path(), best).error is None
