@@ -25,6 +25,7 @@ from loc_keras.evaluation.figures import run_figures
 from loc_keras.report.terminal import print_metrics
 from loc_keras.serving.bundle import (
     Bundle,
+    behind_served,
     parse_version,
     refuse_version,
 )
@@ -76,6 +77,8 @@ def _export(args: argparse.Namespace, console: Console) -> int:
     run = load_run(args.run, args.config, args.set)
     print_data(console, run.data, listed=False)
     bundle = _bundle(run, console, args.quantize)
+    behind = behind_served(bundle.card or {}, args.out if is_server else args.out / args.format)
+    print_note(console, behind and f"{behind}; it is exported all the same.")
     if is_server:
         written = export_saved_model(bundle, args.out, version)
     else:

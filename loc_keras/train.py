@@ -50,7 +50,7 @@ from loc_keras.errors import TrainingError, TrustError
 from loc_keras.models.assembly import refuse_unknown_body
 from loc_keras.models.body import WeightsOrigin
 from loc_keras.models.weights import refuse_absent
-from loc_keras.serving.bundle import folder_aside
+from loc_keras.serving.bundle import behind_served, folder_aside
 from loc_keras.serving.saved_model import export_saved_model
 from loc_keras.training import precision
 from loc_keras.training.distribution import (
@@ -67,6 +67,7 @@ from loc_keras.training.fit import fit_localizer
 from loc_keras.training.plan import FitPlan, FitResult, small_batch_warning
 from loc_keras.training.run_folder import (
     CONFIG_FILE,
+    EXPORT,
     RunState,
     changed_packages,
     close_run,
@@ -146,7 +147,7 @@ def _train(args: argparse.Namespace, console: Console) -> int:
     resumed = False
     if cluster is None or cluster.is_chief:
         resumed = goes_on(wanted, config)
-        if config.export.enabled and not is_trial:
+        if config.export.enabled and config.export.publish and not is_trial:
             with folder_aside(export_base(config)):
                 pass
 
@@ -223,8 +224,8 @@ def _finish(
     started: float,
 ) -> int:
     """Measures, calibrates and exports; done again from its beginning when it was interrupted."""
-    base = export_base(config)
-    exported = exported_before(folder, base) if config.export.enabled else None
+    base, own = export_base(config), folder / EXPORT
+    exported = exported_before(folder, own, base) if config.export.enabled else None
     best = keras.saving.load_model(result.best_path)
     measured = finish_run(folder, best, data, str(config.name))
     level = config.trust.novelty_level
@@ -240,7 +241,15 @@ def _finish(
             card = write_card(folder, config, best, data, measured, origin, **cards)
             if config.export.enabled:
                 bundle = bundle_of(folder, best, data, card, trust.trust, novelty)
-                exported = export_saved_model(bundle, base)
+                behind = behind_served(card, base) if config.export.publish else None
+                if behind:
+                    print_note(
+                        console,
+                        f"{behind}; so it is not published, which python -m loc_keras.export --run "
+                        f"{folder} --out {base} would do all the same.",
+                    )
+                to_servers = config.export.publish and not behind
+                exported = export_saved_model(bundle, base if to_servers else own)
         close_run(folder)
     finally:
         seconds = time.perf_counter() - started

@@ -241,6 +241,7 @@ def write_card(
         origin=origin,
         images=data.sizes,
         fingerprint=data.fingerprint,
+        test_fingerprint=data.test_fingerprint,
         figures=measured,
         packages=package_versions(),
         date=datetime.now().astimezone(),
@@ -251,16 +252,16 @@ def write_card(
     return card
 
 
-def exported_before(folder: Path, base: Path) -> Path | None:
+def exported_before(folder: Path, *bases: Path) -> Path | None:
     """The version that this run has exported already, recognised by its model card; else None.
 
     A run may be stopped after its export was put in place and before it was marked as finished.
     """
     card = folder / CARD_FILE
-    if not card.is_file() or not base.is_dir():
+    if not card.is_file():
         return None
     own = read_json(card)
-    for exported in base.glob(f"*/{EXTRA_FOLDER}/{CARD_FILE}"):
+    for exported in (file for base in bases for file in base.glob(f"*/{EXTRA_FOLDER}/{CARD_FILE}")):
         version = exported.parents[1]
         # Folders aside, of exports that were stopped half-way, are no versions.
         with suppress(ModelError):  # Of another, damaged version.

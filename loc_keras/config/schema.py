@@ -70,9 +70,16 @@ class ExportConfig(Section):
     """The copy of the trained model for serving."""
 
     dir: Text = Field(
-        default="saved_models", description="Folder for <name>/<version>/ of each export."
+        default="saved_models", description="Folder for <name>/<version>/ of published exports."
     )
-    enabled: bool = Field(default=True, description="Whether training ends with an export.")
+    enabled: bool = Field(
+        default=True, description="Whether training ends with an export, to export/ in its run."
+    )
+    publish: bool = Field(
+        default=False,
+        description="Whether that export becomes the next version in dir, which servers load, in "
+        "place of export/; not where it does worse than the newest one on the same test images.",
+    )
 
 
 class RunConfig(Section):

@@ -145,6 +145,8 @@ class LocalizationData:
             it is split.
         fingerprint_by_sizes: Likewise of names and sizes of images in place of their bytes, as runs
             of earlier versions know their data; "" where bytes were always known.
+        test_fingerprint: Likewise of the test images alone, at whatever size a model takes them; ""
+            without them.
         near_duplicates: Near duplicates of training images in each split that has some: rows of the
             split, and of the training split.
         skipped: Rows left out by the reader, as (file, row number, reason).
@@ -164,6 +166,7 @@ class LocalizationData:
     steps_per_epoch: int
     fingerprint: str
     fingerprint_by_sizes: str = ""
+    test_fingerprint: str = ""
     near_duplicates: Mapping[Split, NearPairs] = field(default_factory=dict)
     skipped: list[tuple[str, int, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -314,6 +317,7 @@ def build_file_data(
         by_sizes.update(f"{split} {_fingerprint(store.records, form)}".encode())
         contents.update(store.fingerprints.tobytes())
     contents.update(by_sizes.digest())
+    tested = stores.get("test")
     leaks, said = _leaks(stores, _kept_apart(found))
     notes += said
     return localization_data(
@@ -329,6 +333,11 @@ def build_file_data(
         class_names=found.class_names,
         fingerprint=contents.hexdigest(),
         fingerprint_by_sizes=by_sizes.hexdigest(),
+        test_fingerprint=""
+        if tested is None
+        else hashlib.sha256(
+            _fingerprint(tested.records, None).encode() + tested.fingerprints.tobytes()
+        ).hexdigest(),
         near_duplicates=leaks,
         skipped=[(fault.file, fault.row, fault.reason) for fault in faults],
         notes=notes,
@@ -430,8 +439,8 @@ def _judge_broken(broken: list[Fault], split: Split, total: int, on_error: str) 
         raise DataError(f"no image of the {split} split can be decoded; the first is {first}.")
 
 
-def _fingerprint(records: Records, form: ImageFormat) -> str:
-    """SHA-256, in hex, of the records and the sizes of their files."""
+def _fingerprint(records: Records, form: ImageFormat | None) -> str:
+    """SHA-256, in hex, of the records, the sizes of their files and what a model makes of them."""
     digest = hashlib.sha256(repr(form).encode())
     lengths = [
         file_size(path) if length == WHOLE_FILE else length

@@ -116,6 +116,7 @@ def build_digits_data(
         sizes={name: len(split.labels) for name, split in splits.items()},
         class_names=[str(digit) for digit in range(NUM_CLASSES)],
         fingerprint=_fingerprint(splits, task, seed),
+        test_fingerprint=_fingerprint({"test": splits["test"]}, task, seed),
         notes=notes,
         pictures={
             name: drawn_pictures(len(split.labels), drawn, size, resize)

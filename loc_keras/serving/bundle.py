@@ -13,8 +13,9 @@ from typing import Any
 import keras
 
 from loc_keras.data.resize import ImageFormat
-from loc_keras.errors import ExportError, one_line
+from loc_keras.errors import ExportError, ModelError, one_line
 from loc_keras.models.body import Preprocessing, WeightsOrigin
+from loc_keras.training.run_folder import CARD_FILE, read_json
 
 EXTRA_FOLDER = "assets.extra"
 """TensorFlow keeps this folder of an exported version for files that come with a model."""
@@ -81,6 +82,7 @@ def model_card(
     origin: WeightsOrigin,
     images: Mapping[str, int],
     fingerprint: str,
+    test_fingerprint: str = "",
     figures: Mapping[str, Mapping[str, float | int]],
     packages: Mapping[str, str | None],
     date: datetime,
@@ -99,6 +101,7 @@ def model_card(
         origin: Body, and where its first weights came from.
         images: Number of images in each split.
         fingerprint: SHA-256 of the labelled data and its splits, in hex.
+        test_fingerprint: Of the test images alone; "" without them.
         figures: What was measured, by split.
         packages: Versions of packages.
         date: When the card was written, with its time zone.
@@ -134,7 +137,11 @@ def model_card(
         },
         "body": origin.body,
         "weights": {key: value for key, value in asdict(origin).items() if key != "body"},
-        "training_data": {"images": dict(images), "fingerprint": fingerprint},
+        "training_data": {
+            "images": dict(images),
+            "fingerprint": fingerprint,
+            "test_fingerprint": test_fingerprint,
+        },
         "figures": {split: dict(found) for split, found in figures.items()},
         "packages": dict(packages),
         **({"trust": dict(trust)} if trust else {}),
@@ -167,6 +174,43 @@ def next_version(base: Path) -> int:
     if highest == MAX_VERSION:
         raise ExportError(f"{base} holds the highest version that there can be; give --version.")
     return highest + 1
+
+
+def behind_served(card: Mapping[str, Any], base: Path) -> str | None:
+    """Says that a model did worse than the newest version on the same test images, if it did.
+
+    As when the best epoch is chosen, class accuracy times mean IoU decides.
+
+    Args:
+        card: The model's.
+        base: Folder of the served model.
+
+    Returns:
+        The beginning of a sentence, with the figures of both.
+    """
+    newest = base / str(next_version(base) - 1)
+    files = [*newest.glob(f"{EXTRA_FOLDER}/{CARD_FILE}"), *newest.glob(CARD_FILE)]
+    served: Mapping[str, Any] = {}
+    with suppress(ModelError):  # Of a damaged version, of which nothing is known.
+        served = read_json(files[0]) if files else {}
+    found = [one.get("figures", {}).get("test") for one in (card, served)]
+    if not _fingerprints(card) & _fingerprints(served) or not all(found):
+        return None
+    figures = [(one.get("softmax_accuracy", 1.0), one.get("bbox_iou", 0.0)) for one in found]
+    own, other = (accuracy * iou for accuracy, iou in figures)
+    if own >= other:
+        return None
+    words = [f"a class accuracy of {a:.2%} and a mean IoU of {iou:.4f}" for a, iou in figures]
+    return (
+        f"on the same {found[0]['images']:,} test images this model has {words[0]}, and {newest} "
+        f"has {words[1]}"
+    )
+
+
+def _fingerprints(card: Mapping[str, Any]) -> set[tuple[str, str]]:
+    """By what a card knows its test images; those of earlier versions know all data alone."""
+    data = card.get("training_data", {})
+    return {(key, data[key]) for key in ("fingerprint", "test_fingerprint") if data.get(key)}
 
 
 def refuse_version(base: Path, version: int) -> None:

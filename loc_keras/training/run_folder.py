@@ -28,7 +28,7 @@ HISTORY_FILE, HISTORY_STEPS_FILE = "history.csv", "history_steps.csv"
 BEST_FILE, LAST_FILE = "best.keras", "last.keras"
 METRICS_FILE, CARD_FILE = "metrics.json", "model_card.json"
 TRUST_FILE, NOVELTY_FILE = "trust.json", "novelty.json"
-PLOTS, TENSORBOARD, EVALUATION = "plots", "tensorboard", "evaluation"
+PLOTS, TENSORBOARD, EVALUATION, EXPORT = "plots", "tensorboard", "evaluation", "export"
 CHECKPOINTS, FOLDS = "checkpoints", "folds"
 """Names within a run folder (`docs/architecture.md` says what each holds). A folder with
 `CHECKPOINTS` holds an unfinished run."""

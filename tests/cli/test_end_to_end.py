@@ -56,7 +56,7 @@ augment: {{digit_rotation: 10}}
 model: {{backbone: {{width: 4, stem: small}}}}
 train: {{epochs: 2, batch_size: 16, learning_rate: 0.004, warmup_epochs: 0.5,
   seed: 3, precision: float32}}
-export: {{dir: "{folder / "saved_models"}"}}
+export: {{dir: "{folder / "saved_models"}", publish: true}}
 run: {{dir: "{folder / "runs"}"}}
 """)
     return folder
@@ -183,7 +183,7 @@ def test_published_layout_trains_without_conversion(workplace, capsys):
             *("--config", str(workplace / "tiny.yaml")),
             *("--set", "data.source.format=csv", "--set", f"data.source.path={folder}"),
             *("--set", "train.epochs=1", "--set", "data.split.calibration=0"),
-            *("--set", "augment.translate=0.1", "--set", "export.enabled=false"),
+            *("--set", "augment.translate=0.1", "--set", "export.publish=false"),
         ]
     )
     assert code == 0
@@ -192,6 +192,29 @@ def test_published_layout_trains_without_conversion(workplace, capsys):
     assert "augment.digit_*" in told
     (run,) = (workplace / "runs" / "tiny").iterdir()
     assert json.loads((run / "metrics.json").read_text())["test"]["images"] == 50
+    assert (run / "export" / "1" / "saved_model.pb").is_file()
+    assert not (workplace / "saved_models" / "tiny" / "2").exists()
+
+
+@pytest.mark.whole
+@pytest.mark.usefixtures("short_body")
+def test_a_worse_run_is_not_published(finished, workplace, tmp_path, capsys):
+    served, run = workplace / "saved_models" / "tiny", tmp_path / "run"
+    arguments = ["--config", str(workplace / "tiny.yaml"), "--run-dir", str(run)]
+    short = [*("--set", "train.epochs=1"), *("--set", "train.learning_rate=0.00001")]
+    assert train.main([*arguments, *short]) == 0
+    told = capsys.readouterr().out
+    assert f"and {served / '1'} has a class accuracy of" in told
+    assert f"loc_keras.export --run {run} --out {served}" in told
+    assert [version.name for version in served.iterdir()] == ["1"]
+    assert (run / "export" / "1" / "saved_model.pb").is_file()
+    # Who asks for it by name gets it, and is told.
+    other = tmp_path / "served"
+    shutil.copytree(served, other)
+    assert export.main(["--run", str(run), "--out", str(other)]) == 0
+    told = capsys.readouterr().out
+    assert f"and {other / '1'} has a class accuracy of" in told
+    assert f"written: {other / '2'}" in told
 
 
 @pytest.mark.whole

@@ -156,7 +156,7 @@ def test_an_export_that_is_there_already_is_found(tmp_path, config):
     # Another run's version, and an export that was killed half-way.
     assert exported_before(folder, base) is None
     (base / ".writing-x").rename(base / "2")
-    assert exported_before(folder, base) == base / "2"
+    assert exported_before(folder, tmp_path / "none", base) == base / "2"
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
