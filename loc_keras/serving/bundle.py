@@ -236,8 +236,9 @@ def folder_aside(base: Path) -> Iterator[Path]:
     Raises:
         ExportError: If it, or what is written while it is open, cannot be written.
     """
-    made = [folder for folder in (base, *base.parents) if not folder.exists()]
+    made: list[Path] = []
     try:
+        made = [folder for folder in (base, *base.parents) if not folder.exists()]
         base.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(dir=base, prefix=".writing-"))
         try:

@@ -37,10 +37,10 @@ TOLERANCES: Mapping[tuple[str, str], float] = {
     ("saved_model", "none"): 1e-5,
     ("litert", "none"): 1e-5,
     ("litert", "float16"): 1e-2,
-    ("litert", "int8"): 0.5,
+    ("litert", "int8"): 1.0,
     ("onnx", "none"): 1e-5,
     ("onnx", "float16"): 1e-2,
-    ("onnx", "int8"): 0.5,
+    ("onnx", "int8"): 1.0,
     ("openvino", "none"): 1e-5,
     ("openvino", "float16"): 1e-2,
 }

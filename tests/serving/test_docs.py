@@ -1,11 +1,12 @@
-"""The files that `docs/serving.md` prints are such as TF Serving and KServe read."""
+"""The files that `docs/serving.md` prints are such as TF Serving and KServe read; tolerances."""
 
 import re
 from pathlib import Path
 
 import pytest
 
-PAGE = (Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "serving.md").read_text(encoding="utf-8")
 
 
 def printed(beginning: str) -> str:
@@ -54,3 +55,17 @@ def test_the_python_lines_name_what_there_is(monkeypatch, capsys):
         "True ",
         "False is not an image",
     ]
+
+
+def test_the_tolerances_of_exports_are_those_in_use():
+    from loc_keras.serving.live_check import TOLERANCES
+
+    page = (DOCS / "export.md").read_text(encoding="utf-8")
+    _, _, table = page.partition("| answers |")
+    rows = [line.strip("| ").split(" | ") for line in table.split("\n\n")[0].splitlines()[2:]]
+    allowed = {cells[0]: float(cells[-1]) for cells in rows if cells[-1][0].isdigit()}
+    names = {
+        f"{kind} {quantize}".removesuffix(" none"): (kind, quantize)
+        for kind, quantize in TOLERANCES
+    }
+    assert {names[name]: limit for name, limit in allowed.items()} == TOLERANCES

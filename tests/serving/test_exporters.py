@@ -125,6 +125,14 @@ def test_a_copy_is_the_model_that_float32_builds(body):
             np.testing.assert_allclose(own[name], value, atol=HALF_PRECISION[policy])
 
 
+def test_the_models_of_folds_are_copied_likewise():
+    folds = fold_ensemble([observer(built(policy="mixed_bfloat16")) for _ in range(2)])
+    copy = float32_copy(folds)
+    expected = fold_ensemble([observer(built()) for _ in range(2)])(IMAGES, training=False)
+    for name, value in copy(IMAGES, training=False).items():
+        np.testing.assert_allclose(value, expected[name], atol=1e-6)
+
+
 # Every format
 
 
