@@ -102,7 +102,7 @@ class DataSource:
                 "loc_keras.digits writes them to a folder."
             )
         options = source.reader_options()
-        if FORMATS[source.format].makes_folder:
+        if FORMATS[source.format].caches:
             options["cache_dir"] = self.config.data.cache_dir
         with files.noted_reads() as self._opened:
             annotations = read_annotations(source.format, self._root, **options)

@@ -1,7 +1,7 @@
 """The section `data.source` of the config: where images, labels and boxes come from."""
 
 import unicodedata
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
@@ -360,9 +360,23 @@ class SourceConfig(Section):
         "gtsrb",
         "tfrecord",
         "tfds",
+        "labelme",
+        "labelme_web",
+        "createml",
+        "via",
+        "via_csv",
+        "label_studio",
+        "label_studio_csv",
+        "cvat",
+        "dlib",
+        "huggingface",
+        "kitti",
+        "bbox_label_tool",
+        "keras_yolo",
     ] = Field(
         default="digits",
-        description="Kind of source; of the sections below only the one of the same name is used.",
+        description="Kind of source; of the sections below only the one of the same name is used, "
+        "and a kind without a section needs no settings.",
     )
     path: Text = Field(
         default=DIGIT_PATH,
@@ -451,10 +465,12 @@ class SourceConfig(Section):
             )
         if self.format != "digits" and self.path == DIGIT_PATH:
             raise ValueError(f"format {self.format} needs path, the folder of the data set")
+        fields = type(self).model_fields
         naming_empty = [
             name
-            for name, field in type(self).model_fields.items()
-            if getattr(field.annotation, "names_empty", False)
+            for name in get_args(fields["format"].annotation)
+            if name not in ("digits", "cub", "gtsrb")
+            and (name not in fields or getattr(fields[name].annotation, "names_empty", False))
         ]
         if self.background is not None and self.format not in naming_empty:
             raise ValueError(

@@ -433,6 +433,10 @@ CATALOGUE: dict[str, Kind] = {
     "decode": Kind("error", "image cannot be decoded", "copy the file anew, or remove it"),
     "undecodable": Kind("error", "image cannot be decoded", "copy the file anew, or remove it"),
     "crowd": Kind("note", "crowd of objects (iscrowd)", "nothing; crowds are not trained on"),
+    "no_box": Kind(
+        "note", "shape that is no object's box", "nothing; draw a box if it is an object"
+    ),
+    "missing_frame": Kind("note", "frame of a video without a file", "extract it as CVAT names it"),
     # Files.
     "missing_image": Kind(
         "error", "image file is missing", "add the file, or remove its annotation"

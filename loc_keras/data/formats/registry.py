@@ -1,6 +1,7 @@
 """The table of annotation formats; a new format is one more entry and one section of the config."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from loc_keras.data.annotations import Annotations, Split, with_composed_names
@@ -24,6 +25,7 @@ from loc_keras.data.formats.tfrecord import (
     tfrecord_source,
     write_tfrecord,
 )
+from loc_keras.data.formats.tools import TOOLS, detect_tools, read_tool
 from loc_keras.data.formats.voc import detect_voc, read_voc, voc_source, write_voc
 from loc_keras.data.formats.writing import Job
 from loc_keras.data.formats.yolo import detect_yolo, read_yolo, write_yolo, yolo_source
@@ -56,8 +58,8 @@ class Format(NamedTuple):
         detect: Possible readings of a folder, the likeliest first.
         writer: None where the format is only read.
         needs: What a folder of this format must hold, for messages; `""` for published layouts.
-        makes_folder: Whether the reader may make the data folder, by a download; it then takes
-            `cache_dir`, a folder for what it keeps between runs.
+        makes_folder: Whether the reader may make the data folder, by a download.
+        caches: Whether it takes `cache_dir`, a folder for what it keeps between runs.
     """
 
     read: Callable[..., Annotations]
@@ -65,6 +67,11 @@ class Format(NamedTuple):
     writer: Writer | None = None
     needs: str = ""
     makes_folder: bool = False
+    caches: bool = False
+
+
+def _none(_: Listing) -> Iterator[Guess]:
+    return iter(())
 
 
 FORMATS: dict[str, Format] = {
@@ -72,7 +79,16 @@ FORMATS: dict[str, Format] = {
     "imagenet_loc": Format(read_imagenet_loc, detect_imagenet_loc),
     "cub": Format(read_cub, detect_cub),
     "gtsrb": Format(read_gtsrb, detect_gtsrb),
-    "tfds": Format(read_tfds, detect_tfds, makes_folder=True),
+    "tfds": Format(read_tfds, detect_tfds, makes_folder=True, caches=True),
+    # The first of them tells all of them, so that each file is looked at once.
+    **{
+        name: Format(
+            partial(read_tool, format_name=name),
+            _none if place else detect_tools,
+            caches=True,
+        )
+        for place, name in enumerate(TOOLS)
+    },
     "coco": Format(
         read_coco,
         detect_coco,

@@ -223,12 +223,12 @@ def _read_file(
     )
 
 
-def xml_root(content: bytes) -> Element:
+def xml_root(content: bytes, tag: str = "annotation") -> Element:
     """Parses an annotation; document types, entities and references to files are refused.
 
     Raises:
-        RowError: If it is no XML (kind `"syntax"`), of an unknown encoding (`"encoding"`), or not
-            such as VOC's.
+        RowError: If it is no XML (kind `"syntax"`), of an unknown encoding (`"encoding"`), or does
+            not begin with the tag.
     """
     try:
         root = fromstring(content, forbid_dtd=True)
@@ -239,8 +239,10 @@ def xml_root(content: bytes) -> Element:
         kind = "syntax" if isinstance(error, ParseError) else "encoding"
         reason = f"is not XML that can be read: {quoted(str(error))[1:-1]}"
         raise RowError(reason, kind) from None
-    if root.tag != "annotation":
-        reason = f"is not a VOC annotation: it begins with <{quoted(root.tag)[1:-1]}>"
+    if root.tag != tag:
+        reason = (
+            f"is no such annotation: it begins with <{quoted(root.tag)[1:-1]}>, expected <{tag}>"
+        )
         raise RowError(reason, "syntax")
     return root
 

@@ -11,10 +11,12 @@ from helpers.reader_fuzz import (
     assert_sensible,
     write_files,
 )
+from helpers.tool_files import TOOL_FILES
 
 from loc_keras.config.data import SourceConfig
 from loc_keras.data.detect.formats import guesses, list_data_folder
 from loc_keras.data.formats.registry import FORMATS, read_annotations
+from loc_keras.data.formats.tools import TOOLS
 from loc_keras.errors import DataError
 
 
@@ -189,6 +191,13 @@ CASES = {
     ),
     "tfrecord": Case("tfrecord", {}, (), {"train": 2}, {"splits": {"train": "train-*"}}),
 }
+for name, (contents, images) in TOOL_FILES.items():
+    # Without names of classes their numbers are read; a label file's own stem names its image, too.
+    labels = {file: text for file, text in contents.items() if file != "_classes.txt"}
+    named = [file for file, text in labels.items() if b"a.png" in text and not TOOLS[name].beside]
+    CASES[name] = Case(
+        name, labels, images, {"train": 2}, outside=(named[0], b"a.png", 1) if named else None
+    )
 
 
 @pytest.fixture(params=CASES)

@@ -231,8 +231,8 @@ SYNTAX_FAULTS = [
     (b"<?xml version='1.0' encoding='utf-7'?><annotation/>", "is not XML that can be read: "),
     (b"\0" * 100, "is not XML that can be read: "),
     (document(thing("caf\xe9")).decode().encode("latin-1"), "is not XML that can be read: "),
-    (b"<html><annotation/></html>", "is not a VOC annotation: it begins with <html>"),
-    (b"<" + b"a" * 9999 + b"/>", "is not a VOC annotation: it begins with <aaaa"),
+    (b"<html><annotation/></html>", "is no such annotation: it begins with <html>"),
+    (b"<" + b"a" * 9999 + b"/>", "is no such annotation: it begins with <aaaa"),
     (b"<annotation>" + b" " * LARGEST_XML + b"</annotation>", "is larger than 1 MiB"),
 ]
 

@@ -1,0 +1,593 @@
+"""Files of labelling tools and published sets that need no settings: told, found and read alike.
+
+A format is a row of `TOOLS` and a generator of `Picture`s in the module that the row names, with a
+function that reads one object. Images, splits, empty images and faults are the same for all.
+"""
+
+import hashlib
+import importlib
+import json
+import math
+import posixpath
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import unquote
+
+from loc_keras.atomic_file import written_aside
+from loc_keras.data import files
+from loc_keras.data.annotations import (
+    Annotated,
+    Annotations,
+    EmptyImage,
+    Fault,
+    ImageRef,
+    Split,
+    Units,
+    kind_of,
+)
+from loc_keras.data.formats.listing import Guess, Listing, ending_of, split_of
+from loc_keras.data.formats.parsing import (
+    LARGEST_SIDE,
+    Box,
+    Reading,
+    RowError,
+    below,
+    folder_of,
+    is_image_name,
+    label_problem,
+    number,
+    place,
+    quoted,
+    require_root,
+)
+from loc_keras.errors import DataError
+
+HEAD = 2**14
+"""Characters of a file in which its marks stand."""
+
+_ENDINGS = {b"\x89PNG": ".png", b"\xff\xd8": ".jpg", b"RIFF": ".webp", b"GIF8": ".gif"}
+_SNIFFED = 20
+_SHOWN = 3
+_LOCAL_FILES = re.compile(r"^[^?]*\?d=")  # How Label Studio serves files of the disk,
+_UPLOADED = re.compile(r"^[0-9a-f]{8}-")  # and what it puts before the names of uploaded ones.
+_NOT_AS_WRITTEN = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError)
+_T = TypeVar("_T")
+
+
+class Tool(NamedTuple):
+    """How files of a format are told, and who reads them.
+
+    Attributes:
+        title: What the files are, for messages.
+        module: Last part of the module whose `READERS` has the format.
+        endings: Of the files, in small letters.
+        marks: Patterns that the beginning of a file must hold, all of them.
+        units: Of its boxes.
+        beside: Whether each image has a file of its own, in which every file of the folder counts.
+        upright: Name of the tool where it shows pictures upright by their EXIF orientation.
+        exact: As in `Annotations`.
+    """
+
+    title: str
+    module: str
+    endings: tuple[str, ...]
+    marks: tuple[str, ...]
+    units: Units = "pixel"
+    beside: bool = False
+    upright: str = ""
+    exact: bool = True
+
+
+class Picture(NamedTuple):
+    """One image as a file of labels names it.
+
+    Attributes:
+        name: As written, perhaps with folders, without ending, or as a URL.
+        objects: Row and content of each object, as the format's own function takes them.
+        row: Of the image in the file; 0 where the file is of this image alone.
+        size: Declared (width, height) in px, or None.
+        split: Where the file says it.
+        content: The encoded image where the file holds it, for use where no file stands beside.
+        file: Path of the image where it is known.
+        label: Class of objects that name none themselves.
+        frame: Whether it is one of a video, of which few may be files.
+    """
+
+    name: Any
+    objects: list[tuple[int, Any]]
+    row: int = 0
+    size: tuple[int, int] | None = None
+    split: Split | None = None
+    content: Callable[[], bytes] | None = None
+    file: str = ""
+    label: str = ""
+    frame: bool = False
+
+
+@dataclass
+class Document:
+    """One file of labels while it is read; what is wrong with it raises `RowError`."""
+
+    path: str
+    root: str
+    tool: Tool
+    reading: Reading
+    cache_dir: str | None = None
+
+    @property
+    def stem(self) -> str:
+        """The file's name without ending."""
+        return posixpath.splitext(posixpath.basename(self.path))[0]
+
+    def text(self, name: str = "") -> str:
+        """The text of the file, or of one that lies beside it or at a path of the data folder."""
+        try:
+            return files.read_text(files.join(folder_of(self.path), name) if name else self.path)
+        except DataError as error:
+            reason = str(error).removeprefix(f"annotation file {self.path} ").removesuffix(".")
+            raise RowError(reason, "encoding") from None
+
+    def content(self) -> bytes:
+        """The bytes of the file."""
+        try:
+            return files.read_bytes(self.path)
+        except OSError as error:
+            raise RowError(f"cannot be read: {error}", "unreadable_file") from None
+
+    def keep(self, content: bytes, row: int = 0) -> str:
+        """Gives an encoded image that lies in a row of the file a path of its own, in the cache."""
+        if self.cache_dir is None:
+            raise RowError("holds its images inside, and there is no cache", "missing_image")
+        ending = next((end for mark, end in _ENDINGS.items() if content.startswith(mark)), "")
+        where = f"{below(self.root, self.path)}:{row}".encode("utf-8", "surrogateescape")
+        name = hashlib.sha256(where + content).hexdigest()[:32] + ending
+        path = Path(self.cache_dir) / "images" / name
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with written_aside(path) as aside:
+                aside.write_bytes(content)
+        return str(path)
+
+    def json(self) -> Any:
+        """The file as JSON."""
+        return parsed_json(self.text())
+
+    def json_lines(self) -> list[tuple[int, Any]]:
+        """Row and value of each line of JSON; broken lines are faults."""
+        lines = enumerate(self.text().split("\n"), 1)
+        return list(
+            self.parsed(
+                [(row, line) for row, line in lines if line.strip()],
+                lambda row, line: (row, parsed_json(line)),
+            )
+        )
+
+    def parsed(
+        self, rows: Iterable[tuple[int, Any]], parse: Callable[[int, Any], _T]
+    ) -> Iterator[_T]:
+        """Parses entries one by one; those that are not as the tool writes them become faults."""
+        return self.reading.parsed(self.path, rows, lambda *row: self.strict(parse, *row))
+
+    def strict(self, parse: Callable[..., _T], *args: Any) -> _T:
+        """Calls a function; what it trips over is told as a `RowError`."""
+        try:
+            return parse(*args)
+        except RowError:
+            raise
+        except RecursionError:
+            raise RowError("is nested too deeply", "syntax") from None
+        except _NOT_AS_WRITTEN as error:
+            what = f"has no {error}" if isinstance(error, KeyError) else str(error)
+            reason = f"is not as in {self.tool.title}: {quoted(what)[1:-1]}"
+            raise RowError(reason, "syntax") from None
+
+
+def parsed_json(text: str) -> Any:
+    """Text as JSON.
+
+    Raises:
+        RowError: If it is none.
+    """
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise RowError(f"is not JSON: {error.msg} in {where}", "syntax") from None
+    except RecursionError:
+        raise RowError("is nested too deeply", "syntax") from None
+    except ValueError:
+        raise RowError("has a number of too many digits", "syntax") from None
+
+
+def floats(*values: Any) -> list[float]:
+    """Numbers of JSON, or written as text.
+
+    Raises:
+        RowError: If one is none.
+    """
+    found = []
+    for value in values:
+        side = number(value) if isinstance(value, str) else value
+        if isinstance(side, bool) or not isinstance(side, int | float):
+            raise RowError(f"{quoted(value)} is not a number", "number")
+        try:
+            found.append(float(side))
+        except OverflowError:
+            raise RowError(f"{quoted(value)} is not a number of px", "number") from None
+    return found
+
+
+def box_of(values: Iterable[Any]) -> Box:
+    """Four numbers.
+
+    Raises:
+        RowError: If they are none, or not four.
+    """
+    sides = floats(*values)
+    if len(sides) != 4:
+        raise RowError(f"has {len(sides)} numbers for its box, expected 4", "columns")
+    return sides[0], sides[1], sides[2], sides[3]
+
+
+def extent(points: Iterable[Iterable[Any]]) -> Box:
+    """The box around points, in whatever order they were drawn.
+
+    Raises:
+        RowError: If there are fewer than two.
+    """
+    xs, ys = zip(*(floats(*point)[:2] for point in points), strict=True)
+    if len(xs) < 2:
+        raise RowError("is a single point, around which there is no box", "no_box")
+    return min(xs), min(ys), max(xs), max(ys)
+
+
+def around(x: float, y: float, half_width: float, half_height: float) -> Box:
+    """The box of a centre and half its sides."""
+    return x - half_width, y - half_height, x + half_width, y + half_height
+
+
+def rotated(box: Box, degrees: float) -> Box:
+    """The box around one that is turned about its centre."""
+    x1, y1, x2, y2 = box
+    cos, sin = abs(math.cos(math.radians(degrees))), abs(math.sin(math.radians(degrees)))
+    width, height = (x2 - x1) / 2, (y2 - y1) / 2
+    if not degrees:
+        return box
+    return around(
+        (x1 + x2) / 2, (y1 + y2) / 2, width * cos + height * sin, width * sin + height * cos
+    )
+
+
+def ellipse(x: float, y: float, radius_x: float, radius_y: float, radians: float = 0.0) -> Box:
+    """The box around an ellipse that is turned about its centre."""
+    cos, sin = math.cos(radians), math.sin(radians)
+    width = math.hypot(radius_x * cos, radius_y * sin)
+    return around(x, y, width, math.hypot(radius_x * sin, radius_y * cos))
+
+
+def size_of(width: Any, height: Any) -> tuple[int, int] | None:
+    """A declared size in px; None where it is none, as many tools write 0 for unknown."""
+    try:
+        sides = floats(width, height)
+    except RowError:
+        return None
+    whole = all(1 <= side <= LARGEST_SIDE and side == int(side) for side in sides)
+    return (int(sides[0]), int(sides[1])) if whole else None
+
+
+class Images:
+    """Finds the images that files of labels name, below a folder.
+
+    Args:
+        root: The data folder.
+        paths: All files below it.
+    """
+
+    def __init__(self, root: str, paths: Iterable[str]) -> None:
+        self.root = root
+        self._paths = {posixpath.normpath(path) if "://" not in path else path for path in paths}
+        self._by_name: dict[str, list[str]] = defaultdict(list)
+        self._by_stem: dict[str, list[str]] = defaultdict(list)
+        for path in sorted(filter(is_image_name, self._paths)):
+            base = posixpath.basename(path).lower()
+            self._by_name[base].append(path)
+            self._by_stem[posixpath.splitext(base)[0]].append(path)
+
+    def find(self, written: str, document: str, stem: str = "") -> str | None:
+        """The path of an image; None where none is there.
+
+        Beside the file of labels goes before the data folder, and that before an image of the same
+        last part, or of the same name without ending, anywhere: the one of which most folders are
+        as written, then the one nearest to the file of labels.
+
+        Args:
+            written: As the file of labels names it.
+            document: The file of labels.
+            stem: Name of the image that belongs to this file alone, which outranks what is written.
+
+        Raises:
+            RowError: If nothing is there and the name leads out of the folder, or several fit.
+        """
+        folder = folder_of(document)
+        own = [one for one in self._by_stem[stem.lower()] if folder_of(one) == folder]
+        if stem and own:
+            return own[0]
+        for base in (folder, self.root):
+            try:
+                path = place(base, written, self.root)
+            except RowError:
+                continue
+            if path in self._paths or files.is_file(path):
+                return path
+        plain = unquote(_LOCAL_FILES.sub("", written)).partition("?")[0]
+        parts = re.split(r"[\\/]+", plain)
+        last = parts[-1].lower()
+        for name in (last, _UPLOADED.sub("", last), stem.lower()):
+            if found := self._by_name.get(name) or self._by_stem.get(name):
+                break
+        else:
+            return place(folder, written, self.root) and None
+
+        def fits(path: str) -> tuple[int, int]:
+            theirs = path.lower().split("/")[-2::-1]
+            return _alike(theirs, [*map(str.lower, parts[-2::-1])]), _alike(
+                path.split("/"), folder.split("/")
+            )
+
+        best = max(map(fits, found))
+        fitting = [path for path in found if fits(path) == best]
+        exact = [one for one in fitting if posixpath.basename(one) == parts[-1]]
+        fitting = exact or fitting
+        if len(fitting) > 1:
+            names = " or ".join(below(self.root, path) for path in fitting[:_SHOWN])
+            raise RowError(f"image {quoted(written)} may be {names}", "missing_image")
+        return fitting[0]
+
+
+def _alike(first: Sequence[str], second: Sequence[str]) -> int:
+    """How many items of two sequences are the same from the start."""
+    pairs = enumerate(zip(first, second, strict=False))
+    return next((place for place, (one, two) in pairs if one != two), min(len(first), len(second)))
+
+
+def read_tool(root: str, *, format_name: str, cache_dir: str | None = None) -> Annotations:
+    """Reads all files of one of `TOOLS` below a folder.
+
+    Splits are those that the files say, or else that their names or folders or those of the images
+    speak of; where none is for training, the largest is.
+
+    Args:
+        root: The data folder.
+        format_name: Key of `TOOLS`.
+        cache_dir: Folder for images that lie inside the files; None leaves them out.
+
+    Raises:
+        DataError: If the folder is missing or has no such file.
+    """
+    require_root(root)
+    tool = TOOLS[format_name]
+    module = importlib.import_module(f"loc_keras.data.formats.{tool.module}")
+    read, read_object = module.READERS[format_name]
+    paths = files.walk(root)
+    chosen = _own_files(paths, tool)
+    if not chosen:
+        raise DataError(f"{root} holds no {tool.title}; mend data.source.format or path.")
+    reading = Reading(upright_tool=tool.upright)
+    images = Images(root, paths)
+    found: dict[Split | None, list[tuple[Document, Picture]]] = defaultdict(list)
+    for path in chosen:
+        document = Document(path, root, tool, reading, cache_dir)
+        try:
+            for picture in document.strict(lambda one: list(read(one)), document):
+                named = split_of(below(root, path)) or split_of(posixpath.dirname(picture.name))
+                found[picture.split or named].append((document, picture))
+        except RowError as error:
+            reading.failed(path, 0, error)
+    merged: dict[Split, list[tuple[Document, Picture]]] = defaultdict(list)
+    for split, pictures in found.items():
+        merged[split or "train"] += pictures
+    if "train" not in merged and merged:
+        merged["train"] = merged.pop(max(merged, key=lambda one: len(merged[one])))
+    for split, pictures in merged.items():
+        reading.split(split)
+        for document, picture in pictures:
+            _add(document, picture, split, images, read_object)
+    return reading.annotations(tool.units, exact=tool.exact)
+
+
+def _own_files(paths: Sequence[str], tool: Tool) -> list[str]:
+    """The files of a format: those that show its marks, and what lies beside them if it counts."""
+    likely = [path for path in paths if path.lower().endswith(tool.endings)]
+    if not tool.beside:
+        return [path for path in likely if _has_marks(_head(path), tool)]
+    by_folder: dict[str, list[str]] = defaultdict(list)
+    for path in likely:
+        if posixpath.basename(path).lower() not in _NO_LABELS:
+            by_folder[folder_of(path)].append(path)
+    return [
+        path
+        for some in by_folder.values()
+        if any(_has_marks(_head(path), tool) for path in some[:_SNIFFED])
+        for path in some
+    ]
+
+
+_NO_LABELS = frozenset({"classes.txt", "readme.txt", "notes.txt", "_classes.txt"})
+
+
+def _image_path(document: Document, picture: Picture, images: Images) -> str:
+    if not isinstance(picture.name, str):
+        raise RowError(f"names the image {quoted(picture.name)}, not text", "syntax")
+    stem = document.stem if document.tool.beside else ""
+    file = images.find(picture.name, document.path, stem)
+    if file is None and picture.content is not None:
+        return document.keep(document.strict(picture.content))
+    if file is None and picture.frame:
+        raise RowError(f"{picture.name} is no file; extract the frames to use it", "missing_frame")
+    return file or place(folder_of(document.path), picture.name, document.root)
+
+
+def _add(
+    document: Document,
+    picture: Picture,
+    split: Split,
+    images: Images,
+    read_object: Callable[[Any, Picture], tuple[Any, Box]],
+) -> None:
+    """Adds the objects of an image, or what is wrong with it."""
+    reading, path = document.reading, document.path
+    try:
+        file = picture.file or _image_path(document, picture, images)
+    except RowError as error:
+        reading.failed(path, picture.row, error)
+        return
+    ref = ImageRef(file)
+    reading.folders[folder_of(file)] = None
+    name, where = picture.name, "" if document.tool.beside else f"of {quoted(picture.name)}: "
+    for row, entry in picture.objects:
+        try:
+            label, box = document.strict(read_object, entry, picture)
+            if isinstance(label, int) and not isinstance(label, bool):
+                label = str(label)
+            if problem := label_problem(label):
+                raise RowError(f"class {problem}", "label")
+        except RowError as error:
+            reading.faults.append(Fault(path, row, f"{where}{error}", error.kind, ref))
+            if kind_of(error.kind).severity == "error":
+                reading.unread[ref] += 1
+        else:
+            one = Annotated(ref, name, label.strip(), box, path, row, picture.size)
+            reading.split(split).append(one)
+    if not picture.objects:
+        fault = reading.fault(path, picture.row, f"{quoted(name)} names no object", "no_object")
+        empty = EmptyImage(split, ref, name, fault, size=picture.size)
+        reading.empty.append(empty)
+
+
+def detect_tools(listing: Listing) -> Iterator[Guess]:
+    """A guess for each of `TOOLS` whose marks some file shows, in the order of the table."""
+    seen: dict[str, list[str]] = defaultdict(list)
+    for name in _likely(listing):
+        head = listing.head(name)[:HEAD]
+        for form, tool in TOOLS.items():
+            if name.lower().endswith(tool.endings) and _has_marks(head, tool):
+                seen[form].append(name)
+    for form, tool in TOOLS.items():
+        if names := seen[form]:
+            what = ", ".join(dict.fromkeys(map(posixpath.dirname, names)) if tool.beside else names)
+            why = f"{tool.title}: {what or '.'}"
+            yield Guess(form, listing.root, why=why, files=() if tool.beside else tuple(names))
+
+
+def _likely(listing: Listing) -> Iterator[str]:
+    """The first files of each ending in each folder."""
+    endings = {ending_of(f"x{ending}") for tool in TOOLS.values() for ending in tool.endings}
+    for path, folder in listing.folders.items():
+        for ending, names in folder.names.items():
+            if ending in endings:
+                yield from (posixpath.join(path, name) for name in names[:_SNIFFED])
+
+
+def _head(path: str) -> str:
+    try:
+        content = files.read_bytes(path, 0, HEAD)
+    except OSError:
+        return ""
+    marked = content[:2] in (b"\xff\xfe", b"\xfe\xff")
+    return content.decode("utf-16" if marked else "utf-8-sig", "replace")
+
+
+def _has_marks(head: str, tool: Tool) -> bool:
+    return all(_pattern(mark).search(head) for mark in tool.marks)
+
+
+_pattern = cache(re.compile)
+_IMAGE = r"\.(?i:jpe?g|png|bmp|gif|webp|tiff?)"
+
+TOOLS: dict[str, Tool] = {
+    "labelme": Tool(
+        "LabelMe JSON",
+        "tools_json",
+        (".json",),
+        (r"\A\s*\{", r'"shapes"\s*:\s*\[', r'"(flags|imagePath|lineColor|imageHeight)"\s*:'),
+        beside=True,
+        upright="LabelMe",
+    ),
+    "createml": Tool(
+        "CreateML JSON",
+        "tools_json",
+        (".json",),
+        (r"\A\s*\[", r'"(image|imagefilename)"\s*:', r'"annotations?"\s*:', r'"coordinates"\s*:'),
+    ),
+    "via": Tool(
+        "JSON of the VGG Image Annotator",
+        "tools_json",
+        (".json",),
+        (r"\A\s*\{", r'"filename"\s*:', r'"regions"\s*:', r'"shape_attributes"|"size"'),
+    ),
+    "via_csv": Tool(
+        "CSV of the VGG Image Annotator",
+        "tools_tables",
+        (".csv",),
+        (r"\A[^\n]*filename[^\n]*region_shape_attributes",),
+    ),
+    "label_studio": Tool(
+        "JSON of Label Studio",
+        "tools_json",
+        (".json",),
+        (r"\A\s*\[", r'"original_width"\s*:', r'"annotations"\s*:|"annotator"\s*:|"\w*labels"'),
+        units="fraction",
+        upright="Label Studio",
+    ),
+    "label_studio_csv": Tool(
+        "CSV of Label Studio",
+        "tools_tables",
+        (".csv",),
+        (r"\A[^\n]*\bannotation_id\b[^\n]*\blead_time\b",),
+        units="fraction",
+        upright="Label Studio",
+    ),
+    "cvat": Tool(
+        "CVAT XML", "tools_xml", (".xml",), (r"<annotations>", r"<image\s[^>]*name=|<track\s")
+    ),
+    "labelme_web": Tool(
+        "XML of the web LabelMe",
+        "tools_xml",
+        (".xml",),
+        (r"<annotation>", r"<polygon>(?s:(?!<bndbox).)*<pt>"),
+        beside=True,
+    ),
+    "dlib": Tool("XML of dlib's imglab", "tools_xml", (".xml",), (r"<dataset>", r"<images>")),
+    "huggingface": Tool(
+        "Hugging Face metadata",
+        "tools_tables",
+        ("metadata.jsonl", "metadata.csv", ".parquet", ".arrow"),
+        (r"(?s)\APAR1|\A\ufffd{4}|\A(?=.*file_name).*(objects|bbox)",),
+    ),
+    "kitti": Tool(
+        "KITTI labels",
+        "tools_text",
+        (".txt",),
+        (r"\A[A-Za-z]\S*( -?[\d.e+-]+){14,15}\s*(\n|\Z)",),
+        beside=True,
+    ),
+    "bbox_label_tool": Tool(
+        "BBox-Label-Tool labels",
+        "tools_text",
+        (".txt",),
+        (r"\A\d+\s*\n\s*\d+ \d+ \d+ \d+( \S.*)?(\n|\Z)",),
+        beside=True,
+    ),
+    "keras_yolo": Tool(
+        "annotation lines of keras-yolo3",
+        "tools_text",
+        (".txt",),
+        (rf"(?m)^\S.*{_IMAGE}( -?\d+(,-?\d+){{4}})+\s*$",),
+    ),
+}
+"""Formats without settings by `data.source.format`, in the order in which a folder is tried."""

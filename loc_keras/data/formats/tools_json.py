@@ -1,0 +1,187 @@
+"""JSON of labelling tools: LabelMe, CreateML, VGG Image Annotator, Label Studio."""
+
+import base64
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from loc_keras.data.formats.parsing import Box, RowError, corners, is_image_name, quoted
+from loc_keras.data.formats.tools import (
+    Document,
+    Picture,
+    around,
+    box_of,
+    ellipse,
+    extent,
+    floats,
+    size_of,
+)
+
+
+def _numbered(entries: Any) -> list[tuple[int, Any]]:
+    """Entries of a list with their rows, from 1."""
+    if not isinstance(entries, list):
+        raise RowError(f"holds {quoted(entries)}, expected a list", "syntax")
+    return list(enumerate(entries, 1))
+
+
+def _labelme(document: Document) -> Iterator[Picture]:
+    """`{"shapes": [{"label", "points", "shape_type"}], "imagePath", "imageData"}`, one an image."""
+    tree = document.json()
+    if isinstance(tree, dict) and "shapes" not in tree:
+        return  # Another file of JSON beside.
+    data = tree.get("imageData")
+    yield Picture(
+        tree["imagePath"],
+        _numbered(tree["shapes"]),
+        size=size_of(tree.get("imageWidth"), tree.get("imageHeight")),
+        content=(lambda: base64.b64decode(data, validate=True)) if data else None,
+    )
+
+
+def _labelme_object(shape: dict[str, Any], _: Picture) -> tuple[str, Box]:
+    form, points = shape.get("shape_type") or "polygon", shape["points"]
+    if form in ("point", "points", "line", "linestrip"):
+        raise RowError(f"is a {form}, around which there is no box", "no_box")
+    if form == "circle":
+        (x, y), (rim_x, rim_y) = (floats(*point) for point in points)
+        radius = math.hypot(rim_x - x, rim_y - y)
+        return shape["label"], around(x, y, radius, radius)
+    return shape["label"], extent(points)
+
+
+def _createml(document: Document) -> Iterator[Picture]:
+    """`[{"image", "annotations": [{"label", "coordinates": {"x", "y", "width", "height"}}]}]`."""
+
+    def picture(row: int, entry: dict[str, Any]) -> Picture:
+        name = entry["image"] if "image" in entry else entry["imagefilename"]
+        objects = entry["annotations"] if "annotations" in entry else entry["annotation"]
+        return Picture(name, [(row, one) for _, one in _numbered(objects)], row)
+
+    return document.parsed(_numbered(document.json()), picture)
+
+
+def _createml_object(entry: dict[str, Any], _: Picture) -> tuple[str, Box]:
+    sides = entry["coordinates"]
+    box = box_of([sides["x"], sides["y"], sides["width"], sides["height"]])
+    return entry["label"], corners(box, "cxcywh")
+
+
+_CLASS_NAMES = ("class", "label", "category", "name", "type", "object", "species", "class_name")
+
+
+def _via(document: Document) -> Iterator[Picture]:
+    """`{key: {"filename", "regions": [{"shape_attributes", "region_attributes"}]}}`, or a project.
+
+    VIA 1 writes regions as a mapping.
+    """
+    tree = document.json()
+    entries = tree.get("_via_img_metadata", tree)
+
+    def picture(row: int, entry: dict[str, Any]) -> Picture:
+        regions = entry["regions"]
+        regions = list(regions.values()) if isinstance(regions, dict) else regions
+        return Picture(entry["filename"], [(row, one) for _, one in _numbered(regions)], row)
+
+    return document.parsed(enumerate(entries.values(), 1), picture)
+
+
+def via_object(region: dict[str, Any], _: Picture) -> tuple[Any, Box]:
+    """Class and box of a region of the VGG Image Annotator."""
+    shape, form = region["shape_attributes"], region["shape_attributes"]["name"]
+    if form == "point":
+        raise RowError("is a point, around which there is no box", "no_box")
+    if form == "rect":
+        box = corners(box_of(shape[key] for key in ("x", "y", "width", "height")), "xywh")
+    elif form in ("circle", "ellipse"):
+        x, y = floats(shape["cx"], shape["cy"])
+        radii = floats(*(shape[key] for key in (("r", "r") if form == "circle" else ("rx", "ry"))))
+        box = ellipse(x, y, *radii, *floats(shape.get("theta", 0)))
+    else:
+        box = extent(zip(shape["all_points_x"], shape["all_points_y"], strict=True))
+    given = {key: value for key, value in region["region_attributes"].items() if value}
+    key = next((name for name in _CLASS_NAMES if name in given), "")
+    if not key and len(given) != 1:
+        raise RowError(f"has {len(given)} attributes, none of them called class", "label")
+    label = given[key or next(iter(given))]
+    if isinstance(label, dict):  # Boxes to tick.
+        (label,) = [one for one, ticked in label.items() if ticked] or [""]
+    return label, box
+
+
+def _studio(document: Document) -> Iterator[Picture]:
+    """A list of tasks, as JSON or JSON-min."""
+    tasks = document.json()
+    return document.parsed(_numbered(tasks), lambda row, task: _task(document, row, task))
+
+
+def _task(document: Document, row: int, task: dict[str, Any]) -> Picture:
+    if "data" not in task:
+        return studio_picture(row, task)
+    made = [one for one in task.get("annotations", task.get("completions", ()))]
+    made = [one for one in made if not one.get("was_cancelled")]
+    if not made:
+        raise RowError("is a task that was not labelled", "no_object")
+    if len(made) > 1:
+        reason = f"is a task with {len(made)} annotations, of which one is used"
+        document.reading.fault(document.path, row, reason, "duplicate_row")
+    chosen = next((one for one in made if one.get("ground_truth")), made[0])
+    return studio_picture(row, {**task["data"], "result": chosen["result"]})
+
+
+def studio_picture(row: int, task: dict[str, Any]) -> Picture:
+    """The image of a task of Label Studio and its regions, whatever the columns are called."""
+    texts = [value for value in task.values() if isinstance(value, str)]
+    named = task.get("image") or next(filter(_names_image, texts), None)
+    regions = [one for value in task.values() if isinstance(value, list) for one in value]
+    regions = [{**one, **one.get("value", {})} for one in regions if isinstance(one, dict)]
+    # Controls that are parted from their labels write each region twice.
+    labelled = {one.get("id") for one in regions if _label_keys(one)}
+    regions = [one for one in regions if _label_keys(one) or one.get("id") not in labelled]
+    regions = [one for one in regions if {"x", "points", "rle"} & one.keys()]
+    first = regions[0] if regions else {}
+    size = size_of(first.get("original_width"), first.get("original_height"))
+    return Picture(named, [(row, one) for one in regions], row, size)
+
+
+def _names_image(text: str) -> bool:
+    return is_image_name(text.partition("?")[0]) or is_image_name(text)
+
+
+def _label_keys(region: dict[str, Any]) -> list[str]:
+    return [key for key in region if key.endswith("labels") and isinstance(region[key], list)]
+
+
+def studio_object(region: dict[str, Any], _: Picture) -> tuple[Any, Box]:
+    """Class and box, in fractions, of a region of Label Studio, whose numbers are percent."""
+    labels = [label for key in _label_keys(region) for label in region[key]]
+    if len(labels) != 1:
+        raise RowError(f"has {len(labels)} classes, expected one", "label")
+    width, height = floats(region["original_width"], region["original_height"])
+    if "points" in region:
+        box = extent(region["points"])
+        return labels[0], (box[0] / 100, box[1] / 100, box[2] / 100, box[3] / 100)
+    if not {"width", "radiusX"} & region.keys() or "rle" in region:
+        raise RowError(f"is of the kind {quoted(region.get('type'))}, which has no box", "no_box")
+    x, y = floats(region["x"], region["y"])
+    x, y = x / 100 * width, y / 100 * height
+    turned = math.radians(*floats(region.get("rotation", 0)))
+    if "radiusX" in region:
+        radius_x, radius_y = floats(region["radiusX"], region["radiusY"])
+        box = ellipse(x, y, radius_x / 100 * width, radius_y / 100 * height, turned)
+    else:
+        # It is turned about its upper left corner.
+        across, down = floats(region["width"], region["height"])
+        across, down = across / 100 * width, down / 100 * height
+        cos, sin = math.cos(turned), math.sin(turned)
+        ends = ((0, 0), (across, 0), (0, down), (across, down))
+        box = extent((x + dx * cos - dy * sin, y + dx * sin + dy * cos) for dx, dy in ends)
+    return labels[0], (box[0] / width, box[1] / height, box[2] / width, box[3] / height)
+
+
+READERS: dict[str, Any] = {
+    "labelme": (_labelme, _labelme_object),
+    "createml": (_createml, _createml_object),
+    "via": (_via, via_object),
+    "label_studio": (_studio, studio_object),
+}

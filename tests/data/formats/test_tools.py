@@ -1,0 +1,227 @@
+"""Files of labelling tools: exact boxes, shapes, names of images, and what is said of the rest."""
+
+import base64
+import json
+import math
+
+import numpy as np
+import pytest
+from helpers.converted import drawn, save
+from helpers.reader_fuzz import write_files
+from helpers.tool_files import DRAWN, SIZES, TOOL_FILES, labelme
+
+from loc_keras.data.formats.registry import FORMATS, read_annotations
+from loc_keras.data.formats.tools import TOOLS
+from loc_keras.errors import DataError
+
+
+def px(found, one):
+    """The box of an object of `a` or `b` in px."""
+    stem = one.image.path.rpartition("/")[2][0]
+    scale = [*SIZES[stem], *SIZES[stem]] if found.units == "fraction" else [1] * 4
+    return tuple(np.array(one.box) * scale)
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_boxes_are_those_that_were_drawn(tmp_path, name):
+    contents, images = TOOL_FILES[name]
+    write_files(tmp_path, {**contents, **dict.fromkeys(images, b"")})
+    found = read_annotations(name, str(tmp_path))
+    assert found.faults == []
+    assert sorted(found.objects) == ["train"]
+    seen = {
+        one.image.path.rpartition("/")[2][0]: (one.label, px(found, one))
+        for one in found.objects["train"]
+    }
+    assert {stem: label for stem, (label, _) in seen.items()} == {"a": "cup", "b": "key"}
+    for stem, (_, box) in DRAWN.items():
+        np.testing.assert_allclose(seen[stem][1], box, atol=1e-6)
+
+
+def read_labelme(root, **contents):
+    write_files(root, {f"{name}.json": content for name, content in contents.items()})
+    return FORMATS["labelme"].read(str(root), cache_dir=str(root / "cache"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "points", "box"),
+    [
+        ("rectangle", [[72, 33], [50, 53]], (50, 33, 72, 53)),
+        ("polygon", [[50, 40], [60, 33], [72, 53]], (50, 33, 72, 53)),
+        ("oriented_rectangle", [[60, 20], [70, 30], [60, 40], [50, 30]], (50, 20, 70, 40)),
+        ("mask", [[50, 33], [72, 53]], (50, 33, 72, 53)),
+        # Centre and a point of the rim, 5 px away.
+        ("circle", [[30, 20], [33, 24]], (25, 15, 35, 25)),
+    ],
+)
+def test_shapes_of_labelme_count_as_their_extent(tmp_path, kind, points, box):
+    shape = {"label": "cup", "points": points, "shape_type": kind}
+    (tmp_path / "a.png").touch()
+    (one,) = read_labelme(tmp_path, a=labelme("a", shapes=[shape])).objects["train"]
+    assert one.box == box
+
+
+def test_shapes_without_a_box_are_notes(tmp_path):
+    (tmp_path / "a.png").touch()
+    kinds = ("point", "line", "linestrip", "points")
+    shapes = [{"label": "x", "points": [[1, 2], [3, 4]], "shape_type": one} for one in kinds]
+    found = read_labelme(tmp_path, a=labelme("a", shapes=shapes))
+    assert [(one.kind, one.row, one.severity) for one in found.faults] == [
+        ("no_box", row, "note") for row in (1, 2, 3, 4)
+    ]
+    assert not any(found.objects.values()) and not found.unread
+
+
+def test_bad_shapes_cost_one_fault_each(tmp_path):
+    shapes = [
+        {"label": "x", "points": [[1, 2], ["a", 4]], "shape_type": "rectangle"},
+        {"points": [[1, 2], [3, 4]], "shape_type": "rectangle"},
+        {"label": 5.5, "points": [[1, 2], [3, 4]]},
+        {"label": "x", "points": [[1, 2]], "shape_type": "rectangle"},
+        {"label": "x", "points": [[1, 2], [3, 4]], "shape_type": "rectangle"},
+    ]
+    (tmp_path / "a.png").touch()
+    found = read_labelme(tmp_path, a=labelme("a", shapes=shapes), c=b'{"shapes": [', d=b"{}")
+    kinds = [(one.file.rpartition("/")[2], one.row, one.kind) for one in found.faults]
+    assert kinds == [
+        ("c.json", 0, "syntax"),
+        *[("a.json", 1, "number"), ("a.json", 2, "syntax"), ("a.json", 3, "label")],
+        ("a.json", 4, "no_box"),
+    ]
+    assert "has no 'label'" in found.faults[2].reason
+    assert [one.row for one in found.objects["train"]] == [5]
+
+
+def test_an_image_of_the_same_name_outranks_what_is_written(tmp_path):
+    """Copies and renamed pictures keep the old name inside."""
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).touch()
+    found = read_labelme(tmp_path, a=labelme("a"), b=labelme("a"))
+    names = [one.image.path.rpartition("/")[2] for one in found.objects["train"]]
+    assert names == ["a.png", "b.png"]
+
+
+def test_images_inside_are_used_where_none_stands_beside(tmp_path):
+    content = save(tmp_path / "x" / "a.png", drawn(96, 64, (50, 33, 72, 53))).read_bytes()
+    inside = base64.b64encode(content).decode()
+    labels = tmp_path / "labels"
+    (one,) = read_labelme(labels, c=labelme("a", imageData=inside)).objects["train"]
+    with open(one.image.path, "rb") as file:
+        assert file.read() == content
+    assert one.image.path.startswith(str(labels / "cache")) and one.image.path.endswith(".png")
+    broken = read_labelme(labels, c=labelme("a", imageData="%%%"))
+    assert [one.kind for one in broken.faults] == ["syntax"]
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        *("a", "A.PNG", "/home/me/set/a.png", "C:\\set\\a.png", "gs://bucket/set/a.png"),
+        *("old/b/a.png", "https://host/1/a.png?x=1", "/data/local-files/?d=set/a.png"),
+        "/data/upload/3/0a1b2c3d-a.png",
+    ],
+)
+def test_names_are_found_by_their_last_part(tmp_path, written):
+    contents, _ = TOOL_FILES["createml"]
+    tree = json.loads(contents["_annotations.createml.json"])
+    tree[0]["image"] = written
+    write_files(tmp_path, {"c/x.json": json.dumps(tree).encode(), "i/a.png": b"", "i/b.png": b""})
+    found = read_annotations("createml", str(tmp_path))
+    assert found.faults == []
+    assert found.objects["train"][0].image.path == f"{tmp_path}/i/a.png"
+
+
+def test_a_name_that_may_be_several_images_is_a_fault(tmp_path):
+    contents, _ = TOOL_FILES["createml"]
+    images = dict.fromkeys(("x/a.png", "y/a.png", "b.png"), b"")
+    write_files(tmp_path, {**contents, **images})
+    found = read_annotations("createml", str(tmp_path))
+    assert [(one.kind, one.reason) for one in found.faults] == [
+        ("missing_image", "image 'a.png' may be x/a.png or y/a.png")
+    ]
+
+
+def test_label_studio_turns_about_the_upper_left_corner(tmp_path):
+    """By hand: 20 x 10 px at (40, 10) turned by 90 degrees clockwise covers (30, 10, 40, 30)."""
+    contents, _ = TOOL_FILES["label_studio"]
+    ((name, text),) = contents.items()
+    tree = json.loads(text)
+    value = tree[0]["annotations"][0]["result"][0]["value"]
+    value |= {"x": 4000 / 96, "y": 1000 / 64, "width": 2000 / 96, "height": 1000 / 64}
+    value["rotation"] = 90
+    write_files(tmp_path, {name: json.dumps(tree).encode(), "a.png": b"", "b.png": b""})
+    found = read_annotations("label_studio", str(tmp_path))
+    np.testing.assert_allclose(px(found, found.objects["train"][0]), (30, 10, 40, 30), atol=1e-6)
+    assert found.upright_tool == "Label Studio"
+
+
+def test_tracks_of_cvat_are_read_where_frames_are_files(tmp_path):
+    box = '<box frame="{}" keyframe="1" outside="{}" xtl="1" ytl="2" xbr="30" ybr="40"/>'
+    boxes = "".join(box.format(*one) for one in ((0, 0), (1, 0), (2, 1)))
+    track = f'<track id="0" label="car">{boxes}</track>'
+    text = f"<annotations><version>1.1</version>{track}</annotations>"
+    write_files(tmp_path, {"annotations.xml": text.encode(), "images/frame_000000.PNG": b""})
+    found = read_annotations("cvat", str(tmp_path))
+    (one,) = found.objects["train"]
+    assert (one.label, one.box) == ("car", (1, 2, 30, 40))
+    assert one.image.path.endswith("images/frame_000000.PNG")
+    assert [(one.kind, one.severity) for one in found.faults] == [("missing_frame", "note")]
+
+
+def test_turned_boxes_and_ellipses_of_cvat_count_as_their_extent(tmp_path):
+    """By hand: a square of 20 px turned by 45 degrees is 20 * sqrt(2) wide."""
+    shapes = (
+        '<box label="x" xtl="20" ytl="20" xbr="40" ybr="40" rotation="45"/>'
+        '<ellipse label="x" cx="30" cy="30" rx="20" ry="5" rotation="90"/>'
+        '<points label="x" points="1,2;3,4"/>'
+    )
+    text = f'<annotations><image name="a.png" width="96" height="64">{shapes}</image></annotations>'
+    write_files(tmp_path, {"x.xml": text.encode(), "a.png": b""})
+    found = read_annotations("cvat", str(tmp_path))
+    half = 10 * math.sqrt(2)
+    wanted = [(30 - half, 30 - half, 30 + half, 30 + half), (25, 10, 35, 50)]
+    np.testing.assert_allclose([one.box for one in found.objects["train"]], wanted, atol=1e-9)
+    assert [one.kind for one in found.faults] == ["no_box"]
+
+
+@pytest.mark.parametrize("form", ["parquet", "arrow"])
+def test_images_within_shards_of_hugging_face(tmp_path, form):
+    """As `datasets` 5.2.0 writes them: `to_parquet` with images embedded, and `save_to_disk`."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    content = save(tmp_path / "x" / "a.png", drawn(96, 64, (50, 33, 72, 53))).read_bytes()
+    rows = [
+        {
+            "image": {"bytes": content, "path": "a.png"},
+            "objects": {"bbox": [[50.0, 33.0, 22.0, 20.0]], "category": [1]},
+        }
+    ] * 2
+    category = {"feature": {"names": ["key", "cup"], "_type": "ClassLabel"}, "_type": "List"}
+    features = {"image": {"_type": "Image"}, "objects": {"category": category}}
+    described = json.dumps({"info": {"features": features}})
+    table = pa.Table.from_pylist(rows).replace_schema_metadata({"huggingface": described})
+    folder = tmp_path / "set" / "train"
+    folder.mkdir(parents=True)
+    if form == "parquet":
+        pq.write_table(table, folder / "train-00000-of-00001.parquet")
+    else:
+        file = pa.OSFile(str(folder / "data-00000-of-00001.arrow"), "wb")
+        with file, pa.ipc.new_stream(file, table.schema) as stream:
+            stream.write_table(table)
+    cache = str(tmp_path / "cache")
+    found = FORMATS["huggingface"].read(str(tmp_path / "set"), cache_dir=cache)
+    assert [(one.label, one.box) for one in found.objects["train"]] == [
+        ("cup", (50.0, 33.0, 72.0, 53.0))
+    ] * 2
+    paths = {one.image.path for one in found.objects["train"]}
+    assert len(paths) == 2, "rows of the same bytes are two images"
+    for path in paths:
+        with open(path, "rb") as file:
+            assert file.read() == content
+
+
+def test_a_folder_without_such_files_is_named(tmp_path):
+    (tmp_path / "a.png").touch()
+    with pytest.raises(DataError, match=r"holds no LabelMe JSON; mend data\.source\.format"):
+        read_annotations("labelme", str(tmp_path))
