@@ -1,7 +1,7 @@
 """The section `data.source` of the config: where images, labels and boxes come from."""
 
 import unicodedata
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -373,6 +373,14 @@ class SourceConfig(Section):
         "kitti",
         "bbox_label_tool",
         "keras_yolo",
+        "datumaro",
+        "coco_panoptic",
+        "automl",
+        "sagemaker",
+        "openimages",
+        "oxford_pet",
+        "aircraft",
+        "celeba",
     ] = Field(
         default="digits",
         description="Kind of source; of the sections below only the one of the same name is used, "
@@ -465,17 +473,14 @@ class SourceConfig(Section):
             )
         if self.format != "digits" and self.path == DIGIT_PATH:
             raise ValueError(f"format {self.format} needs path, the folder of the data set")
-        fields = type(self).model_fields
-        naming_empty = [
-            name
-            for name in get_args(fields["format"].annotation)
-            if name not in ("digits", "cub", "gtsrb")
-            and (name not in fields or getattr(fields[name].annotation, "names_empty", False))
-        ]
-        if self.background is not None and self.format not in naming_empty:
+        section = type(self).model_fields.get(self.format)
+        if self.background is not None and (
+            self.format in ("digits", "cub", "gtsrb")
+            or not getattr(section and section.annotation, "names_empty", True)
+        ):
             raise ValueError(
                 f"format {self.format} cannot name images without an object, so background must "
-                f"be null; {', '.join(naming_empty)} can"
+                "be null"
             )
         if self.class_names is not None and self.class_names_file is not None:
             raise ValueError("class_names and class_names_file say the same; give one of them")

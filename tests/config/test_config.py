@@ -432,7 +432,7 @@ def test_out_of_range(load: Load, text: str, expected: str) -> None:
         (
             "data: {source: {format: gtsrb, path: signs, background: none}}",
             "data.source: format gtsrb cannot name images without an object, so background must "
-            "be null; csv, voc, coco, yolo, tfrecord, tfds can.",
+            "be null.",
         ),
         (
             "data: {split: {val: 0.5, test: 0.5}}",

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
@@ -124,7 +125,8 @@ def records(rows, class_names=CLASSES):
 def seen(target, out):
     """Everything in a converted folder, sorted by split and box."""
     found = {"csv": _csv, "voc": _voc, "coco": _coco, "yolo": _yolo, "tfrecord": _tfrecord}
-    return sorted(found[target](Path(out)), key=lambda one: (one.split, one.box))
+    reader = found.get(target) or partial(_tool, _TOOLS.get(target))
+    return sorted(reader(Path(out)), key=lambda one: (one.split, one.box))
 
 
 def _pixels(source):
@@ -228,6 +230,85 @@ def _tfrecord(out):
             scaled = tuple(np.array(box, float) * [width, height, width, height])
             name = parsed["image/filename"].decode()
             yield Seen(file.name.partition("-")[0], name, label, scaled, pixels)
+
+
+def _tool(objects, out):
+    """Folders of splits; `objects` gives image, class and box (x, y, width, height)."""
+    for folder in sorted(path for path in out.iterdir() if path.is_dir()):
+        images = {path.name for path in folder.iterdir() if _is_image(path)}
+        for image, label, (x, y, width, height), size in objects(folder):
+            pixels = _pixels(folder / image)
+            assert size is None or tuple(size) == pixels.shape[1::-1]
+            yield Seen(folder.name, image, label, (x, y, x + width, y + height), pixels)
+            images.remove(image)
+        assert not images
+
+
+def _is_image(path):
+    return path.suffix not in (".json", ".jsonl", ".csv", ".xml")
+
+
+def _labelme(folder):
+    for path in folder.glob("*.json"):
+        one = read_json(path)
+        (shape,) = one["shapes"]
+        (x1, y1), (x2, y2) = shape["points"]
+        assert shape["shape_type"] == "rectangle"
+        size = one["imageWidth"], one["imageHeight"]
+        yield one["imagePath"], shape["label"], (x1, y1, x2 - x1, y2 - y1), size
+
+
+def _createml(folder):
+    for one in read_json(folder / "_annotations.createml.json"):
+        (found,) = one["annotations"]
+        x, y, width, height = (found["coordinates"][key] for key in ("x", "y", "width", "height"))
+        yield one["image"], found["label"], (x - width / 2, y - height / 2, width, height), None
+
+
+def _via_region(shape, attributes):
+    assert shape["name"] == "rect"
+    (label,) = attributes.values()
+    return label, tuple(shape[key] for key in ("x", "y", "width", "height")), None
+
+
+def _via(folder):
+    for key, one in read_json(folder / "via_region_data.json").items():
+        assert key == f"{one['filename']}{(folder / one['filename']).stat().st_size}"
+        (region,) = one["regions"]
+        yield one["filename"], *_via_region(*region.values())
+
+
+def _via_csv(folder):
+    with (folder / "via_region_data.csv").open(encoding="utf-8", newline="") as file:
+        for one in csv.DictReader(file):
+            assert int(one["file_size"]) == (folder / one["filename"]).stat().st_size
+            shapes = ("region_shape_attributes", "region_attributes")
+            yield one["filename"], *_via_region(*(json.loads(one[key]) for key in shapes))
+
+
+def _cvat(folder):
+    for image in ElementTree.parse(folder / "annotations.xml").getroot().iter("image"):
+        (box,) = image
+        x1, y1, x2, y2 = (float(box.get(key)) for key in ("xtl", "ytl", "xbr", "ybr"))
+        size = int(image.get("width")), int(image.get("height"))
+        yield image.get("name"), box.get("label"), (x1, y1, x2 - x1, y2 - y1), size
+
+
+def _huggingface(folder):
+    for line in (folder / "metadata.jsonl").read_text(encoding="utf-8").splitlines():
+        one = json.loads(line)
+        (box,), (label,) = one["objects"]["bbox"], one["objects"]["categories"]
+        yield one["file_name"], label, box, None
+
+
+_TOOLS = {
+    "labelme": _labelme,
+    "createml": _createml,
+    "via": _via,
+    "via_csv": _via_csv,
+    "cvat": _cvat,
+    "huggingface": _huggingface,
+}
 
 
 def tree(folder):

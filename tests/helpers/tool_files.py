@@ -4,7 +4,11 @@
 (3, 63, 24, 89).
 """
 
+import io
 import json
+
+import numpy as np
+from PIL import Image
 
 DRAWN = {"a": ("cup", (50.0, 33.0, 72.0, 53.0)), "b": ("key", (3.0, 63.0, 24.0, 89.0))}
 SIZES = {"a": (96, 64), "b": (64, 96)}
@@ -208,6 +212,151 @@ TOOL_FILES: dict[str, tuple[dict[str, bytes], tuple[str, ...]]] = {
         },
         ("train/a.png", "train/b.png"),
     ),
+    # datumaro 1.13.12, `datumaro` and `open_images`.
+    "datumaro": (
+        {
+            "annotations/train.json": _json(
+                {
+                    "dm_format_version": "1.0",
+                    "media_type": 2,
+                    "infos": {},
+                    "categories": {
+                        "label": {"labels": [{"name": "cup"}, {"name": "key"}], "attributes": []}
+                    },
+                    "items": [
+                        {
+                            "id": stem,
+                            "annotations": [
+                                {
+                                    "id": 0,
+                                    "type": "bbox",
+                                    "label_id": number,
+                                    "bbox": [x1, y1, x2 - x1, y2 - y1],
+                                }
+                            ],
+                            "image": {"path": f"{stem}.png", "size": [*SIZES[stem]][::-1]},
+                        }
+                        for number, (stem, _, x1, y1, x2, y2) in enumerate(OBJECTS)
+                    ],
+                }
+            )
+        },
+        ("images/train/a.png", "images/train/b.png"),
+    ),
+    "openimages": (
+        {
+            "annotations/train-annotations-bbox.csv": _lines(
+                "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsOccluded,IsTruncated,"
+                "IsGroupOf,IsDepiction,IsInside",
+                *(
+                    f"{stem},,{label},1,{x1 / SIZES[stem][0]},{x2 / SIZES[stem][0]},"
+                    f"{y1 / SIZES[stem][1]},{y2 / SIZES[stem][1]},0,-1,-1,-1,-1"
+                    for stem, label, x1, y1, x2, y2 in OBJECTS
+                ),
+            )
+        },
+        ("images/train/a.png", "images/train/b.png"),
+    ),
+    # COCO's panopticapi; stuff is no thing.
+    "coco_panoptic": (
+        {
+            "panoptic_train2017.json": _json(
+                {
+                    "images": [
+                        {
+                            "id": number,
+                            "file_name": f"{stem}.png",
+                            "width": size[0],
+                            "height": size[1],
+                        }
+                        for number, (stem, size) in enumerate(SIZES.items())
+                    ],
+                    "annotations": [
+                        {
+                            "image_id": number,
+                            "file_name": f"{stem}_mask.png",
+                            "segments_info": [
+                                {
+                                    "id": 7,
+                                    "category_id": number,
+                                    "iscrowd": 0,
+                                    "bbox": [x1, y1, x2 - x1, y2 - y1],
+                                    "area": 5,
+                                }
+                            ],
+                        }
+                        for number, (stem, _, x1, y1, x2, y2) in enumerate(OBJECTS)
+                    ],
+                    "categories": [
+                        {"id": 0, "name": "cup", "isthing": 1},
+                        {"id": 1, "name": "key", "isthing": 1},
+                    ],
+                }
+            )
+        },
+        ("train2017/a.png", "train2017/b.png"),
+    ),
+    # Vertex AI's import and export files; ground truth manifests of SageMaker.
+    "automl": (
+        {
+            "data.jsonl": _lines(
+                *(
+                    json.dumps(
+                        {
+                            "imageGcsUri": f"gs://bucket/set/{stem}.png",
+                            "boundingBoxAnnotations": [
+                                {
+                                    "displayName": label,
+                                    "xMin": str(x1 / SIZES[stem][0]),
+                                    "yMin": y1 / SIZES[stem][1],
+                                    "xMax": x2 / SIZES[stem][0],
+                                    "yMax": y2 / SIZES[stem][1],
+                                }
+                            ],
+                            "dataItemResourceLabels": {
+                                "aiplatform.googleapis.com/ml_use": "training"
+                            },
+                        }
+                    )
+                    for stem, label, x1, y1, x2, y2 in OBJECTS
+                )
+            )
+        },
+        ("a.png", "b.png"),
+    ),
+    "sagemaker": (
+        {
+            "output.manifest": _lines(
+                *(
+                    json.dumps(
+                        {
+                            "source-ref": f"s3://bucket/set/{stem}.png",
+                            "job": {
+                                "image_size": [
+                                    {"width": SIZES[stem][0], "height": SIZES[stem][1], "depth": 3}
+                                ],
+                                "annotations": [
+                                    {
+                                        "class_id": 0,
+                                        "top": int(y1),
+                                        "left": int(x1),
+                                        "height": int(y2 - y1),
+                                        "width": int(x2 - x1),
+                                    }
+                                ],
+                            },
+                            "job-metadata": {
+                                "class-map": {"0": label},
+                                "type": "groundtruth/object-detection",
+                            },
+                        }
+                    )
+                    for stem, label, x1, y1, x2, y2 in OBJECTS
+                )
+            )
+        },
+        ("a.png", "b.png"),
+    ),
     # datumaro 1.13.12, `kitti`.
     "kitti": (
         {
@@ -241,3 +390,69 @@ TOOL_FILES: dict[str, tuple[dict[str, bytes], tuple[str, ...]]] = {
     ),
 }
 """Files of labels and names of images of each format, by its name."""
+
+
+def trimap(box) -> bytes:
+    """A trimap of 96 x 64 px: 1 in the box, 2 outside, and a border of 3 within it."""
+    x1, y1, x2, y2 = box
+    pixels = np.full((64, 96), 2, np.uint8)
+    pixels[y1:y2, x1:x2] = 3
+    pixels[y1 + 1 : y2 - 1, x1 + 1 : x2 - 1] = 1
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+PUBLISHED: dict[str, tuple[dict[str, bytes], tuple[str, ...], set]] = {
+    # By its README: name, class, species, breed; the box is around pixels of 1 and 3.
+    "oxford_pet": (
+        {
+            "annotations/list.txt": _lines(
+                "#Image CLASS-ID SPECIES BREED ID",
+                "#ID: 1:37 Class ids",
+                "Abyssinian_100 1 1 1",
+                "great_pyrenees_7 2 2 1",
+            ),
+            "annotations/trainval.txt": b"Abyssinian_100 1 1 1\n",
+            "annotations/test.txt": b"great_pyrenees_7 2 2 1\n",
+            "annotations/trimaps/Abyssinian_100.png": trimap((50, 33, 72, 53)),
+            "annotations/trimaps/great_pyrenees_7.png": trimap((3, 4, 24, 60)),
+        },
+        ("images/Abyssinian_100.jpg", "images/great_pyrenees_7.jpg"),
+        {
+            ("train", "Abyssinian_100.jpg", "Abyssinian", (50, 33, 72, 53)),
+            ("test", "great_pyrenees_7.jpg", "great_pyrenees", (3, 4, 24, 60)),
+        },
+    ),
+    # By its README the top left pixel is (1, 1), and sides name pixels of the box.
+    "aircraft": (
+        {
+            "data/images_box.txt": _lines("0034309 3 144 998 431", "0034958 1 1 10 20"),
+            "data/images_variant_train.txt": b"0034309 707-320\n",
+            "data/images_variant_val.txt": b"0034958 A340-200 X\n",
+            "data/images_variant_test.txt": b"\n",
+        },
+        ("data/images/0034309.jpg", "data/images/0034958.jpg"),
+        {
+            ("train", "0034309.jpg", "707-320", (2, 143, 998, 431)),
+            ("val", "0034958.jpg", "A340-200 X", (0, 0, 10, 20)),
+        },
+    ),
+    "celeba": (
+        {
+            "Anno/list_bbox_celeba.txt": _lines(
+                "2",
+                "image_id x_1 y_1 width height",
+                "000001.jpg    95  71 226 313",
+                "000002.jpg    72  94 221 306",
+            ),
+            "Eval/list_eval_partition.txt": _lines("000001.jpg 0", "000002.jpg 2"),
+        },
+        ("Img/img_celeba/000001.jpg", "Img/img_celeba/000002.jpg", "Img/other/000001.jpg"),
+        {
+            ("train", "000001.jpg", "face", (95, 71, 321, 384)),
+            ("test", "000002.jpg", "face", (72, 94, 293, 400)),
+        },
+    ),
+}
+"""The same of published sets, with split, image, class and box in px, by hand."""

@@ -25,7 +25,8 @@ from loc_keras.data.formats.tfrecord import (
     tfrecord_source,
     write_tfrecord,
 )
-from loc_keras.data.formats.tools import TOOLS, detect_tools, read_tool
+from loc_keras.data.formats.tool_table import TOOLS, detect_tools
+from loc_keras.data.formats.tools import read_tool
 from loc_keras.data.formats.voc import detect_voc, read_voc, voc_source, write_voc
 from loc_keras.data.formats.writing import Job
 from loc_keras.data.formats.yolo import detect_yolo, read_yolo, write_yolo, yolo_source
@@ -74,6 +75,18 @@ def _none(_: Listing) -> Iterator[Guess]:
     return iter(())
 
 
+def _tool_writer(name: str) -> Writer:
+    def write(job: Job) -> dict[Split, int]:
+        from loc_keras.data.formats.tools_writing import write_tool
+
+        return write_tool(job, format_name=name)
+
+    def source(class_names: Sequence[str], _: Mapping[Split, Records]) -> dict[str, Any]:
+        return {"format": name, "class_names": list(class_names), "inclusive_pixels": False}
+
+    return Writer(write, source)
+
+
 FORMATS: dict[str, Format] = {
     "tiny_imagenet": Format(read_tiny_imagenet, detect_tiny_imagenet),
     "imagenet_loc": Format(read_imagenet_loc, detect_imagenet_loc),
@@ -85,9 +98,10 @@ FORMATS: dict[str, Format] = {
         name: Format(
             partial(read_tool, format_name=name),
             _none if place else detect_tools,
+            _tool_writer(name) if tool.written else None,
             caches=True,
         )
-        for place, name in enumerate(TOOLS)
+        for place, (name, tool) in enumerate(TOOLS.items())
     },
     "coco": Format(
         read_coco,

@@ -13,7 +13,6 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import unquote
@@ -27,10 +26,9 @@ from loc_keras.data.annotations import (
     Fault,
     ImageRef,
     Split,
-    Units,
     kind_of,
 )
-from loc_keras.data.formats.listing import Guess, Listing, ending_of, split_of
+from loc_keras.data.formats.listing import split_of
 from loc_keras.data.formats.parsing import (
     LARGEST_SIDE,
     Box,
@@ -45,42 +43,15 @@ from loc_keras.data.formats.parsing import (
     quoted,
     require_root,
 )
+from loc_keras.data.formats.tool_table import HEAD, SNIFFED, TOOLS, Tool, has_marks
 from loc_keras.errors import DataError
 
-HEAD = 2**14
-"""Characters of a file in which its marks stand."""
-
 _ENDINGS = {b"\x89PNG": ".png", b"\xff\xd8": ".jpg", b"RIFF": ".webp", b"GIF8": ".gif"}
-_SNIFFED = 20
 _SHOWN = 3
 _LOCAL_FILES = re.compile(r"^[^?]*\?d=")  # How Label Studio serves files of the disk,
 _UPLOADED = re.compile(r"^[0-9a-f]{8}-")  # and what it puts before the names of uploaded ones.
 _NOT_AS_WRITTEN = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError)
 _T = TypeVar("_T")
-
-
-class Tool(NamedTuple):
-    """How files of a format are told, and who reads them.
-
-    Attributes:
-        title: What the files are, for messages.
-        module: Last part of the module whose `READERS` has the format.
-        endings: Of the files, in small letters.
-        marks: Patterns that the beginning of a file must hold, all of them.
-        units: Of its boxes.
-        beside: Whether each image has a file of its own, in which every file of the folder counts.
-        upright: Name of the tool where it shows pictures upright by their EXIF orientation.
-        exact: As in `Annotations`.
-    """
-
-    title: str
-    module: str
-    endings: tuple[str, ...]
-    marks: tuple[str, ...]
-    units: Units = "pixel"
-    beside: bool = False
-    upright: str = ""
-    exact: bool = True
 
 
 class Picture(NamedTuple):
@@ -404,7 +375,7 @@ def _own_files(paths: Sequence[str], tool: Tool) -> list[str]:
     """The files of a format: those that show its marks, and what lies beside them if it counts."""
     likely = [path for path in paths if path.lower().endswith(tool.endings)]
     if not tool.beside:
-        return [path for path in likely if _has_marks(_head(path), tool)]
+        return [path for path in likely if has_marks(_head(path), tool)]
     by_folder: dict[str, list[str]] = defaultdict(list)
     for path in likely:
         if posixpath.basename(path).lower() not in _NO_LABELS:
@@ -412,7 +383,7 @@ def _own_files(paths: Sequence[str], tool: Tool) -> list[str]:
     return [
         path
         for some in by_folder.values()
-        if any(_has_marks(_head(path), tool) for path in some[:_SNIFFED])
+        if any(has_marks(_head(path), tool) for path in some[:SNIFFED])
         for path in some
     ]
 
@@ -469,30 +440,6 @@ def _add(
         reading.empty.append(empty)
 
 
-def detect_tools(listing: Listing) -> Iterator[Guess]:
-    """A guess for each of `TOOLS` whose marks some file shows, in the order of the table."""
-    seen: dict[str, list[str]] = defaultdict(list)
-    for name in _likely(listing):
-        head = listing.head(name)[:HEAD]
-        for form, tool in TOOLS.items():
-            if name.lower().endswith(tool.endings) and _has_marks(head, tool):
-                seen[form].append(name)
-    for form, tool in TOOLS.items():
-        if names := seen[form]:
-            what = ", ".join(dict.fromkeys(map(posixpath.dirname, names)) if tool.beside else names)
-            why = f"{tool.title}: {what or '.'}"
-            yield Guess(form, listing.root, why=why, files=() if tool.beside else tuple(names))
-
-
-def _likely(listing: Listing) -> Iterator[str]:
-    """The first files of each ending in each folder."""
-    endings = {ending_of(f"x{ending}") for tool in TOOLS.values() for ending in tool.endings}
-    for path, folder in listing.folders.items():
-        for ending, names in folder.names.items():
-            if ending in endings:
-                yield from (posixpath.join(path, name) for name in names[:_SNIFFED])
-
-
 def _head(path: str) -> str:
     try:
         content = files.read_bytes(path, 0, HEAD)
@@ -500,94 +447,3 @@ def _head(path: str) -> str:
         return ""
     marked = content[:2] in (b"\xff\xfe", b"\xfe\xff")
     return content.decode("utf-16" if marked else "utf-8-sig", "replace")
-
-
-def _has_marks(head: str, tool: Tool) -> bool:
-    return all(_pattern(mark).search(head) for mark in tool.marks)
-
-
-_pattern = cache(re.compile)
-_IMAGE = r"\.(?i:jpe?g|png|bmp|gif|webp|tiff?)"
-
-TOOLS: dict[str, Tool] = {
-    "labelme": Tool(
-        "LabelMe JSON",
-        "tools_json",
-        (".json",),
-        (r"\A\s*\{", r'"shapes"\s*:\s*\[', r'"(flags|imagePath|lineColor|imageHeight)"\s*:'),
-        beside=True,
-        upright="LabelMe",
-    ),
-    "createml": Tool(
-        "CreateML JSON",
-        "tools_json",
-        (".json",),
-        (r"\A\s*\[", r'"(image|imagefilename)"\s*:', r'"annotations?"\s*:', r'"coordinates"\s*:'),
-    ),
-    "via": Tool(
-        "JSON of the VGG Image Annotator",
-        "tools_json",
-        (".json",),
-        (r"\A\s*\{", r'"filename"\s*:', r'"regions"\s*:', r'"shape_attributes"|"size"'),
-    ),
-    "via_csv": Tool(
-        "CSV of the VGG Image Annotator",
-        "tools_tables",
-        (".csv",),
-        (r"\A[^\n]*filename[^\n]*region_shape_attributes",),
-    ),
-    "label_studio": Tool(
-        "JSON of Label Studio",
-        "tools_json",
-        (".json",),
-        (r"\A\s*\[", r'"original_width"\s*:', r'"annotations"\s*:|"annotator"\s*:|"\w*labels"'),
-        units="fraction",
-        upright="Label Studio",
-    ),
-    "label_studio_csv": Tool(
-        "CSV of Label Studio",
-        "tools_tables",
-        (".csv",),
-        (r"\A[^\n]*\bannotation_id\b[^\n]*\blead_time\b",),
-        units="fraction",
-        upright="Label Studio",
-    ),
-    "cvat": Tool(
-        "CVAT XML", "tools_xml", (".xml",), (r"<annotations>", r"<image\s[^>]*name=|<track\s")
-    ),
-    "labelme_web": Tool(
-        "XML of the web LabelMe",
-        "tools_xml",
-        (".xml",),
-        (r"<annotation>", r"<polygon>(?s:(?!<bndbox).)*<pt>"),
-        beside=True,
-    ),
-    "dlib": Tool("XML of dlib's imglab", "tools_xml", (".xml",), (r"<dataset>", r"<images>")),
-    "huggingface": Tool(
-        "Hugging Face metadata",
-        "tools_tables",
-        ("metadata.jsonl", "metadata.csv", ".parquet", ".arrow"),
-        (r"(?s)\APAR1|\A\ufffd{4}|\A(?=.*file_name).*(objects|bbox)",),
-    ),
-    "kitti": Tool(
-        "KITTI labels",
-        "tools_text",
-        (".txt",),
-        (r"\A[A-Za-z]\S*( -?[\d.e+-]+){14,15}\s*(\n|\Z)",),
-        beside=True,
-    ),
-    "bbox_label_tool": Tool(
-        "BBox-Label-Tool labels",
-        "tools_text",
-        (".txt",),
-        (r"\A\d+\s*\n\s*\d+ \d+ \d+ \d+( \S.*)?(\n|\Z)",),
-        beside=True,
-    ),
-    "keras_yolo": Tool(
-        "annotation lines of keras-yolo3",
-        "tools_text",
-        (".txt",),
-        (rf"(?m)^\S.*{_IMAGE}( -?\d+(,-?\d+){{4}})+\s*$",),
-    ),
-}
-"""Formats without settings by `data.source.format`, in the order in which a folder is tried."""

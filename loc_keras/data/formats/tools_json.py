@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from loc_keras.data.formats.listing import split_of
 from loc_keras.data.formats.parsing import Box, RowError, corners, is_image_name, quoted
 from loc_keras.data.formats.tools import (
     Document,
@@ -179,9 +180,107 @@ def studio_object(region: dict[str, Any], _: Picture) -> tuple[Any, Box]:
     return labels[0], (box[0] / width, box[1] / height, box[2] / width, box[3] / height)
 
 
+def _datumaro(document: Document) -> Iterator[Picture]:
+    """`{"categories": {"label": {"labels"}}, "items": [{"id", "annotations", "image"}]}`."""
+    tree = document.json()
+    names = [one["name"] for one in tree["categories"]["label"]["labels"]]
+
+    def picture(row: int, item: dict[str, Any]) -> Picture:
+        image = item.get("image", {})
+        height, width = image.get("size") or (0, 0)
+        objects = [(row, (one, names)) for one in item["annotations"]]
+        # An id holds the folders, and a path those that the images had once.
+        return Picture(item["id"], objects, row, size_of(width, height))
+
+    return document.parsed(_numbered(tree["items"]), picture)
+
+
+def _datumaro_object(entry: tuple[dict[str, Any], list[str]], _: Picture) -> tuple[str, Box]:
+    one, names = entry
+    if one["type"] in ("bbox", "ellipse"):
+        box = corners(box_of(one["bbox"]), "xywh") if "bbox" in one else box_of(one["points"])
+    elif one["type"] == "polygon":
+        box = extent(zip(one["points"][::2], one["points"][1::2], strict=True))
+    else:
+        raise RowError(f"is of the kind {quoted(one['type'])}, which is not read", "no_box")
+    return names[one["label_id"]], box
+
+
+def _panoptic(document: Document) -> Iterator[Picture]:
+    """COCO whose annotations are of whole images: `"segments_info": [{"category_id", "bbox"}]`."""
+    tree = document.json()
+    images = {one["id"]: one for one in tree["images"]}
+    categories = {one["id"]: one for one in tree["categories"]}
+    # datumaro calls every category stuff.
+    some = any(one.get("isthing", 1) for one in categories.values())
+    stuff = {key for key, one in categories.items() if some and not one.get("isthing", 1)}
+
+    def picture(row: int, entry: dict[str, Any]) -> Picture:
+        image = images[entry["image_id"]]
+        size = size_of(image.get("width"), image.get("height"))
+        objects = [(row, (one, categories, stuff)) for one in entry["segments_info"]]
+        return Picture(image["file_name"], objects, row, size)
+
+    return document.parsed(_numbered(tree["annotations"]), picture)
+
+
+def _panoptic_object(entry: Any, _: Picture) -> tuple[str, Box]:
+    segment, categories, stuff = entry
+    if segment.get("iscrowd"):
+        raise RowError("is a crowd", "crowd")
+    name = categories[segment["category_id"]]["name"]
+    if segment["category_id"] in stuff:
+        raise RowError(f"is of {quoted(name)}, which is stuff and no thing", "no_box")
+    return name, corners(box_of(segment["bbox"]), "xywh")
+
+
+def _automl(document: Document) -> Iterator[Picture]:
+    """`{"imageGcsUri", "boundingBoxAnnotations": [{"displayName", "xMin", ...}]}` a line."""
+
+    def picture(row: int, entry: dict[str, Any]) -> Picture:
+        use = entry.get("dataItemResourceLabels", {}).get("aiplatform.googleapis.com/ml_use", "")
+        objects = [(row, one) for one in entry.get("boundingBoxAnnotations", ())]
+        return Picture(entry["imageGcsUri"], objects, row, split=split_of(use))
+
+    return document.parsed(document.json_lines(), picture)
+
+
+def _automl_object(entry: dict[str, Any], _: Picture) -> tuple[str, Box]:
+    # A side at 0 is left out.
+    sides = (entry.get(key, 0) for key in ("xMin", "yMin", "xMax", "yMax"))
+    return entry["displayName"], box_of(sides)
+
+
+def _sagemaker(document: Document) -> Iterator[Picture]:
+    """`{"source-ref", NAME: {"annotations", "image_size"}, "NAME-metadata": {"class-map"}}`."""
+
+    def picture(row: int, entry: dict[str, Any]) -> Picture:
+        key = next(
+            key for key, one in entry.items() if isinstance(one, dict) and "annotations" in one
+        )
+        names = entry[f"{key}-metadata"]["class-map"]
+        size = (entry[key].get("image_size") or [{}])[0]
+        objects = [(row, (one, names)) for one in entry[key]["annotations"]]
+        return Picture(
+            entry["source-ref"], objects, row, size_of(size.get("width"), size.get("height"))
+        )
+
+    return document.parsed(document.json_lines(), picture)
+
+
+def _sagemaker_object(entry: tuple[dict[str, Any], dict[str, str]], _: Picture) -> tuple[str, Box]:
+    one, names = entry
+    box = box_of(one[key] for key in ("left", "top", "width", "height"))
+    return names[str(one["class_id"])], corners(box, "xywh")
+
+
 READERS: dict[str, Any] = {
     "labelme": (_labelme, _labelme_object),
     "createml": (_createml, _createml_object),
     "via": (_via, via_object),
     "label_studio": (_studio, studio_object),
+    "datumaro": (_datumaro, _datumaro_object),
+    "coco_panoptic": (_panoptic, _panoptic_object),
+    "automl": (_automl, _automl_object),
+    "sagemaker": (_sagemaker, _sagemaker_object),
 }

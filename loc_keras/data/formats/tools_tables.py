@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from loc_keras.data import files
-from loc_keras.data.formats.parsing import Box, RowError, corners, quoted
+from loc_keras.data.formats.parsing import Box, RowError, corners, folder_of, quoted
 from loc_keras.data.formats.tools import Document, Picture, box_of, parsed_json, size_of
 from loc_keras.data.formats.tools_json import studio_object, studio_picture, via_object
 from loc_keras.errors import DataError
@@ -162,8 +162,32 @@ def _studio_csv(document: Document) -> Iterator[Picture]:
     return document.parsed(_csv_rows(document), picture)
 
 
+def _openimages(document: Document) -> Iterator[Picture]:
+    """`ImageID, LabelName, XMin, XMax, YMin, YMax` and more; a table beside names the classes."""
+    names: dict[str, str] = {}
+    for file in files.listed(folder_of(document.path)):
+        if "class-descriptions" in file or file == "classes.csv":
+            names |= {
+                line[0]: line[1] for line in csv.reader(document.text(file).split("\n")) if line[1:]
+            }
+    pictures: dict[str, Picture] = {}
+    for row, entry in _csv_rows(document):
+        picture = pictures.setdefault(entry["ImageID"], Picture(entry["ImageID"], [], row))
+        picture.objects.append((row, (entry, names)))
+    return iter(pictures.values())
+
+
+def _openimages_object(value: tuple[dict[str, str], dict[str, str]], _: Picture) -> tuple[str, Box]:
+    entry, names = value
+    if entry.get("IsGroupOf") == "1":
+        raise RowError("is a group of objects", "crowd")
+    label = entry["LabelName"]
+    return names.get(label, label), box_of(entry[key] for key in ("XMin", "YMin", "XMax", "YMax"))
+
+
 READERS: dict[str, Any] = {
     "huggingface": (_huggingface, _huggingface_object),
     "via_csv": (_via_csv, _via_csv_object),
+    "openimages": (_openimages, _openimages_object),
     "label_studio_csv": (_studio_csv, studio_object),
 }

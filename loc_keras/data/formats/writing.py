@@ -20,7 +20,7 @@ from loc_keras.atomic_file import written_aside
 from loc_keras.data.annotations import WHOLE_FILE, Fault, ImageRef, Split
 from loc_keras.data.decode import upright
 from loc_keras.data.files import file_size, is_remote, read_bytes
-from loc_keras.data.formats.parsing import RowError
+from loc_keras.data.formats.parsing import RowError, is_image_name
 from loc_keras.data.image_header import FORMATS, HeaderError, read_header
 from loc_keras.data.records import COLUMNS, UPRIGHT, Records
 
@@ -129,7 +129,8 @@ def write_images(
     """
     records = job.splits[split]
     folder.mkdir(parents=True, exist_ok=True)
-    there = {os.path.splitext(name)[0]: name for name in os.listdir(folder)}
+    written = filter(is_image_name, os.listdir(folder))  # Labels may lie beside.
+    there = {os.path.splitext(name)[0]: name for name in written}
     names = [there.get(stem, "") for stem in stems]
     job.advance(split, sum(map(bool, names)))
     missing = [index for index, name in enumerate(names) if not name]

@@ -15,6 +15,7 @@ from loc_keras.data.detect.table import csv_form
 from loc_keras.data.formats import listing as detect_listing
 from loc_keras.data.formats.listing import by_split, list_folder, split_of
 from loc_keras.data.formats.registry import FORMATS
+from loc_keras.data.formats.tool_table import TOOLS
 from loc_keras.errors import ConfigError, DataError
 
 XML = """<annotation><folder>f</folder><filename>{file}</filename>
@@ -648,7 +649,8 @@ def test_largest_group_becomes_train_where_none_is_called_so():
 
 def test_order_of_preference_is_the_documented_one():
     published = ["tiny_imagenet", "imagenet_loc", "cub", "gtsrb"]
-    assert list(FORMATS) == [*published, "tfds", "coco", "yolo", "voc", "csv", "tfrecord"]
+    tools = list(TOOLS)
+    assert list(FORMATS) == [*published, "tfds", *tools, "coco", "yolo", "voc", "csv", "tfrecord"]
 
 
 def test_nothing_is_written_to_the_folder(source, tmp_path):

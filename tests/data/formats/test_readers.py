@@ -1,6 +1,7 @@
 """Every reader through the same checks: what it finds, where from, and what it refuses."""
 
 import json
+from collections import Counter
 from dataclasses import dataclass, field
 
 import pytest
@@ -11,12 +12,12 @@ from helpers.reader_fuzz import (
     assert_sensible,
     write_files,
 )
-from helpers.tool_files import TOOL_FILES
+from helpers.tool_files import PUBLISHED, TOOL_FILES
 
 from loc_keras.config.data import SourceConfig
 from loc_keras.data.detect.formats import guesses, list_data_folder
 from loc_keras.data.formats.registry import FORMATS, read_annotations
-from loc_keras.data.formats.tools import TOOLS
+from loc_keras.data.formats.tool_table import TOOLS
 from loc_keras.errors import DataError
 
 
@@ -198,6 +199,9 @@ for name, (contents, images) in TOOL_FILES.items():
     CASES[name] = Case(
         name, labels, images, {"train": 2}, outside=(named[0], b"a.png", 1) if named else None
     )
+for name, (contents, images, objects) in PUBLISHED.items():
+    counts = Counter(split for split, *_ in objects)
+    CASES[name] = Case(name, contents, images, dict(counts))
 
 
 @pytest.fixture(params=CASES)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from helpers.converted import drawn, save
 from helpers.reader_fuzz import write_files
-from helpers.tool_files import DRAWN, SIZES, TOOL_FILES, labelme
+from helpers.tool_files import DRAWN, PUBLISHED, SIZES, TOOL_FILES, labelme
 
 from loc_keras.data.formats.registry import FORMATS, read_annotations
-from loc_keras.data.formats.tools import TOOLS
+from loc_keras.data.formats.tool_table import TOOLS
 from loc_keras.errors import DataError
 
 
@@ -22,7 +22,24 @@ def px(found, one):
     return tuple(np.array(one.box) * scale)
 
 
-@pytest.mark.parametrize("name", TOOLS)
+def test_every_tool_has_files():
+    assert {*TOOL_FILES, *PUBLISHED} == set(TOOLS)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_sets_are_read_in_their_splits(tmp_path, name):
+    contents, images, wanted = PUBLISHED[name]
+    write_files(tmp_path, {**contents, **dict.fromkeys(images, b"")})
+    found = read_annotations(name, str(tmp_path))
+    assert found.faults == []
+    assert {
+        (split, one.image.path.rpartition("/")[2], one.label, one.box)
+        for split, one in found.all_objects()
+    } == wanted
+    assert not any("other" in one.image.path for _, one in found.all_objects())
+
+
+@pytest.mark.parametrize("name", TOOL_FILES)
 def test_boxes_are_those_that_were_drawn(tmp_path, name):
     contents, images = TOOL_FILES[name]
     write_files(tmp_path, {**contents, **dict.fromkeys(images, b"")})

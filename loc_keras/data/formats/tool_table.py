@@ -1,0 +1,203 @@
+"""The table of formats that need no settings, and how a folder shows that it holds one of them."""
+
+import posixpath
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import cache
+from typing import NamedTuple
+
+from loc_keras.data.annotations import Units
+from loc_keras.data.formats.listing import Guess, Listing, ending_of
+
+HEAD = 2**14
+"""Characters of a file in which its marks stand."""
+
+SNIFFED = 20
+"""Files of one ending in one folder that are looked at."""
+
+
+class Tool(NamedTuple):
+    """How files of a format are told, and who reads them.
+
+    Attributes:
+        title: What the files are, for messages.
+        module: Last part of the module whose `READERS` has the format.
+        endings: Of the files, in small letters.
+        marks: Patterns that the beginning of a file must hold, all of them.
+        units: Of its boxes.
+        beside: Whether each image has a file of its own, in which every file of the folder counts.
+        upright: Name of the tool where it shows pictures upright by their EXIF orientation.
+        exact: As in `Annotations`.
+        written: Whether `tools_writing` writes it.
+    """
+
+    title: str
+    module: str
+    endings: tuple[str, ...]
+    marks: tuple[str, ...]
+    units: Units = "pixel"
+    beside: bool = False
+    upright: str = ""
+    exact: bool = True
+    written: bool = False
+
+
+def detect_tools(listing: Listing) -> Iterator[Guess]:
+    """A guess for each of `TOOLS` whose marks some file shows, in the order of the table."""
+    seen: dict[str, list[str]] = defaultdict(list)
+    for name in _likely(listing):
+        head = listing.head(name)[:HEAD]
+        for form, tool in TOOLS.items():
+            if name.lower().endswith(tool.endings) and has_marks(head, tool):
+                seen[form].append(name)
+    for form, tool in TOOLS.items():
+        if names := seen[form]:
+            what = ", ".join(dict.fromkeys(map(posixpath.dirname, names)) if tool.beside else names)
+            why = f"{tool.title}: {what or '.'}"
+            yield Guess(form, listing.root, why=why, files=() if tool.beside else tuple(names))
+
+
+def _likely(listing: Listing) -> Iterator[str]:
+    """The first files of each ending in each folder."""
+    endings = {ending_of(f"x{ending}") for tool in TOOLS.values() for ending in tool.endings}
+    for path, folder in listing.folders.items():
+        for ending, names in folder.names.items():
+            if ending in endings:
+                yield from (posixpath.join(path, name) for name in names[:SNIFFED])
+
+
+def has_marks(head: str, tool: Tool) -> bool:
+    """Whether the beginning of a file is one of the tool's."""
+    return all(_pattern(mark).search(head) for mark in tool.marks)
+
+
+_pattern = cache(re.compile)
+_IMAGE = r"\.(?i:jpe?g|png|bmp|gif|webp|tiff?)"
+
+TOOLS: dict[str, Tool] = {
+    "labelme": Tool(
+        "LabelMe JSON",
+        "tools_json",
+        (".json",),
+        (r"\A\s*\{", r'"shapes"\s*:\s*\[', r'"(flags|imagePath|lineColor|imageHeight)"\s*:'),
+        beside=True,
+        upright="LabelMe",
+        written=True,
+    ),
+    "createml": Tool(
+        "CreateML JSON",
+        "tools_json",
+        (".json",),
+        (r"\A\s*\[", r'"(image|imagefilename)"\s*:', r'"annotations?"\s*:', r'"coordinates"\s*:'),
+        written=True,
+    ),
+    "via": Tool(
+        "JSON of the VGG Image Annotator",
+        "tools_json",
+        (".json",),
+        (r"\A\s*\{", r'"filename"\s*:', r'"regions"\s*:', r'"shape_attributes"|"size"'),
+        written=True,
+    ),
+    "via_csv": Tool(
+        "CSV of the VGG Image Annotator",
+        "tools_tables",
+        (".csv",),
+        (r"\A[^\n]*filename[^\n]*region_shape_attributes",),
+        written=True,
+    ),
+    "label_studio": Tool(
+        "JSON of Label Studio",
+        "tools_json",
+        (".json",),
+        (r"\A\s*\[", r'"original_width"\s*:', r'"annotations"\s*:|"annotator"\s*:|"\w*labels"'),
+        units="fraction",
+        upright="Label Studio",
+    ),
+    "label_studio_csv": Tool(
+        "CSV of Label Studio",
+        "tools_tables",
+        (".csv",),
+        (r"\A[^\n]*\bannotation_id\b[^\n]*\blead_time\b",),
+        units="fraction",
+        upright="Label Studio",
+    ),
+    "datumaro": Tool(
+        "Datumaro JSON",
+        "tools_json",
+        (".json",),
+        (r'"categories"\s*:\s*\{\s*"', r'"label"\s*:\s*\{\s*"labels"'),
+    ),
+    "coco_panoptic": Tool(
+        "COCO panoptic JSON", "tools_json", (".json",), (r'"segments_info"\s*:\s*\[',)
+    ),
+    "automl": Tool(
+        "JSON lines of AutoML and Vertex AI",
+        "tools_json",
+        (".jsonl",),
+        (r'"imageGcsUri"\s*:', r'"boundingBoxAnnotations"\s*:'),
+        units="fraction",
+    ),
+    "sagemaker": Tool(
+        "SageMaker manifest", "tools_json", (".manifest", ".jsonl"), (r'"source-ref"\s*:',)
+    ),
+    "openimages": Tool(
+        "Open Images table",
+        "tools_tables",
+        (".csv",),
+        (r"\A[^\n]*ImageID,[^\n]*LabelName,[^\n]*XMin,XMax,YMin,YMax",),
+        units="fraction",
+    ),
+    "oxford_pet": Tool(
+        "Oxford-IIIT Pet list", "tools_text", ("list.txt",), (r"\A#Image CLASS-ID SPECIES",)
+    ),
+    "aircraft": Tool(
+        "FGVC-Aircraft boxes", "tools_text", ("images_box.txt",), (r"\A\d+( \d+){4}\s*\n",)
+    ),
+    "celeba": Tool(
+        "CelebA boxes", "tools_text", (".txt",), (r"\A\d+\s*\nimage_id\s+x_1\s+y_1\s+width",)
+    ),
+    "cvat": Tool(
+        "CVAT XML",
+        "tools_xml",
+        (".xml",),
+        (r"<annotations>", r"<image\s[^>]*name=|<track\s"),
+        written=True,
+    ),
+    "labelme_web": Tool(
+        "XML of the web LabelMe",
+        "tools_xml",
+        (".xml",),
+        (r"<annotation>", r"<polygon>(?s:(?!<bndbox).)*<pt>"),
+        beside=True,
+    ),
+    "dlib": Tool("XML of dlib's imglab", "tools_xml", (".xml",), (r"<dataset>", r"<images>")),
+    "huggingface": Tool(
+        "Hugging Face metadata",
+        "tools_tables",
+        ("metadata.jsonl", "metadata.csv", ".parquet", ".arrow"),
+        (r"(?s)\APAR1|\A\ufffd{4}|\A(?=.*file_name).*(objects|bbox)",),
+        written=True,
+    ),
+    "kitti": Tool(
+        "KITTI labels",
+        "tools_text",
+        (".txt",),
+        (r"\A[A-Za-z]\S*( -?[\d.e+-]+){14,15}\s*(\n|\Z)",),
+        beside=True,
+    ),
+    "bbox_label_tool": Tool(
+        "BBox-Label-Tool labels",
+        "tools_text",
+        (".txt",),
+        (r"\A\d+\s*\n\s*\d+ \d+ \d+ \d+( \S.*)?(\n|\Z)",),
+        beside=True,
+    ),
+    "keras_yolo": Tool(
+        "annotation lines of keras-yolo3",
+        "tools_text",
+        (".txt",),
+        (rf"(?m)^\S.*{_IMAGE}( -?\d+(,-?\d+){{4}})+\s*$",),
+    ),
+}
+"""Formats without settings by `data.source.format`, in the order in which a folder is tried."""
