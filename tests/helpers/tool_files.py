@@ -427,15 +427,18 @@ PUBLISHED: dict[str, tuple[dict[str, bytes], tuple[str, ...], set]] = {
     # By its README the top left pixel is (1, 1), and sides name pixels of the box.
     "aircraft": (
         {
-            "data/images_box.txt": _lines("0034309 3 144 998 431", "0034958 1 1 10 20"),
+            "data/images_box.txt": _lines(
+                "0034309 3 144 998 431", "0034958 1 1 10 20", "0000003 1 2 3 4"
+            ),
             "data/images_variant_train.txt": b"0034309 707-320\n",
             "data/images_variant_val.txt": b"0034958 A340-200 X\n",
-            "data/images_variant_test.txt": b"\n",
+            "data/images_variant_test.txt": b"0000003 707-320\n",
         },
-        ("data/images/0034309.jpg", "data/images/0034958.jpg"),
+        tuple(f"data/images/{name}.jpg" for name in ("0034309", "0034958", "0000003")),
         {
             ("train", "0034309.jpg", "707-320", (2, 143, 998, 431)),
             ("val", "0034958.jpg", "A340-200 X", (0, 0, 10, 20)),
+            ("test", "0000003.jpg", "707-320", (0, 1, 3, 4)),
         },
     ),
     "celeba": (

@@ -9,13 +9,12 @@ import importlib
 import json
 import math
 import posixpath
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
-from urllib.parse import unquote
 
 from loc_keras.atomic_file import written_aside
 from loc_keras.data import files
@@ -32,11 +31,11 @@ from loc_keras.data.formats.listing import split_of
 from loc_keras.data.formats.parsing import (
     LARGEST_SIDE,
     Box,
+    ImageFinder,
     Reading,
     RowError,
     below,
     folder_of,
-    is_image_name,
     label_problem,
     number,
     place,
@@ -48,8 +47,6 @@ from loc_keras.errors import DataError
 
 _ENDINGS = {b"\x89PNG": ".png", b"\xff\xd8": ".jpg", b"RIFF": ".webp", b"GIF8": ".gif"}
 _SHOWN = 3
-_LOCAL_FILES = re.compile(r"^[^?]*\?d=")  # How Label Studio serves files of the disk,
-_UPLOADED = re.compile(r"^[0-9a-f]{8}-")  # and what it puts before the names of uploaded ones.
 _NOT_AS_WRITTEN = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError)
 _T = TypeVar("_T")
 
@@ -251,81 +248,6 @@ def size_of(width: Any, height: Any) -> tuple[int, int] | None:
     return (int(sides[0]), int(sides[1])) if whole else None
 
 
-class Images:
-    """Finds the images that files of labels name, below a folder.
-
-    Args:
-        root: The data folder.
-        paths: All files below it.
-    """
-
-    def __init__(self, root: str, paths: Iterable[str]) -> None:
-        self.root = root
-        self._paths = {posixpath.normpath(path) if "://" not in path else path for path in paths}
-        self._by_name: dict[str, list[str]] = defaultdict(list)
-        self._by_stem: dict[str, list[str]] = defaultdict(list)
-        for path in sorted(filter(is_image_name, self._paths)):
-            base = posixpath.basename(path).lower()
-            self._by_name[base].append(path)
-            self._by_stem[posixpath.splitext(base)[0]].append(path)
-
-    def find(self, written: str, document: str, stem: str = "") -> str | None:
-        """The path of an image; None where none is there.
-
-        Beside the file of labels goes before the data folder, and that before an image of the same
-        last part, or of the same name without ending, anywhere: the one of which most folders are
-        as written, then the one nearest to the file of labels.
-
-        Args:
-            written: As the file of labels names it.
-            document: The file of labels.
-            stem: Name of the image that belongs to this file alone, which outranks what is written.
-
-        Raises:
-            RowError: If nothing is there and the name leads out of the folder, or several fit.
-        """
-        folder = folder_of(document)
-        own = [one for one in self._by_stem[stem.lower()] if folder_of(one) == folder]
-        if stem and own:
-            return own[0]
-        for base in (folder, self.root):
-            try:
-                path = place(base, written, self.root)
-            except RowError:
-                continue
-            if path in self._paths or files.is_file(path):
-                return path
-        plain = unquote(_LOCAL_FILES.sub("", written)).partition("?")[0]
-        parts = re.split(r"[\\/]+", plain)
-        last = parts[-1].lower()
-        for name in (last, _UPLOADED.sub("", last), stem.lower()):
-            if found := self._by_name.get(name) or self._by_stem.get(name):
-                break
-        else:
-            return place(folder, written, self.root) and None
-
-        def fits(path: str) -> tuple[int, int]:
-            theirs = path.lower().split("/")[-2::-1]
-            return _alike(theirs, [*map(str.lower, parts[-2::-1])]), _alike(
-                path.split("/"), folder.split("/")
-            )
-
-        best = max(map(fits, found))
-        fitting = [path for path in found if fits(path) == best]
-        exact = [one for one in fitting if posixpath.basename(one) == parts[-1]]
-        fitting = exact or fitting
-        if len(fitting) > 1:
-            names = " or ".join(below(self.root, path) for path in fitting[:_SHOWN])
-            raise RowError(f"image {quoted(written)} may be {names}", "missing_image")
-        return fitting[0]
-
-
-def _alike(first: Sequence[str], second: Sequence[str]) -> int:
-    """How many items of two sequences are the same from the start."""
-    pairs = enumerate(zip(first, second, strict=False))
-    return next((place for place, (one, two) in pairs if one != two), min(len(first), len(second)))
-
-
 def read_tool(root: str, *, format_name: str, cache_dir: str | None = None) -> Annotations:
     """Reads all files of one of `TOOLS` below a folder.
 
@@ -349,7 +271,7 @@ def read_tool(root: str, *, format_name: str, cache_dir: str | None = None) -> A
     if not chosen:
         raise DataError(f"{root} holds no {tool.title}; mend data.source.format or path.")
     reading = Reading(upright_tool=tool.upright)
-    images = Images(root, paths)
+    finder = ImageFinder(root)
     found: dict[Split | None, list[tuple[Document, Picture]]] = defaultdict(list)
     for path in chosen:
         document = Document(path, root, tool, reading, cache_dir)
@@ -367,7 +289,7 @@ def read_tool(root: str, *, format_name: str, cache_dir: str | None = None) -> A
     for split, pictures in merged.items():
         reading.split(split)
         for document, picture in pictures:
-            _add(document, picture, split, images, read_object)
+            _add(document, picture, split, finder, read_object)
     return reading.annotations(tool.units, exact=tool.exact)
 
 
@@ -391,29 +313,54 @@ def _own_files(paths: Sequence[str], tool: Tool) -> list[str]:
 _NO_LABELS = frozenset({"classes.txt", "readme.txt", "notes.txt", "_classes.txt"})
 
 
-def _image_path(document: Document, picture: Picture, images: Images) -> str:
-    if not isinstance(picture.name, str):
-        raise RowError(f"names the image {quoted(picture.name)}, not text", "syntax")
+def _image_path(document: Document, picture: Picture, finder: ImageFinder) -> str:
+    """The path of an image, by the rule of `ImageFinder` from the file's and the data folder.
+
+    An image of the same name beside a file of this image alone outranks what is written. Of several
+    that fit those of the same split count, then the nearest to the file.
+    """
+    name, root, folder = picture.name, document.root, folder_of(document.path)
+    if not isinstance(name, str):
+        raise RowError(f"names the image {quoted(name)}, not text", "syntax")
     stem = document.stem if document.tool.beside else ""
-    file = images.find(picture.name, document.path, stem)
-    if file is None and picture.content is not None:
+    own = (path for path in finder.fitting(folder, stem) if folder_of(path) == folder)
+    written = (finder.as_written(base, name) for base in (folder, root))
+    if path := next(filter(None, chain(own, written)), None):
+        return path
+    fitting = finder.fitting(root, name) or finder.fitting(root, stem)
+    if not fitting and picture.content is not None:
         return document.keep(document.strict(picture.content))
-    if file is None and picture.frame:
-        raise RowError(f"{picture.name} is no file; extract the frames to use it", "missing_frame")
-    return file or place(folder_of(document.path), picture.name, document.root)
+    if not fitting and picture.frame:
+        raise RowError(f"{name} is no file; extract the frames to use it", "missing_frame")
+    if not fitting:
+        return place(folder, name, root)
+
+    def near(path: str) -> tuple[bool, int, bool]:
+        own = folder_of(path)
+        same = split_of(below(root, own)) == split_of(below(root, document.path))
+        shared = posixpath.commonpath([own.replace("://", "/"), folder.replace("://", "/")])
+        # As image_2 belongs to label_2.
+        return same, len(shared), own.rpartition("_")[2] == folder.rpartition("_")[2]
+
+    nearest = max(map(near, fitting))
+    best = [path for path in fitting if near(path) == nearest]
+    if len(best) > 1:
+        names = " or ".join(below(root, path) for path in best[:_SHOWN])
+        raise RowError(f"image {quoted(name)} may be {names}", "missing_image")
+    return best[0]
 
 
 def _add(
     document: Document,
     picture: Picture,
     split: Split,
-    images: Images,
+    finder: ImageFinder,
     read_object: Callable[[Any, Picture], tuple[Any, Box]],
 ) -> None:
     """Adds the objects of an image, or what is wrong with it."""
     reading, path = document.reading, document.path
     try:
-        file = picture.file or _image_path(document, picture, images)
+        file = picture.file or _image_path(document, picture, finder)
     except RowError as error:
         reading.failed(path, picture.row, error)
         return

@@ -32,8 +32,7 @@ _CLASS_FILES = ("_classes.txt", "classes.txt", "model_data/classes.txt")
 def _kitti(document: Document) -> Iterator[Picture]:
     """`type truncated occluded alpha x1 y1 x2 y2 ...` a line; a sixteenth field is a score."""
     rows = [(row, line.split()) for row, line in numbered_lines(document.text())]
-    # The right camera's pictures have the same names, and boxes of their own nowhere.
-    yield Picture(f"image_2/{document.stem}", rows)
+    yield Picture(document.stem, rows)
 
 
 def _kitti_object(fields: list[str], _: Picture) -> tuple[str, Box]:
@@ -92,12 +91,15 @@ def _pet(document: Document) -> Iterator[Picture]:
     splits: dict[str, Split] = {}
     for file, split in _PET_SPLITS.items():
         splits |= {line.split()[0]: split for _, line in numbered_lines(document.text(file))}
-    for row, line in numbered_lines(document.text()):
-        if not line.startswith("#"):
-            name = line.split()[0]
-            trimap = files.join(folder_of(document.path), "trimaps", f"{name}.png")
-            objects = [(row, (trimap, document.root))]
-            yield Picture(f"images/{name}.jpg", objects, row, split=splits.get(name))
+
+    def picture(row: int, line: str) -> Picture:
+        name = line.split(maxsplit=1)[0]
+        trimap = files.join(folder_of(document.path), "trimaps", f"{name}.png")
+        objects = [(row, (trimap, document.root))]
+        return Picture(f"images/{name}.jpg", objects, row, split=splits[name])
+
+    lines = numbered_lines(document.text())
+    return document.parsed([one for one in lines if not one[1].startswith("#")], picture)
 
 
 def _pet_object(entry: tuple[str, str], picture: Picture) -> tuple[str, Box]:
@@ -140,16 +142,18 @@ def _aircraft_object(sides: list[str], picture: Picture) -> tuple[str, Box]:
 
 def _celeba(document: Document) -> Iterator[Picture]:
     """CelebA: a count, a header, then `image x y width height`; all objects are faces."""
-    splits: dict[str, Split] = {}
-    for folder in ("", "../Eval/"):
-        file = f"{folder}list_eval_partition.txt"
-        if files.is_file(files.join(folder_of(document.path), file)):
-            lines = (line.split() for _, line in numbered_lines(document.text(file)))
+    splits: dict[str, Split] | None = None
+    folder = folder_of(document.path)
+    for beside in (folder, files.join(folder_of(folder), "Eval")):
+        if "list_eval_partition.txt" in files.listed(beside):
+            text = files.read_text(files.join(beside, "list_eval_partition.txt"))
+            lines = (line.split() for _, line in numbered_lines(text))
             splits = {name: SPLITS[int(number)] for name, number in lines}
 
     def picture(row: int, line: str) -> Picture:
         name, *sides = line.split()
-        return Picture(f"img_celeba/{name}", [(row, sides)], row, split=splits.get(name))
+        split = None if splits is None else splits[name]
+        return Picture(f"img_celeba/{name}", [(row, sides)], row, split=split)
 
     return document.parsed(list(numbered_lines(document.text()))[2:], picture)
 

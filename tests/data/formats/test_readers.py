@@ -193,15 +193,19 @@ CASES = {
     "tfrecord": Case("tfrecord", {}, (), {"train": 2}, {"splits": {"train": "train-*"}}),
 }
 for name, (contents, images) in TOOL_FILES.items():
-    # Without names of classes their numbers are read; a label file's own stem names its image, too.
+    # Without names of classes their numbers are read.
     labels = {file: text for file, text in contents.items() if file != "_classes.txt"}
-    named = [file for file, text in labels.items() if b"a.png" in text and not TOOLS[name].beside]
+    # A label file's own stem names its image, too, and Datumaro's ids name it first.
+    only = not TOOLS[name].beside and name != "datumaro"
+    named = [file for file, text in labels.items() if only and b"a.png" in text]
     CASES[name] = Case(
         name, labels, images, {"train": 2}, outside=(named[0], b"a.png", 1) if named else None
     )
 for name, (contents, images, objects) in PUBLISHED.items():
-    counts = Counter(split for split, *_ in objects)
-    CASES[name] = Case(name, contents, images, dict(counts))
+    # Without the list of its splits CelebA has none.
+    labels = {file: text for file, text in contents.items() if "partition" not in file}
+    counts = Counter("train" if name == "celeba" else split for split, *_ in objects)
+    CASES[name] = Case(name, labels, images, dict(counts))
 
 
 @pytest.fixture(params=CASES)
