@@ -45,6 +45,7 @@ from loc_keras.data.detect.label_files import LabelFiles, label_files
 from loc_keras.data.formats.listing import Guess, Listing, list_folder, split_of
 from loc_keras.data.formats.parsing import below, read_class_names
 from loc_keras.data.formats.registry import FORMATS, WRITERS, read_annotations
+from loc_keras.data.formats.tool_table import way_on
 from loc_keras.data.load_records import Looks, load_records
 from loc_keras.data.pixel_store import Keep, PixelStore
 from loc_keras.data.records import all_grey, count_multi_object, measure
@@ -358,7 +359,7 @@ def read_folder(
         return replace(reading, notes=tuple(filter(None, notes)))
     if doubtful is not None and lenient:
         return doubtful
-    if not failed:
+    if not failed or way_on(listing):
         raise DataError(unrecognised(listing))
     raise DataError(f"{listing.root} cannot be read: {'; '.join(failed)}")
 

@@ -381,6 +381,7 @@ class SourceConfig(Section):
         "oxford_pet",
         "aircraft",
         "celeba",
+        "darwin",
     ] = Field(
         default="digits",
         description="Kind of source; of the sections below only the one of the same name is used, "

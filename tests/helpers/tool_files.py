@@ -105,6 +105,16 @@ def _via_csv() -> bytes:
     return _lines(f"{header}region_shape_attributes,region_attributes", *quoted)
 
 
+def _darwin(stem: str) -> bytes:
+    """darwin-py 3.6, Darwin JSON 2.0."""
+    label, (x1, y1, x2, y2) = DRAWN[stem]
+    slot = {"type": "image", "slot_name": "0", "width": SIZES[stem][0], "height": SIZES[stem][1]}
+    box = {"x": x1, "y": y1, "w": x2 - x1, "h": y2 - y1}
+    one = {"id": "7", "name": label, "properties": [], "slot_names": ["0"], "bounding_box": box}
+    item = {"name": f"{stem}.png", "path": "/", "slots": [slot]}
+    return _json({"version": "2.0", "schema_ref": "x", "item": item, "annotations": [one]})
+
+
 TOOL_FILES: dict[str, tuple[dict[str, bytes], tuple[str, ...]]] = {
     "labelme": ({f"{stem}.json": labelme(stem) for stem in DRAWN}, ("a.png", "b.png")),
     # supervision 0.31.2, `as_createml`: x and y are the centre.
@@ -190,6 +200,7 @@ TOOL_FILES: dict[str, tuple[dict[str, bytes], tuple[str, ...]]] = {
         {f"Annotations/{stem}.xml": _web(stem) for stem in DRAWN},
         ("Images/a.png", "Images/b.png"),
     ),
+    "darwin": ({f"{stem}.json": _darwin(stem) for stem in DRAWN}, ("images/a.png", "images/b.png")),
     # dlib's imglab 1.x.
     "dlib": ({"training.xml": _dlib()}, ("a.png", "b.png")),
     # Loaded by `datasets` 5.2.0 as an imagefolder.

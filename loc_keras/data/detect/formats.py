@@ -7,6 +7,7 @@ from loc_keras.data import files
 from loc_keras.data.formats.listing import MOST_NAMES, Guess, Listing, list_folder
 from loc_keras.data.formats.parsing import IMAGE_ENDINGS
 from loc_keras.data.formats.registry import FORMATS
+from loc_keras.data.formats.tool_table import way_on
 from loc_keras.errors import DataError
 
 _MOST_ENDINGS = 6
@@ -38,6 +39,8 @@ def guesses(listing: Listing) -> Iterator[Guess]:
 
 def unrecognised(listing: Listing) -> str:
     """A sentence for a folder that no reading fits: what is there, and what would be needed."""
+    if sentence := way_on(listing):
+        return sentence
     counts = listing.endings()
     images = sum(count for ending, count in counts.items() if ending in IMAGE_ENDINGS)
     held = [path for path, folder in listing.folders.items() if folder.images and path]

@@ -60,7 +60,8 @@ def detect_tools(listing: Listing) -> Iterator[Guess]:
 
 def _likely(listing: Listing) -> Iterator[str]:
     """The first files of each ending in each folder."""
-    endings = {ending_of(f"x{ending}") for tool in TOOLS.values() for ending in tool.endings}
+    tools = [tool.endings for tool in TOOLS.values()] + [endings for _, endings, *_ in NAMED]
+    endings = {ending_of(f"x{ending}") for some in tools for ending in some}
     for path, folder in listing.folders.items():
         for ending, names in folder.names.items():
             if ending in endings:
@@ -164,6 +165,13 @@ TOOLS: dict[str, Tool] = {
         (r"<annotations>", r"<image\s[^>]*name=|<track\s"),
         written=True,
     ),
+    "darwin": Tool(
+        "Darwin JSON of V7",
+        "tools_json",
+        (".json",),
+        (r'"item"\s*:\s*\{', r'"annotations"\s*:', r'"version"|"slots"|"schema_ref"'),
+        beside=True,
+    ),
     "labelme_web": Tool(
         "XML of the web LabelMe",
         "tools_xml",
@@ -201,3 +209,87 @@ TOOLS: dict[str, Tool] = {
     ),
 }
 """Formats without settings by `data.source.format`, in the order in which a folder is tried."""
+
+_DATUM = "datum convert -i {root} -if {form} -f coco -o DIR (pip install 'datumaro[cli]')"
+_TABLE = "write a CSV with the columns file, label, x1, y1, x2, y2"
+
+NAMED: tuple[tuple[str, tuple[str, ...], str, str], ...] = (
+    (
+        "MegaDetector results, a detector's guesses in fractions",
+        (".json",),
+        r'"detection_categories"\s*:|"detections"\s*:\s*\[\s*\{\s*"(category|conf)"',
+        f"{_TABLE} of those that were checked, with x2 = x + width",
+    ),
+    (
+        "a Camtrap DP package",
+        ("observations.csv",),
+        r"\A[^\n]*bboxX,bboxY,bboxWidth,bboxHeight",
+        "join media.csv by mediaID, and write a CSV with the columns file, label, x, y, w, h",
+    ),
+    (
+        "DOTA labels, eight numbers of a turned box a line",
+        (".txt",),
+        r"(?m)\A(imagesource:.*\n)?(gsd:.*\n)?([-\d.]+ ){8}[^\d\s]\S* [012]\s*$",
+        _DATUM.replace("{form}", "dota"),
+    ),
+    (
+        "xView GeoJSON",
+        (".geojson", ".json"),
+        r'"bounds_imcoords"\s*:',
+        f"{_TABLE} from image_id, type_id and bounds_imcoords",
+    ),
+    (
+        "WIDER FACE lists",
+        (".txt",),
+        r"(?i)\A\S.*\.jpe?g\s*\n\d+\s*\n(\d+ ){4,9}",
+        _DATUM.replace("{form}", "wider_face"),
+    ),
+    (
+        "MOT tracks",
+        ("gt.txt",),
+        r"\A\d+,\d+(,-?[\d.]+){5,8}\s*\n",
+        _DATUM.replace("{form}", "mot_seq"),
+    ),
+    (
+        "Cityscapes polygons",
+        (".json",),
+        r'"imgHeight"\s*:.*"polygon"|"polygon".*"imgHeight"',
+        _DATUM.replace("{form}", "cityscapes"),
+    ),
+    (
+        "Supervisely annotations",
+        (".json",),
+        r'"classTitle"\s*:|"geometryType"\s*:',
+        "export them from Supervisely as COCO or Pascal VOC",
+    ),
+    (
+        "a Labelbox export",
+        (".json", ".ndjson"),
+        r'"data_row"\s*:|"Labeled Data"\s*:',
+        f"{_TABLE} from each bounding_box (top, left, height, width)",
+    ),
+    (
+        "Scalabel or BDD100K labels",
+        (".json",),
+        r'"box2d"\s*:',
+        f"{_TABLE} from each box2d",
+    ),
+    (
+        "a project of VIA 3",
+        (".json",),
+        r'"vid_list"\s*:',
+        f"{_TABLE} from xy of its metadata ([2, x, y, width, height] is a box)",
+    ),
+    ("MATLAB files", (".mat",), "", f"{_TABLE} from what scipy.io.loadmat reads"),
+)
+"""Formats that are known and not read: what they are, endings, a mark, and the way on."""
+
+
+def way_on(listing: Listing) -> str:
+    """A sentence for a folder of one of `NAMED`; `""` where there is none."""
+    for name in _likely(listing):
+        for title, endings, mark, way in NAMED:
+            if name.lower().endswith(endings) and _pattern(mark).search(listing.head(name)[:HEAD]):
+                how = way.replace("{root}", listing.root)
+                return f"{name} holds {title}, which are not read: {how}."
+    return ""

@@ -277,7 +277,9 @@ def read_tool(root: str, *, format_name: str, cache_dir: str | None = None) -> A
         document = Document(path, root, tool, reading, cache_dir)
         try:
             for picture in document.strict(lambda one: list(read(one)), document):
-                named = split_of(below(root, path)) or split_of(posixpath.dirname(picture.name))
+                named = split_of(below(root, path)) or split_of(
+                    posixpath.dirname(str(picture.name))
+                )
                 found[picture.split or named].append((document, picture))
         except RowError as error:
             reading.failed(path, 0, error)

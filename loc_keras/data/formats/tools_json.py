@@ -274,6 +274,24 @@ def _sagemaker_object(entry: tuple[dict[str, Any], dict[str, str]], _: Picture) 
     return names[str(one["class_id"])], corners(box, "xywh")
 
 
+def _darwin(document: Document) -> Iterator[Picture]:
+    """Darwin 2.0: `{"item": {"name", "slots"}, "annotations": [{"name", "bounding_box"}]}`."""
+    tree = document.json()
+    if isinstance(tree, dict) and "item" not in tree:
+        return  # Another file of JSON beside.
+    item = tree["item"]
+    slot = (item.get("slots") or [{}])[0]
+    size = size_of(slot.get("width"), slot.get("height"))
+    yield Picture(item["name"], _numbered(tree["annotations"]), size=size)
+
+
+def _darwin_object(entry: dict[str, Any], _: Picture) -> tuple[str, Box]:
+    if "bounding_box" not in entry:
+        raise RowError("has no bounding_box", "no_box")
+    box = box_of(entry["bounding_box"][key] for key in ("x", "y", "w", "h"))
+    return entry["name"], corners(box, "xywh")
+
+
 READERS: dict[str, Any] = {
     "labelme": (_labelme, _labelme_object),
     "createml": (_createml, _createml_object),
@@ -281,6 +299,7 @@ READERS: dict[str, Any] = {
     "label_studio": (_studio, studio_object),
     "datumaro": (_datumaro, _datumaro_object),
     "coco_panoptic": (_panoptic, _panoptic_object),
+    "darwin": (_darwin, _darwin_object),
     "automl": (_automl, _automl_object),
     "sagemaker": (_sagemaker, _sagemaker_object),
 }

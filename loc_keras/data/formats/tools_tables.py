@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from typing import Any
 
 from loc_keras.data import files
@@ -86,18 +87,21 @@ def _arrow_rows(document: Document) -> tuple[_Rows, dict[str, list[str]]]:
         raise DataError(
             f"{document.path} is read by pyarrow, which is not installed: pip install pyarrow."
         ) from None
-    try:
-        file = files.open_binary(document.path)
-        if document.path.lower().endswith(".parquet"):
-            shard = pq.ParquetFile(file)
-            schema, batches = shard.schema_arrow, shard.iter_batches(_BATCH)
-        else:
-            stream = pa.ipc.open_stream(file)
-            schema, batches = stream.schema, iter(stream)
-    except (pa.ArrowException, OSError) as error:
-        raise RowError(f"cannot be read: {quoted(str(error))[1:-1]}", "syntax") from None
-    if not {"objects", *_BOXES} & set(schema.names):
-        raise RowError(f"has no column objects or bbox, but {', '.join(schema.names)}", "columns")
+    with ExitStack() as opened:
+        try:
+            file = opened.enter_context(files.open_binary(document.path))
+            if document.path.lower().endswith(".parquet"):
+                shard = pq.ParquetFile(file)
+                schema, batches = shard.schema_arrow, shard.iter_batches(_BATCH)
+            else:
+                stream = pa.ipc.open_stream(file)
+                schema, batches = stream.schema, iter(stream)
+        except (pa.ArrowException, OSError) as error:
+            raise RowError(f"cannot be read: {quoted(str(error))[1:-1]}", "syntax") from None
+        if not {"objects", *_BOXES} & set(schema.names):
+            named = ", ".join(schema.names)
+            raise RowError(f"has no column objects or bbox, but {named}", "columns")
+        still_open = opened.pop_all()
     described = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
     features = described.get("info", {}).get("features", {})
     features |= features.get("objects", {}).get("feature", features.get("objects", {}))
@@ -108,11 +112,9 @@ def _arrow_rows(document: Document) -> tuple[_Rows, dict[str, list[str]]]:
     }
 
     def rows() -> _Rows:
-        row = 0
-        for batch in batches:
-            for entry in batch.to_pylist():
-                row += 1
-                yield row, entry
+        with still_open:
+            entries = (entry for batch in batches for entry in batch.to_pylist())
+            yield from enumerate(entries, 1)
 
     return rows(), {key: given for key, given in names.items() if given}
 

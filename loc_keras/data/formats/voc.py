@@ -1,5 +1,6 @@
 """Pascal VOC: one XML file for each image."""
 
+import math
 import posixpath
 import re
 from collections import Counter
@@ -45,6 +46,7 @@ from loc_keras.data.formats.parsing import (
     read_small,
     require_root,
 )
+from loc_keras.data.formats.tools import around, floats, rotated
 from loc_keras.data.formats.writing import (
     Job,
     Picture,
@@ -257,6 +259,10 @@ def _object(element: Element, first_pixel: int) -> tuple[str, tuple[float, float
     label = text_of(element, "name")
     if problem := label_problem(label):
         raise RowError(f"name {problem}", "label")
+    if element.find("robndbox") is not None:  # Of roLabelImg, turned by radians.
+        parts = [text_of(element, f"robndbox/{key}") for key in ("cx", "cy", "w", "h", "angle")]
+        x, y, width, height, angle = floats(*parts)
+        return label, rotated(around(x, y, width / 2, height / 2), math.degrees(angle))
     if element.find("bndbox") is None:
         raise RowError("has no bndbox", "number")
     sides = []

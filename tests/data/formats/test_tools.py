@@ -10,6 +10,7 @@ from helpers.converted import drawn, save
 from helpers.reader_fuzz import write_files
 from helpers.tool_files import DRAWN, PUBLISHED, SIZES, TOOL_FILES, labelme
 
+from loc_keras.data.detect.formats import list_data_folder, unrecognised
 from loc_keras.data.formats.registry import FORMATS, read_annotations
 from loc_keras.data.formats.tool_table import TOOLS
 from loc_keras.errors import DataError
@@ -242,3 +243,40 @@ def test_a_folder_without_such_files_is_named(tmp_path):
     (tmp_path / "a.png").touch()
     with pytest.raises(DataError, match=r"holds no LabelMe JSON; mend data\.source\.format"):
         read_annotations("labelme", str(tmp_path))
+
+
+def test_turned_boxes_of_rolabelimg_count_as_their_extent(tmp_path):
+    """By hand: 20 x 10 px about (50, 30), turned by a quarter, covers (45, 20, 55, 40)."""
+    box = "<cx>50</cx><cy>30</cy><w>20</w><h>10</h><angle>1.5707963267948966</angle>"
+    turned = f"<object><type>robndbox</type><name>x</name><robndbox>{box}</robndbox></object>"
+    text = f"<annotation><filename>a.png</filename>{turned}</annotation>"
+    write_files(tmp_path, {"a.xml": text.encode(), "a.png": b""})
+    found = read_annotations("voc", str(tmp_path), splits={"train": {}})
+    np.testing.assert_allclose(found.objects["train"][0].box, (45, 20, 55, 40), atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("md.json", '{"images": [], "detection_categories": {"1": "animal"}}', "MegaDetector"),
+        ("observations.csv", "observationID,mediaID,bboxX,bboxY,bboxWidth,bboxHeight\n", "Camtrap"),
+        (
+            "P0001.txt",
+            "imagesource:GoogleEarth\ngsd:0.1\n2753 2408 2861 2385 2888 2468 2805 2502 plane 0\n",
+            "DOTA",
+        ),
+        ("x.geojson", '{"properties": {"bounds_imcoords": "1,2,3,4"}}', "xView"),
+        (
+            "wider_face_train_bbx_gt.txt",
+            "0--Parade/0_Parade_1.jpg\n1\n449 330 122 149 0 0 0 0 0 0\n",
+            "WIDER FACE lists, which are not read: datum convert",
+        ),
+        ("gt/gt.txt", "1,1,10,20,30,40,1,1,1.0\n", "MOT tracks"),
+        ("a.json", '{"objects": [{"classTitle": "x"}]}', "Supervisely"),
+        ("cars_annos.mat", "MATLAB 5.0", "MATLAB"),
+    ],
+)
+def test_what_is_not_read_is_named_with_a_way_on(tmp_path, name, text, said):
+    write_files(tmp_path, {name: text.encode(), "a.png": b""})
+    sentence = unrecognised(list_data_folder(str(tmp_path)))
+    assert sentence.startswith(f"{name} holds ") and said in sentence and sentence.endswith(".")
