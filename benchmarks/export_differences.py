@@ -33,10 +33,12 @@ from loc_keras.serving.signatures import IMAGES, pixel_function
 from loc_keras.training.measure import answer_function
 from loc_keras.training.run_folder import BEST_FILE
 
-BODIES = ("resnet18", "applications/MobileNet")
+BODIES = {"resnet18": 16, "applications/MobileNet": 64}
+"""With `model.backbone.width`, which for other bodies than ResNets is 64."""
+
 POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 SETTINGS = (
-    *("data.source.digits.canvas=64", "data.channels=3", "model.backbone.width=16"),
+    *("data.source.digits.canvas=64", "data.channels=3"),
     *("data.split.test=0.1", "data.split.calibration=0.1", "train.epochs=3"),
     *("train.warmup_epochs=1", "export.enabled=false"),
 )
@@ -74,6 +76,7 @@ def _column(runs: Path, body: str, policy: str, count: int) -> dict[str, float]:
     folder = runs / f"{body.rpartition('/')[2]}-{policy}"
     if not (folder / BEST_FILE).is_file():
         given = (*SETTINGS, f"model.backbone.name={body}", f"train.precision={policy}")
+        given += (f"model.backbone.width={BODIES[body]}",)
         sets = [part for one in given for part in ("--set", one)]
         command = [sys.executable, "-m", "loc_keras.train", "--config", "configs/base.yaml"]
         subprocess.run([*command, "--run-dir", str(folder), *sets], check=True)
