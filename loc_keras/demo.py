@@ -14,6 +14,7 @@ from rich.console import Console
 from loc_keras.cli.console import print_note, run_command
 from loc_keras.data.image_header import without_image_warnings
 from loc_keras.demo_page.guard import (
+    ANY_HOST,
     MEGABYTE,
     Guard,
     Limits,
@@ -43,6 +44,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--host", default=HOST, help="0.0.0.0 for all who reach this machine; else it alone"
     )
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a name or number by which others reach this machine; may be repeated",
+    )
     parser.add_argument("--port", type=_port, default=PORT, help=f"{PORT} by default, 0 for any")
     parser.add_argument(
         "--max-megabytes", type=_megabytes, default=MEGABYTES, metavar="N", help="of one image file"
@@ -64,7 +72,10 @@ def _show(args: argparse.Namespace) -> int:
             "requirements-demo.txt."
         )
     console = Console(markup=False, stderr=True)
-    limits = Limits(file_bytes=round(args.max_megabytes * MEGABYTE))
+    if args.host in ANY_HOST and not args.allow_host:
+        print_note(console, "others are let in by the names that --allow-host gives.")
+    hosts = {args.host, *args.allow_host} - {*ANY_HOST}
+    limits = Limits(file_bytes=round(args.max_megabytes * MEGABYTE), hosts=hosts)
     with listen(args.host, args.port) as listener, uploads_folder() as folder:
         localizer = Localizer.open(args.model)
         for note in localizer.notes:
@@ -77,7 +88,7 @@ def _show(args: argparse.Namespace) -> int:
         page = application(build_page(localizer, limits, args.top_k), limits)
         print(f"{address_of(listener)} shows {args.model}; Ctrl-C ends it.", flush=True)
         guard = Guard(page, limits, partial(keep_newest, folder, limits.kept))
-        server_of(guard).run(sockets=[listener])
+        server_of(guard, limits).run(sockets=[listener])
     return 0
 
 

@@ -30,6 +30,10 @@ def build_page(localizer: Localizer, limits: Limits, top_k: int) -> Any:
     def html_of(file: Path | None) -> str:
         return answer_html(answer(localizer, file, limits.file_bytes, top_k))
 
+    def record_of(file: Path | None) -> dict[str, Any]:
+        told = answer(localizer, file, limits.file_bytes, top_k)
+        return {"reason": told} if isinstance(told, str) else told.result.as_dict()
+
     with gr.Blocks(
         title="loc_keras", analytics_enabled=False, delete_cache=(60, _OLD_SECONDS)
     ) as page:
@@ -41,13 +45,13 @@ def build_page(localizer: Localizer, limits: Limits, top_k: int) -> Any:
                 hint = answer_html(NOTHING_SENT)
                 output = gr.HTML(hint, elem_id="demo-output", apply_default_css=False)
         # One at a time: an answer takes all cores, and a large photograph much memory.
+        one_by_one = {"concurrency_limit": 1, "concurrency_id": "answers"}
         field.change(
-            html_of,
-            field,
-            output,
-            api_visibility="private",
-            concurrency_limit=1,
-            show_progress="minimal",
+            html_of, field, output, api_visibility="private", show_progress="minimal", **one_by_one
+        )
+        # For programs alone: `gradio_client` finds it by its name.
+        gr.Button(visible=False).click(
+            record_of, field, gr.JSON(visible=False), api_name="predict", **one_by_one
         )
     page.queue(max_size=limits.waiting, api_open=False)
     return page

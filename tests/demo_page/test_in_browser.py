@@ -104,7 +104,7 @@ def site(place, hosts):
 
         page = application(build_page(place.localizer, LIMITS, 3), LIMITS)
         guard = Guard(page, LIMITS, partial(keep_newest, folder, LIMITS.kept))
-        server = server_of(guard)
+        server = server_of(guard, LIMITS)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [taken]})
         thread.start()
         yield SimpleNamespace(address=address_of(taken), folder=folder, hosts=hosts)

@@ -32,6 +32,7 @@ from loc_keras.demo_page.guard import (
     keep_newest,
     listen,
     refused,
+    refused_sender,
     uploads_folder,
 )
 from loc_keras.demo_page.page import (
@@ -238,7 +239,8 @@ LIMITS = Limits(file_bytes=MEGABYTE, uploads=2)
         ("HEAD", "/", None, None),
         ("GET", "/assets/index.js", None, None),
         ("GET", "/assets/../etc", None, 404),
-        ("GET", "/gradio_api/info", None, 404),
+        ("GET", "/gradio_api/info", None, None),
+        ("GET", "/gradio_api/api_names", None, 404),
         ("GET", "/docs", None, 404),
         ("GET", "/gradio_api/proxy=https://example.org", None, 404),
         ("GET", "/gradio_api/file=/tmp/x/photo.jpg", None, None),
@@ -273,13 +275,25 @@ class Inside:
         await send({"type": "http.response.body", "body": b"ok"})
 
 
-async def asked(guard, path, headers=((b"content-length", b"10"),), method="POST", kind="http"):
+HERE = (b"host", b"localhost:7860")
+
+
+async def asked(
+    guard,
+    path,
+    headers=((b"content-length", b"10"), HERE),
+    method="POST",
+    kind="http",
+    receive=None,
+    client="127.0.0.1",
+):
     sent = []
 
     async def send(message):
         sent.append(message)
 
-    await guard({"type": kind, "method": method, "path": path, "headers": headers}, None, send)
+    scope = {"type": kind, "method": method, "path": path, "headers": headers}
+    await guard({**scope, "client": (client, 1)}, receive, send)
     return sent
 
 
@@ -297,9 +311,132 @@ def test_uploads_at_a_time_are_counted_and_make_room_first():
         assert start["status"] == 200 and (b"a", b"b") in start["headers"]
         policy = dict(start["headers"])[b"content-security-policy"]
         assert b"default-src 'self'" in policy and b"http" not in policy
-        (refusal, _) = await asked(guard, UPLOAD, ((b"content-length", b"-1"),))
+        (refusal, _) = await asked(guard, UPLOAD, ((b"content-length", b"-1"), HERE))
         assert refusal["status"] == 411 and b"content-security-policy" in dict(refusal["headers"])
         assert await asked(guard, "/", kind="websocket") == []
+
+    asyncio.run(many())
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "status"),
+    [
+        ("127.0.0.1:7860", None, None),
+        ("LOCALHOST", "http://localhost", None),
+        ("[::1]:7860", "http://[::1]:7860", None),
+        ("Page.example:80", "https://page.example:80", None),
+        ("evil.example", None, 403),
+        ("evil.example", "http://evil.example", 403),
+        ("localhost.evil.example", None, 403),
+        ("localhost:7860", "http://localhost:9999", 403),
+        ("localhost:7860", "http://evil.example", 403),
+        ("localhost:7860", "null", 403),
+        ("[::1", None, 403),
+        ("", None, 403),
+    ],
+)
+def test_only_the_page_itself_may_send_something(host, origin, status):
+    """Names of the machine itself (RFC 6761, RFC 1122) and those given; origins as in RFC 6454."""
+    headers = [(b"host", host.encode()), (b"accept", b"*/*")]
+    headers += [] if origin is None else [(b"origin", origin.encode())]
+    told = refused_sender(headers, ["page.example"], posts=True)
+    assert told is None if status is None else told[0] == status
+    other = refused_sender([HERE, *headers[2:]], [], posts=False)
+    assert other is None  # A link elsewhere may lead here.
+
+
+def test_two_names_or_none_are_refused():
+    assert refused_sender([], [], posts=False)[0] == 403
+    assert refused_sender([HERE, (b"host", b"evil.example")], [], posts=False)[0] == 403
+
+
+class Body:
+    """An application that waits for the whole body, as Gradio does."""
+
+    async def __call__(self, scope, receive, send):
+        while (await receive()).get("more_body"):
+            continue
+        sharing = (b"access-control-allow-origin", b"http://evil.example")
+        await send({"type": "http.response.start", "status": 200, "headers": [sharing]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+
+def part(size=0, *, more=True):
+    return {"type": "http.request", "body": bytes(size), "more_body": more}
+
+
+async def silence():
+    await asyncio.Event().wait()
+
+
+def test_a_body_that_does_not_come_is_given_up():
+    async def many():
+        limits = Limits(file_bytes=MEGABYTE, uploads=2, pause_seconds=0.05, body_seconds=0.2)
+        guard = Guard(Body(), limits, lambda: None)
+        for path in (UPLOAD, "/gradio_api/queue/join"):
+            (start, _) = await asked(guard, path, receive=silence)
+            assert start["status"] == 408
+
+        async def dripping():
+            await asyncio.sleep(0.01)
+            return part(1)
+
+        (start, _) = await asked(guard, UPLOAD, receive=dripping)
+        assert start["status"] == 408
+
+        async def whole():
+            return part(10, more=False)
+
+        (start, _) = await asked(guard, UPLOAD, receive=whole)
+        assert start["status"] == 200
+        assert not [name for name, _ in start["headers"] if name.startswith(b"access-control")]
+
+    asyncio.run(many())
+
+
+def test_uploads_that_stand_still_make_room_for_others(monkeypatch):
+    monkeypatch.setattr("loc_keras.demo_page.guard._SETTLED_SECONDS", 0)
+
+    async def many():
+        guard = Guard(Body(), LIMITS, lambda: None)
+        slow = asyncio.Queue()
+        slow.put_nowait(part(1000))
+        bad, good = "198.51.100.1", "198.51.100.2"  # Of RFC 5737, for documentation.
+        receivers = [(slow.get, bad), (silence, bad), (silence, good), (silence, good)]
+        uploads = []
+        for receive, client in receivers:
+            task = asyncio.create_task(asked(guard, UPLOAD, receive=receive, client=client))
+            uploads.append(task)
+            await asyncio.sleep(0.01)
+        # Of two places the third took that of which nothing came, and the fourth the third's:
+        # of the slow one, at least, something had come.
+        assert [task.done() for task in uploads] == [False, True, True, False]
+        for task in uploads[1:3]:
+            assert (await task)[0]["status"] == 408
+        slow.put_nowait(part(10, more=False))
+        assert (await uploads[0])[0]["status"] == 200
+        uploads[3].cancel()
+
+    asyncio.run(many())
+
+
+def test_the_client_with_most_uploads_makes_room(monkeypatch):
+    monkeypatch.setattr("loc_keras.demo_page.guard._SETTLED_SECONDS", 0)
+
+    async def many():
+        guard = Guard(Body(), Limits(file_bytes=MEGABYTE, uploads=3), lambda: None)
+        quick = asyncio.Queue()
+        quick.put_nowait(part(1000))
+        greedy, other = "198.51.100.1", "198.51.100.2"
+        receivers = [(quick.get, greedy), (quick.get, greedy), (silence, other), (silence, other)]
+        uploads = []
+        for receive, client in receivers:
+            task = asyncio.create_task(asked(guard, UPLOAD, receive=receive, client=client))
+            uploads.append(task)
+            await asyncio.sleep(0.01)
+        assert [task.done() for task in uploads] == [False, True, False, False]
+        for task in uploads:
+            task.cancel()
 
     asyncio.run(many())
 
