@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from loc_keras.errors import DataError
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
 LABEL_JOINT = "|"
 _LONGEST_ENDING = 16
+_NOTING = threading.Lock()
 
 LIST_FILE = ".loc_keras.json"
 """In a folder that commands write to: SHA-256 of each of their files; null for folders, and for
@@ -185,12 +187,13 @@ def _is_own(path: Path, listed: Mapping[str, Any]) -> bool:
 
 
 def _note(folder: Path, files: Mapping[str, str | None], gone: Sequence[str] = ()) -> None:
-    listed = _object(folder / LIST_FILE) or {}
-    listed = {name: digest for name, digest in listed.items() if name not in gone} | dict(files)
-    if listed:
-        write_text(folder / LIST_FILE, json.dumps(listed, indent=1) + "\n")
-    else:
-        (folder / LIST_FILE).unlink(missing_ok=True)
+    with _NOTING:
+        listed = _object(folder / LIST_FILE) or {}
+        listed = {name: digest for name, digest in listed.items() if name not in gone} | dict(files)
+        if listed:
+            write_text(folder / LIST_FILE, json.dumps(listed, indent=1) + "\n")
+        else:
+            (folder / LIST_FILE).unlink(missing_ok=True)
 
 
 def _object(path: Path) -> dict[str, Any] | None:

@@ -95,7 +95,8 @@ def listed(names: list[str], noun: str, most: int = 3) -> str:
 
 def first_line(error: BaseException, most: int = 120) -> str:
     """What an error of another package says, in so few letters that it fits into a sentence."""
-    lines = str(error).strip().splitlines()
+    said = getattr(error, "strerror", None) or str(error)  # Of the system, without number and file.
+    lines = said.strip().splitlines()
     line = lines[0].rstrip(".") if lines else type(error).__name__
     return line if len(line) <= most else f"{line[:most]}..."
 

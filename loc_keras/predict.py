@@ -26,6 +26,7 @@ from loc_keras.bulk.outputs import (
 )
 from loc_keras.bulk.run import Counts, Record, answer_into, answered
 from loc_keras.cli.console import USER_ERROR, print_line, print_note, progress_bar, run_command
+from loc_keras.data.files import MOST_BYTES
 from loc_keras.data.image_header import without_image_warnings
 from loc_keras.errors import ClusterError, DataError
 from loc_keras.localizer import Localizer
@@ -91,6 +92,12 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument(
         "--top-k", type=count, default=TOP_K, metavar="K", help="classes in each answer"
     )
+    parser.add_argument(
+        "--max-bytes",
+        type=count,
+        metavar="N",
+        help=f"larger files fail; else {MOST_BYTES:,}, with --runner {MAX_BYTES:,}",
+    )
     group = parser.add_argument_group(
         "on a cluster",
         "by Apache Beam (requirements-beam.txt); options that are not named here go to the runner, "
@@ -104,9 +111,6 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
         "--min-batch-size", type=count, metavar="N", help="Beam tries sizes from N to --batch-size"
     )
     group.add_argument(
-        "--max-bytes", type=count, metavar="N", help=f"larger files fail; else {MAX_BYTES:,}"
-    )
-    group.add_argument(
         "--shards", type=count, metavar="N", help="files of answers; else its choice"
     )
     return parser
@@ -115,7 +119,7 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
 def _refuse_without_runner(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     if args.runner_options:
         parser.error(f"unrecognized arguments: {' '.join(args.runner_options)}")
-    for name in ("min_batch_size", "max_bytes", "shards"):
+    for name in ("min_batch_size", "shards"):
         if getattr(args, name) is not None:
             parser.error(f"--{name.replace('_', '-')} is for --runner; give that, too")
     if args.out is None and (args.draw or (args.format and not FORMATS[args.format].printed)):
@@ -168,11 +172,12 @@ def _write_answers(args: argparse.Namespace) -> int:
     folder = Path(args.out)
     inputs = Inputs(args.images, folder, args.list)
     total = _count_of(inputs)
-    localizer = _load(args.model, console)
     form = args.format or "jsonl"
-    sidecars = sidecars_of(form, draw=args.draw, class_names=localizer.class_names)
+    sidecars = sidecars_of(form, draw=args.draw)
     place = place_of(folder, form, sidecars)
     refuse_foreign(*place)
+    localizer = _load(args.model, console)
+    FORMATS[form].refuse(localizer.class_names)
     out = OutputFolder(folder, AnswerSettings(localizer.digest, args.top_k, inputs.root))
     try:
         if out.torn:
@@ -186,8 +191,7 @@ def _write_answers(args: argparse.Namespace) -> int:
                     localizer,
                     inputs,
                     sidecars,
-                    batch_size=args.batch_size,
-                    top_k=args.top_k,
+                    **_settings(args),
                     advance=partial(progress.advance, bar),
                 )
             FORMATS[form].finish(folder, out.answers, localizer)
@@ -214,8 +218,7 @@ def _print_answers(args: argparse.Namespace) -> int:
         localizer,
         inputs,
         partial(image_name, root=inputs.root),
-        batch_size=args.batch_size,
-        top_k=args.top_k,
+        **_settings(args),
     )
     as_table = args.format is None and total <= FEW
     table = Table("image", "label", "score", "box (px)", "size")
@@ -241,6 +244,11 @@ def _print_answers(args: argparse.Namespace) -> int:
         print_line(errors, f"{failed:,} of {total:,} could not be read")
     _print_left_out(errors, inputs)
     return USER_ERROR if failed else 0
+
+
+def _settings(args: argparse.Namespace) -> dict[str, int]:
+    largest = args.max_bytes or MOST_BYTES
+    return {"batch_size": args.batch_size, "top_k": args.top_k, "max_bytes": largest}
 
 
 def _load(path: str, console: Console) -> Localizer:

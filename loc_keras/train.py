@@ -1,6 +1,7 @@
 """Trains and exports a localizer, from a config or from a folder of labelled images alone."""
 
 import argparse
+import os
 import shlex
 import sys
 import tempfile
@@ -55,6 +56,7 @@ from loc_keras.serving.saved_model import export_saved_model
 from loc_keras.training import precision
 from loc_keras.training.distribution import (
     ALONE,
+    VARIABLE,
     Cluster,
     Distribution,
     cluster_from_environment,
@@ -126,7 +128,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "--resume goes with none of --run-dir, --overfit-batch, --find-lr, --find-batch"
         )
     refuse_plan_arguments(parser, args)
-    return run_command(partial(_train, args, Console(markup=False)))
+    return run_command(
+        partial(_train, args, Console(markup=False)),
+        when_interrupted="stopped; a run that has begun goes on with --resume RUN_FOLDER.",
+        waits=VARIABLE in os.environ,
+    )
 
 
 def _train(args: argparse.Namespace, console: Console) -> int:

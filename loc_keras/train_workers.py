@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if args.restarts and not _names_a_run(given):
         parser.error("--restarts needs --run-dir or --resume after --, to find the run again")
     command = [sys.executable, "-m", "loc_keras.train", *given]
-    return run_command(partial(_run, command, args.workers, args.pin, args.restarts))
+    return run_command(partial(_run, command, args.workers, args.pin, args.restarts), waits=True)
 
 
 def _names_a_run(given: Sequence[str]) -> bool:

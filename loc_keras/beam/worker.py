@@ -267,6 +267,8 @@ def read_bytes(path: str, most: int) -> bytes:
         Unreadable: If it is not there, cannot be read or is larger.
     """
     try:
+        if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+            raise Unreadable("is a pipe, a socket or a device, no file")
         with FileSystems.open(path, compression_type=_PLAIN) as file:
             pieces = list(_pieces(file, most))
     except FileNotFoundError as error:

@@ -88,18 +88,8 @@ class OutputFormat:
     finish: Callable[[Path, Iterable[Record], "Localizer"], None] = lambda *_: None
 
 
-def sidecars_of(form: str, *, draw: bool, class_names: Sequence[str]) -> list[Sidecar]:
-    """The files for each image in a format.
-
-    Args:
-        form: Name of a format.
-        draw: Whether pictures are drawn, too.
-        class_names: Of the model.
-
-    Raises:
-        DataError: If a class cannot be written in that format.
-    """
-    FORMATS[form].refuse(class_names)
+def sidecars_of(form: str, *, draw: bool) -> list[Sidecar]:
+    """The files for each image in a format, with pictures that are drawn or without."""
     kinds = [FORMATS[form].sidecar, _DRAWN if draw else None]
     return [kind for kind in kinds if kind is not None]
 

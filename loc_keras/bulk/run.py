@@ -37,9 +37,7 @@ def answered(
     localizer: Localizer,
     paths: Iterable[str],
     name_of: Callable[[str], str],
-    *,
-    batch_size: int,
-    top_k: int,
+    **settings: int,
 ) -> Iterator[Record]:
     """A record for each file: its answer or, where it could not be read, `reason`.
 
@@ -47,8 +45,7 @@ def answered(
         localizer: The model.
         paths: Absolute, of any number of files.
         name_of: Gives the name of an image.
-        batch_size: Images that the model is given at once.
-        top_k: Number of classes in a record.
+        **settings: Of `Localizer.stream`.
     """
     ahead: deque[str] = deque()
 
@@ -57,7 +54,7 @@ def answered(
             ahead.append(path)
             yield path
 
-    for answer in localizer.stream(noted(), batch_size=batch_size, top_k=top_k):
+    for answer in localizer.stream(noted(), **settings):
         path = ahead.popleft()
         head = {"image": name_of(path), "path": path}
         if isinstance(answer, ImageError):
@@ -73,8 +70,8 @@ def answer_into(
     sidecars: Sequence[Sidecar],
     *,
     batch_size: int,
-    top_k: int,
     advance: Callable[[int], None] = lambda files: None,
+    **settings: int,
 ) -> Counts:
     """Appends an answer or a failure for each file that the folder has none of.
 
@@ -86,8 +83,8 @@ def answer_into(
         paths: Absolute, of any number of files.
         sidecars: Files to write for each answer, also where only these are missing.
         batch_size: Images that the model is given, and lines that are written, at once.
-        top_k: Number of classes in a record.
         advance: Called with the number of files that were dealt with.
+        **settings: Others of `Localizer.stream`.
     """
     done, failed, counts = PathSet(), PathSet(), Counts()
 
@@ -119,7 +116,7 @@ def answer_into(
         for record in out.failures:
             done.add(record["path"])
             failed.add(record["path"])
-        new = answered(localizer, not_done(), out.name_of, batch_size=batch_size, top_k=top_k)
+        new = answered(localizer, not_done(), out.name_of, batch_size=batch_size, **settings)
         for part in _chunks(new, batch_size):
             good = [record for record in part if "reason" not in record]
             bad = [record for record in part if "reason" in record]

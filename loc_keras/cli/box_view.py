@@ -5,7 +5,7 @@ from pathlib import Path
 from loc_keras.data.box_view import UNDECIDED, VIEWS, View, view_samples
 from loc_keras.data.check.run import CheckResult
 from loc_keras.data.resolve import checked_objects
-from loc_keras.errors import DataError
+from loc_keras.errors import DataError, first_line
 from loc_keras.report.thumbnails import save_box_views
 
 VIEWS_FILE = "boxes_on.png"
@@ -50,7 +50,7 @@ def require_view(result: CheckResult, folder: Path = Path()) -> None:
         save_box_views(path, samples)
         shown = f"{path} shows both readings: "
     except OSError as error:
-        shown = f"{path}, which would show both readings, cannot be written ({error}): "
+        shown = f"{path}, which would show both readings, cannot be written ({first_line(error)}): "
     raise UndecidedViewError(
         f"{reason}; {shown}set data.source.boxes_on to the one whose boxes lie on the objects, "
         "--set data.source.boxes_on=upright or stored."

@@ -3,7 +3,10 @@
 import argparse
 import contextlib
 import os
+import signal
 import sys
+import threading
+import time
 from collections.abc import Callable
 
 from rich.console import Console
@@ -18,6 +21,10 @@ SIGNALLED = 128
 UNREAD = SIGNALLED + 13
 """As of a program that SIGPIPE ended."""
 
+_PATIENCE_SECONDS = 1.8
+_ENDING = threading.Event()  # All is said.
+_AT_WORK = 0.1  # Share of one core that a process takes which is still saving.
+
 
 def add_set(parser: argparse.ArgumentParser) -> None:
     """Adds `--set SECTION.KEY=VALUE`, which changes settings of the config."""
@@ -30,7 +37,9 @@ def add_set(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run_command(command: Callable[[], int], *, when_interrupted: str = "stopped.") -> int:
+def run_command(
+    command: Callable[[], int], *, when_interrupted: str = "stopped.", waits: bool = False
+) -> int:
     """Runs a command and gives its exit code.
 
     A `LocKerasError`, and a file that the system cannot open or make, become one sentence on stderr
@@ -38,7 +47,13 @@ def run_command(command: Callable[[], int], *, when_interrupted: str = "stopped.
     `Interrupted` its own message and 128 plus the signal; where nobody reads what is printed any
     more, as behind `| head`, the end is silent, with the code of SIGPIPE. Anything else is a fault
     of ours and keeps its trace.
+
+    A program is ended 2 s after Ctrl-C at the latest, whatever it waits for, unless it `waits` for
+    other processes to end.
     """
+    is_program = getattr(sys.modules["__main__"], "__package__", None) == "loc_keras"
+    if is_program and not waits and sys.platform != "win32":
+        _end_in_time(when_interrupted)
     try:
         code = command()
         sys.stdout.flush()
@@ -58,11 +73,41 @@ def run_command(command: Callable[[], int], *, when_interrupted: str = "stopped.
         print(f"error: {error.filename}: {error.strerror}.", file=sys.stderr)
         return USER_ERROR
     except Interrupted as stop:
+        _ENDING.set()
         print(stop, file=sys.stderr)
         return SIGNALLED + stop.signal
     except KeyboardInterrupt:
+        _ENDING.set()
         print(when_interrupted, file=sys.stderr)
         return INTERRUPTED
+
+
+def _end_in_time(sentence: str) -> None:
+    """Sees to it that this process ends soon after Ctrl-C.
+
+    Python heeds a signal between two of its steps alone, and waits for all threads at its end: a
+    file that does not answer, read by TensorFlow or in a thread, would keep it for ever. What the
+    system calls at a signal writes to a pipe at once. Who handles the signal himself, to save
+    something, has time as long as the process is at work.
+    """
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+
+    def wait() -> None:
+        while os.read(reading, 1)[0] != signal.SIGINT:
+            continue
+        at_work = True
+        while at_work:
+            used = time.process_time()
+            time.sleep(_PATIENCE_SECONDS)
+            at_work = time.process_time() - used > _AT_WORK * _PATIENCE_SECONDS
+            at_work &= signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+        if not _ENDING.is_set():
+            print(sentence, file=sys.stderr, flush=True)
+        os._exit(INTERRUPTED)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _nobody_reads() -> int:

@@ -131,14 +131,14 @@ def write_dataset(
 
 
 def refuse_place(out: Path, sources: Sequence[str]) -> None:
-    """Refuses a place that is no local folder, or in the source, or above it.
+    """Refuses a place that is no local folder, in use, in the source, or above it.
 
     Args:
         out: Folder to write.
         sources: Folders and files that are read; remote ones are nowhere near.
 
     Raises:
-        DataError: If the output would touch the source.
+        DataError: If the output would touch the source, or what is not of a conversion.
     """
     if _SCHEME.match(str(out)):
         raise DataError(
@@ -153,6 +153,7 @@ def refuse_place(out: Path, sources: Sequence[str]) -> None:
             raise DataError(f"--out {out} lies in the source {source}; give a folder outside it.")
         if real in origin.parents and _entries(real):
             raise DataError(f"--out {out} holds the source {source}; give a folder beside it.")
+    _refuse_used(out)
 
 
 def partial_of(out: Path) -> Path:
@@ -167,12 +168,19 @@ def _finished(out: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
     Raises:
         DataError: If something else is there.
     """
+    manifest = _refuse_used(out)
+    if manifest is not None:
+        _refuse_other(out, manifest, identity)
+    return manifest
+
+
+def _refuse_used(out: Path) -> dict[str, Any] | None:
+    """As `_finished`, for a conversion of anything."""
     if not out.exists() or (out.is_dir() and not _entries(out)):
         return None
     manifest = _manifest(out)
     if manifest is None or "images" not in manifest:
         raise DataError(f"{out} is not empty: give a new folder, or empty this one first.")
-    _refuse_other(out, manifest, identity)
     return manifest
 
 

@@ -30,7 +30,7 @@ from loc_keras.data.pipeline import (
     side_pair,
 )
 from loc_keras.data.resize import ResizeRule, resize_boxes, resize_images
-from loc_keras.errors import DataError
+from loc_keras.errors import DataError, first_line
 
 _BATCH = 128
 _STREAMS = {"train": TRAIN, "val": VALIDATION, "test": TEST}
@@ -261,7 +261,7 @@ def write_digits(
                     counts[name] = len(split.labels)
             refuse_used_folder(out)  # Somebody may have used it meanwhile.
     except OSError as error:
-        raise DataError(f"the digits cannot be written to {out}: {error}.") from error
+        raise DataError(f"the digits cannot be written to {out}: {first_line(error)}.") from error
     return counts
 
 

@@ -3,18 +3,23 @@
 Names that annotation files give are joined here, so that none leads out of the data folder.
 """
 
+import errno
 import os
 import posixpath
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import IO
 
 import tensorflow as tf
 
-from loc_keras.errors import DataError
+from loc_keras.errors import DataError, first_line
+
+MOST_BYTES = 2**29
+"""Bytes of the largest image that is read, 8 for each pixel of the largest that is decoded."""
 
 LARGEST_TEXT = 2**30
 """Bytes of the largest annotation file that is read; a larger one is not an annotation file."""
@@ -171,19 +176,43 @@ def _as_data_error(path: str) -> Iterator[None]:
     try:
         yield
     except (tf.errors.OpError, OSError) as error:
-        reason = getattr(error, "message", None) or getattr(error, "strerror", None) or str(error)
+        reason = getattr(error, "message", None) or first_line(error)
         raise DataError(f"{path} cannot be opened: {reason}.") from error
 
 
-def open_binary(path: str) -> IO[bytes]:
-    """Opens a file to read bytes from.
+def open_binary(path: str, most: int | None = None) -> IO[bytes]:
+    """Opens a file to read bytes from; whatever the data name is opened here.
+
+    Args:
+        path: Local or remote.
+        most: Bytes of the largest file that is opened; None for any.
 
     Raises:
-        OSError: If that fails, as for local files (remote faults are turned into it on reading).
+        OSError: If that fails, or it is larger, or no file: a pipe would be waited for, a device
+            may have no end (other faults of remote files are turned into it on reading).
     """
     if is_remote(path):
+        if most is not None:
+            _refuse_large(file_size(path), most, path)
         return tf.io.gfile.GFile(path, "rb")
-    return open(path, "rb")
+    return open(path, "rb", opener=partial(_open_regular, most))
+
+
+def _open_regular(most: int | None, path: str, flags: int) -> int:
+    """As `os.open`, for regular files that are not too large."""
+    found = os.stat(path)
+    if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+        kind = {stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}.get(stat.S_IFMT(found.st_mode))
+        raise OSError(errno.EINVAL, f"it is a {kind or 'device'}, no file", path)
+    if most is not None:
+        _refuse_large(found.st_size, most, path)
+    # Should a pipe have taken its place meanwhile, nothing waits either.
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _refuse_large(size: int, most: int, path: str) -> None:
+    if size > most:
+        raise OSError(errno.EFBIG, f"it has {size:,} bytes, and at most {most:,} are read", path)
 
 
 @contextmanager
@@ -197,19 +226,20 @@ def noted_reads() -> Iterator[set[str]]:
         _READ.reset(token)
 
 
-def read_bytes(path: str, offset: int = 0, length: int = -1) -> bytes:
-    """Reads a file or a range of it.
+def read_bytes(path: str, offset: int = 0, length: int = -1, *, most: int = MOST_BYTES) -> bytes:
+    """Reads a file or, with a length, a range of it.
 
     Raises:
-        OSError: If the file is missing or cannot be read.
+        OSError: If the file is missing, cannot be read, or has more than `most` bytes.
     """
     if (paths := _READ.get()) is not None:
         paths.add(path)
     try:
-        with open_binary(path) as file:
+        _refuse_large(length, most, path)
+        with open_binary(path, most if length < 0 else None) as file:
             if offset:
                 file.seek(offset)
-            return file.read(length) if length >= 0 else file.read()
+            return file.read(length)
     except tf.errors.OpError as error:
         raise OSError(error.message) from error
 
@@ -224,14 +254,12 @@ def read_text(path: str, *, what: str = "annotation file") -> str:
     Raises:
         DataError: If it is missing, too large, or of another encoding.
     """
-    if not is_file(path):
+    if not (is_file(path) or os.path.exists(path)):
         raise DataError(f"{what} {path} does not exist.")
-    if file_size(path) > LARGEST_TEXT:
-        raise DataError(f"{what} {path} is larger than {LARGEST_TEXT >> 20} MiB; is it one?")
     try:
-        content = read_bytes(path)
+        content = read_bytes(path, most=LARGEST_TEXT)
     except OSError as error:
-        raise DataError(f"{what} {path} cannot be read: {error}.") from error
+        raise DataError(f"{what} {path} cannot be read: {first_line(error)}.") from error
     marked = content[:2] in (b"\xff\xfe", b"\xfe\xff")
     try:
         return content.decode("utf-16" if marked else "utf-8-sig")

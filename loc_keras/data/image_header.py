@@ -219,7 +219,8 @@ def _bits(image: Image.Image, first: bytes) -> int:
 
 @contextmanager
 def _opened(ref: ImageRef) -> Iterator[IO[bytes]]:
-    with files.open_binary(ref.path) as file:
+    most = files.MOST_BYTES if ref.length == WHOLE_FILE else None
+    with files.open_binary(ref.path, most) as file:
         if ref.length == WHOLE_FILE and not ref.offset and not files.is_remote(ref.path):
             yield file
         else:

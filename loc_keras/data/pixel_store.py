@@ -25,7 +25,7 @@ from loc_keras.data.pipeline import ImageSet, Targets, Unresized, batched_set
 from loc_keras.data.record_images import image_fault
 from loc_keras.data.records import Records
 from loc_keras.data.resize import ImageFormat
-from loc_keras.errors import DataError
+from loc_keras.errors import DataError, first_line
 
 _RULE = 1
 """Number of the rule that makes pictures; another one makes files of an older rule unknown."""
@@ -378,8 +378,8 @@ class PixelFile:
 
     def _failed(self, error: OSError) -> DataError:
         return DataError(
-            f"the decoded images cannot be kept in {self._pixels.parent} ({error}); free some "
-            "space or name another folder."
+            f"the decoded images cannot be kept in {self._pixels.parent} ({first_line(error)}); "
+            "free some space or name another folder."
         )
 
 

@@ -12,7 +12,8 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from loc_keras.atomic_file import written_aside
+from loc_keras.atomic_file import own_files, written_aside
+from loc_keras.data.files import MOST_BYTES
 from loc_keras.data.resize import ImageFormat, restore_boxes
 from loc_keras.errors import ImageError
 from loc_keras.localizer.opening import Opened
@@ -168,7 +169,12 @@ class Localizer:
             return answers
 
     def stream(
-        self, images: Iterable[ImageLike], *, batch_size: int = BATCH_SIZE, top_k: int = TOP_K
+        self,
+        images: Iterable[ImageLike],
+        *,
+        batch_size: int = BATCH_SIZE,
+        top_k: int = TOP_K,
+        max_bytes: int = MOST_BYTES,
     ) -> Iterator[Localization | ImageError]:
         """Answers about any number of images, in their order, holding few of them at a time.
 
@@ -178,6 +184,7 @@ class Localizer:
             images: As for `predict`; taken two batches ahead.
             batch_size: Images that the model is given at once.
             top_k: How many classes an answer holds.
+            max_bytes: Of the largest file that is read.
 
         Yields:
             The answer, or the error of an image that cannot be read.
@@ -195,7 +202,7 @@ class Localizer:
                 following = next(coming, None)
                 if following is None:
                     return
-                waiting.append(pool.submit(self._read, *following))
+                waiting.append(pool.submit(self._read, *following, max_bytes))
 
         try:
             refill()
@@ -220,8 +227,8 @@ class Localizer:
         Args:
             image: The one that `result` is about.
             result: What `predict` answered.
-            save_to: A file to write the picture to as well, whole or not at all; its ending chooses
-                the format.
+            save_to: A file to write the picture to as well, whole or not at all, in the place of
+                one that this wrote and none other; its ending chooses the format.
 
         Returns:
             RGB, upright, of the image's own size, above a legend where there are several boxes.
@@ -236,16 +243,18 @@ class Localizer:
         score = f"{result.label} {100 * result.score:.0f} %"
         drawn = draw_answer(picture, score, result.box, result.box_outer, result.box_inner)
         if save_to is not None:
-            with written_aside(Path(save_to)) as aside:
+            path = Path(save_to)
+            place = path.parent, (path.name,), "give another file to save_to"
+            with own_files(*place), written_aside(path) as aside:
                 drawn.save(aside)
         return drawn
 
-    def _read(self, number: int, image: ImageLike) -> Pixels | ImageError:
+    def _read(self, number: int, image: ImageLike, max_bytes: int) -> Pixels | ImageError:
         name = described(image)
         if not isinstance(image, str | os.PathLike):
             name = f"image {number} ({name.removeprefix('the ')})"
         try:
-            return self._reader.read(image, name)
+            return self._reader.read(image, name, max_bytes)
         except ImageError as error:
             return error
 

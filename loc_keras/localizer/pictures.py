@@ -19,6 +19,7 @@ import tensorflow as tf
 from PIL import Image
 
 from loc_keras.data import files
+from loc_keras.data.annotations import ImageRef
 from loc_keras.data.decode import (
     HIGHEST,
     UNIT_RANGE,
@@ -30,10 +31,16 @@ from loc_keras.data.decode import (
 )
 from loc_keras.data.exif import file_orientation
 from loc_keras.data.image_bytes import IN_GRAPH
-from loc_keras.data.image_header import Header, HeaderError, header_of, orientation_of
+from loc_keras.data.image_header import (
+    Header,
+    HeaderError,
+    header_of,
+    orientation_of,
+    read_header,
+)
 from loc_keras.data.record_images import CONTENT, ORIENTATION, loader, undecodable
 from loc_keras.data.resize import ImageFormat, resize_images
-from loc_keras.errors import ImageError
+from loc_keras.errors import ImageError, first_line
 
 ImageLike = str | os.PathLike[str] | bytes | bytearray | memoryview | npt.NDArray | Image.Image
 """One image: a file, the bytes of one, pixels (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) with values
@@ -43,6 +50,7 @@ _BYTES = (bytes, bytearray, memoryview)
 _WHOLE = (0, 0, 0, 0)
 _COLOUR = 3
 _CHANNELS = (1, 3, 4)
+_LARGE = 2**24
 
 
 class Pixels(NamedTuple):
@@ -70,12 +78,15 @@ class PictureReader:
         self._load = loader(form, frozenset({CONTENT, ORIENTATION}))
         self._resize = _array_resizer(form)
 
-    def read(self, image: ImageLike, name: str | None = None) -> Pixels:
+    def read(
+        self, image: ImageLike, name: str | None = None, max_bytes: int = files.MOST_BYTES
+    ) -> Pixels:
         """Reads one image; several threads may do so at once.
 
         Args:
             image: One of `ImageLike`.
             name: What it is called in an error; None describes it.
+            max_bytes: Of the largest file that is read.
 
         Raises:
             ImageError: If it cannot be read.
@@ -85,7 +96,7 @@ class PictureReader:
             return self._of_array(_of_pillow(image, name, self._form.channels))
         if isinstance(image, np.ndarray):
             return self._of_array(array_pixels(image, name))
-        return self._of_bytes(content_of(image, name), name)
+        return self._of_bytes(content_of(image, name, max_bytes), name)
 
     def _of_bytes(self, content: bytes, name: str) -> Pixels:
         def load(content: tf.Tensor, orientation: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -174,7 +185,7 @@ def described(image: object) -> str:
     return "the array" if isinstance(image, np.ndarray) else "the image"
 
 
-def content_of(image: object, name: str) -> bytes:
+def content_of(image: object, name: str, max_bytes: int = files.MOST_BYTES) -> bytes:
     """The bytes of a file, or those given.
 
     Raises:
@@ -190,15 +201,17 @@ def content_of(image: object, name: str) -> bytes:
         )
     path = os.fspath(image)
     try:
-        return files.read_bytes(path)
+        if not files.is_remote(path) and files.file_size(path) > _LARGE:
+            read_header(ImageRef(path))  # What is no image is not read to its end.
+        return files.read_bytes(path, most=max_bytes)
+    except HeaderError as error:
+        raise ImageError(name, error.reason) from error
     except FileNotFoundError as error:
         raise ImageError(name, "does not exist") from error
     except IsADirectoryError as error:
         raise ImageError(name, "is a folder") from error
     except (OSError, ValueError) as error:
-        raise ImageError(
-            name, f"cannot be read ({getattr(error, 'strerror', None) or error})"
-        ) from error
+        raise ImageError(name, f"cannot be read ({first_line(error)})") from error
 
 
 @contextmanager

@@ -222,6 +222,8 @@ def image_bytes(image: EncodedImage) -> bytes:
             "a client sends encoded files, as bytes or by their path."
         )
     try:
+        if Path(image).exists() and not (Path(image).is_file() or Path(image).is_dir()):
+            raise OSError("it is a pipe, a socket or a device, no file")
         return Path(image).read_bytes()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error

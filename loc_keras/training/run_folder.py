@@ -262,7 +262,7 @@ def read_classes(path: Path) -> tuple[str, ...] | None:
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(f"{path} cannot be read ({error}).") from error
+        raise ModelError(f"{path} cannot be read ({first_line(error)}).") from error
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

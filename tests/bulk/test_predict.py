@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import pytest
+from helpers.hostile_images import UNFIT, make_unfit
 from helpers.localizer_run import (
     CLASSES,
     kinds,
@@ -189,7 +190,7 @@ PATHS = [f"/in/{'x' * (number % 5)}{number}{'bad' * (number % 7 == 3)}.jpg" for 
 
 
 def answer(folder, localizer, paths=PATHS, form="jsonl", **options):
-    sidecars = sidecars_of(form, draw=False, class_names=CLASSES)
+    sidecars = sidecars_of(form, draw=False)
     out = OutputFolder(folder, SETTINGS)
     try:
         counts = answer_into(out, localizer, paths, sidecars, batch_size=4, top_k=1, **options)
@@ -527,3 +528,23 @@ def test_lists_of_other_editors_are_read_or_refused(tree):
     wide.write_text("a.bmp\n", encoding="utf-16")
     with pytest.raises(DataError, match=r"wide\.txt is no UTF-8 text"):
         list(Inputs([], lists=[str(wide)]))
+
+
+def test_what_is_no_file_or_too_large_costs_its_own_line_alone(place, tmp_path, capsys):
+    make_unfit(tmp_path)
+    photograph(1).save(tmp_path / "good.png")
+    (tmp_path / "large.png").write_bytes(kinds()["exact.png"] + bytes(60_000))
+    junk = tmp_path / "junk.png"
+    junk.touch()
+    os.truncate(junk, 2**28)
+    out = tmp_path / "answers"
+    assert run_predict(place, tmp_path, "--out", out, "--max-bytes", 50_000) == 2
+    assert "1 answered, 6 could not be read" in capsys.readouterr().err
+    told = {one["image"]: one["reason"] for one in map(json.loads, (out / "failures.jsonl").open())}
+    assert told.pop("large.png").endswith("bytes, and at most 50,000 are read)")
+    # Of a file of zeros no more is read than tells that it is no image.
+    assert told.pop("junk.png").startswith("is not an image of a known format")
+    assert told.pop("sparse.png").startswith("cannot be read (it has 32,212,254,720 bytes, and")
+    assert told == {n: f"cannot be read ({why})" for n, why in UNFIT.items() if n != "sparse.png"}
+    with pytest.raises(ImageError, match=r"pipe\.png cannot be read \(it is a pipe, no file\)"):
+        place.localizer.predict(tmp_path / "pipe.png")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from loc_keras import calibrate, check, convert, digits, evaluate, export, train
+from loc_keras import calibrate, check, convert, digits, evaluate, export, predict, train
 from loc_keras.atomic_file import LIST_FILE, own_files, refuse_foreign
 from loc_keras.cli.console import UNREAD, run_command
 from loc_keras.errors import DataError
@@ -75,7 +75,25 @@ CASES = {
     "convert": (convert, ["a.txt"], "--config {config} --to coco --out {at}", "a new folder"),
     "digits": (digits, ["a.txt"], "--out {at}", "a new folder"),
     "export": (export, ["1/a.txt"], "--run x --out {at} --version 1", "--version"),
+    "predict": (predict, ["data.yaml"], "{images} --model x --out {at} --format yolo", "--out"),
+    "predict, csv": (
+        predict,
+        ["predictions.csv"],
+        "{images} --model x --out {at} --format csv",
+        "--out",
+    ),
+    "predict, drawn": (predict, ["drawn/0.jpg"], "{images} --model x --out {at} --draw", "--out"),
 }
+
+WRITE_NOTHING = {"demo", "train_workers"}
+"""Commands whose files, if any, lie in a temporary folder, or are those of `train`."""
+
+
+def test_each_command_is_among_the_cases():
+    files = Path(train.__file__).parent.glob("*.py")
+    commands = {path.stem for path in files if "def main(" in path.read_text()}
+    cases = {command.__name__.rpartition(".")[2] for command, *_ in CASES.values()}
+    assert commands == cases | WRITE_NOTHING
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -86,7 +104,8 @@ def test_what_others_wrote_stays_and_is_named(data, tmp_path, monkeypatch, capsy
         (at / name).parent.mkdir(parents=True, exist_ok=True)
         (at / name).write_bytes(THEIRS)
     monkeypatch.chdir(at)
-    arguments = line.format(config=data[1], root=data[0], at=at).split()
+    images = data[0] / "training_images"
+    arguments = line.format(config=data[1], root=data[0], at=at, images=images).split()
     assert command.main(arguments) == 2
     told = capsys.readouterr().err
     assert told.startswith("error: ") and told.count("\n") == 1

@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers.hostile_images import png_of_size
+from helpers.hostile_images import UNFIT, make_unfit, png_of_size
 from PIL import Image
 
 from loc_keras.data.annotations import ImageRef
@@ -149,3 +149,14 @@ def test_many_headers_keep_their_order(write):
     ]
     assert isinstance(found[70], HeaderError)
     assert read_headers([]) == []
+
+
+def test_what_is_no_file_or_too_large_is_neither_waited_for_nor_read(tmp_path):
+    make_unfit(tmp_path)
+    for name, reason in UNFIT.items():
+        with pytest.raises(HeaderError) as failed:
+            read_header(ImageRef(str(tmp_path / name)))
+        assert (failed.value.reason, failed.value.kind) == (
+            f"cannot be read ({reason})",
+            "unreadable",
+        )

@@ -1,8 +1,11 @@
 """Pictures of noise, and strings that pretend to be pictures."""
 
 import io
+import os
+import socket
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -74,3 +77,24 @@ def png_of_size(width, height):
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     content = chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + content
+
+
+UNFIT = {
+    "pipe.png": "it is a pipe, no file",
+    "socket.png": "it is a socket, no file",
+    "device.png": "it is a device, no file",
+    "sparse.png": "it has 32,212,254,720 bytes, and at most 536,870,912 are read",
+}
+"""What stands in a folder under an image's name, and why it is not read."""
+
+
+def make_unfit(folder: Path) -> None:
+    """Puts all of `UNFIT` into a folder."""
+    os.mkfifo(folder / "pipe.png")
+    with socket.socket(socket.AF_UNIX) as waiting:
+        # A socket's own name has at most 108 bytes.
+        place = os.path.relpath(folder / "socket.png")
+        waiting.bind(min(place, str(folder / "socket.png"), key=len))
+    (folder / "device.png").symlink_to("/dev/zero")
+    (folder / "sparse.png").touch()
+    os.truncate(folder / "sparse.png", 30 * 2**30)

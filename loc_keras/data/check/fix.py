@@ -31,7 +31,7 @@ from loc_keras.data.files import is_remote, read_bytes
 from loc_keras.data.formats.writing import distinct_stems, shortest
 from loc_keras.data.records import UPRIGHT
 from loc_keras.data.resolve import BoxFault, CheckedObject, box_area, picture_size, usable_box
-from loc_keras.errors import DataError
+from loc_keras.errors import DataError, first_line
 
 LEAST_INSIDE = 0.5
 """Share of its area that a box must have inside the image to be clipped, not dropped."""
@@ -371,7 +371,8 @@ def _picture(kept: Annotated, facts: ImageFacts, exif: str) -> tuple[bytes, str,
                 changes.append(Change(kept.file, kept.row, kept.name, "encoded anew", reason))
     except (OSError, ValueError, SyntaxError) as error:
         raise DataError(
-            f"{kept.image.path} could be read when it was checked and cannot be now: {error}."
+            f"{kept.image.path} could be read when it was checked and cannot be now: "
+            f"{first_line(error)}."
         ) from error
     if given.lower() in ENDINGS[form]:
         return content, given, changes

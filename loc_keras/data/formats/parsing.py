@@ -1,5 +1,6 @@
 """What the readers share: paths, numbers and boxes, each checked once, and faults collected."""
 
+import errno
 import io
 import os
 import posixpath
@@ -25,7 +26,7 @@ from loc_keras.data.annotations import (
     Units,
     composed,
 )
-from loc_keras.errors import DataError
+from loc_keras.errors import DataError, first_line
 
 IMAGE_ENDINGS = frozenset(
     [
@@ -328,11 +329,10 @@ def read_small(path: str, root: str, most: int) -> bytes:
     """
     place(root, below(root, path), root)
     try:
-        if files.file_size(path) > most:
-            raise RowError(f"is larger than {most >> 20} MiB", "syntax")
-        return files.read_bytes(path)
+        return files.read_bytes(path, most=most)
     except OSError as error:
-        raise RowError(f"cannot be read: {error}", "unreadable_file") from None
+        kind = "syntax" if error.errno == errno.EFBIG else "unreadable_file"
+        raise RowError(f"cannot be read: {first_line(error)}", kind) from None
 
 
 def below(root: str, path: str) -> str:

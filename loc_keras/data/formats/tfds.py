@@ -15,7 +15,7 @@ from loc_keras.data import files
 from loc_keras.data.annotations import Annotated, Annotations, EmptyImage, ImageRef, Split
 from loc_keras.data.formats.listing import Guess, Listing
 from loc_keras.data.formats.parsing import Reading, folder_of, given_splits
-from loc_keras.errors import DataError
+from loc_keras.errors import DataError, first_line
 
 INDEX_ENDING = ".index"
 """Added to the name of a blob for the file that lists its contents."""
@@ -188,8 +188,8 @@ def _split_images(builder: Any, spec: str, layout: Layout, folder: Path) -> dict
         return write_blob(path, contents, stamp=stamp)
     except (OSError, ValueError) as error:
         raise DataError(
-            f"the images of the TFDS data set {info.name} cannot be copied to {path}: {error}; "
-            "set data.cache_dir to a folder with space for them."
+            f"the images of the TFDS data set {info.name} cannot be copied to {path}: "
+            f"{first_line(error)}; set data.cache_dir to a folder with space for them."
         ) from error
 
 

@@ -38,7 +38,7 @@ from loc_keras.data.formats.writing import (
     record_stems,
 )
 from loc_keras.data.records import Records
-from loc_keras.errors import DataError
+from loc_keras.errors import DataError, first_line
 
 LARGEST_RECORD = 2**28
 """Bytes of the largest record that is read."""
@@ -169,7 +169,7 @@ def _scan_shard(path: str) -> tuple[Sequence[int], str]:
                 lengths.append(_HEADER.unpack(header)[0])
                 position += _HEADER_BYTES + lengths[-1] + _FOOTER_BYTES
     except (OSError, tf.errors.OpError) as error:
-        raise DataError(f"TFRecord shard {path} cannot be read: {error}.") from error
+        raise DataError(f"TFRecord shard {path} cannot be read: {first_line(error)}.") from error
     return lengths, ""
 
 

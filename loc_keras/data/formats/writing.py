@@ -23,6 +23,7 @@ from loc_keras.data.files import file_size, is_remote, read_bytes
 from loc_keras.data.formats.parsing import RowError, is_image_name
 from loc_keras.data.image_header import FORMATS, HeaderError, read_header
 from loc_keras.data.records import COLUMNS, UPRIGHT, Records
+from loc_keras.errors import first_line
 
 ENDINGS: dict[str, tuple[str, ...]] = {
     "JPEG": (".jpg", ".jpeg"),
@@ -203,8 +204,8 @@ def read_picture(records: Records, index: int, formats: Collection[str]) -> Pict
     except HeaderError as error:
         raise RowError(f"image {ref.path} {error}", error.kind) from error
     except OSError as error:
-        reason = error.strerror or error
-        raise RowError(f"image {ref.path} cannot be read: {reason}", "unreadable") from error
+        reason = f"image {ref.path} cannot be read: {first_line(error)}"
+        raise RowError(reason, "unreadable") from error
     # A file that says it is turned would be turned by others, even if its record ignores that.
     upright_whole = orientation == header.orientation == UPRIGHT and not any(window)
     if upright_whole and header.format in formats:
