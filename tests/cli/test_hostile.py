@@ -85,16 +85,15 @@ def waiting(path, most=None, opened=files.open_binary):
 files.open_binary = waiting
 """
 IN_TENSORFLOW = """
-from loc_keras.data import resolve
+from loc_keras.data import dataset
 
-def swapping(refs, read=resolve.read_headers):
-    headers = read(refs)
-    os.unlink(refs[-1].path)
-    os.mkfifo(refs[-1].path)
+def swapping(records, form, store=dataset.store_pixels, **more):
+    os.unlink(records.paths[-1])  # Its header was read.
+    os.mkfifo(records.paths[-1])
     print("waits", flush=True)
-    return headers
+    return store(records, form, **more)
 
-resolve.read_headers = swapping
+dataset.store_pixels = swapping
 """
 PROGRAM = """
 import os, runpy, signal, sys
