@@ -233,7 +233,10 @@ SYNTAX_FAULTS = [
     (document(thing("caf\xe9")).decode().encode("latin-1"), "is not XML that can be read: "),
     (b"<html><annotation/></html>", "is no such annotation: it begins with <html>"),
     (b"<" + b"a" * 9999 + b"/>", "is no such annotation: it begins with <aaaa"),
-    (b"<annotation>" + b" " * LARGEST_XML + b"</annotation>", "is larger than 1 MiB"),
+    (
+        b"<annotation>" + b" " * LARGEST_XML + b"</annotation>",
+        "cannot be read: it has 1,048,601 bytes, and",
+    ),
 ]
 
 
