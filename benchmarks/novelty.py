@@ -1,11 +1,13 @@
 """Does `novelty` tell pictures that are nothing like the training images?
 
-    python -m benchmarks.novelty --runs FOLDER [--data FOLDER] [--images 150]
+    python -m benchmarks.novelty --runs FOLDER [--data FOLDER] [--images 150] [--splits 200]
 
-Trains a small run for each data set, unless FOLDER of `--runs` holds it: on digits, and with
-`--data` on caltech3, microcontrollers and vegetables3 below that folder. Each is asked about its
-own test images and about others, as `predict` does: the area under the ROC curve says how often an
-own image is the more familiar of a pair.
+Trains a run of one step for each data set, unless FOLDER of `--runs` holds it: on digits, and with
+`--data` on the others of `SETS` below that folder. Each is asked about its own test images and
+about others, as `predict` does: the area under the ROC curve says how often an own image is the
+more familiar of a pair; in brackets the percentage of the others that are told unknown. With
+`--splits` instead: the images of each set, or 400 of them, are cut at random so many times into
+three quarters and one, whose p-values by folds should be at most a level for that share.
 """
 
 import argparse
@@ -13,7 +15,6 @@ import io
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,34 +30,30 @@ from loc_keras.cli.data_source import DataSource
 from loc_keras.cli.runs import RunWithData, load_run
 from loc_keras.config.load import load_config
 from loc_keras.localizer import Localizer
+from loc_keras.localizer.pictures import PictureReader
 from loc_keras.training.run_folder import BEST_FILE, CONFIG_FILE
+from loc_keras.trust.novelty import FOLDS, fit_novelty, novelty_of, statistics_over
 
 Pixels = npt.NDArray[np.uint8]
 
 WORDS = "area box class depth edge field grid height image label mean net plane range side text"
-SMALL = ("model.backbone.width=16", "export.enabled=false")
-"""Settings of every run; those of `SETS` make it a matter of minutes."""
+SETTINGS = (
+    *("model.backbone.width=16", "export.enabled=false", "train.epochs=1"),
+    *("train.warmup_epochs=0", "train.steps_per_epoch=1"),
+)
+"""Of every run: what the model has learned has no part in novelty."""
 
-
-@dataclass(frozen=True)
-class Trained:
-    """A run of the benchmark.
-
-    Attributes:
-        config: File of its settings.
-        settings: Over those.
-    """
-
-    config: str
-    settings: tuple[str, ...]
-
+LEVELS = (0.02, 0.05, 0.1)
+MOST_SPLIT = 400
 
 SETS = {
-    "digits": Trained("base", ("train.epochs=8", "train.warmup_epochs=1")),
-    "caltech3": Trained("caltech3", ("train.epochs=8", "train.warmup_epochs=1")),
-    "microcontrollers": Trained("microcontrollers", ("train.epochs=40", "data.image_size=128")),
-    "vegetables3": Trained("vegetables3", ("train.epochs=40",)),
+    "digits": "base",
+    "caltech3": "caltech3",
+    "microcontrollers": "microcontrollers",
+    "vegetables3": "vegetables3",
+    "tiny-imagenet-20": "tiny_imagenet_20",
 }
+"""The data sets, each with the name of its configuration."""
 
 
 def main() -> None:
@@ -64,6 +61,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--images", type=int, default=150)
+    parser.add_argument("--splits", type=int, default=0)
     args = parser.parse_args()
     names = list(SETS) if args.data else ["digits"]
     for name in names:
@@ -72,9 +70,15 @@ def main() -> None:
     foreign = {
         name: list(_files(run, args.images)) for name, run in runs.items() if name != "digits"
     }
-    rows = [_row(name, run, foreign, args.images) for name, run in runs.items()]
+    if args.splits:
+        _print([_splits_row(*one, foreign, args.images, args.splits) for one in runs.items()])
+    else:
+        _print([_row(*one, foreign, args.images) for one in runs.items()])
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
     columns = dict.fromkeys(key for row in rows for key in row)
-    Console(width=160).print(markdown_of([{c: row.get(c, "") for c in columns} for row in rows]))
+    Console(width=200).print(markdown_of([{c: row.get(c, "") for c in columns} for row in rows]))
 
 
 def noise(count: int) -> Iterator[Pixels]:
@@ -122,11 +126,10 @@ def charts(count: int) -> Iterator[Pixels]:
 def _train(name: str, folder: Path, data: Path | None) -> None:
     if (folder / BEST_FILE).is_file():
         return
-    form = SETS[name]
-    settings = [*SMALL, *form.settings]
+    settings = list(SETTINGS)
     if name != "digits":
         settings.append(f"data.source.path={data and data / name}")
-    command = [sys.executable, "-m", "loc_keras.train", "--config", f"configs/{form.config}.yaml"]
+    command = [sys.executable, "-m", "loc_keras.train", "--config", f"configs/{SETS[name]}.yaml"]
     given = [part for one in settings for part in ("--set", one)]
     subprocess.run([*command, "--run-dir", str(folder), *given], check=True)
 
@@ -142,12 +145,7 @@ def _files(run: RunWithData, count: int) -> Iterator[str]:
 def _row(name: str, run: RunWithData, foreign: dict[str, list[str]], count: int) -> dict[str, Any]:
     localizer = Localizer.open(run.folder)
     own = _novelty(localizer, _pictures(run))
-    others: dict[str, Iterable[Any]] = {
-        "noise": noise(count),
-        "flat": flat(count),
-        "charts, text": charts(count),
-        **{other: files for other, files in foreign.items() if other != name},
-    }
+    others = _others(name, foreign, count)
     if name == "digits":
         clutter = load_config(run.folder / CONFIG_FILE, ["data.source.digits.background=clutter"])
         seen = RunWithData(run.folder, run.localizer, clutter, DataSource(clutter).build())
@@ -157,10 +155,57 @@ def _row(name: str, run: RunWithData, foreign: dict[str, list[str]], count: int)
     row["own flagged, %"] = f"{100 * float(np.mean(own < level)):.1f}"
     for kind, pictures in others.items():
         found = _novelty(localizer, pictures)
-        truth = np.repeat([1, 0], [len(own), len(found)])
-        area = roc_auc_score(truth, np.concatenate([own, found]))
-        row[kind] = f"{area:.3f} ({100 * float(np.mean(found < level)):.0f})"
+        row[kind] = f"{_area(own, found):.3f} ({100 * float(np.mean(found < level)):.0f})"
     return row
+
+
+def _splits_row(
+    name: str, run: RunWithData, foreign: dict[str, list[str]], count: int, splits: int
+) -> dict[str, Any]:
+    """How often p-values are low for a quarter of a set's images, fitted to the other three."""
+    steps = run.data.steps_per_epoch
+    training = run.data.train(0, augmentation=None).take(steps)
+    batches = (run.held_out("test"), run.held_out("val"), training)
+    images = np.unique(np.concatenate([statistics_over(one) for one in batches]), axis=0)
+    reader = PictureReader(Localizer.open(run.folder).form)
+    others = {
+        kind: statistics_over([([reader.read(one).pixels for one in pictures],)])
+        for kind, pictures in _others(name, foreign, count).items()
+    }
+    rng, shares, areas = np.random.default_rng(0), [], []
+    for _ in range(splits):
+        drawn = rng.permutation(images)[:MOST_SPLIT]
+        held = len(drawn) // 4
+        novelty = fit_novelty(
+            drawn[held:],
+            folds=np.array_split(np.arange(len(drawn) - held), FOLDS),
+            level=0,
+            split="train",
+            model_sha256="",
+        )
+        own = np.asarray(novelty_of(drawn[:held], novelty)["novelty"])
+        shares.append([np.mean(own <= level) for level in LEVELS])
+        areas.append([_area(own, novelty_of(one, novelty)["novelty"]) for one in others.values()])
+    mean, error = np.mean(shares, axis=0), np.std(shares, axis=0) / np.sqrt(splits)
+    row: dict[str, Any] = {"images of": name, "fitted to": len(drawn) - held}
+    figures = zip(LEVELS, 100 * mean, 100 * error, strict=True)
+    row |= {f"at most {level}, %": f"{a:.2f}±{b:.2f}" for level, a, b in figures}
+    return row | {k: f"{a:.3f}" for k, a in zip(others, np.mean(areas, axis=0), strict=True)}
+
+
+def _others(name: str, foreign: dict[str, list[str]], count: int) -> dict[str, Iterable[Any]]:
+    return {
+        "noise": noise(count),
+        "flat": flat(count),
+        "charts, text": charts(count),
+        **{other: files for other, files in foreign.items() if other != name},
+    }
+
+
+def _area(own: npt.ArrayLike, others: npt.ArrayLike) -> float:
+    """Area under the ROC curve by which p-values tell own images from others."""
+    truth = np.repeat([1, 0], [np.size(own), np.size(others)])
+    return float(roc_auc_score(truth, np.concatenate([own, others])))
 
 
 def _pictures(run: RunWithData) -> Iterator[Pixels]:

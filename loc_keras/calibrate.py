@@ -59,9 +59,7 @@ def _calibrate(args: argparse.Namespace, console: Console) -> int:
     check_images(run.config.trust, run.data, args.split)
     if run.same_data:
         level = run.config.trust.novelty_level
-        print_novelty(
-            console, add_novelty(run.folder, run.model_path, run.localizer, run.data, level)[1]
-        )
+        print_novelty(console, add_novelty(run.folder, run.model_path, run.data, level)[1])
     trust = calibrate_model(
         run.folder, run.model_path, run.localizer, run.data, run.config.trust, args.split
     )

@@ -101,13 +101,12 @@ def _bundle(run: RunWithData, console: Console, quantize: str) -> Bundle:
     if card is None:
         print_note(console, f"{run.folder} holds no {CARD_FILE}, so the export has none.")
     trust, novelty = trust_of(run), novelty_beside(run)
-    if quantize != "none" and (trust or novelty):
+    if quantize != "none" and trust is not None:
         print_note(
             console,
-            "trust and novelty were fitted to the model's full precision, so the quantized one "
-            "goes without.",
+            "trust was fitted to the model's full precision, so the quantized one goes without.",
         )
-        trust = novelty = None
+        trust = None
     return bundle_of(run.folder, run.localizer, run.data, card, trust, novelty)
 
 

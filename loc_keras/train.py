@@ -237,7 +237,7 @@ def _finish(
     level = config.trust.novelty_level
     novelty, novelty_card = None, dict[str, Any]()
     try:
-        novelty, novelty_card = add_novelty(folder, result.best_path, best, data, level)
+        novelty, novelty_card = add_novelty(folder, result.best_path, data, level)
     except TrustError as error:
         print_note(console, str(error))
     trust = add_trust(config, data, folder, result.best_path, best, console)

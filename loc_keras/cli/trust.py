@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 from rich.console import Console
 
 from loc_keras.atomic_file import Known, file_sha256, own_files, written_aside
@@ -22,7 +23,11 @@ from loc_keras.cli.runs import RunWithData, split_pictures_at
 from loc_keras.config.schema import Config, TrustConfig
 from loc_keras.data.annotations import Split
 from loc_keras.data.dataset import LocalizationData
-from loc_keras.errors import TrainingError, TrustError
+from loc_keras.data.duplicates import merged_groups
+from loc_keras.data.load_records import grouped_folds
+from loc_keras.data.near_duplicates import near_groups, near_pairs, thumbnail
+from loc_keras.data.records import image_refs
+from loc_keras.errors import DataError, TrainingError, TrustError
 from loc_keras.evaluation.figures import percent
 from loc_keras.evaluation.files import trust_json
 from loc_keras.evaluation.outcomes import Outcomes
@@ -35,13 +40,13 @@ from loc_keras.training.run_folder import NOVELTY_FILE, PLOTS, TRUST_FILE
 from loc_keras.trust.conformal import least_images
 from loc_keras.trust.fit import PER_CLASS_WITH_BACKGROUND, fit_statements, trust_figures
 from loc_keras.trust.novelty import (
+    FOLDS,
     MOST_TRAINING,
     Novelty,
-    features_over,
     fit_novelty,
     novelty_of,
-    read_maps,
     read_novelty,
+    statistics_over,
     write_novelty,
 )
 from loc_keras.trust.observations import observe
@@ -124,24 +129,28 @@ def novelty_beside(run: RunWithData) -> Novelty | None:
 
 
 def add_novelty(
-    folder: Path, model_path: Path, localizer: keras.Model, data: LocalizationData, level: float
+    folder: Path, model_path: Path, data: LocalizationData, level: float
 ) -> tuple[Novelty, dict[str, Any]]:
-    """Fits novelty to a trained model, writes it into the run's folder and measures it.
+    """Fits novelty to a run's data, writes it beside the model and measures it.
 
-    p-values rest on the calibration images or, where there are none, on those of validation.
+    p-values rest on the calibration images or, where they are too few for the level, on folds of
+    the training images; where these cannot be cut or are drawn, on the validation images.
 
     Returns:
         What was fitted, and what the model card says of it.
     """
+    # The least p-value of n images is 1 / (n + 1). Digits are bent for training.
+    few = level * (data.sizes.get("calibration", 0) + 1) < 1
+    cut = few and data.pictures["train"].records is not None
+    training, folds = _training_statistics(data, cut=cut)
     split: Split = "val" if data.calibration is None else "calibration"
-    held_out = data.held_out(split)
-    assert held_out is not None  # Nothing is trained without validation images.
+    held_out = None if folds else data.held_out(split)
+    if folds:
+        split = "train"
     novelty = fit_novelty(
-        features_over(
-            localizer, data.train(0, augmentation=None).take(data.steps_per_epoch), MOST_TRAINING
-        ),
-        features_over(localizer, held_out),
-        widths=[int(one.shape[-1]) for one in read_maps(localizer)],
+        training,
+        None if held_out is None else statistics_over(held_out),
+        folds=folds,
         level=level,
         split=split,
         model_sha256=file_sha256(model_path),
@@ -150,11 +159,48 @@ def add_novelty(
     # With trust.json, which a list without it would make a foreign file.
     with own_files(folder, (NOVELTY_FILE, *names), instead, known_by):
         write_novelty(folder / NOVELTY_FILE, novelty)
-    card: dict[str, Any] = {"level": level, f"{split}_images": data.sizes[split]}
+    count = sum(len(fold.distances) for fold in novelty.folds)
+    card: dict[str, Any] = {"level": level, f"{split}_images": count}
     if data.test is not None:
-        known = novelty_of(features_over(localizer, data.test), novelty)["known"]
+        known = novelty_of(statistics_over(data.test), novelty)["known"]
         card["unknown_test_images"] = float(1 - np.mean(known))
     return novelty, card
+
+
+def _training_statistics(
+    data: LocalizationData, *, cut: bool
+) -> tuple[npt.NDArray[np.float64], list[npt.NDArray[np.int64]]]:
+    """`statistics` of training images, each once, and the rows of each fold of them.
+
+    Near duplicates, images of a group and crops of one picture stay in one fold. There are no folds
+    where none shall be cut, or the images do not make `FOLDS` of them.
+    """
+    assert data.batch_indices is not None
+    steps = min(data.steps_per_epoch, -(-MOST_TRAINING // len(data.batch_indices(0))))
+    # A set that is smaller than a batch repeats images.
+    rows, once = np.unique(data.batch_indices(0, steps=steps), return_index=True)
+    features, labels, looks = [], [], []
+    for images, targets in data.train(0, augmentation=None).take(steps):
+        features.append(statistics_over([(images,)]))
+        labels.append(np.asarray(targets["softmax"]))
+        looks += [_thumbnail(one) for one in np.asarray(images)] if cut else []
+    found = np.concatenate(features)[once]
+    if not cut:
+        return found, []
+    alike, _ = near_groups(len(rows), near_pairs(np.stack(looks)[once]))
+    records = data.pictures["train"].records
+    assert records is not None
+    drawn = records.take(rows)
+    named = [group or None for group in drawn.groups.tolist()]
+    groups = merged_groups(alike.tolist(), image_refs(drawn), named)
+    try:
+        return found, grouped_folds(np.concatenate(labels)[once], groups, FOLDS, seed=0)
+    except DataError:
+        return found, []
+
+
+def _thumbnail(pixels: Pixels) -> Pixels:
+    return thumbnail(Image.fromarray(np.squeeze(pixels).astype(np.uint8)))
 
 
 def print_novelty(console: Console, card: Mapping[str, Any]) -> None:

@@ -58,7 +58,7 @@ class TrustConfig(Section):
         "doubles the time of an answer.",
     )
     novelty_level: float = Field(
-        default=0.01,
+        default=0.02,
         ge=0,
         lt=1,
         description="Pictures are told unknown whose p-value of being drawn like the training "

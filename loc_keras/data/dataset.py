@@ -154,7 +154,8 @@ class LocalizationData:
         background: Index of the class of images without an object; None where all show one.
         calibration: Likewise for the images on which trust is fitted; None without such a split.
         pictures: What the images of each split are made from, in the order of its pipeline.
-        batch_indices: Gives the training images, int64 (B,), in the batch of a global step.
+        batch_indices: Gives the training images, int64 (B,), in the batch of a global step; with
+            `steps` in so many from there on.
     """
 
     train: TrainStream
@@ -173,7 +174,7 @@ class LocalizationData:
     background: int | None = None
     calibration: tf.data.Dataset | None = None
     pictures: Mapping[Split, SplitPictures] = field(default_factory=dict)
-    batch_indices: Callable[[int], npt.NDArray[np.int64]] | None = None
+    batch_indices: Callable[..., npt.NDArray[np.int64]] | None = None
     val_share: HeldOutShare | None = None
 
     def is_that_of(self, fingerprint: object) -> bool:

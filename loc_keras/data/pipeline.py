@@ -323,17 +323,20 @@ def train_stream(
     return tf.data.Dataset.range(first_epoch, tf.int64.max).flat_map(epoch_batches)
 
 
-def batch_indices(size: int, batch_size: int, seed: int, step: int) -> npt.NDArray[np.int64]:
-    """Indices of the images in one batch of the training stream, int64 (B,).
+def batch_indices(
+    size: int, batch_size: int, seed: int, step: int, steps: int = 1
+) -> npt.NDArray[np.int64]:
+    """Indices of the images in batches of the training stream, int64 (steps * B,).
 
     Args:
         size: As in `train_stream`.
         batch_size: Likewise.
         seed: Likewise.
         step: Which batch, from 0, over all epochs.
+        steps: How many from there on.
     """
-    stream = train_stream(size, batch_size, seed, columns=0, start_step=step)
-    return next(iter(stream))["index"].numpy()
+    stream = train_stream(size, batch_size, seed, columns=0, start_step=step).take(steps)
+    return np.concatenate([batch["index"].numpy() for batch in stream])
 
 
 def eval_stream(

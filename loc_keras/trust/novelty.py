@@ -1,22 +1,22 @@
 """How much a picture is like those that a model was trained on: a p-value with every answer.
 
-A model answers about any pixels. What it makes of unusual ones shows in its feature maps: the mean
-of each channel of every map that the heads read, under a signed square root since such means are
-skewed, is one vector for a picture, and its Mahalanobis distance from the training images (Lee et
-al. 2018) is measured in their principal directions, all others sharing one variance (Tipping and
-Bishop 1999, equation 7; the residual of Wang et al. 2022). A channel counts the less, the more
-there are in its map: else the last maps, which are wide and fitted to the training images, would
-count for nearly all.
+Photographs of one source are alike in how light and dark, detail and plain ground are spread over
+them, at every scale; noise, drawings, flat colours and photographs of another source differ. So a
+picture is described by statistics of its Haar wavelet coefficients, as Lyu and Farid (2005) tell
+photographs from rendered pictures, and compared by its Mahalanobis distance from the training
+images (Lee et al. 2018). They are taken of the pixels that the model is given, inside the exported
+graph: what training has learned has no part in them, so that training images are no more familiar
+than new ones, and all heads, precisions and quantizations say the same.
 
-The distance becomes a p-value by images that it was not fitted to: a conformal one (Vovk et al.
-2005; Bates et al. 2023), the share of them, with the picture itself, at least as far away. So of
-pictures drawn as these images were, at most a share `a` has a p-value of `a` or less, for each `a`
-of 1 / (n + 1) or more. Fewer images than that takes give no such promise: beyond the farthest of
-them p-values go on falling at the rate at which the largest distances thin out (Hill 1975).
+The distance becomes a conformal p-value (Vovk et al. 2005; Bates et al. 2023): the share of images,
+with the picture itself, that are at least as far away. Where no image is held back for this, the
+training images are cut into folds, and each is compared with the others, as a new picture is
+(cross-conformal, Vovk 2015; Barber et al. 2021). Below 1 / (n + 1) p-values go on falling at the
+rate at which the largest of n distances thin out (Hill 1975).
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,29 +34,45 @@ from loc_keras.trust.shift import rounded
 STATED = ("novelty", "known")
 """Names of the outputs that this module adds."""
 
-DIRECTIONS = 64
-"""Principal directions that have a variance of their own, at most."""
+FOLDS = 5
+"""Of the training images, where no image is held back."""
 
 RAMP = 0.01
 """Length of the ramps of `p_values`, in distances: a hundredth of a squared distance."""
 
 MOST_TRAINING, MOST_KEPT = 4096, 1000
-"""Images that the distance is fitted to, and distances that are kept for p-values, at most."""
+"""Images that distances are fitted to, and distances that are kept for p-values, at most."""
 
-VERSION = 1
+VERSION = 2
 
-_HEADS = ("bbox", "softmax")
-_TAIL_SHARE = 0.2
-_LEAST_TAIL = 0.01
+_RIDGE = 0.01  # Part of the variance of each statistic that is its own alone.
+_MOST_LEVELS, _LEAST_SIDE = 5, 8
+_PLAIN = 2 / 255  # Coefficients below count as plain ground, the less the larger they are.
+_LEAST_DETAIL, _LEAST_DEVIATION = 1e-3, 1e-2  # Before logarithms.
+_TAIL_SHARE, _LEAST_TAIL = 0.2, 0.01
 _TINY = 1e-6
-_MAP_RANK = 4
 
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
+class Fold:
+    """What pictures are compared with, and the distances of images that it was not fitted to.
+
+    Attributes:
+        mean: Of each statistic, (F,).
+        factor: Rows of the lower triangle of the Cholesky factor of the inverse covariance.
+        distances: In rising order.
+    """
+
+    mean: list[float]
+    factor: list[list[float]]
+    distances: Annotated[list[float], Field(min_length=1)]
+
+
+@dataclass(frozen=True)
 class Novelty:
-    """What pictures are compared with; F features, K directions, n distances.
+    """What was fitted; n distances in all.
 
     Attributes:
         version: Of its form.
@@ -64,12 +80,7 @@ class Novelty:
         split: Whose images gave the distances.
         training_images: To which the rest was fitted.
         level: Pictures with a p-value below are not known.
-        mean: Of the signed root of each feature, (F,).
-        scale: Its standard deviation, times the channels of its map over those of the narrowest.
-        directions: Orthonormal, of the standardised roots, (K, F).
-        variances: Along each of them, (K,).
-        rest: Variance along every other direction.
-        distances: Of images that it was not fitted to, in rising order, (n,).
+        folds: One where images were held back.
         tail: Mean by which distances beyond the largest exceed it.
     """
 
@@ -78,12 +89,7 @@ class Novelty:
     split: str
     training_images: int
     level: Annotated[float, Field(ge=0, le=1)]
-    mean: list[float]
-    scale: list[float]
-    directions: list[list[float]]
-    variances: list[float]
-    rest: Annotated[float, Field(gt=0)]
-    distances: Annotated[list[float], Field(min_length=1)]
+    folds: Annotated[list[Fold], Field(min_length=1)]
     tail: Annotated[float, Field(gt=0)]
 
 
@@ -106,98 +112,98 @@ def read_novelty(path: Path, model_path: Path) -> Novelty | None:
 
 def fit_novelty(
     training: npt.ArrayLike,
-    others: npt.ArrayLike,
+    others: npt.ArrayLike | None = None,
     *,
-    widths: Sequence[int] | None = None,
+    folds: Sequence[npt.NDArray[np.integer]] = (),
     level: float,
     split: str,
     model_sha256: str,
 ) -> Novelty:
-    """Fits the distance to training images and p-values to others.
+    """Fits distances to training images, and p-values to others or to each fold of them.
 
     Args:
-        training: Features of training images, float (M, F).
-        others: Of images that were not trained on, float (n, F), at least one.
-        widths: Channels of each map, which add up to F; None for one map.
+        training: `statistics` of training images, float (M, F).
+        others: Of images that were held back, float (n, F); None where there are folds.
+        folds: Rows of the training images in each, at least two.
         level: See `Novelty`, as the following.
-        split: Whose images the others are.
+        split: Whose images give the distances.
         model_sha256: Of the model's file.
 
     Raises:
-        TrustError: If a feature is not finite.
+        TrustError: If a statistic is not finite.
     """
-    features = np.asarray(_signed_roots(ops.cast(training, "float32")), np.float64)
-    if not (np.isfinite(features).all() and np.isfinite(others).all()):
-        raise TrustError(
-            "novelty cannot be fitted, since feature maps of the model are not finite; train anew, "
-            "with train.precision: float32 if it was another."
-        )
-    mean, scale = features.mean(axis=0), features.std(axis=0)
-    # A channel that never moved among the training images must not divide by nothing.
-    scale = np.maximum(scale, max(_TINY, 1e-3 * float(scale.mean())))
-    if widths is not None:
-        scale *= np.repeat(widths, widths) / min(widths)
-    variances, directions = np.linalg.eigh(np.cov((features - mean) / scale, rowvar=False, ddof=0))
-    kept = max(1, min(DIRECTIONS, len(features) // 2, len(mean) - 1))
-    rest = float(variances[: len(mean) - kept].sum()) / max(1, len(mean) - kept)
-    form = Novelty(
-        version=VERSION,
-        model_sha256=model_sha256,
-        split=split,
-        training_images=len(features),
-        level=level,
-        mean=rounded(mean),
-        scale=rounded(scale),
-        directions=[rounded(row) for row in directions.T[::-1][:kept]],
-        variances=rounded(np.maximum(variances[::-1][:kept], _TINY)),
-        rest=max(rest, _TINY),
-        distances=[0.0],
-        tail=1.0,
-    )
-    found = np.asarray(distance(ops.cast(others, "float32"), form), np.float64)
-    if len(found) > MOST_KEPT:  # Drawn, since images may stand in the order of their classes.
-        found = np.random.default_rng(0).choice(found, MOST_KEPT, replace=False)
-    found = np.sort(found)
+    features = np.asarray(training, np.float64)
+    parts = [(features, np.asarray(others, np.float64))] if others is not None else []
+    parts += [(np.delete(features, rows, axis=0), features[rows]) for rows in folds]
+    if not all(np.isfinite(part).all() for pair in parts for part in pair):
+        raise TrustError("novelty cannot be fitted, since pixels of the images are not finite.")
+    fitted = [_fitted(*part) for part in parts]
+    found = np.sort(np.concatenate([fold.distances for fold in fitted]))
     most = max(1, round(_TAIL_SHARE * len(found)))
     beyond = found[-most:] - found[-most - 1] if len(found) > most else np.ones(1)
-    return replace(form, distances=rounded(found), tail=max(float(beyond.mean()), _LEAST_TAIL))
+    tail = max(float(beyond.mean()), _LEAST_TAIL)
+    return Novelty(VERSION, model_sha256, split, len(features), level, fitted, tail)
 
 
-def pooled_maps(localizer: keras.Model) -> Tensor:
-    """Mean of each channel of every map that the heads of a localizer read, float32 (N, F)."""
-    pooled = [layers.GlobalAveragePooling2D(dtype="float32")(one) for one in read_maps(localizer)]
-    return layers.Concatenate(dtype="float32")(pooled) if len(pooled) > 1 else pooled[0]
+def _fitted(training: Floats, others: Floats) -> Fold:
+    """The distance from training images (M, F), and those of others (n, F)."""
+    mean, scale = training.mean(axis=0), training.std(axis=0)
+    # A statistic that never moved among the training images must not divide by nothing.
+    scale = np.maximum(scale, max(_TINY, 1e-3 * float(scale.mean())))
+    standard = (training - mean) / scale
+    covariance = standard.T @ standard / len(standard)
+    covariance += _RIDGE * (np.eye(len(mean)) - covariance)
+    factor = np.linalg.cholesky(np.linalg.inv(covariance)) / scale[:, None]
+    rows = [rounded(row[: number + 1]) for number, row in enumerate(factor)]
+    form = Fold(rounded(mean), rows, [0.0])
+    if len(others) > MOST_KEPT:  # Drawn, since images may stand in the order of their classes.
+        others = np.random.default_rng(0).permutation(others)[:MOST_KEPT]
+    found = np.asarray(distance(ops.cast(others, "float32"), form), np.float64)
+    return Fold(form.mean, rows, rounded(np.sort(found)))
 
 
-def read_maps(localizer: keras.Model) -> list[Tensor]:
-    """The feature maps (N, H, W, C) that the heads of a localizer read, each once."""
-    heads = [layer for layer in localizer.layers if layer.name.startswith(_HEADS)]
-    made = {id(tensor) for layer in heads for tensor in keras.tree.flatten(layer.output)}
-    read = {
-        id(tensor): tensor
-        for layer in heads
-        for tensor in keras.tree.flatten(layer.input)
-        if len(tensor.shape) == _MAP_RANK and id(tensor) not in made
-    }
-    return list(read.values())
+def statistics(images: Tensor) -> Tensor:
+    """What pictures are compared by, float32 (N, F).
+
+    Of each channel mean and deviation; and, of lightness and of the differences of neighbouring
+    channels, at up to five scales and for each of the three Haar wavelets, the mean size of the
+    coefficients and the share of those near nothing.
+
+    Args:
+        images: Raw pixels 0..255, (N, H, W, C).
+    """
+    pixels = ops.cast(images, "float32") / 255.0
+    spread = ops.log(ops.std(pixels, axis=(1, 2)) + _LEAST_DEVIATION)
+    found = [ops.mean(pixels, axis=(1, 2)), spread]
+    rest = ops.mean(pixels, axis=-1, keepdims=True)
+    if pixels.shape[-1] > 1:  # Converters do not take empty tensors.
+        rest = ops.concatenate([rest, pixels[..., :-1] - pixels[..., 1:]], axis=-1)
+    for _ in range(_MOST_LEVELS):
+        height, width = rest.shape[1] // 2 * 2, rest.shape[2] // 2 * 2
+        if min(height, width) < _LEAST_SIDE:
+            break
+        a, b = rest[:, 0:height:2, 0:width:2], rest[:, 0:height:2, 1:width:2]
+        c, d = rest[:, 1:height:2, 0:width:2], rest[:, 1:height:2, 1:width:2]
+        for wavelet in (a - b + c - d, a + b - c - d, a - b - c + d):
+            size = ops.abs(wavelet) / 2.0
+            plain = ops.maximum(1.0 - size / _PLAIN, 0.0)
+            detail = ops.log(ops.mean(size, axis=(1, 2)) + _LEAST_DETAIL)
+            found += [detail, ops.mean(plain, axis=(1, 2))]
+        rest = (a + b + c + d) / 4.0
+    return ops.concatenate(found, axis=-1)
 
 
-def distance(features: Tensor, novelty: Novelty) -> Tensor:
+def distance(features: Tensor, fold: Fold) -> Tensor:
     """Logarithm of the squared Mahalanobis distance from the training images, float32 (N,).
 
     Args:
-        features: float32 (N, F).
-        novelty: The rest of it.
+        features: `statistics`, float32 (N, F).
+        fold: From which images.
     """
-    mean, scale, directions, variances = (
-        ops.convert_to_tensor(np.array(one, np.float32))
-        for one in (novelty.mean, novelty.scale, novelty.directions, novelty.variances)
-    )
-    standard = (_signed_roots(features) - mean) / scale
-    along = ops.matmul(standard, ops.transpose(directions))
-    rest = ops.sum(ops.square(standard), -1) - ops.sum(ops.square(along), -1)
-    squared = ops.sum(ops.square(along) / variances, -1) + ops.maximum(rest, 0.0) / novelty.rest
-    return ops.log(ops.maximum(squared, _TINY))
+    count = len(fold.mean)
+    factor = np.array([row + [0.0] * (count - len(row)) for row in fold.factor], np.float32)
+    along = ops.matmul(features - np.array(fold.mean, np.float32), factor)
+    return ops.log(ops.maximum(ops.sum(ops.square(along), axis=-1), _TINY))
 
 
 def p_values(distances: Tensor, novelty: Novelty) -> Tensor:
@@ -207,26 +213,31 @@ def p_values(distances: Tensor, novelty: Novelty) -> Tensor:
     the conformal p-value within their range, and rounding does not make it jump.
 
     Args:
-        distances: float32 (N,).
+        distances: From each fold, float32 (N, K).
         novelty: The rest of it.
     """
-    known = np.array(novelty.distances, np.float32)
-    ramps = np.clip(np.diff(known, append=np.inf), _TINY, RAMP).astype(np.float32)
-    passed = ops.clip((distances[:, None] - known) / ramps, 0.0, 1.0)
-    count = len(known) + 1.0
-    beyond = ops.maximum(distances - known[-1] - RAMP, 0.0) / novelty.tail
-    return (count - ops.sum(passed, -1)) / count * ops.exp(-beyond)
+    passed, count, farthest = 0.0, 1, -np.inf
+    for number, fold in enumerate(novelty.folds):
+        known = np.array(fold.distances, np.float32)
+        ramps = ops.clip((distances[:, number, None] - known) / RAMP, 0.0, 1.0)
+        passed = passed + ops.sum(ramps, axis=-1)
+        count, farthest = count + len(known), max(farthest, known[-1])
+    # A picture is beyond all only where each fold says so.
+    beyond = ops.maximum(ops.min(distances, axis=-1) - float(farthest) - RAMP, 0.0) / novelty.tail
+    return (count - passed) / count * ops.exp(-beyond)
 
 
 def novelty_of(features: Tensor, novelty: Novelty) -> dict[str, Tensor]:
-    """`novelty` float32 (N,), the p-value, and `known` bool (N,), of features (N, F)."""
-    found = p_values(distance(ops.cast(features, "float32"), novelty), novelty)
+    """`novelty` float32 (N,), the p-value, and `known` bool (N,), of `statistics` (N, F)."""
+    features = ops.cast(features, "float32")
+    distances = ops.stack([distance(features, fold) for fold in novelty.folds], axis=-1)
+    found = p_values(distances, novelty)
     return {"novelty": found, "known": found >= novelty.level}
 
 
 @keras.saving.register_keras_serializable(package="loc_keras")
 class StatedNovelty(layers.Layer):
-    """Says of pooled features float32 (N, F) how much their pictures are like the training images.
+    """Says of images, raw pixels (N, H, W, C), how much they are like the training images.
 
     Args:
         novelty: What was fitted, or its form in JSON.
@@ -239,13 +250,13 @@ class StatedNovelty(layers.Layer):
             novelty = _ADAPTER.validate_python(novelty)
         self.novelty: Novelty = novelty
 
-    def call(self, features: Tensor) -> dict[str, Tensor]:
+    def call(self, images: Tensor) -> dict[str, Tensor]:
         """Gives `novelty_of`."""
-        return novelty_of(features, self.novelty)
+        return novelty_of(statistics(images), self.novelty)
 
-    def compute_output_spec(self, features: Tensor) -> dict[str, Tensor]:
+    def compute_output_spec(self, images: Tensor) -> dict[str, Tensor]:
         """Gives shapes and dtypes."""
-        batch = features.shape[:1]
+        batch = images.shape[:1]
         forms = zip(STATED, ("float32", "bool"), strict=True)
         return {name: keras.KerasTensor(batch, dtype) for name, dtype in forms}
 
@@ -270,31 +281,15 @@ def with_novelty(model: keras.Model, novelty: Novelty | None) -> keras.Model:
 def novelty_outputs(localizer: keras.Model, novelty: Novelty) -> dict[str, Tensor]:
     """The tensors of `novelty_of` for a localizer's images."""
     layer = StatedNovelty(novelty, name="novelty", dtype="float32")
-    outputs: dict[str, Tensor] = layer(pooled_maps(localizer))
+    outputs: dict[str, Tensor] = layer(localizer.inputs[0])
     return outputs
 
 
-def features_over(
-    localizer: keras.Model, batches: Iterable[Any], most: int | None = None
-) -> Floats:
-    """Pooled maps of the images of some batches (images, ...), float64 (N, F).
+def statistics_over(batches: Iterable[Any]) -> Floats:
+    """`statistics` of the images of some batches (images, ...), float64 (N, F).
 
     Args:
-        localizer: The model.
         batches: Images raw pixels (B, H, W, C).
-        most: Only the first ones, so many; None: all of finitely many.
     """
-    # As for `observe`: answering needs no data set.
-    from loc_keras.training.measure import answer_function
-
-    answer = answer_function(keras.Model(localizer.inputs[0], pooled_maps(localizer)))
-    parts: list[npt.NDArray[np.floating]] = []
-    for images, *_ in batches:
-        parts.append(np.asarray(answer(ops.cast(images, "float32"))))
-        if most is not None and sum(map(len, parts)) >= most:
-            break
-    return np.concatenate(parts)[:most].astype(np.float64)
-
-
-def _signed_roots(features: Tensor) -> Tensor:
-    return ops.sign(features) * ops.sqrt(ops.abs(features))
+    parts = [np.asarray(statistics(ops.convert_to_tensor(images))) for images, *_ in batches]
+    return np.concatenate(parts).astype(np.float64)

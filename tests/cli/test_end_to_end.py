@@ -355,9 +355,10 @@ def test_trust_is_fitted_by_training_and_travels(finished, workplace):
 def test_novelty_is_fitted_by_training_and_travels(finished, workplace):
     novelty = json.loads((finished / "novelty.json").read_text())
     # The distances are of the calibration images, since there are some.
-    assert (novelty["split"], len(novelty["distances"])) == ("calibration", 45)
+    (fold,) = novelty["folds"]
+    assert (novelty["split"], len(fold["distances"])) == ("calibration", 45)
     card = json.loads((finished / "model_card.json").read_text())
-    assert card["novelty"]["level"] == 0.01
+    assert card["novelty"]["level"] == 0.02
     assert card["novelty"]["calibration_images"] == 45
     assert {"novelty", "known"} <= set(card["outputs"])
     served = tf.saved_model.load(str(workplace / "saved_models" / "tiny" / "1"))

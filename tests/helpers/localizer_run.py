@@ -17,7 +17,7 @@ from loc_keras.data.formats.yolo_yaml import to_yaml
 from loc_keras.models import assembly
 from loc_keras.training.run_folder import NOVELTY_FILE, TRUST_FILE
 from loc_keras.trust.fit import fit_statements
-from loc_keras.trust.novelty import features_over, fit_novelty, write_novelty
+from loc_keras.trust.novelty import fit_novelty, statistics_over, write_novelty
 from loc_keras.trust.shift import shift_reference
 from loc_keras.trust.statements import (
     VERSION,
@@ -123,10 +123,9 @@ def write_made_up_trust(folder):
 
 def write_novelty_of_photographs(folder):
     """Novelty fitted to the photographs of this module, p-values to others of them."""
-    model = keras.saving.load_model(folder / "best.keras")
     sides = SIZE[1], SIZE[0]
     pixels = np.stack([np.asarray(photograph(seed, *sides)) for seed in range(200, 260)])
-    features = features_over(model, [(pixels, None)])
+    features = statistics_over([(pixels, None)])
     digest = file_sha256(folder / "best.keras")
     novelty = fit_novelty(
         features[:40], features[40:], level=0.04, split="val", model_sha256=digest

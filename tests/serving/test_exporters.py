@@ -26,7 +26,7 @@ from loc_keras.serving.portable import FORMATS, SAVED_MODEL
 from loc_keras.serving.signatures import pixel_function
 from loc_keras.trust.cross import fold_ensemble
 from loc_keras.trust.fit import fit_statements
-from loc_keras.trust.novelty import features_over, fit_novelty, with_novelty
+from loc_keras.trust.novelty import fit_novelty, statistics_over, with_novelty
 from loc_keras.trust.observations import observer
 from loc_keras.trust.statements import STATED, trusted_model
 
@@ -163,6 +163,37 @@ def test_files_answer_like_the_model(any_bundle, tmp_path, kind, quantize):
             np.testing.assert_allclose(value, live[name], atol=limit)
 
 
+def rough_and_smooth():
+    """Images float32 (9, 32, 32, 3), and novelty by five folds of others like them."""
+    rng = np.random.default_rng(1)
+
+    def drawn(count):
+        smooth = rng.uniform(100, 120, (count, 32, 32, 3))
+        return np.concatenate([smooth, rng.integers(0, 256, (2 * count, 32, 32, 3))])
+
+    found, folds = statistics_over([(drawn(20), None)]), np.arange(60).reshape(12, 5).T
+    novelty = fit_novelty(found, folds=[*folds], level=0.05, split="train", model_sha256="")
+    return drawn(3).astype(np.float32), novelty
+
+
+@pytest.mark.parametrize(("kind", "quantize"), live_check.TOLERANCES)
+def test_quantized_files_tell_novelty_as_the_model(bundle, tmp_path, kind, quantize):
+    skip_without_packages(kind)
+    images, novelty = rough_and_smooth()
+    model = with_novelty(bundle.localizer, novelty)
+    folder = tmp_path / "model"
+    if kind == SAVED_MODEL:
+        saved_model.write_saved_model(replace(bundle, localizer=model), folder)
+    else:
+        folder.mkdir()
+        portable.convert(pixel_function(model, bundle.form), folder, kind, quantize, images)
+    found, live = opened(kind, folder)(images), model(images, training=False)
+    assert np.std(live["novelty"]) > 0.01
+    # Numbers of 16 bits are those that novelty was fitted to, too.
+    limit = 0.03 if quantize == "float16" else 1e-3
+    np.testing.assert_allclose(found["novelty"], live["novelty"], atol=limit)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("method", ["split", "cross"])
 @pytest.mark.usefixtures("short_body")
@@ -177,13 +208,7 @@ def test_trust_and_novelty_are_converted_too(any_bundle, tmp_path, kind, method)
         others = [loc_keras.build_localizer(**shape) for _ in range(2)]
         folds = float32_copy(fold_ensemble([observer(one) for one in others]))
     statements = fit_statements(seen, TrustConfig(coverage=0.8), "abc", numbers)
-    rng = np.random.default_rng(1)
-    images = rng.integers(0, 256, (6, 32, 32, 3)).astype(np.float32)
-    # Of pictures as rough as these, and of smooth ones.
-    smooth = rng.uniform(100, 120, (30, 32, 32, 3))
-    rough = rng.integers(0, 256, (30, 32, 32, 3))
-    features = features_over(bundle.localizer, [(smooth, None), (rough, None)])
-    novelty = fit_novelty(features[:50], features[50:], level=0.05, split="val", model_sha256="")
+    images, novelty = rough_and_smooth()
     model = with_novelty(trusted_model(bundle.localizer, statements, folds), novelty)
     folder = tmp_path / "model"
     if kind == SAVED_MODEL:

@@ -15,17 +15,17 @@ from loc_keras.atomic_file import file_sha256
 from loc_keras.errors import TrustError
 from loc_keras.models import assembly
 from loc_keras.trust.novelty import (
-    DIRECTIONS,
+    FOLDS,
     MOST_KEPT,
     STATED,
     Novelty,
     distance,
-    features_over,
     fit_novelty,
     novelty_of,
     p_values,
-    pooled_maps,
     read_novelty,
+    statistics,
+    statistics_over,
     with_novelty,
     write_novelty,
 )
@@ -35,56 +35,76 @@ def fitted(training, others, level=0.01, digest="0"):
     return fit_novelty(training, others, level=level, split="val", model_sha256=digest)
 
 
-def with_roots(values):
-    """Features whose signed roots are these values."""
-    return np.sign(values) * np.square(values)
-
-
-def made_up(**changes) -> Novelty:
+def made_up(*distances, **changes) -> Novelty:
+    """Novelty with these distances in each fold."""
     rng = np.random.default_rng(0)
-    return replace(fitted(rng.normal(size=(40, 3)), rng.normal(size=(9, 3))), **changes)
+    novelty = fitted(rng.normal(size=(40, 3)), rng.normal(size=(9, 3)))
+    folds = [replace(novelty.folds[0], distances=sorted(one)) for one in distances]
+    return replace(novelty, folds=folds or novelty.folds, **changes)
+
+
+# The statistics
+
+
+@pytest.mark.parametrize("wavelet", [0, 1, 2])
+def test_statistics_by_hand(wavelet: int) -> None:
+    # Columns, rows or a checkerboard of 0 and 255, grey. Lightness: mean 1/2, deviation 1/2; no
+    # difference of channels. Of the finest wavelets one sees (1 - 0 + 1 - 0) / 2 = 1 everywhere and
+    # no plain ground, the others nothing; the next scale is flat.
+    x, y = np.meshgrid(np.arange(16), np.arange(16))
+    grey = (x, y, x + y)[wavelet] % 2 * 255
+    images = np.repeat(grey[None, ..., None], 3, axis=-1).astype(np.uint8)
+    none = np.log(1e-3)
+    # Of each wavelet, for lightness and both differences of channels: detail, then plain ground.
+    flat = [[none] * 3, [1] * 3]
+    finest = [[np.log(1.001), none, none], [0, 1, 1]]
+    scales = [*wavelet * flat, *finest, *(2 - wavelet) * flat, *3 * flat]
+    expected = np.concatenate([[0.5] * 3, [np.log(0.51)] * 3, *scales])
+    np.testing.assert_allclose(np.asarray(statistics(images))[0], expected, atol=1e-5)
+
+
+def test_small_coefficients_are_plain_the_less_the_larger() -> None:
+    # Columns that differ by 1 of 255, so a coefficient of 1, half of the 2 from where none counts.
+    images = np.tile(np.uint8([100, 101]), (1, 8, 4))[..., None]
+    found = np.asarray(statistics(images))[0]
+    np.testing.assert_allclose(found[2:4], [np.log(1 / 255 + 1e-3), 0.5], rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("shape", "scales"), [((7, 40, 1), 0), ((16, 17, 3), 2), ((400, 300, 3), 5)]
+)
+def test_scales_end_where_a_side_has_less_than_eight(shape, scales) -> None:
+    images = np.zeros((2, *shape), np.uint8)
+    assert statistics(images).shape == (2, shape[2] * (2 + 6 * scales))
 
 
 # The distance
 
 
-def test_with_all_directions_it_is_the_distance_of_mahalanobis() -> None:
-    # Against scipy, with the covariance of numpy. Of 5 features 4 directions are kept, and what
-    # is left is one direction, too.
+def test_it_is_nearly_the_distance_of_mahalanobis() -> None:
+    # Against scipy, with the covariance of numpy, of which each statistic has a hundredth alone.
     rng = np.random.default_rng(1)
     mixed = 2 * np.eye(5) + 0.5 * rng.normal(size=(5, 5))
     training, others = rng.normal(size=(400, 5)) @ mixed + 3, rng.normal(size=(50, 5)) @ mixed
-    novelty = fitted(with_roots(training), with_roots(others))
-    inverse = np.linalg.inv(np.cov(training, rowvar=False, ddof=0))
+    novelty = fitted(training, others)
+    covariance = np.cov(training, rowvar=False, ddof=0)
+    covariance += 0.01 * (np.diag(np.diag(covariance)) - covariance)
+    inverse = np.linalg.inv(covariance)
     expected = [2 * np.log(mahalanobis(row, training.mean(axis=0), inverse)) for row in others]
-    found = distance(with_roots(others).astype(np.float32), novelty)
-    np.testing.assert_allclose(np.asarray(found), expected, atol=5e-3)
+    found = np.asarray(distance(others.astype(np.float32), novelty.folds[0]))
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    np.testing.assert_allclose(novelty.folds[0].distances, np.sort(expected), atol=1e-3)
 
 
-def test_beyond_the_kept_directions_one_variance_is_shared() -> None:
-    # Standard normal features: all variances are 1, so that the distance is the plain square.
+def test_each_fold_is_compared_with_the_others() -> None:
     rng = np.random.default_rng(2)
-    training = rng.normal(size=(40_000, DIRECTIONS + 20))
-    novelty = fitted(with_roots(training), with_roots(training[:20]))
-    assert len(novelty.directions) == DIRECTIONS
-    far = 10 * rng.normal(size=(30, DIRECTIONS + 20))
-    found = np.asarray(distance(with_roots(far).astype(np.float32), novelty))
-    np.testing.assert_allclose(found, np.log(np.square(far).sum(axis=1)), atol=0.1)
-
-
-def test_a_channel_of_a_wide_map_counts_less() -> None:
-    # Independent features of variance 1 in maps of one and of four channels: without principal
-    # directions of their own the wide map's are divided by 4, so that their squares are by 16.
-    rng = np.random.default_rng(7)
-    training = with_roots(rng.normal(size=(2000, 5)))
-    widths = [1, 4]
-    novelty = fit_novelty(
-        training, training[:9], widths=widths, level=0.01, split="val", model_sha256=""
-    )
-    np.testing.assert_allclose(np.array(novelty.scale) / [1, 4, 4, 4, 4], 1, atol=0.05)
-    # The first principal direction is the narrow map's, of variance 1, the others of 1/16.
-    np.testing.assert_allclose(np.abs(novelty.directions[0]), [1, 0, 0, 0, 0], atol=0.05)
-    assert novelty.variances == pytest.approx([1, *[1 / 16] * 3], rel=0.1)
+    training = rng.normal(size=(30, 4))
+    folds = [np.arange(0, 30, 3), np.setdiff1d(np.arange(30), np.arange(0, 30, 3))]
+    novelty = fit_novelty(training, folds=folds, level=0.01, split="train", model_sha256="")
+    for fold, rows, rest in zip(novelty.folds, folds, folds[::-1], strict=True):
+        alone = fitted(training[rest], training[rows]).folds[0]
+        assert fold == alone
+    assert [len(fold.distances) for fold in novelty.folds] == [10, 20]
 
 
 @pytest.mark.parametrize("images", [1, 2, 3])
@@ -98,7 +118,7 @@ def test_few_and_still_features_give_numbers(images: int) -> None:
     assert np.asarray(answers["known"]).tolist() == [True, False]
 
 
-def test_features_that_are_not_finite_are_refused() -> None:
+def test_statistics_that_are_not_finite_are_refused() -> None:
     with pytest.raises(TrustError, match="not finite"):
         fitted(np.array([[1.0, np.inf], [0, 1]]), np.ones((2, 2)))
 
@@ -110,26 +130,37 @@ def test_p_values_by_hand() -> None:
     # n = 3. At the second distance two of three are as far, and the picture itself: 3/4; behind it
     # one of three, 2/4, half-way there in the middle of a ramp of .01; beyond the last 1/4, times e
     # to what exceeds its ramp over the tail.
-    novelty = made_up(distances=[1.0, 2.0, 4.0], tail=0.5)
-    found = p_values(np.float32([-9, 1, 2, 2.005, 3, 4, 4.01, 5]), novelty)
+    novelty = made_up([1.0, 2.0, 4.0], tail=0.5)
+    found = p_values(np.float32([-9, 1, 2, 2.005, 3, 4, 4.01, 5])[:, None], novelty)
     expected = [1, 1, 3 / 4, 5 / 8, 2 / 4, 2 / 4, 1 / 4, 1 / 4 * np.exp(-0.99 / 0.5)]
     np.testing.assert_allclose(np.asarray(found), expected, rtol=1e-3)
 
 
+def test_p_values_of_two_folds_by_hand() -> None:
+    # n = 3, in folds of two and one. At (1.5, 1.5) one of the first and the one of the second are
+    # as far: 3/4; at (2.5, 3.5) none is, but the first does not say "beyond 3"; at (4, 3.51) the
+    # lesser excess counts, .5 behind the ramp.
+    novelty = made_up([1.0, 2.0], [3.0], tail=0.5)
+    found = p_values(np.float32([[1.5, 1.5], [2.5, 3.5], [4, 3.51]]), novelty)
+    np.testing.assert_allclose(np.asarray(found), [3 / 4, 1 / 4, np.exp(-1) / 4], rtol=1e-3)
+
+
 @settings(max_examples=100, deadline=None)
 @given(
-    st.lists(st.integers(-20, 20), min_size=1, max_size=30),
-    st.floats(-25, 25, width=32),
+    st.lists(st.lists(st.integers(-20, 20), min_size=1, max_size=30), min_size=1, max_size=3),
+    st.lists(st.floats(-25, 25, width=32), min_size=3, max_size=3),
 )
-def test_no_level_that_conformal_prediction_promises_is_broken(known: list[int], at: float) -> None:
-    # The conformal p-value, (1 + number at least as far) / (n + 1) (Vovk et al. 2005): where it is
-    # at least 1 / (n + 1) and ours no more than a level, it is no more than that level either.
-    novelty = made_up(distances=sorted(map(float, known)), tail=1.0)
-    ours = float(np.asarray(p_values(np.float32([at]), novelty))[0])
-    conformal = (1 + sum(one >= at for one in known)) / (len(known) + 1)
-    assert max(ours, 1 / (len(known) + 1)) >= conformal - 1e-5
-    farther = float(np.asarray(p_values(np.float32([at + 1]), novelty))[0])
-    assert 0 <= farther <= ours <= 1
+def test_no_level_that_is_promised_is_broken(known: list[list[int]], at: list[float]) -> None:
+    # The cross-conformal p-value, (1 + number at least as far from the others as the picture is)
+    # / (n + 1) (Vovk 2015): where it is at least 1 / (n + 1) and ours no more than a level, it is
+    # no more than that level either.
+    novelty = made_up(*[list(map(float, one)) for one in known], tail=1.0)
+    count = sum(map(len, known)) + 1
+    places = np.float32([at[: len(known)]])
+    ours = float(np.asarray(p_values(places, novelty))[0])
+    farther = sum(one >= mine for fold, mine in zip(known, at, strict=False) for one in fold)
+    assert max(ours, 1 / count) >= (1 + farther) / count - 1e-5
+    assert 0 <= float(np.asarray(p_values(places + 1, novelty))[0]) <= ours <= 1
 
 
 def test_of_images_drawn_alike_few_are_unknown() -> None:
@@ -137,20 +168,37 @@ def test_of_images_drawn_alike_few_are_unknown() -> None:
     # nearly the share of images beyond all but one of them, 2/40 (only those on a ramp are not
     # counted); over 400 sets its standard error is .0018.
     rng = np.random.default_rng(3)
-    form = made_up()
     shares = []
     for _ in range(400):
-        known, new = np.sort(rng.normal(size=39)), rng.normal(size=100)
-        novelty = replace(form, distances=known.tolist(), tail=0.1)
+        known, new = np.sort(rng.normal(size=39)), rng.normal(size=(100, 1))
+        novelty = made_up(known.tolist(), tail=0.1)
         shares.append(np.mean(np.asarray(p_values(new.astype(np.float32), novelty)) <= 0.05))
     assert 0.04 < np.mean(shares) <= 0.055
 
 
-def test_many_distances_are_an_even_sample() -> None:
+@pytest.mark.parametrize("images", [25, 100])
+def test_p_values_by_folds_are_uniform(images: int) -> None:
+    # Fitted anew to each of 60 exchangeable sets: proven is twice a level (Barber et al. 2021,
+    # theorem 4); with stable fits it is nearly the level, within four standard errors (new images
+    # of a set share its fit), and less where a fifth of the images changes much.
     rng = np.random.default_rng(4)
-    novelty = fitted(rng.normal(size=(100, 3)), rng.normal(size=(MOST_KEPT + 500, 3)))
-    assert len(novelty.distances) == MOST_KEPT
-    assert novelty.distances == sorted(novelty.distances)
+    found = []
+    for _ in range(60):
+        drawn = rng.gamma(2, size=(images + 50, 6)) @ rng.normal(size=(6, 6))
+        folds = np.array_split(np.arange(images), FOLDS)
+        novelty = fit_novelty(
+            drawn[:images], folds=folds, level=0.01, split="train", model_sha256=""
+        )
+        found.append(np.asarray(novelty_of(drawn[images:], novelty)["novelty"]))
+    for level, error in ((0.1, 0.04), (0.3, 0.06)):
+        assert 0.6 * level < np.mean(np.stack(found) <= level) < level + error
+
+
+def test_many_distances_are_a_sample() -> None:
+    rng = np.random.default_rng(4)
+    (fold,) = fitted(rng.normal(size=(100, 3)), rng.normal(size=(MOST_KEPT + 500, 3))).folds
+    assert len(fold.distances) == MOST_KEPT
+    assert fold.distances == sorted(fold.distances)
 
 
 # File and model
@@ -160,8 +208,8 @@ def test_many_distances_are_an_even_sample() -> None:
     ("content", "words"),
     [
         ("{", "is damaged"),
-        ('{"version": 7}', "is of version 7, not 1"),
-        ('{"version": 1}', "is damaged"),
+        ('{"version": 1}', "is of version 1, not 2"),
+        ('{"version": 2}', "is damaged"),
         (None, "was fitted to another model"),
     ],
 )
@@ -181,52 +229,39 @@ def test_a_file_that_cannot_be_used_is_refused(tmp_path: Path, content: str, wor
         read_novelty(file, model)
 
 
-@pytest.fixture(scope="module", params=["distribution", "gap_mlp"])
+@pytest.fixture(scope="module", params=["float32", "mixed_float16", "mixed_bfloat16"])
 def localizer(request: pytest.FixtureRequest) -> keras.Model:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(assembly, "RESNETS", {"resnet18": ((1, 1), "basic", "")})
-        keras.utils.set_random_seed(1)
-        return loc_keras.build_localizer(
-            image_shape=(32, 32, 3),
-            num_classes=3,
-            width=4,
-            bbox_head=request.param,
-            class_head="region" if request.param == "distribution" else "pooled",
-        )
+    before = keras.mixed_precision.dtype_policy()
+    keras.mixed_precision.set_dtype_policy(request.param)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(assembly, "RESNETS", {"resnet18": ((1, 1), "basic", "")})
+            return loc_keras.build_localizer(image_shape=(32, 32, 3), num_classes=3, width=4)
+    finally:
+        keras.mixed_precision.set_dtype_policy(before)
 
 
-def test_features_are_the_means_of_the_maps_that_heads_read(localizer: keras.Model) -> None:
-    images = np.random.default_rng(5).integers(0, 256, (4, 32, 32, 3)).astype(np.float32)
-    names = {layer.name for layer in localizer.layers}
-    ends = [layer.name for layer in localizer.layers if layer.name.endswith("block1_relu2")]
-    maps = [name for name in ends if name.startswith("stage")]
-    # Stem and both stages; the pooled heads read the last stage alone.
-    wanted = ["stem_relu", *maps] if "bbox_sides" in names else maps[-1:]
-    outputs = {name: localizer.get_layer(name).output for name in wanted}
-    read = keras.Model(localizer.inputs[0], outputs)(images)
-    means = [np.asarray(one).mean(axis=(1, 2)) for one in read.values()]
-    expected = np.concatenate(means, axis=1)
-    model = keras.Model(localizer.inputs[0], pooled_maps(localizer))
-    found = np.asarray(model(images))
-    np.testing.assert_allclose(np.sort(found, axis=1), np.sort(expected, axis=1), rtol=1e-5)
-    batches = [(images[:3], None), (images[3:], None)]
-    np.testing.assert_allclose(features_over(localizer, batches), found, rtol=1e-5)
-    assert len(features_over(localizer, batches, 2)) == 2
-
-
-def test_a_saved_model_says_the_same(localizer: keras.Model, tmp_path: Path) -> None:
+def test_the_model_says_what_was_fitted_alone_in_batches_and_saved(
+    localizer: keras.Model, tmp_path: Path
+) -> None:
     rng = np.random.default_rng(6)
     images = np.clip(rng.normal(120, 20, (60, 32, 32, 3)), 0, 255).astype(np.float32)
-    features = features_over(localizer, [(images, None)])
-    novelty = fitted(features[:40], features[40:], level=0.02)
+    features = statistics_over([(images[:40], None), (images[40:], None)])
+    np.testing.assert_allclose(features, np.asarray(statistics(images)), rtol=1e-4)
+    folds = np.array_split(np.arange(60), 4)
+    novelty = fit_novelty(features, folds=folds, level=0.02, split="train", model_sha256="")
     model = with_novelty(localizer, novelty)
     assert set(model.output) == {"softmax", "bbox", *STATED}
     assert with_novelty(localizer, None) is localizer
     asked = np.concatenate([images[40:], np.zeros((1, 32, 32, 3), np.float32)])
     live = {name: np.asarray(value) for name, value in model(asked).items()}
+    expected = novelty_of(np.asarray(statistics(asked)), novelty)
+    np.testing.assert_allclose(live["novelty"], np.asarray(expected["novelty"]), atol=1e-3)
+    assert np.std(live["novelty"][:-1]) > 0.1
     assert live["known"].tolist() == (live["novelty"] >= 0.02).tolist()
-    assert live["known"][:-1].all()
     assert not live["known"][-1]  # Black, where all others were near grey.
+    alone = [float(np.asarray(model(one[None])["novelty"])[0]) for one in asked]
+    np.testing.assert_allclose(alone, live["novelty"], atol=1e-3)
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")(asked)
-    np.testing.assert_allclose(np.asarray(again["novelty"]), live["novelty"], atol=1e-5)
+    np.testing.assert_allclose(np.asarray(again["novelty"]), live["novelty"], atol=1e-3)

@@ -14,7 +14,9 @@ from rich.console import Console
 from loc_keras.cli import folds, trust
 from loc_keras.cli.data_source import DataSource
 from loc_keras.config.load import load_config
+from loc_keras.data.dataset import LocalizationData
 from loc_keras.errors import ConfigError, TrustError
+from loc_keras.trust.novelty import read_novelty, statistics
 from loc_keras.trust.statements import guarantee_words
 
 
@@ -87,6 +89,46 @@ def test_a_step_that_fails_leaves_a_model_to_export(
     assert str(result.error) == "there is no trust with this model: too few."
     plain = replace(data, calibration=None)
     assert trust.add_trust(config, plain, Path(), Path(), best).error is None
+
+
+def test_novelty_goes_by_images_that_suffice_for_its_level(folder: Path, tmp_path: Path) -> None:
+    # Of 40 images 16 are for calibration, 4 for validation. 16 can say 1/17 at least.
+    data = DataSource(load_config(folder / "config.yaml")).build()
+    (tmp_path / "best.keras").touch()
+
+    def fitted(level: float, data: LocalizationData) -> tuple[str, list[int]]:
+        novelty, card = trust.add_novelty(tmp_path, tmp_path / "best.keras", data, level)
+        assert read_novelty(tmp_path / "novelty.json", tmp_path / "best.keras") == novelty
+        counts = [len(fold.distances) for fold in novelty.folds]
+        assert card == {"level": level, f"{novelty.split}_images": sum(counts)}
+        assert novelty.training_images == 20
+        return novelty.split, counts
+
+    assert fitted(0.06, data) == ("calibration", [16])
+    assert fitted(0.05, data) == ("train", [4] * 5)
+    rest = replace(data, calibration=None, sizes={**data.sizes, "calibration": 0})
+    assert fitted(0.06, rest) == ("train", [4] * 5)
+    train = data.pictures["train"]
+    assert train.records is not None
+    for records in (None, replace(train.records, groups=np.array(["a"] * 17 + ["b"] * 3))):
+        pictures = {**data.pictures, "train": replace(train, records=records)}
+        assert fitted(0.02, replace(rest, pictures=pictures)) == ("val", [4])
+
+
+def test_near_duplicates_and_groups_stay_in_one_fold(folder: Path) -> None:
+    data = DataSource(load_config(folder / "config.yaml")).build()
+    train = data.pictures["train"]
+    assert train.records is not None
+    names = np.array([f"{number // 2}" for number in range(20)])
+    paired = replace(train, records=replace(train.records, groups=names))
+    data = replace(data, pictures={**data.pictures, "train": paired})
+    found, folds = trust._training_statistics(data, cut=True)
+    # In the order of records, whatever that of the stream: the statistics of each very picture.
+    pixels = [np.asarray(Image.open(path)) for path in train.paths]
+    np.testing.assert_allclose(found, np.asarray(statistics(np.stack(pixels))), rtol=1e-4)
+    assert sorted(np.concatenate(folds).tolist()) == list(range(20))
+    for rows in folds:
+        assert set(rows.tolist()) == {row ^ other for row in rows.tolist() for other in (0, 1)}
 
 
 CROSS = ("trust.method=cross", "data.split.calibration=0", "data.split.val=0.2")
