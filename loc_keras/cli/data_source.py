@@ -27,7 +27,7 @@ from loc_keras.config.load import (
     value_text,
 )
 from loc_keras.config.schema import Config
-from loc_keras.data import files
+from loc_keras.data import archives, files
 from loc_keras.data.annotations import (
     Annotations,
     count_by_kind,
@@ -82,7 +82,7 @@ class DataSource:
         source = self.config.data.source
         names = source.class_names
         if source.class_names_file is not None:
-            names = tuple(read_class_names(self._root, source.class_names_file))
+            names = tuple(read_class_names(self.root, source.class_names_file))
         if names is not None and source.background is not None:
             names = tuple(with_class(names, source.background))
         return source.model_copy(update={"class_names": names})
@@ -106,7 +106,7 @@ class DataSource:
         if FORMATS[source.format].caches:
             options["cache_dir"] = self.config.data.cache_dir
         with files.noted_reads() as self._opened:
-            annotations = read_annotations(source.format, self._root, **options)
+            annotations = read_annotations(source.format, self.root, **options)
         annotations = in_units(annotations, source.box_units)
         if source.inclusive_pixels and annotations.units == "fraction":
             raise DataError(
@@ -121,9 +121,9 @@ class DataSource:
     def label_files(self) -> list[LabelFiles]:
         """What was made of each file that looks like labels; none for data that are not listed."""
         name = self.config.data.source.format
-        if name == "digits" or FORMATS[name].makes_folder or files.is_remote(self._root):
+        if name == "digits" or FORMATS[name].makes_folder or files.is_remote(self.root):
             return []
-        return self.sorted_files(list_folder(self._root), {}, "the config does not name it")
+        return self.sorted_files(list_folder(self.root), {}, "the config does not name it")
 
     def sorted_files(
         self, listing: Listing, unused: Mapping[str, str], otherwise: str
@@ -131,7 +131,7 @@ class DataSource:
         """As `detect.label_files.label_files`, of these data."""
         annotations = self.annotations
         named = self.config.data.source.class_names_file
-        opened = {*self._opened, *([files.join(self._root, named)] if named else [])}
+        opened = {*self._opened, *([files.join(self.root, named)] if named else [])}
         return label_files(listing, annotations, opened, unused, otherwise)
 
     @cached_property
@@ -245,9 +245,10 @@ class DataSource:
         return self.with_config(self.config.model_copy(update={"data": data}))
 
     @property
-    def _root(self) -> str:
-        """The data set's folder; `~` is the user's own."""
-        return os.path.expanduser(self.config.data.source.path)
+    def root(self) -> str:
+        """The data set's folder; `~` is the user's own, and an archive is unpacked."""
+        path = os.path.expanduser(self.config.data.source.path)
+        return archives.unpacked(path, self.config.data.cache_dir)
 
 
 def _warnings_note(checked: CheckResult) -> list[str]:
@@ -317,8 +318,15 @@ def read_folder(
     keys = asked_keys(overrides)
     if "data.source.path" in keys:
         raise ConfigError("--set data.source.path goes with --config; --data names the folder.")
-    listing = list_data_folder(folder)
-    possible = list(guesses(listing))
+    place = archives.unpacked(folder, asked.data.cache_dir)
+    listing = list_data_folder(place)
+    # The settings name the archive, which is found unpacked again.
+    possible = [
+        replace(one, path=os.path.normpath(os.path.join(folder, below(place, one.path))))
+        if place != folder
+        else one
+        for one in guesses(listing)
+    ]
     if "data.source.format" in keys:
         wanted = asked.data.source.format
         possible = [guess for guess in possible if guess.format == wanted]
@@ -390,7 +398,7 @@ def _read(guess: Guess, overrides: Sequence[str], keys: Mapping[str, Any], name:
         source = source.with_data(source=section)
     annotations = source.annotations
     trained_on = {one.file for one in annotations.objects.get("train", [])}
-    names = sorted(below(guess.path, path) for path in trained_on)
+    names = sorted(below(source.root, path) for path in trained_on)
     if names and all(split_of(one) in ("val", "test") for one in names):
         notes.append(f"nothing is called train, so {names[0]} is trained on.")
     unread = sum(fault.severity == "error" for fault in annotations.faults)

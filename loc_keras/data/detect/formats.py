@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from loc_keras.data import files
+from loc_keras.data import archives, files
 from loc_keras.data.formats.listing import MOST_NAMES, Guess, Listing, list_folder
 from loc_keras.data.formats.parsing import IMAGE_ENDINGS
 from loc_keras.data.formats.registry import FORMATS
@@ -11,6 +11,7 @@ from loc_keras.data.formats.tool_table import way_on
 from loc_keras.errors import DataError
 
 _MOST_ENDINGS = 6
+_PACKED = {"." + ending.rpartition(".")[2] for ending in archives.ENDINGS}
 _MOST_FOLDERS = 3
 _DOCUMENTS = frozenset({".md", ".pdf", ".html", ".py", ".ipynb", ".zip"})
 
@@ -22,7 +23,10 @@ def list_data_folder(root: str) -> Listing:
         DataError: If it is missing, a file, or empty.
     """
     if files.is_file(root):
-        raise DataError(f"{root} is a file; --data takes the folder that holds images and labels.")
+        raise DataError(
+            f"{root} is a file; --data takes the folder that holds images and labels, or a zip or "
+            "tar of it."
+        )
     if not files.is_folder(root):
         raise DataError(f"data folder {root} does not exist; mend --data.")
     listing = list_folder(root)
@@ -41,6 +45,10 @@ def unrecognised(listing: Listing) -> str:
     """A sentence for a folder that no reading fits: what is there, and what would be needed."""
     if sentence := way_on(listing):
         return sentence
+    packed = [name for name in listing.files(*_PACKED) if name.lower().endswith(archives.ENDINGS)]
+    if packed:
+        place = files.join(listing.root, packed[0])
+        return f"{listing.root} holds the archive {packed[0]}; --data {place} reads what is in it."
     counts = listing.endings()
     images = sum(count for ending, count in counts.items() if ending in IMAGE_ENDINGS)
     held = [path for path, folder in listing.folders.items() if folder.images and path]
@@ -57,7 +65,8 @@ def unrecognised(listing: Listing) -> str:
     needed = ", ".join(f"{name} needs {one.needs}" for name, one in FORMATS.items() if one.needs)
     return (
         f"{listing.root} holds {_counted(counts)}, but no annotations that are recognised: "
-        f"{needed}; or name format and files in a config (docs/data.md) and give it to --config."
+        f"{needed}, or an export of a tool in docs/data.md; or name format and files in a config "
+        "and give it to --config."
     )
 
 

@@ -528,12 +528,12 @@ def test_images_in_class_folders_without_boxes_are_told(tmp_path):
 
 
 def test_unknown_files_are_counted_by_ending(tmp_path):
-    for name in ("a.mat", "b.mat", "c.txt", "d"):
+    for name in ("a.pkl", "b.pkl", "c.txt", "d"):
         write(tmp_path / name, "?")
     with pytest.raises(DataError) as caught:
         read(tmp_path)
     told = str(caught.value)
-    assert "2 .mat, 1 .txt, 1 without ending" in told
+    assert "2 .pkl, 1 .txt, 1 without ending" in told
     assert all(name in told for name in ("csv", "voc", "coco", "yolo", "tfrecord", "--config"))
     assert "\n" not in told
 
