@@ -121,6 +121,13 @@ FLOAT32_FACTORS = {16: 1.05, 32: 1.33, 64: 1.48}
 BATCH_FACTORS = ((32, 2.0), (64, 1.6), (10**9, 1.3))
 """Overhead of validation and of small steps, below a batch size."""
 
+AROUND_SECONDS = 60.0
+"""Of a command beside its epochs: imports, reading, tracing, figures, the export and its check."""
+
+FOLDS_SECONDS, FOLD_SECONDS = 55.0, 8.0
+"""Of all folds together beside their epochs, most for an export that holds their models, and of
+each. All three go by the processor seconds of the parts of one run, on two cores that were busy."""
+
 GPU_IMAGES = 1_000.0
 """Images a second on a GPU at 224 px and width 64: a guess, nothing was measured."""
 
@@ -509,11 +516,14 @@ def _training(
         facts.avx512,
     )
     speed = images_a_second(cost)
-    # Of all trainings, in lengths of the one whose model is kept.
-    lengths = 1.0
+    # Of all trainings, in lengths of the one whose model is kept, and what goes on around them.
+    lengths, around = 1.0, AROUND_SECONDS
     if chooser.value("trust.method", "split") == "cross":
-        lengths += chooser.value("trust.folds", 0) * chooser.value("trust.fold_length", 0)
-    affordable = minutes * 60 * speed / (steps * batch * lengths)
+        folds = chooser.value("trust.folds", 0)
+        lengths += folds * chooser.value("trust.fold_length", 0)
+        around += FOLDS_SECONDS + folds * FOLD_SECONDS
+    epoch = steps * batch / speed
+    affordable = max(0.0, minutes * 60 - around) / (epoch * lengths)
     fewest, most = EPOCHS
     between = max(1, round(CHECKPOINT_SECONDS * speed / batch))
     chooser.pick(
@@ -540,8 +550,8 @@ def _training(
     window = min(max(window, shortest), longest)
     chooser.pick("train.ema", round(1 - 1 / window, 4), f"averages over some {window:,} steps")
     chooser.pick("train.seed", 0, "the start of every random draw")
-    taken = epochs * steps * batch * lengths / speed / 60
-    notes = [f"training will take some {max(taken, 1):.0f} min ({guess}) and a minute around it."]
+    taken = (epochs * epoch * lengths + around) / 60
+    notes = [f"import to export will take some {taken:.1f} min ({guess})."]
     if taken > minutes * 1.1:
         notes.append(f"{epochs} epochs take longer than the {minutes:g} min of --minutes.")
     return notes

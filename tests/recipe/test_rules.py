@@ -124,13 +124,16 @@ def test_trust_is_fitted_where_there_are_images_for_it(images, fraction):
 def test_small_sets_get_trust_by_folds_within_the_same_time():
     given_both = {"val": 300, "test": 300}
     small = facts(images=399, given=given_both)
-    chosen = values(small, minutes=3)
+    chosen = values(small, minutes=9)
     assert (chosen["trust.method"], chosen["trust.folds"]) == ("cross", 5)
-    none_asked = values(small, minutes=3, asked={"trust.method": "split"})
+    none_asked = values(small, minutes=9, asked={"trust.method": "split"})
     assert not {"trust.folds", "data.split.calibration"} & set(none_asked)
-    # By hand: one training, and five of three tenths of its length, are 2.5 trainings.
+    # By hand: one training, and five of three tenths of its length, are 2.5 trainings, in what is
+    # left of 540 s without what goes on around them.
+    around = rules.AROUND_SECONDS
+    left = (540 - around - rules.FOLDS_SECONDS - 5 * rules.FOLD_SECONDS) / (540 - around)
     ratio = none_asked["train.epochs"] / chosen["train.epochs"]
-    assert 2.3 < ratio < 2.7
+    assert ratio * left == pytest.approx(2.5, rel=0.1)
     assert "trust.method" not in values(facts(images=400, given=given_both))
     asked = values(facts(given=given_both), asked={"trust.method": "cross"})
     assert "data.split.calibration" not in asked
