@@ -6,8 +6,11 @@ TensorFlow knows neither PPM nor TIFF, and its WebP decoder writes past its buff
 animations (2.21).
 """
 
+import functools
 import io
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -73,26 +76,50 @@ def decode_bytes(
         tensorflow.errors.InvalidArgumentError: When run, if the content breaks off, is no image,
             or declares more than `MAX_PIXELS` or `MAX_SIDE`; never half an image.
     """
+    image = tf.cond(
+        is_jpeg(content),
+        lambda: decode_jpeg(content, channels, ratio),
+        lambda: _without_jpeg(channels, portable)(content),
+    )
+    return tf.ensure_shape(image, [None, None, channels])
 
-    def other() -> tf.Tensor:
+
+def _apart(*signature: tf.TensorSpec) -> Callable[[Callable[..., tf.Tensor]], Any]:
+    """Makes a graph that is traced once and stays one operation where it is called.
+
+    All operations of a branch that is not taken take their time, if they are part of a graph.
+    """
+    return partial(
+        tf.function,
+        input_signature=signature,
+        autograph=False,
+        experimental_attributes={"_noinline": True},
+    )
+
+
+@functools.cache
+def _without_jpeg(channels: int, portable: bool) -> Callable[[tf.Tensor], tf.Tensor]:
+    """`decode_bytes` of all files but JPEG."""
+
+    def other(content: tf.Tensor) -> tf.Tensor:
         bmp = plain_bmp(content)
         decode = lambda: with_channels(_decode_bmp(bmp), channels)  # noqa: E731
         if portable:
             return decode()
         return tf.cond(bmp != b"", decode, lambda: _decode_without_graph(content, channels))
 
-    image = tf.cond(
-        is_jpeg(content),
-        lambda: decode_jpeg(content, channels, ratio),
-        lambda: tf.cond(
+    def decode(content: tf.Tensor) -> tf.Tensor:
+        return tf.cond(
             starts(content, PNG_START),
             lambda: with_channels(_decode_png(content), channels),
             lambda: tf.cond(
-                is_gif(content), lambda: with_channels(_decode_gif(content), channels), other
+                is_gif(content),
+                lambda: with_channels(_decode_gif(content), channels),
+                lambda: other(content),
             ),
-        ),
-    )
-    return tf.ensure_shape(image, [None, None, channels])
+        )
+
+    return _apart(tf.TensorSpec([], tf.string))(decode)
 
 
 def is_jpeg(content: tf.Tensor) -> tf.Tensor:
@@ -129,13 +156,18 @@ def _decode_jpeg_at(content: tf.Tensor, channels: int, ratio: tf.Tensor | int) -
     decode = partial(tf.io.decode_jpeg, content, channels=channels, dct_method="INTEGER_ACCURATE")
     if isinstance(ratio, int):
         return decode(ratio=ratio)
-    branches = [partial(decode, ratio=ratio) for ratio in RATIOS]
-    # The usual ratio first: every branch that is looked at takes time.
     return tf.cond(
-        ratio == 1,
-        branches[0],
-        lambda: tf.switch_case(tf.cast(ratio, tf.int32) // 4, branches[1:]),
+        ratio == 1, lambda: decode(ratio=1), lambda: _smaller_jpeg(channels)(content, ratio)
     )
+
+
+@functools.cache
+def _smaller_jpeg(channels: int) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    def decode(content: tf.Tensor, ratio: tf.Tensor) -> tf.Tensor:
+        branches = [partial(_decode_jpeg_at, content, channels, one) for one in RATIOS[1:]]
+        return tf.switch_case(ratio // 4, branches)
+
+    return _apart(tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int32))(decode)
 
 
 def _decode_png(content: tf.Tensor) -> tf.Tensor:

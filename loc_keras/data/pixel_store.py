@@ -48,7 +48,7 @@ class PixelStore:
             where pictures are made anew.
         rows: int64 (N,), row of `pixels` that holds each record's picture.
         faults: What was left out, and why.
-        marks: uint8 (N, MARK), of each record, as `record_images.mark`.
+        marks: uint8 (N, MARK), of each record: its fingerprint and its thumbnail.
     """
 
     records: Records
@@ -161,13 +161,19 @@ def _decoded(
         return
     columns = held(record_images.record_rows(records))
 
-    def load(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def load(index: tf.Tensor) -> tuple[tf.Tensor, ...]:
         row = {name: tf.gather(column, index) for name, column in columns.items()}
-        return index, *record_images.mark(row, form)
+        return index, *record_images.load_known(row, form)
+
+    def marked(
+        index: tf.Tensor, pictures: tf.Tensor, sizes: tf.Tensor, told: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        looks = record_images.thumbnails(pictures, sizes, form)
+        return index, pictures, tf.concat([told, looks], axis=1)
 
     indices = tf.data.Dataset.range(first, len(records))
     loaded = indices.map(load, num_parallel_calls=tf.data.AUTOTUNE)
-    loaded = loaded.ignore_errors(log_warning=False).batch(_CHUNK).prefetch(2)
+    loaded = loaded.ignore_errors(log_warning=False).batch(_CHUNK).map(marked).prefetch(2)
     yield from loaded.as_numpy_iterator()
 
 
@@ -202,8 +208,7 @@ def _made_anew(store: PixelStore) -> ImageSet:
     form, rows = store.form, held(record_images.record_rows(store.records))
     keys = frozenset(rows)
     spec = tf.TensorSpec(form.shape, tf.uint8)
-    load_picture = record_images.loader(form, keys)
-    images = _loading(store, rows, lambda row: load_picture(row)[0], spec)
+    images = _loading(store, rows, lambda row: record_images.load_known(row, form)[0], spec)
     unresized = None
     if form.rule is not None:
         load = source_loader(form, keys)
