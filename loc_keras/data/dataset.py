@@ -394,9 +394,9 @@ def _leaks(
     stores: Mapping[Split, PixelStore], apart: Collection[Split]
 ) -> tuple[dict[Split, NearPairs], list[str]]:
     """Near duplicates of training images in other splits, and where none were looked for."""
-    found: dict[Split, NearPairs] = {}
     notes = []
     train = stores["train"].thumbnails
+    searched: dict[Split, npt.NDArray[np.uint8]] = {}
     for split, store in stores.items():
         if split == "train" or split in apart:
             continue
@@ -407,9 +407,18 @@ def _leaks(
                 "near duplicates between them."
             )
             continue
-        pairs = near_pairs(store.thumbnails, train)
-        if len(pairs.first):
-            found[split] = pairs
+        searched[split] = store.thumbnails
+    if not searched:
+        return {}, notes
+    # All at once, since what is known of the training images is worked out in each search.
+    pairs = near_pairs(np.concatenate(list(searched.values())), train)
+    found: dict[Split, NearPairs] = {}
+    start = 0
+    for split, thumbnails in searched.items():
+        mine = pairs.take((pairs.first >= start) & (pairs.first < start + len(thumbnails)))
+        if len(mine.first):
+            found[split] = mine._replace(first=mine.first - start)
+        start += len(thumbnails)
     return found, notes
 
 

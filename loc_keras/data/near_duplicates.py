@@ -9,6 +9,7 @@ since a cut of 4 % moves every detail out of its place. Coarse thumbnails tell w
 compared so.
 """
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -56,7 +57,8 @@ _TINY = 1e-9
 _MARGIN = 0.1  # Part of each side that an aligned picture may lack.
 _REACH = 0.2  # Of shift and scale, in halves of the side.
 _STEPS = ((2, 5), (1, 4))  # Reduction of the thumbnails and number of steps of the alignment.
-_CELLS = 2**23  # Pairs that are compared at once.
+_ROWS, _COLUMNS = 512, 2048  # Pairs that are compared at once.
+_MAIN = 0.9  # Part of the squares of all coarse details that lies on the main axes.
 _BATCH = 256  # Likewise for the alignment.
 
 
@@ -154,22 +156,70 @@ def _candidates(
     """Pairs of rows whose coarse thumbnails correlate, for each first row the nearest ones."""
     own = _coarse_details(thumbnails)
     among = own if others is None else _coarse_details(others)
-    size = max(1, _CELLS // max(1, len(among)))
+    short = _shortening(among)
+    own_short = short(own)
+    among_short = own_short if others is None else short(among)
+    memory = np.empty(_ROWS * _COLUMNS, np.float32)  # Used again, it stays in the cache.
     found = [np.zeros((2, 0), np.int64)]
-    for start in range(0, len(own), size):
-        rows = own[start : start + size]
-        skipped = start if others is None else 0  # Each pair once: of the same ones, later ones.
-        likeness = rows @ among[skipped:].T
-        if others is None:
-            likeness[:, : len(rows)][np.tri(len(rows), dtype=bool)] = 0
-        row, column = np.divmod(np.flatnonzero(likeness >= _COARSE), likeness.shape[1])
-        order = np.lexsort((-likeness[row, column], row))
-        row, column = row[order], column[order]
-        nearest = np.arange(len(row)) - np.searchsorted(row, row) < _MOST_CANDIDATES
-        pairs = np.stack([start + row[nearest], skipped + column[nearest]])
-        found.append(pairs[:, np.lexsort(pairs[::-1])])
+    for start in range(0, len(own), _ROWS):
+        rows = slice(start, start + _ROWS)
+        best = np.zeros((2, 0), np.int64), np.zeros(0, np.float32)
+        # Each pair once: of the same ones, those with later ones.
+        for left in range(start if others is None else 0, len(among), _COLUMNS):
+            columns = slice(left, left + _COLUMNS)
+            a, b = own_short[rows], among_short[columns].T
+            bound = np.matmul(a, b, out=memory[: len(a) * b.shape[1]].reshape(len(a), b.shape[1]))
+            if bound.max() >= _COARSE:
+                pairs, likeness = _alike(own[rows], among[columns], bound)
+                pairs += [[start], [left]]
+                kept = np.flatnonzero(pairs[0] < pairs[1]) if others is None else slice(None)
+                best = _nearest(
+                    np.concatenate([best[0], pairs[:, kept]], axis=1),
+                    np.concatenate([best[1], likeness[kept]]),
+                )
+        found.append(best[0][:, np.lexsort(best[0][::-1])])
     first, second = np.concatenate(found, axis=1)
     return first, second
+
+
+def _shortening(details: Floats) -> Callable[[Floats], Floats]:
+    """Makes details shorter, so that no product of two becomes less.
+
+    They are turned onto the main axes of all; of the axes that matter little only the length is
+    kept (the inequality of Cauchy and Schwarz).
+    """
+    sample = details[:: max(1, len(details) // 4096)]
+    squares, axes = np.linalg.eigh(sample.T @ sample)
+    squares, axes = np.cumsum(squares[::-1]), axes[:, ::-1]
+    kept = axes[:, : np.searchsorted(squares, _MAIN * squares[-1]) + 1]
+
+    def shortened(details: Floats) -> Floats:
+        main = details @ kept
+        rest = np.square(details).sum(axis=1) - np.square(main).sum(axis=1)
+        # A little more than what rounding may have taken.
+        return np.column_stack([main, np.sqrt(np.maximum(rest, 0) + 1e-6)])
+
+    return shortened
+
+
+def _alike(own: Floats, among: Floats, bound: Floats) -> tuple[Rows, Floats]:
+    """Pairs that correlate, (2, P), of those whose products may be as large; and how well."""
+    places = np.flatnonzero(bound >= _COARSE)
+    row, column = np.divmod(places, bound.shape[1])
+    if len(places) * 16 > bound.size:
+        likeness = (own @ among.T).ravel()[places]
+    else:
+        likeness = np.einsum("ij,ij->i", own[row], among[column])
+    kept = likeness >= _COARSE
+    return np.stack([row[kept], column[kept]]), likeness[kept]
+
+
+def _nearest(pairs: Rows, likeness: Floats) -> tuple[Rows, Floats]:
+    """Of the pairs (2, P) of each first row those with the nearest ones."""
+    order = np.lexsort((pairs[1], -likeness, pairs[0]))
+    row = pairs[0, order]
+    order = order[np.arange(len(row)) - np.searchsorted(row, row) < _MOST_CANDIDATES]
+    return pairs[:, order], likeness[order]
 
 
 def _coarse_details(thumbnails: npt.NDArray[np.uint8]) -> Floats:
