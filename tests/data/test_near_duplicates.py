@@ -16,7 +16,7 @@ from loc_keras import evaluate, train
 from loc_keras.cli.data_source import DataSource
 from loc_keras.cli.runs import leak_note, write_near_duplicates
 from loc_keras.config.load import config_from_tree, dump_config
-from loc_keras.data.near_duplicates import NearPairs, near_groups, near_pairs, thumbnail
+from loc_keras.data.near_duplicates import SIDE, NearPairs, near_groups, near_pairs, thumbnail
 from loc_keras.data.pixel_store import store_pixels
 from loc_keras.data.records import Records
 from loc_keras.data.resize import ImageFormat, ResizeRule
@@ -115,6 +115,18 @@ def test_a_group_of_nearly_all_is_parted(agreement: float, least: float, largest
     groups, found = near_groups(40, chain)
     assert found == least
     assert np.bincount(groups).max() == largest
+
+
+def test_copies_are_found_wherever_they_stand_among_many() -> None:
+    """Pictures of noise are like none but their own copies, which stand in other blocks."""
+    many = np.random.default_rng(0).integers(0, 256, (2600, SIDE, SIDE), np.uint8)
+    planted = [(0, 2599), (511, 512), (600, 601), (700, 2047)]
+    for first, second in planted:
+        many[second] = many[first]
+    found = near_pairs(many)
+    assert list(zip(found.first.tolist(), found.second.tolist(), strict=True)) == planted
+    others = near_pairs(many[:600], many[600:])
+    assert others.first.tolist() == [0] and others.second.tolist() == [1999]
 
 
 @pytest.mark.parametrize("rule", ["stretch", "letterbox"])
