@@ -1,6 +1,7 @@
 """Image files that a command line names: files, folders and patterns, in an order that repeats."""
 
 import os
+import shlex
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from glob import has_magic
@@ -8,6 +9,8 @@ from pathlib import Path
 
 from loc_keras.data.formats.parsing import IMAGE_ENDINGS
 from loc_keras.errors import DataError
+
+_VIDEOS = frozenset((".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".wmv", ".mpg", ".mpeg"))
 
 
 def image_name(path: str, root: str) -> str:
@@ -99,8 +102,13 @@ class Inputs:
                 )
             if "://" in given:
                 raise DataError(
-                    f"{given} is not a local path; copy the images to this machine, or give "
-                    "--runner, whose workers read such names."
+                    f"{given} is not a local path; copy the images to this machine "
+                    f"({_fetched(given)}), or give --runner, whose workers read such names."
+                )
+            if os.path.splitext(given)[1].lower() in _VIDEOS:
+                raise DataError(
+                    f"{given} is a video; make pictures of it: mkdir frames && ffmpeg -i "
+                    f"{shlex.quote(given)} frames/%06d.jpg"
                 )
             if os.path.lexists(path):
                 continue
@@ -166,6 +174,13 @@ class Inputs:
                 yield from self._of(entry.path)
             elif entry.is_dir():
                 yield from self._matching(entry.path, rest)
+
+
+def _fetched(address: str) -> str:
+    """The command that copies what an address names."""
+    scheme = address.partition("://")[0].lower()
+    command = {"gs": "gcloud storage cp -r {} .", "s3": "aws s3 cp --recursive {} ."}
+    return command.get(scheme, "curl -LO {}").format(shlex.quote(address))
 
 
 def _listed(path: str) -> Iterator[str]:

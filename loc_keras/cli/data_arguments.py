@@ -20,7 +20,7 @@ def add_data_arguments(parser: argparse.ArgumentParser, *, resume: bool = False)
     group = parser.add_mutually_exclusive_group(required=True)
     group.add_argument("--config", type=Path, help="config file (YAML)")
     group.add_argument(
-        "--data", metavar="FOLDER", help="folder of images and labels; its settings are found"
+        "--data", metavar="FOLDER", help="folder, or file of labels; its settings are found"
     )
     if resume:
         group.add_argument(

@@ -62,7 +62,9 @@ WRONG_SHARE = 0.5
 STOP_SHARE = 0.1
 """Share of unusable objects from which on training stops instead of leaving them out."""
 
+_SHOWN = 3
 _WEIGHTS = "model.backbone.weights"
+_TOLD = frozenset({"unused_entry", "score", "class_unused"})  # Kinds that stand for many.
 _OF_A_FORMAT = re.compile(r"data\.source\.\w+\.")
 
 
@@ -272,6 +274,7 @@ class Reading:
         records: What can be used, nothing cut off for validation or test.
         total: Number of all objects.
         notes: Sentences that the user should know.
+        nothing_left: Why `records` has no split: then nothing can be trained on.
     """
 
     guess: Guess
@@ -279,6 +282,7 @@ class Reading:
     records: DatasetRecords
     total: int
     notes: tuple[str, ...] = ()
+    nothing_left: str = ""
 
     @property
     def refused(self) -> int:
@@ -301,7 +305,7 @@ def read_folder(
     """Detects the format of a folder and reads its annotations.
 
     Args:
-        folder: The data folder.
+        folder: The data folder, or the one file of labels that counts, near its images.
         overrides: `section.key=value` each; `data.source.format` tries that format alone.
         name: Name of the config.
         lenient: Whether data of which much cannot be used are read as well, to be checked.
@@ -320,12 +324,18 @@ def read_folder(
         raise ConfigError("--set data.source.path goes with --config; --data names the folder.")
     place = archives.unpacked(folder, asked.data.cache_dir)
     listing = list_data_folder(place)
+    found = list(guesses(listing))
+    if listing.root != place:
+        file = below(listing.root, place)
+        found = [guess for guess in found if _reads(guess, file)] or found
+        up = os.path.normpath(os.path.join(folder, below(place, listing.root)))
+        place, folder = listing.root, listing.root if place == folder else up
     # The settings name the archive, which is found unpacked again.
     possible = [
         replace(one, path=os.path.normpath(os.path.join(folder, below(place, one.path))))
         if place != folder
         else one
-        for one in guesses(listing)
+        for one in found
     ]
     if "data.source.format" in keys:
         wanted = asked.data.source.format
@@ -344,8 +354,9 @@ def read_folder(
         except DataError as error:
             failed.append(f"as {guess.format} ({guess.why}): {error}")
             continue
-        if reading.refused > WRONG_SHARE * reading.total:
-            failed.append(f"as {guess.format} ({guess.why}): {reading.refused_sentence()}")
+        if reading.refused > WRONG_SHARE * reading.total or not reading.records.splits:
+            why = reading.nothing_left or reading.refused_sentence()
+            failed.append(f"as {guess.format} ({guess.why}): {why}")
             doubtful = doubtful or reading
             continue
         if not lenient:
@@ -366,10 +377,20 @@ def read_folder(
         source.label_files = source.sorted_files(listing, unused, otherwise)
         return replace(reading, notes=tuple(filter(None, notes)))
     if doubtful is not None and lenient:
-        return doubtful
-    if not failed or way_on(listing):
+        return replace(doubtful, notes=(*doubtful.notes, f"not usable {'; '.join(failed)}"))
+    if not failed or (doubtful is None and way_on(listing)):
         raise DataError(unrecognised(listing))
-    raise DataError(f"{listing.root} cannot be read: {'; '.join(failed)}")
+    lists = f" python -m loc_keras.check --data {folder} lists all; --fix DIR mends what it can."
+    raise DataError(
+        f"{listing.root} cannot be read: {'; '.join(failed)}{lists if doubtful is not None else ''}"
+    )
+
+
+def _reads(guess: Guess, file: str) -> bool:
+    """Whether a guess reads a file, as far as it says so."""
+    splits = guess.options.get("splits") or {}
+    named = [value for one in splits.values() if isinstance(one, dict) for value in one.values()]
+    return file in (*guess.files, *guess.options.values(), *named)
 
 
 def _read(guess: Guess, overrides: Sequence[str], keys: Mapping[str, Any], name: str) -> Reading:
@@ -386,6 +407,11 @@ def _read(guess: Guess, overrides: Sequence[str], keys: Mapping[str, Any], name:
         guess = replace(guess, options={**guess.options, "splits": splits})
         source = _guessed_source(guess, overrides, name)
         notes.append(f"{' and '.join(empty)}: annotation files without objects are not read.")
+    notes += [
+        f"{below(guess.path, one.file)}: {one.reason}."
+        for one in source.annotations.faults
+        if one.kind in _TOLD
+    ]
     doubts = [one for one in source.annotations.faults if one.kind == "first_pixel"]
     if doubts and "data.source.voc.first_pixel" not in keys:
         first = 1 - source.config.data.source.voc.first_pixel
@@ -410,7 +436,21 @@ def _read(guess: Guess, overrides: Sequence[str], keys: Mapping[str, Any], name:
         view = likelier_view(source.checked)
         section = source.config.data.source.model_copy(update={"boxes_on": view})
         reader = reader.with_data(source=section)
-    records = reader.records
+    nothing_left = ""
+    try:
+        records = reader.records
+    except DataError as error:
+        errors = [one for one in source.checked.findings if one.severity == "error"]
+        if not errors:
+            raise
+        records, nothing_left = DatasetRecords({}, [], faults=errors), str(error)
+    orphans = [one.file for one in source.checked.findings if one.kind == "orphan_image"]
+    if orphans:
+        shown = ", ".join(below(guess.path, path) for path in orphans[:_SHOWN])
+        notes.append(
+            f"{len(orphans):,} images that no annotation names are not used: {shown}"
+            f"{', ...' if orphans[_SHOWN:] else '.'}"
+        )
     columns = guess.options.get("columns")
     told = keys.keys() & {"data.source.csv.box", "data.source.csv.columns"}
     if columns and "x2" in columns and not told and may_be_sizes(source.checked.objects):
@@ -419,7 +459,7 @@ def _read(guess: Guess, overrides: Sequence[str], keys: Mapping[str, Any], name:
             "its last two numbers may be corners or sizes: say --set data.source.csv.box=xyxy, or "
             f"--set data.source.csv.box=xywh --set 'data.source.csv.columns=[{sizes}]'"
         )
-    return Reading(guess, source, records, total, tuple(notes))
+    return Reading(guess, source, records, total, tuple(notes), nothing_left)
 
 
 def _guessed_source(guess: Guess, overrides: Sequence[str], name: str) -> DataSource:
@@ -489,13 +529,17 @@ def plan_folder(
         ConfigError: If an override is wrong.
     """
     folder = os.path.expanduser(folder)
-    name = name or safe_name(folder)
+    name = name or safe_name(os.path.dirname(folder) if files.is_file(folder) else folder)
     if weights is not None:
         overrides = [f"{_WEIGHTS}={weights}", *overrides]
     reading = read_folder(folder, overrides, name=name, lenient=lenient)
     flat = flat_settings(reading.source.config.model_dump())
     asked = {key: flat[key] for key in asked_keys(overrides)}
-    chosen, notes = choose(_facts(reading, asked.get(_WEIGHTS)), minutes=minutes, asked=asked)
+    chosen: list[Choice] = []
+    notes: list[str] = []
+    if reading.records.splits:
+        facts = _facts(reading, asked.get(_WEIGHTS))
+        chosen, notes = choose(facts, minutes=minutes, asked=asked)
     choices = [*_source_choices(reading.guess), *chosen, _on_error(reading)]
     tree = _tree_of(choices)
     config = config_from_tree(tree, overrides, origin=f"--data {folder}", name=name)

@@ -411,6 +411,10 @@ CATALOGUE: dict[str, Kind] = {
     "missing_annotation": Kind(
         "error", "annotation file is missing", "add the file, or take its name from the list"
     ),
+    "unused_entry": Kind(
+        "warning", "split that is not read", "mend the entry, or take it out of the file"
+    ),
+    "score": Kind("note", "score behind the box", "nothing; it is not read"),
     "unreadable_file": Kind("error", "annotation file cannot be read", "grant access"),
     "reference": Kind(
         "error", "reference to an entry that is not there", "add the entry, or mend its id"

@@ -30,7 +30,7 @@ from loc_keras.data.image_bytes import (
     plain_bmp,
     starts,
 )
-from loc_keras.data.image_header import FORMATS
+from loc_keras.data.image_header import formats_of
 
 RATIOS = (1, 2, 4, 8)
 """By how much a JPEG picture can be decoded smaller."""
@@ -265,7 +265,7 @@ def decode_with_pillow(content: bytes, channels: int) -> np.ndarray:
     """Decodes the first picture of a file.
 
     Args:
-        content: Encoded bytes of one of `image_header.FORMATS`.
+        content: Encoded bytes of one of `image_header.FORMATS`, or HEIF.
         channels: 1 or 3.
 
     Returns:
@@ -275,7 +275,7 @@ def decode_with_pillow(content: bytes, channels: int) -> np.ndarray:
         ValueError: If the pixels have no fixed range, or are more than `MAX_PIXELS`.
         OSError: If the content is no image or breaks off; Pillow's parsers raise others, too.
     """
-    with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+    with Image.open(io.BytesIO(content), formats=formats_of(content)) as image:
         if image.width * image.height > MAX_PIXELS:
             raise ValueError(f"{image.width} x {image.height} px are too many")
         return pillow_pixels(image, channels)

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from typing import IO, NamedTuple
 
 import tensorflow as tf
@@ -17,8 +18,13 @@ from loc_keras.data.exif import file_orientation, tiff_orientation
 from loc_keras.data.image_bytes import LIMITS, MAX_PIXELS, MAX_SIDE
 from loc_keras.errors import first_line
 
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "PPM", "TIFF")
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "PPM", "TIFF", "AVIF")
 """Formats that are read, by their contents: the ending of a file's name is not looked at."""
+
+HEIF = "HEIF"
+"""The format of telephones (.heic), which is read where the package pillow-heif is installed."""
+
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 _CHUNK = 64  # Files that a thread reads in a row; handing over one takes as long as reading it.
 _PNG_BITS = 24  # Byte of a PNG file that holds its bits a sample.
@@ -49,7 +55,7 @@ class Header(NamedTuple):
         height: Rows as stored.
         orientation: EXIF orientation 1..8; 1 where the file names none or one out of range, and
             for TIFF, whose decoder turns the picture by itself.
-        format: One of `FORMATS`.
+        format: One of `FORMATS`, or `HEIF`.
         mode: Pillow's name for the pixels: `"L"`, `"RGB"`, `"RGBA"`, `"P"`, `"CMYK"`, `"I;16"`...
         frames: 1, or 2 for an animation of any length.
         bits: Bits of one sample in the file; palettes count as 8.
@@ -150,7 +156,7 @@ def _parse(file: IO[bytes], first: bytes) -> Header:
     try:
         named = file_orientation(file)
         file.seek(0)
-        with Image.open(file, formats=FORMATS) as image:
+        with Image.open(file, formats=formats_of(first)) as image:
             width, height = image.size
             if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
                 raise _too_large(f"{width} x {height} px")
@@ -180,8 +186,27 @@ def _parse(file: IO[bytes], first: bytes) -> Header:
         )
 
 
+def formats_of(content: bytes) -> tuple[str, ...]:
+    """The formats that a file may have by its first bytes."""
+    is_heif = content[4:8] == b"ftyp" and content[8:12] in _HEIF_BRANDS
+    return (*FORMATS, HEIF) if is_heif and _reads_heif() else FORMATS
+
+
+@cache
+def _reads_heif() -> bool:
+    try:
+        import pillow_heif
+    except ImportError:
+        return False
+    pillow_heif.register_heif_opener()
+    return True
+
+
 def _unidentified(first: bytes) -> HeaderError:
     """Tells a file that was cut within its header from one that is no image at all."""
+    if first[4:8] == b"ftyp" and first[8:12] in _HEIF_BRANDS and not _reads_heif():
+        reason = "is a HEIC picture, for which the package pillow-heif is needed: pip install it"
+        return HeaderError(f"{reason}, or save the picture as JPEG", "not_image")
     if first.startswith(_SIGNATURES) or (first[:4] == b"RIFF" and first[8:12] in (b"", b"WEBP")):
         return HeaderError("has a header that is broken or cut short", "truncated_header")
     return HeaderError(f"is not an image of a known format ({', '.join(FORMATS)})", "not_image")
@@ -205,7 +230,9 @@ def orientation_of(image: Image.Image) -> int:
 
 def _animated(image: Image.Image) -> bool:
     # Many pages of a TIFF file are no animation, and looking for them reads on through the file.
-    return image.format in ("GIF", "PNG", "WEBP") and bool(getattr(image, "is_animated", False))
+    return image.format in ("GIF", "PNG", "WEBP", "AVIF") and bool(
+        getattr(image, "is_animated", False)
+    )
 
 
 def _bits(image: Image.Image, first: bytes) -> int:

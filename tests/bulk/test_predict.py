@@ -99,8 +99,17 @@ def test_what_is_not_there_is_told(tree):
         Inputs([str(tree / "none.jpg")])
     with pytest.raises(DataError, match="matches no file"):
         Inputs([str(tree / "*.webp")])
-    with pytest.raises(DataError, match="is not a local path"):
-        Inputs(["gs://bucket/x.jpg"])
+    for address, command in (
+        ("gs://bucket/x y", "gcloud storage cp -r 'gs://bucket/x y' ."),
+        ("s3://bucket/x", "aws s3 cp --recursive s3://bucket/x ."),
+        ("https://host.example/x.jpg", "curl -LO https://host.example/x.jpg"),
+    ):
+        with pytest.raises(DataError, match="is not a local path") as caught:
+            Inputs([address])
+        assert f"({command})" in str(caught.value)
+    (tree / "my film.MP4").touch()
+    with pytest.raises(DataError, match=r"is a video; .*ffmpeg -i '.*my film.MP4' frames/%06d.jpg"):
+        Inputs([str(tree / "my film.MP4")])
 
 
 # The journal

@@ -1,5 +1,6 @@
 """Headers: what an image file says of itself, read without its pixels."""
 
+import importlib.util
 import io
 
 import numpy as np
@@ -9,6 +10,7 @@ from helpers.hostile_images import UNFIT, make_unfit, png_of_size
 from PIL import Image
 
 from loc_keras.data.annotations import ImageRef
+from loc_keras.data.decode import decode_with_pillow
 from loc_keras.data.image_bytes import MAX_PIXELS
 from loc_keras.data.image_header import Header, HeaderError, read_header, read_headers
 
@@ -160,3 +162,32 @@ def test_what_is_no_file_or_too_large_is_neither_waited_for_nor_read(tmp_path):
             f"cannot be read ({reason})",
             "unreadable",
         )
+
+
+def test_avif_is_read_and_turned(tmp_path):
+    pixels = np.zeros((30, 40, 3), np.uint8)
+    pixels[:10, :10] = 255
+    exif = Image.Exif()
+    exif[274] = 6  # Stored lying on its left side: 90 degrees clockwise make it upright.
+    Image.fromarray(pixels).save(tmp_path / "a.avif", quality=95, exif=exif)
+    header = read_header(ImageRef(str(tmp_path / "a.avif")))
+    assert (header.format, header.width, header.height) == ("AVIF", 40, 30)
+    assert header.orientation == 6
+
+
+def test_heic_is_read_by_its_package_or_that_is_named(tmp_path):
+    # The file type box of a telephone's picture.
+    path = tmp_path / "a.heic"
+    path.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 40)
+    if importlib.util.find_spec("pillow_heif") is None:
+        with pytest.raises(HeaderError, match="the package pillow-heif is needed: pip install it"):
+            read_header(ImageRef(str(path)))
+        return
+    import pillow_heif
+
+    pixels = np.full((30, 40, 3), 90, np.uint8)
+    pillow_heif.from_pillow(Image.fromarray(pixels)).save(str(path), quality=95)
+    header = read_header(ImageRef(str(path)))
+    assert (header.format, header.width, header.height) == ("HEIF", 40, 30)
+    decoded = decode_with_pillow(path.read_bytes(), 3)
+    assert np.abs(decoded.astype(int) - pixels).max() < 8

@@ -84,6 +84,9 @@ class FixPlan:
         return any(one.group for part in self.objects.values() for one in part)
 
 
+_NOT_NEEDED = frozenset({"declared_size", "stale_name", "score"})
+
+
 class _DropError(Exception):
     """Why an object is not in the copy."""
 
@@ -100,7 +103,7 @@ def plan_fix(result: CheckResult) -> FixPlan:
             fault.file,
             fault.row,
             "",
-            "ignored" if fault.kind == "declared_size" else "left out",
+            "ignored" if fault.kind in _NOT_NEEDED else "left out",
             fault.reason,
         )
         for fault in result.annotations.faults
@@ -222,6 +225,8 @@ def _in_fractions(item: CheckedObject, facts: ImageFacts, boxes_on: str) -> tupl
         other = "stored" if boxes_on == "upright" else "upright"
         if facts.header and picture_size(facts.header, other) == declared:
             boxes_on = other
+        elif declared == size[::-1] and item.usable is not None:
+            declared = size  # Its sides are swapped, and the box lies in the picture.
         elif abs(declared[0] * size[1] / (declared[1] * size[0]) - 1) > _SAME_ASPECT:
             raise _DropError("the annotated size has another shape than the image")
         else:

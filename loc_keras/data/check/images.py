@@ -16,7 +16,6 @@ from loc_keras.data import files
 from loc_keras.data.annotations import Annotated, Annotations, Fault, ImageRef
 from loc_keras.data.files import read_bytes
 from loc_keras.data.image_header import (
-    FORMATS,
     Header,
     HeaderError,
     read_headers,
@@ -34,10 +33,12 @@ ENDINGS: dict[str, tuple[str, ...]] = {
     "WEBP": (".webp",),
     "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
     "TIFF": (".tif", ".tiff"),
+    "AVIF": (".avif",),
+    "HEIF": (".heic", ".heif", ".hif"),
 }
 """What the files of each format are called."""
 
-IMAGE_ENDINGS = frozenset(ending for form in FORMATS for ending in ENDINGS.get(form, ()))
+IMAGE_ENDINGS = frozenset(ending for endings in ENDINGS.values() for ending in endings)
 
 _WINDOW = 512
 _MOST_WORKERS = 8

@@ -1,11 +1,13 @@
 """Which annotation format a folder holds, told from names and the beginnings of files."""
 
+import os
+import posixpath
 from collections import Counter
 from collections.abc import Iterator
 
 from loc_keras.data import archives, files
 from loc_keras.data.formats.listing import MOST_NAMES, Guess, Listing, list_folder
-from loc_keras.data.formats.parsing import IMAGE_ENDINGS
+from loc_keras.data.formats.parsing import IMAGE_ENDINGS, below
 from loc_keras.data.formats.registry import FORMATS
 from loc_keras.data.formats.tool_table import way_on
 from loc_keras.errors import DataError
@@ -13,20 +15,29 @@ from loc_keras.errors import DataError
 _MOST_ENDINGS = 6
 _PACKED = {"." + ending.rpartition(".")[2] for ending in archives.ENDINGS}
 _MOST_FOLDERS = 3
+_MOST_UP = 3
 _DOCUMENTS = frozenset({".md", ".pdf", ".html", ".py", ".ipynb", ".zip"})
 
 
 def list_data_folder(root: str) -> Listing:
     """Lists a data folder for `guesses`.
 
+    Args:
+        root: The folder, or a file of labels: then it is the folder that holds this and images, and
+            no other file of labels counts.
+
     Raises:
-        DataError: If it is missing, a file, or empty.
+        DataError: If it is missing or empty, or no image lies near the file.
     """
     if files.is_file(root):
-        raise DataError(
-            f"{root} is a file; --data takes the folder that holds images and labels, or a zip or "
-            "tar of it."
-        )
+        file, folder = root, posixpath.dirname(root) or "."
+        for _ in range(_MOST_UP):
+            listing = list_folder(folder)
+            if any(held.images for held in listing.folders.values()):
+                listing.keep(below(folder, file))
+                return listing
+            folder = posixpath.dirname(os.path.abspath(folder)) if "://" not in folder else folder
+        raise DataError(f"no image lies in the folder of {file}; --data takes one with both.")
     if not files.is_folder(root):
         raise DataError(f"data folder {root} does not exist; mend --data.")
     listing = list_folder(root)

@@ -30,6 +30,8 @@ _FILE_ENDINGS = frozenset(
     (".xml", ".json", ".csv", ".tsv", ".txt", ".yaml", ".yml", ".pbtxt", ".tfrecord", ".record")
 )
 
+_OF_MANY = frozenset((".json", ".jsonl", ".csv", ".tsv", ".yaml", ".yml", ".parquet"))
+
 
 @dataclass
 class Folder:
@@ -64,6 +66,14 @@ class Listing:
     def finder(self) -> ImageFinder:
         """Finds images by the last parts of their names."""
         return ImageFinder(self.root)
+
+    def keep(self, name: str) -> None:
+        """Forgets all other files that hold the labels of several images."""
+        for path, folder in self.folders.items():
+            for ending in _OF_MANY & folder.names.keys():
+                folder.names[ending] = [
+                    one for one in folder.names[ending] if posixpath.join(path, one) == name
+                ]
 
     def path(self, name: str) -> str:
         """A relative path as one that can be opened."""

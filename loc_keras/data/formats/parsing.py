@@ -31,7 +31,7 @@ from loc_keras.errors import DataError, first_line
 IMAGE_ENDINGS = frozenset(
     [
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".webp"),
-        *(".tif", ".tiff", ".ppm", ".pgm", ".heic", ".avif", ".jp2", ".mpo"),
+        *(".tif", ".tiff", ".ppm", ".pgm", ".heic", ".heif", ".hif", ".avif", ".jp2", ".mpo"),
     ]
 )
 """Endings, in small letters, by which a file shows that it is meant as an image."""

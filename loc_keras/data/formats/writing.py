@@ -21,7 +21,7 @@ from loc_keras.data.annotations import WHOLE_FILE, Fault, ImageRef, Split
 from loc_keras.data.decode import upright
 from loc_keras.data.files import file_size, is_remote, read_bytes
 from loc_keras.data.formats.parsing import RowError, is_image_name
-from loc_keras.data.image_header import FORMATS, HeaderError, read_header
+from loc_keras.data.image_header import HeaderError, formats_of, read_header
 from loc_keras.data.records import COLUMNS, UPRIGHT, Records
 from loc_keras.errors import first_line
 
@@ -226,7 +226,7 @@ def read_picture(records: Records, index: int, formats: Collection[str]) -> Pict
 def _decoding(content: bytes, path: str) -> Iterator[Image.Image]:
     """Opens an image; what fails within becomes a `RowError`."""
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(content), formats=formats_of(content)) as image:
             yield image
     except (OSError, ValueError, SyntaxError, EOFError) as error:
         raise RowError(f"image {path} cannot be decoded: {error}", "undecodable") from error

@@ -3,6 +3,7 @@
 import json
 import posixpath
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from os.path import abspath
@@ -31,6 +32,7 @@ from loc_keras.data.formats.parsing import (
     folder_of,
     given_splits,
     is_image_name,
+    label_problem,
     number,
     place,
     quoted,
@@ -49,8 +51,10 @@ LARGEST_LABELS = 16 * 2**20
 _BOX_FIELDS = 5
 _LEAST_POLYGON_FIELDS = 7
 _MOST_FIELDS = 20_001
-_NO_LABELS = frozenset({"classes.txt", "notes.txt"})  # What labelling tools add.
+_NO_LABELS = frozenset({"classes.txt", "notes.txt", "labels.txt"})  # What labelling tools add.
 _NOTES = "notes.json"  # What Label Studio writes beside the labels.
+_LABEL_FOLDERS = ("labels", "annotations")
+_MOST_PARTS = 20
 _COPIED_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 
 
@@ -66,15 +70,16 @@ def read_yolo(
         val: images/val
         names: {0: cat, 1: dog}
 
-    The labels of `images/train/0001.jpg` are in `labels/train/0001.txt`, or beside it: one line
-    an object with the index of its class and its box as centre, width and height in fractions of
-    the image, or the corners of a polygon, around which the box is drawn::
+    The labels of `images/train/0001.jpg` are in `labels/train/0001.txt` (or `annotations/...`), or
+    beside it: one line an object with the index of its class and its box as centre, width and
+    height in fractions of the image, or the corners of a polygon, around which the box is drawn::
 
         0 0.450 0.525 0.700 0.850
         1 0.1 0.1 0.9 0.2 0.5 0.8
 
     `train`, `val` and `test` are folders, text files that list images, or lists of these. The
-    scalars of the file are read as text, aliases are refused.
+    scalars of the file are read as text, aliases are refused. An entry of val or test that is not
+    there, or names the images of train, is left out.
 
     Args:
         root: Folder of the data set, on any filesystem that TensorFlow opens.
@@ -101,13 +106,28 @@ def read_yolo(
     reading = Reading(upright_tool=_tool(posixpath.join(root, _NOTES)))
     labels = _LabelFiles(root)
     in_folders: list[str] = []
+    trained: set[str] = set()
     for split, entries in config.splits.items():
-        images, folders = _images_of(bases, entries, root, f"{path}: {split}", reading)
+        try:
+            images, folders = _images_of(bases, entries, root, f"{path}: {split}", reading)
+            if split != "train" and splits is None and set(images) <= trained:
+                raise DataError(f"{path}: {split} names the images of train")
+        except DataError as error:
+            if split == "train" or splits is not None:
+                raise
+            reason = str(error).removeprefix(f"{path}: ").split(": mend")[0].rstrip(".")
+            reading.fault(path, 0, f"{reason}; the split is not read", "unused_entry")
+            continue
+        trained |= set(images)
         reading.folders |= dict.fromkeys(folders)
         in_folders += images if len(folders) == len(entries) else []
         reading.split(split)
         for image in images:
             _read_image(split, image, config, labels, reading)
+    if labels.scored:
+        count = sum(labels.scored.values())
+        reason = f"has a sixth number in its lines, as {count} lines have: taken for a score"
+        reading.fault(next(iter(labels.scored)), 0, f"{reason}, and not read", "score")
     last = f"class {quoted(str(len(config.class_names)))} is none"
     used = {one.label for part in reading.objects.values() for one in part}
     unnamed = any(fault.reason.startswith(last) for fault in reading.faults)
@@ -185,16 +205,21 @@ def _inside(folder: str, written: str, root: str) -> str | None:
 
 def _entry_path(bases: list[str], entry: str, root: str) -> str | None:
     """The folder or list that an entry names; None where none is there."""
-    name = entry
-    while True:
+    plain = entry.replace("\\", "/")
+    names = [plain]
+    # Some tools write ../train/images for a folder that lies beside the YAML file.
+    while names[-1].startswith("../"):
+        names.append(names[-1].removeprefix("../"))
+    if plain.startswith("/") or plain[1:3] == ":/":
+        # Of a path of another machine, the last folders but not the very last alone.
+        parts = [part for part in plain.split("/") if part][-_MOST_PARTS:]
+        names += ["/".join(parts[start:]) for start in range(1, len(parts) - 1)]
+    for name in names:
         for base in bases:
             path = _inside(base, name, root)
             if path is not None and (files.is_folder(path) or files.is_file(path)):
                 return path
-        # Some tools write ../train/images for a folder that lies beside the YAML file.
-        if not name.startswith("../"):
-            return None
-        name = name.removeprefix("../")
+    return None
 
 
 def _folder_images(folder: str, root: str, reading: Reading) -> Iterator[str]:
@@ -239,12 +264,13 @@ class _LabelFiles:
         self.root = root
         self._names = cache(lambda folder: set(files.listed(folder)))
         self._used: set[str] = set()
+        self.scored: Counter[str] = Counter()  # Lines with a score, by file.
 
     def candidates(self, image: str) -> list[str]:
-        """Where the labels of an image may lie: in `labels` in place of `images`, or beside it."""
+        """Where the labels of an image may lie: in a folder in place of `images`, or beside it."""
         relative = "/" + splitext(below(self.root, image))[0] + ".txt"
         head, sign, tail = relative.rpartition("/images/")
-        names = [f"{head}/labels/{tail}", relative] if sign else [relative]
+        names = [f"{head}/{other}/{tail}" for other in _LABEL_FOLDERS if sign] + [relative]
         return [files.join(self.root, name.lstrip("/")) for name in names]
 
     def find(self, image: str) -> str | None:
@@ -263,7 +289,9 @@ class _LabelFiles:
                 files beside images do not count, as other text may lie there.
         """
         places = map(self.candidates, images)
-        for folder in sorted({folder_of(paths[0]) for paths in places if len(paths) > 1}):
+        held = {folder_of(paths[0]) for paths in places if len(paths) > 1}
+        used = set(map(folder_of, self._used)) if held else set()
+        for folder in sorted(held | {one for one in used if "/annotations" in one}):
             for name in sorted(self._names(folder)):
                 path = files.join(folder, name)
                 if name.endswith(".txt") and name not in _NO_LABELS and path not in self._used:
@@ -295,7 +323,7 @@ def _read_image(
         nothing = reading.fault(path, 0, "names no object", "no_object")
         reading.empty.append(EmptyImage(split, ref, name, nothing))
         return
-    parse = partial(_object, config, path, ref, name)
+    parse = partial(_object, config, path, ref, name, labels.scored)
     objects = list(reading.parsed(path, rows, parse))
     reading.split(split).extend(objects)
     if len(objects) < len(rows):
@@ -303,10 +331,23 @@ def _read_image(
 
 
 def _object(
-    config: DataYaml, path: str, image: ImageRef, name: str, row: int, line: str
+    config: DataYaml,
+    path: str,
+    image: ImageRef,
+    name: str,
+    scored: "Counter[str]",
+    row: int,
+    line: str,
 ) -> Annotated:
     """The object of a line `class cx cy w h`, or `class x1 y1 x2 y2 x3 y3 ...` (a polygon)."""
     fields = line.split(maxsplit=_MOST_FIELDS)
+    if (
+        len(fields) == _BOX_FIELDS + 1
+        and not config.has_keypoints
+        and number(fields[-1]) is not None
+    ):
+        scored[path] += 1
+        fields.pop()
     label = _class_index(fields[0], len(config.class_names) or MOST_CLASSES)
     text = config.class_names[label] if config.class_names else str(label)
     return Annotated(image, name, text, _box(fields, config.has_keypoints), path, row)
@@ -330,10 +371,9 @@ def _box(fields: list[str], keypoints: bool) -> Box:
     boxes_only = count == _BOX_FIELDS or (keypoints and count > _BOX_FIELDS)
     polygon = _LEAST_POLYGON_FIELDS <= count <= _MOST_FIELDS and count % 2 == 1
     if not boxes_only and not polygon:
-        hint = "; is the last one a score?" if count == _BOX_FIELDS + 1 else ""
         raise RowError(
             f"has {count} numbers, expected class cx cy w h, or a class and the corners of a "
-            f"polygon{hint}",
+            "polygon",
             "columns",
         )
     numbers = []
@@ -353,21 +393,19 @@ def _box(fields: list[str], keypoints: bool) -> Box:
     return min(xs), min(ys), max(xs), max(ys)
 
 
-_YAML_KEYS = (
-    re.compile(r"^train\s*:", re.MULTILINE),
-    re.compile(r"^(?:names|nc)\s*:", re.MULTILINE),
+_TRAIN = re.compile(r"^train\s*:", re.MULTILINE)
+_NAMES = re.compile(r"^(?:names|nc)\s*:", re.MULTILINE)
+_CLASS_FILES = (
+    *("classes.txt", "obj.names", "classes.names", "labels.txt", "class_names.txt"),
+    *("_darknet.labels", "darknet.labels"),
 )
-_CLASS_FILES = ("classes.txt", "obj.names", "classes.names", "labels.txt")
 _TRIED_LABELS = 20
 
 
 def detect_yolo(listing: Listing) -> Iterator[Guess]:
     """Guesses by a YAML file that names training images and classes, or by label files alone."""
-    yaml = [
-        name
-        for name in listing.files(".yaml", ".yml")
-        if all(key.search(listing.head(name)) for key in _YAML_KEYS)
-    ]
+    naming = [name for name in listing.files(".yaml", ".yml") if _NAMES.search(listing.head(name))]
+    yaml = [name for name in naming if _TRAIN.search(listing.head(name))]
     question, answers = "", ("data.source.yolo.yaml",)
     if len({listing.head(name) for name in yaml}) > 1:
         question = (
@@ -391,17 +429,21 @@ def detect_yolo(listing: Listing) -> Iterator[Guess]:
     ]
     source: dict[str, Any] = {"class_names_file": names[0]} if names else {}
     notes = () if names else ("no file names the classes (classes.txt), so numbers do.",)
+    noted = [posixpath.join(path, _NOTES) for path in listing.named(_NOTES)]
     if len({tuple(listing.head(name).split()) for name in names}) > 1:
         answers = ("data.source.class_names_file",)
         question = f"{names[0]} and {names[1]} differ: say --set {answers[0]}={names[0]}"
-    if yaml and not names and not question:
+    if naming and not names and not question:
         # Folders may have been moved; what the numbers mean still stands there.
         try:
-            source = {"class_names": read_data_yaml(listing.path(yaml[0])).class_names}
-            notes = (f"the classes are named by {yaml[0]}, whose folders are not read.",)
+            told = read_data_yaml(listing.path(naming[0]), names_alone=True)
+            source = {"class_names": told.class_names}
+            notes = (f"the classes are named by {naming[0]}, whose folders are not read.",)
         except DataError as error:
             question = f"{error} Or name the classes by --set data.source.class_names=[...]"
             answers = ("data.source.class_names",)
+    elif noted and not names and (told_by := _noted_names(listing.head(noted[0]))):
+        source, notes = {"class_names": told_by}, (f"the classes are named by {noted[0]}.",)
     why = f"label files in {', '.join(path or '.' for path in labelled[:3])}"
     yield Guess(
         "yolo",
@@ -413,6 +455,16 @@ def detect_yolo(listing: Listing) -> Iterator[Guess]:
         question=question,
         answers=answers,
     )
+
+
+def _noted_names(text: str) -> list[str]:
+    """Names of the classes by index in what Label Studio writes; none where they have gaps."""
+    try:
+        found = {one["id"]: one["name"] for one in json.loads(text)["categories"]}
+        names = [found[index] for index in range(len(found))]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return []
+    return [] if any(map(label_problem, names)) or len(set(names)) < len(names) else names
 
 
 def _has_labels(listing: Listing, path: str) -> bool:
@@ -428,7 +480,8 @@ def _has_labels(listing: Listing, path: str) -> bool:
     ]
     return bool(lines) and all(
         len(fields) >= _BOX_FIELDS
-        and fields[0].isdigit()
+        and (number(fields[0]) or 0.0) % 1 == 0
+        and not fields[0].startswith("-")
         and all(number(text) is not None for text in fields)
         for fields in lines
     )
@@ -436,8 +489,10 @@ def _has_labels(listing: Listing, path: str) -> bool:
 
 def _images_beside(listing: Listing, labels: str) -> str | None:
     """The folder of the images of a label folder: `images` in place of `labels`, or itself."""
-    head, sign, tail = f"/{labels}/".rpartition("/labels/")
-    other = f"{head}/images/{tail}".strip("/") if sign else labels
+    other = labels
+    for name in _LABEL_FOLDERS:
+        head, sign, tail = f"/{labels}/".rpartition(f"/{name}/")
+        other = f"{head}/images/{tail}".strip("/") if sign else other
     folders = listing.folders
     return next(
         (path for path in (other, labels) if path in folders and folders[path].images), None

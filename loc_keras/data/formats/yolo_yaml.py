@@ -44,8 +44,12 @@ class DataYaml:
     has_keypoints: bool = False
 
 
-def read_data_yaml(path: str) -> DataYaml:
+def read_data_yaml(path: str, *, names_alone: bool = False) -> DataYaml:
     """Reads a data.yaml.
+
+    Args:
+        path: The file.
+        names_alone: Whether it need not say where the training images are.
 
     Raises:
         DataError: If it is missing, no YAML, uses aliases, or lacks `train` or the classes.
@@ -65,7 +69,7 @@ def read_data_yaml(path: str) -> DataYaml:
             raise DataError(f"{path}: {split} must be a folder, a list file, or a list of these.")
         if given := [entry for entry in entries if entry is not None]:
             splits[split] = given
-    if "train" not in splits:
+    if "train" not in splits and not names_alone:
         raise DataError(f"{path} has no train: name the folder of the training images.")
     base = tree.get("path") or ""
     if not isinstance(base, str):

@@ -211,9 +211,9 @@ def test_log_names_whatever_a_reader_left_out(tmp_path: Path) -> None:
     result = check_data(replace(annotations, faults=faults), SourceConfig())
     changes = plan_fix(result).changes
     assert [(one.file, one.row, one.reason) for one in changes] == [one[:3] for one in faults]
-    # Of an absurd declared size only the size is not used.
+    # Of these the object is used all the same.
     other = {one.reason for one in changes if one.action != "left out"}
-    assert other == {"is declared_size"}
+    assert other == {"is declared_size", "is stale_name", "is score"}
 
 
 def test_annotation_without_a_picture_is_logged_once(tmp_path: Path) -> None:

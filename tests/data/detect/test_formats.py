@@ -542,7 +542,7 @@ def test_unknown_files_are_counted_by_ending(tmp_path):
     ("make", "told"),
     [
         (lambda path: None, "does not exist"),
-        (lambda path: path.write_text("x"), "is a file; --data takes the folder"),
+        (lambda path: path.write_text("x"), "no image lies in the folder of"),
         (lambda path: path.mkdir(), "is empty"),
     ],
 )

@@ -475,6 +475,24 @@ def test_names_of_a_yaml_file_whose_folders_were_moved_are_used(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("_darknet.labels", "a\nb\n"),
+        ("darknet.labels", "a\nb\n"),
+        ("classes.yaml", "names: [a, b]\n"),
+        ("notes.json", '{"categories": [{"id": 1, "name": "b"}, {"id": 0, "name": "a"}]}'),
+    ],
+)
+def test_files_that_name_the_classes_of_label_files(tmp_path, name, text):
+    yolo(tmp_path, ["a", "b"], [0, 1, 1, 0])
+    (tmp_path / "data.yaml").unlink()
+    for path in (tmp_path / "labels").glob("*.txt"):  # As numpy.savetxt writes them.
+        path.write_text(path.read_text().replace("0 ", "0.0 ", 1).replace("1 ", "1.0 ", 1))
+    (tmp_path / name).write_text(text)
+    assert read(tmp_path).records.class_names == ["a", "b"]
+
+
+@pytest.mark.parametrize(
     ("names", "told"),
     [
         (["B\u00e4r", "Ba\u0308r"], "2 classes are called 'B\u00e4r'"),

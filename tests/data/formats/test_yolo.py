@@ -104,7 +104,7 @@ def test_key_points_are_not_read(read_labels):
 LINE_FAULTS = [
     ("0 0.5 0.5 1", "has 4 numbers, expected class cx cy w h, or a class and the", "columns"),
     ("0", "has 1 numbers, expected class cx cy w h", "columns"),
-    ("0 0.5 0.5 1 1 0.9", "polygon; is the last one a score?", "columns"),
+    ("0 0.5 0.5 1 1 high", "has 6 numbers, expected class cx cy w h", "columns"),
     ("0 .1 .1 .2 .2 .3 .3 .4", "has 8 numbers", "columns"),
     ("0 " + "0.5 " * 30_000, "has 20002 numbers", "columns"),
     ("0 0.5 x 1 1", "'x' is not a number", "number"),
@@ -128,6 +128,65 @@ def test_a_bad_line_is_one_fault(read_labels, tmp_path, line, reason, kind):
     assert (fault.file, fault.row, fault.kind) == (str(tmp_path / "labels" / "a.txt"), 2, kind)
     assert reason in fault.reason
     assert len(fault.reason) < 200
+
+
+def test_a_score_behind_the_box_is_not_read(read_labels, tmp_path):
+    found = read_labels("0 0.5 0.5 1 1 0.91\n1 0.5 0.5 0.5 1\n1 0.5 0.5 1 1 0.2\n")
+    full = (0, 0, 1, 1)
+    assert [one.box for one in found.objects["train"]] == [full, (0.25, 0, 0.75, 1), full]
+    (note,) = found.faults
+    assert (note.file, note.kind, note.severity) == (
+        str(tmp_path / "labels" / "a.txt"),
+        "score",
+        "note",
+    )
+    assert "as 2 lines have" in note.reason
+
+
+def test_labels_in_a_folder_called_annotations(read, tmp_path):
+    content = {"images/a.jpg": "", "annotations/a.txt": "1 0.5 0.5 1 1", "annotations/b.txt": ""}
+    found = read(f"train: images\n{NAMES}", content)
+    assert [one.label for one in found.objects["train"]] == ["dog"]
+    assert [(fault.file, fault.kind) for fault in found.faults] == [
+        (str(tmp_path / "annotations" / "b.txt"), "missing_image")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("entries", "reason"),
+    [
+        ("val: none", "val names 'none', which is not below {root}"),
+        ("val: ../valid/images", "val names '../valid/images', which is not below {root}"),
+        ("val: empty", "val names no image: 'empty' holds none"),
+        ("val: images", "val names the images of train"),
+        ("test: /content/set/test/images", "test names '/content/set/test/images', which is not"),
+    ],
+)
+def test_an_entry_that_cannot_be_used_costs_its_split_alone(read, tmp_path, entries, reason):
+    (tmp_path / "empty").mkdir()
+    content = {"images/a.jpg": "", "labels/a.txt": "1 0.5 0.5 1 1"}
+    found = read(f"train: images\n{entries}\n{NAMES}", content)
+    assert [one.label for one in found.objects["train"]] == ["dog"]
+    assert list(found.objects) == ["train"]  # The others are cut off it.
+    (fault,) = found.faults
+    assert (fault.kind, fault.severity) == ("unused_entry", "warning")
+    assert fault.reason.startswith(reason.format(root=tmp_path))
+    assert fault.reason.endswith("; the split is not read")
+
+
+def test_folders_of_another_machine_are_found_by_their_last_parts(read, tmp_path):
+    content = {
+        f"{part}/{kind}": text
+        for part in ("train", "valid")
+        for kind, text in (("images/a.jpg", ""), ("labels/a.txt", "0 0.5 0.5 1 1"))
+    }
+    paths = {"train": "/content/set/train/images", "val": "C:\\sets\\set\\valid\\images"}
+    yaml = "".join(f"{split}: {path}\n" for split, path in paths.items())
+    found = read(yaml + NAMES, content)
+    assert [found.objects[split][0].image.path for split in ("train", "val")] == [
+        str(tmp_path / part / "images" / "a.jpg") for part in ("train", "valid")
+    ]
+    assert found.faults == []
 
 
 def test_infinite_numbers_are_for_others_to_judge(read_labels):
@@ -274,7 +333,6 @@ YAML_FAULTS = [
     ("train: {a: b}\n" + NAMES, r"train must be a folder, a list file, or a list of these"),
     ("train: [[images]]\n" + NAMES, r"train must be a folder"),
     ("train: none\n" + NAMES, r"data.yaml: train names 'none', which is not below .*: mend it, or"),
-    ("train: images\ntest: none\n" + NAMES, r"data.yaml: test names 'none', which is not below"),
     ("train: empty\n" + NAMES, r"train names no image: 'empty' holds none"),
     ("train: ../../../etc\n" + NAMES, r"train names '../../../etc', which is not below"),
     ("train: /etc\n" + NAMES, r"train names '/etc', which is not below"),
