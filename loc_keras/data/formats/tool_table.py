@@ -5,6 +5,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
+from itertools import islice
 from typing import NamedTuple
 
 from loc_keras.data.annotations import Units
@@ -15,6 +16,8 @@ HEAD = 2**14
 
 SNIFFED = 20
 """Files of one ending in one folder that are looked at."""
+
+_MOST_SNIFFED = 2_000
 
 
 class Tool(NamedTuple):
@@ -46,7 +49,7 @@ class Tool(NamedTuple):
 def detect_tools(listing: Listing) -> Iterator[Guess]:
     """A guess for each of `TOOLS` whose marks some file shows, in the order of the table."""
     seen: dict[str, list[str]] = defaultdict(list)
-    for name in _likely(listing):
+    for name in islice(_likely(listing), _MOST_SNIFFED):
         head = listing.head(name)[:HEAD]
         for form, tool in TOOLS.items():
             if name.lower().endswith(tool.endings) and has_marks(head, tool):
@@ -76,11 +79,14 @@ def has_marks(head: str, tool: Tool) -> bool:
 _pattern = cache(re.compile)
 _IMAGE = r"\.(?i:jpe?g|png|bmp|gif|webp|tiff?)"
 
+_JSON = ("tools_json", (".json",))
+_TEXT = ("tools_text", (".txt",))
+_XML = ("tools_xml", (".xml",))
+
 TOOLS: dict[str, Tool] = {
     "labelme": Tool(
         "LabelMe JSON",
-        "tools_json",
-        (".json",),
+        *_JSON,
         (r"\A\s*\{", r'"shapes"\s*:\s*\[', r'"(flags|imagePath|lineColor|imageHeight)"\s*:'),
         beside=True,
         upright="LabelMe",
@@ -88,15 +94,13 @@ TOOLS: dict[str, Tool] = {
     ),
     "createml": Tool(
         "CreateML JSON",
-        "tools_json",
-        (".json",),
+        *_JSON,
         (r"\A\s*\[", r'"(image|imagefilename)"\s*:', r'"annotations?"\s*:', r'"coordinates"\s*:'),
         written=True,
     ),
     "via": Tool(
         "JSON of the VGG Image Annotator",
-        "tools_json",
-        (".json",),
+        *_JSON,
         (r"\A\s*\{", r'"filename"\s*:', r'"regions"\s*:', r'"shape_attributes"|"size"'),
         written=True,
     ),
@@ -109,8 +113,7 @@ TOOLS: dict[str, Tool] = {
     ),
     "label_studio": Tool(
         "JSON of Label Studio",
-        "tools_json",
-        (".json",),
+        *_JSON,
         (r"\A\s*\[", r'"original_width"\s*:', r'"annotations"\s*:|"annotator"\s*:|"\w*labels"'),
         units="fraction",
         upright="Label Studio",
@@ -124,14 +127,9 @@ TOOLS: dict[str, Tool] = {
         upright="Label Studio",
     ),
     "datumaro": Tool(
-        "Datumaro JSON",
-        "tools_json",
-        (".json",),
-        (r'"categories"\s*:\s*\{\s*"', r'"label"\s*:\s*\{\s*"labels"'),
+        "Datumaro JSON", *_JSON, (r'"categories"\s*:\s*\{\s*"', r'"label"\s*:\s*\{\s*"labels"')
     ),
-    "coco_panoptic": Tool(
-        "COCO panoptic JSON", "tools_json", (".json",), (r'"segments_info"\s*:\s*\[',)
-    ),
+    "coco_panoptic": Tool("COCO panoptic JSON", *_JSON, (r'"segments_info"\s*:\s*\[',)),
     "automl": Tool(
         "JSON lines of AutoML and Vertex AI",
         "tools_json",
@@ -155,31 +153,23 @@ TOOLS: dict[str, Tool] = {
     "aircraft": Tool(
         "FGVC-Aircraft boxes", "tools_text", ("images_box.txt",), (r"\A\d+( \d+){4}\s*\n",)
     ),
-    "celeba": Tool(
-        "CelebA boxes", "tools_text", (".txt",), (r"\A\d+\s*\nimage_id\s+x_1\s+y_1\s+width",)
-    ),
+    "celeba": Tool("CelebA boxes", *_TEXT, (r"\A\d+\s*\nimage_id\s+x_1\s+y_1\s+width",)),
     "cvat": Tool(
-        "CVAT XML",
-        "tools_xml",
-        (".xml",),
-        (r"<annotations>", r"<image\s[^>]*name=|<track\s"),
-        written=True,
+        "CVAT XML", *_XML, (r"<annotations>", r"<image\s[^>]*name=|<track\s"), written=True
     ),
     "darwin": Tool(
         "Darwin JSON of V7",
-        "tools_json",
-        (".json",),
+        *_JSON,
         (r'"item"\s*:\s*\{', r'"annotations"\s*:', r'"version"|"slots"|"schema_ref"'),
         beside=True,
     ),
     "labelme_web": Tool(
         "XML of the web LabelMe",
-        "tools_xml",
-        (".xml",),
+        *_XML,
         (r"<annotation>", r"<polygon>(?s:(?!<bndbox).)*<pt>"),
         beside=True,
     ),
-    "dlib": Tool("XML of dlib's imglab", "tools_xml", (".xml",), (r"<dataset>", r"<images>")),
+    "dlib": Tool("XML of dlib's imglab", *_XML, (r"<dataset>", r"<images>")),
     "huggingface": Tool(
         "Hugging Face metadata",
         "tools_tables",
@@ -188,23 +178,17 @@ TOOLS: dict[str, Tool] = {
         written=True,
     ),
     "kitti": Tool(
-        "KITTI labels",
-        "tools_text",
-        (".txt",),
-        (r"\A[A-Za-z]\S*( -?[\d.e+-]+){14,15}\s*(\n|\Z)",),
-        beside=True,
+        "KITTI labels", *_TEXT, (r"\A[A-Za-z]\S*( -?[\d.e+-]+){14,15}\s*(\n|\Z)",), beside=True
     ),
     "bbox_label_tool": Tool(
         "BBox-Label-Tool labels",
-        "tools_text",
-        (".txt",),
+        *_TEXT,
         (r"\A\d+\s*\n\s*\d+ \d+ \d+ \d+( \S.*)?(\n|\Z)",),
         beside=True,
     ),
     "keras_yolo": Tool(
         "annotation lines of keras-yolo3",
-        "tools_text",
-        (".txt",),
+        *_TEXT,
         (rf"(?m)^\S.*{_IMAGE}( -?\d+(,-?\d+){{4}})+\s*$",),
     ),
 }
@@ -268,12 +252,7 @@ NAMED: tuple[tuple[str, tuple[str, ...], str, str], ...] = (
         r'"data_row"\s*:|"Labeled Data"\s*:',
         f"{_TABLE} from each bounding_box (top, left, height, width)",
     ),
-    (
-        "Scalabel or BDD100K labels",
-        (".json",),
-        r'"box2d"\s*:',
-        f"{_TABLE} from each box2d",
-    ),
+    ("Scalabel or BDD100K labels", (".json",), r'"box2d"\s*:', f"{_TABLE} from each box2d"),
     (
         "a project of VIA 3",
         (".json",),
@@ -287,7 +266,7 @@ NAMED: tuple[tuple[str, tuple[str, ...], str, str], ...] = (
 
 def way_on(listing: Listing) -> str:
     """A sentence for a folder of one of `NAMED`; `""` where there is none."""
-    for name in _likely(listing):
+    for name in islice(_likely(listing), _MOST_SNIFFED):
         for title, endings, mark, way in NAMED:
             if name.lower().endswith(endings) and _pattern(mark).search(listing.head(name)[:HEAD]):
                 how = way.replace("{root}", listing.root)

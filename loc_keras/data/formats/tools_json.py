@@ -162,7 +162,7 @@ def studio_object(region: dict[str, Any], _: Picture) -> tuple[Any, Box]:
     if "points" in region:
         box = extent(region["points"])
         return labels[0], (box[0] / 100, box[1] / 100, box[2] / 100, box[3] / 100)
-    if not {"width", "radiusX"} & region.keys() or "rle" in region:
+    if not {"height", "radiusX"} & region.keys() or "rle" in region:
         raise RowError(f"is of the kind {quoted(region.get('type'))}, which has no box", "no_box")
     x, y = floats(region["x"], region["y"])
     x, y = x / 100 * width, y / 100 * height

@@ -117,6 +117,12 @@ def _via_csv(rows: Sequence[_Row]) -> Iterator[tuple[str, str]]:
 def _cvat(rows: Sequence[_Row]) -> Iterator[tuple[str, str]]:
     root = ElementTree.Element("annotations")
     ElementTree.SubElement(root, "version").text = "1.1"
+    # Importers take the classes from here.
+    labels = ElementTree.SubElement(
+        ElementTree.SubElement(ElementTree.SubElement(root, "meta"), "task"), "labels"
+    )
+    for name in dict.fromkeys(row.label for row in rows if row.label is not None):
+        ElementTree.SubElement(ElementTree.SubElement(labels, "label"), "name").text = name
     for number, (path, (width, height), label, box) in enumerate(rows):
         about = {"id": str(number), "name": path.name, "width": str(width), "height": str(height)}
         image = ElementTree.SubElement(root, "image", about)

@@ -280,3 +280,92 @@ def test_what_is_not_read_is_named_with_a_way_on(tmp_path, name, text, said):
     write_files(tmp_path, {name: text.encode(), "a.png": b""})
     sentence = unrecognised(list_data_folder(str(tmp_path)))
     assert sentence.startswith(f"{name} holds ") and said in sentence and sentence.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("shape", "box"),
+    [
+        ({"name": "circle", "cx": 30, "cy": 20, "r": 5.5}, (24.5, 14.5, 35.5, 25.5)),
+        ({"name": "ellipse", "cx": 30, "cy": 20, "rx": 9, "ry": 4}, (21, 16, 39, 24)),
+        # A quarter of a turn, in radians.
+        (
+            {"name": "ellipse", "cx": 30, "cy": 20, "rx": 9, "ry": 4, "theta": math.pi / 2},
+            (26, 11, 34, 29),
+        ),
+        ({"name": "polygon", "all_points_x": [9, 2, 5], "all_points_y": [1, 7, 3]}, (2, 1, 9, 7)),
+        ({"name": "polyline", "all_points_x": [9, 2], "all_points_y": [1, 7]}, (2, 1, 9, 7)),
+    ],
+)
+@pytest.mark.parametrize("old", [True, False], ids=["VIA 1", "project of VIA 2"])
+def test_shapes_of_via_count_as_their_extent(tmp_path, shape, box, old):
+    regions = [
+        {"shape_attributes": shape, "region_attributes": {"colour": "red", "type": "cup"}},
+        {"shape_attributes": {"name": "point", "cx": 1, "cy": 2}, "region_attributes": {}},
+        {"shape_attributes": shape, "region_attributes": {"a": "1", "b": "2"}},
+    ]
+    listed = {str(number): one for number, one in enumerate(regions)} if old else regions
+    images = {"a.png9": {"filename": "a.png", "size": 9, "regions": listed, "file_attributes": {}}}
+    tree = images if old else {"_via_settings": {}, "_via_img_metadata": images}
+    write_files(tmp_path, {"x.json": json.dumps(tree).encode(), "a.png": b""})
+    found = read_annotations("via", str(tmp_path))
+    (one,) = found.objects["train"]
+    assert one.label == "cup"
+    np.testing.assert_allclose(one.box, box, atol=1e-9)
+    assert [fault.kind for fault in found.faults] == ["no_box", "label"]
+
+
+@pytest.mark.parametrize(
+    ("value", "box"),
+    [
+        ({"points": [[10, 50], [20, 25]], "polygonlabels": ["x"]}, (9.6, 16, 19.2, 32)),
+        (
+            {"x": 50, "y": 50, "radiusX": 10, "radiusY": 25, "ellipselabels": ["x"]},
+            (38.4, 16, 57.6, 48),
+        ),
+        ({"x": 5, "y": 5, "width": 1, "keypointlabels": ["x"]}, None),
+        ({"format": "rle", "rle": [1, 2], "brushlabels": ["x"]}, None),
+    ],
+)
+@pytest.mark.parametrize("minimal", [True, False], ids=["JSON-MIN", "JSON"])
+def test_shapes_of_label_studio_count_as_their_extent(tmp_path, value, box, minimal):
+    """Percent of 96 x 64 px."""
+    sizes = {"original_width": 96, "original_height": 64}
+    kind = next(key for key in value if key.endswith("labels"))
+    if minimal:
+        task = {"image": "/data/upload/1/0a1b2c3d-a.png", "id": 1, "annotator": 1}
+        task["label"] = [{**value, **sizes}]
+    else:
+        result = [{**sizes, "id": "r", "type": kind, "value": value}]
+        cancelled = {"was_cancelled": True, "result": []}
+        task = {"id": 1, "annotations": [cancelled, {"result": result}]}
+        task["data"] = {"photo": "s3://bucket/a.png"}
+    write_files(tmp_path, {"x.json": json.dumps([task]).encode(), "a.png": b""})
+    found = read_annotations("label_studio", str(tmp_path))
+    if box is None:
+        assert [fault.kind for fault in found.faults] == ["no_box"]
+        return
+    (one,) = found.objects["train"]
+    np.testing.assert_allclose(px(found, one), box, atol=1e-9)
+    assert found.faults == []
+
+
+def test_of_several_annotators_one_counts(tmp_path):
+    contents, _ = TOOL_FILES["label_studio"]
+    ((name, text),) = contents.items()
+    tree = json.loads(text)
+    first = tree[0]["annotations"][0]
+    chosen = json.loads(json.dumps(first)) | {"ground_truth": True}
+    chosen["result"][0]["value"]["rectanglelabels"] = ["truth"]
+    tree[0]["annotations"] = [first, chosen]
+    tree[1]["annotations"] = []
+    write_files(tmp_path, {name: json.dumps(tree).encode(), "a.png": b"", "b.png": b""})
+    found = read_annotations("label_studio", str(tmp_path))
+    assert [one.label for one in found.objects["train"]] == ["truth"]
+    assert [fault.kind for fault in found.faults] == ["duplicate_row", "no_object"]
+
+
+def test_images_without_an_object_are_known_as_such(tmp_path):
+    (tmp_path / "a.png").touch()
+    found = read_labelme(tmp_path, a=labelme("a", shapes=[]))
+    assert [(one.split, one.name) for one in found.empty] == [("train", "a.png")]
+    assert [one.kind for one in found.faults] == ["no_object"]
