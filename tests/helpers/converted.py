@@ -235,9 +235,10 @@ def _tfrecord(out):
 def _tool(objects, out):
     """Folders of splits; `objects` gives image, class and box (x, y, width, height)."""
     for folder in sorted(path for path in out.iterdir() if path.is_dir()):
-        images = {path.name for path in folder.iterdir() if _is_image(path)}
+        beside = folder / "images" if (folder / "images").exists() else folder
+        images = {path.name for path in beside.iterdir() if _is_image(path)}
         for image, label, (x, y, width, height), size in objects(folder):
-            pixels = _pixels(folder / image)
+            pixels = _pixels(beside / image)
             assert size is None or tuple(size) == pixels.shape[1::-1]
             yield Seen(folder.name, image, label, (x, y, x + width, y + height), pixels)
             images.remove(image)

@@ -40,7 +40,9 @@ def write_tool(job: Job, *, format_name: str) -> dict[Split, int]:
     stems = record_stems(job.splits)
     for split, records in job.splits.items():
         folder = job.folder / split
-        names = write_images(job, split, folder, stems[split], _COPIED_FORMATS)
+        # Importers of CVAT's files look for them there.
+        images = folder / "images" if format_name == "cvat" else folder
+        names = write_images(job, split, images, stems[split], _COPIED_FORMATS)
         rows = []
         for index, name in enumerate(names):
             if name:
@@ -48,7 +50,7 @@ def write_tool(job: Job, *, format_name: str) -> dict[Split, int]:
                 label = None
                 if not records.is_empty(index):
                     label = str(job.class_names[records.labels[index]])
-                rows.append(_Row(folder / name, (width, height), label, box_px(records, index)))
+                rows.append(_Row(images / name, (width, height), label, box_px(records, index)))
         for file, text in _TEXTS[format_name](rows):
             write_text(folder / file, text)
         counts[split] = len(rows)
