@@ -15,7 +15,7 @@ from loc_keras.errors import DataError
 _MOST_ENDINGS = 6
 _PACKED = {"." + ending.rpartition(".")[2] for ending in archives.ENDINGS}
 _MOST_FOLDERS = 3
-_MOST_UP = 3
+_LABEL_FOLDERS = frozenset({"annotations", "annotation", "labels", "label", "ann", "anns"})
 _DOCUMENTS = frozenset({".md", ".pdf", ".html", ".py", ".ipynb", ".zip"})
 
 
@@ -30,14 +30,15 @@ def list_data_folder(root: str) -> Listing:
         DataError: If it is missing or empty, or no image lies near the file.
     """
     if files.is_file(root):
-        file, folder = root, posixpath.dirname(root) or "."
-        for _ in range(_MOST_UP):
-            listing = list_folder(folder)
+        folder = posixpath.dirname(root if files.is_remote(root) else os.path.abspath(root))
+        for place in (folder, posixpath.dirname(folder)):
+            listing = list_folder(place)
             if any(held.images for held in listing.folders.values()):
-                listing.keep(below(folder, file))
+                listing.keep(below(place, root))
                 return listing
-            folder = posixpath.dirname(os.path.abspath(folder)) if "://" not in folder else folder
-        raise DataError(f"no image lies in the folder of {file}; --data takes one with both.")
+            if posixpath.basename(folder).lower() not in _LABEL_FOLDERS:
+                break
+        raise DataError(f"no image lies in the folder of {root}; --data takes one with both.")
     if not files.is_folder(root):
         raise DataError(f"data folder {root} does not exist; mend --data.")
     listing = list_folder(root)

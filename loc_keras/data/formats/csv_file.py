@@ -5,7 +5,7 @@ import io
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from posixpath import basename, dirname, splitext
 from typing import Any, NamedTuple
 
@@ -54,6 +54,7 @@ UNASSIGNED = "unassigned"
 _KEY = "data.source.csv"
 _BRACKETS = "[](){} "
 _MORE_COLUMNS = ("width", "height", "group", "split")
+_label_problem = lru_cache(4096)(label_problem)
 _MOST_LINES = 8  # Of a row whose quoted fields hold line breaks.
 _MOST_QUOTED = 200
 _BOX = 4
@@ -207,6 +208,7 @@ class _CsvReader:
     label_from: str
     reading: Reading = field(default_factory=Reading)
     finder: ImageFinder = field(init=False)
+    _found: dict[tuple[str, str], tuple[str, ImageRef]] = field(default_factory=dict)
     _with_splits: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -281,7 +283,9 @@ class _CsvReader:
             raise DataError(
                 f"{_KEY}.{key} lacks {', '.join(missing)}; needed are {', '.join(needed)}."
             )
-        return _Layout(places, len(names), _listed(names), self.box)
+        order = ("file", "label", *BOX_COLUMNS[self.box])
+        plain = tuple(places[name] for name in order) if set(order) == set(places) else ()
+        return _Layout(places, len(names), _listed(names), self.box, plain)
 
     def _add(
         self, path: str, row_number: int, split: Split, row: _Row, folders: "_ImageFolders | None"
@@ -294,8 +298,11 @@ class _CsvReader:
         if folders is None:
             return
         try:
-            name, found = self.finder.named(folders.of(row), row.file)
-            image = ImageRef(found)
+            key = folders.of(row), row.file
+            if key not in self._found:
+                name, place = self.finder.named(*key)
+                self._found[key] = name, ImageRef(place)
+            name, image = self._found[key]
         except RowError as error:
             if nothing is None:
                 reading.fault(path, row_number, f"column file: {error}", error.kind)
@@ -336,12 +343,14 @@ class _Layout(NamedTuple):
         width: Fields of a row.
         names: All columns in order, as messages show them.
         box: Key of `BOX_COLUMNS`.
+        plain: Indices of file, label and the four numbers where nothing else is read.
     """
 
     places: Mapping[str, int]
     width: int
     names: str
     box: str
+    plain: tuple[int, ...] = ()
 
     def row(self, fields: Sequence[str]) -> _Row:
         """Reads the fields of a row, without blanks around them.
@@ -354,6 +363,16 @@ class _Layout(NamedTuple):
             found = "1 column" if len(fields) == 1 else f"{len(fields)} columns"
             hint = _delimiter_hint(fields)
             raise RowError(f"has {found}, expected {self.width}: {self.names}{hint}", "columns")
+        box: Box | RowError
+        if self.plain:  # As most tables are: what follows says what is wrong with a row.
+            file, label, *texts = [fields[index] for index in self.plain]
+            try:
+                first, second, third, fourth = map(float, texts)
+            except ValueError:
+                texts = ["_"]
+            if file and "_" not in "".join(texts) and not _label_problem(label):
+                box = corners((first, second, third, fourth), self.box)
+                return _Row(file, label, box, None, "", None)
         named = {name: fields[index] for name, index in self.places.items()}
         columns: Sequence[str] = BOX_COLUMNS[self.box]
         if text := named.get("bbox", ""):
@@ -370,7 +389,6 @@ class _Layout(NamedTuple):
         is_labelled = label or (has_box and "label" in named)
         if is_labelled and (problem := label_problem(label)):
             raise RowError(f"column label {problem}", "label")
-        box: Box | RowError
         if has_box:
             first, second, third, fourth = (_number(name, named[name]) for name in columns)
             box = corners((first, second, third, fourth), self.box)

@@ -234,6 +234,7 @@ class ImageFinder:
     def __init__(self, root: str) -> None:
         self.root = root
         self.listed = cache(lambda folder: frozenset(files.listed(folder)))
+        self._plain = cache(self._plain_names)
         self._index = cache(self._indexed)
         self._is_folder = cache(files.is_folder)
 
@@ -258,11 +259,16 @@ class ImageFinder:
     def named(self, folder: str, written: str) -> tuple[str, str]:
         """As `find`, with the name before: as written, or what was found instead."""
         path = self.find(folder, written)
+        if dirname(path) == folder and basename(path) == written:
+            return written, path
         plain = written.replace("\\", "/").removeprefix("./")
         return (written if path.endswith("/" + plain) else below(self.root, path)), path
 
     def as_written(self, folder: str, written: str) -> str | None:
         """The path of a name in a folder; None where it is not there."""
+        base, names = self._plain(folder)
+        if written in names:
+            return f"{base}/{written}"
         try:
             path = place(folder, written, self.root)
         except RowError:
@@ -290,6 +296,18 @@ class ImageFinder:
                 best = [path for path, count in shared.items() if count == most]
                 return [path for path in best if dirname(path) == folder] or best
         return []
+
+    def _plain_names(self, folder: str) -> tuple[str, frozenset[str]]:
+        """A folder, normalised, and the names in it that need no further look: no links."""
+        if files.is_remote(folder):
+            return folder, frozenset()
+        try:
+            base = place(self.root, below(self.root, folder), self.root)
+            with os.scandir(base) as entries:
+                names = [one.name for one in entries if not one.is_symlink()]
+        except (RowError, OSError):
+            return folder, frozenset()
+        return base, frozenset(name for name in names if name[0] != "." and is_text(name))
 
     def _indexed(self, folder: str) -> dict[str, list[str]]:
         """Paths of the images below a folder by their names, with and without ending."""

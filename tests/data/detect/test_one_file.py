@@ -37,7 +37,7 @@ def mixed(tmp_path):
     table = [f"{k}.jpg,{'pq'[k % 2]},{','.join(map(str, BOX))}" for k in range(6)]
     texts = {
         "annotations.json": coco(["a", "b"]),
-        "notes/other.json": coco(["c", "d"]),
+        "annotations/other.json": coco(["c", "d"]),
         "labels.csv": "\n".join(table),
         "data.yaml": "train: images\nnames: [x, y]\n",
         **{f"labels/{k}.txt": f"{k % 2} 0.3 0.5 0.4 0.666667\n" for k in range(6)},
@@ -53,7 +53,7 @@ def mixed(tmp_path):
     ("file", "form", "names"),
     [
         ("annotations.json", "coco", ["a", "b"]),
-        ("notes/other.json", "coco", ["c", "d"]),
+        ("annotations/other.json", "coco", ["c", "d"]),
         ("labels.csv", "csv", ["p", "q"]),
         ("data.yaml", "yolo", ["x", "y"]),
     ],
