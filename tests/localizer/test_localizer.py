@@ -34,7 +34,7 @@ from loc_keras.data.annotations import ImageRef
 from loc_keras.data.image_header import read_header
 from loc_keras.data.record_images import loader
 from loc_keras.data.resize import ImageFormat
-from loc_keras.errors import ImageError, ModelError, TrustError
+from loc_keras.errors import DataError, ImageError, ModelError, TrustError
 from loc_keras.localizer.localizer import Answerer
 from loc_keras.localizer.opening import Opened, version_folder
 from loc_keras.localizer.pictures import PictureReader
@@ -488,6 +488,20 @@ def test_an_answer_is_drawn_in_the_images_own_pixels(localizer, tmp_path):
     with Image.open(tmp_path / "drawn.png") as saved:
         np.testing.assert_array_equal(np.asarray(saved), np.asarray(drawn))
     assert np.asarray(plain).max() == 90  # The image itself stays as it was.
+
+
+def test_a_picture_is_saved_in_the_place_of_our_own_alone(localizer, tmp_path):
+    plain = Image.new("RGB", (40, 30))
+    answer = SimpleNamespace(
+        label="cat", score=0.5, box=(1, 2, 30, 25), box_outer=None, box_inner=None
+    )
+    for _ in range(2):
+        localizer.annotate(plain, answer, tmp_path / "drawn.png")
+    plain.save(tmp_path / "theirs.png")
+    before = (tmp_path / "theirs.png").read_bytes()
+    with pytest.raises(DataError, match=r"theirs\.png was not written .* another file to save_to"):
+        localizer.annotate(plain, answer, tmp_path / "theirs.png")
+    assert (tmp_path / "theirs.png").read_bytes() == before
 
 
 @pytest.mark.parametrize("name", ["turned6.jpg", "turned5.png", "sixteen.png", "still.gif"])
