@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parses the command line and answers; gives the exit code, 2 where an image was bad."""
     args = parse(arguments, __doc__)
     if args.runner is not None:
-        return run_command(partial(_answer_on_runner, args))
+        return run_command(partial(_answer_on_runner, args), waits=True)
     command = partial(_print_answers if args.out is None else _write_answers, args)
     ending = "stopped." if args.out is None else "stopped; the same command goes on from here."
     with without_image_warnings():

@@ -22,7 +22,6 @@ UNREAD = SIGNALLED + 13
 """As of a program that SIGPIPE ended."""
 
 _PATIENCE_SECONDS = 1.8
-_ENDING = threading.Event()  # All is said.
 _AT_WORK = 0.1  # Share of one core that a process takes which is still saving.
 
 
@@ -52,7 +51,8 @@ def run_command(
     other processes to end.
     """
     is_program = getattr(sys.modules["__main__"], "__package__", None) == "loc_keras"
-    if is_program and not waits and sys.platform != "win32":
+    at_once = is_program and not waits and sys.platform != "win32"
+    if at_once:
         _end_in_time(when_interrupted)
     try:
         code = command()
@@ -73,21 +73,24 @@ def run_command(
         print(f"error: {error.filename}: {error.strerror}.", file=sys.stderr)
         return USER_ERROR
     except Interrupted as stop:
-        _ENDING.set()
-        print(stop, file=sys.stderr)
-        return SIGNALLED + stop.signal
+        print(stop, file=sys.stderr, flush=True)
+        code = SIGNALLED + stop.signal
     except KeyboardInterrupt:
-        _ENDING.set()
-        print(when_interrupted, file=sys.stderr)
-        return INTERRUPTED
+        print(when_interrupted, file=sys.stderr, flush=True)
+        code = INTERRUPTED
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    if at_once:  # Python would wait for all threads, and TensorFlow would tidy up.
+        os._exit(code)
+    return code
 
 
 def _end_in_time(sentence: str) -> None:
     """Sees to it that this process ends soon after Ctrl-C.
 
-    Python heeds a signal between two of its steps alone, and waits for all threads at its end: a
-    file that does not answer, read by TensorFlow or in a thread, would keep it for ever. What the
-    system calls at a signal writes to a pipe at once. Who handles the signal himself, to save
+    Python heeds a signal between two of its steps alone, and pools wait for their threads: a file
+    that does not answer, read by TensorFlow or in a thread, would keep it for ever. What the system
+    calls at a signal writes to a pipe at once. Who handles the signal himself, to save
     something, has time as long as the process is at work.
     """
     reading, writing = os.pipe()
@@ -103,8 +106,7 @@ def _end_in_time(sentence: str) -> None:
             time.sleep(_PATIENCE_SECONDS)
             at_work = time.process_time() - used > _AT_WORK * _PATIENCE_SECONDS
             at_work &= signal.getsignal(signal.SIGINT) is not signal.default_int_handler
-        if not _ENDING.is_set():
-            print(sentence, file=sys.stderr, flush=True)
+        print(sentence, file=sys.stderr, flush=True)
         os._exit(INTERRUPTED)
 
     threading.Thread(target=wait, daemon=True).start()
