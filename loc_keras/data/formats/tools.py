@@ -267,7 +267,8 @@ def read_tool(root: str, *, format_name: str, cache_dir: str | None = None) -> A
     module = importlib.import_module(f"loc_keras.data.formats.{tool.module}")
     read, read_object = module.READERS[format_name]
     paths = files.walk(root)
-    chosen = _own_files(paths, tool)
+    with files.noted_reads():  # To look at a file is not to use it.
+        chosen = _own_files(paths, tool)
     if not chosen:
         raise DataError(f"{root} holds no {tool.title}; mend data.source.format or path.")
     reading = Reading(upright_tool=tool.upright)
@@ -337,12 +338,15 @@ def _image_path(document: Document, picture: Picture, finder: ImageFinder) -> st
     if not fitting:
         return place(folder, name, root)
 
-    def near(path: str) -> tuple[bool, int, bool]:
+    def near(path: str) -> tuple[bool, bool, int, bool]:
         own = folder_of(path)
         same = split_of(below(root, own)) == split_of(below(root, document.path))
         shared = posixpath.commonpath([own.replace("://", "/"), folder.replace("://", "/")])
-        # As image_2 belongs to label_2.
-        return same, len(shared), own.rpartition("_")[2] == folder.rpartition("_")[2]
+        # As Images/001 belongs to Labels/001, and image_2 to label_2.
+        called, alike = (
+            own.rpartition(sign)[2] == folder.rpartition(sign)[2] for sign in ("/", "_")
+        )
+        return same, called, len(shared), alike
 
     nearest = max(map(near, fitting))
     best = [path for path in fitting if near(path) == nearest]

@@ -4,6 +4,7 @@ import base64
 import math
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import unquote
 
 from loc_keras.data.formats.listing import split_of
 from loc_keras.data.formats.parsing import Box, RowError, corners, is_image_name, quoted
@@ -134,6 +135,8 @@ def studio_picture(row: int, task: dict[str, Any]) -> Picture:
     """The image of a task of Label Studio and its regions, whatever the columns are called."""
     texts = [value for value in task.values() if isinstance(value, str)]
     named = task.get("image") or next(filter(_names_image, texts), None)
+    if named and "?d=" in named:  # A file of the disk that it serves.
+        named = unquote(named)
     regions = [one for value in task.values() if isinstance(value, list) for one in value]
     regions = [{**one, **one.get("value", {})} for one in regions if isinstance(one, dict)]
     # Controls that are parted from their labels write each region twice.

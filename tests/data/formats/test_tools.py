@@ -10,6 +10,7 @@ from helpers.converted import drawn, save
 from helpers.reader_fuzz import write_files
 from helpers.tool_files import DRAWN, PUBLISHED, SIZES, TOOL_FILES, labelme
 
+from loc_keras.cli.data_source import read_folder
 from loc_keras.data.detect.formats import list_data_folder, unrecognised
 from loc_keras.data.formats.registry import FORMATS, read_annotations
 from loc_keras.data.formats.tool_table import TOOLS
@@ -338,7 +339,7 @@ def test_shapes_of_label_studio_count_as_their_extent(tmp_path, value, box, mini
         result = [{**sizes, "id": "r", "type": kind, "value": value}]
         cancelled = {"was_cancelled": True, "result": []}
         task = {"id": 1, "annotations": [cancelled, {"result": result}]}
-        task["data"] = {"photo": "s3://bucket/a.png"}
+        task["data"] = {"photo": "/data/local-files/?d=set%2Fa.png"}
     write_files(tmp_path, {"x.json": json.dumps([task]).encode(), "a.png": b""})
     found = read_annotations("label_studio", str(tmp_path))
     if box is None:
@@ -369,3 +370,27 @@ def test_images_without_an_object_are_known_as_such(tmp_path):
     found = read_labelme(tmp_path, a=labelme("a", shapes=[]))
     assert [(one.split, one.name) for one in found.empty] == [("train", "a.png")]
     assert [one.kind for one in found.faults] == ["no_object"]
+
+
+def test_of_images_of_one_name_the_one_that_belongs_to_the_file_counts(tmp_path):
+    """BBox-Label-Tool numbers the folders of classes; the old version wrote no class."""
+    contents = {f"Labels/{one}/1.txt": b"1\n1 2 30 40\n" for one in ("001", "002")}
+    images = {f"Images/{one}/1.png": b"" for one in ("001", "002")}
+    write_files(tmp_path, {**contents, **images})
+    found = read_annotations("bbox_label_tool", str(tmp_path))
+    assert [(one.image.path, one.label) for one in found.objects["train"]] == [
+        (f"{tmp_path}/Images/{one}/1.png", one) for one in ("001", "002")
+    ]
+
+
+def test_files_that_were_looked_at_count_as_unused(tmp_path):
+    contents, _ = TOOL_FILES["createml"]
+    for stem, (_, box) in DRAWN.items():
+        save(tmp_path / f"{stem}.png", drawn(*SIZES[stem], map(int, box)))
+    write_files(tmp_path, {**contents, "other.json": b'{"x": 1}'})
+    reading = read_folder(str(tmp_path), [], name="x")
+    sentences = [one.sentence() for one in reading.source.label_files]
+    assert sentences == [
+        "_annotations.createml.json: used for train",
+        "other.json: not used: the folder is read as createml, without it",
+    ]
