@@ -270,5 +270,5 @@ def way_on(listing: Listing) -> str:
         for title, endings, mark, way in NAMED:
             if name.lower().endswith(endings) and _pattern(mark).search(listing.head(name)[:HEAD]):
                 how = way.replace("{root}", listing.root)
-                return f"{name} holds {title}, which are not read: {how}."
+                return f"{name} holds {title}, a format that is not read: {how}."
     return ""

@@ -270,7 +270,7 @@ def test_turned_boxes_of_rolabelimg_count_as_their_extent(tmp_path):
         (
             "wider_face_train_bbx_gt.txt",
             "0--Parade/0_Parade_1.jpg\n1\n449 330 122 149 0 0 0 0 0 0\n",
-            "WIDER FACE lists, which are not read: datum convert",
+            "WIDER FACE lists, a format that is not read: datum convert",
         ),
         ("gt/gt.txt", "1,1,10,20,30,40,1,1,1.0\n", "MOT tracks"),
         ("a.json", '{"objects": [{"classTitle": "x"}]}', "Supervisely"),
