@@ -94,9 +94,12 @@ class ServedModel(tf.Module):
         return self._answers(outputs, pictures)
 
     def _of_images(self, images: tf.Tensor) -> Outputs:
+        count = tf.shape(images)[0]
         with tf.control_dependencies(_raw_pixels(images)):
-            outputs: Outputs = self._pixels(images=tf.identity(images))
-        return outputs
+            # An empty batch leaves oneDNN's convolutions with a wrong shape (TensorFlow 2.21).
+            some = tf.cond(count > 0, lambda: images, lambda: tf.zeros([1, *self._form.shape]))
+            outputs: Outputs = self._pixels(images=tf.ensure_shape(some, images.shape))
+        return {name: value[:count] for name, value in outputs.items()}
 
     def _of_examples(self, examples: tf.Tensor) -> Outputs:
         with tf.device("CPU:0"):
