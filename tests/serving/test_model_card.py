@@ -62,7 +62,7 @@ def test_normalisation_is_read_off_the_model():
     assert preprocessing_of(model) == Preprocessing((30.0,), (7.0,), False)
 
 
-def tested(accuracy, iou, **changes):
+def with_figures(accuracy, iou, **changes):
     figures = {"softmax_accuracy": accuracy, "bbox_iou": iou, "images": 1250}
     return card(figures={"test": figures}, **changes)
 
@@ -74,29 +74,29 @@ def serve(base, version, content):
 
 def test_a_model_that_is_worse_than_the_newest_version_is_told(tmp_path):
     base = tmp_path / "birds"
-    assert behind_served(tested(0.1, 0.1), base) is None
-    serve(base, "9", json.dumps(tested(1.0, 1.0)))
-    serve(base, "10", json.dumps(tested(0.9, 0.5)))
+    assert behind_served(with_figures(0.1, 0.1), base) is None
+    serve(base, "9", json.dumps(with_figures(1.0, 1.0)))
+    serve(base, "10", json.dumps(with_figures(0.9, 0.5)))
     # .96 x .46 = .4416 is less than .9 x .5 = .45, .96 x .47 = .4512 is more.
-    assert behind_served(tested(0.96, 0.46), base) == (
+    assert behind_served(with_figures(0.96, 0.46), base) == (
         "on the same 1,250 test images this model has a class accuracy of 96.00% and a mean IoU of "
         f"0.4600, and {base / '10'} has a class accuracy of 90.00% and a mean IoU of 0.5000"
     )
-    assert behind_served(tested(0.96, 0.47), base) is None
-    assert behind_served(tested(0.9, 0.5), base) is None
+    assert behind_served(with_figures(0.96, 0.47), base) is None
+    assert behind_served(with_figures(0.9, 0.5), base) is None
 
 
 def test_models_are_compared_on_the_same_test_images_alone(tmp_path):
-    serve(tmp_path, "1", json.dumps(tested(0.9, 0.9)))
+    serve(tmp_path, "1", json.dumps(with_figures(0.9, 0.9)))
     other = {"fingerprint": "01", "test_fingerprint": "02"}
-    assert behind_served(tested(0.1, 0.1, **other), tmp_path) is None
+    assert behind_served(with_figures(0.1, 0.1, **other), tmp_path) is None
     # More training images, the same to test on.
-    assert behind_served(tested(0.1, 0.1, fingerprint="01"), tmp_path) is not None
+    assert behind_served(with_figures(0.1, 0.1, fingerprint="01"), tmp_path) is not None
     # Earlier versions wrote the fingerprint of all data alone.
-    old = tested(0.9, 0.9)
+    old = with_figures(0.9, 0.9)
     del old["training_data"]["test_fingerprint"]
     serve(tmp_path, "2", json.dumps(old))
-    assert behind_served(tested(0.1, 0.1), tmp_path) is not None
-    assert behind_served(tested(0.1, 0.1, fingerprint="01"), tmp_path) is None
+    assert behind_served(with_figures(0.1, 0.1), tmp_path) is not None
+    assert behind_served(with_figures(0.1, 0.1, fingerprint="01"), tmp_path) is None
     serve(tmp_path, "3", "no card")
-    assert behind_served(tested(0.1, 0.1), tmp_path) is None
+    assert behind_served(with_figures(0.1, 0.1), tmp_path) is None
