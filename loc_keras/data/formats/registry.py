@@ -1,5 +1,6 @@
 """The table of annotation formats; a new format is one more entry and one section of the config."""
 
+import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -154,7 +155,14 @@ def read_annotations(format_name: str, root: str, **options: Any) -> Annotations
     chosen = FORMATS[format_name]
     if not chosen.makes_folder and not is_folder(root):
         raise DataError(f"data folder {root} does not exist: data.source.path must name it.")
-    found = chosen.read(root, **options)
+    # Millions of tuples without cycles: to look for some takes longer than to read them.
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        found = chosen.read(root, **options)
+    finally:
+        if collects:
+            gc.enable()
     if not any(found.objects.values()) and not found.faults:
         raise DataError(
             f"{root} holds no objects that the format {format_name} finds; check "
