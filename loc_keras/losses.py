@@ -42,15 +42,10 @@ def smooth_l1(boxes_true: Tensor, boxes_pred: Tensor, *, delta: float) -> Tensor
 
 
 def class_index(labels: Tensor, probabilities: Tensor) -> Tensor:
-    """Return labels as int32 in the leading shape of the probabilities.
+    """Return labels as int32 in the leading shape of the probabilities (..., K).
 
-    Args:
-        labels: (...) or (..., 1) class numbers of any numeric dtype, or (..., K) with a share for
-            each class, of which the largest counts (the first of equal ones).
-        probabilities: (..., K).
-
-    Raises:
-        DataError: The labels have another shape.
+    Labels are (...) or (..., 1) class numbers of any numeric dtype, or (..., K) with a share for
+    each class, of which the largest counts (the first of equal ones). DataError for other shapes.
     """
     labels = ops.convert_to_tensor(labels)
     if is_shared(labels, probabilities):
@@ -247,7 +242,7 @@ class DistributionFocalLoss(keras.losses.Loss):
 
     Args:
         reduction: Any Keras reduction.
-        name: Name of the loss.
+        name: Of the loss.
     """
 
     def __init__(

@@ -63,11 +63,7 @@ def hits_top_k(labels: Tensor, probabilities: Tensor, k: int) -> Tensor:
 
 
 class WeightedMean(keras.metrics.Metric):
-    """Mean of one number per image under sample weights; the base of every metric here.
-
-    Args:
-        name: Name of the metric.
-    """
+    """Mean of one number per image under sample weights; the base of every metric here."""
 
     arguments: ClassVar[tuple[str, ...]] = ()
     """Arguments beside the name that a subclass keeps as attributes, for saving."""
@@ -102,11 +98,7 @@ class WeightedMean(keras.metrics.Metric):
 
 @keras.saving.register_keras_serializable(package=_PACKAGE)
 class MeanIoU(WeightedMean):
-    """Mean intersection over union of paired boxes, in [0, 1].
-
-    Args:
-        name: Name of the metric.
-    """
+    """Mean intersection over union of paired boxes, in [0, 1]."""
 
     def __init__(self, name: str = "iou") -> None:
         super().__init__(name=name)
@@ -144,11 +136,7 @@ class IoUAccuracy(WeightedMean):
 
 
 class LocalizationMetric(WeightedMean, ABC):
-    """Base of the joint metrics: a subclass scores each image from its class and its box.
-
-    Args:
-        name: Name of the metric.
-    """
+    """Base of the joint metrics: a subclass scores each image from its class and its box."""
 
     def update_state(
         self,
@@ -218,12 +206,7 @@ class TopKLocalization(LocalizationMetric):
 class GTKnownLocalization(LocalizationMetric):
     """Share of images whose box hits when the true class is given: the box alone counts.
 
-    Args:
-        threshold: Least IoU of a hit, in (0, 1].
-        name: Name of the metric.
-
-    Raises:
-        ConfigError: The threshold is out of range.
+    A hit has an IoU of at least the threshold, in (0, 1], else ConfigError.
     """
 
     arguments = ("threshold",)
@@ -239,16 +222,10 @@ class GTKnownLocalization(LocalizationMetric):
 
 @keras.saving.register_keras_serializable(package=_PACKAGE)
 class MaxBoxAccV2(LocalizationMetric):
-    """Mean over IoU thresholds of the share of boxes that hit (Choe et al. 2020).
+    """Mean over IoU thresholds, each in (0, 1], of the share of boxes that hit (Choe et al. 2020).
 
     The paper also takes the best threshold of a score map; a model that gives one box has none.
-
-    Args:
-        thresholds: Least IoU of a hit, each in (0, 1].
-        name: Name of the metric.
-
-    Raises:
-        ConfigError: There is no threshold, or one is out of range.
+    ConfigError where there is no threshold, or one is out of range.
     """
 
     arguments = ("thresholds",)

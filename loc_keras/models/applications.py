@@ -56,13 +56,10 @@ MD5_LENGTH = 32
 
 
 def build_application(name: str, image_shape: tuple[int, int, int], weights: str = "none") -> Body:
-    """Builds a body from `keras.applications`.
+    """Builds `applications/<name>` for images of (height, width, channels).
 
-    Args:
-        name: `applications/<name>`, in any case of letters.
-        image_shape: (height, width, channels) of the images.
-        weights: "none" for random ones, "imagenet", or the path of a weights file as Keras
-            offers it for this body without its top.
+    Weights are "none" for random ones, "imagenet", or the path of a file as Keras offers it for
+    this body without its top.
 
     Raises:
         ModelError: If the name, the size, the channels or the weights do not fit.
@@ -92,13 +89,9 @@ def build_application(name: str, image_shape: tuple[int, int, int], weights: str
 
 
 def find_application(name: str) -> tuple[str, ModuleType]:
-    """Finds a body by its name, in any case of letters.
+    """Finds a body by its name, in any case, with or without `applications/` before it.
 
-    Args:
-        name: With or without `applications/` before it.
-
-    Returns:
-        The name as Keras writes it, and the module that holds its `preprocess_input`.
+    Gives the name as Keras writes it, and the module that holds its `preprocess_input`.
 
     Raises:
         ModelError: If there is none, with the names most like it.
@@ -146,12 +139,9 @@ def application_preprocessing(name: str) -> Preprocessing:
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """A file that weights were read from.
+    """A file that weights were read from, and the address, or words, of where it comes from.
 
-    Attributes:
-        path: Where it lies.
-        source: Address that it comes from, or in words that it was given.
-        known: Whether it is the file that Keras offers, and not one that was given in its place.
+    `known` tells whether it is the file that Keras offers, not one given in its place.
     """
 
     path: Path
@@ -161,18 +151,11 @@ class WeightsFile:
 
 @contextmanager
 def weights_files(body: str, given: Path | None = None) -> Iterator[list[WeightsFile]]:
-    """Watches the files that Keras fetches for a body while the block runs.
+    """Watches the files that Keras fetches for a body while the block runs, and gives their list.
 
     `keras.applications` tells neither which file it read nor, without a network, which file to
     put where. So its own function `get_file` is replaced for that time by one that asks it and
-    takes notes.
-
-    Args:
-        body: Name of the body, for messages.
-        given: A file that is taken in place of what Keras would fetch; None: none.
-
-    Yields:
-        The files so far, in order.
+    takes notes. A given file is taken in place of what Keras would fetch.
 
     Raises:
         ModelError: If the given file is not there, or one cannot be fetched.

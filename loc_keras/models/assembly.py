@@ -42,8 +42,8 @@ def build_localizer(
     """Builds a model that answers `{"softmax": (N, K), "bbox": (N, 4)}`, both float32.
 
     Args:
-        image_shape: (height, width, channels) of the images it takes, raw pixels 0..255.
-        num_classes: number of classes K, at least 1.
+        image_shape: (height, width, channels) of its images, raw pixels 0..255.
+        num_classes: K, at least 1.
         backbone: name of the body, a key of `backbone.RESNETS`, `applications/<name>` or
             `hub/<preset>`; the last two begin from random weights here.
         width: channels of the body's first stage; 64 is the classic one. ResNets only.
@@ -101,27 +101,16 @@ def build_localizer(
 
 
 def refuse_unknown_body(name: str) -> None:
-    """Refuses a name that no body has, without building anything.
-
-    Raises:
-        ModelError: With the names most like it.
-    """
+    """Raises ModelError for a name that no body has, with those most like it; builds nothing."""
     for prefix, (find, _) in _OTHER_BODIES.items():
         if name.startswith(prefix):
             find(name)
 
 
 def build_body(name: str, image_shape: tuple[int, int, int], weights: str = "none") -> Body | None:
-    """Builds the body that a name stands for.
+    """Builds `applications/<name>` or `hub/<preset>`; None for our own, flat ResNets.
 
-    Args:
-        name: `applications/<name>`, `hub/<preset>`, or the name of one of our own ResNets.
-        image_shape: (height, width, channels) of the images.
-        weights: "none", "imagenet" or the path of a file, see
-            `applications.build_application` and `hub_bodies.build_hub_body`.
-
-    Returns:
-        The body, or None for our own ResNets, which are flat parts of the localizer.
+    See `applications.build_application` and `hub_bodies.build_hub_body`.
 
     Raises:
         ModelError: If the name, the images or the weights do not fit.

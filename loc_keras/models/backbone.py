@@ -31,7 +31,6 @@ class StochasticDepth(layers.Layer):
     """
 
     def __init__(self, rate: float, seed: int | None = None, **kwargs: Any) -> None:
-        """Stores the rate; see the class."""
         super().__init__(**kwargs)
         if not 0 < rate < 1:
             raise ValueError(f"rate must be above 0 and below 1, not {rate!r}")
@@ -49,23 +48,13 @@ class StochasticDepth(layers.Layer):
         kept = ops.cast(drawn >= self.rate, branch.dtype)
         return branch * kept / (1 - self.rate)
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """Keeps the shape."""
-        return input_shape
-
     def get_config(self) -> dict[str, Any]:
         """Gives the arguments that rebuild the layer."""
         return {**super().get_config(), "rate": self.rate, "seed": self.seed}
 
 
 class ResNet(NamedTuple):
-    """One of the bodies.
-
-    Attributes:
-        stage_sizes: blocks in each stage.
-        block_kind: key of `BLOCKS`.
-        preset: KerasHub's name for its ImageNet weights.
-    """
+    """One of the bodies: blocks in each stage, key of `BLOCKS`, KerasHub's name of its weights."""
 
     stage_sizes: tuple[int, ...]
     block_kind: str

@@ -40,11 +40,11 @@ class WeightsOrigin:
     """Source and licence of weights that a body starts from.
 
     Attributes:
-        body: name of the body, as `model.backbone.name` has it.
+        body: as `model.backbone.name` has it.
         weights: what the user asked for: "none", "imagenet", a file or a run.
-        source: who made the weights and where they were taken from, in words.
-        licence: SPDX name of their licence, or "unknown" where nothing says it.
-        sha256: of the file they were read from, in hex; None where there is no one file.
+        source: who made them and where they were taken from, in words.
+        licence: its SPDX name, or "unknown" where nothing says it.
+        sha256: of their file, in hex; None where there is no one file.
     """
 
     body: str
@@ -95,7 +95,7 @@ class Body:
     origin: WeightsOrigin
 
     def maps(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Gives the map of the stem and those of the stages for images that are normalised."""
+        """The map of the stem and those of the stages for normalised images."""
         stem, *maps = self.network(images)
         return stem, maps
 
@@ -132,11 +132,7 @@ def random_weights(body: str) -> WeightsOrigin:
 
 
 def refuse_channels(body: str, channels: int) -> None:
-    """Refuses images of other channels than trained bodies take.
-
-    Raises:
-        ModelError: If `channels` are not `COLOURS`.
-    """
+    """Raises ModelError where images have other channels than trained bodies take."""
     if channels != COLOURS:
         raise ModelError(
             f"the weights of {body} take images of {COLOURS} channels, not {channels}; set "
@@ -157,14 +153,9 @@ def raw_pixels(channels: int) -> Preprocessing:
 
 
 def scaled_and_shifted(scale: Any, offset: Any) -> Preprocessing | None:
-    """That of pixel * scale + offset, as KerasHub's image converters write it.
+    """That of pixel * scale + offset (1 and 0 where None), as KerasHub's image converters have it.
 
-    Args:
-        scale: one number or one a channel; None: 1.
-        offset: likewise; None: 0.
-
-    Returns:
-        The normalisation, or None where a scale is not above 0.
+    Each is one number or one a channel; None where a scale is not above 0.
     """
     scales = np.broadcast_to(1.0 if scale is None else scale, COLOURS)
     offsets = np.broadcast_to(0.0 if offset is None else offset, COLOURS)
@@ -176,14 +167,9 @@ def scaled_and_shifted(scale: Any, offset: Any) -> Preprocessing | None:
 
 
 def measured_preprocessing(function: Callable[[np.ndarray], np.ndarray]) -> Preprocessing | None:
-    """Finds the normalisation that a function applies to RGB pixels, by trying it.
+    """Finds the normalisation that a function applies to float64 RGB pixels (N, H, W, 3), 0..255.
 
-    Args:
-        function: From float64 (N, H, W, 3), 0..255, to the same shape.
-
-    Returns:
-        The normalisation, or None where the function is of another kind: it was compared on
-        colours of every mixture.
+    It is tried on colours of every mixture; None where it is of another kind.
     """
     black, white = (
         np.asarray(function(np.full((1, 1, 1, 3), value)), np.float64)[0, 0, 0]
@@ -233,24 +219,14 @@ class ReverseChannels(layers.Layer):
         """Reverses the last axis."""
         return ops.flip(images, axis=-1)
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """Keeps the shape."""
-        return input_shape
-
 
 def feature_maps(network: keras.Model) -> tuple[Tensor, list[Tensor]] | None:
     """The map of the stem and the last map before each shrinking, from fine to coarse.
 
     On each level it is the last tensor that all that follows is computed from; where branches run
-    past every tensor of a level, it is the deepest of those with the most channels.
-
-    Args:
-        network: Takes one batch of images of a fixed size, (N, H, W, C).
-
-    Returns:
-        The stem's map, at half the image's side where the network has such a level and else the
-        first one of its finest level, and the maps of the coarser levels. Maps at the size of the
-        image are left out. None where the network has no map at all.
+    past every tensor of a level, it is the deepest of those with the most channels. The stem's is
+    at half the image's side where there is such a level, else the first one of the finest level.
+    Maps at the size of the image are left out. None where the network has no map at all.
     """
     on_level: dict[int, list[Cell]] = {}
     for cell in network_cells(network):
@@ -268,16 +244,10 @@ def feature_maps(network: keras.Model) -> tuple[Tensor, list[Tensor]] | None:
 
 
 def body_groups(localizer: keras.Model) -> list[list[keras.layers.Layer]]:
-    """The body's layers in groups, from the pixels to the heads.
+    """The body's layers in groups, from the pixels to the heads; each layer once, none within one.
 
     Groups are the stem and the stages of our ResNets. In another body a group ends where the
     feature map shrinks, see `network_cells`.
-
-    Args:
-        localizer: A model as `build_localizer` gives it.
-
-    Returns:
-        Groups of layers, of which none holds another layer; each layer once.
     """
     nested = [layer for layer in localizer.layers if layer.name == BODY_NAME]
     if nested:
@@ -317,11 +287,7 @@ class Cell:
 
 
 def network_cells(network: keras.Model) -> list[Cell]:
-    """Reads the operations of a functional network in topological order.
-
-    Args:
-        network: Takes one batch of images of a fixed size, (N, H, W, C).
-    """
+    """Reads the operations of a functional network of fixed-size images in topological order."""
     operations = list(network.operations)
     sources = _sources(operations)
     sizes = _own_sizes(operations, sources)

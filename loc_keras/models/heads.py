@@ -6,15 +6,13 @@ A new head is a builder here with a row in `BOX_HEADS` or `CLASS_HEADS`, and its
 
 from collections.abc import Callable, Sequence
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any
 
 import keras
 import numpy as np
 from keras import layers, ops
 
 from loc_keras.models.backbone import Tensor, basic_block, conv_norm
-
-Shape: TypeAlias = tuple[int | None, ...]
 
 SIDES_LAYER = "bbox_sides"
 """Name of the layer whose output holds the logits of the four sides, float32 (N, 4, bins)."""
@@ -157,16 +155,10 @@ def _box_from_points(features: Tensor) -> Tensor:
 
 @keras.saving.register_keras_serializable(package="loc_keras")
 def certainty(logits: Tensor) -> Tensor:
-    """The softmax over a single class: 1 whatever the logit, and with gradient 0.
+    """The softmax (N, 1) over a single class: 1 whatever the logit, and with gradient 0.
 
     Keras warns of a softmax over one value, which a model of one class means as it is. A logit that
     is not finite gives NaN.
-
-    Args:
-        logits: (N, 1).
-
-    Returns:
-        (N, 1).
     """
     return 0 * logits + 1
 
@@ -184,10 +176,6 @@ class OrderedBox(layers.Layer):
         first, second = points[..., :2], points[..., 2:]
         return ops.concatenate([ops.minimum(first, second), ops.maximum(first, second)], axis=-1)
 
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Keeps the shape."""
-        return input_shape
-
 
 @keras.saving.register_keras_serializable(package="loc_keras")
 class SideIntegral(layers.Layer):
@@ -204,10 +192,6 @@ class SideIntegral(layers.Layer):
         # Rounding in the softmax may put the sum slightly above 1.
         return ops.clip(mean, 0.0, 1.0)
 
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Drops the axis of bins."""
-        return input_shape[:-1]
-
 
 @keras.saving.register_keras_serializable(package="loc_keras")
 class LinearResample1D(layers.Layer):
@@ -222,7 +206,6 @@ class LinearResample1D(layers.Layer):
     """
 
     def __init__(self, length: int, at: str = "centres", **kwargs: Any) -> None:
-        """Stores the geometry; see the class."""
         super().__init__(**kwargs)
         if at not in ("centres", "edges"):
             raise ValueError(f"at must be 'centres' or 'edges', not {at!r}")
@@ -232,10 +215,6 @@ class LinearResample1D(layers.Layer):
     def call(self, sequence: Tensor) -> Tensor:
         """Multiplies by the fixed matrix of interpolation weights."""
         return _resampled(sequence, self.length, self.at)
-
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Replaces the length."""
-        return (input_shape[0], self.length, input_shape[2])
 
     def get_config(self) -> dict[str, Any]:
         """Gives the arguments that rebuild the layer."""
@@ -256,11 +235,6 @@ class ResampleLike1D(layers.Layer):
         if like.shape[1] == sequence.shape[1]:
             return sequence
         return _resampled(sequence, like.shape[1], "centres")
-
-    def compute_output_shape(self, input_shape: tuple[Shape, Shape]) -> Shape:
-        """Takes the length of the second."""
-        sequence, like = input_shape
-        return (sequence[0], like[1], sequence[2])
 
 
 @keras.saving.register_keras_serializable(package="loc_keras")
@@ -293,11 +267,6 @@ class AttendedProfiles(layers.Layer):
             ops.reshape(along_y, (-1, height, channels)),
         )
 
-    def compute_output_shape(self, input_shape: tuple[Shape, Shape]) -> tuple[Shape, Shape]:
-        """Gives the shapes of both profiles."""
-        batch, height, width, channels = input_shape[0]
-        return (batch, width, channels), (batch, height, channels)
-
 
 @keras.saving.register_keras_serializable(package="loc_keras")
 class RegionCrop(layers.Layer):
@@ -318,7 +287,6 @@ class RegionCrop(layers.Layer):
     """
 
     def __init__(self, grid: int, margin: float = 0.0, **kwargs: Any) -> None:
-        """Stores the geometry; see the class."""
         # Autocast would round the boxes to half precision before they arrive here.
         super().__init__(autocast=False, **kwargs)
         self.grid = grid
@@ -351,11 +319,6 @@ class RegionCrop(layers.Layer):
         distance = ops.abs(points[:, :, None] * cells - cell_centres) / reach
         return ops.maximum(1.0 - distance, 0.0) / reach
 
-    def compute_output_shape(self, input_shape: tuple[Shape, Shape]) -> Shape:
-        """Gives (N, grid, grid, C)."""
-        features, _ = input_shape
-        return (features[0], self.grid, self.grid, features[-1])
-
     def get_config(self) -> dict[str, Any]:
         """Gives the arguments that rebuild the layer."""
         return {**super().get_config(), "grid": self.grid, "margin": self.margin}
@@ -386,13 +349,8 @@ def _resampled(sequence: Tensor, length: int, at: str) -> Tensor:
 def interpolation_matrix(length: int, cells: int, at: str) -> np.ndarray:
     """Weights (length, cells), float32, that read a sequence of cells by linear interpolation.
 
-    Args:
-        length: number of positions read; at least 2 for "edges".
-        cells: length of the sequence; cell i has its centre at (i + 0.5) / cells.
-        at: "centres" for the positions (k + 0.5) / length, "edges" for k / (length - 1).
-
-    Returns:
-        A matrix with non-negative rows that sum to 1.
+    Cell i has its centre at (i + 0.5) / cells. Positions are (k + 0.5) / length for "centres", and
+    k / (length - 1) for "edges", of a length of 2 or more. Rows sum to 1, none is negative.
     """
     steps = np.arange(length)
     positions = (steps + 0.5) / length if at == "centres" else steps / (length - 1)

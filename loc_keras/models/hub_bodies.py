@@ -42,13 +42,10 @@ _WEIGHTS_FILES = ("model.weights.h5", "model.safetensors")
 
 
 def build_hub_body(name: str, image_shape: tuple[int, int, int], weights: str = "none") -> Body:
-    """Builds a body from a preset of KerasHub.
+    """Builds a body from `hub/<preset>`, a name that KerasHub knows or a folder.
 
-    Args:
-        name: `hub/<preset>`, where the preset is a name that KerasHub knows or a folder.
-        image_shape: (height, width, channels) of the images.
-        weights: "none" for random ones, or "imagenet" for those that come with the preset,
-            whatever they were trained on.
+    Weights are "none" for random ones, or "imagenet" for those that come with the preset, whatever
+    they were trained on.
 
     Raises:
         ModelError: If the package, the preset, the images or the weights do not fit.
@@ -72,14 +69,10 @@ def build_hub_body(name: str, image_shape: tuple[int, int, int], weights: str = 
 
 
 def find_preset(name: str) -> tuple[Any, str, type | None]:
-    """Finds a preset by its name, without fetching anything.
+    """Finds `hub/<preset>` without fetching anything.
 
-    Args:
-        name: `hub/<preset>`.
-
-    Returns:
-        The package, the preset as it takes it, and the class of its backbone; None where only
-        a network can tell.
+    Gives the package, the preset as it takes it, and the class of its backbone; None where only a
+    network can tell.
 
     Raises:
         ModelError: If the package is missing or the preset unknown.
@@ -90,11 +83,7 @@ def find_preset(name: str) -> tuple[Any, str, type | None]:
 
 
 def read_hub_weights(preset: str, body: str) -> SharedWeights:
-    """Reads a preset, which KerasHub fetches where it is not a folder.
-
-    Args:
-        preset: a folder, or a name that KerasHub knows.
-        body: a key of `backbone.RESNETS`.
+    """Reads a preset, which KerasHub fetches where it is not a folder, for a body of `RESNETS`.
 
     Raises:
         ModelError: if KerasHub is not installed, or the preset cannot be had or is of another body.
@@ -174,11 +163,7 @@ def _backbone(
 
 
 def _backbone_class(hub: Any, name: str, preset: str) -> type | None:
-    """The class of a preset's backbone; None for an address that only a network can tell.
-
-    Raises:
-        ModelError: If the preset is neither a folder nor an address nor a known name.
-    """
+    """The class of a preset's backbone; None for an address that only a network can tell."""
     classes = [
         value
         for value in vars(hub.models).values()

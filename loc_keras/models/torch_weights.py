@@ -1,6 +1,6 @@
 """The weights of a PyTorch ResNet, from a `.safetensors` file into our body."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -71,16 +71,14 @@ class SharedWeights:
 
 
 def read_torch_weights(path: Path, body: str) -> SharedWeights:
-    """Reads a file and proves that every weight of the body is there, and nothing else.
+    """Reads a `.safetensors` file of torchvision or timm for a body of `backbone.RESNETS`.
 
-    Args:
-        path: a `.safetensors` file with the names of torchvision or timm.
-        body: a key of `backbone.RESNETS`.
+    It proves that every weight of the body is there, and nothing else.
 
     Raises:
         ModelError: if the file is broken or made for another network.
     """
-    file = read_safetensors(path, ignored=IGNORED)
+    file = read_safetensors(path)
     wanted = torch_tensors(body)
     faults = _differences(file.tensors, wanted)
     if faults:
@@ -96,23 +94,14 @@ def read_torch_weights(path: Path, body: str) -> SharedWeights:
 
 @dataclass(frozen=True, eq=False)
 class TensorFile:
-    """What a file holds.
-
-    Attributes:
-        tensors: float32 arrays by name, without the wrappers' prefixes.
-        metadata: what its writer noted.
-    """
+    """Float32 arrays by name, without wrappers' prefixes, and what the writer of the file noted."""
 
     tensors: dict[str, np.ndarray]
     metadata: dict[str, str]
 
 
-def read_safetensors(path: Path, *, ignored: Iterable[str] = ()) -> TensorFile:
-    """Reads the tensors of a file.
-
-    Args:
-        path: the file.
-        ignored: beginnings and ends of names (without prefixes) that are left out.
+def read_safetensors(path: Path) -> TensorFile:
+    """Reads the tensors of a file but those of `IGNORED`.
 
     Raises:
         ModelError: if it is a pickle, not whole, or holds something but finite floats.
@@ -120,7 +109,6 @@ def read_safetensors(path: Path, *, ignored: Iterable[str] = ()) -> TensorFile:
     refuse_pickle(path)
     from safetensors import SafetensorError, safe_open
 
-    ignored = tuple(ignored)
     tensors = {}
     try:
         with safe_open(path, framework="numpy") as opened:
@@ -129,7 +117,7 @@ def read_safetensors(path: Path, *, ignored: Iterable[str] = ()) -> TensorFile:
             prefix = _common_prefix(names)
             for name in names:
                 short = name.removeprefix(prefix)
-                if short.startswith(ignored) or short.endswith(ignored):
+                if short.startswith(IGNORED) or short.endswith(IGNORED):
                     continue
                 kind = opened.get_slice(name).get_dtype()
                 if kind not in _FLOATS:
@@ -152,11 +140,7 @@ def read_safetensors(path: Path, *, ignored: Iterable[str] = ()) -> TensorFile:
 
 
 def refuse_pickle(path: Path) -> None:
-    """Refuses a file that is a pickle by its name or its first bytes.
-
-    Raises:
-        ModelError: if it is one.
-    """
+    """Raises ModelError for a file that is a pickle by its name or its first bytes."""
     with path.open("rb") as file:
         start = file.read(8)
     if path.suffix.lower() in PICKLE_SUFFIXES or start.startswith(_PICKLE_STARTS):
@@ -169,13 +153,10 @@ def refuse_pickle(path: Path) -> None:
 
 @dataclass(frozen=True)
 class TorchTensor:
-    """One tensor of a state dict, and its place in our network.
+    """One tensor of a state dict, and its place in our network: a layer, and which of its weights.
 
-    Attributes:
-        layer: name of our layer.
-        slot: index among that layer's weights.
-        shape: shape in PyTorch; of a convolution (out, in, height, width), which is (height,
-            width, in, out) in Keras.
+    The shape is PyTorch's; of a convolution (out, in, height, width), in Keras (height, width, in,
+    out).
     """
 
     layer: str
@@ -184,11 +165,7 @@ class TorchTensor:
 
 
 def torch_tensors(body: str) -> dict[str, TorchTensor]:
-    """All tensors of a body by their PyTorch name, without the classifier `fc`.
-
-    Args:
-        body: a key of `backbone.RESNETS`.
-    """
+    """All tensors of a body of `RESNETS` by their PyTorch name, without the classifier `fc`."""
     found = _conv("conv1", "stem_conv", (SHARED_WIDTH, SHARED_CHANNELS, 7, 7))
     found |= _norm("bn1", "stem_bn", SHARED_WIDTH)
     channels = SHARED_WIDTH

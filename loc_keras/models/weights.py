@@ -70,12 +70,9 @@ class Start:
 
 
 def find_start(backbone: BackboneConfig, image_shape: tuple[int, int, int]) -> Start:
-    """Finds the body and the weights that the config names.
+    """Finds the body and the weights of `model.backbone` for images of (height, width, channels).
 
-    Args:
-        backbone: the section `model.backbone`; see `initial_weights` for the weights of our
-            ResNets and of runs, and `build_body` for those of other bodies.
-        image_shape: (height, width, channels) of the images.
+    See `initial_weights` for those of our ResNets and of runs, and `build_body` for other bodies.
 
     Raises:
         ModelError: If body or weights are not there, broken, or do not fit each other.
@@ -95,12 +92,9 @@ def find_start(backbone: BackboneConfig, image_shape: tuple[int, int, int]) -> S
 def initial_weights(backbone: BackboneConfig, channels: int) -> Start:
     """Finds the weights that a body is to start from, without the body.
 
-    Args:
-        backbone: the section `model.backbone`. Its weights are "none", "imagenet", a
-            `.safetensors` file, a run folder, a `.keras` file, or a folder that KerasHub's
-            `save_to_preset` wrote. A body that is not one of our ResNets takes "none" and runs
-            only: its builder has ImageNet weights of its own.
-        channels: channels of the images.
+    They are "none", "imagenet", a `.safetensors` file, a run folder, a `.keras` file, or a folder
+    that KerasHub's `save_to_preset` wrote. A body that is not one of our ResNets takes "none" and
+    runs only: its builder has ImageNet weights of its own.
 
     Raises:
         ModelError: if they are not there, broken, or made for another body.
@@ -129,14 +123,7 @@ def initial_weights(backbone: BackboneConfig, channels: int) -> Start:
 
 
 def refuse_absent(weights: str) -> None:
-    """Refuses a path at which nothing stands, before anything else is read.
-
-    Args:
-        weights: as in `initial_weights`.
-
-    Raises:
-        ModelError: if it names a path, and there is none.
-    """
+    """Raises ModelError for weights that are a path at which nothing stands."""
     path = Path(weights).expanduser()
     if weights not in (NONE, IMAGENET_WEIGHTS) and not path.exists():
         raise ModelError(
@@ -152,11 +139,7 @@ def names_a_run(weights: str) -> bool:
 
 
 def open_model(path: Path) -> keras.Model:
-    """Opens a `.keras` file.
-
-    Raises:
-        ModelError: If it cannot be opened.
-    """
+    """Opens a `.keras` file; ModelError where it cannot be opened."""
     try:
         return keras.saving.load_model(path)
     except Exception as error:  # Of the backend, too, where sizes are beyond all memory.
@@ -172,12 +155,9 @@ def open_model(path: Path) -> keras.Model:
 
 
 def float32_copy(model: keras.Model) -> keras.Model:
-    """A model of the same weights whose layers all compute in float32.
+    """A model of the same weights whose layers all compute in float32; itself where they do.
 
     Under the mixed policies weights are float32 already, so that nothing is lost.
-
-    Args:
-        model: As a run keeps it; one that computes in float32 anyway is given back itself.
     """
     with tempfile.TemporaryDirectory() as place:
         saved, changed = Path(place, "saved.keras"), Path(place, "changed.keras")
@@ -247,17 +227,7 @@ class BodyLayer(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class RunWeights:
-    """The body of a localizer that was saved.
-
-    Attributes:
-        path: the file it was read from.
-        layers: its layers that have weights, from the pixels to the heads.
-        description: what kind of body it is, in words of the configuration.
-        preprocessing: the normalisation inside the localizer.
-        source: which run it was, in words.
-        licence: of the weights; nothing says it.
-        sha256: of the file, in hex.
-    """
+    """The body of a localizer that was saved, with its kind, in words, and which run it was."""
 
     path: Path
     layers: list[BodyLayer]
@@ -283,31 +253,20 @@ class RunWeights:
             matched = [by_name[layer.name] for layer in wanted]
         else:
             matched = self.layers
-        if [(one.kind, one.shapes) for one in matched] != [
-            (one.kind, one.shapes) for one in wanted
-        ]:
-            raise ModelError(self._difference(wanted))
+        kinds = [[(one.kind, one.shapes) for one in body] for body in (matched, wanted)]
+        if kinds[0] != kinds[1]:
+            ours, theirs = ({one.name: one.shapes for one in b} for b in (self.layers, wanted))
+            faults = shape_differences(ours, theirs, "layer")
+            raise ModelError(
+                f"the body of {self.path} is {self.description}, and the new one is another: "
+                f"{'; '.join(faults)}; give model.backbone the same name, width and stem."
+            )
         for layer, source in zip(targets, matched, strict=True):
             layer.set_weights(source.values)
 
-    def _difference(self, wanted: list[BodyLayer]) -> str:
-        faults = shape_differences(
-            {layer.name: layer.shapes for layer in self.layers},
-            {layer.name: layer.shapes for layer in wanted},
-            "layer",
-        )
-        return (
-            f"the body of {self.path} is {self.description}, and the new one is another: "
-            f"{'; '.join(faults)}; give model.backbone the same name, width and stem."
-        )
-
 
 def read_run_weights(path: Path, channels: int) -> RunWeights:
-    """Opens a saved localizer and takes its body, whatever its heads and classes.
-
-    Args:
-        path: a run folder, whose best model is taken, or a `.keras` file.
-        channels: channels of the images that the body is to see.
+    """Takes the body of a run's best model or of a `.keras` file, whatever its heads and classes.
 
     Raises:
         ModelError: if it cannot be opened, is no localizer, or sees images of other channels.

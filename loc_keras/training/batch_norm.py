@@ -29,10 +29,6 @@ class AveragedStatistics(keras.callbacks.Callback):
 
     Keras lets each device move its own. So validation would measure as many models as there are
     devices, and only that of the first device would be saved.
-
-    Args:
-        localizer: The model.
-        strategy: Its devices.
     """
 
     def __init__(self, localizer: keras.Model, strategy: tf.distribute.Strategy) -> None:
@@ -108,13 +104,9 @@ class FusedCall:
 
 
 def fuse_batch_norms(localizer: keras.Model) -> int:
-    """Lets every batch normalisation that can use the fused kernel do so; may be called twice.
+    """Lets every batch normalisation that can use the fused kernel do so, and tells how many do.
 
-    Args:
-        localizer: the model; it must be compiled anew after this.
-
-    Returns:
-        How many do.
+    May be called twice; the model must be compiled anew after it.
     """
     if keras.backend.backend() != "tensorflow":
         return 0

@@ -33,12 +33,7 @@ Logs = dict[str, Any] | None
 
 @dataclass(frozen=True)
 class Place:
-    """A place between two steps.
-
-    Attributes:
-        epoch: Epochs that are finished, with their validation and all callbacks.
-        step: Steps taken in the epoch after them, 0..steps_per_epoch.
-    """
+    """A place between two steps: finished epochs, with their validation, and steps of the next."""
 
     epoch: int = 0
     step: int = 0
@@ -50,13 +45,8 @@ class Position(keras.callbacks.Callback):
     Keras's `fit` begins every epoch at its first batch. To go on in the middle of an epoch, its
     first batches are passed over: their step is replaced by one that computes nothing and takes
     nothing from the data, whose stream begins behind them. So batch numbers, the progress bar and
-    the counters of other callbacks go on by themselves.
-
-    Args:
-        steps_per_epoch: Steps of every epoch.
-        start: Where the run goes on.
-        restore_metrics: Puts the running measures of a half-done epoch back, after Keras has reset
-            them at its beginning.
+    the counters of other callbacks go on by themselves. `restore_metrics` puts the running measures
+    of that epoch back, after Keras has reset them.
     """
 
     def __init__(
@@ -115,13 +105,7 @@ class Position(keras.callbacks.Callback):
 
 
 class ProgressiveSize(keras.callbacks.Callback):
-    """Changes the size of the training images where a stage ends; comes after the position.
-
-    Args:
-        stages: See `size_at`.
-        total_steps: Steps of the whole training.
-        position: Knows the step.
-    """
+    """Changes the size of the training images where a stage ends; comes after the position."""
 
     model: TrainingModel
 
@@ -151,10 +135,6 @@ class SharedInterruption(keras.callbacks.Callback):
     """Lets all workers stop behind the same step, once one of them was asked to stop.
 
     A worker that stopped alone would leave the others waiting in the next step.
-
-    Args:
-        devices: All that train.
-        interruption: Of this worker.
     """
 
     def __init__(self, devices: Distribution, interruption: Interruption) -> None:
@@ -209,21 +189,18 @@ class EpochFigures(keras.callbacks.Callback):
         """Adds the figures."""
         if logs is None:
             return
-        logs["learning_rate"] = float(
-            keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
-        )
+        rate = self.model.optimizer.learning_rate
+        logs["learning_rate"] = float(keras.ops.convert_to_numpy(rate))
         if self._seconds > 0:
             logs["images_per_second"] = (self._steps - 1) * self.batch_size / self._seconds
-        score = joint_score(logs)
-        if score is not None:
-            logs["val_score"] = score
+        logs.update(joint_score(logs))
 
 
-def joint_score(logs: Mapping[str, Any]) -> float | None:
-    """Validation accuracy times mean IoU, in [0, 1]; None where either is missing."""
+def joint_score(logs: Mapping[str, Any]) -> dict[str, float]:
+    """`val_score`, validation accuracy times mean IoU, in [0, 1]; none where either is missing."""
     if "val_softmax_accuracy" not in logs or "val_bbox_iou" not in logs:
-        return None
-    return float(logs["val_softmax_accuracy"]) * float(logs["val_bbox_iou"])
+        return {}
+    return {"val_score": float(logs["val_softmax_accuracy"]) * float(logs["val_bbox_iou"])}
 
 
 class Checkpoints(keras.callbacks.Callback):
@@ -308,7 +285,7 @@ def standard_error(monitor: str, logs: Mapping[str, Any], images: int) -> float:
 
 
 def save_model(model: keras.Model, path: Path) -> None:
-    """Saves a localizer as a `.keras` file, whole or absent; no layer is frozen or synchronized.
+    """Saves a localizer, whole or absent, with no layer frozen or synchronized.
 
     Raises:
         TrainingError: If the disk is full or cannot be written.
@@ -387,9 +364,6 @@ class RowsFile(keras.callbacks.Callback):
 
     The file is written anew and renamed each time, since columns may appear later: a validation
     figure is absent from an epoch without validation.
-
-    Args:
-        path: The file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -398,11 +372,7 @@ class RowsFile(keras.callbacks.Callback):
         self.rows: list[dict[str, Any]] = []
 
     def add(self, row: dict[str, Any]) -> None:
-        """Adds a row to the file, whose columns are the union of all rows' in order of appearance.
-
-        Raises:
-            OSError: If the file cannot be written.
-        """
+        """Adds a row; columns of the file are the union of all rows' in order of appearance."""
         self.rows.append(row)
         columns = list(dict.fromkeys(name for earlier in self.rows for name in earlier))
         with written_aside(self.path) as aside, aside.open("w", newline="") as file:
@@ -459,9 +429,7 @@ class WithinEpochValidation(RowsFile):
         if self.position.passing_over or step % self.every:
             return
         measured = {f"val_{name}": float(value) for name, value in self.measure().items()}
-        score = joint_score(measured)
-        if score is not None:
-            measured["val_score"] = score
+        measured |= joint_score(measured)
         self.add({"step": step, "epoch": epoch + 1, **measured})
         self.report(step, epoch, measured)
 
@@ -480,7 +448,7 @@ class NotFiniteError(TrainingError):
 
     Args:
         where: Such as "step 4 (epoch 2, step 1 of the epoch)".
-        what: Outputs concerned, as text.
+        what: Outputs concerned.
         batch: Global step, from 0, whose batch was the last one learned from.
     """
 
@@ -496,22 +464,14 @@ class NotFiniteError(TrainingError):
 
 
 class FiniteLossGuard(keras.callbacks.Callback):
-    """Raises at the first step whose loss is not finite, or where the weights are not at an end.
-
-    Args:
-        position: Knows the step.
-    """
+    """Raises at the first step whose loss is not finite, or where the weights are not at an end."""
 
     def __init__(self, position: Position) -> None:
         super().__init__()
         self.position = position
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        """Checks the running loss, which stays not finite once a step's loss was.
-
-        Raises:
-            NotFiniteError: naming the step and the outputs concerned.
-        """
+        """Raises NotFiniteError at a running loss that is not finite: it stays so once it was."""
         if logs is None or math.isfinite(float(logs.get("loss", 0.0))):
             return
         bad = [
@@ -522,11 +482,7 @@ class FiniteLossGuard(keras.callbacks.Callback):
         raise self._error(", ".join(bad) or "sum of the losses")
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        """Checks the weights where validation gave no number: the last step may be at fault.
-
-        Raises:
-            NotFiniteError: if some weight is not finite.
-        """
+        """Raises NotFiniteError where validation gave no number for some weight is none."""
         if math.isfinite(float((logs or {}).get("val_loss", 0.0))):
             return
         bad = [
@@ -546,14 +502,7 @@ class FiniteLossGuard(keras.callbacks.Callback):
 def diagnosis(
     fault: NotFiniteError, last_good: Path | None, folder: Path, sources: Sources | None
 ) -> TrainingError:
-    """The error that ends a run; also writes the files of the batch into the run folder.
-
-    Args:
-        fault: The second failure.
-        last_good: The newest checkpoint.
-        folder: The run folder; gets `not_finite.json`.
-        sources: Tells what was in a batch; None where that is not known.
-    """
+    """The error that ends a run at its second failure; writes `not_finite.json` into its folder."""
     files = list(sources(fault.batch)) if sources else []
     write_json(
         folder / NOT_FINITE_FILE,

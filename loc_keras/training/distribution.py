@@ -30,12 +30,7 @@ EXAMPLE = '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type"
 
 @dataclass(frozen=True)
 class Cluster:
-    """Who trains together.
-
-    Attributes:
-        workers: `host:port` of each, the chief first.
-        index: Which of them this process is, 0 for the chief.
-    """
+    """Who trains together: `host:port` of each, the chief first, and which this process is."""
 
     workers: tuple[str, ...]
     index: int
@@ -113,12 +108,7 @@ LOST = (
 
 @dataclass(frozen=True, eq=False)
 class Distribution:
-    """The devices that train together.
-
-    Attributes:
-        strategy: TensorFlow's strategy; None for one device.
-        cluster: The workers; None for this process alone.
-    """
+    """The devices that train together; without a strategy one, without a cluster those of here."""
 
     strategy: tf.distribute.Strategy | None = None
     cluster: Cluster | None = None
@@ -143,13 +133,7 @@ class Distribution:
         return self.strategy.scope() if self.strategy is not None else nullcontext()
 
     def train_batches(self, train: TrainStream, first_step: int, prepare: Prepare) -> Any:
-        """The training batches from a global step on, as `spread` gives them.
-
-        Args:
-            train: Builds them.
-            first_step: Where to begin.
-            prepare: Brings them into the form that `fit` takes.
-        """
+        """The training batches from a global step on, as `fit` takes them, see `spread`."""
         return self.spread(
             lambda share: prepare(
                 train(first_step) if share is None else train(first_step, share=share)
@@ -159,13 +143,7 @@ class Distribution:
     def held_out_batches(
         self, whole: tf.data.Dataset, of_share: HeldOutShare | None, prepare: Prepare
     ) -> Any:
-        """Batches to measure by, as `spread` gives them.
-
-        Args:
-            whole: All of them.
-            of_share: Builds a share of them; only several devices need it.
-            prepare: As in `train_batches`.
-        """
+        """Batches to measure by, as `spread` gives them; for several devices from `of_share`."""
         if self.strategy is None:
             return prepare(whole)
         if of_share is None:
@@ -179,14 +157,10 @@ class Distribution:
         return None if self.strategy is None else int(whole.cardinality())
 
     def spread(self, make: Callable[[Share | None], tf.data.Dataset]) -> Any:
-        """Gives every device its part of each batch.
+        """Gives every device its part of each batch, as `keras.Model.fit` takes it.
 
-        Args:
-            make: Builds the batches, or a worker's share of each; all shares must be cut into as
-                many batches, since the workers wait for each other at each.
-
-        Returns:
-            What `keras.Model.fit` takes.
+        `make` builds the batches, or a worker's share of each; all shares must be cut into as many
+        batches, since the workers wait for each other at each.
         """
         if self.strategy is None:
             return make(None)
@@ -211,11 +185,7 @@ class Distribution:
         return bool(self._sum(np.array([flag], np.int32))[0])
 
     def from_chief(self, content: bytes) -> bytes:
-        """What the chief gave, for all workers; all of them must call this.
-
-        Args:
-            content: Of the chief; that of the other workers is ignored.
-        """
+        """What the chief gave, for all workers; all of them must call this."""
         if self.cluster is None:
             return content
         own = content if self.is_chief else b""
@@ -250,11 +220,7 @@ class Distribution:
 
     @contextmanager
     def watching(self, how_to_resume: str) -> Iterator[None]:
-        """Raises one sentence where another worker was lost, in place of TensorFlow's many.
-
-        Args:
-            how_to_resume: What to do, as the end of a sentence.
-        """
+        """Raises one sentence where another worker was lost, in place of TensorFlow's many."""
         try:
             yield
         except LOST as error:
@@ -374,9 +340,8 @@ def _release(devices: Distribution) -> None:
 
 def _devices() -> list[str]:
     """Names of the GPUs or, where there are none, of the logical CPUs."""
-    if tf.config.list_physical_devices("GPU"):
-        return [device.name for device in tf.config.list_logical_devices("GPU")]
-    return [device.name for device in tf.config.list_logical_devices("CPU")]
+    kind = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
+    return [device.name for device in tf.config.list_logical_devices(kind)]
 
 
 def _refuse_uneven(batch_size: int, parts: int, what: str) -> None:
@@ -399,11 +364,8 @@ class PatchedMultiWorkerStrategy(tf.distribute.MultiWorkerMirroredStrategy):
     def reduce(self, reduce_op: Any, value: Any, axis: int | None = None) -> Any:
         """Reduces over all replicas, as the method of TensorFlow does.
 
-        Args:
-            reduce_op: "SUM", "MEAN" or a `tf.distribute.ReduceOp`.
-            value: Values of the replicas; a structure of them is answered by those of the first
-                replica here, since Keras asks so for shapes alone.
-            axis: Axis to reduce too; None for scalars, and taken as None where they are scalars.
+        A structure of values is answered by those of the first replica, since Keras asks so for
+        shapes alone; axis 0 of scalars is taken as None.
         """
         if tf.nest.is_nested(value):
             return tf.nest.map_structure(lambda one: self.experimental_local_results(one)[0], value)

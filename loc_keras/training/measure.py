@@ -37,13 +37,10 @@ def collect_outcomes(
     pictures: "SplitPictures | None" = None,
     background: int | None = None,
 ) -> Outcomes:
-    """Asks for every image of a finite data set.
+    """Asks for every image of a finite data set of at least one batch (images, targets).
 
-    Args:
-        answer: Gives outputs for raw pixels float32 (B, H, W, C); all that it gives is kept.
-        dataset: At least one batch of (images, targets), targets as for training.
-        pictures: See `outcomes_from`.
-        background: Index of the class of images without an object; None where all show one.
+    Raw pixels float32 (B, H, W, C) go to `answer`; all outputs that it gives are kept. See
+    `outcomes_from` for the rest.
     """
     parts: list[dict[str, np.ndarray]] = []
     for images, targets in dataset:

@@ -24,11 +24,7 @@ SIDES_OUTPUT = "bbox_distribution"
 
 
 class LogVariances(keras.layers.Layer):
-    """Holds the logarithm of the noise's variance in each term: one trained number a loss.
-
-    Args:
-        terms: Names of the losses.
-    """
+    """Holds the logarithm of the noise's variance in each term: one trained number a loss."""
 
     def __init__(self, terms: tuple[str, ...], **kwargs: Any) -> None:
         super().__init__(dtype="float32", **kwargs)
@@ -121,18 +117,13 @@ def training_model(localizer: keras.Model) -> TrainingModel:
 def compiled_training_model(
     localizer: keras.Model, plan: FitPlan, phase: Phase | None = None, *, rate: float = 1.0
 ) -> TrainingModel:
-    """Wraps and compiles a localizer for a phase of a plan.
+    """Wraps and compiles a localizer for a phase of a plan; None: it has but one.
 
-    Args:
-        localizer: the model; which of its layers are trainable is set here.
-        plan: how to train.
-        phase: the part of the plan; None for a plan with one phase.
-        rate: factor on the plan's learning rate.
+    Which of the localizer's layers learn is set here. `rate` is a factor on the learning rate.
     """
     train = plan.train
     phase = phase or Phase(0, train.epochs, body_learns=True)
-    norms = train.fine_tune.batch_norm
-    set_trainable(localizer, body_learns=phase.body_learns, batch_norm=norms)
+    set_trainable(localizer, phase.body_learns, train.fine_tune.batch_norm)
     synchronize(localizer, train.sync_batch_norm)
     fuse_batch_norms(localizer)
     schedule = learning_rate_schedule(
@@ -158,23 +149,13 @@ def compile_localizer(
     *,
     jit_compile: bool = False,
 ) -> None:
-    """Compiles with one loss per output and every measure of a localizer.
-
-    Args:
-        model: from `training_model`.
-        optimizer: a fresh Keras optimizer.
-        loss: which losses, and their weights.
-        jit_compile: whether XLA compiles the step.
-    """
+    """Compiles with one loss per output and every measure of a localizer."""
     losses: dict[str, keras.losses.Loss] = {
         "softmax": ClassLoss(label_smoothing=loss.label_smoothing),
         "bbox": BoxLoss(loss.bbox, smooth_l1_weight=loss.smooth_l1_weight),
     }
     weights = {"softmax": loss.softmax_weight, "bbox": loss.bbox_weight}
-    metrics: dict[str, list[keras.metrics.Metric]] = {
-        "softmax": class_metrics(),
-        "bbox": bbox_metrics(),
-    }
+    metrics = {"softmax": class_metrics(), "bbox": bbox_metrics()}
     if SIDES_OUTPUT in model.output:
         losses[SIDES_OUTPUT] = DistributionFocalLoss()
         weights[SIDES_OUTPUT] = loss.distribution_weight
@@ -183,8 +164,7 @@ def compile_localizer(
         model.variances = LogVariances(tuple(losses), name="loss_balance")
         variances = model.variances.of
         losses = {name: UncertainLoss(term, variances[name]) for name, term in losses.items()}
-    num_classes = model.output["softmax"].shape[-1]
-    model.joint = joint_metrics(num_classes)
+    model.joint = joint_metrics(model.output["softmax"].shape[-1])
     model.compile(
         optimizer=optimizer,
         loss=losses,
@@ -204,16 +184,10 @@ def with_training_targets(targets: Mapping[str, Tensor], names: Sequence[str]) -
 def with_targets(
     dataset: tf.data.Dataset, names: Sequence[str], *, background: bool
 ) -> tf.data.Dataset:
-    """Gives every output its target, and its weights where some images show no object.
+    """Gives every output in `names` its target, and its weights where some images show no object.
 
-    Args:
-        dataset: Batches of (images, targets), perhaps with the weight of each image for a third.
-        names: Outputs of the training model.
-        background: Whether images without an object are a class.
-
-    Returns:
-        Batches of (images, targets), with weights for a third where images have some, or where
-        there is a background: `box_weights`, times those of the images.
+    Batches are (images, targets), perhaps with the weight of each image for a third. With a
+    `background`, a class of images without an object, they get `box_weights`, times these.
     """
 
     def ask(
@@ -233,18 +207,11 @@ def with_targets(
 
 
 def box_weights(boxes: tf.Tensor, names: Sequence[str]) -> dict[str, tf.Tensor]:
-    """Weight of each image in each output: 0 in those of the box where the box is empty, else 1.
+    """Weight (B,) of each image in each output: 0 for the box where that is empty, else 1.
 
     Keras divides the weighted sum of a batch by its number of images, not by its weights. So an
     image with an object counts as much as it does among as many images that all show one, and the
-    box loss of a batch without any object is 0.
-
-    Args:
-        boxes: float32 (B, 4).
-        names: Outputs of the training model.
-
-    Returns:
-        float32 (B,) for each output.
+    box loss of a batch without any object is 0. Boxes are float32 (B, 4).
     """
     shown = 1.0 - tf.cast(are_empty(boxes), tf.float32)
     return {name: tf.ones_like(shown) if name == CLASS_OUTPUT else shown for name in names}

@@ -55,12 +55,7 @@ def learning_rate_schedule(
 
 
 class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
-    """Rises by a half cosine from a low rate to the peak, then falls by another to almost 0.
-
-    Args:
-        peak: highest learning rate, > 0.
-        total_steps: steps of the whole cycle, at least 1.
-    """
+    """Rises by a half cosine from a low rate to the peak, then falls by another to almost 0."""
 
     def __init__(self, peak: float, total_steps: int) -> None:
         self.peak = peak

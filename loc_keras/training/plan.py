@@ -38,11 +38,7 @@ class FitPlan:
 
     @classmethod
     def for_data(cls, train: TrainConfig, loss: LossConfig, data: LocalizationData) -> "FitPlan":
-        """The plan of a training on some data.
-
-        Raises:
-            TrainingError: If a stage of `progressive_size` does not fit the images.
-        """
+        """The plan of a training on some data; see `refuse_wrong_sizes`."""
         refuse_wrong_sizes(train.progressive_size, data.image_shape)
         steps = train.steps_per_epoch or data.steps_per_epoch
         return cls(train, loss, steps, data.sizes["val"], data.background)
@@ -69,13 +65,7 @@ class FitResult:
 
 @dataclass(frozen=True)
 class Phase:
-    """Epochs with one set of trainable layers.
-
-    Attributes:
-        first: first epoch, from 0.
-        end: epoch after the last one.
-        body_learns: whether the body is trained, too.
-    """
+    """Epochs from the first, from 0, to before the end, and whether the body learns, too."""
 
     first: int
     end: int
@@ -94,7 +84,7 @@ def training_phases(epochs: int, freeze_epochs: int) -> list[Phase]:
     return [phase for phase in phases if phase.epochs]
 
 
-def set_trainable(localizer: keras.Model, *, body_learns: bool, batch_norm: str) -> None:
+def set_trainable(localizer: keras.Model, body_learns: bool, batch_norm: str) -> None:
     """Chooses which of the body's layers learn; a model must be compiled anew after it.
 
     A batch normalisation that does not learn also takes its stored statistics instead of those of
@@ -132,11 +122,7 @@ def small_batch_warning(train: TrainConfig) -> str | None:
 
 
 def refuse_wrong_sizes(stages: Sequence[SizeStageConfig], image_shape: tuple[int, ...]) -> None:
-    """Refuses stages that do not fit images of (height, width, ...) pixels.
-
-    Raises:
-        TrainingError: If a stage does not make the images smaller, or makes them too small.
-    """
+    """Raises TrainingError for stages that do not make images smaller, or make them too small."""
     height, width = image_shape[:2]
     for number, stage in enumerate(stages):
         least = -(-SMALLEST_SIDE * max(height, width) // min(height, width))
@@ -150,17 +136,10 @@ def refuse_wrong_sizes(stages: Sequence[SizeStageConfig], image_shape: tuple[int
 def size_at(
     step: int, stages: Sequence[SizeStageConfig], total_steps: int, image_size: tuple[int, int]
 ) -> tuple[int, int] | None:
-    """Size of the images in a step.
+    """Size (height, width) in pixels of the images in a step, from 0; None for full size.
 
-    Args:
-        step: Steps that were taken before, from 0.
-        stages: From the beginning of the training on; what they leave is of full size.
-        total_steps: Steps of the whole training.
-        image_size: (height, width) in pixels of the images at full size.
-
-    Returns:
-        (height, width) in pixels, with the ratio of the image's sides but for rounding, or None
-        for full size.
+    Stages count from the beginning of the training; what they leave is of full size. The ratio of
+    the image's sides is kept but for rounding.
     """
     end = 0.0
     for stage in stages:

@@ -39,16 +39,12 @@ def set_precision(precision: str, *, wide: bool = False) -> str:
             first GPU or, where there is none, at the processor.
         wide: whether the body has so many channels that a processor's bfloat16 units pay.
     """
-    policy = precision
     if precision == "auto":
         capabilities = gpu_capabilities()
-        policy = (
-            pick_precision(capabilities)
-            if capabilities
-            else pick_cpu_precision(cpu_flags(), wide=wide)
-        )
-    keras.mixed_precision.set_global_policy(policy)
-    return policy
+        cpu = pick_cpu_precision(cpu_flags(), wide=wide)
+        precision = pick_precision(capabilities) if capabilities else cpu
+    keras.mixed_precision.set_global_policy(precision)
+    return precision
 
 
 def pick_precision(capabilities: list[tuple[int, int]]) -> str:

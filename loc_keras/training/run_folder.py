@@ -94,10 +94,9 @@ def close_run(folder: Path) -> None:
 
 @contextmanager
 def only_process(folder: Path) -> Iterator[None]:
-    """Keeps a second process from training into an unfinished run; the system frees it at death.
+    """Raises TrainingError where another process trains into an unfinished run.
 
-    Raises:
-        TrainingError: If another process has it.
+    The system frees the lock at this one's death.
     """
     with contextlib.ExitStack() as opened:
         is_free = True
@@ -112,12 +111,7 @@ def only_process(folder: Path) -> Iterator[None]:
 
 
 def refuse_changes(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Refuses to go on under another config.
-
-    Args:
-        folder: The run folder.
-        before: Its settings, flat, by dotted key.
-        now: Those of this call.
+    """Refuses to go on under another config, both flat, by dotted key.
 
     Raises:
         TrainingError: Naming the keys that differ, with the old and the new value.
@@ -142,15 +136,9 @@ KNOWN_BY_SIZES = (
 
 
 def refuse_other_data(folder: Path, fingerprint: str, by_sizes: str = "") -> str | None:
-    """Refuses to go on with other images or labels.
+    """Refuses to go on with other images or labels than those of the fingerprint.
 
-    Args:
-        folder: Of the run.
-        fingerprint: Of the data now.
-        by_sizes: Likewise, as earlier versions computed it.
-
-    Returns:
-        A sentence where the data could only be compared as earlier versions did.
+    Gives a sentence where the data could only be compared as earlier versions did, `by_sizes`.
 
     Raises:
         TrainingError: If neither is the one in the run folder.
@@ -169,8 +157,7 @@ def refuse_other_data(folder: Path, fingerprint: str, by_sizes: str = "") -> str
 
 def changed_packages(folder: Path, now: Mapping[str, Any]) -> str | None:
     """A sentence where packages have other versions than when the run was begun."""
-    before = read_environment(folder).get("packages")
-    before = before if isinstance(before, dict) else {}
+    before = read_environment(folder).get("packages") or {}
     changes = [
         f"{name} {before.get(name)} -> {version}"
         for name, version in now.items()
@@ -190,11 +177,7 @@ def read_environment(folder: Path) -> dict[str, Any]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Reads what `write_json` has written.
-
-    Raises:
-        ModelError: If the file cannot be read, or holds anything else.
-    """
+    """Reads what `write_json` has written; ModelError where it cannot, or the file holds other."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -223,11 +206,7 @@ def new_run_folder(root: Path, name: str, now: datetime | None = None) -> Path:
 
 
 def given_run_folder(folder: Path) -> Path:
-    """Makes the folder that a user asked for; it must be new or empty.
-
-    Raises:
-        TrainingError: if it holds something, so that no earlier run is ever overwritten.
-    """
+    """Makes the folder that a user asked for; TrainingError if it is not new or empty."""
     refuse_used_folder(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -239,11 +218,7 @@ def given_run_folder(folder: Path) -> Path:
 
 
 def refuse_used_folder(folder: Path) -> None:
-    """Refuses a run folder that holds something; one that is not there yet passes.
-
-    Raises:
-        TrainingError: if it is a file or not empty.
-    """
+    """Raises TrainingError for a run folder that is a file or not empty."""
     if run_state(folder) is not RunState.NEW:
         raise TrainingError(
             f"the run folder {folder} is not empty, and a run never overwrites another; "
@@ -343,11 +318,7 @@ class Interruption:
             self._agreed = signal.SIGTERM if self.asked is None else self.asked
 
     def leave(self, what_became: str) -> None:
-        """Leaves if it is due.
-
-        Raises:
-            Interrupted: With what became of the work, and how to go on.
-        """
+        """Raises Interrupted if it is due, with what became of the work, and how to go on."""
         if self.due is not None:
             raise Interrupted(f"{what_became}; {self.how_to_resume}", self.due)
 
@@ -365,11 +336,7 @@ class Interruption:
 
 @contextmanager
 def resumable(how_to_resume: str) -> Iterator[None]:
-    """Says how to go on when Ctrl-C or SIGTERM comes where nothing has to be saved first.
-
-    Raises:
-        Interrupted: When a signal came.
-    """
+    """Raises Interrupted, with how to go on, at a signal where nothing has to be saved first."""
 
     def leave(number: int, frame: FrameType | None) -> None:
         raise Interrupted(f"stopped; {how_to_resume}", number)

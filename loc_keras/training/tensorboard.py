@@ -14,15 +14,7 @@ DrawPanel = Callable[[np.ndarray, Mapping[str, np.ndarray], Mapping[str, np.ndar
 
 
 class ImagePanel(keras.callbacks.Callback):
-    """Writes one picture an epoch: the same validation images with true and predicted boxes.
-
-    Args:
-        localizer: the model to ask.
-        folder: TensorBoard's log folder of the run.
-        dataset: validation batches (images, targets); the first `count` images are shown.
-        count: number of images.
-        draw: makes the picture.
-    """
+    """Writes one picture an epoch: the same validation images with true and predicted boxes."""
 
     def __init__(
         self,
@@ -59,10 +51,6 @@ class InferenceGraph(keras.callbacks.Callback):
     """Writes the localizer's graph, from raw pixels to both outputs, once before training.
 
     Keras's own callback writes none for a subclass of `keras.Model`.
-
-    Args:
-        localizer: the model to trace.
-        folder: TensorBoard's log folder of the run.
     """
 
     def __init__(self, localizer: keras.Model, folder: Path) -> None:
@@ -83,13 +71,7 @@ class InferenceGraph(keras.callbacks.Callback):
 
 
 class HyperParameters(keras.callbacks.Callback):
-    """Writes the settings of the run and, at its end, the figures that they led to.
-
-    Args:
-        folder: TensorBoard's log folder of the run.
-        settings: flat names and plain values.
-        name: shown as the name of the trial.
-    """
+    """Writes the settings of the run, by flat names, and at its end the figures they led to."""
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], name: str) -> None:
         super().__init__()

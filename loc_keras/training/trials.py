@@ -69,14 +69,10 @@ LONGEST_STEP_S = 20.0
 
 @dataclass(frozen=True)
 class OverfitResult:
-    """What one batch came to.
+    """What one batch came to: its losses and accuracy at the end, in inference mode.
 
-    Attributes:
-        steps: steps on the batch.
-        class_loss: cross entropy of the batch at the end, in inference mode.
-        box_loss: 1 minus the mean IoU of the images with an object, likewise.
-        accuracy: class accuracy at the end.
-        first_loss: sum of the weighted losses before the first step, in inference mode.
+    The box loss is 1 minus the mean IoU of the images with an object, `first_loss` the weighted sum
+    before the first step.
     """
 
     steps: int
@@ -96,11 +92,8 @@ def overfit_batch(
 ) -> OverfitResult:
     """Trains on one batch alone, by Adam at a constant rate, without label smoothing or decay.
 
-    Args:
-        localizer: a fresh model; its weights are changed.
-        batch: images and targets.
-        plan: its learning rate, losses and class of the background are taken.
-        steps: how often the batch is learned.
+    The weights of the localizer are changed. Of the plan its learning rate, losses and background
+    are taken.
 
     Raises:
         TrainingError: if a step's loss is not finite.
@@ -158,16 +151,10 @@ class RateSweep:
 def sweep_rates(
     localizer: keras.Model, batches: tf.data.Dataset, *, plan: FitPlan, steps: int = STEPS
 ) -> RateSweep:
-    """Trains with a rate that rises by a constant factor from batch to batch.
+    """Trains with a rate that rises by a constant factor from batch to batch, 2 or more.
 
     The learning-rate range test of Smith 2017 ("Cyclical Learning Rates", section 3.3), with rates
-    by their logarithm.
-
-    Args:
-        localizer: A fresh model; its weights are spoilt.
-        batches: Endless batches of (images, targets).
-        plan: How it would be trained: optimizer, decay, clipping, losses.
-        steps: Batches of a whole sweep, at least 2.
+    by their logarithm. The weights of the localizer are spoilt; batches are endless.
 
     Raises:
         TrainingError: If the loss was not finite from the first batch on.
@@ -238,13 +225,7 @@ def has_diverged(smooth: Sequence[float]) -> bool:
 
 @dataclass(frozen=True)
 class BatchSpeed:
-    """Speed of the step with one batch size.
-
-    Attributes:
-        batch_size: Images a step.
-        images_per_second: Of the fastest of the timed steps; 0 where it did not fit the memory.
-        step_seconds: Duration of that step.
-    """
+    """Speed of the fastest timed step with one batch size; 0 images a second: it did not fit."""
 
     batch_size: int
     images_per_second: float
@@ -259,16 +240,10 @@ class BatchSpeed:
 def batch_speeds(
     localizer: keras.Model, batch: Batch, *, plan: FitPlan, largest: int
 ) -> list[BatchSpeed]:
-    """Times the step, without reading and augmenting, at sizes that double.
+    """Times the step, without reading and augmenting, at sizes that double up to the largest.
 
-    Args:
-        localizer: A fresh model; its weights are spoilt.
-        batch: Images and targets, that are repeated to each size.
-        plan: How it would be trained.
-        largest: Largest size tried, such as the number of training images.
-
-    Returns:
-        A row a size. The last one may say that it did not fit.
+    A row a size. The last one may say that it did not fit. The weights of the localizer are spoilt;
+    the batch is repeated to each size.
 
     Raises:
         TrainingError: If the smallest size does not fit.
