@@ -61,11 +61,7 @@ class Section(BaseModel):
 
     @classmethod
     def from_options(cls, name: str, options: Self | Mapping[str, Any] | None) -> Self:
-        """The section from options given in Python, not in a file; None: the defaults.
-
-        Args:
-            name: What messages call the section.
-            options: Values by key, or the section itself.
+        """The section, `name` in messages, from options given in Python; None: the defaults.
 
         Raises:
             DataError: If a key is unknown or a value wrong.

@@ -3,7 +3,7 @@
 import unicodedata
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from loc_keras.config.base import (
     FactorRange,
@@ -36,11 +36,7 @@ BOX_COLUMNS = {
 
 
 class FormatSection(Section):
-    """The section of an annotation format.
-
-    Attributes:
-        names_empty: Whether the format can name an image as having no object.
-    """
+    """The section of an annotation format; `names_empty`: it can name images as without object."""
 
     names_empty: ClassVar[bool] = True
 
@@ -120,7 +116,7 @@ class CsvConfig(FormatSection):
     delimiter: str = Field(
         default=",", min_length=1, max_length=1, description="The character between two fields."
     )
-    columns: Texts = Field(
+    columns: Annotated[Texts, AfterValidator(unique)] = Field(
         default=CSV_COLUMNS,
         description="Meaning of the columns in order: file, label, those of the box (bbox: all "
         "four in one field), perhaps width, height, group, split; others are not read.",
@@ -142,11 +138,6 @@ class CsvConfig(FormatSection):
     splits: CsvSplitsConfig = Field(
         default=CsvSplitsConfig(), description="CSV file and image folder of each split."
     )
-
-    @field_validator("columns")
-    @classmethod
-    def _columns_distinct(cls, columns: tuple[str, ...]) -> tuple[str, ...]:
-        return unique(columns)
 
     @model_validator(mode="after")
     def _columns_complete(self) -> "CsvConfig":
@@ -429,7 +420,7 @@ class SourceConfig(Section):
         default=None,
         description="File under path with one class name a line, in place of class_names.",
     )
-    background: Text | None = Field(
+    background: Annotated[Text, AfterValidator(_composed)] | None = Field(
         default=None,
         description="Class of the images that the annotations name as having no object, the last "
         "one unless class_names has it; null: they are left out.",
@@ -458,11 +449,6 @@ class SourceConfig(Section):
         if names == ():
             raise ValueError("names no class; list at least one, or write null")
         return names if names is None else unique(tuple(map(_composed, names)))
-
-    @field_validator("background")
-    @classmethod
-    def _background_composed(cls, name: str | None) -> str | None:
-        return name and _composed(name)
 
     @model_validator(mode="after")
     def _path_fits(self) -> "SourceConfig":

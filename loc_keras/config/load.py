@@ -51,16 +51,11 @@ _ONE_LINE_ITEMS = 10
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """Reads a config file, applies overrides and checks the result.
+    """Reads a YAML 1.2 config file, applies overrides and checks the result.
 
-    Args:
-        path: A YAML 1.2 file whose top level is a mapping. Paths inside it stay as written, so
-            relative ones count from the working directory.
-        overrides: `section.key=value` each, the value a YAML scalar or `[list]`; of two for the
-            same key the later one holds.
-
-    Returns:
-        The checked config; a missing `name` is filled with the file's name without its ending.
+    Paths inside it stay as written, so relative ones count from the working directory. Overrides
+    are `section.key=value` each, the value a YAML scalar or `[list]`; of two for the same key the
+    later one holds. A missing `name` is filled with the file's name without its ending.
 
     Raises:
         ConfigError: If the file cannot be read or anything in it or in an override is wrong.
@@ -75,11 +70,7 @@ def config_from_tree(
 ) -> Config:
     """Checks settings that are there as nested values, as `load_config` does.
 
-    Args:
-        tree: The settings, as YAML would give them.
-        overrides: As in `load_config`.
-        origin: Where the settings come from, for messages.
-        name: For a missing `name`.
+    Messages say that they come from `origin`; `name` stands for a missing one.
 
     Raises:
         ConfigError: As `load_config`.
@@ -109,11 +100,7 @@ def config_from_tree(
 
 
 def asked_keys(overrides: Sequence[str]) -> dict[str, Any]:
-    """Dotted names of the keys that overrides set, with their values.
-
-    Args:
-        overrides: As in `load_config`, checked by it before.
-    """
+    """Dotted names of the keys that checked overrides set, with their values."""
     parsed = map(_parse_override, overrides)
     return {_key_name(override.key): override.value for override in parsed}
 
@@ -121,12 +108,7 @@ def asked_keys(overrides: Sequence[str]) -> dict[str, Any]:
 def dump_config(config: Config) -> str:
     """Writes a config as YAML with every key, so that reading it gives an equal config.
 
-    Args:
-        config: The config; only one whose `name` is set reads back equal, as `load_config` fills
-            in a missing one.
-
-    Returns:
-        YAML text that ends with a line break.
+    Only one whose `name` is set reads back equal, as `load_config` fills in a missing one.
     """
     return _yaml_text(config.model_dump())
 
@@ -138,11 +120,9 @@ def value_text(value: Any) -> str:
 
 
 def commented_yaml(tree: Mapping[str, Any], comments: Mapping[str, str]) -> str:
-    """Writes nested settings as YAML with a comment behind some keys.
+    """Writes nested settings as YAML with comments behind keys, by dotted key.
 
-    Args:
-        tree: The settings.
-        comments: By dotted key. What lies below a key with a comment is written on one line.
+    What lies below a key with a comment is written on one line.
     """
     return _yaml_text(_commented(tree, comments, ""))
 

@@ -37,12 +37,9 @@ _MEANING = {
 
 @dataclass(frozen=True)
 class Conversion:
-    """What a conversion came to.
+    """What a conversion came to: images written of each split, now or earlier, and what was not.
 
-    Attributes:
-        counts: Images of each split that were written, now or by an earlier call.
-        faults: All that was left out.
-        done_before: Whether an earlier call had finished it, so that nothing was written.
+    `done_before` tells that an earlier call had finished it, so that nothing was written.
     """
 
     counts: dict[Split, int]
@@ -186,11 +183,7 @@ def _refuse_used(out: Path) -> dict[str, Any] | None:
 
 @contextmanager
 def _only_process(partial: Path) -> Iterator[None]:
-    """Makes the folder of an unfinished conversion, and keeps a second process out of it.
-
-    Raises:
-        DataError: If another process is at work there.
-    """
+    """Makes the folder of an unfinished conversion, and keeps a second process out of it."""
     partial.mkdir(parents=True, exist_ok=True)
     folder, is_free = os.open(partial, os.O_RDONLY), True
     try:
@@ -204,15 +197,7 @@ def _only_process(partial: Path) -> Iterator[None]:
 
 
 def _open_partial(partial: Path, identity: Mapping[str, Any]) -> None:
-    """Begins in an empty folder, or takes up the one of an interrupted call.
-
-    Args:
-        partial: The folder.
-        identity: What the files follow from: `format`, `source` and `shards`.
-
-    Raises:
-        DataError: If there is one that this call did not make or that is from another source.
-    """
+    """Begins in an empty folder, or takes up that of an interrupted call of the same identity."""
     manifest = _manifest(partial)
     if manifest is not None:
         _refuse_other(partial, manifest, identity)

@@ -23,13 +23,8 @@ _LAYOUTS = (
 class DigitSource:
     """Labelled digits, with the source's own test split where it has one.
 
-    Attributes:
-        digits: uint8 (N, 28, 28), white ink (255) on black (0).
-        labels: int32 (N,), 0..9.
-        test_digits: uint8 (M, 28, 28), or None where the source has no test split.
-        test_labels: int32 (M,), or None.
-        test_boxes: float32 (M, 4), published places of the test digits as fractions
-            (x1, y1, x2, y2) of the canvas side, or None.
+    Digits are uint8 (N, 28, 28), white ink (255) on black (0), labels int32 (N,), 0..9; boxes are
+    float32 (M, 4), published places of the test digits as fractions of the canvas side.
     """
 
     digits: np.ndarray

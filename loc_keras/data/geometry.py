@@ -22,17 +22,10 @@ COLOUR_FILLS = ("black", "mean")
 
 
 def warp(images: tf.Tensor, maps: tf.Tensor, *, fill: str) -> tf.Tensor:
-    """Resamples pictures under maps about their centre, bilinear, to pictures of the same size.
+    """Resamples uint8 pictures under maps about their centre, bilinear, to the same size.
 
-    The identity and maps that move pixels by whole numbers return the very same pixel values.
-
-    Args:
-        images: uint8 (B, H, W, C).
-        maps: float64 (B, 3, 3), invertible.
-        fill: What lies outside; a value of `augment.fill`.
-
-    Returns:
-        uint8 (B, H, W, C).
+    The identity and maps that move pixels by whole numbers return the very same pixel values. Maps
+    are float64 (B, 3, 3), invertible; outside lies `fill`, a value of `augment.fill`.
     """
     sampling = tf.cast(target_to_source(maps, images.shape[1], images.shape[2]), tf.float32)
     return _resample(images, sampling, fill)
@@ -45,19 +38,10 @@ def warp_affine(
     target_centre: tf.Tensor,
     output_size: tuple[int, int],
 ) -> tf.Tensor:
-    """Resamples images under a map: bilinear, zero outside, rounded to whole pixel values.
+    """Resamples uint8 images under maps: bilinear, zero outside, rounded to whole pixel values.
 
-    A map that moves pixels by whole numbers returns the very same pixel values.
-
-    Args:
-        images: uint8 (B, H, W, C).
-        linear: float64 (B, 2, 2), invertible.
-        source_centre: float64, broadcastable to (B, 2).
-        target_centre: float64, broadcastable to (B, 2).
-        output_size: Height and width of the result.
-
-    Returns:
-        uint8 (B, height, width, C).
+    A map that moves pixels by whole numbers returns the very same pixel values. Maps are float64
+    (B, 2, 2), invertible, centres float64, broadcastable to (B, 2), sizes height and width.
     """
     inverse = _inverse(linear)
     # Pixel i has its centre at i + 0.5, the resampling counts from the first centre.
@@ -181,12 +165,7 @@ def within(place: tf.Tensor, side: int, fill: str) -> tf.Tensor:
 
 
 def neighbours(place: tf.Tensor, side: int | tf.Tensor) -> Neighbours:
-    """The pixels before and after a place along one axis.
-
-    Args:
-        place: float32 (B, H, W) in 0..side - 1.
-        side: Pixels along that axis: an int, or int32 that broadcasts.
-    """
+    """The pixels before and after a place float32 (B, H, W) in 0..side - 1 along one axis."""
     before = tf.floor(place)
     index = tf.cast(before, tf.int32)
     return index, tf.minimum(index + 1, side - 1), place - before
@@ -195,7 +174,7 @@ def neighbours(place: tf.Tensor, side: int | tf.Tensor) -> Neighbours:
 def read_between(
     flat: tf.Tensor, first: tf.Tensor, width: int | tf.Tensor, rows: Neighbours, columns: Neighbours
 ) -> tf.Tensor:
-    """Bilinear values between four pixels each.
+    """Bilinear values float32 (B, H, W, C) between four pixels each.
 
     Args:
         flat: uint8 (pixels, C), pictures one after the other, row by row.
@@ -203,9 +182,6 @@ def read_between(
         width: Pixels in a row of it: an int, or int32 that broadcasts.
         rows: What `neighbours` gives along y.
         columns: What it gives along x.
-
-    Returns:
-        float32 (B, H, W, C).
     """
 
     def read(row: tf.Tensor, column: tf.Tensor) -> tf.Tensor:

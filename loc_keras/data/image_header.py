@@ -76,15 +76,9 @@ class Header(NamedTuple):
 
 
 def read_header(ref: ImageRef) -> Header:
-    """Reads the header of one image; its pixels stay undecoded.
+    """Reads the header of one image, a file or a range of its bytes; pixels stay undecoded.
 
     Whoever calls it in several threads silences Pillow around them: `without_image_warnings`.
-
-    Args:
-        ref: A local or remote file, or a range of its bytes.
-
-    Returns:
-        The header.
 
     Raises:
         HeaderError: If there is no image of a known format, or one of more than `MAX_PIXELS`.
@@ -100,9 +94,6 @@ def header_of(content: bytes) -> Header:
 
     Whoever calls it silences Pillow around it: `without_image_warnings`.
 
-    Args:
-        content: The bytes of a file.
-
     Raises:
         HeaderError: As `read_header` does.
     """
@@ -112,14 +103,9 @@ def header_of(content: bytes) -> Header:
 
 
 def read_headers(refs: Sequence[ImageRef], threads: int = 8) -> list[Header | HeaderError]:
-    """Reads many headers at once.
+    """Reads many headers at once: for each image its header, or what `read_header` would raise.
 
-    Args:
-        refs: The images.
-        threads: Files that are waited for at the same time; the parsing itself takes turns.
-
-    Returns:
-        For each image its header, or the error that `read_header` would raise.
+    Threads wait for that many files at the same time; the parsing itself takes turns.
     """
     parts = [refs[start : start + _CHUNK] for start in range(0, len(refs), _CHUNK)]
     with without_image_warnings(), ThreadPoolExecutor(threads) as pool:

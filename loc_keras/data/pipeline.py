@@ -37,12 +37,9 @@ Fetch = Callable[[tf.data.Dataset], tf.data.Dataset]
 class ImageSet:
     """The images of one split, whatever they are made from.
 
-    Attributes:
-        size: Number of images.
-        columns: Uniform random numbers that making one image takes.
-        fetch: Turns a dataset of `{"index", "draws"}` batches into one of
-            `(images, targets, draws)`, where `draws` lost its first `columns`.
-        unresized: The same before the pictures are resized, where there is a way to have them so.
+    Making an image takes `columns` uniform random numbers. `fetch` turns a dataset of `{"index",
+    "draws"}` batches into one of `(images, targets, draws)`, where `draws` lost these; `unresized`
+    is the same before the pictures are resized, where there is a way to have them so.
     """
 
     size: int
@@ -96,16 +93,10 @@ class Share:
     pieces: int = 1
 
     def training_rows(self, rows: Rows, batch_size: int, reach: int) -> Rows:
-        """The rows of a full batch that this share needs.
+        """The rows of a full batch, tensors (B, ...), that this share needs.
 
-        Args:
-            rows: Tensors (B, ...).
-            batch_size: B, divisible by `count`.
-            reach: Following images, the last one's being the first, that making an image takes;
-                they come behind the share, for `drop_reach` to take away.
-
-        Returns:
-            Tensors (B / count + reach, ...).
+        Making an image takes `reach` following images, the last one's being the first; they come
+        behind the share, (B / count + reach, ...), for `drop_reach` to take away.
         """
         size = batch_size // self.count
         if self.count == 1:
@@ -120,11 +111,7 @@ class Share:
     def held_out_rows(self, rows: Rows) -> Rows:
         """This share of a batch of any size, which is first filled up by repeating its last row.
 
-        Args:
-            rows: Tensors (B, ...), B >= 1.
-
-        Returns:
-            Tensors (P / count, ...), P the first multiple of `count * pieces` not below B.
+        Tensors (P / count, ...), P the first multiple of `count * pieces` not below the rows given.
         """
         found = tf.shape(rows["index"], tf.int64)[0]
         size = self._filled(found) // self.count
@@ -132,18 +119,11 @@ class Share:
         return {name: tf.gather(value, places) for name, value in rows.items()}
 
     def weights(self, batch: tf.Tensor, size: int, batch_size: int) -> tf.Tensor:
-        """How much each image of a held-out share counts.
+        """How much each image of a held-out share counts, float32 (P / count,), as `held_out_rows`.
 
         Repeated images count 0. Keras divides sums of losses by the number of images, the repeated
         ones included; so the others count a little more than 1, by the same factor in all shares.
-
-        Args:
-            batch: Number of the batch, int64 scalar.
-            size: Images in all batches together.
-            batch_size: Images in every batch but the last.
-
-        Returns:
-            float32 (P / count,), as `held_out_rows`.
+        `batch` is the number of the batch, `size` counts the images of all batches together.
         """
         last = size % batch_size
         made = size - last + int(self._filled(last))
@@ -217,24 +197,20 @@ def eval_dataset(
     cache: str = "auto",
     share: Share | None = None,
 ) -> tf.data.Dataset:
-    """Every image once, in order, the same in each pass.
+    """Every image once, in order, the same in each pass, as `(images, targets)`.
 
     With a share it gives, and makes, only that part of every batch, filled up so that all shares
-    are equal, and weights in which what fills it counts 0; see `Share.weights`.
+    are equal, and weights float32 (B,) in which what fills it counts 0; see `Share.weights`.
 
     Args:
         images: The split.
         batch_size: Images in every batch but the last.
-        seed: Seed of the random numbers that making the images takes.
+        seed: Of the random numbers that making the images takes.
         split: `VALIDATION`, `TEST` or `CALIBRATION`.
         image_shape: (height, width, channels), to judge the size of a cache.
         cache: `"auto"` keeps the images in memory after the first pass where they fit,
             `"memory"` does in any case, `"none"` makes them anew in each pass.
         share: The part to give; None for whole batches.
-
-    Returns:
-        Dataset of known cardinality of `(images, targets)`, with a share of `(images, targets,
-        weights)`, weights float32 (B,).
     """
     stream = eval_stream(images.size, batch_size, seed, split, columns=images.columns)
     if share is not None:
@@ -252,15 +228,7 @@ def eval_dataset(
 
 
 def in_pieces(dataset: tf.data.Dataset, pieces: int) -> tf.data.Dataset:
-    """Cuts every batch into as many equal ones, in order.
-
-    Args:
-        dataset: Structures of tensors (B, ...), B divisible by `pieces`.
-        pieces: How many.
-
-    Returns:
-        Structures of tensors (B / pieces, ...), `pieces` for each batch.
-    """
+    """Cuts every batch, structures of tensors (B, ...), into as many equal ones, in order."""
     if pieces == 1:
         return dataset
 
@@ -284,15 +252,8 @@ def train_stream(
 
     Every epoch shuffles anew. The images that do not fill its last batch are left out of that
     epoch (others of them in each). With fewer images than a batch, an epoch is one batch that
-    repeats images as evenly as possible.
-
-    Args:
-        size: Number of images, >= 1.
-        batch_size: Images in every batch, >= 1.
-        seed: Any integer in 0..2**63-1.
-        columns: Random numbers wanted for each image.
-        start_step: Batch at which to start; the stream from there on equals the full
-            stream after that many batches.
+    repeats images as evenly as possible. From `start_step` on the stream equals the full one after
+    that many batches.
 
     Returns:
         Elements `{"index": int64 (B,), "draws": float32 (B, columns)}`, draws uniform in
@@ -344,15 +305,7 @@ def eval_stream(
 ) -> tf.data.Dataset:
     """Every index once and in order, with random numbers fixed by seed and split.
 
-    Args:
-        size: Number of images, >= 1.
-        batch_size: Images in every batch but the last, which may hold fewer.
-        seed: Any integer in 0..2**63-1.
-        split: `VALIDATION`, `TEST` or `CALIBRATION`.
-        columns: Random numbers wanted for each image.
-
-    Returns:
-        Elements as `train_stream`, of known cardinality.
+    Elements are those of `train_stream`, of known cardinality; the last may hold fewer images.
     """
     with tf.device("CPU:0"):  # As in `train_stream`, where the pipeline draws them.
         draws = _uniform(size, columns, _epoch_key(seed, split, tf.zeros([], tf.int64)))
@@ -361,17 +314,11 @@ def eval_stream(
 
 
 def pixel_moments(dataset: tf.data.Dataset, steps: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and variance of each channel over the first batches of a dataset.
+    """Mean and population variance of each channel, float64 (C,), over a dataset's first batches.
 
     Batches are merged by the pairwise update of Chan, Golub and LeVeque (1979) in float64,
-    which does not cancel where the mean is large against the deviation.
-
-    Args:
-        dataset: Batches `(images, ...)`, images numeric (B, H, W, C) in 0..255.
-        steps: Batches to read, or None to read a finite dataset to its end.
-
-    Returns:
-        float64 (C,) mean and float64 (C,) population variance, in pixel units 0..255.
+    which does not cancel where the mean is large against the deviation. Images are (B, H, W, C) in
+    0..255; None for `steps` reads a finite dataset to its end.
 
     Raises:
         ValueError: If there is no pixel to measure.

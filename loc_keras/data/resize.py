@@ -34,20 +34,11 @@ def resize_images(
     size: tf.Tensor | None = None,
     ratio: tf.Tensor | int = 1,
 ) -> tf.Tensor:
-    """Resizes pictures: bilinear, averaged over the covered pixels when it shrinks.
+    """Resizes uint8 pictures (..., H, W, C): bilinear, averaged over the covered pixels.
 
-    Pictures that have the target size already are returned bit for bit.
-
-    Args:
-        images: uint8 (..., H, W, C), with or without a batch axis.
-        target: Height and width in pixels.
-        rule: `"stretch"` or `"letterbox"`.
-        size: int32 (2,), height and width of the original where the decoder made it smaller by
-            `ratio`, so that H and W were rounded up; None where H and W are its size.
-        ratio: Original pixels along one side of a given one.
-
-    Returns:
-        uint8 (..., height, width, C).
+    Pictures that have the target (height, width) in px already are returned bit for bit. Where the
+    decoder made the original smaller by `ratio`, so that H and W were rounded up, `size` is its
+    height and width.
     """
     if size is None and tuple(images.shape[-3:-1]) == tuple(target):
         return images
@@ -63,16 +54,10 @@ def resize_images(
 def resize_boxes(
     boxes: tf.Tensor, size: tf.Tensor, target: tuple[int, int], rule: ResizeRule
 ) -> tf.Tensor:
-    """Moves boxes as `resize_images` moves the picture.
+    """Moves boxes as `resize_images` moves the picture; empty boxes stay empty.
 
-    Args:
-        boxes: float32 (..., 4), fractions of the original picture (x1, y1, x2, y2).
-        size: int32 (2,) or (..., 2), height and width of the original picture in pixels.
-        target: Height and width after resizing.
-        rule: `"stretch"` or `"letterbox"`.
-
-    Returns:
-        float32 (..., 4), fractions of the resized picture; empty boxes stay empty.
+    Boxes are float32 (..., 4), fractions; sizes int32 (2,) or (..., 2), height and width in pixels
+    of the original picture.
     """
     if rule == "stretch":
         return boxes
@@ -83,17 +68,7 @@ def resize_boxes(
 def restore_boxes(
     boxes: tf.Tensor, size: tf.Tensor, target: tuple[int, int], rule: ResizeRule
 ) -> tf.Tensor:
-    """The inverse of `resize_boxes`, clipped to the original picture.
-
-    Args:
-        boxes: float32 (..., 4), fractions of the resized picture.
-        size: int32 (2,) or (..., 2), height and width of the original picture in pixels.
-        target: Height and width of the resized picture.
-        rule: `"stretch"` or `"letterbox"`.
-
-    Returns:
-        float32 (..., 4), fractions of the original picture, in [0, 1].
-    """
+    """The inverse of `resize_boxes`, clipped to the original picture, [0, 1]."""
     if rule == "stretch":
         return boxes
     scale, offset = _box_map(size, target)
@@ -101,15 +76,10 @@ def restore_boxes(
 
 
 def letterbox_placement(size: tf.Tensor, target: tuple[int, int]) -> tuple[tf.Tensor, tf.Tensor]:
-    """Where a letterboxed picture lies on its target.
+    """Where a letterboxed picture of int32 (..., 2), height and width, lies on its target.
 
-    Args:
-        size: int32 (..., 2), height and width of the original in pixels, >= 1.
-        target: Height and width of the target.
-
-    Returns:
-        Height and width of the scaled picture (at least one pixel), and its top and left
-        offset: two int32 tensors of `size`'s shape.
+    Gives height and width of the scaled picture (at least one pixel), and its top and left
+    offset: two int32 tensors of `size`'s shape.
     """
     size = tf.convert_to_tensor(size)
     ratio = tf.constant(target, tf.float64) / tf.cast(size, tf.float64)

@@ -51,13 +51,10 @@ def augmentation_from(
 ) -> Augmentation | None:
     """Builds the pipeline stage for whole images, or None where nothing is drawn for them.
 
-    Args:
-        options: Ranges and probabilities.
-        num_classes: Needed for `mixup` and `cutmix`, which turn the class targets into
-            probabilities.
+    `mixup` and `cutmix`, which turn the class targets into probabilities, need `num_classes`.
 
     Raises:
-        DataError: If a number of classes is missing.
+        DataError: If that is missing.
     """
     columns = len(draw_names(options))
     if not columns:
@@ -91,11 +88,7 @@ def augment(
             other entries pass unchanged.
         draws: float32 (B, columns), uniform in [0, 1); the columns are `draw_names(options)`.
         options: Ranges of the changes.
-        num_classes: K, needed for mixing.
-
-    Returns:
-        Images and targets of the same shapes and types; after mixing, `"softmax"` is float32
-        (B, K), probabilities.
+        num_classes: K, needed for mixing, after which `"softmax"` is float32 (B, K), shares.
     """
     named = Draws(draws, draw_names(options))
     boxes = targets["bbox"]
@@ -116,21 +109,10 @@ def augment_sources(
     form: ImageFormat,
     num_classes: int | None = None,
 ) -> tuple[tf.Tensor, Targets]:
-    """Resizes and augments one batch, with one resampling for both.
+    """Resizes to `form` and augments one batch, with one resampling for both; else as `augment`.
 
     The boxes, and what is drawn, are those of `augment` on the resized pictures. The pixels differ
     a little: they are sharper, since they are resampled once and not twice.
-
-    Args:
-        sources: Pictures not resized yet.
-        targets: As for `augment`, with boxes in fractions of the resized pictures.
-        draws: As for `augment`.
-        options: Ranges of the changes, of which one `warps`.
-        form: The common format that the pictures are brought to.
-        num_classes: As for `augment`.
-
-    Returns:
-        As `augment`, images uint8 (B, *form.shape).
     """
     named = Draws(draws, draw_names(options))
     maps, boxes = choose_maps(targets["bbox"], named, form.size, options)
@@ -156,19 +138,10 @@ def _finish(
 
 
 def cutout(images: tf.Tensor, boxes: tf.Tensor, draws: Draws, options: AugmentConfig) -> tf.Tensor:
-    """Covers a rectangle of some images (DeVries and Taylor 2017).
+    """Covers a rectangle of some images uint8 (B, H, W, C) (DeVries and Taylor 2017).
 
     Of the candidates the first counts that covers at most `cutout_hidden` of the box's area;
-    where none does, nothing is covered. The box stays as it is.
-
-    Args:
-        images: uint8 (B, H, W, C).
-        boxes: float32 (B, 4), fractions.
-        draws: Uniform draws of the names that `draw_names` lists.
-        options: Probability, largest size and largest hidden share.
-
-    Returns:
-        uint8 (B, H, W, C).
+    where none does, nothing is covered. The box, float32 (B, 4) in fractions, stays as it is.
     """
     size = (images.shape[1], images.shape[2])
     candidates = _random_rectangles(draws, options)
@@ -194,14 +167,9 @@ def covered_share(boxes: tf.Tensor, rectangles: tf.Tensor) -> tf.Tensor:
 
 
 def rectangle_mask(rectangles: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """Whether the centre of each pixel lies in the rectangle of its picture.
+    """Whether the centre of each pixel lies in the rectangle of its picture, bool (B, H, W, 1).
 
-    Args:
-        rectangles: float32 (B, 4), (x1, y1, x2, y2) as fractions.
-        size: Height and width in pixels.
-
-    Returns:
-        bool (B, H, W, 1).
+    Rectangles are float32 (B, 4), (x1, y1, x2, y2) as fractions; the size is height, width in px.
     """
     along = []
     for axis, side in ((0, size[1]), (1, size[0])):
@@ -222,22 +190,12 @@ def _random_rectangles(draws: Draws, options: AugmentConfig) -> tf.Tensor:
 def mix(
     images: tf.Tensor, targets: Targets, draws: Draws, options: AugmentConfig, num_classes: int
 ) -> tuple[tf.Tensor, Targets]:
-    """Mixes some images of a batch with their neighbours.
+    """Mixes some images uint8 (B, H, W, C) of a batch with their neighbours.
 
     With both kinds on, each is taken for half of the mixed images. An image whose patches would
     all leave less than `min_visible` of its box stays unmixed; an empty box has nothing to hide.
-
-    Args:
-        images: uint8 (B, H, W, C).
-        targets: `"softmax"` int32 (B,) and `"bbox"` float32 (B, 4), fractions; other entries
-            pass unchanged.
-        draws: Uniform draws of the names that `draw_names` lists.
-        options: Kinds, their beta distributions, and the share of the images.
-        num_classes: K.
-
-    Returns:
-        Images of the same shape and type, and the targets with `"softmax"` float32 (B, K), rows
-        that sum to 1; a single class has no shares and stays int32 (B,).
+    Of the targets, `"softmax"` int32 (B,) becomes float32 (B, K), rows that sum to 1; a single
+    class has no shares and stays int32 (B,).
     """
     neighbours = tf.roll(images, shift=-1, axis=0)
     wanted = draws.column("mix") < options.mix_probability
@@ -261,11 +219,7 @@ def mix(
 
 @functools.cache
 def beta_quantiles(alpha: float) -> np.ndarray:
-    """Quantiles of the beta distribution with both parameters `alpha` at even steps of [0, 1].
-
-    Returns:
-        float32 (1025,).
-    """
+    """Quantiles at 1025 even steps of 0..1 of the beta distribution with both parameters `alpha`."""
     return betaincinv(alpha, alpha, np.linspace(0.0, 1.0, _QUANTILES)).astype(np.float32)
 
 

@@ -44,13 +44,9 @@ class Draws(NamedTuple):
 
 
 def column_names(options: AugmentConfig, drawn: Mapping[str, Drawn]) -> Iterator[str]:
-    """Names of the columns of a row of draws, in the order of the config's keys.
+    """Names of the columns of a row of draws, in the order of the config's keys that are on.
 
     Those of candidates come last, each `CANDIDATES` times.
-
-    Args:
-        options: Keys at 0 or false draw nothing.
-        drawn: What each key draws.
     """
     keys = [key for key in AugmentConfig.model_fields if key in drawn and getattr(options, key)]
     for key in keys:

@@ -45,13 +45,9 @@ def warps(options: AugmentConfig) -> bool:
 def mirror(
     images: tf.Tensor, boxes: tf.Tensor, draws: Draws, options: AugmentConfig
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Mirrors images and boxes alone, which needs no resampling.
+    """Mirrors images uint8 (B, H, W, C) and boxes alone, which needs no resampling.
 
-    Args:
-        images: uint8 (B, H, W, C).
-        boxes: float32 (B, 4), fractions; those that are empty stay so.
-        draws: Uniform draws of the names that `draw_names` lists.
-        options: Which way to mirror.
+    Boxes are float32 (B, 4), fractions; those that are empty stay so.
     """
     mirrored = boxes
     for key, axis in (("flip", 0), ("flip_vertical", 1)):
@@ -70,21 +66,12 @@ def mirror(
 def choose_maps(
     boxes: tf.Tensor, draws: Draws, size: Size, options: AugmentConfig
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The map of each image and its box under it.
+    """The map of each image, float64 (B, 3, 3), pixels about the centre, and its box under it.
 
     Of the candidates the first counts that keeps `min_visible` of the moved box's area in the
     picture; where none does, the image is only mirrored, if at all. An image without an object
-    takes the first, since nothing can leave it.
-
-    Args:
-        boxes: float32 (B, 4), fractions.
-        draws: Uniform draws.
-        size: Height and width in pixels.
-        options: Ranges of the changes.
-
-    Returns:
-        float64 (B, 3, 3), pixels about the centre, and float32 (B, 4), fractions in 0..1; empty
-        boxes stay so.
+    takes the first, since nothing can leave it. Boxes are float32 (B, 4), fractions in 0..1;
+    empty ones stay so. The size is height and width in pixels.
     """
     # Where there is no object, the whole picture takes its place: any map will do.
     empty = are_empty(boxes)
@@ -111,19 +98,11 @@ def first_good(good: tf.Tensor) -> tf.Tensor:
 def random_maps(
     centred: tf.Tensor, empty: tf.Tensor, draws: Draws, size: Size, options: AugmentConfig
 ) -> tf.Tensor:
-    """Candidates for the map of each image.
+    """Candidates for the map of each image, float64 (B, CANDIDATES, 3, 3), pixels about the centre.
 
     From first to last: perspective, crop, mirroring, scale with aspect, shear, rotation, shift.
-
-    Args:
-        centred: float64 (B, 4), boxes in pixels from the picture's centre.
-        empty: bool (B,), whether nothing of the box needs to be kept.
-        draws: Uniform draws.
-        size: Height and width in pixels.
-        options: Ranges of the changes.
-
-    Returns:
-        float64 (B, CANDIDATES, 3, 3), pixels about the centre.
+    Boxes are float64 (B, 4), in pixels from the picture's centre; of those that are `empty` nothing
+    needs to be kept.
     """
     sides = tf.constant([size[1], size[0]], tf.float64)
     linear = _random_linear(draws, options)
@@ -153,14 +132,8 @@ def random_crop(
     """Windows that hold at least `min_visible` of the box.
 
     Along each axis the window holds at least the root of that share of the box, so both together
-    hold the share. A window too small for it is enlarged.
-
-    Args:
-        boxes: float64 (B, 1 or CANDIDATES, 4), in pixels from the picture's centre.
-        empty: bool (B,), where windows may lie anywhere; `boxes` hold the picture's frame there.
-        draws: Uniform draws.
-        size: Height and width in pixels.
-        options: Ranges of the changes.
+    hold the share. A window too small for it is enlarged. Where a box is `empty`, it holds the
+    picture's frame, and windows may lie anywhere.
 
     Returns:
         Centres of the windows in pixels from the picture's centre, and the factors that blow the
@@ -230,16 +203,11 @@ def _intersection(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
 def visible_part(
     boxes: tf.Tensor, maps: tf.Tensor, size: tuple[int, int]
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """What of each moved box lies in the picture.
-
-    Args:
-        boxes: float64 (..., 4), (x1, y1, x2, y2) in pixels from the picture's centre.
-        maps: float64 (..., 3, 3).
-        size: Height and width of the picture.
+    """What of each moved box (..., 4) lies in the picture; all float64, pixels from its centre.
 
     Returns:
-        The share of the moved box's area in 0..1, float64 (...), and the bounds of that part,
-        float64 (..., 4); they are the picture's centre where nothing is visible.
+        The share of the moved box's area in 0..1, (...), and the bounds of that part, (..., 4);
+        they are the picture's centre where nothing is visible.
     """
     polygon = map_points(_corners(boxes), maps)
     area = _signed_area(polygon, _next(polygon))
@@ -264,20 +232,13 @@ def visible_part(
 
 
 def ellipse_bounds(boxes: tf.Tensor, maps: tf.Tensor) -> tf.Tensor:
-    """Bounds of the moved ellipses that touch the boxes' sides.
+    """Bounds of the moved ellipses that touch the sides of boxes float64 (..., 4), not clipped.
 
     The box of a turned object is nearer to that of its inscribed ellipse than to that of its
     corners (Kalra et al. 2021, Towards Rotation Invariance in Object Detection). Under
     an affine map with the first row (a, b) the half width is sqrt((a w / 2)^2 + (b h / 2)^2). The
     dual conic gives the same, and the bounds under perspective too: the line x = t touches the
     ellipse where e33 t^2 - 2 e13 t + e11 = 0 (Hartley and Zisserman 2004, section 2.2.3).
-
-    Args:
-        boxes: float64 (..., 4), (x1, y1, x2, y2) in pixels from the picture's centre.
-        maps: float64 (..., 3, 3).
-
-    Returns:
-        float64 (..., 4), not clipped to the picture.
     """
     x1, y1, x2, y2 = tf.unstack(boxes, axis=-1)
     zero, one = tf.zeros_like(x1), tf.ones_like(x1)
@@ -343,10 +304,8 @@ def _clip_edges(
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Parts of the edges of one polygon (..., P, 2) that lie in a convex one (..., Q, 2).
 
-    Both run from x towards y. A point counts as inside up to `tolerance` pixels outside.
-
-    Returns:
-        Start and end of each part (..., P, 2), and whether there is one (..., P, 1).
+    Both run from x towards y. A point counts as inside up to `tolerance` pixels outside. Gives
+    start and end of each part (..., P, 2), and whether there is one (..., P, 1).
     """
     along = _next(convex) - convex
     length = tf.maximum(tf.norm(along, axis=-1), _TOLERANCE_PX)

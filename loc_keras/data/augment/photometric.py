@@ -35,12 +35,9 @@ _FEWEST_BITS, _MOST_BITS = 4, 7
 
 
 class Step(NamedTuple):
-    """An operation on pixels.
+    """An operation on float32 pixels 0..255, its keys in the config, each the name of its draw.
 
-    Attributes:
-        keys: Of the config, each the name of its draw.
-        apply: From pixels float32 (B, H, W, C) in 0..255, draws and options to pixels.
-        colour: Whether images of one channel stay as they are.
+    With `colour`, images of one channel stay as they are.
     """
 
     keys: tuple[str, ...]
@@ -49,18 +46,10 @@ class Step(NamedTuple):
 
 
 def recolour(images: tf.Tensor, draws: Draws, options: AugmentConfig) -> tf.Tensor:
-    """Changes the colours of each image by its own draws.
+    """Changes the colours of each image uint8 (B, H, W, 1 or 3) by its own draws.
 
     From first to last: what maps each value by itself (auto-contrast, equalize, gamma, posterize),
     then `STEPS`.
-
-    Args:
-        images: uint8 (B, H, W, C), C is 1 or 3.
-        draws: Uniform draws of the names that `draw_names` lists.
-        options: Ranges and probabilities.
-
-    Returns:
-        uint8 (B, H, W, C).
     """
     if any(getattr(options, key) for key in VALUE_MAPS):
         images = look_up(images, _tables(images, draws, options))
@@ -99,15 +88,9 @@ def look_up(images: tf.Tensor, tables: tf.Tensor) -> tf.Tensor:
 
 
 def stretch_tables(images: tf.Tensor) -> tf.Tensor:
-    """Tables that stretch each channel from its darkest and brightest value to 0 and 255.
+    """Tables int32 (B, C, 256) that stretch each channel of uint8 images to 0..255.
 
     Channels of one value stay.
-
-    Args:
-        images: uint8 (B, H, W, C).
-
-    Returns:
-        int32 (B, C, 256).
     """
     low, high = (
         tf.cast(reduce(tf.cast(images, tf.int32), axis=[1, 2]), tf.float64)[..., tf.newaxis]
@@ -120,17 +103,11 @@ def stretch_tables(images: tf.Tensor) -> tf.Tensor:
 
 
 def equalize_tables(images: tf.Tensor) -> tf.Tensor:
-    """Tables that flatten the histogram of each channel, as `PIL.ImageOps.equalize` does.
+    """Tables int32 (B, C, 256) that flatten each channel's histogram as `PIL.ImageOps.equalize`.
 
     With the step of a 255th of the pixels that are not of the channel's brightest value, a value
     becomes the number of steps that the pixels below it fill, rounded. Channels of one value, or
     with fewer such pixels than 255, stay.
-
-    Args:
-        images: uint8 (B, H, W, C).
-
-    Returns:
-        int32 (B, C, 256).
     """
     batch, channels = tf.shape(images)[0], images.shape[-1]
     bins = batch * channels * _LEVELS
@@ -213,15 +190,9 @@ def _blur(pixels: tf.Tensor, draws: Draws, options: AugmentConfig) -> tf.Tensor:
 
 
 def gaussian_blur(pixels: tf.Tensor, sigma: tf.Tensor, largest: float) -> tf.Tensor:
-    """Blurs each image by its own standard deviation; beyond the border the picture is mirrored.
+    """Blurs each image float32 (B, H, W, C) by its own standard deviation, in px, up to `largest`.
 
-    Args:
-        pixels: float32 (B, H, W, C).
-        sigma: float32 (B,), px; 0 leaves an image as it is.
-        largest: Largest `sigma` that may occur, which sets how many pixels are summed.
-
-    Returns:
-        float32 (B, H, W, C).
+    Beyond the border the picture is mirrored; 0 leaves an image as it is.
     """
     for axis in (1, 2):
         side = pixels.shape[axis]
