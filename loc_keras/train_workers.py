@@ -85,14 +85,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("after -- come the arguments of python -m loc_keras.train")
     if args.restarts < 0:
         parser.error("--restarts needs a number of at least 0")
-    if args.restarts and not _names_a_run(given):
+    options = {text.partition("=")[0] for text in given}
+    if args.restarts and options.isdisjoint(("--run-dir", "--resume")):
         parser.error("--restarts needs --run-dir or --resume after --, to find the run again")
     command = [sys.executable, "-m", "loc_keras.train", *given]
     return run_command(partial(_run, command, args.workers, args.pin, args.restarts), waits=True)
-
-
-def _names_a_run(given: Sequence[str]) -> bool:
-    return any(text.partition("=")[0] in ("--run-dir", "--resume") for text in given)
 
 
 def _run(command: Sequence[str], count: int, pin: bool, restarts: int) -> int:
@@ -107,20 +104,14 @@ def run_workers(
     *,
     restarts: int = 0,
 ) -> int:
-    """Runs a command in several processes, each with the TF_CONFIG of one worker.
+    """Runs a command in `count` processes, each with the TF_CONFIG of one worker.
 
     The first is the chief, and writes to where this process does. When one fails, all end. SIGINT
-    and SIGTERM are passed on to all, which end by themselves; SIGHUP as SIGTERM.
+    and SIGTERM are passed on to all, which end by themselves; SIGHUP as SIGTERM. `cores` are the
+    numbers of those that each may use; None for all. After one was lost, ended by a signal or by a
+    fault that is not the user's, all are started again, `restarts` times at most.
 
-    Args:
-        command: What each runs.
-        count: How many.
-        cores: Numbers of those that each may use; None for all.
-        restarts: How often all are started again after one was lost: ended by a signal, or by a
-            fault that is not the user's.
-
-    Returns:
-        0, or the exit code of the first that failed, or 128 plus the number of the signal.
+    Gives 0, or the exit code of the first that failed, or 128 plus the number of the signal.
     """
     while True:
         code, lost = _run_once(command, count, cores)
@@ -143,7 +134,8 @@ def _run_once(
         asked = stack.enter_context(_passing_on(workers))
         failed = _first_failed(workers, asked)
         if asked:
-            _wait_for(workers)
+            for worker in workers:  # They save first; a second signal is passed on, too.
+                worker.process.wait()
             return SIGNALLED + asked[0], False
         if failed is None:
             return 0, False
@@ -180,12 +172,6 @@ def _first_failed(workers: Sequence[Worker], asked: Sequence[int]) -> Worker | N
         left = [worker for worker in left if worker.process.poll() is None]
         time.sleep(0.1)
     return None
-
-
-def _wait_for(workers: Sequence[Worker]) -> None:
-    """Waits until all have ended: they save first; a second signal is passed on, too."""
-    for worker in workers:
-        worker.process.wait()
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from PIL import Image
 
 from loc_keras.atomic_file import own_files, written_aside
 from loc_keras.data.files import MOST_BYTES
-from loc_keras.data.resize import ImageFormat, restore_boxes
+from loc_keras.data.resize import restore_boxes
 from loc_keras.errors import ImageError
 from loc_keras.localizer.opening import Opened
 from loc_keras.localizer.pictures import (
@@ -36,15 +36,24 @@ _BATCH_RANK = 4
 
 
 class Localizer:
-    """A trained model that predicts what is in an image and where.
+    """A trained model that predicts what is in an image and where; `load` opens one.
 
-    Args:
-        opened: The model; `Localizer.load` opens one.
+    Attributes:
+        path: File or folder of the model.
+        class_names: Names of the classes by index.
+        background: Index of the class of images without an object; None without one.
+        form: Size, channels and resize rule of the images that the model is given.
+        trusted: Whether answers come with statements of trust.
+        tells_novelty: Whether answers say how much a picture is like the training images.
+        notes: What was not known of the model and how it was taken instead, as sentences.
+        digest: SHA-256, in hex, of the model and all that its answers depend on.
     """
 
     def __init__(self, opened: Opened) -> None:
-        """Keeps the model; see the class."""
-        self._opened = opened
+        self.path, self.digest, self.notes = opened.path, opened.digest, opened.notes
+        self.class_names, self.background = opened.class_names, opened.background
+        self.form = opened.form
+        self.trusted, self.tells_novelty = opened.trusted, opened.tells_novelty
         self._reader = PictureReader(opened.form)
         self._answerer = Answerer(opened)
 
@@ -80,49 +89,9 @@ class Localizer:
         """Path, number of classes and image format."""
         height, width, channels = self.form.shape
         return (
-            f"<Localizer {self._opened.path}: {len(self.class_names)} classes, images of "
+            f"<Localizer {self.path}: {len(self.class_names)} classes, images of "
             f"{height} x {width} x {channels}, {self.form.rule}>"
         )
-
-    @property
-    def path(self) -> Path:
-        """File or folder of the model."""
-        return self._opened.path
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Names of the classes by index."""
-        return self._opened.class_names
-
-    @property
-    def background(self) -> int | None:
-        """Index of the class of images without an object; None without one."""
-        return self._opened.background
-
-    @property
-    def form(self) -> ImageFormat:
-        """Size, channels and resize rule of the images that the model is given."""
-        return self._opened.form
-
-    @property
-    def trusted(self) -> bool:
-        """Whether answers come with statements of trust."""
-        return self._opened.trusted
-
-    @property
-    def tells_novelty(self) -> bool:
-        """Whether answers say how much a picture is like the training images."""
-        return self._opened.tells_novelty
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What was not known of the model and how it was taken instead, as sentences."""
-        return self._opened.notes
-
-    @property
-    def digest(self) -> str:
-        """SHA-256, in hex, of the model and all that its answers depend on."""
-        return self._opened.digest
 
     @overload  # A text is iterable, too, but is one image.
     def predict(  # type: ignore[overload-overlap]
@@ -260,14 +229,9 @@ class Localizer:
 
 
 class Answerer:
-    """Asks a model about batches of images.
-
-    Args:
-        opened: The model.
-    """
+    """Asks a model about batches of images, by a function that is traced at its first call."""
 
     def __init__(self, opened: Opened) -> None:
-        """Makes the function; it is traced at its first call."""
         self._opened = opened
         form = opened.form
 
@@ -292,12 +256,7 @@ class Answerer:
         self._outputs_of = outputs_of
 
     def ask(self, batch: Sequence[Pixels], top_k: int) -> list[Localization]:
-        """Answers about some images, at least one.
-
-        Args:
-            batch: The images.
-            top_k: How many classes an answer holds, at least one.
-        """
+        """Answers about some images, at least one, with the `top_k` most probable classes each."""
         images = (
             np.stack([one.pixels for one in batch]) if len(batch) > 1 else batch[0].pixels[None]
         )

@@ -80,14 +80,9 @@ class Opened:
 
 @dataclass(frozen=True)
 class Settings:
-    """What the files beside a model say about it.
+    """What the files beside a model say about it, with a sentence for each that is not there.
 
-    Attributes:
-        class_names: By index; None where they are unknown.
-        rule: How images are brought to the model's size.
-        background: Name of the class of images without an object; None without one.
-        named_by: File that names the classes.
-        notes: A sentence for each file that is not there.
+    `named_by` is the file that names the classes; without it they are None.
     """
 
     class_names: tuple[str, ...] | None
@@ -142,13 +137,10 @@ def version_folder(path: Path) -> Path | None:
 
 
 def run_settings(folder: Path) -> Settings:
-    """Reads class names, resize rule and background from the files of a run.
+    """Reads class names, resize rule and background from the files of a run's folder.
 
     The config is read as plain YAML, not by its schema: a run of another version of this package
     may have other keys, and needs these two alone.
-
-    Args:
-        folder: The one that holds the model.
 
     Raises:
         ModelError: If a file cannot be read.
@@ -166,16 +158,12 @@ def run_settings(folder: Path) -> Settings:
 
 
 def exported_settings(folder: Path) -> Settings:
-    """Reads class names and model card of an exported version.
-
-    Raises:
-        ModelError: If a file cannot be read.
-    """
+    """Reads class names and model card of an exported version; ModelError where one cannot be."""
     files = [folder / place / name for place in _ASSETS for name in _NAME_FILES]
     names = next((file for file in files if file.is_file()), files[0])
     cards = [folder / place / CARD_FILE for place in _ASSETS]
     card_file = next((file for file in cards if file.is_file()), cards[0])
-    card = _read_card(card_file)
+    card = read_json(card_file) if card_file.is_file() else {}
     notes = []
     if not names.is_file():
         notes.append("the export names no classes, so they are shown by number.")
@@ -204,10 +192,6 @@ def _read_config(path: Path) -> Any:
         raise ModelError(
             f"{path} cannot be read ({first_line(error)}); it says how images are resized."
         ) from error
-
-
-def _read_card(path: Path) -> Any:
-    return read_json(path) if path.is_file() else {}
 
 
 def _section(tree: Any, name: str) -> Mapping[str, Any]:

@@ -54,11 +54,9 @@ _LARGE = 2**24
 
 
 class Pixels(NamedTuple):
-    """An image as the model is given it.
+    """An image as the model is given it, uint8 (height, width, channels), of the model's size.
 
-    Attributes:
-        pixels: uint8 (height, width, channels), of the model's size.
-        size: Height and width of the upright original in px.
+    `size` is height and width of the upright original in px.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -66,14 +64,9 @@ class Pixels(NamedTuple):
 
 
 class PictureReader:
-    """Makes the model's pixels of any image.
-
-    Args:
-        form: What the model takes, with a rule.
-    """
+    """Makes the pixels that a model takes of any image."""
 
     def __init__(self, form: ImageFormat) -> None:
-        """Keeps what is made; see the class."""
         self._form = form
         self._load = loader(form, frozenset({CONTENT, ORIENTATION}))
         self._resize = _array_resizer(form)
@@ -83,13 +76,8 @@ class PictureReader:
     ) -> Pixels:
         """Reads one image; several threads may do so at once.
 
-        Args:
-            image: One of `ImageLike`.
-            name: What it is called in an error; None describes it.
-            max_bytes: Of the largest file that is read.
-
         Raises:
-            ImageError: If it cannot be read.
+            ImageError: If it cannot be read, by its name; None describes it.
         """
         name = name or described(image)
         if isinstance(image, Image.Image):
@@ -130,16 +118,11 @@ def upright_picture(image: ImageLike) -> Image.Image:
 
 
 def array_pixels(image: npt.NDArray, name: str) -> npt.NDArray[np.uint8]:
-    """An array as pixels of 8 bits.
+    """An array as pixels of 8 bits, uint8 (H, W, C); floats are rounded.
 
-    Args:
-        image: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), RGB. Any integer or float type with values
-            0..255; uint16 has values 0..65535, of which the upper 8 bits are kept, as of files with
-            16 bits. What is surely meant otherwise is refused: uint16 up to 255, floats below 2.
-        name: What it is called in an error.
-
-    Returns:
-        uint8 (H, W, C); floats are rounded.
+    It is (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), RGB, of any integer or float type with values
+    0..255; uint16 has values 0..65535, of which the upper 8 bits are kept, as of files with 16
+    bits. What is surely meant otherwise is refused: uint16 up to 255, floats below 2.
 
     Raises:
         ImageError: If it is none of these.

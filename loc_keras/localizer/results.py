@@ -15,13 +15,7 @@ _DECIMALS = 6
 
 @dataclass(frozen=True)
 class ClassScore:
-    """A class and its probability.
-
-    Attributes:
-        label: Name of the class.
-        index: Its number.
-        score: Probability, 0..1.
-    """
+    """A class by name and number, and its probability, 0..1."""
 
     label: str
     index: int
@@ -107,7 +101,7 @@ def localization_of(
     background: int | None,
     top_k: int,
 ) -> Localization:
-    """One answer out of a batch of outputs.
+    """One answer, of the row of an image of height and width in px, out of a batch of outputs.
 
     Args:
         arrays: `softmax` (N, K) and `bbox` (N, 4) and, with trust, `softmax_calibrated`, `p_iou50`

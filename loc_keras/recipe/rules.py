@@ -219,15 +219,9 @@ class Choice(NamedTuple):
 def choose(
     facts: Facts, *, minutes: float = BUDGET_MINUTES, asked: Mapping[str, Any] | None = None
 ) -> tuple[list[Choice], list[str]]:
-    """Chooses settings for a data set.
+    """Chooses settings for a data set that take about so many minutes, to go with those `asked`.
 
-    Args:
-        facts: What was measured.
-        minutes: Time that training may take, about.
-        asked: Settings that are given, by key; the others are chosen to go with them.
-
-    Returns:
-        The choices, each key once, and notes for the user.
+    Gives the choices, each key once, and notes for the user.
     """
     chooser = Chooser(asked or {})
     policy_why = f"{facts.several:,} of {facts.annotated:,} images show several objects"
@@ -237,12 +231,8 @@ def choose(
     width = _body(facts, chooser)
     _augment(facts, chooser)
     notes = _training(facts, chooser, minutes=minutes, side=side, width=width)
-    return chooser.choices, [
-        *_class_notes(facts),
-        *_held_notes(facts),
-        *_weights_notes(facts),
-        *notes,
-    ]
+    notes = [*_class_notes(facts), *_held_notes(facts), *_weights_notes(facts), *notes]
+    return chooser.choices, notes
 
 
 def held_fraction(facts: Facts) -> float:
@@ -270,30 +260,16 @@ def multi_object_policy(several: int, annotated: int) -> str:
 
 
 def fine_tuning(facts: Facts) -> dict[str, Any]:
-    """Settings that differ when a training starts from given weights.
-
-    Args:
-        facts: What was measured; `weights` is None for a start from random weights.
-
-    Returns:
-        Values by key; empty for random weights.
-    """
-    if not facts.pretrained:
-        return {}
-    return dict(FINE_TUNING_RUN if facts.body else FINE_TUNING)
+    """Settings by key that differ when a training starts from given weights; else none."""
+    by_start = FINE_TUNING_RUN if facts.body else FINE_TUNING
+    return dict(by_start) if facts.pretrained else {}
 
 
 class Cost(NamedTuple):
-    """What decides how long an image takes.
+    """What decides how long an image takes: side of the input in px, width, images a step, device.
 
-    Attributes:
-        side: Of the model's input in px.
-        width: Of the body.
-        batch: Images a step.
-        halves: Whether the body computes in 16 bits.
-        cores: CPU cores.
-        gpu: Whether there is a GPU.
-        avx512: Whether the CPU has 512-bit vectors, as the measured one had.
+    `halves` tells that the body computes in 16 bits, `avx512` that the CPU has 512-bit vectors, as
+    the measured one had.
     """
 
     side: float
@@ -342,10 +318,6 @@ class Chooser:
         """What was picked for a key."""
         return next((one.value for one in self.choices if one.key == key), otherwise)
 
-    def asks_for_other_body(self) -> bool:
-        """Whether the user named a body that is none of our ResNets, so that no width is chosen."""
-        return "/" in str(self._asked.get("model.backbone.name", ""))
-
 
 def _splits(facts: Facts, chooser: Chooser) -> None:
     fraction = held_fraction(facts)
@@ -378,13 +350,10 @@ def _cross(facts: Facts, chooser: Chooser) -> None:
 
 def _pictures(facts: Facts, chooser: Chooser) -> float:
     size = chooser.pick("data.image_size", *_image_size(facts))
-    unequal = facts.spread > LETTERBOX_SPREAD
-    chooser.pick(
-        "data.resize",
-        "letterbox" if unequal else "stretch",
-        f"shapes differ {facts.spread:.2f} times"
-        + (", so that stretching would distort them unequally" if unequal else ""),
-    )
+    resize, why = "stretch", f"shapes differ {facts.spread:.2f} times"
+    if facts.spread > LETTERBOX_SPREAD:
+        resize, why = "letterbox", f"{why}, so that stretching would distort them unequally"
+    chooser.pick("data.resize", resize, why)
     grey = facts.grey and not facts.pretrained
     why = "all pictures are grey" if grey else "colour"
     if facts.grey and not grey:
@@ -428,33 +397,24 @@ def _body(facts: Facts, chooser: Chooser) -> int:
         width, why = body["width"], "that of the weights"
         for key in ("name", "stem"):
             chooser.pick(f"model.backbone.{key}", body[key], why)
-    if not chooser.asks_for_other_body():
+    if "/" not in str(chooser.asked("model.backbone.name", "")):  # Others than our ResNets.
         width = chooser.pick("model.backbone.width", width, why)
     chooser.pick("model.dropout", DROPOUT, "against overfitting")
     chooser.pick("loss.distribution_weight", DISTRIBUTION_WEIGHT, "as in all measured recipes")
-    many = len(facts.classes) >= MANY_CLASSES
-    chooser.pick(
-        "loss.label_smoothing",
-        MANY_LABEL_SMOOTHING if many else LABEL_SMOOTHING,
-        f"{len(facts.classes)} classes",
-    )
+    classes = len(facts.classes)
+    smoothing = MANY_LABEL_SMOOTHING if classes >= MANY_CLASSES else LABEL_SMOOTHING
+    chooser.pick("loss.label_smoothing", smoothing, f"{classes} classes")
     return int(width)
 
 
 def _augment(facts: Facts, chooser: Chooser) -> None:
     reason = _no_flip(facts.classes)
     chooser.pick("augment.flip", not reason, reason or "no class depends on left or right")
-    strength = "medium"
-    if train_images(facts) < SMALL_SET:
-        strength = "strong"
-    elif train_images(facts) >= LARGE_SET:
-        strength = "light"
-    why = f"{strength}, for {train_images(facts):,} images"
+    count = train_images(facts)
+    strength = "strong" if count < SMALL_SET else "light" if count >= LARGE_SET else "medium"
     for name, value in AUGMENT[strength].items():
-        if facts.grey and name in COLOUR_ONLY:
-            continue
-        if value:
-            chooser.pick(f"augment.{name}", value, why)
+        if value and not (facts.grey and name in COLOUR_ONLY):
+            chooser.pick(f"augment.{name}", value, f"{strength}, for {count:,} images")
     if AUGMENT[strength]["rotation"]:
         chooser.pick("augment.box_from", "ellipse", "boxes of turned objects stay tight")
 
@@ -473,15 +433,7 @@ def _no_flip(classes: Mapping[str, int]) -> str:
 def _training(
     facts: Facts, chooser: Chooser, *, minutes: float, side: float, width: int
 ) -> list[str]:
-    """Chooses precision, batch, learning rate and length; gives notes for the user.
-
-    Args:
-        facts: What was measured.
-        chooser: Takes the choices.
-        minutes: Time that it may take.
-        side: Of the model's input in px.
-        width: Of the body.
-    """
+    """Chooses precision, batch, learning rate and length; gives notes for the user."""
     tuned, count = fine_tuning(facts), train_images(facts)
     halves = facts.bfloat16 and not facts.gpus and width >= WIDTHS["cpu"]
     precision = chooser.pick(
@@ -496,26 +448,14 @@ def _training(
     chooser.pick("train.weight_decay", decay, "as in all measured recipes")
     passes = max(1, count // batch)
     least = math.ceil(EPOCH_IMAGES / batch)
-    steps = (
-        chooser.pick(
-            "train.steps_per_epoch",
-            least if passes < least else None,
-            f"some {least * batch / count:.0f} passes, for fewer pauses"
-            if passes < least
-            else "one pass over the images",
-        )
-        or passes
-    )
-    cost = Cost(
-        side,
-        width,
-        batch,
-        halves if precision == "auto" else precision.endswith("16"),
-        facts.cores,
-        bool(facts.gpus),
-        facts.avx512,
-    )
-    speed = images_a_second(cost)
+    given, why = None, "one pass over the images"
+    if passes < least:
+        given, why = least, f"some {least * batch / count:.0f} passes, for fewer pauses"
+    steps = chooser.pick("train.steps_per_epoch", given, why) or passes
+    if precision != "auto":
+        halves = precision.endswith("16")
+    gpu = bool(facts.gpus)
+    speed = images_a_second(Cost(side, width, batch, halves, facts.cores, gpu, facts.avx512))
     # Of all trainings, in lengths of the one whose model is kept, and what goes on around them.
     lengths, around = 1.0, AROUND_SECONDS
     if chooser.value("trust.method", "split") == "cross":
@@ -526,13 +466,10 @@ def _training(
     affordable = max(0.0, minutes * 60 - around) / (epoch * lengths)
     fewest, most = EPOCHS
     between = max(1, round(CHECKPOINT_SECONDS * speed / batch))
-    chooser.pick(
-        "train.checkpoint_every_steps",
-        between if between < steps else None,
-        "an interruption costs a minute at most, about"
-        if between < steps
-        else "an epoch takes less than a minute",
-    )
+    given, why = None, "an epoch takes less than a minute"
+    if between < steps:
+        given, why = between, "an interruption costs a minute at most, about"
+    chooser.pick("train.checkpoint_every_steps", given, why)
     wanted = min(max(math.floor(affordable), fewest), most)
     guess = "a guess, as no GPU was measured" if facts.gpus else "estimated"
     epochs = chooser.pick(
@@ -540,14 +477,10 @@ def _training(
     )
     if tuned:
         _fine_tune(chooser, tuned, epochs, batch)
-    chooser.pick(
-        "train.warmup_epochs",
-        round(min(WARMUP_EPOCHS, WARMUP_SHARE * epochs), 2),
-        "a tenth, at most 3",
-    )
+    warmup = round(min(WARMUP_EPOCHS, WARMUP_SHARE * epochs), 2)
+    chooser.pick("train.warmup_epochs", warmup, "a tenth, at most 3")
     shortest, longest = EMA_STEPS
-    window = min(EMA_EPOCHS * steps, epochs * steps // 10)
-    window = min(max(window, shortest), longest)
+    window = min(max(min(EMA_EPOCHS * steps, epochs * steps // 10), shortest), longest)
     chooser.pick("train.ema", round(1 - 1 / window, 4), f"averages over some {window:,} steps")
     chooser.pick("train.seed", 0, "the start of every random draw")
     taken = (epochs * epoch * lengths + around) / 60

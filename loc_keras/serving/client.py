@@ -32,12 +32,9 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True)
 class Backoff:
-    """How often a server is asked, and how long is waited between.
+    """How often a server is asked, 1 or more, and how long is waited between, in seconds.
 
-    Attributes:
-        tries: Number of times that it is asked, 1 or more.
-        first_s: Longest wait after the first try, in seconds; it doubles with every try.
-        longest_s: Longest wait after any, in seconds.
+    The longest wait after the first try is `first_s`; it doubles with every try up to `longest_s`.
     """
 
     tries: int = 4
@@ -180,14 +177,7 @@ class ServingClient:
 
 
 def answer_of(row: Mapping[str, Any]) -> ServedAnswer:
-    """Types the outputs for one image.
-
-    Args:
-        row: Outputs of `serving_default`, `image_bytes` or `tf_example` for one image, by name.
-
-    Raises:
-        ServingError: If one is missing or of another type.
-    """
+    """Types the outputs for one image by name; ServingError where one is missing or wrong."""
     if not _output(row, "ok", bool):
         return ServedAnswer(ok=False, reason=_output(row, "reason", str), outputs=row)
     return ServedAnswer(
@@ -209,11 +199,7 @@ def answer_of(row: Mapping[str, Any]) -> ServedAnswer:
 
 
 def image_bytes(image: EncodedImage) -> bytes:
-    """The encoded file of one image.
-
-    Raises:
-        DataError: If it is a path that cannot be read, or nothing of `EncodedImage`.
-    """
+    """The encoded file of one image; DataError if it cannot be read, or is no `EncodedImage`."""
     if isinstance(image, bytes | bytearray):
         return bytes(image)
     if not isinstance(image, str | os.PathLike):
@@ -233,17 +219,10 @@ def image_bytes(image: EncodedImage) -> bytes:
 def batches(
     images: Iterable[EncodedImage], max_images: int, max_bytes: int
 ) -> Iterator[list[bytes]]:
-    """Groups images in order, each as large as both limits allow.
+    """Groups images in order, each group of one or more and as large as both limits allow.
 
-    Files are read as their group is made, so that no more than one group is held in memory.
-
-    Args:
-        images: Encoded images or their paths.
-        max_images: Most images of a group, 1 or more.
-        max_bytes: Most bytes of a group; an image above that makes a group of its own.
-
-    Yields:
-        Groups of one image or more.
+    Files are read as their group is made, so that no more than one group is held in memory. An
+    image of more than `max_bytes` makes a group of its own.
     """
     group: list[bytes] = []
     size = 0

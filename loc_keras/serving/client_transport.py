@@ -4,9 +4,9 @@ import base64
 import http.client
 import json
 import socket
-import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from types import ModuleType, SimpleNamespace
 from typing import Any, Protocol
 from urllib.parse import quote, urlsplit
@@ -22,15 +22,7 @@ _OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_len
 
 @dataclass(frozen=True)
 class Target:
-    """What is asked of a server.
-
-    Attributes:
-        model: Name of the served model.
-        version: Its version; None: the one that the server takes for the latest.
-        signature: Name of a signature with one input, encoded images.
-        timeout_s: Longest time of an answer (gRPC) or of silence (REST), in seconds.
-        headers: Further headers (gRPC: metadata) of every request, such as `Authorization`.
-    """
+    """What is asked of a server; see `ServingClient`."""
 
     model: str
     version: int | None = None
@@ -56,11 +48,7 @@ class Interface(Protocol):
 
 
 def interface_to(address: str, target: Target) -> Interface:
-    """REST or gRPC, as the address says.
-
-    Raises:
-        ServingError: If it is neither.
-    """
+    """REST or gRPC, as the address says; ServingError if it is neither."""
     scheme, mark, rest = address.partition("://")
     if mark and scheme in {"http", "https"} and rest:
         return RestInterface(address, target)
@@ -77,16 +65,13 @@ def interface_to(address: str, target: Target) -> Interface:
 class RestInterface:
     """Asks `POST URL/v1/models/MODEL[/versions/V]:predict` in row format.
 
-    Args:
-        url: `http://host:port` or `https://host:port`, perhaps with a path before `/v1`.
-        target: What is asked.
+    The URL is `http://host:port` or `https://host:port`, perhaps with a path before `/v1`.
 
     Raises:
         ServingError: If the URL has no host, or a port that is no number.
     """
 
     def __init__(self, url: str, target: Target) -> None:
-        """Takes the URL apart; nothing is connected."""
         try:
             parts = urlsplit(url)
             host, port = parts.hostname, parts.port
@@ -97,8 +82,9 @@ class RestInterface:
                 f"the address {url!r} is none of a server; give scheme, host and port alone, as in "
                 "http://host:8501."
             )
-        self._secure = parts.scheme == "https"
-        self._host, self._port = host, port
+        secure = parts.scheme == "https"
+        kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
+        self._connection = partial(kind, host, port, timeout=target.timeout_s)
         self._place = host if port is None else f"{host}:{port}"
         versions = "" if target.version is None else f"/versions/{target.version}"
         model = quote(target.model, safe="")
@@ -147,31 +133,17 @@ class RestInterface:
         finally:
             connection.close()
 
-    def _connection(self) -> http.client.HTTPConnection:
-        if self._secure:
-            context = ssl.create_default_context()
-            return http.client.HTTPSConnection(
-                self._host, self._port, timeout=self._target.timeout_s, context=context
-            )
-        return http.client.HTTPConnection(self._host, self._port, timeout=self._target.timeout_s)
-
 
 class GrpcInterface:
-    """Asks `PredictionService.Predict`.
+    """Asks `PredictionService.Predict`; encrypted where `secure`, by the system's certificates.
 
     The name of the signature's input is asked from the server once, by `GetModelMetadata`.
-
-    Args:
-        address: `host:port`, or another of gRPC's names of a server.
-        target: What is asked.
-        secure: Whether the connection is encrypted, with the system's certificates.
 
     Raises:
         ServingError: If the packages are missing.
     """
 
     def __init__(self, address: str, target: Target, *, secure: bool = False) -> None:
-        """Makes a channel, which connects at the first request."""
         self._grpc, self._apis = _packages()
         grpc = self._grpc
         self._channel = (

@@ -53,16 +53,10 @@ def checkpoint_name(step: int, *, epoch_end: bool) -> str:
 
 
 def begin_checkpoint(folder: Path, name: str, models: Iterable[Path]) -> Path:
-    """Makes a folder aside and takes the models as they are now.
+    """Makes a folder aside, which it gives, and takes the models as they are now.
 
-    Args:
-        folder: Holds the checkpoints.
-        name: From `checkpoint_name`.
-        models: Files that belong to it. They are linked, not copied, where the disk can do that:
-            a file that is replaced by renaming, as ours are, leaves the link as it was.
-
-    Returns:
-        The folder aside.
+    They are linked, not copied, where the disk can do that: a file that is replaced by renaming, as
+    ours are, leaves the link as it was.
 
     Raises:
         CheckpointError: If the disk is full or cannot be written; what was there before stays.
@@ -78,16 +72,9 @@ def begin_checkpoint(folder: Path, name: str, models: Iterable[Path]) -> Path:
 def end_checkpoint(
     aside: Path, name: str, arrays: Mapping[str, np.ndarray], state: Mapping[str, Any]
 ) -> Path:
-    """Writes the rest down to the disk, with checksums of all, and renames the folder.
+    """Writes the rest down to the disk, with checksums of all, and renames the folder aside.
 
-    Args:
-        aside: From `begin_checkpoint`.
-        name: As there; a checkpoint of that name is replaced.
-        arrays: Numbers by name.
-        state: Plain values that JSON can hold; not-a-number passes.
-
-    Returns:
-        The folder of the checkpoint.
+    A checkpoint of that name is replaced. The state holds what JSON can; not-a-number passes.
 
     Raises:
         CheckpointError: As `begin_checkpoint`.
@@ -102,7 +89,10 @@ def end_checkpoint(
         lines = "".join(f"{digest}  {file}\n" for file, digest in sums.items())
         _write_down(aside / SUMS_FILE, lines.encode())
         _sync_folder(aside)
-        _put_in_place(aside, target)
+        if target.exists():
+            shutil.rmtree(target)
+        aside.rename(target)
+        _sync_folder(target.parent)
     return target
 
 
@@ -120,11 +110,7 @@ def _one_sentence(target: Path, aside: Path) -> Iterator[None]:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Reads a checkpoint and compares every file with its checksum.
-
-    Raises:
-        CheckpointError: If something is missing, torn or changed.
-    """
+    """Reads a checkpoint; CheckpointError where its checksums tell that it is not as written."""
     try:
         listed = (path / SUMS_FILE).read_text(encoding="utf-8").splitlines()
         sums = {file: digest for digest, _, file in (line.partition("  ") for line in listed)}
@@ -140,12 +126,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def newest_checkpoint(folder: Path, say: Callable[[str], None]) -> Checkpoint | None:
-    """The newest checkpoint that is whole; others are put aside with a sentence.
-
-    Args:
-        folder: Holds the checkpoints; may be absent.
-        say: Takes a sentence about each that is not whole.
-    """
+    """The newest checkpoint that is whole; others are put aside with a sentence to `say`."""
     paths = checkpoints_in(folder)
     for path in reversed(paths):
         try:
@@ -162,9 +143,7 @@ def newest_checkpoint(folder: Path, say: Callable[[str], None]) -> Checkpoint | 
 
 def checkpoints_in(folder: Path) -> list[Path]:
     """All checkpoints that are there under their names, oldest first."""
-    if not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name))
+    return sorted(path for path in folder.glob("*") if _NAME.fullmatch(path.name))
 
 
 def is_own_name(name: str) -> bool:
@@ -200,14 +179,6 @@ def put_back(model: Path, target: Path) -> None:
         return
     with written_aside(target) as aside:
         _link(model, aside)
-
-
-def _put_in_place(aside: Path, target: Path) -> None:
-    """Renames a finished folder, replacing one of that name."""
-    if target.exists():
-        shutil.rmtree(target)
-    aside.rename(target)
-    _sync_folder(target.parent)
 
 
 def _write_down(path: Path, content: bytes) -> None:

@@ -63,12 +63,7 @@ class Snapshot:
 
 
 class CheckpointWriter:
-    """Writes snapshots in a thread of its own, one at a time.
-
-    Args:
-        folder: Holds the checkpoints.
-        keep: How many are kept.
-    """
+    """Writes snapshots in a thread of its own, one at a time, and keeps the last few."""
 
     def __init__(self, folder: Path, keep: int) -> None:
         self.folder = folder
@@ -93,11 +88,7 @@ class CheckpointWriter:
             self.wait()
 
     def wait(self) -> None:
-        """Waits for the write under way.
-
-        Raises:
-            CheckpointError: If it failed.
-        """
+        """Waits for the write under way; raises CheckpointError if it failed."""
         running, self._running = self._running, None
         if running is not None:
             running.result()
@@ -122,17 +113,9 @@ def checkpoint_writer(devices: Distribution, folder: Path, keep: int) -> Checkpo
 class TrainingCheckpoint(keras.callbacks.Callback):
     """Takes checkpoints: at the start, every `every` steps, at each epoch's end, when interrupted.
 
-    It comes last in the list, so that at an epoch's end all others have done what they do.
-
-    Args:
-        writer: Writes them.
-        position: Knows the step.
-        others: Callbacks whose values are part of a checkpoint.
-        models: Gives the saved models that belong to it.
-        every: Steps between checkpoints; None for those at the ends of epochs alone.
-        facts: What else goes into the state.
-        interruption: Tells whether to stop.
-        devices: What trains; every worker has this callback, since reading takes all of them.
+    It comes last in the list, so that at an epoch's end all others have done what they do. The
+    values of `others`, the saved `models` and `facts` are part of a checkpoint. Every worker has
+    this callback, since reading takes all of them.
     """
 
     def __init__(
@@ -273,14 +256,8 @@ def restore_variables(
 ) -> Callable[[], None]:
     """Puts all variables back but those of the measures, which `fit` resets as it begins.
 
-    Args:
-        model: Compiled, with a built optimizer.
-        saved: The checkpoint. One of the phase before, at its end, gives its weights alone.
-        phase: First epoch of the phase that goes on.
-        devices: What trains.
-
-    Returns:
-        What puts the measures of the half-done epoch back.
+    A checkpoint of the phase before, at its end, gives its weights alone. What is given back puts
+    the measures of the half-done epoch back.
     """
     half_done = saved.state["step"] > 0
     same_phase = saved.state["phase"] == phase
@@ -438,17 +415,9 @@ def restore_random(state: Mapping[str, Any]) -> None:
     inner = state["numpy"]["state"]
     key = np.asarray(inner["key"], np.uint32)
     np.random.set_state({**state["numpy"], "state": {**inner, "key": key}})
-    saved = state["tensorflow"]
-    tf.random.set_global_generator(
-        tf.random.Generator.from_state(
-            np.asarray(saved["state"], np.int64), _algorithm(saved["alg"])
-        )
-    )
-
-
-def _algorithm(number: int) -> str:
-    """TensorFlow's name of a generator's algorithm."""
-    return {1: "philox", 2: "threefry"}[number]
+    saved, names = state["tensorflow"], {1: "philox", 2: "threefry"}
+    words = np.asarray(saved["state"], np.int64)
+    tf.random.set_global_generator(tf.random.Generator.from_state(words, names[saved["alg"]]))
 
 
 def callback_states(callbacks: Iterable[keras.callbacks.Callback]) -> dict[str, Any]:

@@ -263,13 +263,8 @@ class _Fit:
     ) -> None:
         """Trains from a place in the phase to its end.
 
-        Args:
-            phase: Which layers learn, and how long.
-            place: Where to begin.
-            saved: The checkpoint of that place, in the phase or at the end of the one before it.
-            rate: Factor on the learning rate.
-            position: Follows the steps; one of the callbacks.
-            callbacks: All of them.
+        The checkpoint of that place is in the phase or at the end of the one before it; `rate` is a
+        factor on the learning rate.
         """
         plan, devices = self.plan, self.devices
         with devices.scope():
@@ -324,9 +319,6 @@ class SharedLocalizer:
     """A localizer that trains and answers with the values of others of its form, one by one.
 
     To build a model is cheap, to compile and trace its steps is not: this is done once.
-
-    Args:
-        localizer: The model; its values do not matter.
     """
 
     def __init__(self, localizer: keras.Model) -> None:
@@ -351,8 +343,7 @@ class SharedLocalizer:
         key = plan, phase, rate
         if key in self._kept:
             model, beginning = self._kept[key]
-            norms = plan.train.fine_tune.batch_norm
-            set_trainable(self.localizer, body_learns=phase.body_learns, batch_norm=norms)
+            set_trainable(self.localizer, phase.body_learns, plan.train.fine_tune.batch_norm)
             for variable, value in beginning:
                 variable.assign(value)
             return model

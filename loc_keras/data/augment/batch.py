@@ -219,7 +219,7 @@ def mix(
 
 @functools.cache
 def beta_quantiles(alpha: float) -> np.ndarray:
-    """Quantiles at 1025 even steps of 0..1 of the beta distribution with both parameters `alpha`."""
+    """Quantiles at 1025 even steps of 0..1 of the beta distribution of both parameters `alpha`."""
     return betaincinv(alpha, alpha, np.linspace(0.0, 1.0, _QUANTILES)).astype(np.float32)
 
 
