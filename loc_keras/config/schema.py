@@ -18,94 +18,72 @@ from loc_keras.config.train import LossConfig, TrainConfig
 class TrustConfig(Section):
     """What is promised of single answers, and on which images it is fitted."""
 
-    method: Literal["split", "cross"] = Field(
-        default="split",
-        description="On what it is fitted: split, the images that data.split.calibration holds "
-        "back; cross, training images as models answer them that were trained without them.",
-    )
-    folds: int = Field(
-        default=5, ge=2, le=50, description="With cross: models, each trained without a fold."
-    )
-    fold_length: float = Field(
-        default=0.3,
-        gt=0,
-        le=1,
-        description="With cross: length of their trainings, as a share of train.epochs.",
-    )
-    coverage: float = Field(
-        default=0.9,
-        gt=0,
-        lt=1,
-        description="Share of images for which a label set, an outer and an inner box each hold, "
-        "0..1 without both.",
-    )
-    scaling: Literal["auto", "additive", "size", "spread"] = Field(
-        default="auto",
-        description="What the margins of outer and inner boxes grow with: nothing, the box, or the "
-        "model's own doubt about each side; auto: spread with the distribution head, else size.",
-    )
-    label_sets: Literal["raps", "aps"] = Field(
-        default="raps", description="Label sets: raps keeps them small and steady, or aps."
-    )
-    per_class: bool = Field(
-        default=False,
-        description="Whether boxes hold for the images of each predicted class by itself; needs "
-        "as many images of each as else of all.",
-    )
-    flip: bool = Field(
-        default=False,
-        description="Whether confidence in a box also rests on a look at the mirrored image, which "
-        "doubles the time of an answer.",
-    )
-    novelty_level: float = Field(
-        default=0.02,
-        ge=0,
-        lt=1,
-        description="Pictures are told unknown whose p-value of being drawn like the training "
-        "images is below this; needs no calibration images.",
-    )
+    method: Literal["split", "cross"] = "split"
+    """On what it is fitted: split, the images that data.split.calibration holds back; cross,
+    training images as models answer them that were trained without them."""
+    folds: int = Field(default=5, ge=2, le=50)
+    """With cross: models, each trained without a fold."""
+    fold_length: float = Field(default=0.3, gt=0, le=1)
+    """With cross: length of their trainings, as a share of train.epochs."""
+    coverage: float = Field(default=0.9, gt=0, lt=1)
+    """Share of images for which a label set, an outer and an inner box each hold, 0..1 without
+    both."""
+    scaling: Literal["auto", "additive", "size", "spread"] = "auto"
+    """What the margins of outer and inner boxes grow with: nothing, the box, or the model's own
+    doubt about each side; auto: spread with the distribution head, else size."""
+    label_sets: Literal["raps", "aps"] = "raps"
+    """Label sets: raps keeps them small and steady, or aps."""
+    per_class: bool = False
+    """Whether boxes hold for the images of each predicted class by itself; needs as many images of
+    each as else of all."""
+    flip: bool = False
+    """Whether confidence in a box also rests on a look at the mirrored image, which doubles the
+    time of an answer."""
+    novelty_level: float = Field(default=0.02, ge=0, lt=1)
+    """Pictures are told unknown whose p-value of being drawn like the training images is below
+    this; needs no calibration images."""
 
 
 class ExportConfig(Section):
     """The copy of the trained model for serving."""
 
-    dir: Text = Field(
-        default="saved_models", description="Folder for <name>/<version>/ of published exports."
-    )
-    enabled: bool = Field(
-        default=True, description="Whether training ends with an export, to export/ in its run."
-    )
-    publish: bool = Field(
-        default=False,
-        description="Whether that export becomes the next version in dir, which servers load, in "
-        "place of export/; not where it does worse than the newest one on the same test images.",
-    )
+    dir: Text = "saved_models"
+    """Folder for <name>/<version>/ of published exports."""
+    enabled: bool = True
+    """Whether training ends with an export, to export/ in its run."""
+    publish: bool = False
+    """Whether that export becomes the next version in dir, which servers load, in place of export/;
+    not where it does worse than the newest one on the same test images."""
 
 
 class RunConfig(Section):
     """Where a run writes what it learned and measured."""
 
-    dir: Text = Field(default="runs", description="Folder for <name>/<time>/ of each run.")
+    dir: Text = "runs"
+    """Folder for <name>/<time>/ of each run."""
 
 
 class Config(Section):
     """A whole config file; every key has a default, so an empty one is the smallest config."""
 
-    name: Text | None = Field(
-        default=None, description="Name of runs and exports; null: the file's name without ending."
-    )
-    data: DataConfig = Field(default=DataConfig(), description="The data set.")
-    augment: AugmentConfig = Field(
-        default=AugmentConfig(), description="Random changes to training images."
-    )
-    model: ModelConfig = Field(default=ModelConfig(), description="The network.")
-    loss: LossConfig = Field(default=LossConfig(), description="What training minimises.")
-    train: TrainConfig = Field(default=TrainConfig(), description="How the model is fitted.")
-    trust: TrustConfig = Field(
-        default=TrustConfig(), description="What is promised of single answers."
-    )
-    export: ExportConfig = Field(default=ExportConfig(), description="The copy for serving.")
-    run: RunConfig = Field(default=RunConfig(), description="Where a run writes.")
+    name: Text | None = None
+    """Name of runs and exports; null: the file's name without ending."""
+    data: DataConfig = DataConfig()
+    """The data set."""
+    augment: AugmentConfig = AugmentConfig()
+    """Random changes to training images."""
+    model: ModelConfig = ModelConfig()
+    """The network."""
+    loss: LossConfig = LossConfig()
+    """What training minimises."""
+    train: TrainConfig = TrainConfig()
+    """How the model is fitted."""
+    trust: TrustConfig = TrustConfig()
+    """What is promised of single answers."""
+    export: ExportConfig = ExportConfig()
+    """The copy for serving."""
+    run: RunConfig = RunConfig()
+    """Where a run writes."""
 
     @field_validator("name")
     @classmethod

@@ -12,130 +12,92 @@ Portion = Annotated[float, Field(gt=0, le=1)]
 class FineTuneConfig(Section):
     """How a body that starts from trained weights is trained on; the defaults change nothing."""
 
-    freeze_epochs: int = Field(
-        default=0, ge=0, description="First epochs in which only the heads learn, 0..epochs."
-    )
-    body_rate: Portion = Field(
-        default=1.0,
-        description="Learning rate of the body's last stage as a share of learning_rate, >0..1.",
-    )
-    layer_decay: Portion = Field(
-        default=1.0,
-        description="Factor on the rate from each stage of the body to the one before it, >0..1.",
-    )
-    batch_norm: Literal["train", "frozen"] = Field(
-        default="train",
-        description="Whether the body's batch normalisation adapts to the new images or stays as "
-        "it came; frozen is for batches below 16.",
-    )
+    freeze_epochs: int = Field(default=0, ge=0)
+    """First epochs in which only the heads learn, 0..epochs."""
+    body_rate: Portion = 1.0
+    """Learning rate of the body's last stage as a share of learning_rate, >0..1."""
+    layer_decay: Portion = 1.0
+    """Factor on the rate from each stage of the body to the one before it, >0..1."""
+    batch_norm: Literal["train", "frozen"] = "train"
+    """Whether the body's batch normalisation adapts to the new images or stays as it came; frozen
+    is for batches below 16."""
 
 
 class SizeStageConfig(Section):
     """A first part of the training on smaller images."""
 
-    share: Annotated[float, Field(gt=0, lt=1)] = Field(
-        description="Part of all steps, >0..<1; what all stages leave is of full size."
-    )
-    side: int = Field(ge=16, description="Longer side of the training images in px, >= 16.")
+    share: Annotated[float, Field(gt=0, lt=1)]
+    """Part of all steps, >0..<1; what all stages leave is of full size."""
+    side: int = Field(ge=16)
+    """Longer side of the training images in px, >= 16."""
 
 
 class TrainConfig(Section):
     """How the model is fitted."""
 
-    epochs: Count = Field(default=20, description="Passes over the training images, >= 1.")
-    batch_size: Count = Field(default=128, description="Images per step, >= 1.")
-    learning_rate: float = Field(default=1e-3, gt=0, description="Highest learning rate, > 0.")
-    optimizer: Literal["adamw", "adam"] = Field(
-        default="adamw",
-        description="adamw: weight decay apart from the gradient; adam: as part of it.",
-    )
-    weight_decay: Weight = Field(default=1e-4, description="Strength of weight decay, >= 0.")
-    accumulate: Count = Field(
-        default=1,
-        description="Batches whose gradients are averaged into one update, >= 1: the effect of a "
-        "batch that the memory cannot hold, but for batch normalisation.",
-    )
-    schedule: Literal["cosine", "constant", "one_cycle"] = Field(
-        default="cosine",
-        description="Course of the learning rate after the warm-up; one_cycle has a rise of its "
-        "own in place of it.",
-    )
-    warmup_epochs: float = Field(
-        default=0.5, ge=0, description="Epochs of linear rise to learning_rate, 0..epochs."
-    )
-    gradient_clip_norm: Annotated[float, Field(gt=0)] | None = Field(
-        default=None, description="Largest norm of the whole gradient, > 0; null: no limit."
-    )
-    ema: Annotated[float, Field(gt=0, lt=1)] | None = Field(
-        default=None,
-        description="Momentum per step of the moving average of the weights, >0..<1; null: off.",
-    )
-    seed: int = Field(
-        default=0, ge=0, lt=2**32, description="Start of every random draw, 0..4294967295."
-    )
-    precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = Field(
-        default="auto",
-        description="Number format of the body; auto: bfloat16 or float16 where the device has "
-        "units for it that pay, else float32.",
-    )
-    deterministic: bool = Field(
-        default=False, description="Same numbers at each run on the same machine, at lower speed."
-    )
-    xla: Literal["auto", "on", "off"] = Field(
-        default="auto", description="Compile the step with XLA; auto: off, as measured."
-    )
-    gpu_memory_growth: bool = Field(
-        default=True, description="Take GPU memory as needed instead of all of it at the start."
-    )
-    strategy: Literal["auto", "single", "mirrored", "multi_worker"] = Field(
-        default="auto",
-        description="Devices that train together; auto: multi_worker where TF_CONFIG names several "
-        "workers, mirrored where several GPUs are visible, else single.",
-    )
-    sync_batch_norm: bool = Field(
-        default=False,
-        description="With several devices, normalise by the statistics of the whole batch instead "
-        "of each device's share: the results of one device, at lower speed.",
-    )
-    early_stopping_patience: Count | None = Field(
-        default=None, description="Epochs without a better monitor before stopping; null: never."
-    )
-    validate_every_steps: Count | None = Field(
-        default=None, description="Steps between validations within an epoch; null: at its end."
-    )
-    steps_per_epoch: Count | None = Field(
-        default=None, description="Steps that count as an epoch; null: one pass over the images."
-    )
-    profile_steps: Annotated[tuple[Count, Count], Strict(False)] | None = Field(
-        default=None,
-        description="[first, last] step, from 1, whose operations TensorBoard's profiler records "
-        "into the run's tensorboard folder, counted anew after a resume and in each phase of "
-        "fine-tuning; null: none.",
-    )
-    checkpoint_every_steps: Count | None = Field(
-        default=None,
-        description="Steps between checkpoints to go on from after an interruption; null: at each "
-        "epoch's end.",
-    )
-    keep_checkpoints: Count = Field(
-        default=2, description="Newest checkpoints that are kept while the run lasts, >= 1."
-    )
+    epochs: Count = 20
+    """Passes over the training images, >= 1."""
+    batch_size: Count = 128
+    """Images per step, >= 1."""
+    learning_rate: float = Field(default=1e-3, gt=0)
+    """Highest learning rate, > 0."""
+    optimizer: Literal["adamw", "adam"] = "adamw"
+    """adamw: weight decay apart from the gradient; adam: as part of it."""
+    weight_decay: Weight = 1e-4
+    """Strength of weight decay, >= 0."""
+    accumulate: Count = 1
+    """Batches whose gradients are averaged into one update, >= 1: the effect of a batch that the
+    memory cannot hold, but for batch normalisation."""
+    schedule: Literal["cosine", "constant", "one_cycle"] = "cosine"
+    """Course of the learning rate after the warm-up; one_cycle has a rise of its own in place of
+    it."""
+    warmup_epochs: float = Field(default=0.5, ge=0)
+    """Epochs of linear rise to learning_rate, 0..epochs."""
+    gradient_clip_norm: Annotated[float, Field(gt=0)] | None = None
+    """Largest norm of the whole gradient, > 0; null: no limit."""
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Momentum per step of the moving average of the weights, >0..<1; null: off."""
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    """Start of every random draw, 0..4294967295."""
+    precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"
+    """Number format of the body; auto: bfloat16 or float16 where the device has units for it that
+    pay, else float32."""
+    deterministic: bool = False
+    """Same numbers at each run on the same machine, at lower speed."""
+    xla: Literal["auto", "on", "off"] = "auto"
+    """Compile the step with XLA; auto: off, as measured."""
+    gpu_memory_growth: bool = True
+    """Take GPU memory as needed instead of all of it at the start."""
+    strategy: Literal["auto", "single", "mirrored", "multi_worker"] = "auto"
+    """Devices that train together; auto: multi_worker where TF_CONFIG names several workers,
+    mirrored where several GPUs are visible, else single."""
+    sync_batch_norm: bool = False
+    """With several devices, normalise by the statistics of the whole batch instead of each device's
+    share: the results of one device, at lower speed."""
+    early_stopping_patience: Count | None = None
+    """Epochs without a better monitor before stopping; null: never."""
+    validate_every_steps: Count | None = None
+    """Steps between validations within an epoch; null: at its end."""
+    steps_per_epoch: Count | None = None
+    """Steps that count as an epoch; null: one pass over the images."""
+    profile_steps: Annotated[tuple[Count, Count], Strict(False)] | None = None
+    """[first, last] step, from 1, whose operations TensorBoard's profiler records into the run's
+    tensorboard folder, counted anew after a resume and in each phase of fine-tuning; null: none."""
+    checkpoint_every_steps: Count | None = None
+    """Steps between checkpoints to go on from after an interruption; null: at each epoch's end."""
+    keep_checkpoints: Count = 2
+    """Newest checkpoints that are kept while the run lasts, >= 1."""
     monitor: Literal[
         "val_top1_loc", "val_bbox_iou", "val_softmax_accuracy", "val_loss", "val_score"
-    ] = Field(
-        default="val_score",
-        description="Figure that chooses the best checkpoint: the newest epoch within one standard "
-        "error of the best. val_score: class accuracy times mean IoU.",
-    )
+    ] = "val_score"
+    """Figure that chooses the best checkpoint: the newest epoch within one standard error of the
+    best. val_score: class accuracy times mean IoU."""
 
-    progressive_size: Annotated[tuple[SizeStageConfig, ...], Strict(False)] = Field(
-        default=(),
-        description="Stages from the training's beginning on smaller images, which take less time; "
-        "validation is always at full size. resnets only, bbox_head distribution or gap_mlp.",
-    )
-    fine_tune: FineTuneConfig = Field(
-        default=FineTuneConfig(), description="Training on from weights that know something."
-    )
+    progressive_size: Annotated[tuple[SizeStageConfig, ...], Strict(False)] = ()
+    """Stages from the training's beginning on smaller images, which take less time; validation is
+    always at full size. resnets only, bbox_head distribution or gap_mlp."""
+    fine_tune: FineTuneConfig = FineTuneConfig()
+    """Training on from weights that know something."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> "TrainConfig":
@@ -163,24 +125,18 @@ class TrainConfig(Section):
 class LossConfig(Section):
     """What training minimises: a weighted sum of terms."""
 
-    bbox: Literal["iou", "giou", "diou", "ciou", "eiou", "siou", "mpdiou"] = Field(
-        default="diou", description="Similarity of two boxes; the loss is 1 minus it."
-    )
-    bbox_weight: Weight = Field(default=1.0, description="Weight of the box similarity, >= 0.")
-    softmax_weight: Weight = Field(default=1.0, description="Weight of the class loss, >= 0.")
-    label_smoothing: float = Field(
-        default=0.0, ge=0, lt=1, description="Share of the class target spread evenly, 0..<1."
-    )
-    smooth_l1_weight: Weight = Field(
-        default=0.0,
-        description="Weight of smooth L1 on the corners within the box loss, so times "
-        "bbox_weight, >= 0; 0: off.",
-    )
-    distribution_weight: Weight = Field(
-        default=1.0, description="Weight of the distribution focal loss, >= 0; distribution head."
-    )
-    balance: Literal["fixed", "uncertainty"] = Field(
-        default="fixed",
-        description="Whether the weights stay, or the terms are weighed by what noise is learned "
-        "to be in each.",
-    )
+    bbox: Literal["iou", "giou", "diou", "ciou", "eiou", "siou", "mpdiou"] = "diou"
+    """Similarity of two boxes; the loss is 1 minus it."""
+    bbox_weight: Weight = 1.0
+    """Weight of the box similarity, >= 0."""
+    softmax_weight: Weight = 1.0
+    """Weight of the class loss, >= 0."""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the class target spread evenly, 0..<1."""
+    smooth_l1_weight: Weight = 0.0
+    """Weight of smooth L1 on the corners within the box loss, so times bbox_weight, >= 0; 0:
+    off."""
+    distribution_weight: Weight = 1.0
+    """Weight of the distribution focal loss, >= 0; distribution head."""
+    balance: Literal["fixed", "uncertainty"] = "fixed"
+    """Whether the weights stay, or the terms are weighed by what noise is learned to be in each."""

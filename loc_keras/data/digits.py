@@ -48,7 +48,8 @@ class DigitTask(DigitsConfig):
     crops of other digits.
     """
 
-    clutter: int = Field(default=8, ge=0, description="Crops of the clutter background.")
+    clutter: int = Field(default=8, ge=0)
+    """Crops of the clutter background."""
 
     @model_validator(mode="after")
     def _digit_is_legible(self) -> "DigitTask":
