@@ -128,14 +128,11 @@ def write_dataset(
 
 
 def refuse_place(out: Path, sources: Sequence[str]) -> None:
-    """Refuses a place that is no local folder, in use, in the source, or above it.
-
-    Args:
-        out: Folder to write.
-        sources: Folders and files that are read; remote ones are nowhere near.
+    """Refuses a place that is no local folder, in use, in a source, or above it.
 
     Raises:
-        DataError: If the output would touch the source, or what is not of a conversion.
+        DataError: If the output would touch a source (remote ones are nowhere near), or what is not
+            of a conversion.
     """
     if _SCHEME.match(str(out)):
         raise DataError(
@@ -160,11 +157,7 @@ def partial_of(out: Path) -> Path:
 
 
 def _finished(out: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The manifest of `out` where this very conversion is complete; None where nothing is there.
-
-    Raises:
-        DataError: If something else is there.
-    """
+    """The manifest of `out` where this very conversion is complete; None where nothing is there."""
     manifest = _refuse_used(out)
     if manifest is not None:
         _refuse_other(out, manifest, identity)

@@ -176,11 +176,7 @@ def _as_data_error(path: str) -> Iterator[None]:
 
 
 def open_binary(path: str, most: int | None = None) -> IO[bytes]:
-    """Opens a file to read bytes from; whatever the data name is opened here.
-
-    Args:
-        path: Local or remote.
-        most: Bytes of the largest file that is opened; None for any.
+    """Opens a file to read bytes from, of at most so many; whatever the data name is opened here.
 
     Raises:
         OSError: If that fails, or it is larger, or no file: a pipe would be waited for, a device

@@ -287,15 +287,7 @@ def train_stream(
 def batch_indices(
     size: int, batch_size: int, seed: int, step: int, steps: int = 1
 ) -> npt.NDArray[np.int64]:
-    """Indices of the images in batches of the training stream, int64 (steps * B,).
-
-    Args:
-        size: As in `train_stream`.
-        batch_size: Likewise.
-        seed: Likewise.
-        step: Which batch, from 0, over all epochs.
-        steps: How many from there on.
-    """
+    """Indices int64 (steps * B,) of the images in batches of the training stream from one, from 0."""
     stream = train_stream(size, batch_size, seed, columns=0, start_step=step).take(steps)
     return np.concatenate([batch["index"].numpy() for batch in stream])
 
