@@ -287,7 +287,7 @@ def train_stream(
 def batch_indices(
     size: int, batch_size: int, seed: int, step: int, steps: int = 1
 ) -> npt.NDArray[np.int64]:
-    """Indices int64 (steps * B,) of the images in batches of the training stream from one, from 0."""
+    """Indices int64 (steps * B,) of the images in batches of the training stream from `step` on."""
     stream = train_stream(size, batch_size, seed, columns=0, start_step=step).take(steps)
     return np.concatenate([batch["index"].numpy() for batch in stream])
 

@@ -157,7 +157,8 @@ def refuse_other_data(folder: Path, fingerprint: str, by_sizes: str = "") -> str
 
 def changed_packages(folder: Path, now: Mapping[str, Any]) -> str | None:
     """A sentence where packages have other versions than when the run was begun."""
-    before = read_environment(folder).get("packages") or {}
+    before = read_environment(folder).get("packages")
+    before = before if isinstance(before, dict) else {}
     changes = [
         f"{name} {before.get(name)} -> {version}"
         for name, version in now.items()
