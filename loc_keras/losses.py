@@ -246,9 +246,7 @@ class DistributionFocalLoss(keras.losses.Loss):
     """
 
     def __init__(
-        self,
-        reduction: str | None = "sum_over_batch_size",
-        name: str = "distribution_focal_loss",
+        self, reduction: str | None = "sum_over_batch_size", name: str = "distribution_focal_loss"
     ) -> None:
         super().__init__(name=name, reduction=reduction, dtype=_DTYPE)
 

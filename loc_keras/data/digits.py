@@ -138,10 +138,7 @@ class DigitRenderer:
         corner = tf.stack([left, top, left, top], axis=-1)
         # In float64, as a graph may divide by multiplying with the rounded reciprocal.
         boxes = tf.cast(extent + corner, tf.float64) / float(task.canvas)
-        targets = {
-            "softmax": tf.gather(self._labels, index),
-            "bbox": tf.cast(boxes, tf.float32),
-        }
+        targets = {"softmax": tf.gather(self._labels, index), "bbox": tf.cast(boxes, tf.float32)}
         return images[..., tf.newaxis], targets
 
     def _tiles(self, index: tf.Tensor, side: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:

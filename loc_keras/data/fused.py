@@ -81,9 +81,7 @@ def load_source(row: Row, form: ImageFormat) -> Sources:
     step = covered / count
     fits = tf.reduce_all(step <= LARGEST_STEP)
     pixels = tf.cond(
-        fits,
-        lambda: _flat(decoded.picture, form),
-        lambda: _flat(_resized(decoded, form), form),
+        fits, lambda: _flat(decoded.picture, form), lambda: _flat(_resized(decoded, form), form)
     )
     target = tf.constant(form.size)
     return Sources(

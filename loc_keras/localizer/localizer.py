@@ -186,10 +186,7 @@ class Localizer:
             pool.shutdown(cancel_futures=True)
 
     def annotate(
-        self,
-        image: ImageLike,
-        result: Localization,
-        save_to: str | os.PathLike[str] | None = None,
+        self, image: ImageLike, result: Localization, save_to: str | os.PathLike[str] | None = None
     ) -> Image.Image:
         """Draws an answer on its image.
 

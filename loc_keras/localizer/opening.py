@@ -27,12 +27,7 @@ from loc_keras.training.run_folder import (
     read_json,
 )
 from loc_keras.trust import novelty, statements
-from loc_keras.trust.statements import (
-    FOLDS_FILE,
-    read_folds,
-    read_trust,
-    trusted_model,
-)
+from loc_keras.trust.statements import FOLDS_FILE, read_folds, read_trust, trusted_model
 
 GRAPH_FILE = "saved_model.pb"
 

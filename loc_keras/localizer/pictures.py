@@ -31,13 +31,7 @@ from loc_keras.data.decode import (
 )
 from loc_keras.data.exif import file_orientation
 from loc_keras.data.image_bytes import IN_GRAPH
-from loc_keras.data.image_header import (
-    Header,
-    HeaderError,
-    header_of,
-    orientation_of,
-    read_header,
-)
+from loc_keras.data.image_header import Header, HeaderError, header_of, orientation_of, read_header
 from loc_keras.data.record_images import CONTENT, ORIENTATION, loader, undecodable
 from loc_keras.data.resize import ImageFormat, resize_images
 from loc_keras.errors import ImageError, first_line

@@ -208,11 +208,7 @@ def _reason(error: Exception, origin: str) -> str:
 
 
 def _build(
-    found: str,
-    body: str,
-    image_shape: tuple[int, int, int],
-    given: Path | None,
-    pretrained: bool,
+    found: str, body: str, image_shape: tuple[int, int, int], given: Path | None, pretrained: bool
 ) -> keras.Model:
     height, width, channels = image_shape
     try:

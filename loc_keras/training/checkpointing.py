@@ -249,10 +249,7 @@ def restore_models(saved: Checkpoint, targets: Iterable[Path]) -> None:
 
 
 def restore_variables(
-    model: keras.Model,
-    saved: Checkpoint,
-    phase: int,
-    devices: Distribution = ALONE,
+    model: keras.Model, saved: Checkpoint, phase: int, devices: Distribution = ALONE
 ) -> Callable[[], None]:
     """Puts all variables back but those of the measures, which `fit` resets as it begins.
 
@@ -400,10 +397,7 @@ def random_state() -> dict[str, Any]:
     inner = numpy_state["state"]
     return {
         "python": [version, list(words), gauss],
-        "numpy": {
-            **numpy_state,
-            "state": {"key": inner["key"].tolist(), "pos": int(inner["pos"])},
-        },
+        "numpy": {**numpy_state, "state": {"key": inner["key"].tolist(), "pos": int(inner["pos"])}},
         "tensorflow": {"state": generator.state.numpy().tolist(), "alg": int(generator.algorithm)},
     }
 

@@ -48,20 +48,9 @@ from loc_keras.training.checkpointing import (
     restore_variables,
 )
 from loc_keras.training.distribution import ALONE, Distribution
-from loc_keras.training.measure import (
-    SILENT,
-    answer_function,
-    collect_outcomes,
-    progress_style,
-)
+from loc_keras.training.measure import SILENT, answer_function, collect_outcomes, progress_style
 from loc_keras.training.model import TrainingModel, compiled_training_model, with_targets
-from loc_keras.training.plan import (
-    FitPlan,
-    FitResult,
-    Phase,
-    set_trainable,
-    training_phases,
-)
+from loc_keras.training.plan import FitPlan, FitResult, Phase, set_trainable, training_phases
 from loc_keras.training.run_folder import (
     CHECKPOINTS,
     HISTORY_FILE,

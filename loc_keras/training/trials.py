@@ -14,12 +14,7 @@ from loc_keras.errors import TrainingError
 from loc_keras.evaluation.figures import run_figures
 from loc_keras.training.batch_norm import fuse_batch_norms
 from loc_keras.training.callbacks import FiniteLossGuard, Logs, Position
-from loc_keras.training.measure import (
-    SILENT,
-    answer_function,
-    collect_outcomes,
-    progress_style,
-)
+from loc_keras.training.measure import SILENT, answer_function, collect_outcomes, progress_style
 from loc_keras.training.model import (
     TrainingModel,
     as_batch,

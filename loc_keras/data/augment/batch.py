@@ -12,14 +12,7 @@ from scipy.special import betaincinv
 
 from loc_keras.config.augment import AugmentConfig
 from loc_keras.data.augment.draws import CANDIDATES, Drawn, Draws, column_names
-from loc_keras.data.augment.geometry import (
-    MIRRORS,
-    WARPS,
-    choose_maps,
-    first_good,
-    mirror,
-    warps,
-)
+from loc_keras.data.augment.geometry import MIRRORS, WARPS, choose_maps, first_good, mirror, warps
 from loc_keras.data.augment.photometric import COLOUR_KEYS, recolour
 from loc_keras.data.fused import Kind, Sources, warp_sources
 from loc_keras.data.geometry import warp
