@@ -24,12 +24,7 @@ def smooth_l1(boxes_true: Tensor, boxes_pred: Tensor, *, delta: float) -> Tensor
     """Return the smooth L1 distance of paired boxes, summed over the 4 edges: (..., 4) -> (...).
 
     An error e costs e^2 / (2 delta) up to `delta` and |e| - delta / 2 beyond (Girshick 2015, eq. 3,
-    where delta is 1): its slope never exceeds 1.
-
-    Args:
-        boxes_true: (..., 4).
-        boxes_pred: (..., 4), the same shape and unit.
-        delta: Error at which the parabola meets the line, in the unit of the boxes; above 0.
+    where delta is 1): its slope never exceeds 1. Delta is above 0, in the unit of the boxes.
 
     Raises:
         DataError: The shapes do not match.
@@ -239,10 +234,6 @@ class DistributionFocalLoss(keras.losses.Loss):
     """Cross entropy of each box edge against the two bins beside it; see `distribution_focal`.
 
     Shapes: y_true (..., 4) fractions of the image side, y_pred (..., 4, bins) logits.
-
-    Args:
-        reduction: Any Keras reduction.
-        name: Of the loss.
     """
 
     def __init__(

@@ -103,13 +103,11 @@ class Body:
 def cut_to_maps(network: keras.Model, name: str, pyramid: Sequence[Tensor] = ()) -> keras.Model:
     """The part of a network that gives feature maps, as the model that `Body` holds.
 
-    Args:
-        network: Functional, for images of a fixed size; its layers are shared.
-        name: The body as the user has named it.
-        pyramid: Maps from fine to coarse that the network offers itself; empty: they are found.
+    The network is functional, for images of a fixed size; its layers are shared. `pyramid` are maps
+    from fine to coarse that it offers itself; without any they are found.
 
     Raises:
-        ModelError: If it has no feature map.
+        ModelError: If it, `name` in the message, has no feature map.
     """
     found = feature_maps(network)
     if found is None:

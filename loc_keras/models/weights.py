@@ -56,11 +56,8 @@ IMAGENET_WEIGHTS = "imagenet"
 class Start:
     """A body and its first weights, found and checked before the localizer is built.
 
-    Attributes:
-        origin: where the weights come from.
-        preprocessing: the pixels that they were trained on, to build the model with; None: any.
-        load: puts them into the body of a localizer that was built for them.
-        body: the network, where it is none of our own ResNets.
+    `preprocessing` are the pixels that they were trained on, to build the model with (None: any);
+    `load` puts them into the body of that localizer. Our own ResNets have no `body`.
     """
 
     origin: WeightsOrigin

@@ -67,13 +67,10 @@ Tensor = Any  # A Keras tensor; Keras has no public static type for it.
 
 
 class FusedCall:
-    """Replaces the `call` of a batch normalisation by TensorFlow's fused kernel.
+    """Replaces the `call` of a layer that `can_fuse` by TensorFlow's fused kernel.
 
     Only steps that learn batch statistics on their own device use the kernel; all others, such as
     validation and frozen layers, use the layer's own `call`.
-
-    Args:
-        layer: a layer for which `can_fuse` holds.
     """
 
     def __init__(self, layer: keras.layers.BatchNormalization) -> None:

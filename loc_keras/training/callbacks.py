@@ -211,13 +211,7 @@ class Checkpoints(keras.callbacks.Callback):
     The best epoch is the newest whose monitor is within one standard error of the highest so far
     (the rule of Breiman et al. 1984, "Classification and Regression Trees", section 3.4.3). With
     few validation images an accuracy jumps by luck; the plain maximum would then keep an epoch from
-    before the learning rate came down.
-
-    Args:
-        localizer: the model to save; it shares its weights with the one that is trained.
-        folder: the run folder.
-        monitor: name in the logs; smaller is better for losses, larger for all else.
-        val_images: number of validation images, for the standard error.
+    before the learning rate came down. Of a monitor that is a loss, smaller is better.
     """
 
     def __init__(self, localizer: keras.Model, folder: Path, monitor: str, val_images: int) -> None:
@@ -401,12 +395,7 @@ class HistoryFile(RowsFile):
 class WithinEpochValidation(RowsFile):
     """Measures every `every` steps within an epoch and writes `history_steps.csv`.
 
-    Args:
-        every: Steps between two measurements.
-        position: Knows the step.
-        measure: Gives the validation figures of the model as it stands.
-        report: Takes the global step, the epoch and the figures with the prefix `val_`.
-        path: The file.
+    `report` takes the global step, the epoch and the figures with the prefix `val_`.
     """
 
     def __init__(

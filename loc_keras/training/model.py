@@ -35,17 +35,13 @@ class LogVariances(keras.layers.Layer):
 
 
 class UncertainLoss(keras.losses.Loss):
-    """A loss divided by the variance of its noise, with the price of claiming much noise.
+    """A loss L >= 0 divided by the variance of its noise, with the price of claiming much noise.
 
     It is exp(-s) L + s / 2 with s = log(variance), as Kendall, Gal and Cipolla 2018 have it
     ("Multi-Task Learning Using Uncertainty to Weigh Losses", equation 10) but for their factor 1/2
     on regressions, which only shifts s. Where s follows, the term weighs 1 / (2 L): all terms pull
     alike, however large they are. At the start, with s = 0, it is the loss itself. A loss that
     reaches 0 would drive s to minus infinity; `FLOOR` is as low as it counts.
-
-    Args:
-        loss: The loss L, >= 0.
-        log_variance: s, a scalar variable.
     """
 
     FLOOR = -5.0

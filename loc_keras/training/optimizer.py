@@ -162,12 +162,9 @@ def make_optimizer(
     """Makes AdamW (Loshchilov and Hutter 2019) or Adam (Kingma and Ba 2015).
 
     AdamW's weight decay is apart from the gradient and scaled by the learning rate, with biases and
-    scales exempt; Adam's is added to the gradient of every variable.
-
-    Args:
-        train: its keys for the optimizer; batches are accumulated into one update as it says.
-        schedule: course of the learning rate; None for its constant `learning_rate`.
-        rate_factors: factors on the rate, and on AdamW's decay, of variables by their path.
+    scales exempt; Adam's is added to the gradient of every variable. Batches are accumulated into
+    one update as `train` says. `rate_factors` are for the rate, and AdamW's decay, of variables by
+    their path.
     """
     rate = train.learning_rate if schedule is None else schedule
     ema, accumulate = train.ema, train.accumulate

@@ -22,12 +22,8 @@ He 2018, "Group Normalization", figure 1)."""
 class FitPlan:
     """How long and how to train: sections of the config, and what the data decide.
 
-    Attributes:
-        train: how the model is fitted.
-        loss: what is minimised.
-        steps_per_epoch: steps in each epoch.
-        val_images: number of validation images, for the standard error of their figures.
-        background: index of the class of images without an object, or None where all show one.
+    `val_images` counts for the standard error of figures; `background` is the index of the class of
+    images without an object, or None where all show one.
     """
 
     train: TrainConfig

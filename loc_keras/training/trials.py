@@ -118,13 +118,9 @@ def overfit_batch(
 
 @dataclass(frozen=True)
 class RateSweep:
-    """A sweep of rising rates.
+    """A sweep of rising rates: of each step its rate, the loss before it, and the running mean.
 
-    Attributes:
-        rates: Learning rate of each step.
-        losses: Loss of each step's batch before the step.
-        smooth: Their running mean.
-        diverged: Whether the sweep ended because the loss rose, rather than at `HIGHEST`.
+    `diverged` tells that it ended because the loss rose, rather than at `HIGHEST`.
     """
 
     rates: tuple[float, ...]
