@@ -47,18 +47,11 @@ def build(
     out: str,
     shards: int,
 ) -> None:
-    """Adds all steps to a pipeline.
+    """Adds all steps to a pipeline without any: from sources to shards in the folder or URL `out`.
 
     Paths are made distinct before they are answered about, so each has one record; this also
     spreads them over the workers. Lines are written by Beam's own sink: into a temporary folder,
-    from where they are renamed when all are there.
-
-    Args:
-        pipeline: Without steps.
-        sources: Where the images are.
-        handler: Answers about them.
-        out: Folder or URL for the shards.
-        shards: Files of answers; 0 leaves it to the runner.
+    from where they are renamed when all are there. 0 `shards` leave their number to the runner.
     """
     out_folder = None if "://" in out else out
     found = (

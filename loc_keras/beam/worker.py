@@ -70,14 +70,9 @@ class _Instance:
 
 
 class Find(PickledByValue, beam.DoFn):
-    """Paths of the images of a source, and how many files were left out of it.
-
-    Args:
-        out: Folder that is never walked into; None for none.
-    """
+    """Paths of the images of a source, and how many files were left out; skips `out`."""
 
     def __init__(self, out: str | None) -> None:
-        """Keeps the folder."""
         super().__init__()
         self._out = out
 
@@ -106,7 +101,6 @@ class ExportedModel:
 
     Attributes:
         place: Folder or URL that workers open.
-        names: Of the classes, by index.
         background: Index of the class of images without an object; None without one.
         digest: SHA-256 of it and all that its answers depend on, as `Localizer.digest`.
     """
@@ -121,11 +115,8 @@ class ExportedModel:
 class Task:
     """What the workers need to know.
 
-    Attributes:
-        model: The exported version.
-        root: Folder that names of images are relative to.
-        top_k: Number of classes in a record.
-        max_bytes: Size of the largest file that is read.
+    Names of images are relative to `root`; a record holds `top_k` classes, and files larger than
+    `max_bytes` are not read.
     """
 
     model: ExportedModel
@@ -150,15 +141,11 @@ class LoadedModel:
 class ExportedModelHandler(PickledByValue, ModelHandler[str, Record, LoadedModel]):
     """Answers about files by an exported SavedModel, which takes them as they are.
 
-    Args:
-        task: Model and settings.
-        min_batch_size: Images that the model is given at once, at least; a last batch may be
-            smaller.
-        max_batch_size: At most. Beam tries sizes between the two and stays with the fastest.
+    Beam tries sizes of a batch between the two and stays with the fastest; a last one may be
+    smaller.
     """
 
     def __init__(self, task: Task, *, min_batch_size: int, max_batch_size: int) -> None:
-        """Keeps the settings; the model is opened by the worker."""
         super().__init__(min_batch_size=min_batch_size, max_batch_size=max_batch_size)
         self._task = task
 
@@ -257,11 +244,7 @@ class Unreadable(Exception):
 
 
 def read_bytes(path: str, most: int) -> bytes:
-    """Content of a file.
-
-    Args:
-        path: Absolute, or a URL.
-        most: Bytes; a larger file is not read to its end.
+    """Content of a file by its absolute path or URL; at most `most` bytes.
 
     Raises:
         Unreadable: If it is not there, cannot be read or is larger.

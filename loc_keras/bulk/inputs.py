@@ -16,9 +16,8 @@ _VIDEOS = frozenset((".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".wmv", ".
 def image_name(path: str, root: str) -> str:
     """Name of an image: its path relative to the root, or from / on where it lies elsewhere.
 
-    Args:
-        path: Absolute, or a URL such as `gs://bucket/photos/1.jpg`.
-        root: Folder, of the same form. A URL elsewhere keeps its whole text.
+    Both are absolute paths or URLs, such as `gs://bucket/photos/1.jpg`; a URL elsewhere keeps its
+    whole text.
     """
     if "://" in path:
         return path.removeprefix(root.rstrip("/") + "/")
@@ -30,11 +29,7 @@ def image_name(path: str, root: str) -> str:
 
 
 def common_root(folders: Sequence[str]) -> str:
-    """The deepest folder that holds all of some; `/` where local ones and URLs have none.
-
-    Args:
-        folders: At least one; absolute paths, and URLs of folders.
-    """
+    """The deepest folder above absolute paths and URLs, at least one; `/` where there is none."""
     if not any("://" in folder for folder in folders):
         return os.path.commonpath(folders)
     parts = [folder.rstrip("/").split("/") for folder in folders]
@@ -46,12 +41,7 @@ def common_root(folders: Sequence[str]) -> str:
 
 
 def listed_path(line: str, folder: str) -> str | None:
-    """The path that a line of a list names: absolute, or a URL; None for an empty line.
-
-    Args:
-        line: With or without its end.
-        folder: The list's own, to which paths that do not begin with / are relative.
-    """
+    """What a line of a list in a folder names: a whole path or a URL; None for an empty one."""
     name = line.rstrip("\r\n")
     if not name.strip():
         return None
@@ -85,7 +75,6 @@ class Inputs:
     def __init__(
         self, arguments: Sequence[str], out: str | Path | None = None, lists: Sequence[str] = ()
     ) -> None:
-        """Checks that each exists; see the class."""
         for file in lists:
             if not os.path.isfile(file):
                 raise DataError(f"{file} is no file; give --list a text file of one path a line.")

@@ -92,12 +92,7 @@ def settle_view(
     headers: Mapping[ImageRef, Header | HeaderError],
     source: SourceConfig,
 ) -> tuple[Annotations, SourceConfig, list[Fault]]:
-    """Finds out on which view boxes were drawn.
-
-    Args:
-        annotations: As read.
-        headers: Of every image.
-        source: How to understand them; what `boxes_on` asks for holds.
+    """Finds out on which view boxes were drawn; what `source.boxes_on` asks for holds.
 
     Returns:
         The annotations, without declared sizes of turned pictures where all contradict what is
@@ -155,16 +150,10 @@ def readings(
 def view_samples(
     objects: Sequence[CheckedObject], annotations: Annotations, source: SourceConfig, count: int
 ) -> list[tuple[ImageRef, dict[View, Box]]]:
-    """Objects on turned pictures whose boxes lie most differently by view.
+    """At most `count` objects on turned pictures whose boxes lie most differently by view.
 
-    Args:
-        objects: Those of a data set.
-        annotations: What they are from.
-        source: How to understand them.
-        count: How many, at most; the first few hundred such objects are looked at.
-
-    Returns:
-        The picture, and by view the box in fractions of the upright picture.
+    The first few hundred such objects are looked at. Of each it gives the picture, and by view the
+    box in fractions of the upright picture.
     """
     found = []
     for item in objects:

@@ -262,14 +262,7 @@ def _assert_size(height: tf.Tensor, width: tf.Tensor) -> tf.Operation:
 
 
 def decode_with_pillow(content: bytes, channels: int) -> np.ndarray:
-    """Decodes the first picture of a file.
-
-    Args:
-        content: Encoded bytes of one of `image_header.FORMATS`, or HEIF.
-        channels: 1 or 3.
-
-    Returns:
-        uint8 (H, W, channels) by the rules of `decode.decode_bytes`.
+    """Decodes the first picture of a file, by the rules of `decode_bytes`: uint8 (H, W, channels).
 
     Raises:
         ValueError: If the pixels have no fixed range, or are more than `MAX_PIXELS`.
@@ -282,14 +275,7 @@ def decode_with_pillow(content: bytes, channels: int) -> np.ndarray:
 
 
 def pillow_pixels(image: Image.Image, channels: int) -> np.ndarray:
-    """The pixels of an opened image by the rules of `decode.decode_bytes`.
-
-    Args:
-        image: In any mode.
-        channels: 1 or 3.
-
-    Returns:
-        uint8 (H, W, channels).
+    """Pixels of an image in any mode, by the rules of `decode_bytes`: uint8 (H, W, channels).
 
     Raises:
         ValueError: If the pixels have no fixed range.
@@ -308,14 +294,9 @@ def _eight_bit(image: Image.Image) -> Image.Image:
 
 
 def turn_image(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
-    """Turns a stored picture upright.
+    """Turns a stored picture (H, W, C) of any type upright, by its EXIF orientation 1..8, a scalar.
 
-    Args:
-        image: (H, W, C), any type.
-        orientation: integer scalar, EXIF orientation 1..8.
-
-    Returns:
-        (H, W, C), or (W, H, C) for the orientations 5 to 8.
+    The orientations 5 to 8 give (W, H, C).
     """
     orientation = tf.cast(orientation, tf.int32)
 
@@ -338,14 +319,10 @@ def is_transposed(orientation: tf.Tensor) -> tf.Tensor:
 
 
 def turn_boxes(boxes: np.ndarray, orientations: np.ndarray) -> np.ndarray:
-    """Moves boxes as `turn_image` moves the pixels.
+    """Moves boxes as `turn_image` moves the pixels, from fractions of the one picture to the other.
 
-    Args:
-        boxes: float (..., 4), (x1, y1, x2, y2) in fractions of the stored picture.
-        orientations: int (...) or scalar, 1..8.
-
-    Returns:
-        The same shape and type, fractions of the turned picture.
+    Boxes are float (..., 4), (x1, y1, x2, y2), and keep shape and type; orientations int (...),
+    1..8.
     """
     swapped = np.isin(orientations, _TRANSPOSED)[..., None]
     return _mirror(np.where(swapped, boxes[..., [1, 0, 3, 2]], boxes), orientations)
@@ -368,10 +345,7 @@ def _mirror(boxes: np.ndarray, orientations: np.ndarray) -> np.ndarray:
 def upright(image: Image.Image, orientation: int, window: tuple[int, ...]) -> Image.Image:
     """Undoes an EXIF orientation, then cuts a window (left, top, right, bottom) in px out.
 
-    Args:
-        image: As decoded; its own EXIF block is not looked at.
-        orientation: 1..8; others leave it as it is.
-        window: All zero for the whole picture.
+    A window of zeros is the whole picture. The image's own EXIF block is not looked at.
     """
     image.load()
     turned = (

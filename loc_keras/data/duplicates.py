@@ -17,15 +17,9 @@ _THREADS = 8
 
 
 def identical_groups(refs: Sequence[ImageRef]) -> np.ndarray:
-    """Numbers images so that those of the same bytes share a number.
+    """The index of the first image with the same bytes, int64 (N,), of images that can be read.
 
     Only images of equal length are read, since others cannot be equal.
-
-    Args:
-        refs: N images that can be read.
-
-    Returns:
-        int64 (N,), the index of the first image with the same bytes.
     """
     by_length: dict[int, list[ImageRef]] = defaultdict(list)
     for ref in dict.fromkeys(refs):
@@ -38,13 +32,9 @@ def identical_groups(refs: Sequence[ImageRef]) -> np.ndarray:
 
 
 def merged_groups(*columns: Iterable[Hashable]) -> np.ndarray:
-    """Joins groupings: rows that share a value in any column share a number.
+    """Joins groupings: rows that share a value in any column of N values share a number.
 
-    Args:
-        *columns: N hashable values each; None joins nothing.
-
-    Returns:
-        int64 (N,), the index of the group's first row.
+    It is the index of the group's first row, int64 (N,). None joins nothing.
     """
     rows = list(zip(*columns, strict=True))
     first: dict[tuple[int, Hashable], int] = {}

@@ -58,13 +58,9 @@ Read = Callable[[int, int], bytes]
 
 
 def file_orientation(file: IO[bytes]) -> int | None:
-    """The orientation that a JPEG or PNG file names.
+    """The orientation that a JPEG or PNG file names: 1..8, 1 without one; None for other kinds.
 
-    Args:
-        file: Can be sought; its position changes.
-
-    Returns:
-        1..8, 1 where none is named; None for a file of another kind.
+    The file can be sought; its position changes.
     """
 
     def read(at: int, count: int) -> bytes:
@@ -132,14 +128,7 @@ def _block_of_png(read: Read) -> bytes:
 
 
 def orientation_in(content: tf.Tensor) -> tf.Tensor:
-    """`file_orientation` in the graph.
-
-    Args:
-        content: string scalar, a whole file.
-
-    Returns:
-        int32 scalar, 1..8; 1 for a file of another kind.
-    """
+    """`file_orientation` of a string scalar in the graph: int32 scalar, 1 for other files."""
     return tf.cond(
         starts(content, JPEG_START),
         lambda: _jpeg_orientation(content),
@@ -196,13 +185,10 @@ def _block(
     start: int,
     step: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]],
 ) -> tf.Tensor:
-    """The first EXIF block as int32 (M,), empty without one.
+    """The first EXIF block of a file, string scalar, as int32 (M,), empty without one.
 
-    Args:
-        content: string scalar, the file.
-        start: Place of its first segment.
-        step: From the place of a segment to that of the next, -1 at the end, and to start and
-            size of the EXIF block in it, -1 for none.
+    From the place of a segment, at first `start`, `step` gives that of the next, -1 at the end, and
+    start and size of the EXIF block in it, -1 for none.
     """
     length = tf.cast(tf.strings.length(content), tf.int64)
     _, found, size = tf.while_loop(

@@ -55,17 +55,12 @@ def load_records(
 ) -> DatasetRecords:
     """Resolves a checked data set and cuts the missing splits off the training records.
 
-    Args:
-        checked: The annotations and what a check found in them.
-        split: What to cut off.
-        seed: Of the cut.
-        on_error: `"stop"` refuses data with errors, `"skip"` leaves them out.
-        looks: Asked, and needed, where something is cut off and near duplicates stay together.
+    With `"skip"` for `on_error` what is wrong is left out. `looks` is asked, and needed, where
+    something is cut off and near duplicates stay together.
 
     Raises:
         DataError: If what is wrong concerns every object, there are errors and `on_error` is
-            `"stop"`, or no record, or none with an
-            object, is left for training or validation.
+            `"stop"`, or no record, or none with an object, is left for training or validation.
     """
     for finding in checked.findings:
         if finding.kind in OF_THE_WHOLE_SET:
@@ -317,19 +312,11 @@ def grouped_split(
 ) -> dict[str, np.ndarray]:
     """Cuts parts off a labelled set so that no group stands in two of them.
 
-    Without groups of several items this is `stratified_split`. Otherwise groups of several go
-    first, the largest before the others and equal ones in a seeded order, each to the part that
-    still lacks most items of its classes (after the iterative stratification of Sechidis,
-    Tsoumakas and Vlahavas, 2011); single items then fill each part class by class.
-
-    Args:
-        labels: int (N,), class index of each item.
-        groups: int (N,), items of one number stay together.
-        fractions: As for `stratified_split`.
-        seed: Any integer; the same seed gives the same parts.
-
-    Returns:
-        Part name, with `"train"` first, to its int64 indices in a seeded random order.
+    Without groups of several items this is `stratified_split`, whose arguments and parts it has;
+    items with one number in `groups`, int (N,), stay together. Groups of several go first, the
+    largest before the others and equal ones in a seeded order, each to the part that still lacks
+    most items of its classes (after the iterative stratification of Sechidis, Tsoumakas and
+    Vlahavas, 2011); single items then fill each part class by class.
 
     Raises:
         DataError: If a fraction is out of range.
@@ -369,13 +356,7 @@ def _groups_of_several(
 def grouped_folds(
     labels: np.ndarray, groups: np.ndarray, folds: int, seed: int
 ) -> list[np.ndarray]:
-    """Cuts a labelled set into folds of nearly equal size, as `grouped_split` cuts parts off.
-
-    Args:
-        labels: int (N,), class index of each item.
-        groups: int (N,), items of one number stay in one fold.
-        folds: 2 or more.
-        seed: Any integer; the same seed gives the same folds.
+    """Cuts a labelled set into 2 or more folds of nearly equal size, by `grouped_split`.
 
     Returns:
         Of each fold its int64 indices, rising; each item is in one fold.
@@ -406,12 +387,7 @@ def cut_folds(
 ) -> list[np.ndarray]:
     """`grouped_folds` of records, with images together as the cut of splits keeps them.
 
-    Args:
-        train: The records.
-        split: Says what stays together.
-        folds: How many, at least 2.
-        seed: Of the cut.
-        thumbnails: As of `Looks`, of the records; needed where near duplicates stay together.
+    `thumbnails`, as of `Looks`, are needed where near duplicates stay together.
     """
     refs = image_refs(train)
     identical = dict(zip(refs, identical_groups(refs).tolist(), strict=True))

@@ -72,19 +72,14 @@ def traced(load: Callable[[Row], Any], keys: frozenset[str]) -> Callable[[Row], 
 def load_picture(
     row: Row, form: ImageFormat, *, portable: bool = False
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Makes the picture of a record in the common format.
-
-    Args:
-        row: Where the image lies, or its bytes.
-        form: The common format.
-        portable: As in `decode_bytes`.
+    """Makes the picture of a record in the common format; `portable` as in `decode_bytes`.
 
     Returns:
         uint8 (height, width, channels), and int32 (2,), height and width before resizing.
 
     Raises:
-        tensorflow.errors.OpError: When run, if the file cannot be read or decoded, the window
-            leads out of the picture, or the picture has another size while `form.rule` is None.
+        tensorflow.errors.OpError: When run, if the file cannot be read or decoded, the window leads
+            out of the picture, or the picture has another size while `form.rule` is None.
     """
     if form.rule is None:
         picture = _cut(_turned(_decoded(row, form.channels), row), row)
@@ -110,10 +105,7 @@ class Decoded(NamedTuple):
 def decode_picture(row: Row, form: ImageFormat, *, portable: bool = False) -> Decoded:
     """The picture of a record before it is resized: decoded, turned upright, and cut.
 
-    Args:
-        row: Where the image lies, or its bytes.
-        form: The common format, with a rule.
-        portable: As in `decode_bytes`.
+    The form has a rule; `portable` is as in `decode_bytes`.
     """
     content = _content(row)
     declared, ratio = jpeg_ratio(content, form, _is_transposed(row))
@@ -138,16 +130,13 @@ def _is_jpeg(row: Row) -> bool:
 def jpeg_ratio(
     content: tf.Tensor, form: ImageFormat, transposed: tf.Tensor | bool = False
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Size of a picture, and by how much smaller to decode it.
+    """Size of an encoded picture, string scalar, and by how much smaller to decode it.
 
-    Args:
-        content: string scalar, an encoded image.
-        form: What it becomes.
-        transposed: Whether the orientation swaps height and width.
+    `transposed` says whether the orientation swaps height and width.
 
     Returns:
-        int32 (2,), height and width as looked at, zeros unless it is JPEG; and an int32 scalar
-        of `decode.RATIOS`, 1 unless it is JPEG.
+        int32 (2,), height and width as looked at, zeros unless it is JPEG; and an int32 scalar of
+        `decode.RATIOS`, 1 unless it is JPEG.
     """
     size = tf.cond(
         is_jpeg(content),
@@ -259,13 +248,9 @@ def _is_windowed(row: Row) -> tf.Tensor | bool:
 def load_known(row: Row, form: ImageFormat) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Makes the picture of a record, and what its file is known again by.
 
-    Args:
-        row: Where the image lies.
-        form: The common format.
-
     Returns:
-        As `load_picture` picture and size; and the FarmHash fingerprint of the image's bytes,
-        uint8 (FINGERPRINT,).
+        As `load_picture` picture and size; and the FarmHash fingerprint of the image's bytes, uint8
+        (FINGERPRINT,).
     """
     content = _content(row)
     kept = {key: row[key] for key in (ORIENTATION, _WINDOW) if key in row}
@@ -277,13 +262,8 @@ def load_known(row: Row, form: ImageFormat) -> tuple[tf.Tensor, tf.Tensor, tf.Te
 def thumbnails(pictures: tf.Tensor, sizes: tf.Tensor, form: ImageFormat) -> tf.Tensor:
     """As `near_duplicates.thumbnail`, of pictures in the common format, without their padding.
 
-    Args:
-        pictures: uint8 (N, height, width, channels).
-        sizes: int32 (N, 2), before resizing.
-        form: The common format.
-
-    Returns:
-        uint8 (N, SIDE * SIDE).
+    Pictures are uint8 (N, height, width, channels), their sizes before resizing int32 (N, 2), and
+    the thumbnails uint8 (N, SIDE * SIDE).
     """
     covered, offset = tf.constant([form.size]), tf.constant([[0, 0]])
     if form.rule == "letterbox":

@@ -131,12 +131,7 @@ def count_multi_object(annotations: Annotations) -> tuple[int, int]:
 
 
 def even_sample(records: Records, limit: int | None) -> Records:
-    """At most `limit` records, evenly spaced, since files are often sorted by class.
-
-    Args:
-        records: Any number.
-        limit: At least 1, or None for all.
-    """
+    """At most `limit` records, evenly spaced, since files are often sorted by class."""
     if limit is None or len(records) <= limit:
         return records
     return records.take(np.arange(limit) * len(records) // limit)

@@ -19,13 +19,7 @@ _LEAST_WIDTH = 320  # Px of a column; on a phone the two stand one below the oth
 
 
 def build_page(localizer: Localizer, limits: Limits, top_k: int) -> Any:
-    """The page about a model, as Gradio's `Blocks`.
-
-    Args:
-        localizer: The model.
-        limits: How much is taken.
-        top_k: How many classes an answer holds.
-    """
+    """The page about a model, as Gradio's `Blocks`; an answer holds `top_k` classes."""
 
     def html_of(file: Path | None) -> str:
         return answer_html(answer(localizer, file, limits.file_bytes, top_k))

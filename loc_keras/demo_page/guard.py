@@ -97,14 +97,10 @@ HEADERS = (
 class Guard:
     """An ASGI application around another one.
 
-    Args:
-        app: What is guarded.
-        limits: How much is taken.
-        before_upload: Called ahead of each upload, to make room for it.
+    `before_upload` is called ahead of each upload, to make room for it.
     """
 
     def __init__(self, app: App, limits: Limits, before_upload: Callable[[], None]) -> None:
-        """Keeps what it is given; see the class."""
         self._app = app
         self._limits = limits
         self._before_upload = before_upload
@@ -188,14 +184,7 @@ class Guard:
 
 @dataclass(eq=False)
 class _Arriving:
-    """A body that is on its way.
-
-    Attributes:
-        client: Address of who sends it.
-        since: When its request came, by the clock of the loop.
-        bytes: How much has arrived.
-        until: When it is given up.
-    """
+    """A body that is on its way: from whom, since when (by the clock of the loop), how much."""
 
     client: str
     since: float
@@ -214,11 +203,7 @@ def refused_sender(
     """Status and sentence with which a request by its origin is refused; None where it is not.
 
     A page elsewhere may have a name of its own lead to this machine, and any page may send forms.
-
-    Args:
-        headers: Of the request.
-        hosts: Names of this server beside those of the machine itself.
-        posts: Whether it is a POST.
+    `hosts` are names of this server beside those of the machine itself.
     """
     given = [value.decode("latin-1") for name, value in headers if name == b"host"]
     if len(given) != 1 or not _is_own(given[0], hosts):
@@ -245,11 +230,7 @@ def _is_own(host: str, hosts: Collection[str]) -> bool:
 def refused(method: str, path: str, length: int | None, limits: Limits) -> tuple[int, str] | None:
     """Status and sentence with which a request is refused; None where it is not.
 
-    Args:
-        method: Of HTTP.
-        path: Of the address, decoded.
-        length: Bytes of its body, as it declares; None where it does not.
-        limits: How much is taken.
+    The path is decoded; `length` are the bytes of the body as it declares, None where it does not.
     """
     if method in ("GET", "HEAD"):
         known = path in _GET or path.startswith(_GET_BELOW)
@@ -326,14 +307,7 @@ def is_within(path: str, folder: Path) -> bool:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Takes an address.
-
-    Args:
-        host: Name or number of an interface of this machine.
-        port: 1..65535, or 0 for any free one.
-
-    Returns:
-        A socket that listens.
+    """A socket that listens at an interface of this machine; port 0 takes any free one.
 
     Raises:
         DemoError: If the port is in use or not allowed, or the host is not this machine's.

@@ -26,28 +26,17 @@ Box = Sequence[float]
 
 @dataclass(frozen=True)
 class Answered:
-    """An answer as it is shown.
-
-    Attributes:
-        result: The answer of the model.
-        picture: RGB, with the boxes drawn, at most `_SHOWN_SIDE` px a side.
-    """
+    """An answer, and the picture with its boxes drawn: RGB, at most `_SHOWN_SIDE` px a side."""
 
     result: Localization
     picture: Image.Image
 
 
 def answer(localizer: Localizer, file: Path | None, file_bytes: int, top_k: int) -> Answered | str:
-    """Answers about an uploaded file.
+    """The answer about an uploaded file, or a sentence that says why there is none.
 
-    Args:
-        localizer: The model.
-        file: What was sent; None where nothing was.
-        file_bytes: Largest file that is read.
-        top_k: How many classes the answer holds.
-
-    Returns:
-        The answer, or a sentence that says why there is none. Nothing that was sent raises.
+    A file of more than `file_bytes` is not read; without a file None is given. Nothing that was
+    sent raises.
     """
     if file is None:
         return NOTHING_SENT

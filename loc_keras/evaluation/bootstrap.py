@@ -52,15 +52,7 @@ class Bootstrap:
             )
 
     def resample(self, statistic: Statistic, images: int) -> Floats:
-        """Figures of every resample.
-
-        Args:
-            statistic: What is measured.
-            images: N, at least 1.
-
-        Returns:
-            float64 (resamples, S).
-        """
+        """Figures of every resample of N images, at least 1: float64 (resamples, S)."""
         generator = np.random.default_rng(self.seed)
         rows = max(1, _CHUNK // images)
         parts = []

@@ -265,15 +265,11 @@ def evaluate(
 ) -> Evaluation:
     """Measures a split: figures with intervals, baselines, errors, groups and confusion.
 
-    Args:
-        outcomes: Truth and answer of each image.
-        class_names: Name of each class, by index, that of the background included.
-        train_boxes: Boxes of the training split, (M, 4) in fractions, for the baselines; those of
-            images without an object are all zero and do not count. None at all: no baselines.
-        leaked: Which images, bool (N,), are near duplicates of training images; None for none.
-        level: Coverage of the intervals.
-        resamples: Bootstrap resamples of each interval.
-        seed: Of the resamples.
+    `class_names` are by index, that of the background included. Training boxes, (M, 4) in
+    fractions, are for the baselines; those of images without an object are all zero and do not
+    count, and without any there are no baselines. `leaked`, bool (N,), says which images are near
+    duplicates of training images; None for none. `level`, `resamples` and `seed` are of the
+    `Bootstrap`.
 
     Raises:
         DataError: A column has another length than the labels, or a label no class.
@@ -380,16 +376,10 @@ def baseline_boxes(train_boxes: npt.ArrayLike) -> dict[str, Box]:
 def baseline_figures(
     outcomes: Outcomes, train_boxes: npt.ArrayLike, bootstrap: Bootstrap
 ) -> dict[str, dict[str, Estimate]]:
-    """Box figures of `baseline_boxes`, scaled to every picture.
+    """Box figures of `baseline_boxes`, scaled to every picture; nothing without a training box.
 
-    Args:
-        outcomes: Truth; the images without an object do not count.
-        train_boxes: Boxes of the training split, (M, 4) in fractions of their pictures; those
-            that are all zero belong to images without an object and do not count either.
-        bootstrap: How intervals are made.
-
-    Returns:
-        Box figures of `constant box` and `centre box`; nothing where no training box is left.
+    Training boxes are (M, 4) in fractions of their pictures; those that are all zero belong to
+    images without an object and do not count, nor do such images of the split.
     """
     boxes = np.asarray(train_boxes, np.float64).reshape(-1, 4)
     boxes = boxes[boxes.any(axis=1)]

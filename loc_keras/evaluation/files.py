@@ -114,20 +114,13 @@ def write_predictions(
     Columns: `image, path, true_label, pred_label, probability, p_iou50`, then `true_x1_px` to
     `true_y2_px`, `pred_x1_px` to `pred_y2_px`, `iou, corner_error_px`, `outer_x1_px` to
     `outer_y2_px`, `inner_x1_px` to `inner_y2_px`, `label_set`, `novelty`. Those that need `trust`
-    (`p_iou50`, outer, inner, `label_set`) or novelty are absent without it. A cell is empty where
-    there is nothing to tell: the true box of an image without an object and what is compared with
-    it, an empty inner box, an empty label set.
+    (`p_iou50`, outer, inner, `label_set`) or novelty are absent without it; with trust
+    `probability` is the calibrated one. A cell is empty where there is nothing to tell: the true
+    box of an image without an object and what is compared with it, an empty inner box, an empty
+    label set.
 
     A text that a spreadsheet would take for a formula gets an apostrophe before it, so a name that
     begins with `=`, `+`, `-` or `@` is to be read without its first character.
-
-    Args:
-        path: The file.
-        outcomes: Of N images.
-        class_names: Name of each class, by index.
-        images: Names of the N images, as the annotations have them.
-        paths: N files that hold them.
-        trust: Of the same images; `probability` is then the calibrated one.
     """
     columns: dict[str, Sequence[str]] = {
         "image": [safe_cell(name) for name in images],
@@ -167,12 +160,7 @@ def write_coco(
 ) -> None:
     """Writes `coco_truth.json` and `coco_detections.json`, each whole or absent.
 
-    Args:
-        folder: An existing folder.
-        outcomes: Of N images.
-        class_names: Name of each class, by index.
-        file_names: N files or names of the images.
-        scores: (N,), see `detection_scores`; None for the class probability.
+    Scores (N,) are of `detection_scores`; None stands for the class probability.
     """
     files = {
         TRUTH_FILE: coco_truth(outcomes, class_names, file_names),

@@ -124,14 +124,7 @@ def join_outcomes(parts: Sequence[Outcomes]) -> Outcomes:
 
 
 class Estimate(NamedTuple):
-    """A figure with its bootstrap interval.
-
-    Attributes:
-        value: The figure; NaN where it is of no image.
-        low: Lower end of the interval; NaN for fewer than two images.
-        high: Upper end; likewise.
-        images: Images that it is of.
-    """
+    """A figure and its bootstrap interval; NaN of no image, respectively fewer than two."""
 
     value: float
     low: float
@@ -143,11 +136,9 @@ class Estimate(NamedTuple):
 class Group:
     """Figures of the images that have something in common.
 
-    Attributes:
-        name: What they share, in words, such as a class or "5 to 20 % of the picture".
-        images: How many they are.
-        figures: By name, those of `Evaluation.figures` but the rejections; box figures of a group
-            without objects are NaN.
+    They share what the name says, such as a class or "5 to 20 % of the picture". The figures are
+    those of `Evaluation.figures` but the rejections; box figures of a group without objects are
+    NaN.
     """
 
     name: str
@@ -160,11 +151,9 @@ class Evaluation:
     """All figures of one split.
 
     Attributes:
-        images: Images of the split.
-        object_images: Those that show an object; box figures are of these.
-        class_names: Name of each class, by index.
-        figures: By key, in the order of `figures.FIGURES`; the Top-5 figures are left out with
-            five classes or fewer, the rejections without a background.
+        object_images: Images that show an object; box figures are of these.
+        figures: By key, in the order of `figures.FIGURES`; the Top-5 figures are left out with five
+            classes or fewer, the rejections without a background.
         baselines: Box figures of two boxes that depend on no image, by name (`constant box`,
             `centre box`). Empty where no training box is known.
         errors: Shares of the images with an object: `right, class_wrong, box_wrong, both_wrong`.
@@ -173,8 +162,6 @@ class Evaluation:
         positions: Figures by where the object's centre is, nine fields row by row.
         confusion: int64 (K, K), images of true class (row) answered as (column).
         level: Coverage of the intervals, such as .95.
-        resamples: Bootstrap resamples.
-        seed: Of the resamples.
         apart: All figures of the images without near duplicates among the training images; None
             where that is all of them.
     """
@@ -196,16 +183,10 @@ class Evaluation:
 
 
 def paired_iou(boxes: npt.ArrayLike, boxes_pred: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Intersection over union of row i with row i (Jaccard index).
+    """Intersection over union of row i with row i (Jaccard index), float64 (N,) in [0, 1].
 
-    A box that is inverted along an axis has no extent there, as in `loc_keras.boxes`.
-
-    Args:
-        boxes: (N, 4), (x1, y1, x2, y2) in any unit.
-        boxes_pred: (N, 4) in the same unit.
-
-    Returns:
-        float64 (N,), in [0, 1]; NaN where a coordinate is.
+    Boxes are (N, 4), (x1, y1, x2, y2) in one unit; a coordinate of NaN gives NaN. A box that is
+    inverted along an axis has no extent there, as in `loc_keras.boxes`.
     """
     low, high = _corners(boxes)
     low_pred, high_pred = _corners(boxes_pred)
@@ -227,18 +208,10 @@ def corner_errors(boxes: npt.ArrayLike, boxes_pred: npt.ArrayLike) -> npt.NDArra
 def top_k_hits(
     labels: npt.ArrayLike, probabilities: npt.ArrayLike, k: int
 ) -> npt.NDArray[np.bool_]:
-    """Whether the true class is among the k most probable ones.
+    """Whether the true class, in 0..K - 1, is among the k most probable ones of (N, K): bool (N,).
 
     Ties are broken as in `loc_keras.metrics.hits_top_k`: of equal classes the smaller index comes
     first, so a constant answer is right for k classes only.
-
-    Args:
-        labels: int (N,), in 0..K - 1.
-        probabilities: (N, K).
-        k: At least 1.
-
-    Returns:
-        bool (N,).
     """
     labels, values = np.asarray(labels), np.asarray(probabilities)
     own = np.take_along_axis(values, labels[:, None], axis=1)

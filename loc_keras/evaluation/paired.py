@@ -28,14 +28,9 @@ Key: TypeAlias = tuple[str, int]
 
 
 class Difference(NamedTuple):
-    """A run's figure minus the first run's.
+    """A run's figure minus the first run's; NaN where it is of no image.
 
-    Attributes:
-        value: The difference; NaN where it is of no image.
-        low: Lower end of its interval; NaN for fewer than two images.
-        high: Upper end.
-        p_value: Two-sided, in (0, 1], see `compare`; NaN for fewer than two images.
-        images: Images that it is of.
+    Interval and two-sided p-value in (0, 1], see `compare`, are NaN for fewer than two images.
     """
 
     value: float
@@ -49,14 +44,8 @@ class Difference(NamedTuple):
 class Comparison:
     """Figures of several runs on the same images, and their differences to the first.
 
-    Attributes:
-        images: Images of the split.
-        object_images: Those that show an object; all but the class accuracy are of these.
-        figures: By run, the first one first, and by the names of `COMPARED`.
-        differences: Likewise, of every run but the first.
-        level: Coverage of the intervals.
-        resamples: Bootstrap resamples.
-        seed: Of the resamples.
+    Figures are by run, the first one first, and by the names of `COMPARED`; all but the class
+    accuracy are of the images with an object. `level` is the coverage of the intervals.
     """
 
     images: int
@@ -83,19 +72,14 @@ def compare(
 ) -> Comparison:
     """Compares runs with the first of them by the paired bootstrap over images.
 
-    The p-value is what the interval says, read the other way round: with the share of the
-    resampled differences on the wrong side of 0 doubled, as the percentile interval of level
-    1 - p ends at 0 (Efron and Tibshirani 1993, chapter 15). The observed data count as one more
-    resample, so it is never 0 (Davison and Hinkley 1997, chapter 4). It is not corrected for the
-    number of comparisons.
+    The p-value is what the interval says, read the other way round: with the share of the resampled
+    differences on the wrong side of 0 doubled, as the percentile interval of level 1 - p ends at 0
+    (Efron and Tibshirani 1993, chapter 15). The observed data count as one more resample, so it is
+    never 0 (Davison and Hinkley 1997, chapter 4). It is not corrected for the number of
+    comparisons.
 
-    Args:
-        runs: Outcomes by the name of the run; the order of their images may differ.
-        names_of_images: Names of the images of each run. Of a name that occurs more than once in
-            a run, the first goes with the first of the other run, and so on.
-        level: Coverage of the intervals.
-        resamples: Bootstrap resamples.
-        seed: Of the resamples.
+    The order of images may differ by run. Of a name that occurs more than once in a run, the first
+    goes with the first of the other run, and so on.
 
     Raises:
         ConfigError: There are fewer than two runs.

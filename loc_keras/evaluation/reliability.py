@@ -22,12 +22,7 @@ DEFAULT = Bootstrap()
 class ReliabilityBin(NamedTuple):
     """Images whose probability lies between two bounds.
 
-    Attributes:
-        low: Lower bound of the probability.
-        high: Upper bound.
-        images: Images in the bin.
-        stated: Their mean probability; NaN in an empty bin.
-        found: Share of them that were right; NaN in an empty bin.
+    `stated` is their mean probability and `found` the share that were right; NaN in an empty bin.
     """
 
     low: float
@@ -40,15 +35,10 @@ class ReliabilityBin(NamedTuple):
 def reliability_bins(
     probabilities: npt.ArrayLike, right: npt.ArrayLike, bins: int = 15
 ) -> list[ReliabilityBin]:
-    """Compares stated probabilities with what came true, in bins of equal width.
+    """Compares stated probabilities with what came true, in bins of equal width, from low to high.
 
-    Args:
-        probabilities: float (N,), in [0, 1].
-        right: bool (N,), whether what each promises came true.
-        bins: How many; a bin holds its upper bound, the first also 0.
-
-    Returns:
-        As many bins, from low to high.
+    Probabilities are float (N,), in [0, 1]; whether what each promises came true is bool (N,). A
+    bin holds its upper bound, the first also 0.
     """
     stated = np.asarray(probabilities, np.float64)
     came = np.asarray(right, np.float64)
@@ -82,9 +72,7 @@ def expected_calibration_error(
 def negative_log_likelihood(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     """Mean of minus the logarithm of the true class's probability, natural; at least 0.
 
-    Args:
-        probabilities: float (N, K); below the smallest float32 they count as that.
-        labels: int (N,).
+    Probabilities (N, K) below the smallest float32 count as that; labels are int (N,).
     """
     values = np.asarray(probabilities, np.float64)
     own = np.take_along_axis(values, np.asarray(labels)[:, None], axis=1)
@@ -92,10 +80,9 @@ def negative_log_likelihood(probabilities: npt.ArrayLike, labels: npt.ArrayLike)
 
 
 class Guarantee(NamedTuple):
-    """A promise and how often it was kept.
+    """A promise, `label set`, `outer box` or `inner box`, and how often it was kept.
 
     Attributes:
-        name: `label set`, `outer box` or `inner box`.
         asked: Share of images for which it is promised, such as .9.
         kept: Share for which it was kept here.
         size: Mean size: labels in a set; share of the picture that a box covers.
@@ -113,12 +100,10 @@ class Guarantee(NamedTuple):
 
 
 class ShiftTest(NamedTuple):
-    """One signal's two-sample test.
+    """One signal's two-sample test, such as of `class confidence`.
 
-    Attributes:
-        name: What was compared, such as `class confidence`.
-        distance: Largest gap of the two distribution functions (Kolmogorov-Smirnov), in [0, 1].
-        p_value: Corrected for the number of tests, in [0, 1].
+    `distance` is the largest gap of the two distribution functions (Kolmogorov-Smirnov), in [0, 1];
+    the p-value is corrected for the number of tests.
     """
 
     name: str
@@ -128,15 +113,11 @@ class ShiftTest(NamedTuple):
 
 @dataclass(frozen=True)
 class Shift:
-    """Whether images look to the model as others did that it was not trained on.
+    """Whether images look to the model as others of a split did that it was not trained on.
 
     Attributes:
-        images: How many were compared.
-        calibration_images: With how many.
-        p_value: Smallest of the corrected ones: below `level` the sets differ.
-        level: Of the test, such as .01.
+        p_value: Smallest of the corrected ones: below `level`, such as .01, the sets differ.
         tests: Of each signal, the most different first.
-        split: With those of which split.
     """
 
     images: int

@@ -54,12 +54,9 @@ _MOST_COLUMNS = 8  # Of a preview.
 
 
 def class_chart(counts: Mapping[str, Sequence[int]], names: Sequence[str]) -> Figure:
-    """Objects of each class, as bars stacked by split, the most frequent above.
+    """Objects of each class by split, as bars stacked by split, the most frequent above.
 
-    Args:
-        counts: For each split the objects of each class.
-        names: Names of the classes; beyond 40, those between the largest and smallest are left
-            out.
+    Of more than 40 classes those between the largest and smallest are left out.
     """
     totals = np.sum([list(count) for count in counts.values()], axis=0)
     order = np.argsort(-totals, kind="stable")
@@ -91,9 +88,7 @@ def class_chart(counts: Mapping[str, Sequence[int]], names: Sequence[str]) -> Fi
 def shape_charts(boxes: Mapping[str, Boxes], aspects: Mapping[str, npt.ArrayLike]) -> Figure:
     """Histograms of the boxes' width, height, area and aspect ratio, as shares of each split.
 
-    Args:
-        boxes: For each split (N, 4), (x1, y1, x2, y2) in fractions.
-        aspects: For each split the boxes' width over height in px.
+    Boxes are (N, 4), (x1, y1, x2, y2) in fractions; `aspects` are their width over height in px.
     """
     sides = {split: corners[:, 2:] - corners[:, :2] for split, corners in boxes.items()}
     quantities: list[tuple[str, dict[str, npt.NDArray[np.floating]]]] = [
@@ -115,8 +110,7 @@ def shape_charts(boxes: Mapping[str, Boxes], aspects: Mapping[str, npt.ArrayLike
 def place_charts(boxes: Boxes) -> Figure:
     """Where boxes are: the density of their centres, and how often each point is covered.
 
-    Args:
-        boxes: (N, 4), (x1, y1, x2, y2) in fractions, within the image; N at least 1.
+    Boxes are as in `coverage`.
     """
     figure = new_figure(8.6, 3.9, _CHART_DPI)
     figure.set_layout_engine("constrained", wspace=0.06)
@@ -131,14 +125,10 @@ def place_charts(boxes: Boxes) -> Figure:
 
 
 def coverage(boxes: Boxes, grid: int = GRID) -> npt.NDArray[np.float64]:
-    """Share of boxes that cover each cell of a grid.
+    """Share of boxes that cover each cell of a grid, float64 (grid, grid) in [0, 1].
 
-    Args:
-        boxes: (N, 4), (x1, y1, x2, y2) in fractions, within the image; N at least 1.
-        grid: Cells along a side.
-
-    Returns:
-        float64 (grid, grid) in [0, 1]; a box covers the cells whose middle it contains.
+    Boxes are (N, 4), (x1, y1, x2, y2) in fractions, within the image, N at least 1. One covers the
+    cells whose middle it contains.
     """
     # A cell (i + .5) / grid lies within [x1, x2) for i from ceil(x1 grid - .5) on.
     corners = np.clip(np.ceil(boxes * grid - 0.5), 0, grid).astype(np.int64)
@@ -157,19 +147,11 @@ def save_preview(
     *,
     title: str = "",
 ) -> Path:
-    """Writes the first samples of a training stream as a grid of pictures with boxes.
+    """Writes the first samples of a training stream as a PNG grid of pictures with boxes.
 
-    Args:
-        path: PNG file to write.
-        batches: `(images, {"softmax": labels, "bbox": boxes})`, images uint8 (B, H, W, C), labels
-            (B,) or shares of the classes (B, K), boxes (B, 4) fractions; taken until there are
-            enough. An empty box, of an image without an object, is not drawn.
-        count: Samples, at least 1.
-        class_names: Name of each class.
-        title: First line of the page.
-
-    Returns:
-        The path written.
+    Batches are `(images, {"softmax": labels, "bbox": boxes})`, images uint8 (B, H, W, C), labels
+    (B,) or shares of the classes (B, K), boxes (B, 4) fractions; taken until there are `count`, at
+    least 1. An empty box, of an image without an object, is not drawn. It gives the path.
     """
     examples: list[Example] = []
     for images, targets in batches:

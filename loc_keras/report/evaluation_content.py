@@ -55,10 +55,7 @@ SURE_OF_CLASS = 0.9
 class NearDuplicate(NamedTuple):
     """An image of the training split that is nearly the same as another image.
 
-    Attributes:
-        name: Its file.
-        picture: uint8 (H, W, 3), small; None where it cannot be shown.
-        label: Name of its class.
+    It has a small picture, uint8 (H, W, 3), or None where it cannot be shown.
     """
 
     name: str
@@ -68,12 +65,9 @@ class NearDuplicate(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Suspect:
-    """An image whose true box is perhaps wrong.
+    """An image, by its row, whose true box is perhaps wrong; what speaks against the box in words.
 
-    Attributes:
-        index: Its row.
-        why: What speaks against the box, in words.
-        near_duplicates: Near duplicates of it in the training split.
+    Near duplicates of it are those in the training split.
     """
 
     index: int
@@ -86,12 +80,7 @@ class EvaluationPage:
     """All that the page shows.
 
     Attributes:
-        title: Heading of the page.
-        run: Name of the run.
-        split: Name of the split that was measured.
         facts: How it was measured, as (label, value), both plain text.
-        evaluation: The figures.
-        outcomes: Truth and answer of each image.
         names: Name of each image, such as its file.
         pictures: Small pictures by row, uint8 (H, W, 3), each of the whole image and of any size;
             `wanted_pictures` says which are looked for. One that is missing is shown as an empty
@@ -205,19 +194,12 @@ def choose_suspects(
     """Images whose true box is perhaps wrong: the model is sure of its box, and they disagree.
 
     An image is suspect where it shows an object, was not answered with the background, its boxes
-    have an IoU below .5, and the model is sure: where it says how sure it is of its box, that
-    probability is at least .8; where it does not, that of its class is at least .9. Suspects are
-    ordered by sureness times (1 - IoU), so a sure box elsewhere comes before a sure box that is a
-    little off. After the badly located boxes of Tkachenko, Thyagarajan and Mueller 2023
-    ("ObjectLab: Automated Diagnosis of Mislabeled Images in Object Detection Data").
-
-    Args:
-        outcomes: Truth and answer of each image.
-        p_iou50: Stated probability that the box has an IoU of .5 or more, float (N,); or None.
-        count: How many, at most.
-
-    Returns:
-        int64 (M,), most suspicious first.
+    have an IoU below .5, and the model is sure: where it says how sure it is of its box (`p_iou50`,
+    float (N,)), that probability is at least .8; where it does not, that of its class is at least
+    .9. Suspects, at most `count`, are ordered by sureness times (1 - IoU), so a sure box elsewhere
+    comes before a sure box that is a little off. After the badly located boxes of Tkachenko,
+    Thyagarajan and Mueller 2023 ("ObjectLab: Automated Diagnosis of Mislabeled Images in Object
+    Detection Data").
     """
     if outcomes.probabilities.shape[1] == 1 and p_iou50 is None:
         return np.zeros(0, np.int64)  # Of a single class the model is always sure.

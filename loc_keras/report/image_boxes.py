@@ -22,11 +22,9 @@ DARK = "#101010"
 
 @dataclass(frozen=True)
 class BoxStyle:
-    """How a kind of box is drawn.
+    """How a kind of box is drawn, and what a legend calls it.
 
     Attributes:
-        words: What a legend calls it.
-        colour: Of its line.
         width: Of its line in points on Matplotlib's axes.
         dashes: Lengths of dash and gap in line widths; None for a solid line.
         halo: Colour of the wider line below, which separates it from the image.
@@ -58,13 +56,9 @@ HALO = 1.0  # Points by which the halo is wider than the line.
 
 
 def to_rgb(image: npt.ArrayLike) -> npt.NDArray[np.uint8]:
-    """Brings an image to the form that is drawn.
+    """An image (H, W), (H, W, 1) or (H, W, 3) of any numeric type as it is drawn, uint8 (H, W, 3).
 
-    Args:
-        image: (H, W), (H, W, 1) or (H, W, 3), any numeric dtype, values 0..255.
-
-    Returns:
-        uint8 (H, W, 3); values are rounded and clipped to 0..255.
+    Values are rounded and clipped to 0..255.
 
     Raises:
         ValueError: The shape is none of these.
@@ -129,15 +123,10 @@ def outline(
     *,
     inside: bool = False,
 ) -> None:
-    """Draws a box on pixels: its line over a halo.
+    """Draws a box with edges (x1, y1, x2, y2) in whole px on pixels: its line over a halo.
 
-    Args:
-        draw: Pillow's.
-        corners: (x1, y1, x2, y2), edges in whole px.
-        style: How; its width and fill are not used.
-        width: Of the line in px.
-        margin: Width in px of the halo on both sides of the line.
-        inside: Whether the line lies within the box's edges; else it is centred on them.
+    Width and fill of the style are not used. `margin` is the width in px of the halo on both sides
+    of the line. The line is centred on the edges or, if `inside`, lies within them.
     """
     before = 0 if inside else width // 2  # Px of the line left of or above its edge.
     after = 0 if inside else width - before  # Those beyond a right or lower edge.
@@ -179,18 +168,11 @@ def draw_answer(
     outer: Sequence[float] | None = None,
     inner: Sequence[float] | None = None,
 ) -> Image.Image:
-    """Draws boxes and a caption, and below the picture what each of several boxes is.
+    """Draws boxes and a caption on a copy, and below it what each of several boxes is.
 
-    Args:
-        picture: RGB; it stays as it is.
-        caption: One line: label and score.
-        box: (x1, y1, x2, y2) in px of the picture, like the others; None where there is none.
-        outer: Box that holds the object.
-        inner: Box within it.
-
-    Returns:
-        RGB, of the picture's size or a whole multiple of it; with an outer or inner box it is
-        higher by the legend.
+    Boxes are (x1, y1, x2, y2) in px of the picture, which is RGB, or None where there is none; the
+    outer one holds the object, the inner one lies within it. The copy is of the picture's size or a
+    whole multiple of it; with an outer or inner box it is higher by the legend.
     """
     factor = max(1, -(-LEAST_SIDE // min(picture.size)))
     size = (picture.width * factor, picture.height * factor)

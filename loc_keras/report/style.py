@@ -159,14 +159,9 @@ def shorten_middle(text: str, width: float, size: float) -> str:
 def fill_lines(
     parts: Iterable[str], width: float, size: float, weight: str = "normal", joint: str = " · "
 ) -> list[str]:
-    """Lays parts on as few lines as they need; a part is never split, only shortened.
+    """Lays parts, in reading order, on as few lines of `width` points as they need, with joints.
 
-    Args:
-        parts: Texts in reading order.
-        width: Room of a line in points.
-        size: Font size in points.
-        weight: Font weight.
-        joint: What stands between two parts on one line.
+    A part is never split, only shortened.
     """
     lines: list[str] = []
     for part in parts:

@@ -29,12 +29,7 @@ _LOWER = (70, 50, 30)
 
 
 class Picture(NamedTuple):
-    """An encoded picture.
-
-    Attributes:
-        uri: The encoded picture as a data URI.
-        size: (width, height) in px.
-    """
+    """A picture as a data URI, and its (width, height) in px."""
 
     uri: str
     size: tuple[int, int]
@@ -106,11 +101,8 @@ def thumb_of(
 ) -> Picture | None:
     """Draws one image with its box; None where it cannot be decoded.
 
-    Args:
-        image: The image; small ones are enlarged by a whole factor.
-        box: (x1, y1, x2, y2) in fractions, perhaps inverted or outside; None draws none.
-        colour: Of the box.
-        boxes_on: `"upright"` turns the picture by its EXIF orientation, `"stored"` does not.
+    Small ones are enlarged by a whole factor. The box is (x1, y1, x2, y2) in fractions, perhaps
+    inverted or outside. With `boxes_on` `"upright"` the picture is turned by its EXIF orientation.
     """
     small = small_picture(image, SIDE, None if boxes_on == "upright" else 1)
     if small is None:
@@ -125,11 +117,8 @@ def small_picture(
 ) -> Image.Image | None:
     """An image as RGB, turned and cut, at most `side` px long; None where it cannot be decoded.
 
-    Args:
-        image: The image.
-        side: Longer side in px, at most.
-        orientation: Of EXIF, 1..8; None reads it from the image.
-        window: (left, top, right, bottom) in px; all zero for the whole picture.
+    Without an EXIF orientation, 1..8, it is read from the image. The window is (left, top, right,
+    bottom) in px; all zero for the whole picture.
     """
     try:
         with warnings.catch_warnings():
@@ -160,9 +149,7 @@ def save_box_views(
 ) -> None:
     """Writes pictures, upright, in a row each, with their box as each `boxes_on` would have it.
 
-    Args:
-        path: PNG file to write.
-        samples: Pictures and their boxes in fractions of the upright picture, by `boxes_on`.
+    Boxes are in fractions of the upright picture; the file is PNG.
 
     Raises:
         OSError: If it cannot be written.

@@ -56,8 +56,6 @@ class Bundle:
     Attributes:
         localizer: Functional model; its outputs are named `softmax` and `bbox`, and there may be
             those of trust.
-        class_names: Names of the classes by index.
-        form: How pictures become its images.
         samples: Encoded images (JPEG, PNG, GIF, BMP), at least one, on which the copy must agree
             with the model, and which warm a server up.
         card: The model card; None: no such file.
@@ -90,27 +88,14 @@ def model_card(
     trust: Mapping[str, Any] | None = None,
     novelty: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Puts together the card of a trained localizer.
+    """Puts together the card of a trained localizer, ready for JSON.
 
-    Args:
-        name: Name of the run's config.
-        class_names: Names of the classes by index.
-        image_shape: (height, width, channels) that the model takes.
-        resize: Rule by which pictures were brought to that size, in words.
-        preprocessing: How the model normalises raw pixels inside itself.
-        origin: Body, and where its first weights came from.
-        images: Number of images in each split.
-        fingerprint: SHA-256 of the labelled data and its splits, in hex.
-        test_fingerprint: Of the test images alone; "" without them.
-        figures: What was measured, by split.
-        packages: Versions of packages.
-        date: When the card was written, with its time zone.
-        background: Index of the class of images without an object; None where all show one.
-        trust: What is promised of single answers, and how it was kept; None without trust.
-        novelty: On what novelty was fitted, and how often it flags own images; None without.
-
-    Returns:
-        Nested dicts, lists, texts and numbers, ready for JSON.
+    The rule of `resize` is in words; `image_shape` is (height, width, channels); `origin` says
+    where the body's first weights came from. `images` counts those of each split, and `fingerprint`
+    is the SHA-256 of the labelled data and its splits, in hex, `test_fingerprint` that of the test
+    images alone, "" without them. `figures` are what was measured, by split; `date` has its time
+    zone. `trust` is what is promised of single answers, and how it was kept; `novelty` on what it
+    was fitted, and how often it flags own images.
     """
     height, width, channels = image_shape
     return {
@@ -179,14 +164,8 @@ def next_version(base: Path) -> int:
 def behind_served(card: Mapping[str, Any], base: Path) -> str | None:
     """Says that a model did worse than the newest version on the same test images, if it did.
 
-    As when the best epoch is chosen, class accuracy times mean IoU decides.
-
-    Args:
-        card: The model's.
-        base: Folder of the served model.
-
-    Returns:
-        The beginning of a sentence, with the figures of both.
+    As when the best epoch is chosen, class accuracy times mean IoU decides. It is the beginning of
+    a sentence, with the figures of both.
     """
     newest = base / str(next_version(base) - 1)
     files = [*newest.glob(f"{EXTRA_FOLDER}/{CARD_FILE}"), *newest.glob(CARD_FILE)]
@@ -257,12 +236,7 @@ def folder_aside(base: Path) -> Iterator[Path]:
 
 
 def put_in_place(written: Path, base: Path, version: int | None) -> Path:
-    """Renames a finished version to its number.
-
-    Args:
-        written: The finished folder.
-        base: Folder of the served model, on the same disk.
-        version: Its number; None for the next one.
+    """Renames a finished version, on the same disk, to its number; None for the next one.
 
     Raises:
         ExportError: If the version is there already.

@@ -142,14 +142,8 @@ def run_alone(
 ) -> Arrays:
     """Runs a module as text in a process of its own, which cannot import this package.
 
-    Args:
-        script: It takes `arguments`, an archive to read and one to write.
-        arguments: Of the script.
-        arrays: What the first archive holds.
-        name: Of what the script opens, for the error.
-
-    Returns:
-        What the script has written.
+    The script takes the arguments, an archive of the arrays to read and one to write, whose content
+    is given back. An error calls what it opens by the name.
 
     Raises:
         ExportError: If the process fails.

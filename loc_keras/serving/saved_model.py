@@ -41,12 +41,7 @@ def write_warmup(path: Path, requests: Requests) -> None:
 
 
 def prediction_log(signature: str, inputs: Mapping[str, np.ndarray]) -> bytes:
-    """A serialized `PredictionLog` of one request.
-
-    Args:
-        signature: Name of the signature.
-        inputs: Its inputs by name; texts as arrays of `object`.
-    """
+    """A serialized `PredictionLog` of one request; texts are arrays of `object`."""
     request = _field(_MODEL_SPEC, _field(_SIGNATURE_NAME, signature.encode()))
     for name, value in inputs.items():
         tensor = tf.make_tensor_proto(value).SerializeToString()
@@ -79,17 +74,10 @@ LABELS_FILE = f"{ASSETS_FOLDER}/labels.txt"
 def export_saved_model(bundle: Bundle, base: Path, version: int | None = None) -> Path:
     """Writes a version of a served model and proves that it answers like the live one.
 
-    The copy is written aside, run in a process of its own that has neither Keras nor our code,
-    and only then renamed to its version number. So a server that watches the folder never sees a
-    half-written version; no version is ever overwritten.
-
-    Args:
-        bundle: The model, and what comes with it.
-        base: Folder of the served model; versions are its numbered subfolders.
-        version: Its number; None for one more than the highest there is.
-
-    Returns:
-        The folder of the new version; `signatures` says what it answers to.
+    The copy is written aside, run in a process of its own that has neither Keras nor our code, and
+    only then renamed to its version number, a subfolder of `base`; None for one more than the
+    highest there is. So a server that watches the folder never sees a half-written version; no
+    version is ever overwritten. It gives the new folder.
 
     Raises:
         ExportError: If the folder cannot be written, the version exists, or the copy answers

@@ -55,17 +55,12 @@ class Pictures(NamedTuple):
 class ServedModel(tf.Module):
     """A localizer with everything around it that a server without our code needs.
 
-    Args:
-        localizer: Functional model with the outputs `softmax` and `bbox`, and perhaps those of
-            trust.
-        class_names: Names of the classes by index.
-        form: How pictures become the model's images.
+    It is a functional model with the outputs `softmax` and `bbox`, and perhaps those of trust.
     """
 
     def __init__(
         self, localizer: keras.Model, class_names: Sequence[str], form: ImageFormat
     ) -> None:
-        """Notes the parts; see the class."""
         super().__init__(name="served")
         self._held = [variable.value for variable in localizer.variables]
         self._names = tuple(class_names)
@@ -184,10 +179,7 @@ def decode_strings(contents: tf.Tensor, form: ImageFormat) -> Pictures:
 
 
 def contents_of(examples: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Encoded images out of serialized `tf.Example`s.
-
-    Args:
-        examples: string (N,).
+    """Encoded images out of serialized `tf.Example`s, string (N,).
 
     Returns:
         string (N,), empty where there is none, and bool (N,), whether it is a `tf.Example`.

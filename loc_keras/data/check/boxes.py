@@ -39,9 +39,8 @@ _SAMPLE = 1000
 def box_findings(objects: Sequence[CheckedObject]) -> list[Fault]:
     """What is wrong with boxes, or odd.
 
-    Args:
-        objects: All objects. Where the annotated size of an image is another than the file's,
-            which is a finding of its own, the box in px is judged on the annotated one.
+    Where the annotated size of an image is another than the file's, which is a finding of its own,
+    the box in px is judged on the annotated one.
     """
     findings = []
     full: list[Fault] = []
@@ -71,9 +70,7 @@ def box_findings(objects: Sequence[CheckedObject]) -> list[Fault]:
 def units_findings(objects: Sequence[CheckedObject], source: SourceConfig) -> list[Fault]:
     """What all boxes together show: that they are no px, or no corner and size.
 
-    Args:
-        objects: All objects.
-        source: How they are understood; where it names `box_units`, these are not doubted.
+    Where the source names `box_units`, these are not doubted.
     """
     shown = [item for item in objects if not item.annotated.empty and all(item.size)]
     shown = [item for item in shown if all(map(math.isfinite, item.written))]
@@ -165,13 +162,7 @@ def _finding(item: CheckedObject, kind: str, reason: str) -> Fault:
 
 
 class Baseline(NamedTuple):
-    """Scores of one constant box.
-
-    Attributes:
-        box: (x1, y1, x2, y2) in fractions.
-        mean_iou: By split, in [0, 1].
-        share: Share of boxes with an IoU above .5, by split, in [0, 1].
-    """
+    """A constant box in fractions, its mean IoU and the share of IoUs above .5, by split."""
 
     box: tuple[float, ...]
     mean_iou: dict[Split, float]
@@ -181,10 +172,8 @@ class Baseline(NamedTuple):
 def single_objects(objects: Iterable[CheckedObject], policy: str) -> list[CheckedObject]:
     """The object that training would see of each image.
 
-    Args:
-        objects: All objects.
-        policy: For images with several: `"skip"` and `"crop"` leave them out, `"first"` and
-            `"largest"` choose among those whose box can be used.
+    Of images with several, the policies `"skip"` and `"crop"` leave all out, `"first"` and
+    `"largest"` choose among those whose box can be used.
     """
     by_image: dict[tuple[Split, ImageRef], list[CheckedObject]] = defaultdict(list)
     for item in objects:

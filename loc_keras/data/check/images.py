@@ -74,16 +74,10 @@ def inspect_images(
     near: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> dict[ImageRef, ImageFacts]:
-    """Looks at images, several at a time.
+    """Looks at images, each once and several at a time; gives what was found, in the order given.
 
-    Args:
-        refs: Images; each is looked at once.
-        decode: Whether to decode the pixels; else only headers are read.
-        near: Whether to make thumbnails of decoded pictures.
-        progress: Called with the number of images that were finished since the last call.
-
-    Returns:
-        What was found, by image, in the order given.
+    Without `decode` only headers are read; `near` makes thumbnails of decoded pictures. `progress`
+    is called with the number of images that were finished since the last call.
     """
     unique = iter(dict.fromkeys(refs))
     found: dict[ImageRef, ImageFacts] = {}
@@ -144,10 +138,7 @@ def image_findings(
 ) -> list[Fault]:
     """What is wrong with images, listed by the first annotation that names each.
 
-    Args:
-        annotations: As read.
-        images: What is known of each image.
-        boxes_on: As in `resolve.picture_size`; None where nothing decides it.
+    `boxes_on` is as in `resolve.picture_size`, or None where nothing decides it.
     """
     found = []
     inspected: set[ImageRef] = set()

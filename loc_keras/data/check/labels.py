@@ -54,11 +54,8 @@ def class_findings(
 ) -> list[Fault]:
     """What is wrong with labels and the size of classes.
 
-    Args:
-        objects: All objects.
-        class_names: The classes that may occur, or None for those of the training split.
-        splits: Splits that the data set gives and that hold objects.
-        background: Class of images without an object, or None.
+    Without `class_names` those of the training split may occur; `splits` are those that hold
+    objects.
     """
     counts = Counter(item.annotated.label for item in objects)
     train = [item.annotated.label for item in objects if item.split == "train"]
@@ -99,11 +96,7 @@ def class_findings(
 
 
 def class_meant(names: Sequence[str]) -> Callable[[str], Hashable]:
-    """What tells the classes of two labels apart: the index where it is known, else the label.
-
-    Args:
-        names: Classes by index.
-    """
+    """What tells the classes of two labels apart: the index where it is known, else the label."""
     index_of = class_indices(names)
 
     def meant(label: str) -> Hashable:
@@ -119,13 +112,10 @@ def same_word(name: str) -> str:
 
 
 def misspelt(counts: Mapping[str, int]) -> dict[str, str]:
-    """Labels that look like another one, each with that other one.
+    """Labels that look like another one, each with that other one, given the objects of each.
 
     Those that differ in case or spaces alone always do, from the more frequent one; others where
     they are rare beside it (at most 5, and ten times fewer) and differ in a letter or so.
-
-    Args:
-        counts: Objects of each label.
     """
     found: dict[str, str] = {}
     by_word: dict[str, list[str]] = defaultdict(list)
@@ -191,14 +181,9 @@ def _balance(
 
 
 def identical_images(images: Mapping[ImageRef, ImageFacts]) -> dict[ImageRef, int]:
-    """Numbers all images so that those of the same bytes share a number.
+    """For each image the place, among all, of the first with the same bytes.
 
-    Args:
-        images: What is known of each image; those with trouble are not read, and so each has a
-            number of its own.
-
-    Returns:
-        For each image the place, among `images`, of the first with the same bytes.
+    Those with trouble are not read, and so each has a number of its own.
 
     Raises:
         DataError: If a file has gone since it was looked at.
@@ -224,14 +209,9 @@ def duplicate_findings(
     class_names: Sequence[str],
     near: bool,
 ) -> list[Fault]:
-    """What is wrong about images that occur twice.
+    """What is wrong about images that occur twice or, if `near`, are almost identical.
 
-    Args:
-        objects: All objects.
-        images: What is known of each image.
-        identical: From `identical_images`.
-        class_names: Classes by index: labels that mean one class are no conflict.
-        near: Whether to seek almost identical pictures, too.
+    `identical` is from `identical_images`; labels that mean one class are no conflict.
     """
     by_image: dict[ImageRef, list[CheckedObject]] = defaultdict(list)
     for item in objects:
