@@ -128,7 +128,11 @@ class DigitRenderer:
         """
         task = self.task
         side = whole(draws[:, _SIDE], task.smallest_side, task.largest_side)
-        tiles = self._tiles(index, side, draws)
+        linear = None
+        if self.deformation is not None:
+            linear = deformation_maps(draws[:, _ROTATION : _ASPECT + 1], self.deformation)
+        # Each digit fills the top left `side` pixels of its tile.
+        tiles = self._resized(tf.gather(self._digits, index), side, linear)
         left, top = self._place(index, side, draws)
         images = paste(tiles, left, top, task.canvas)
         if task.background == "noise":
@@ -140,13 +144,6 @@ class DigitRenderer:
         boxes = tf.cast(extent + corner, tf.float64) / float(task.canvas)
         targets = {"softmax": tf.gather(self._labels, index), "bbox": tf.cast(boxes, tf.float32)}
         return images[..., tf.newaxis], targets
-
-    def _tiles(self, index: tf.Tensor, side: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
-        """The digits, deformed, each in the top left `side` pixels of its tile."""
-        tiles, linear = tf.gather(self._digits, index), None
-        if self.deformation is not None:
-            linear = deformation_maps(draws[:, _ROTATION : _ASPECT + 1], self.deformation)
-        return self._resized(tiles, side, linear)
 
     def _resized(
         self, tiles: tf.Tensor, side: tf.Tensor, linear: tf.Tensor | None = None

@@ -60,7 +60,10 @@ def build_hub_body(name: str, image_shape: tuple[int, int, int], weights: str = 
     if pretrained:
         refuse_channels(name, image_shape[-1])
     backbone = _backbone(hub, kind, name, preset, image_shape, pretrained)
-    network = cut_to_maps(backbone, name, pyramid=_pyramid(backbone))
+    # Maps that the backbone offers itself, from fine to coarse; often none.
+    offered = (getattr(backbone, "pyramid_outputs", None) or {}).values()
+    pyramid = sorted(offered, key=lambda tensor: -tensor.shape[1])
+    network = cut_to_maps(backbone, name, pyramid=pyramid)
     if not pretrained:
         return Body(network, None, random_weights(name))
     where = f"the folder {Path(preset).name}" if Path(preset).is_dir() else f"its preset {preset}"
@@ -194,12 +197,6 @@ def _backbone_class(hub: Any, name: str, preset: str) -> type | None:
     raise ModelError(f"model.backbone.name: KerasHub has no preset {preset!r}; {hint}")
 
 
-def _pyramid(backbone: keras.Model) -> list[Any]:
-    """The maps that the backbone offers itself, from fine to coarse; often none."""
-    outputs = getattr(backbone, "pyramid_outputs", None) or {}
-    return sorted(outputs.values(), key=lambda tensor: -tensor.shape[1])
-
-
 def _refuse_other_network(network: Any, preset: str, body: str) -> None:
     kind = type(network).__name__
     if kind != "ResNetBackbone":
@@ -216,7 +213,7 @@ def _refuse_other_network(network: Any, preset: str, body: str) -> None:
         "input_conv_kernel_sizes": [7],
     }
     config = network.get_config()
-    given = {key: _plain(config[key]) for key in wanted}
+    given = {key: list(v) if isinstance(v, tuple) else v for key, v in config.items()}
     other = [
         f"{key} {given[key]}, not {wanted[key]}" for key in wanted if given[key] != wanted[key]
     ]
@@ -225,10 +222,6 @@ def _refuse_other_network(network: Any, preset: str, body: str) -> None:
         other.append(f"images of {channels} channels, not 3")
     if other:
         raise ModelError(f"the preset {preset} does not fit {body}: it has {'; '.join(other)}.")
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple | list) else value
 
 
 def _by_layer(network: Any, body: str) -> dict[str, list[np.ndarray]]:

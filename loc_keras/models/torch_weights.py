@@ -78,30 +78,25 @@ def read_torch_weights(path: Path, body: str) -> SharedWeights:
     Raises:
         ModelError: if the file is broken or made for another network.
     """
-    file = read_safetensors(path)
+    tensors, metadata = read_safetensors(path)
     wanted = torch_tensors(body)
-    faults = _differences(file.tensors, wanted)
+    faults = _differences(tensors, wanted)
     if faults:
-        raise ModelError(f"{path} does not fit {body}: {'; '.join(faults)}{_advice(file, body)}.")
+        advice = _advice(tensors, body)
+        raise ModelError(f"{path} does not fit {body}: {'; '.join(faults)}{advice}.")
     return SharedWeights(
-        by_layer=_by_layer(file.tensors, wanted),
-        preprocessing=_preprocessing(path, file.metadata),
+        by_layer=_by_layer(tensors, wanted),
+        preprocessing=_preprocessing(path, metadata),
         source=f"PyTorch weights in the file {path.name}",
-        licence=file.metadata.get("license", file.metadata.get("licence", "unknown")),
+        licence=metadata.get("license", metadata.get("licence", "unknown")),
         sha256=file_sha256(path),
     )
 
 
-@dataclass(frozen=True, eq=False)
-class TensorFile:
-    """Float32 arrays by name, without wrappers' prefixes, and what the writer of the file noted."""
+def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Reads the tensors of a file but those of `IGNORED`, and what its writer noted.
 
-    tensors: dict[str, np.ndarray]
-    metadata: dict[str, str]
-
-
-def read_safetensors(path: Path) -> TensorFile:
-    """Reads the tensors of a file but those of `IGNORED`.
+    Tensors are float32, by name without wrappers' prefixes.
 
     Raises:
         ModelError: if it is a pickle, not whole, or holds something but finite floats.
@@ -136,7 +131,7 @@ def read_safetensors(path: Path) -> TensorFile:
             f"{path}: {listed(broken, 'tensor')} with values that are not finite; download or "
             "convert it again."
         )
-    return TensorFile(tensors, metadata)
+    return tensors, metadata
 
 
 def refuse_pickle(path: Path) -> None:
@@ -243,9 +238,9 @@ def _differences(tensors: dict[str, np.ndarray], wanted: dict[str, TorchTensor])
     return shape_differences(found, shapes, "tensor", detail=True)
 
 
-def _advice(file: TensorFile, body: str) -> str:
+def _advice(tensors: dict[str, np.ndarray], body: str) -> str:
     for other in RESNETS:
-        if other != body and not _differences(file.tensors, torch_tensors(other)):
+        if other != body and not _differences(tensors, torch_tensors(other)):
             return f"; it holds {other}, so set model.backbone.name to that"
     return f"; take the {body} of torchvision or timm"
 
