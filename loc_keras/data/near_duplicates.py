@@ -59,7 +59,7 @@ _REACH = 0.2  # Of shift and scale, in halves of the side.
 _STEPS = ((2, 5), (1, 4))  # Reduction of the thumbnails and number of steps of the alignment.
 _ROWS, _COLUMNS = 512, 2048  # Pairs that are compared at once.
 _MAIN = 0.9  # Part of the squares of all coarse details that lies on the main axes.
-_BATCH = 256  # Likewise for the alignment.
+_BATCH = 256  # Pictures whose details are held at once.
 
 
 class NearPairs(NamedTuple):
@@ -225,8 +225,8 @@ def _nearest(pairs: Rows, likeness: Floats) -> tuple[Rows, Floats]:
 def _coarse_details(thumbnails: npt.NDArray[np.uint8]) -> Floats:
     """Details of 8 x 8 px as unit vectors, float32 (N, 98); zeros for plain pictures."""
     parts = [np.zeros((0, 98), np.float32)]
-    for start in range(0, len(thumbnails), 4096):
-        grey = thumbnails[start : start + 4096].astype(np.float32)
+    for start in range(0, len(thumbnails), _BATCH):
+        grey = thumbnails[start : start + _BATCH].astype(np.float32)
         plain = np.square(_details(grey)).mean(axis=(1, 2, 3)) < _PLAIN
         found = _unit(_details(_reduced(grey, _COARSE_STEP)))
         found[plain] = 0
