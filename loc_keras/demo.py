@@ -38,26 +38,20 @@ _PORTS = 65_535
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parses the command line and serves until Ctrl-C; gives the exit code."""
     parser = argparse.ArgumentParser(prog="python -m loc_keras.demo", description=__doc__)
-    parser.add_argument(
-        "--model", type=Path, required=True, help="a run's folder, a .keras file, or an export"
-    )
-    parser.add_argument(
-        "--host", default=HOST, help="0.0.0.0 for all who reach this machine; else it alone"
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("--model", type=Path, required=True, help="a run's folder, a .keras file, or an export")
+    add("--host", default=HOST, help="0.0.0.0 for all who reach this machine; else it alone")
+    add(
         "--allow-host",
         action="append",
         default=[],
         metavar="NAME",
         help="a name or number by which others reach this machine; may be repeated",
     )
-    parser.add_argument("--port", type=_port, default=PORT, help=f"{PORT} by default, 0 for any")
-    parser.add_argument(
-        "--max-megabytes", type=_megabytes, default=MEGABYTES, metavar="N", help="of one image file"
-    )
-    parser.add_argument(
-        "--top-k", type=count, default=TOP_K, metavar="K", help="classes shown of each image"
-    )
+    add("--port", type=_port, default=PORT, help=f"{PORT} by default, 0 for any")
+    of_file = "of one image file"
+    add("--max-megabytes", type=_megabytes, default=MEGABYTES, metavar="N", help=of_file)
+    add("--top-k", type=count, default=TOP_K, metavar="K", help="classes shown of each image")
     args = parser.parse_args(arguments)
     # Ended by `kill`, it cleans up as after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

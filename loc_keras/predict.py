@@ -14,7 +14,7 @@ from rich.progress import TaskProgressColumn, TimeRemainingColumn
 from rich.table import Table
 
 from loc_keras.atomic_file import own_files, refuse_foreign
-from loc_keras.bulk.inputs import MAX_BYTES, Inputs, image_name
+from loc_keras.bulk.inputs import MAX_BYTES, Inputs
 from loc_keras.bulk.outputs import (
     FAILURES_FILE,
     FORMATS,
@@ -72,47 +72,37 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m loc_keras.predict", description=description, allow_abbrev=False
     )
-    parser.add_argument(
-        "--model", required=True, help="a run's folder, a .keras file, or an export"
-    )
-    parser.add_argument(
-        "images", nargs="*", metavar="IMAGES", help="image files, folders, or patterns in quotes"
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("--model", required=True, help="a run's folder, a .keras file, or an export")
+    add("images", nargs="*", metavar="IMAGES", help="image files, folders, or patterns in quotes")
+    add(
         "--list",
         action="append",
         default=[],
         metavar="FILE",
         help="text file of one path a line, relative to its own folder; may be repeated",
     )
-    parser.add_argument("--out", help="folder for the answers; printed without it")
-    parser.add_argument("--format", choices=FORMATS, help="of the answers; else jsonl")
-    parser.add_argument("--draw", action="store_true", help="pictures with the boxes, into --out")
-    parser.add_argument("--batch-size", type=count, default=BATCH_SIZE, metavar="N")
-    parser.add_argument(
-        "--top-k", type=count, default=TOP_K, metavar="K", help="classes in each answer"
-    )
-    parser.add_argument(
+    add("--out", help="folder for the answers; printed without it")
+    add("--format", choices=FORMATS, help="of the answers; else jsonl")
+    add("--draw", action="store_true", help="pictures with the boxes, into --out")
+    add("--batch-size", type=count, default=BATCH_SIZE, metavar="N")
+    add("--top-k", type=count, default=TOP_K, metavar="K", help="classes in each answer")
+    add(
         "--max-bytes",
         type=count,
         metavar="N",
         help=f"larger files fail; else {MOST_BYTES:,}, with --runner {MAX_BYTES:,}",
     )
-    group = parser.add_argument_group(
+    add = parser.add_argument_group(
         "on a cluster",
         "by Apache Beam (requirements-beam.txt); options that are not named here go to the runner, "
         "written --name=value. DirectRunner repeats nothing: when one of its worker processes is "
         "killed it ends with an error, or waits for ever; stop it then and begin again",
-    )
-    group.add_argument(
-        "--runner", metavar="NAME", help="DirectRunner, FlinkRunner, SparkRunner, DataflowRunner"
-    )
-    group.add_argument(
-        "--min-batch-size", type=count, metavar="N", help="Beam tries sizes from N to --batch-size"
-    )
-    group.add_argument(
-        "--shards", type=count, metavar="N", help="files of answers; else its choice"
-    )
+    ).add_argument
+    add("--runner", metavar="NAME", help="DirectRunner, FlinkRunner, SparkRunner, DataflowRunner")
+    tried = "Beam tries sizes from N to --batch-size"
+    add("--min-batch-size", type=count, metavar="N", help=tried)
+    add("--shards", type=count, metavar="N", help="files of answers; else its choice")
     return parser
 
 
@@ -214,12 +204,7 @@ def _print_answers(args: argparse.Namespace) -> int:
     inputs = Inputs(args.images, lists=args.list)
     total = _count_of(inputs)
     localizer = _load(args.model, errors)
-    records = answered(
-        localizer,
-        inputs,
-        partial(image_name, root=inputs.root),
-        **_settings(args),
-    )
+    records = answered(localizer, inputs, inputs.root, **_settings(args))
     as_table = args.format is None and total <= FEW
     table = Table("image", "label", "score", "box (px)", "size")
     if localizer.trusted:

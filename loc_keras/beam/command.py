@@ -54,7 +54,6 @@ from loc_keras.training.run_folder import BEST_FILE
 
 _EXPORT = "python -m loc_keras.export --run {run} --out saved_models/NAME"
 _SHOWN_FAILURES = 5
-_TEMPORARY = "beam-temp-"
 
 
 def answer_on_runner(args: argparse.Namespace, console: Console) -> int:
@@ -94,10 +93,7 @@ def answer_on_runner(args: argparse.Namespace, console: Console) -> int:
 
 
 def exported_model(given: str) -> ExportedModel:
-    """Reads what an export says of itself.
-
-    Args:
-        given: A version's folder, one that holds versions, or the URL of a version.
+    """Reads what an export says of itself: a version's folder or URL, or a folder of versions.
 
     Raises:
         ModelError: If it is none, or an old one without all that records hold.
@@ -131,13 +127,9 @@ def sources_of(
 ) -> tuple[list[Source], str]:
     """The sources that a command line names, and the folder that names of images are relative to.
 
-    Folders are not walked through.
-
-    Args:
-        arguments: Paths, patterns, and URLs of a file system that Beam knows.
-        lists: Text files of one path a line.
-        exists: Whether there is a file by the name or pattern, URL or path.
-        out: Folder or URL for the answers, which must not be one of the images.
+    Arguments are paths, patterns, and URLs of a file system that Beam knows; folders are not walked
+    through. `exists` says whether there is a file by a name or pattern, and the folder or URL
+    `out`, for the answers, must not be one of the images.
 
     Raises:
         DataError: If there is nothing under a name, or it is `out`.
@@ -283,4 +275,4 @@ def _temporary_folders(out: str) -> set[str]:
     """Folders of shards that are not whole yet; of a folder on this machine alone."""
     if "://" in out or not os.path.isdir(out):
         return set()
-    return {entry.path for entry in os.scandir(out) if entry.name.startswith(_TEMPORARY)}
+    return {entry.path for entry in os.scandir(out) if entry.name.startswith("beam-temp-")}

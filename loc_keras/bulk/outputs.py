@@ -24,7 +24,6 @@ from loc_keras.atomic_file import (
     write_text,
     written_aside,
 )
-from loc_keras.bulk.inputs import image_name
 from loc_keras.data.formats.writing import object_classes, write_bytes
 from loc_keras.errors import DataError, ImageError
 from loc_keras.localizer.pictures import upright_picture
@@ -49,13 +48,7 @@ _LONGEST_STEM, _DIGEST_BYTES = 251, 8  # Of 255 bytes four are the ending's.
 
 @dataclass(frozen=True)
 class Sidecar:
-    """A kind of file that is written for each image.
-
-    Attributes:
-        folder: Below the folder of the answers.
-        ending: Of the files.
-        write: Writes one for a record.
-    """
+    """A kind of file for each image, in a folder below that of the answers; `write` makes one."""
 
     folder: str
     ending: str
@@ -106,10 +99,7 @@ def place_of(
 class AnswerSettings:
     """What all answers of a folder were made with.
 
-    Attributes:
-        model: Digest of the model.
-        top_k: Number of classes in a record.
-        root: Folder that names of images are relative to.
+    The model stands there by its digest; names of images are relative to the folder `root`.
     """
 
     model: str
@@ -120,22 +110,14 @@ class AnswerSettings:
 class OutputFolder:
     """Answers and failures of a folder, opened to go on.
 
-    Args:
-        folder: Made where it is not there.
-        settings: What answers will be made with.
-
-    Attributes:
-        folder: The folder.
-        root: Folder that names of images are relative to, as it was the first time.
-        answers: A line for each image that was answered about.
-        failures: A line for each that could not be read.
+    The folder is made where it is not there. `root` is what names of images are relative to, as it
+    was the first time.
 
     Raises:
         DataError: If there are answers of another model, or another process is at work.
     """
 
     def __init__(self, folder: Path, settings: AnswerSettings) -> None:
-        """Opens it; see the class."""
         self.folder = folder
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -165,10 +147,6 @@ class OutputFolder:
         """Whether a line was cut off that an earlier process could not finish."""
         return bool(self.answers.torn or self.failures.torn)
 
-    def name_of(self, path: str) -> str:
-        """Name of an image: its path relative to the root, or from / on where it lies elsewhere."""
-        return image_name(path, self.root)
-
     def close(self) -> None:
         """Closes the journals."""
         self.answers.close()
@@ -176,19 +154,13 @@ class OutputFolder:
 
 
 class Journal:
-    """A file of one JSON object a line.
+    """A file of one JSON object a line, made where it is not there.
 
-    Args:
-        path: The file, made where it is not there. A last line without an end was torn by the end
-            of its process; it is cut off.
-
-    Attributes:
-        path: The file.
-        torn: Bytes that were cut off.
+    A last line without an end was torn by the end of its process: it is cut off, and `torn` is its
+    number of bytes.
     """
 
     def __init__(self, path: Path) -> None:
-        """Opens it; see the class."""
         self.path = path
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         size = os.fstat(self._file).st_size
@@ -249,7 +221,6 @@ class PathSet:
     """
 
     def __init__(self) -> None:
-        """Makes an empty set."""
         self._base = sqlite3.connect("")
         self._base.execute("PRAGMA journal_mode=OFF")
         self._base.execute("CREATE TABLE paths (path BLOB PRIMARY KEY) WITHOUT ROWID")
@@ -307,15 +278,9 @@ def _csv_columns(*, trust: bool, novelty: bool) -> dict[str, Column]:
 
 
 class CsvWriter:
-    """Writes answers as rows of a CSV file, below a header.
-
-    Args:
-        file: An open text file.
-        localizer: Which answered; it says which columns there are.
-    """
+    """Writes answers of a localizer as rows of a CSV file, below a header."""
 
     def __init__(self, file: TextIO, localizer: "Localizer") -> None:
-        """Writes the header."""
         self._columns = _csv_columns(trust=localizer.trusted, novelty=localizer.tells_novelty)
         self._writer = csv.writer(file, lineterminator="\n")
         self._writer.writerow(self._columns)
@@ -336,10 +301,7 @@ def write_csv(path: Path, records: Iterable[Record], localizer: "Localizer") -> 
 def write_coco(path: Path, records: Iterable[Record], class_names: Sequence[str]) -> None:
     """Writes answers as annotations of an `instances` file, with their scores; whole or absent.
 
-    Args:
-        path: The file.
-        records: Can be gone through twice.
-        class_names: Of the model, by index; those of the answers' categories are one higher.
+    Records are gone through twice; ids of categories are one higher than those of the classes.
     """
     from loc_keras.data.formats.coco import coco_categories
 

@@ -4,8 +4,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, TypeVar
 
+from loc_keras.bulk.inputs import image_name
 from loc_keras.bulk.outputs import OutputFolder, PathSet, Sidecar
 from loc_keras.errors import ImageError
 from loc_keras.localizer import Localizer
@@ -20,11 +22,7 @@ _WRITERS = 4
 class Counts:
     """What became of the files that a call named; of others that a folder holds, nothing.
 
-    Attributes:
-        answered: Those answered about, now or before.
-        failed: Those that could not be read, now or before.
-        before: Those of both that an earlier call has dealt with.
-        named: The files, each once.
+    `before` counts those that an earlier call has dealt with, `named` holds each file once.
     """
 
     answered: int = 0
@@ -36,16 +34,12 @@ class Counts:
 def answered(
     localizer: Localizer,
     paths: Iterable[str],
-    name_of: Callable[[str], str],
+    root: str,
     **settings: int,
 ) -> Iterator[Record]:
     """A record for each file: its answer or, where it could not be read, `reason`.
 
-    Args:
-        localizer: The model.
-        paths: Absolute, of any number of files.
-        name_of: Gives the name of an image.
-        **settings: Of `Localizer.stream`.
+    Paths are absolute, those in records relative to the root; `settings` are of `Localizer.stream`.
     """
     ahead: deque[str] = deque()
 
@@ -56,7 +50,7 @@ def answered(
 
     for answer in localizer.stream(noted(), **settings):
         path = ahead.popleft()
-        head = {"image": name_of(path), "path": path}
+        head = {"image": image_name(path, root), "path": path}
         if isinstance(answer, ImageError):
             yield {**head, "reason": answer.reason}
         else:
@@ -75,16 +69,9 @@ def answer_into(
 ) -> Counts:
     """Appends an answer or a failure for each file that the folder has none of.
 
-    What stands beside an answer is written before its line, so that a line proves all of it.
-
-    Args:
-        out: The folder.
-        localizer: The model.
-        paths: Absolute, of any number of files.
-        sidecars: Files to write for each answer, also where only these are missing.
-        batch_size: Images that the model is given, and lines that are written, at once.
-        advance: Called with the number of files that were dealt with.
-        **settings: Others of `Localizer.stream`.
+    What stands beside an answer is written before its line, so that a line proves all of it; what
+    is missing beside an earlier one is written, too. `advance` is called with the number of files
+    that were dealt with, and `settings` are others of `Localizer.stream`.
     """
     done, failed, counts = PathSet(), PathSet(), Counts()
 
@@ -116,7 +103,7 @@ def answer_into(
         for record in out.failures:
             done.add(record["path"])
             failed.add(record["path"])
-        new = answered(localizer, not_done(), out.name_of, batch_size=batch_size, **settings)
+        new = answered(localizer, not_done(), out.root, batch_size=batch_size, **settings)
         for part in _chunks(new, batch_size):
             good = [record for record in part if "reason" not in record]
             bad = [record for record in part if "reason" in record]
@@ -130,11 +117,6 @@ def answer_into(
 
 
 def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    chunk: list[T] = []
-    for item in items:
-        chunk.append(item)
-        if len(chunk) >= size:
-            yield chunk
-            chunk = []
-    if chunk:
+    left = iter(items)
+    while chunk := list(islice(left, size)):
         yield chunk

@@ -36,10 +36,8 @@ WHOLE_FILE = -1
 class ImageRef(NamedTuple):
     """Where the encoded bytes of one image lie.
 
-    Attributes:
-        path: File, on any filesystem that `loc_keras.data.files` opens.
-        offset: First byte within the file.
-        length: Number of bytes; `WHOLE_FILE` for the file as it is.
+    The path is on any filesystem that `loc_keras.data.files` opens; the length `WHOLE_FILE` stands
+    for the file as it is.
     """
 
     path: str
@@ -51,17 +49,15 @@ class Annotated(NamedTuple):
     """One labelled object as an annotation file gives it.
 
     Attributes:
-        image: The image it is in.
         name: The image as the annotation names it, for messages and for writing it again.
         label: Class as written: a name, or a number as text.
         box: (x1, y1, x2, y2) in `Annotations.units`; any four floats.
-        file: Annotation file.
-        row: Line, object or record number within it, from 1.
+        row: Line, object or record number within the annotation file, from 1.
         size: (width, height) in px that the annotation declares for the image, or None.
-        group: Images that must not be parted by a split share it, beside what their bytes say;
-            `""` for none.
-        empty: Whether it stands for an image without an object: then the box is `EMPTY_BOX` and
-            the label that of the background.
+        group: Images that must not be parted by a split share it, beside what their bytes say; `""`
+            for none.
+        empty: Whether it stands for an image without an object: then the box is `EMPTY_BOX` and the
+            label that of the background.
     """
 
     image: ImageRef
@@ -99,14 +95,9 @@ class Fault(NamedTuple):
     twin_box: Box | None = None
 
     @property
-    def about(self) -> "Kind":
-        """The catalogue's entry of its kind."""
-        return kind_of(self.kind)
-
-    @property
     def severity(self) -> Severity:
         """How bad it is."""
-        return self.about.severity
+        return kind_of(self.kind).severity
 
 
 def counted_from_one(count: int) -> Fault:
@@ -119,17 +110,12 @@ def counted_from_one(count: int) -> Fault:
 
 
 class EmptyImage(NamedTuple):
-    """An image of which the annotations say that it shows no object.
+    """An image of which the annotations say that it shows no object; see also `Annotated`.
 
     Attributes:
-        split: The split it stands in.
-        image: The image.
-        name: The image as the annotation names it.
         fault: What is reported where such images are left out; it is among the faults as well.
         label: Class as written, or `""` where none is: only an image without a class, or of the
             class of the background, can be one of the background.
-        size: (width, height) in px that the annotation declares, or None.
-        group: As in `Annotated`.
     """
 
     split: Split
@@ -227,20 +213,11 @@ def with_composed_names(annotations: Annotations) -> Annotations:
 def with_background(
     annotations: Annotations, name: str, class_names: Sequence[str] | None = None
 ) -> Annotations:
-    """Makes images without an object records of a class.
+    """Makes images without an object records of a class, `name`, and no longer faults.
 
-    An image that is named as empty but has an object as well, read or not, is none: what is said
-    of it stays a fault.
-
-    Args:
-        annotations: As read.
-        name: Class of images without an object. Where the data set fixes its classes and this is
-            none of them, it comes after them.
-        class_names: Classes by index where the config fixes them.
-
-    Returns:
-        Annotations without `empty`, whose faults of these images are gone. Objects that have the
-        class of the background and a box are faults.
+    An image that is named as empty but has an object as well, read or not, is none: what is said of
+    it stays a fault, and so are objects that have this class and a box. Where neither the config
+    (`class_names`) nor the data set lists the class, it comes after the others.
     """
     given = class_names or annotations.class_names
     if given:
@@ -351,13 +328,10 @@ def _is_index(label: str) -> bool:
 
 
 class Kind(NamedTuple):
-    """A sort of fault.
+    """A sort of fault: what is wrong, in a few words, and what the user can do.
 
-    Attributes:
-        severity: An error keeps an object from being trained on, or spoils what is measured; a
-            warning is worth a look; a note only informs.
-        title: What is wrong, in a few words.
-        mend: What the user can do.
+    An error keeps an object from being trained on, or spoils what is measured; a warning is worth a
+    look; a note only informs.
     """
 
     severity: Severity
@@ -365,214 +339,166 @@ class Kind(NamedTuple):
     mend: str
 
 
-CATALOGUE: dict[str, Kind] = {
-    # What readers could not read.
-    "syntax": Kind("error", "annotation cannot be parsed", "mend or remove the file"),
-    "columns": Kind(
-        "error",
+_ERRORS = {
+    "syntax": ("annotation cannot be parsed", "mend or remove the file"),
+    "columns": (
         "row with the wrong columns",
         "mend the row, or name the columns, header and delimiter in the config",
     ),
-    "number": Kind("error", "coordinate that is no number", "write the number, or remove the row"),
-    "label": Kind("error", "label that cannot be read", "write the class, or remove the row"),
-    "encoding": Kind("error", "annotation is not UTF-8 text", "save the file as UTF-8"),
-    "outside": Kind(
-        "error",
+    "number": ("coordinate that is no number", "write the number, or remove the row"),
+    "label": ("label that cannot be read", "write the class, or remove the row"),
+    "encoding": ("annotation is not UTF-8 text", "save the file as UTF-8"),
+    "outside": (
         "name leads out of the data folder",
         "name images relative to the data folder, and put them below it",
     ),
-    "split": Kind("error", "split that is none", "write train, val or test"),
-    "empty_file": Kind("error", "annotation file without rows", "fill or remove the file"),
-    "missing_file": Kind("error", "annotation file is missing", "add the file"),
-    "missing_row": Kind(
-        "error", "image lacks a row in a table", "add the row, or remove the image"
-    ),
-    "units": Kind(
-        "error",
+    "split": ("split that is none", "write train, val or test"),
+    "empty_file": ("annotation file without rows", "fill or remove the file"),
+    "missing_file": ("annotation file is missing", "add the file"),
+    "missing_row": ("image lacks a row in a table", "add the row, or remove the image"),
+    "units": (
         "boxes that cannot be what they are said to be",
         "say what they are by the setting that is named",
     ),
-    "first_pixel": Kind(
-        "warning",
-        "pixels counted from another number",
-        "set data.source.voc.first_pixel to 1 or 0, or mend the files",
-    ),
-    "duplicate_row": Kind("warning", "the same row twice", "remove all but one"),
-    "no_object": Kind(
-        "warning",
-        "image without objects",
-        "label it, or remove it; it is trained on only with data.source.background",
-    ),
-    "background_box": Kind(
-        "error",
+    "background_box": (
         "box of the class for images without an object",
         "remove the box, mend its class, or name another class by data.source.background",
     ),
-    "missing_annotation": Kind(
-        "error", "annotation file is missing", "add the file, or take its name from the list"
+    "missing_annotation": (
+        "annotation file is missing",
+        "add the file, or take its name from the list",
     ),
-    "unused_entry": Kind(
-        "warning", "split that is not read", "mend the entry, or take it out of the file"
-    ),
-    "score": Kind("note", "score behind the box", "nothing; it is not read"),
-    "unreadable_file": Kind("error", "annotation file cannot be read", "grant access"),
-    "reference": Kind(
-        "error", "reference to an entry that is not there", "add the entry, or mend its id"
-    ),
-    "stale_name": Kind(
-        "warning",
-        "annotation that names another image than its own",
-        "nothing, if it is a copy; else rename the annotation or the image",
-    ),
-    "duplicate_id": Kind("error", "id that occurs twice", "give every entry an id of its own"),
-    "declared_size": Kind(
-        "warning", "declared image size is none", "write the size in px; the file's own is used"
-    ),
-    "several": Kind(
-        "note", "object of an image with several", "choose which count by data.source.several"
-    ),
-    "duplicate": Kind(
-        "error", "image that stands elsewhere, too", "keep one, under one class (--fix does)"
-    ),
-    "decode": Kind("error", "image cannot be decoded", "copy the file anew, or remove it"),
-    "undecodable": Kind("error", "image cannot be decoded", "copy the file anew, or remove it"),
-    "crowd": Kind("note", "crowd of objects (iscrowd)", "nothing; crowds are not trained on"),
-    "no_box": Kind(
-        "note", "shape that is no object's box", "nothing; draw a box if it is an object"
-    ),
-    "missing_frame": Kind("note", "frame of a video without a file", "extract it as CVAT names it"),
-    # Files.
-    "missing_image": Kind(
-        "error", "image file is missing", "add the file, or remove its annotation"
-    ),
-    "orphan_image": Kind(
-        "warning", "image that no annotation names", "label it, or remove it; it is not trained on"
-    ),
-    "empty": Kind("error", "file of 0 bytes", "copy the file anew, or remove it"),
-    "unreadable": Kind("error", "file cannot be read", "grant access, or remove it"),
-    "not_image": Kind("error", "file is not an image", "replace the file, or remove it"),
-    "truncated": Kind("error", "image is truncated or damaged", "copy the file anew, or remove it"),
-    "truncated_header": Kind(
-        "error", "image breaks off in its header", "copy the file anew, or remove it"
-    ),
-    "unsupported_mode": Kind(
-        "error", "pixels without a fixed range", "convert them to 8 or 16 bits a channel"
-    ),
-    "too_large": Kind("error", "image declares an absurd size", "scale it down, or remove it"),
-    "wrong_ending": Kind(
-        "warning", "file's ending does not fit its content", "rename it (--fix does)"
-    ),
-    "mode_16bit": Kind(
-        "warning", "more than 8 bits a channel", "it is reduced to 8 bits; check that it shows"
-    ),
-    "mode_cmyk": Kind("warning", "CMYK image", "it is converted to RGB; colours may differ"),
-    "mode_palette": Kind("warning", "palette image", "it is converted; nothing to do"),
-    "mode_alpha": Kind(
-        "warning", "image with transparency", "transparency is dropped; check what lies behind"
-    ),
-    "animated": Kind("warning", "animated image", "only its first picture is used"),
-    "mixed_channels": Kind("note", "grey and colour images mixed", "all get the model's channels"),
-    "exif_turned": Kind(
-        "warning",
-        "EXIF orientation other than upright",
-        "check in the gallery that boxes fit; --fix writes the pixels upright",
-    ),
-    "exif_conflict": Kind(
-        "error",
+    "unreadable_file": ("annotation file cannot be read", "grant access"),
+    "reference": ("reference to an entry that is not there", "add the entry, or mend its id"),
+    "duplicate_id": ("id that occurs twice", "give every entry an id of its own"),
+    "duplicate": ("image that stands elsewhere, too", "keep one, under one class (--fix does)"),
+    "decode": ("image cannot be decoded", "copy the file anew, or remove it"),
+    "undecodable": ("image cannot be decoded", "copy the file anew, or remove it"),
+    "missing_image": ("image file is missing", "add the file, or remove its annotation"),
+    "empty": ("file of 0 bytes", "copy the file anew, or remove it"),
+    "unreadable": ("file cannot be read", "grant access, or remove it"),
+    "not_image": ("file is not an image", "replace the file, or remove it"),
+    "truncated": ("image is truncated or damaged", "copy the file anew, or remove it"),
+    "truncated_header": ("image breaks off in its header", "copy the file anew, or remove it"),
+    "unsupported_mode": ("pixels without a fixed range", "convert them to 8 or 16 bits a channel"),
+    "too_large": ("image declares an absurd size", "scale it down, or remove it"),
+    "exif_conflict": (
         "annotated size contradicts the EXIF orientation",
         "set data.source.boxes_on to the picture that was labelled (--fix does so for each)",
     ),
-    "exif_undecided": Kind(
-        "error",
+    "exif_undecided": (
         "boxes may be drawn on either view of turned pictures",
         "set data.source.boxes_on to stored or upright",
     ),
-    "exif_decided": Kind(
-        "note", "view on which boxes were drawn", "set data.source.boxes_on where it is wrong"
-    ),
-    "size_mismatch": Kind(
-        "error",
+    "size_mismatch": (
         "annotated size differs from the file's",
         "label the file as it is, or restore the one that was labelled",
     ),
-    "size_swapped": Kind(
-        "warning",
-        "annotated sides are swapped",
-        "nothing, if boxes fit in the gallery; else turn the pictures as they were labelled",
+    "not_finite": ("box with infinite or absent numbers", "write the numbers, or remove the row"),
+    "inverted": ("box is inverted", "swap the sides (--fix does), or mend the column order"),
+    "zero_area": ("box without area", "draw it anew, or remove the row"),
+    "outside_image": ("box reaches outside the image", "mend it, or the units or column order"),
+    "class_unknown": ("class that is not listed", "mend the label, or list the class"),
+    "class_from_one": ("classes counted from 1", "number them from 0, or list what 0 is"),
+    "duplicate_across_splits": (
+        "identical image in two splits",
+        "keep one (--fix keeps the held-out one)",
     ),
-    "size_mismatch_fractions": Kind(
-        "warning",
-        "annotated size differs, boxes in fractions",
-        "check that the image was scaled, not cut",
-    ),
-    # Boxes.
-    "not_finite": Kind(
-        "error", "box with infinite or absent numbers", "write the numbers, or remove the row"
-    ),
-    "inverted": Kind(
-        "error", "box is inverted", "swap the sides (--fix does), or mend the column order"
-    ),
-    "zero_area": Kind("error", "box without area", "draw it anew, or remove the row"),
-    "outside_image": Kind(
-        "error", "box reaches outside the image", "mend it, or the units or column order"
-    ),
-    "box_overhang": Kind(
-        "warning", "box reaches slightly over the edge", "it is clipped (--fix does so for good)"
-    ),
-    "box_tiny": Kind(
-        "warning", "suspiciously tiny box", "check that it is an object, not a slip of the mouse"
-    ),
-    "box_full_frame": Kind(
-        "warning", "box over the whole image", "check that it was not a default"
-    ),
-    # Classes.
-    "class_unknown": Kind("error", "class that is not listed", "mend the label, or list the class"),
-    "class_from_one": Kind(
-        "error", "classes counted from 1", "number them from 0, or list what 0 is"
-    ),
-    "class_unused": Kind(
-        "note",
-        "class without any object",
-        "nothing, if it is none; name it by data.source.class_names to keep it",
-    ),
-    "class_repeated": Kind("note", "name of two classes", "nothing, if both mean one class"),
-    "unicode_form": Kind(
-        "note", "class in two Unicode forms", "nothing; the composed form (NFC) is used"
-    ),
-    "class_spelling": Kind(
-        "warning", "class that looks misspelt", "mend the label if both mean one class"
-    ),
-    "class_imbalance": Kind(
-        "warning", "classes of very unequal size", "add images of the small classes"
-    ),
-    "class_absent": Kind("warning", "class absent in a split", "move or add images of it"),
-    "class_rare": Kind("warning", "class of very few images", "add images, or merge the class"),
-    "several_boxes": Kind(
-        "note", "image with several boxes", "choose which count by the setting `several`"
-    ),
-    # Duplicates.
-    "duplicate_image": Kind(
-        "warning", "identical image within a split", "keep one; it counts twice as it is"
-    ),
-    "duplicate_across_splits": Kind(
-        "error", "identical image in two splits", "keep one (--fix keeps the held-out one)"
-    ),
-    "group_across_splits": Kind(
-        "error",
+    "group_across_splits": (
         "group in two splits",
         "keep it in one (--fix keeps the held-out part), or mend the groups",
     ),
-    "duplicate_conflict": Kind(
-        "error", "identical images with different classes", "find out which is right"
+    "duplicate_conflict": ("identical images with different classes", "find out which is right"),
+}
+_WARNINGS = {
+    "first_pixel": (
+        "pixels counted from another number",
+        "set data.source.voc.first_pixel to 1 or 0, or mend the files",
     ),
-    "duplicate_boxes_differ": Kind(
-        "warning", "identical images with different boxes", "find out which is right"
+    "duplicate_row": ("the same row twice", "remove all but one"),
+    "no_object": (
+        "image without objects",
+        "label it, or remove it; it is trained on only with data.source.background",
     ),
-    "near_duplicate": Kind("warning", "almost identical image within a split", "keep one"),
-    "near_duplicate_across_splits": Kind(
-        "warning", "almost identical image in two splits", "keep one, or group them when splitting"
+    "unused_entry": ("split that is not read", "mend the entry, or take it out of the file"),
+    "stale_name": (
+        "annotation that names another image than its own",
+        "nothing, if it is a copy; else rename the annotation or the image",
+    ),
+    "declared_size": (
+        "declared image size is none",
+        "write the size in px; the file's own is used",
+    ),
+    "orphan_image": (
+        "image that no annotation names",
+        "label it, or remove it; it is not trained on",
+    ),
+    "wrong_ending": ("file's ending does not fit its content", "rename it (--fix does)"),
+    "mode_16bit": ("more than 8 bits a channel", "it is reduced to 8 bits; check that it shows"),
+    "mode_cmyk": ("CMYK image", "it is converted to RGB; colours may differ"),
+    "mode_palette": ("palette image", "it is converted; nothing to do"),
+    "mode_alpha": ("image with transparency", "transparency is dropped; check what lies behind"),
+    "animated": ("animated image", "only its first picture is used"),
+    "exif_turned": (
+        "EXIF orientation other than upright",
+        "check in the gallery that boxes fit; --fix writes the pixels upright",
+    ),
+    "size_swapped": (
+        "annotated sides are swapped",
+        "nothing, if boxes fit in the gallery; else turn the pictures as they were labelled",
+    ),
+    "size_mismatch_fractions": (
+        "annotated size differs, boxes in fractions",
+        "check that the image was scaled, not cut",
+    ),
+    "box_overhang": (
+        "box reaches slightly over the edge",
+        "it is clipped (--fix does so for good)",
+    ),
+    "box_tiny": ("suspiciously tiny box", "check that it is an object, not a slip of the mouse"),
+    "box_full_frame": ("box over the whole image", "check that it was not a default"),
+    "class_spelling": ("class that looks misspelt", "mend the label if both mean one class"),
+    "class_imbalance": ("classes of very unequal size", "add images of the small classes"),
+    "class_absent": ("class absent in a split", "move or add images of it"),
+    "class_rare": ("class of very few images", "add images, or merge the class"),
+    "duplicate_image": ("identical image within a split", "keep one; it counts twice as it is"),
+    "duplicate_boxes_differ": ("identical images with different boxes", "find out which is right"),
+    "near_duplicate": ("almost identical image within a split", "keep one"),
+    "near_duplicate_across_splits": (
+        "almost identical image in two splits",
+        "keep one, or group them when splitting",
     ),
 }
+_NOTES = {
+    "score": ("score behind the box", "nothing; it is not read"),
+    "several": ("object of an image with several", "choose which count by data.source.several"),
+    "crowd": ("crowd of objects (iscrowd)", "nothing; crowds are not trained on"),
+    "no_box": ("shape that is no object's box", "nothing; draw a box if it is an object"),
+    "missing_frame": ("frame of a video without a file", "extract it as CVAT names it"),
+    "mixed_channels": ("grey and colour images mixed", "all get the model's channels"),
+    "exif_decided": (
+        "view on which boxes were drawn",
+        "set data.source.boxes_on where it is wrong",
+    ),
+    "class_unused": (
+        "class without any object",
+        "nothing, if it is none; name it by data.source.class_names to keep it",
+    ),
+    "class_repeated": ("name of two classes", "nothing, if both mean one class"),
+    "unicode_form": ("class in two Unicode forms", "nothing; the composed form (NFC) is used"),
+    "several_boxes": ("image with several boxes", "choose which count by the setting `several`"),
+}
+_BY_SEVERITY: dict[Severity, dict[str, tuple[str, str]]] = {
+    "error": _ERRORS,
+    "warning": _WARNINGS,
+    "note": _NOTES,
+}
+CATALOGUE = {
+    name: Kind(severity, title, mend)
+    for severity, kinds in _BY_SEVERITY.items()
+    for name, (title, mend) in kinds.items()
+}
+"""All kinds by name, with what is wrong and what the user can do."""
 
 OF_THE_WHOLE_SET = frozenset({"units", "class_from_one"})
 """Kinds of errors that make every object wrong, so that leaving some out is no way on."""
@@ -588,17 +514,11 @@ def kind_of(name: str) -> Kind:
 
 def count_by_kind(faults: Sequence[Fault]) -> dict[str, int]:
     """Number of faults of each kind, worst kinds first, then the most frequent."""
-    counts: dict[str, int] = {}
-    for fault in faults:
-        counts[fault.kind] = counts.get(fault.kind, 0) + 1
-    rank = {severity: number for number, severity in enumerate(SEVERITIES)}
-    return dict(
-        sorted(counts.items(), key=lambda item: (rank[kind_of(item[0]).severity], -item[1]))
-    )
+    counts = Counter(fault.kind for fault in faults).most_common()
+    return dict(sorted(counts, key=lambda item: SEVERITIES.index(kind_of(item[0]).severity)))
 
 
 def count_by_severity(faults: Sequence[Fault]) -> dict[Severity, int]:
     """Number of errors, warnings and notes."""
-    return {
-        severity: sum(fault.severity == severity for fault in faults) for severity in SEVERITIES
-    }
+    counts = Counter(fault.severity for fault in faults)
+    return {severity: counts[severity] for severity in SEVERITIES}

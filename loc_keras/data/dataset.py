@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -20,14 +20,7 @@ from loc_keras.data.files import file_size
 from loc_keras.data.image_header import HeaderError, read_header
 from loc_keras.data.load_records import faults_error
 from loc_keras.data.near_duplicates import MOST_COMPARED, NearPairs, near_pairs
-from loc_keras.data.pipeline import (
-    Augmentation,
-    ImageSet,
-    Share,
-    eval_dataset,
-    train_dataset,
-    use_cache,
-)
+from loc_keras.data.pipeline import ImageSet, eval_dataset, train_dataset, use_cache
 from loc_keras.data.pixel_store import Keep, PixelStore, image_set, store_pixels
 from loc_keras.data.records import COLUMNS, Records, image_refs
 from loc_keras.data.resize import ImageFormat, ResizeRule, restore_boxes
@@ -37,12 +30,11 @@ from loc_keras.errors import DataError
 
 @dataclass(frozen=True, eq=False)
 class SplitPictures:
-    """The pictures of one split, in the order of its pipeline.
+    """The pictures of one split, in the order of its pipeline, and how they come to a target size.
 
     Attributes:
         names: str (N,), as the annotations name them; digits are numbered.
         sizes: int32 (N, 2), height and width of the whole pictures in px, as boxes refer to them.
-        rule: How they are brought to the model's size.
         target: Height and width of the model's images.
         boxes: float32 (N, 4), true boxes in fractions of the pictures; None where they are only
             known from the pipeline.
@@ -71,13 +63,9 @@ class SplitPictures:
         ]
 
     def to_px(self, boxes: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-        """Boxes in fractions of the model's images as boxes in px of the pictures.
+        """Boxes in fractions of the model's images, (N, 4), as boxes in px of the pictures.
 
-        Args:
-            boxes: (N, 4), one for each picture.
-
-        Returns:
-            float64 (N, 4), (x1, y1, x2, y2) clipped to the picture.
+        They are float64 (N, 4), (x1, y1, x2, y2) clipped to the picture.
         """
         whole = restore_boxes(boxes.astype(np.float32), self.sizes, self.target, self.rule)
         return np.asarray(whole, np.float64) * np.tile(self.sizes[:, ::-1], 2)
@@ -88,57 +76,36 @@ def drawn_pictures(
 ) -> SplitPictures:
     """Pictures that are drawn, so that they have a number for a name.
 
-    Args:
-        count: How many.
-        size: Height and width in px.
-        target: Height and width of the model's images.
-        rule: How one becomes the other.
+    `size` is their height and width in px, `target` that of the model's images.
     """
     names = np.array([f"{number:06d}" for number in range(count)], object)
     return SplitPictures(names, np.tile(np.array(size, np.int32), (count, 1)), rule, target)
 
 
-class TrainStream(Protocol):
-    """Gives the training batches from a global step on, or one share of each."""
+TrainStream: TypeAlias = Callable[..., tf.data.Dataset]
+"""`pipeline.train_dataset` of a source: the training batches from a global step on."""
 
-    def __call__(
-        self,
-        start_step: int = 0,
-        *,
-        share: Share | None = None,
-        augmentation: Augmentation | None = ...,
-    ) -> tf.data.Dataset:
-        """Builds the stream; with None for `augmentation`, of the images as they are."""
-        ...
-
-
-class HeldOutShare(Protocol):
-    """Gives one share of the batches of a split, with weights as `pipeline.eval_dataset`."""
-
-    def __call__(self, *, share: Share) -> tf.data.Dataset:
-        """Builds the pipeline."""
-        ...
+HeldOutShare: TypeAlias = Callable[..., tf.data.Dataset]
+"""Gives one `share` of the batches of a split, with weights as `pipeline.eval_dataset`."""
 
 
 @dataclass(frozen=True, eq=False)
 class LocalizationData:
     """The splits as `tf.data` pipelines of `(images, targets)`.
 
-    Images are uint8 (B, H, W, C), raw pixels 0..255; targets are `{"softmax": int32 (B,),
-    "bbox": float32 (B, 4)}` with boxes (x1, y1, x2, y2) in fractions of the image side. The box of
-    an image without an object is `resize.EMPTY_BOX`.
+    Images are uint8 (B, H, W, C), raw pixels 0..255; targets are `{"softmax": int32 (B,), "bbox":
+    float32 (B, 4)}` with boxes (x1, y1, x2, y2) in fractions of the image side. The box of an image
+    without an object is `resize.EMPTY_BOX`.
 
     Attributes:
-        train: Builds the endless training stream; its argument is the global step (batch) to
-            start at, and the stream from there on equals the full one after that many steps.
-            With a share it gives, and makes, that part of every batch alone.
-        val: Every validation image once, in order, the last batch perhaps smaller; None where
-            the source gives no validation images.
+        train: Builds the endless training stream; its argument is the global step (batch) to start
+            at, and the stream from there on equals the full one after that many steps. With a share
+            it gives, and makes, that part of every batch alone.
+        val: Every validation image once, in order, the last batch perhaps smaller; None where the
+            source gives no validation images.
         test: Likewise for the test images.
         val_share: Builds the pipeline of one share of the validation images, with weights.
-        sizes: Images in `"train"`, `"val"`, `"test"` and, where it is configured,
-            `"calibration"`.
-        class_names: Name of each class, by index.
+        sizes: Images in `"train"`, `"val"`, `"test"` and, where it is configured, `"calibration"`.
         image_shape: (height, width, channels) of every image.
         steps_per_epoch: Batches in one epoch of the training stream.
         fingerprint: SHA-256, in hex, of the labelled data, the bytes of images included, and of how
@@ -150,9 +117,8 @@ class LocalizationData:
         near_duplicates: Near duplicates of training images in each split that has some: rows of the
             split, and of the training split.
         skipped: Rows left out by the reader, as (file, row number, reason).
-        notes: Sentences about choices the user should know of.
         background: Index of the class of images without an object; None where all show one.
-        calibration: Likewise for the images on which trust is fitted; None without such a split.
+        calibration: As `val` the images on which trust is fitted; None without such a split.
         pictures: What the images of each split are made from, in the order of its pipeline.
         batch_indices: Gives the training images, int64 (B,), in the batch of a global step; with
             `steps` in so many from there on.
@@ -182,10 +148,7 @@ class LocalizationData:
         return fingerprint in {self.fingerprint, self.fingerprint_by_sizes} - {""}
 
     def leaked(self, split: Split) -> npt.NDArray[np.bool_] | None:
-        """Which images of a split, bool (N,), are near duplicates of training images.
-
-        None where none is.
-        """
+        """Near duplicates of training images in a split, bool (N,); None where none is."""
         if split not in self.near_duplicates:
             return None
         return np.isin(np.arange(self.sizes[split]), self.near_duplicates[split].first)
@@ -199,12 +162,7 @@ class LocalizationData:
 
     def held_out(self, split: str) -> tf.data.Dataset | None:
         """The pipeline of `"val"`, `"test"` or `"calibration"`; None where it has no images."""
-        held: dict[str, tf.data.Dataset | None] = {
-            "val": self.val,
-            "test": self.test,
-            "calibration": self.calibration,
-        }
-        return held[split]
+        return {"val": self.val, "test": self.test, "calibration": self.calibration}[split]
 
 
 _HELD_OUT = {
@@ -226,21 +184,11 @@ def localization_data(
     class_names: list[str],
     **facts: Any,
 ) -> LocalizationData:
-    """Builds the pipelines of a data source.
+    """Builds the pipelines of a data source; `facts` are further fields of `LocalizationData`.
 
-    Args:
-        sets: Images of `"train"` and, where there are any, of `"val"`, `"test"` and
-            `"calibration"`.
-        batch_size: Images in a batch.
-        seed: Seed of the order, of what is drawn and of the augmentation.
-        image_shape: (height, width, channels) of every image.
-        augment: Augmentation of the training images.
-        cache: Whether evaluation images stay in memory: `pipeline.eval_dataset`.
-        class_names: Name of each class, by index.
-        **facts: The remaining fields of `LocalizationData`.
-
-    Returns:
-        The source, with None for a split without images.
+    `sets` are the images of `"train"` and, where there are any, of `"val"`, `"test"` and
+    `"calibration"`; a split without images has None. The seed is that of the order, of what is
+    drawn and of the augmentation; `cache` as of `pipeline.eval_dataset`.
     """
     held_out = {
         name: partial(
@@ -297,9 +245,6 @@ def build_file_data(
         batch_size: Images in a batch.
         seed: Seed of the order and the augmentation.
         uncut: The store of `found.cut.whole`, by `store_of`; None makes it where it is needed.
-
-    Returns:
-        The splits; all but the training one are None where there are no records for them.
 
     Raises:
         DataError: If an image is wrong.

@@ -147,12 +147,8 @@ def _size_of_gif(content: tf.Tensor) -> tf.Tensor:
 def plain_bmp(content: tf.Tensor) -> tf.Tensor:
     """A BMP file without what stands behind its pixels, which TensorFlow's decoder refuses.
 
-    Args:
-        content: string scalar.
-
-    Returns:
-        string scalar; empty where it is no BMP file of a kind that TensorFlow reads right: a header
-        of the usual kind, whole bytes, uncompressed.
+    Both are string scalars; it is empty where this is no BMP file of a kind that TensorFlow reads
+    right: a header of the usual kind, whole bytes, uncompressed.
     """
     raw = head_of(content, _HEAD)
     height, width = tf.unstack(bmp_size(raw))
@@ -222,15 +218,8 @@ def _reason(content: tf.Tensor, kind: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
 
 
 def _too_large(width: tf.Tensor, height: tf.Tensor) -> tf.Tensor:
-    return tf.strings.join(
-        [
-            "declares ",
-            tf.strings.as_string(width),
-            " x ",
-            tf.strings.as_string(height),
-            f" px; {LIMITS}",
-        ]
-    )
+    sides = tf.strings.join([tf.as_string(width), tf.as_string(height)], " x ")
+    return tf.strings.join(["declares ", sides, f" px; {LIMITS}"])
 
 
 def bmp_size(raw: tf.Tensor) -> tf.Tensor:

@@ -63,13 +63,7 @@ _BATCH = 256  # Pictures whose details are held at once.
 
 
 class NearPairs(NamedTuple):
-    """Pairs of near duplicates.
-
-    Attributes:
-        first: int64 (P,), row of the one picture.
-        second: int64 (P,), row of the other.
-        agreement: float32 (P,), correlation of their details.
-    """
+    """Rows, int64 (P,), of the one and the other picture, and the correlation of their details."""
 
     first: Rows
     second: Rows
@@ -81,11 +75,9 @@ class NearPairs(NamedTuple):
 
 
 def thumbnail(image: Image.Image, orientation: int = UPRIGHT) -> npt.NDArray[np.uint8]:
-    """The grey thumbnail of a picture, uint8 (SIDE, SIDE): means over the covered pixels.
+    """The grey thumbnail of a stored picture, uint8 (SIDE, SIDE): means over the covered pixels.
 
-    Args:
-        image: The picture as stored.
-        orientation: Its EXIF orientation, which is undone.
+    Its EXIF orientation is undone.
     """
     small = image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BOX)
     if orientation in UPRIGHT_TURNS:
@@ -96,7 +88,6 @@ def thumbnail(image: Image.Image, orientation: int = UPRIGHT) -> npt.NDArray[np.
 def near_pairs(
     thumbnails: npt.NDArray[np.uint8],
     others: npt.NDArray[np.uint8] | None = None,
-    least: float = LEAST_AGREEMENT,
 ) -> NearPairs:
     """Finds the near duplicates among pictures, or between two sets of them.
 
@@ -105,11 +96,10 @@ def near_pairs(
     Args:
         thumbnails: uint8 (N, SIDE, SIDE).
         others: uint8 (M, SIDE, SIDE), where to look; None looks among the same ones.
-        least: Agreement of pairs, at least.
 
     Returns:
-        Pairs, ordered by `first`, then by `second`; among the same ones `first` is the smaller.
-        For each `first` the 8 likeliest were compared.
+        Pairs, ordered by `first`, then by `second`; among the same ones `first` is the smaller. For
+        each `first` the 8 likeliest were compared.
     """
     among = thumbnails if others is None else others
     first, second = _candidates(thumbnails, others)
@@ -121,18 +111,14 @@ def near_pairs(
     with ThreadPoolExecutor() as pool:
         parts = list(pool.map(compared, range(0, len(first), _BATCH)))
     found = NearPairs(first, second, np.concatenate([np.zeros(0, np.float32), *parts]))
-    return found.take(found.agreement >= least)
+    return found.take(found.agreement >= LEAST_AGREEMENT)
 
 
 def near_groups(count: int, pairs: NearPairs) -> tuple[Rows, float]:
     """Numbers pictures so that near duplicates share a number, also those of near duplicates.
 
-    Args:
-        count: Number of pictures.
-        pairs: Among them.
-
     Returns:
-        int64 (N,), the index of the group's first picture; and the agreement from which on
+        int64 (count,), the index of the group's first picture; and the agreement from which on
         pictures were joined, more than `LEAST_AGREEMENT` where groups would be too large.
     """
     for least in (LEAST_AGREEMENT, *STRICTER, np.inf):
@@ -266,14 +252,9 @@ def _of_parts(values: Floats) -> Floats:
 
 
 def _alignment(moved: Floats, fixed: Floats) -> Floats:
-    """How to read the one pictures so that they lie on the others.
+    """How to read the one pictures (N, SIDE, SIDE) so that they lie on the others.
 
-    Args:
-        moved: float32 (N, SIDE, SIDE).
-        fixed: Likewise.
-
-    Returns:
-        float32 (N, 4), scale - 1 and shift along x, then along y, for places from -1 to 1.
+    It is float32 (N, 4), scale - 1 and shift along x, then along y, for places from -1 to 1.
     """
     found = np.zeros((len(moved), 4), np.float32)
     for step, turns in _STEPS:

@@ -9,7 +9,6 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal
 
 import numpy as np
@@ -98,14 +97,11 @@ def store_pixels(
     keep: Keep,
     folder: str | Path | None = None,
 ) -> PixelStore:
-    """Decodes every record once, in parallel, and keeps the pixels where asked to.
+    """Decodes every record of a split once, in parallel, and keeps the pixels where asked to.
 
-    Args:
-        records: Records of one split.
-        form: What their pictures become.
-        keep: `"memory"`, `"disk"`, or `"none"`, where the pass only finds what is broken.
-        folder: Local folder for the file of `"disk"`. A file of the same images and format that is
-            there is used again; one that was broken off is continued.
+    `"none"` keeps nothing: the pass only finds what is broken. The file of `"disk"` lies in a local
+    folder; one of the same images and format that is there is used again, and continued where it
+    was broken off.
 
     Returns:
         The records that could be decoded, with a fault for each other.
@@ -145,12 +141,14 @@ def image_set(store: PixelStore) -> ImageSet:
 
     Targets are `"softmax"` int32, the class, and `"bbox"` float32 (4,). No random numbers are used.
     """
-    store = replace(store, marks=store.marks[:0])  # The pipeline holds what it is made of.
     if store.pixels is None:
         return _made_anew(store)
     if isinstance(store.pixels, np.memmap):
-        return _from_file(store)
-    return _from_memory(store)
+        return _with_targets(store, _from_file(store))
+    columns = held({"pixels": store.pixels, "row": store.rows})
+    return _with_targets(
+        store, lambda index: tf.gather(columns["pixels"], tf.gather(columns["row"], index))
+    )
 
 
 def _decoded(
@@ -177,71 +175,52 @@ def _decoded(
     yield from loaded.as_numpy_iterator()
 
 
-def _from_memory(store: PixelStore) -> ImageSet:
-    columns = held({"pixels": store.pixels, "row": store.rows, **_targets(store)})
+def _with_targets(store: PixelStore, make: Callable[[tf.Tensor], Any]) -> ImageSet:
+    """Pictures made of indices, (B,), with their targets; of the store it holds nothing else."""
+    targets = {"softmax": store.records.labels.astype(np.int32), "bbox": store.boxes}
+    columns = held(targets)
 
-    def fetch(index: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Tensor, Targets]:
+    def fetch(index: tf.Tensor, draws: tf.Tensor) -> tuple[Any, Targets]:
         del draws
-        images = tf.gather(columns["pixels"], tf.gather(columns["row"], index))
-        return images, {name: tf.gather(columns[name], index) for name in _targets(store)}
+        return make(index), {name: tf.gather(column, index) for name, column in columns.items()}
 
     return batched_set(len(store.records), 0, fetch)
 
 
-def _from_file(store: PixelStore) -> ImageSet:
-    pixels, rows = store.pixels, store.rows
-    columns = held(_targets(store))
+def _from_file(store: PixelStore) -> Callable[[tf.Tensor], tf.Tensor]:
+    pixels, rows, shape = store.pixels, store.rows, store.form.shape
 
     def read(index: np.ndarray) -> np.ndarray:
         return np.asarray(pixels[rows[index]])  # type: ignore[index]
 
-    def fetch(index: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Tensor, Targets]:
-        del draws
+    def fetch(index: tf.Tensor) -> tf.Tensor:
         images = tf.numpy_function(read, [index], tf.uint8, stateful=False)
-        images = tf.ensure_shape(images, [*index.shape, *store.form.shape])
-        return images, {name: tf.gather(column, index) for name, column in columns.items()}
+        return tf.ensure_shape(images, [*index.shape, *shape])
 
-    return batched_set(len(store.records), 0, fetch)
+    return fetch
 
 
 def _made_anew(store: PixelStore) -> ImageSet:
     form, rows = store.form, held(record_images.record_rows(store.records))
-    keys = frozenset(rows)
-    spec = tf.TensorSpec(form.shape, tf.uint8)
-    images = _loading(store, rows, lambda row: record_images.load_known(row, form)[0], spec)
-    unresized = None
-    if form.rule is not None:
-        load = source_loader(form, keys)
-        sources = _loading(store, rows, load, source_spec(form))
-        unresized = Unresized(form, batched_set(len(store.records), 0, sources).fetch)
-    return replace(batched_set(len(store.records), 0, images), unresized=unresized)
 
+    def mapped(load: Callable[..., Any], spec: Any) -> ImageSet:
+        def one(index: tf.Tensor) -> Any:
+            return load({name: tf.gather(column, index) for name, column in rows.items()})
 
-def _loading(
-    store: PixelStore, rows: Mapping[str, tf.Tensor], load: Callable[..., Any], spec: Any
-) -> Callable[[tf.Tensor, tf.Tensor], tuple[Any, Targets]]:
-    """A batch function that makes each picture by `load`."""
-    columns = held(_targets(store))
+        return _with_targets(store, lambda index: tf.map_fn(one, index, fn_output_signature=spec))
 
-    def one(index: tf.Tensor) -> Any:
-        return load({name: tf.gather(column, index) for name, column in rows.items()})
-
-    def fetch(index: tf.Tensor, draws: tf.Tensor) -> tuple[Any, Targets]:
-        del draws
-        made = tf.map_fn(one, index, fn_output_signature=spec)
-        return made, {name: tf.gather(column, index) for name, column in columns.items()}
-
-    return fetch
+    pictures = tf.TensorSpec(form.shape, tf.uint8)
+    images = mapped(lambda row: record_images.load_known(row, form)[0], pictures)
+    if form.rule is None:
+        return images
+    sources = mapped(source_loader(form, frozenset(rows)), source_spec(form))
+    return replace(images, unresized=Unresized(form, sources.fetch))
 
 
 def held(columns: Mapping[str, np.ndarray | None]) -> dict[str, tf.Tensor]:
     """Tensors that a pipeline takes as inputs, so that they are not copied into its graph."""
     with tf.device("CPU:0"):
         return {name: tf.constant(column) for name, column in columns.items()}
-
-
-def _targets(store: PixelStore) -> dict[str, np.ndarray]:
-    return {"softmax": store.records.labels.astype(np.int32), "bbox": store.boxes}
 
 
 def pixels_key(records: Records, form: ImageFormat) -> str:
@@ -293,12 +272,7 @@ class PixelFile:
             raise self._failed(error) from error
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Writes down how far it went, and lets others write."""
         if self._map is not None:
             self._save()
@@ -318,11 +292,7 @@ class PixelFile:
             self._save()
 
     def finish(self) -> np.memmap:
-        """Says that all pictures have been written, and opens them for reading.
-
-        Returns:
-            uint8 of the shape of the file.
-        """
+        """Says that all pictures have been written, and opens them, uint8, for reading."""
         self.done = self._shape[0]
         try:
             if self._map is not None:

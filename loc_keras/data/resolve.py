@@ -4,6 +4,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -40,12 +41,10 @@ _WHOLE_PICTURE = (0, 0, 0, 0)
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """How splits were cut off the training records.
+    """How splits were cut off the training records, which were `whole` before.
 
     Attributes:
-        whole: The training records before.
         rows: Rows of these, int64, of each split that was cut off, and of what is left to train.
-        parts: The records that they became.
         apart: Whether near duplicates were kept together.
     """
 
@@ -57,14 +56,11 @@ class Cut:
 
 @dataclass(frozen=True, eq=False)
 class DatasetRecords:
-    """The records of a data set and what was left out of it.
+    """The records of each split of a data set that has any, and what was left out (`faults`).
 
     Attributes:
-        splits: Records of each split that has any.
-        class_names: Name of each class, by index.
-        first: The first training record of the files, before any split; it decides what the
-            config leaves open, such as the size of the pictures. None where there is none.
-        faults: What was left out.
+        first: The first training record of the files, before any split; it decides what the config
+            leaves open, such as the size of the pictures. None where there is none.
         notes: Sentences about choices the user should know of.
         background: Index of the class of images without an object, or None where these are left
             out.
@@ -92,12 +88,9 @@ def resolve(
 ) -> DatasetRecords:
     """Gathers the objects that can be used, without decoding an image.
 
-    Args:
-        annotations: The data set as written.
-        source: How to understand it, `boxes_on` as `box_view` settled it (None counts as
-            `"stored"`); `class_names` are the classes by index, or None for those of the data, and
-            have the `background` where there is one.
-        objects: Its objects with the verdicts on their boxes; None judges them here.
+    `boxes_on` of the source is as `box_view` settled it (None counts as `"stored"`); its
+    `class_names` are the classes by index, the background included, or None for those of the data.
+    Without `objects` the boxes are judged here.
 
     Returns:
         Records by split, in the order of the annotation files. Objects whose label the training
@@ -146,13 +139,9 @@ class CheckedObject(NamedTuple):
     """An object, its picture, and whether its box can be used.
 
     Attributes:
-        split: The split that it stands in.
-        annotated: The object as annotated.
         header: Of its image, or why it has none.
-        size: (width, height) in px of the picture that the box was drawn on; (0, 0) where
-            unknown.
-        written: (x1, y1, x2, y2) as annotated, the last pixel within.
-        units: Of `written`.
+        size: (width, height) in px of the picture that the box was drawn on; (0, 0) where unknown.
+        written: (x1, y1, x2, y2) as annotated, the last pixel within, in `units`.
         usable: The box in fractions of the picture, within it; None where it cannot be used or
             judged, and for an image without an object.
         fault: Why the box cannot be used; None where it can or cannot be judged.
@@ -189,25 +178,12 @@ def checked_objects(
     headers: Mapping[ImageRef, Header | HeaderError],
     source: SourceConfig,
 ) -> list[CheckedObject]:
-    """Puts every object beside its picture and judges its box.
-
-    Args:
-        annotations: As read.
-        headers: Of every image.
-        source: How to understand them.
-    """
-    inclusive = is_inclusive(annotations, source)
-    return [
-        checked_object(
-            split,
-            annotated,
-            headers[annotated.image],
-            units=annotations.units,
-            inclusive=inclusive,
-            boxes_on=source.boxes_on or "stored",
-        )
-        for split, annotated in annotations.all_objects()
-    ]
+    """Puts every object beside its picture, by its header, and judges its box."""
+    inclusive, boxes_on = is_inclusive(annotations, source), source.boxes_on or "stored"
+    judged = partial(
+        checked_object, units=annotations.units, inclusive=inclusive, boxes_on=boxes_on
+    )
+    return [judged(split, one, headers[one.image]) for split, one in annotations.all_objects()]
 
 
 def is_inclusive(annotations: Annotations, source: SourceConfig) -> bool:
@@ -226,15 +202,9 @@ def checked_object(
     inclusive: bool = False,
     boxes_on: str = "stored",
 ) -> CheckedObject:
-    """Puts one object beside its picture and judges its box.
+    """Puts one object beside its picture, `boxes_on` as in `picture_size`, and judges its box.
 
-    Args:
-        split: Where it stands.
-        annotated: The object.
-        header: Of its image, or why it has none.
-        units: Of its box.
-        inclusive: Whether x2 and y2 name the last pixel of the box.
-        boxes_on: As in `picture_size`.
+    Its box is in `units`; `inclusive` says that x2 and y2 name the last pixel of it.
     """
     size = picture_size(header, boxes_on) if isinstance(header, Header) else (0, 0)
     x1, y1, x2, y2 = annotated.box
@@ -254,10 +224,7 @@ def checked_object(
 def picture_size(header: Header, boxes_on: str) -> tuple[int, int]:
     """(width, height) in px of the picture that boxes were drawn on.
 
-    Args:
-        header: Of the image.
-        boxes_on: `"upright"` is the picture as the EXIF orientation turns it, `"stored"` as it
-            lies in the file.
+    `"upright"` is the picture as the EXIF orientation turns it, `"stored"` as it lies in the file.
     """
     size = (header.width, header.height)
     return size[::-1] if boxes_on == "upright" and header.orientation >= _FIRST_SWAPPED else size
@@ -323,13 +290,11 @@ class Usable(NamedTuple):
     """An object that passed all rules.
 
     Attributes:
-        source: The object as written.
-        label: Class index.
         box: (x1, y1, x2, y2) in fractions of the turned picture.
         size: Width and height of the turned picture in px.
         orientation: EXIF orientation to undo.
-        window: (left, top, right, bottom) in px to cut out of the turned picture, all zero for
-            all of it.
+        window: (left, top, right, bottom) in px to cut out of the turned picture, all zero for all
+            of it.
     """
 
     source: Annotated
@@ -380,14 +345,11 @@ def _usable(
 def apply_policy(
     objects: Sequence[Usable], count: int, source: SourceConfig
 ) -> tuple[list[Usable], list[Fault]]:
-    """Applies the multi-object policy, `source.several`, to the objects of one image.
+    """Applies the multi-object policy, `source.several`, to the usable objects of one image.
 
-    Args:
-        objects: The usable ones, in the order of the file, at least one.
-        count: How many the image has, with those that cannot be used.
-        source: `"skip"` leaves out images with several objects, `"largest"` and `"first"` keep
-            one, `"crop"` cuts one picture out for each, with at most `crop_margin` sides of the
-            box as context on each side.
+    `"skip"` leaves out images with several objects, `"largest"` and `"first"` keep one, `"crop"`
+    cuts one picture out for each, with at most `crop_margin` sides of the box as context on each
+    side. The count includes objects that cannot be used.
 
     Returns:
         What becomes records, and a fault of kind `"several"` for each object left out.

@@ -117,7 +117,7 @@ def _json_object(finding: Fault) -> dict[str, Any]:
         "row": finding.row,
         "place": place(finding),
         "message": finding.reason,
-        "mend": finding.about.mend,
+        "mend": kind_of(finding.kind).mend,
         "image": finding.image.path if finding.image else None,
     }
 

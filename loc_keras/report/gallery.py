@@ -89,16 +89,12 @@ def class_name(label: int, class_names: Sequence[str] | None) -> str:
 def spread_by_iou(ious: npt.ArrayLike, count: int) -> npt.NDArray[np.int64]:
     """Chooses examples at even ranks of IoU, the worst and the best included.
 
-    With `count=5` these are the worst, the lower quartile, the median, the upper quartile
-    and the best. A choice by rank shows failures as often as they happen, and always the
-    worst one.
-
-    Args:
-        ious: (N,) IoU of each example; NaN counts as worse than every number.
-        count: How many to choose, at least 1; at most N are returned. One alone is the median.
+    With `count=5` these are the worst, the lower quartile, the median, the upper quartile and the
+    best; one alone is the median. A choice by rank shows failures as often as they happen, and
+    always the worst one. NaN counts as worse than every number.
 
     Returns:
-        int64 (min(count, N),) distinct indices into `ious`, worst first.
+        int64 (min(count, N),) distinct indices into `ious` (N,), worst first.
 
     Raises:
         ValueError: `count` is below 1 or `ious` is not one-dimensional.
@@ -119,10 +115,7 @@ def spread_by_iou(ious: npt.ArrayLike, count: int) -> npt.NDArray[np.int64]:
 def spread_title(ious: npt.ArrayLike, count: int, images: str) -> str:
     """Says how `spread_by_iou` chose, so that nobody takes a gallery for a best-of.
 
-    Args:
-        ious: (N,) IoU of every example that could have been chosen.
-        count: How many are shown.
-        images: What was chosen from, for example `"test images"`.
+    `images` is what was chosen from, for example `"test images"`.
     """
     values = np.asarray(ious, dtype=np.float64)
     shown = min(count, len(values))
@@ -140,12 +133,9 @@ MOST_EMPTY = 0.5
 
 
 class Choice(NamedTuple):
-    """What a gallery shows.
+    """Images that a gallery shows, int64 (M,) places in the split, and how they were chosen.
 
-    Attributes:
-        indices: int64 (M,), places in the split: images with an object, worst box first, then
-            those without one, surest false alarm first.
-        title: How they were chosen.
+    Those with an object come first, worst box first, then those without, surest false alarm first.
     """
 
     indices: npt.NDArray[np.int64]
@@ -161,15 +151,10 @@ def choose_examples(
     empty: npt.ArrayLike | None = None,
     one_class: bool = False,
 ) -> Choice:
-    """Chooses images at even ranks, so that failures show as often as they happen.
+    """Chooses at most `count` images at even ranks, so that failures show as often as they happen.
 
-    Args:
-        ious: (N,) IoU of each image's boxes; those of images without an object do not count.
-        split: Name of the split.
-        count: How many to show, at most.
-        background: (N,) probability of the background where that is a class, else None.
-        empty: (N,) whether each image shows no object, where there is a background.
-        one_class: Whether the data have a single class.
+    IoUs (N,) of images without an object do not count. Where the background is a class,
+    `background` is its probability, (N,), and `empty` says which images, (N,), show no object.
     """
     overlaps = np.asarray(ious, np.float64)
     is_empty = np.zeros(len(overlaps), bool) if empty is None else np.asarray(empty, bool)
@@ -219,13 +204,10 @@ FAILURE = BoxStyle(f"{WRONG_MARK} wrong class or IoU below .5", WRONG, 2.4)
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """One cell.
+    """One cell: an image, values 0..255 as in `to_rgb`, with a caption of parts.
 
-    Attributes:
-        image: (H, W), (H, W, 1) or (H, W, 3), values 0..255.
-        boxes: (4,) fractions `(x1, y1, x2, y2)` with the style of each, in the order drawn.
-        parts: Parts of the caption.
-        failed: Whether a frame marks it as a failure.
+    Boxes are (4,) fractions `(x1, y1, x2, y2)` with the style of each, in the order drawn. A frame
+    marks a failure.
     """
 
     image: npt.ArrayLike
@@ -237,13 +219,10 @@ class Example:
 def draw_grid(
     examples: Sequence[Example], columns: int, title: str, legend: Sequence[BoxStyle]
 ) -> Figure:
-    """Draws a page of examples, row by row, as large as they need.
+    """Draws a page of examples, at least one, row by row, as large as they need.
 
-    Args:
-        examples: At least one.
-        columns: Cells in a row, at least 1.
-        title: Bold first line, wrapped where it is long; may be empty.
-        legend: Styles that are explained, beside the frame of failures where there are any.
+    The title, which may be empty, is a bold first line, wrapped where it is long. The legend
+    explains styles, beside the frame of failures where there are any.
     """
     entries = [*legend, *([FAILURE] if any(example.failed for example in examples) else [])]
     widths = [text_width(entry.words, LABEL_SIZE) / POINTS for entry in entries]
@@ -318,12 +297,6 @@ def _legend_handle(entry: BoxStyle) -> Artist:
     return Line2D([], [], path_effects=[halo], **look)
 
 
-def pair_ious(boxes_true: npt.ArrayLike, boxes_pred: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """IoU of aligned pairs of boxes (N, 4) in fractions, float64 (N,) in [0, 1]."""
-    boxes = (np.asarray(each, np.float64).reshape(-1, 4) for each in (boxes_true, boxes_pred))
-    return paired_iou(*boxes)
-
-
 def draw_gallery(
     images: Sequence[npt.ArrayLike] | npt.NDArray[np.generic],
     truth: Arrays,
@@ -364,7 +337,7 @@ def draw_gallery(
             "images, true labels, true boxes, probabilities and predicted boxes must have one "
             f"common length of at least 1; they have {', '.join(map(str, lengths))}."
         )
-    overlaps = pair_ious(true, pred).tolist()
+    overlaps = paired_iou(true, pred).tolist()
     examples = []
     for place, image in enumerate(images):
         label, predicted = int(labels[place]), int(scores[place].argmax())
@@ -395,17 +368,10 @@ def trusted_example(
     inner: npt.NDArray[np.floating],
     labels: Sequence[str],
 ) -> Example:
-    """One answer and what trust says of it.
+    """One answer about a picture, uint8 (H, W, 1 or 3), and what trust says of it.
 
-    Args:
-        picture: uint8 (H, W, 1 or 3).
-        label: Name of the predicted class.
-        probability: Of it, calibrated.
-        p_iou50: Probability that the box has an IoU of at least .5.
-        box: (x1, y1, x2, y2) in fractions of the picture, like the others.
-        outer: Box that holds the object.
-        inner: Box within it; all zero where it is empty.
-        labels: Names of the label set.
+    The probability is calibrated. Boxes are (x1, y1, x2, y2) in fractions of the picture; an inner
+    one that is all zero is empty. `labels` are the names of the label set.
     """
     parts = [
         f"{label} {100 * probability:.0f} %",

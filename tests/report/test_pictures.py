@@ -17,6 +17,7 @@ from PIL import Image
 from rich.console import Console
 
 from loc_keras.errors import DataError, ModelError
+from loc_keras.evaluation.outcomes import paired_iou
 from loc_keras.models.assembly import build_localizer
 from loc_keras.report import gallery as captions
 from loc_keras.report import image_boxes as drawing
@@ -32,7 +33,7 @@ from loc_keras.report.curves import (
     save_curves,
     value_limits,
 )
-from loc_keras.report.gallery import draw_gallery, pair_ious
+from loc_keras.report.gallery import draw_gallery
 from loc_keras.report.style import (
     ELLIPSIS,
     figure_to_array,
@@ -258,11 +259,11 @@ def test_gallery_refuses_lengths_that_differ() -> None:
         draw_gallery(**arguments, columns=0)
 
 
-def test_pair_ious_by_hand() -> None:
+def test_paired_iou_by_hand() -> None:
     # Half of a unit square: 1/2; two unit squares shifted by half a side: .5 / 1.5.
     true = [[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.5, 0.5]]
     pred = [[0.0, 0.0, 1.0, 0.5], [0.25, 0.0, 0.75, 0.5]]
-    assert pair_ious(true, pred).tolist() == pytest.approx([1 / 2, 1 / 3], rel=1e-6)
+    assert paired_iou(true, pred).tolist() == pytest.approx([1 / 2, 1 / 3], rel=1e-6)
 
 
 # Saving.

@@ -23,7 +23,7 @@ from loc_keras.data.annotations import (
     class_index,
     class_indices,
 )
-from loc_keras.data.check.images import ENDINGS, ImageFacts
+from loc_keras.data.check.images import ENDINGS, IMAGE_ENDINGS, ImageFacts
 from loc_keras.data.check.labels import misspelt, same_word
 from loc_keras.data.check.run import CheckResult, lost_images
 from loc_keras.data.decode import turn_boxes, turn_boxes_back, upright
@@ -43,13 +43,12 @@ class Change(NamedTuple):
     """One item that the copy does not share with the source.
 
     Attributes:
-        file: Annotation file of the source.
-        row: Line, object or record number in it, from 1; 0 for the file as a whole.
+        row: Line, object or record number in the annotation file, from 1; 0 for the file as a
+            whole.
         image: The image as annotated, or its path.
         action: `"dropped"` for an object, `"left out"` for what could not be read as one,
             `"ignored"` for a part that the object does not need; `"clipped"`, `"swapped"`,
             `"scaled"`, `"relabelled"`, `"turned"`, `"encoded anew"` or `"renamed"`.
-        reason: Why, as words.
         before: What it was, where that has a short form.
         after: What it became.
     """
@@ -65,13 +64,9 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class FixPlan:
-    """All of a copy before it is written.
+    """All of a copy before it is written: objects with the label and the box that they have in it.
 
-    Attributes:
-        objects: Objects of the copy by split, with the label and the box in fractions that they
-            have in it.
-        changes: Everything that differs, except files that are changed or renamed on writing.
-        class_names: Classes by index.
+    Boxes are in fractions. Files that are changed or renamed on writing are not among the changes.
     """
 
     objects: dict[Split, list[Annotated]]
@@ -92,11 +87,7 @@ class _DropError(Exception):
 
 
 def plan_fix(result: CheckResult) -> FixPlan:
-    """Decides what to keep and what to change.
-
-    Args:
-        result: Of a check that decoded every image.
-    """
+    """Decides what to keep and what to change, by a check that decoded every image."""
     changes = [
         # The object of a fault in a part that it does not need is there all the same.
         Change(
@@ -279,18 +270,10 @@ def write_fix(
     config_name: str,
     progress: Callable[[int], None] | None = None,
 ) -> list[Change]:
-    """Writes the copy: whole, or not at all.
+    """Writes the copy, to a new or empty folder, whole or not at all; gives all changes.
 
-    Args:
-        folder: New or empty.
-        plan: What to write.
-        result: The check that the plan is from.
-        config_text: Config that reads the copy.
-        config_name: File name for it.
-        progress: Called with the number of images that were finished since the last call.
-
-    Returns:
-        All changes, in the order of files and rows.
+    `config_text` is a config that reads it; `progress` is called with the number of images that
+    were finished since the last call.
 
     Raises:
         DataError: If nothing is left for training, or a file changed since it was checked.
@@ -361,7 +344,6 @@ def _picture(kept: Annotated, facts: ImageFacts, exif: str) -> tuple[bytes, str,
         content = read_bytes(*kept.image)
         form, orientation = facts.header.format, facts.header.orientation
         given = os.path.splitext(kept.image.path)[1]
-        known = {ending for endings in ENDINGS.values() for ending in endings}
         changes = []
         if orientation != UPRIGHT:
             if exif == "apply":
@@ -382,7 +364,7 @@ def _picture(kept: Annotated, facts: ImageFacts, exif: str) -> tuple[bytes, str,
     if given.lower() in ENDINGS[form]:
         return content, given, changes
     ending = ENDINGS[form][0]
-    if given.lower() in known:
+    if given.lower() in IMAGE_ENDINGS:
         reason = f"its content is {form}"
         changes.append(Change(kept.file, kept.row, kept.name, "renamed", reason, given, ending))
     return content, ending, changes

@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from loc_keras.config.data import SourceConfig
@@ -34,12 +35,9 @@ _ABOUT_SIZE = frozenset({"exif_turned", "exif_conflict", "size_mismatch"})
 
 @dataclass(frozen=True, eq=False)
 class CheckResult:
-    """What a check found.
+    """What a check found, in the order of files and rows.
 
     Attributes:
-        findings: Everything found, in the order of files and rows.
-        objects: All objects with their boxes.
-        images: What is known of each image.
         identical: For each image a number that those of the same bytes share; one that cannot be
             used has its own.
         class_names: Classes by index, as training would have them.
@@ -78,14 +76,8 @@ def check_data(
     """Checks a data set: annotations, headers, boxes, classes, bytes, and perhaps pixels.
 
     Memory holds as many decoded images as there are cores (at most eight) and a few hundred bytes
-    for each other one.
-
-    Args:
-        annotations: As read.
-        source: How training understands them.
-        decode: Whether to decode every image.
-        near: Whether to look for near duplicates among decoded images.
-        progress: Called with the number of images that were finished since the last call.
+    for each other one. `near` asks for near duplicates among decoded images; `progress` is called
+    with the number of images that were finished since the last call.
     """
     refs = dict.fromkeys(one.image for _, one in annotations.all_objects())
     images = inspect_images(refs, decode=decode, near=near, progress=progress)
@@ -135,15 +127,8 @@ def check_data(
     )
 
 
-def quick_check(
-    annotations: Annotations,
-    source: SourceConfig,
-    *,
-    progress: Callable[[int], None] | None = None,
-) -> CheckResult:
-    """`check_data` without decoding pixels."""
-    return check_data(annotations, source, decode=False, progress=progress)
-
+quick_check = partial(check_data, decode=False)
+"""`check_data` without decoding pixels."""
 
 _POLICY_WORDS: Mapping[str, str] = {
     "skip": "the image is left out",
