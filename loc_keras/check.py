@@ -12,10 +12,14 @@ from pathlib import Path
 from rich.console import Console
 
 from loc_keras.atomic_file import own_files, refuse_foreign
-from loc_keras.cli.box_view import UndecidedViewError, require_view
 from loc_keras.cli.console import progress_bar, run_command
 from loc_keras.cli.data_arguments import add_data_arguments, source_to_check
-from loc_keras.cli.data_source import DataSource, print_label_files
+from loc_keras.cli.data_source import (
+    DataSource,
+    UndecidedViewError,
+    print_label_files,
+    require_view,
+)
 from loc_keras.config.load import dump_config
 from loc_keras.config.schema import Config
 from loc_keras.data.annotations import OF_THE_WHOLE_SET

@@ -52,7 +52,6 @@ from loc_keras.models.assembly import refuse_unknown_body
 from loc_keras.models.body import WeightsOrigin
 from loc_keras.models.weights import refuse_absent
 from loc_keras.serving.bundle import behind_served, folder_aside
-from loc_keras.serving.saved_model import export_saved_model
 from loc_keras.training import precision
 from loc_keras.training.distribution import (
     ALONE,
@@ -246,6 +245,8 @@ def _finish(
             cards = {"trust": trust.card, "novelty": novelty_card}
             card = write_card(folder, config, best, data, measured, origin, **cards)
             if config.export.enabled:
+                from loc_keras.serving.saved_model import export_saved_model
+
                 bundle = bundle_of(folder, best, data, card, trust.trust, novelty)
                 behind = behind_served(card, base) if config.export.publish else None
                 if behind:

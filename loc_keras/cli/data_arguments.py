@@ -1,18 +1,43 @@
-"""The arguments that name a command's data, and the data that they name."""
+"""The arguments that name a command's data, those data, and what is chosen for training on them."""
 
 import argparse
+import os
+import re
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from operator import getitem
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from loc_keras.atomic_file import own_files, write_text
-from loc_keras.cli.console import add_set
-from loc_keras.cli.data_source import DataSource, plan_folder, plan_text, print_plan
-from loc_keras.config.load import load_config
-from loc_keras.recipe.rules import BUDGET_MINUTES
+from loc_keras.cli.console import add_set, print_note
+from loc_keras.cli.data_source import DataSource, Reading, print_label_files, read_folder
+from loc_keras.config.load import (
+    asked_keys,
+    commented_yaml,
+    config_from_tree,
+    flat_settings,
+    load_config,
+    value_text,
+)
+from loc_keras.config.schema import Config
+from loc_keras.data import files
+from loc_keras.data.formats.listing import Guess
+from loc_keras.data.records import all_grey, count_multi_object, measure
+from loc_keras.models.weights import names_a_run
+from loc_keras.recipe.rules import BUDGET_MINUTES, Choice, Facts, choose
+from loc_keras.training.precision import cpu_has_avx512, cpu_has_bfloat16, device_summary
+from loc_keras.training.run_folder import CONFIG_FILE
 
-STDOUT = Path("-")
+_WEIGHTS = "model.backbone.weights"
 
 
 def add_data_arguments(parser: argparse.ArgumentParser, *, resume: bool = False) -> None:
@@ -70,7 +95,7 @@ def source_to_train(args: argparse.Namespace, console: Console) -> DataSource | 
         minutes=BUDGET_MINUTES if args.minutes is None else args.minutes,
         weights=args.weights,
     )
-    to_screen = args.write_config == STDOUT
+    to_screen = args.write_config == Path("-")
     print_plan(Console(markup=False, stderr=True) if to_screen else console, plan)
     if args.write_config is None:
         return plan.source
@@ -94,3 +119,191 @@ def source_to_check(args: argparse.Namespace, console: Console) -> DataSource:
     plan = plan_folder(args.data, args.set, lenient=True)
     print_plan(console, plan)
     return plan.source
+
+
+@dataclass(frozen=True, eq=False)
+class FolderPlan:
+    """What a folder is trained with.
+
+    Attributes:
+        source: The data, with all settings.
+        choices: Settings that were chosen or asked for, as they stand in the config, and why.
+        notes: Sentences that the user should know.
+    """
+
+    source: DataSource
+    choices: list[Choice]
+    notes: list[str]
+
+
+def plan_folder(
+    folder: str,
+    overrides: Sequence[str] = (),
+    *,
+    name: str | None = None,
+    minutes: float = BUDGET_MINUTES,
+    weights: str | None = None,
+    lenient: bool = False,
+) -> FolderPlan:
+    """Reads a folder and chooses how it is trained on.
+
+    Args:
+        folder: The data folder, as the user wrote it.
+        overrides: `section.key=value` each; they go before what would be chosen.
+        name: Name of runs and exports; None makes one of the folder's.
+        minutes: Time that training may take, about.
+        weights: Pretrained weights to start from.
+        lenient: As in `read_folder`.
+
+    Raises:
+        DataError: If the folder cannot be read.
+        ConfigError: If an override is wrong.
+    """
+    folder = os.path.expanduser(folder)
+    name = name or safe_name(os.path.dirname(folder) if files.is_file(folder) else folder)
+    if weights is not None:
+        overrides = [f"{_WEIGHTS}={weights}", *overrides]
+    reading = read_folder(folder, overrides, name=name, lenient=lenient)
+    flat = flat_settings(reading.source.config.model_dump())
+    asked = {key: flat[key] for key in asked_keys(overrides)}
+    chosen: list[Choice] = []
+    notes: list[str] = []
+    if reading.records.splits:
+        facts = _facts(reading, asked.get(_WEIGHTS))
+        chosen, notes = choose(facts, minutes=minutes, asked=asked)
+    choices = [*_source_choices(reading.guess), *chosen, _on_error(reading)]
+    tree = _tree_of(choices)
+    config = config_from_tree(tree, overrides, origin=f"--data {folder}", name=name)
+    return FolderPlan(
+        reading.source.with_config(config),
+        _in_force(config, choices, asked),
+        [*reading.notes, *notes],
+    )
+
+
+def safe_name(folder: str) -> str:
+    """A name for runs, made of a folder's own name."""
+    last = os.path.basename(os.path.abspath(folder).rstrip("/"))
+    return re.sub(r"[^\w.-]+", "_", last).strip("._") or "folder"
+
+
+def print_plan(console: Console, plan: FolderPlan) -> None:
+    """Prints what was chosen as a table, and the notes; what was left at null is not shown."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("choice", no_wrap=True)
+    table.add_column("value", overflow="fold")
+    table.add_column("why", overflow="fold")
+    before = ""
+    for key, value, why in plan.choices:
+        if value is not None:
+            table.add_row(Text(key), Text(shown_value(value)), Text("" if why == before else why))
+            before = why
+    console.print(table)
+    print_label_files(console, plan.source)
+    for note in plan.notes:
+        print_note(console, note)
+
+
+def shown_value(value: Any) -> str:
+    """A setting as one line of YAML; a square's two sides as one."""
+    if isinstance(value, tuple) and len(value) == 2 and value[0] == value[1]:
+        value = value[0]
+    return value_text(value)
+
+
+def plan_text(plan: FolderPlan) -> str:
+    """The chosen settings as a config file, each with its reason; loading it gives all of them."""
+    tree = {"name": plan.source.config.name, **_tree_of(plan.choices)}
+    return commented_yaml(tree, {choice.key: choice.why for choice in plan.choices})
+
+
+def _facts(reading: Reading, weights: str | None) -> Facts:
+    splits, class_names = reading.records.splits, reading.records.class_names
+    train = splits["train"]
+    figures = measure(train)
+    several, annotated = count_multi_object(reading.source.annotations)
+    device = device_summary()
+    counts = np.bincount(train.labels, minlength=len(class_names)).tolist()
+    return Facts(
+        images=len(train),
+        classes=dict(zip(class_names, counts, strict=True)),
+        side=figures.side,
+        spread=figures.spread,
+        small_side=figures.small_side,
+        grey=all_grey([image.header for image in reading.source.checked.images.values()]),
+        given={split: len(records) for split, records in splits.items() if split != "train"},
+        several=several,
+        annotated=annotated,
+        policy=reading.source.config.data.source.several,
+        cores=device["cpu_cores"],
+        gpus=tuple(device["gpus"]),
+        bfloat16=cpu_has_bfloat16(),
+        avx512=cpu_has_avx512(),
+        weights=weights,
+        body=_body_of(weights),
+    )
+
+
+def _body_of(weights: str | None) -> dict[str, Any]:
+    """Name, width and stem of the body of an earlier run; empty for weights of another kind."""
+    path = Path(weights or "none").expanduser()
+    file = (path if path.is_dir() else path.parent) / CONFIG_FILE
+    if not names_a_run(str(path)) or not file.is_file():
+        return {}
+    backbone = load_config(file).model.backbone
+    return {"name": backbone.name, "width": backbone.width, "stem": backbone.stem}
+
+
+def _source_choices(guess: Guess) -> list[Choice]:
+    """Format, path, and one choice for each key of the format's own section."""
+    choices = [
+        Choice("data.source.format", guess.format, guess.why),
+        Choice("data.source.path", guess.path, "--data"),
+    ]
+    choices += [
+        Choice(f"data.source.{key}", value, "as found") for key, value in guess.source.items()
+    ]
+    for key, value in guess.options.items():
+        parts = value if key == "splits" else {"": value}
+        for part, setting in parts.items():
+            name = f"data.source.{guess.format}.{key}" + (f".{part}" if part else "")
+            why = "as found" if setting is not None else "none found"
+            choices.append(Choice(name, setting, why))
+    return choices
+
+
+def _on_error(reading: Reading) -> Choice:
+    why = "all objects can be used"
+    if reading.refused:
+        why = f"{reading.refused:,} of {reading.total:,} objects cannot be used and are left out"
+    return Choice("data.on_error", "skip", why)
+
+
+def _in_force(config: Config, choices: Sequence[Choice], asked: dict[str, Any]) -> list[Choice]:
+    """The choices as the config has them, with what was asked for beside them."""
+    tree = config.model_dump()
+    in_force = []
+    for choice in choices:
+        value: Any = reduce(getitem, choice.key.split("."), tree)
+        if isinstance(value, dict):
+            value = {key: item for key, item in value.items() if item is not None}
+        why = "asked for" if choice.key in asked else choice.why
+        in_force.append(Choice(choice.key, value, why))
+    listed = {choice.key for choice in choices}
+    return in_force + [
+        Choice(key, reduce(getitem, key.split("."), tree), "asked for")
+        for key in asked
+        if key not in listed
+    ]
+
+
+def _tree_of(choices: Sequence[Choice]) -> dict[str, Any]:
+    """The choices as nested settings."""
+    tree: dict[str, Any] = {}
+    for choice in choices:
+        *sections, key = choice.key.split(".")
+        section = tree
+        for name in sections:
+            section = section.setdefault(name, {})
+        section[key] = choice.value
+    return tree

@@ -10,21 +10,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from loc_keras.cli.box_view import likelier_view, require_view
 from loc_keras.cli.console import print_line
 from loc_keras.config.data import SourceConfig
 from loc_keras.config.load import (
     asked_keys,
-    commented_yaml,
     config_from_tree,
-    flat_settings,
-    load_config,
-    value_text,
 )
 from loc_keras.config.schema import Config
 from loc_keras.data import archives, files
@@ -36,7 +28,7 @@ from loc_keras.data.annotations import (
     with_background,
     with_class,
 )
-from loc_keras.data.box_view import DECIDED
+from loc_keras.data.box_view import DECIDED, UNDECIDED, VIEWS, View, view_samples
 from loc_keras.data.check.boxes import may_be_sizes
 from loc_keras.data.check.run import CheckResult, quick_check
 from loc_keras.data.dataset import LocalizationData, build_file_data, image_format, store_of
@@ -48,13 +40,11 @@ from loc_keras.data.formats.registry import FORMATS, WRITERS, read_annotations
 from loc_keras.data.formats.tool_table import way_on
 from loc_keras.data.load_records import Looks, load_records
 from loc_keras.data.pixel_store import Keep, PixelStore
-from loc_keras.data.records import all_grey, count_multi_object, measure
-from loc_keras.data.resolve import DatasetRecords
-from loc_keras.errors import ConfigError, DataError
-from loc_keras.models.weights import names_a_run
-from loc_keras.recipe.rules import BUDGET_MINUTES, Choice, Facts, choose, multi_object_policy
-from loc_keras.training.precision import cpu_has_avx512, cpu_has_bfloat16, device_summary
-from loc_keras.training.run_folder import CONFIG_FILE
+from loc_keras.data.records import count_multi_object
+from loc_keras.data.resolve import DatasetRecords, checked_objects
+from loc_keras.errors import ConfigError, DataError, first_line
+from loc_keras.recipe.rules import multi_object_policy
+from loc_keras.report.thumbnails import save_box_views
 
 WRONG_SHARE = 0.5
 """Share of unusable objects from which on a folder counts as being of another format."""
@@ -62,8 +52,10 @@ WRONG_SHARE = 0.5
 STOP_SHARE = 0.1
 """Share of unusable objects from which on training stops instead of leaving them out."""
 
+VIEWS_FILE = "boxes_on.png"
+"""Some pictures with their boxes in both readings of `boxes_on`."""
+
 _SHOWN = 3
-_WEIGHTS = "model.backbone.weights"
 _TOLD = frozenset({"unused_entry", "score", "class_unused"})  # Kinds that stand for many.
 _OF_A_FORMAT = re.compile(r"data\.source\.\w+\.")
 
@@ -463,16 +455,12 @@ def _read(guess: Guess, overrides: Sequence[str], keys: Mapping[str, Any], name:
 
 
 def _guessed_source(guess: Guess, overrides: Sequence[str], name: str) -> DataSource:
-    tree = {"data": {"source": _source_tree(guess), "on_error": "skip"}}
+    options = {guess.format: guess.options} if guess.options else {}
+    section = {"format": guess.format, "path": guess.path, **guess.source, **options}
+    tree = {"data": {"source": section, "on_error": "skip"}}
     return DataSource(
         config_from_tree(tree, overrides, origin="the settings that were found", name=name)
     )
-
-
-def _source_tree(guess: Guess) -> dict[str, Any]:
-    """The section `data.source` of a guess."""
-    options = {guess.format: guess.options} if guess.options else {}
-    return {"format": guess.format, "path": guess.path, **guess.source, **options}
 
 
 def _other_notes(guess: Guess, possible: Sequence[Guess]) -> list[str]:
@@ -490,200 +478,50 @@ def _other_notes(guess: Guess, possible: Sequence[Guess]) -> list[str]:
     ]
 
 
-@dataclass(frozen=True, eq=False)
-class FolderPlan:
-    """What a folder is trained with.
-
-    Attributes:
-        source: The data, with all settings.
-        choices: Settings that were chosen or asked for, as they stand in the config, and why.
-        notes: Sentences that the user should know.
-    """
-
-    source: DataSource
-    choices: list[Choice]
-    notes: list[str]
-
-
-def plan_folder(
-    folder: str,
-    overrides: Sequence[str] = (),
-    *,
-    name: str | None = None,
-    minutes: float = BUDGET_MINUTES,
-    weights: str | None = None,
-    lenient: bool = False,
-) -> FolderPlan:
-    """Reads a folder and chooses how it is trained on.
-
-    Args:
-        folder: The data folder, as the user wrote it.
-        overrides: `section.key=value` each; they go before what would be chosen.
-        name: Name of runs and exports; None makes one of the folder's.
-        minutes: Time that training may take, about.
-        weights: Pretrained weights to start from.
-        lenient: As in `read_folder`.
-
-    Raises:
-        DataError: If the folder cannot be read.
-        ConfigError: If an override is wrong.
-    """
-    folder = os.path.expanduser(folder)
-    name = name or safe_name(os.path.dirname(folder) if files.is_file(folder) else folder)
-    if weights is not None:
-        overrides = [f"{_WEIGHTS}={weights}", *overrides]
-    reading = read_folder(folder, overrides, name=name, lenient=lenient)
-    flat = flat_settings(reading.source.config.model_dump())
-    asked = {key: flat[key] for key in asked_keys(overrides)}
-    chosen: list[Choice] = []
-    notes: list[str] = []
-    if reading.records.splits:
-        facts = _facts(reading, asked.get(_WEIGHTS))
-        chosen, notes = choose(facts, minutes=minutes, asked=asked)
-    choices = [*_source_choices(reading.guess), *chosen, _on_error(reading)]
-    tree = _tree_of(choices)
-    config = config_from_tree(tree, overrides, origin=f"--data {folder}", name=name)
-    return FolderPlan(
-        reading.source.with_config(config),
-        _in_force(config, choices, asked),
-        [*reading.notes, *notes],
-    )
-
-
-def safe_name(folder: str) -> str:
-    """A name for runs, made of a folder's own name."""
-    last = os.path.basename(os.path.abspath(folder).rstrip("/"))
-    return re.sub(r"[^\w.-]+", "_", last).strip("._") or "folder"
-
-
-def print_plan(console: Console, plan: FolderPlan) -> None:
-    """Prints what was chosen as a table, and the notes; what was left at null is not shown."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("choice", no_wrap=True)
-    table.add_column("value", overflow="fold")
-    table.add_column("why", overflow="fold")
-    before = ""
-    for key, value, why in plan.choices:
-        if value is not None:
-            table.add_row(Text(key), Text(shown_value(value)), Text("" if why == before else why))
-            before = why
-    console.print(table)
-    print_label_files(console, plan.source)
-    for note in plan.notes:
-        console.print(f"note: {note}", highlight=False, soft_wrap=True)
-
-
 def print_label_files(console: Console, source: DataSource) -> None:
     """Prints what was made of each file that looks like labels."""
     for one in source.label_files:
         print_line(console, f"labels: {one.sentence()}")
 
 
-def shown_value(value: Any) -> str:
-    """A setting as one line of YAML; a square's two sides as one."""
-    if isinstance(value, tuple) and len(value) == 2 and value[0] == value[1]:
-        value = value[0]
-    return value_text(value)
+class UndecidedViewError(DataError):
+    """Only the user can say on which view boxes were drawn."""
 
 
-def plan_text(plan: FolderPlan) -> str:
-    """The chosen settings as a config file, each with its reason; loading it gives all of them."""
-    tree = {"name": plan.source.config.name, **_tree_of(plan.choices)}
-    return commented_yaml(tree, {choice.key: choice.why for choice in plan.choices})
+def likelier_view(result: CheckResult) -> View:
+    """The view in which more boxes of a check can be used, `"stored"` of equal ones."""
+    headers = {image: facts.opened for image, facts in result.images.items()}
+
+    def refused(view: View) -> int:
+        source = result.source.model_copy(update={"boxes_on": view})
+        objects = checked_objects(result.annotations, headers, source)
+        return sum(item.fault is not None for item in objects)
+
+    return min(VIEWS, key=refused)
 
 
-def _facts(reading: Reading, weights: str | None) -> Facts:
-    splits, class_names = reading.records.splits, reading.records.class_names
-    train = splits["train"]
-    figures = measure(train)
-    several, annotated = count_multi_object(reading.source.annotations)
-    device = device_summary()
-    counts = np.bincount(train.labels, minlength=len(class_names)).tolist()
-    return Facts(
-        images=len(train),
-        classes=dict(zip(class_names, counts, strict=True)),
-        side=figures.side,
-        spread=figures.spread,
-        small_side=figures.small_side,
-        grey=all_grey([image.header for image in reading.source.checked.images.values()]),
-        given={split: len(records) for split, records in splits.items() if split != "train"},
-        several=several,
-        annotated=annotated,
-        policy=reading.source.config.data.source.several,
-        cores=device["cpu_cores"],
-        gpus=tuple(device["gpus"]),
-        bfloat16=cpu_has_bfloat16(),
-        avx512=cpu_has_avx512(),
-        weights=weights,
-        body=_body_of(weights),
+def require_view(result: CheckResult, folder: Path = Path()) -> None:
+    """Stops where a check could not settle `boxes_on`, and shows both readings.
+
+    Args:
+        result: Of the check.
+        folder: Where `VIEWS_FILE` is written; by default the current one.
+
+    Raises:
+        UndecidedViewError: With the key to set and the file to look at.
+    """
+    if result.source.boxes_on is not None:
+        return
+    reason = next(one.reason for one in result.findings if one.kind == UNDECIDED)
+    samples = view_samples(result.objects, result.annotations, result.source, 2)
+    path = (folder / VIEWS_FILE).absolute()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_box_views(path, samples)
+        shown = f"{path} shows both readings: "
+    except OSError as error:
+        shown = f"{path}, which would show both readings, cannot be written ({first_line(error)}): "
+    raise UndecidedViewError(
+        f"{reason}; {shown}set data.source.boxes_on to the one whose boxes lie on the objects, "
+        "--set data.source.boxes_on=upright or stored."
     )
-
-
-def _body_of(weights: str | None) -> dict[str, Any]:
-    """Name, width and stem of the body of an earlier run; empty for weights of another kind."""
-    path = Path(weights or "none").expanduser()
-    file = (path if path.is_dir() else path.parent) / CONFIG_FILE
-    if not names_a_run(str(path)) or not file.is_file():
-        return {}
-    backbone = load_config(file).model.backbone
-    return {"name": backbone.name, "width": backbone.width, "stem": backbone.stem}
-
-
-def _source_choices(guess: Guess) -> list[Choice]:
-    """Format, path, and one choice for each key of the format's own section."""
-    choices = [
-        Choice("data.source.format", guess.format, guess.why),
-        Choice("data.source.path", guess.path, "--data"),
-    ]
-    choices += [
-        Choice(f"data.source.{key}", value, "as found") for key, value in guess.source.items()
-    ]
-    for key, value in guess.options.items():
-        parts = value if key == "splits" else {"": value}
-        for part, setting in parts.items():
-            name = f"data.source.{guess.format}.{key}" + (f".{part}" if part else "")
-            why = "as found" if setting is not None else "none found"
-            choices.append(Choice(name, setting, why))
-    return choices
-
-
-def _on_error(reading: Reading) -> Choice:
-    why = "all objects can be used"
-    if reading.refused:
-        why = f"{reading.refused:,} of {reading.total:,} objects cannot be used and are left out"
-    return Choice("data.on_error", "skip", why)
-
-
-def _in_force(config: Config, choices: Sequence[Choice], asked: dict[str, Any]) -> list[Choice]:
-    """The choices as the config has them, with what was asked for beside them."""
-    tree = config.model_dump()
-    in_force = []
-    for choice in choices:
-        value = _value_at(tree, choice.key)
-        if isinstance(value, dict):
-            value = {key: item for key, item in value.items() if item is not None}
-        why = "asked for" if choice.key in asked else choice.why
-        in_force.append(Choice(choice.key, value, why))
-    listed = {choice.key for choice in choices}
-    return in_force + [
-        Choice(key, _value_at(tree, key), "asked for") for key in asked if key not in listed
-    ]
-
-
-def _value_at(tree: dict[str, Any], key: str) -> Any:
-    value: Any = tree
-    for part in key.split("."):
-        value = value[part]
-    return value
-
-
-def _tree_of(choices: Sequence[Choice]) -> dict[str, Any]:
-    """The choices as nested settings."""
-    tree: dict[str, Any] = {}
-    for choice in choices:
-        *sections, key = choice.key.split(".")
-        section = tree
-        for name in sections:
-            section = section.setdefault(name, {})
-        section[key] = choice.value
-    return tree

@@ -18,7 +18,6 @@ from rich.console import Console
 from loc_keras.atomic_file import Known, file_sha256, own_files, written_aside
 from loc_keras.cli.build import validation_set
 from loc_keras.cli.console import print_line
-from loc_keras.cli.folds import folds_of, out_of_fold
 from loc_keras.cli.runs import RunWithData, split_pictures_at
 from loc_keras.config.schema import Config, TrustConfig
 from loc_keras.data.annotations import Split
@@ -282,6 +281,8 @@ def cross_calibrate_model(
     Returns:
         The trust, and the models of the folds, whose file stands beside it.
     """
+    from loc_keras.cli.folds import out_of_fold
+
     outcomes, folds, models = out_of_fold(config, data, folder, console)
     with own_files(*trust_place(folder, FOLDS_FILE)), written_aside(folder / FOLDS_FILE) as aside:
         models.save(aside)
@@ -374,6 +375,8 @@ def check_trust(config: Config, data: LocalizationData) -> None:
         return
     check_images(config.trust, data, split)
     if split == "train":
+        from loc_keras.cli.folds import folds_of
+
         folds_of(config, data)
     if config.trust.scaling == "spread" and config.model.bbox_head != "distribution":
         raise TrustError(

@@ -20,13 +20,11 @@ from scipy.ndimage import uniform_filter
 
 from loc_keras.data.duplicates import components, first_of
 from loc_keras.data.exif import UPRIGHT_TURNS
+from loc_keras.data.records import THUMBNAIL_SIDE as SIDE
 from loc_keras.data.records import UPRIGHT
 
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
-
-SIDE = 32
-"""Height and width of a thumbnail in px."""
 
 LEAST_AGREEMENT = 0.7
 """Correlation of the details of near duplicates, at least. Copies in other bytes or sizes have .84

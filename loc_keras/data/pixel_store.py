@@ -19,9 +19,9 @@ from loc_keras.atomic_file import lock_file, write_text
 from loc_keras.data import files, record_images
 from loc_keras.data.annotations import Fault
 from loc_keras.data.fused import source_loader, source_spec
-from loc_keras.data.near_duplicates import SIDE
 from loc_keras.data.pipeline import ImageSet, Targets, Unresized, batched_set
 from loc_keras.data.record_images import image_fault
+from loc_keras.data.records import THUMBNAIL_SIDE as SIDE
 from loc_keras.data.records import Records
 from loc_keras.data.resize import ImageFormat
 from loc_keras.errors import DataError, first_line

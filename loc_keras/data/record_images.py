@@ -23,7 +23,7 @@ from loc_keras.data.decode import (
 )
 from loc_keras.data.image_bytes import JPEG_START
 from loc_keras.data.image_header import Header, HeaderError, read_header
-from loc_keras.data.near_duplicates import SIDE
+from loc_keras.data.records import THUMBNAIL_SIDE as SIDE
 from loc_keras.data.records import UPRIGHT, Records
 from loc_keras.data.resize import ImageFormat, letterbox_placement, resize_boxes, resize_images
 

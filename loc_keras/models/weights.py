@@ -9,13 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import keras
 import numpy as np
 
 from loc_keras.atomic_file import file_sha256
-from loc_keras.config.model import BackboneConfig
 from loc_keras.errors import ModelError, first_line
 from loc_keras.models.assembly import build_body
 from loc_keras.models.backbone import RESNETS, STEM_KERNELS
@@ -39,6 +38,9 @@ from loc_keras.models.torch_weights import (
     refuse_pickle,
     shape_differences,
 )
+
+if TYPE_CHECKING:
+    from loc_keras.config.model import BackboneConfig
 
 BEST_MODEL = "best.keras"
 """The file of a run folder whose body is taken."""
@@ -66,7 +68,7 @@ class Start:
     body: Body | None = None
 
 
-def find_start(backbone: BackboneConfig, image_shape: tuple[int, int, int]) -> Start:
+def find_start(backbone: "BackboneConfig", image_shape: tuple[int, int, int]) -> Start:
     """Finds the body and the weights of `model.backbone` for images of (height, width, channels).
 
     See `initial_weights` for those of our ResNets and of runs, and `build_body` for other bodies.
@@ -86,7 +88,7 @@ def find_start(backbone: BackboneConfig, image_shape: tuple[int, int, int]) -> S
     return dataclasses.replace(found, body=body)
 
 
-def initial_weights(backbone: BackboneConfig, channels: int) -> Start:
+def initial_weights(backbone: "BackboneConfig", channels: int) -> Start:
     """Finds the weights that a body is to start from, without the body.
 
     They are "none", "imagenet", a `.safetensors` file, a run folder, a `.keras` file, or a folder
@@ -191,7 +193,7 @@ def _kind(path: Path) -> Literal["run", "preset", "safetensors"]:
     )
 
 
-def _refuse_unshared(backbone: BackboneConfig, channels: int, what: str) -> None:
+def _refuse_unshared(backbone: "BackboneConfig", channels: int, what: str) -> None:
     """Refuses a body that shared weights cannot fit."""
     if backbone.name not in RESNETS:
         raise ModelError(

@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 
 from loc_keras import check, train
 from loc_keras.cli import data_source, folds
-from loc_keras.cli.data_source import plan_folder, print_plan, safe_name, shown_value
+from loc_keras.cli.data_arguments import plan_folder, print_plan, safe_name, shown_value
 from loc_keras.config.load import load_config
 from loc_keras.errors import ConfigError
 from loc_keras.localizer import Localizer

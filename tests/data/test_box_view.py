@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from loc_keras.cli.box_view import VIEWS_FILE, UndecidedViewError, require_view
+from loc_keras.cli.data_source import VIEWS_FILE, UndecidedViewError, require_view
 from loc_keras.config.data import SourceConfig
 from loc_keras.data.annotations import Annotated, Annotations, ImageRef
 from loc_keras.data.check.run import quick_check
