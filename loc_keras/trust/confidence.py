@@ -59,15 +59,12 @@ few bad boxes to fit anything.
 
 Floats = npt.NDArray[np.float64]
 
-_FEWEST_TO_CHOOSE, _FEWEST_TO_FIT = 10, 3
 # Inverse strengths of the penalty, scikit-learn's C.
-_STRENGTHS = tuple(float(c) for c in 10.0 ** np.arange(-2, 4))
-_FIXED_STRENGTH = 0.1
-_FOLDS, _SEED = 5, 0
+_STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
 
 
 def fit_temperature(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> float:
-    """Fits T on images the model was not trained on.
+    """Fits T in [LOWEST, HIGHEST] on images the model was not trained on.
 
     The likelihood of these images is never worse than with T = 1, which is also the answer where T
     makes no difference: for a single class, or if all classes are equally likely in each row.
@@ -75,9 +72,6 @@ def fit_temperature(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> floa
     Args:
         probabilities: float (N, K), of each class, rows that add up to 1.
         labels: int (N,), true classes.
-
-    Returns:
-        T in [LOWEST, HIGHEST].
 
     Raises:
         TrustError: There is no image, or the arrays do not fit together.
@@ -103,17 +97,10 @@ def fit_temperature(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> floa
 
 
 def apply_temperature(probabilities: Tensor, temperature: Tensor | float) -> Tensor:
-    """Probabilities after the logits were divided by T.
+    """Probabilities (..., K), float32, after the logits were divided by T, which is above 0.
 
     The most probable class stays the most probable one, and classes that shared that place still
     do, so every answer stays as it was. Elsewhere order can only be lost to rounding, not turned.
-
-    Args:
-        probabilities: (..., K), of the softmax.
-        temperature: Above 0.
-
-    Returns:
-        float32 (..., K); rows add up to 1 within rounding.
     """
     before = ops.cast(probabilities, "float32")
     highest = ops.max(before, axis=-1, keepdims=True)
@@ -126,12 +113,9 @@ def apply_temperature(probabilities: Tensor, temperature: Tensor | float) -> Ten
 
 
 def box_signals(outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Numbers of each answer that go with the quality of its box.
+    """Numbers of each answer (`observed_outputs`) that go with the quality of its box.
 
     All are logarithms or log odds, so that a linear model can use them.
-
-    Args:
-        outputs: As `observed_outputs` gives them.
 
     Returns:
         Each float32 (N,): `class_log_odds` (of the top class; not with a single class), `log_area`
@@ -173,11 +157,7 @@ def class_log_odds(probabilities: Tensor) -> Tensor:
 
 
 def box_sides(boxes: Tensor) -> Tensor:
-    """Width and height of a box as the scale of its four sides, (N, 4): w, h, w, h; at least 1e-3.
-
-    Args:
-        boxes: (N, 4), fractions.
-    """
+    """Width and height of a box as the scale of its sides, (N, 4): w, h, w, h; at least 1e-3."""
     size = ops.maximum(boxes[..., 2:] - boxes[..., :2], 1e-3)
     return ops.concatenate([size, size], axis=-1)
 
@@ -215,12 +195,10 @@ def fit_box_confidence(
     Args:
         signals: By name, each float (N,), finite.
         good: bool (N,), whether each box has an IoU of at least .5.
-        prior: Weights of standardised signals that are thought right before any image is seen;
-            0 for those without one. Names without a signal are not looked at.
+        prior: Weights of standardised signals before any image is seen; 0 for those without one.
 
     Raises:
-        TrustError: There is no image or no signal, or a signal does not fit `good` or is not
-            finite.
+        TrustError: There is no image or no signal, or a signal does not fit or is not finite.
     """
     is_good = np.asarray(good, bool)
     columns = {name: np.asarray(values, np.float64) for name, values in signals.items()}
@@ -235,24 +213,17 @@ def fit_box_confidence(
     weights, bias = _regression((values - mean) / scale, is_good, before)
     return BoxConfidence(
         names=tuple(columns),
-        mean=_numbers(mean),
-        scale=_numbers(scale),
-        low=_numbers(values.min(axis=0)),
-        high=_numbers(values.max(axis=0)),
-        weights=_numbers(weights),
+        mean=tuple(mean.tolist()),
+        scale=tuple(scale.tolist()),
+        low=tuple(values.min(axis=0).tolist()),
+        high=tuple(values.max(axis=0).tolist()),
+        weights=tuple(weights.tolist()),
         bias=bias,
     )
 
 
 def apply_box_confidence(signals: Mapping[str, Tensor], fitted: BoxConfidence) -> Tensor:
-    """Probability that each box is good.
-
-    Args:
-        signals: By name, each (N,); those that were not fitted are not looked at.
-        fitted: See `fit_box_confidence`.
-
-    Returns:
-        float32 (N,), in [0, 1], never NaN.
+    """Probability that each box is good, float32 (N,), never NaN; by signals (N,), by name.
 
     Raises:
         TrustError: A signal is missing.
@@ -297,8 +268,9 @@ def checked_classes(
             f"Probabilities (N, K) and labels (N,) of one or more calibration images are needed, "
             f"but they have the shapes {p.shape} and {y.shape}."
         )
-    if not (np.isfinite(p).all() and (p >= 0).all()):
-        row = int(np.argmin((np.isfinite(p) & (p >= 0)).all(axis=1)))
+    possible = (np.isfinite(p) & (p >= 0)).all(axis=1)
+    if not possible.all():
+        row = int(np.argmin(possible))
         raise TrustError(
             f"Row {row} of the probabilities holds {p[row]}, but each must be a number of at "
             f"least 0; check the model's answer to that image."
@@ -324,30 +296,25 @@ def _regression(
 ) -> tuple[Floats, float]:
     """Weights (S,) and bias of standardised signals (N, S)."""
     rarer = int(min(good.sum(), (~good).sum()))
-    if rarer < _FEWEST_TO_FIT:
-        return prior, _bias_for_share(standard @ prior, (good.sum() + 1) / (len(good) + 2))
-    if rarer < _FEWEST_TO_CHOOSE:
-        return _penalised(standard, good, prior, _FIXED_STRENGTH)
-    return _penalised(standard, good, prior, _chosen_strength(standard, good, prior))
-
-
-def _bias_for_share(odds: Floats, share: float) -> float:
-    """The bias at which the mean probability of log odds (N,) is a share in (0, 1)."""
-    wide = float(np.abs(odds).max()) + abs(float(logit(share))) + 1.0
-    return float(brentq(lambda bias: float(expit(odds + bias).mean()) - share, -wide, wide))
+    if rarer < 3:
+        odds, share = standard @ prior, (good.sum() + 1) / (len(good) + 2)
+        wide = float(np.abs(odds).max()) + abs(float(logit(share))) + 1.0
+        return prior, float(brentq(lambda bias: expit(odds + bias).mean() - share, -wide, wide))
+    strength = 0.1 if rarer < 10 else _chosen_strength(standard, good, prior)
+    return _penalised(standard, good, prior, strength)
 
 
 def _chosen_strength(standard: Floats, good: npt.NDArray[np.bool_], prior: Floats) -> float:
     """The strength with the least log loss on images that were left out; of equal ones the most."""
-    folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=_SEED)
+    folds = StratifiedKFold(5, shuffle=True, random_state=0)
     parts = list(folds.split(standard, good))
 
     def loss(strength: float) -> float:
         left_out = []
         for fit, test in parts:
             weights, bias = _penalised(standard[fit], good[fit], prior, strength)
-            left_out.append(_log_losses(standard[test] @ weights + bias, good[test]))
-        return float(np.mean([losses.mean() for losses in left_out]))
+            left_out.append(_log_losses(standard[test] @ weights + bias, good[test]).mean())
+        return float(np.mean(left_out))
 
     return min(_STRENGTHS, key=loss)
 
@@ -394,7 +361,3 @@ def _check(columns: Mapping[str, npt.NDArray[np.float64]], good: npt.NDArray[np.
                 f"The signal {name!r} is not a finite number for {bad} of {len(good)} images; "
                 f"leave the signal out or mend it."
             )
-
-
-def _numbers(row: npt.NDArray[np.float64]) -> tuple[float, ...]:
-    return tuple(float(number) for number in row)

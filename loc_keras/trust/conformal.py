@@ -183,12 +183,7 @@ def fit_boxes(
 
 
 def scales_of(boxes_pred: Tensor, scaling: Scaling, spread: Tensor | None = None) -> Tensor:
-    """Scale of each side, above 0, float32 (..., 4).
-
-    Args:
-        boxes_pred: (..., 4), in fractions.
-        scaling: One of SCALINGS.
-        spread: (..., 4), standard deviations in fractions; for `spread` only.
+    """Scale of each side, above 0, float32 (..., 4); `spread` likewise, standard deviations.
 
     Raises:
         TrustError: There is no such scaling, or no spread for it.
@@ -211,20 +206,12 @@ def scales_of(boxes_pred: Tensor, scaling: Scaling, spread: Tensor | None = None
     return ops.maximum(ops.cast(spread, "float32"), _LEAST_SPREAD)
 
 
-def outer_scores(
-    boxes: Floats,
-    boxes_pred: Floats,
-    scales: Floats,
-) -> npt.NDArray[np.float64]:
+def outer_scores(boxes: Floats, boxes_pred: Floats, scales: Floats) -> npt.NDArray[np.float64]:
     """Smallest margin with which the outer box holds the true box: (..., 4) each -> (...)."""
     return _excess(boxes, boxes_pred, scales).max(axis=-1)
 
 
-def inner_scores(
-    boxes: Floats,
-    boxes_pred: Floats,
-    scales: Floats,
-) -> npt.NDArray[np.float64]:
+def inner_scores(boxes: Floats, boxes_pred: Floats, scales: Floats) -> npt.NDArray[np.float64]:
     """Smallest margin with which the inner box lies in the true box, or is empty."""
     inside = (-_excess(boxes, boxes_pred, scales)).max(axis=-1)
     sizes = np.asarray(boxes_pred[..., 2:], np.float64) - boxes_pred[..., :2]
@@ -233,30 +220,21 @@ def inner_scores(
 
 
 def margins_of(values: Sequence[float], classes_pred: Tensor | None = None) -> Tensor:
-    """Margin of each image, float32 (N,); () where there is one for all.
-
-    Args:
-        values: `outer` or `inner` of BoxMargins.
-        classes_pred: Predicted classes, int (N,).
-    """
+    """Margin of each image, float32 (N,), by its predicted class; () where there is one for all."""
     table = ops.convert_to_tensor(list(values), dtype="float32")
-    if len(values) == 1:
-        return table[0]
-    return ops.take(table, classes_pred, axis=0)
+    return table[0] if len(values) == 1 else ops.take(table, classes_pred, axis=0)
 
 
 def outer_boxes(boxes_pred: Tensor, scales: Tensor, margins: Tensor | float) -> Tensor:
-    """Boxes that hold the true box as promised.
+    """Boxes that hold the true box as promised, float32 (..., 4), within the picture.
 
-    A negative margin that would turn a box inside out stops where its sides meet.
+    A higher margin never gives a smaller box; a negative one that would turn a box inside out stops
+    where its sides meet.
 
     Args:
         boxes_pred: (..., 4), in fractions, not inverted.
         scales: (..., 4), see `scales_of`.
         margins: () or (...).
-
-    Returns:
-        float32 (..., 4), within the picture. A higher margin never gives a smaller box.
     """
     low, high, scale_low, scale_high, margin = _parts(boxes_pred, scales, margins)
     margin = ops.maximum(margin, -(high - low) / (scale_low + scale_high))
@@ -266,12 +244,7 @@ def outer_boxes(boxes_pred: Tensor, scales: Tensor, margins: Tensor | float) -> 
 
 
 def inner_boxes(boxes_pred: Tensor, scales: Tensor, margins: Tensor | float) -> Tensor:
-    """Boxes that lie in the true box as promised; arguments as for `outer_boxes`.
-
-    Returns:
-        float32 (..., 4), within the picture; all zero where empty. A higher margin never gives a
-        larger box.
-    """
+    """Boxes that lie in the true box as promised, all zero where empty; else as `outer_boxes`."""
     low, high, scale_low, scale_high, margin = _parts(boxes_pred, scales, margins)
     low = low + margin * scale_low + _ROUNDING
     high = high - margin * scale_high - _ROUNDING
@@ -321,14 +294,9 @@ def fit_label_sets(
     penalty: float = PENALTY,
     k_reg: int = K_REG,
 ) -> LabelSets:
-    """Fits the threshold on images the model was not trained on.
+    """Fits the threshold on images the model was not trained on: float (N, K) and true int (N,).
 
-    Args:
-        probabilities: float (N, K).
-        labels: int (N,), true classes.
-        coverage: Promised share, in (0, 1).
-        penalty: Chosen before looking at these images, as is `k_reg`: else the promise is off.
-        k_reg: Ranks without a penalty.
+    `penalty` and `k_reg` are chosen before looking at these images: else the promise is off.
 
     Raises:
         TrustError: The images are too few for the coverage, or the arrays do not fit together.
@@ -344,22 +312,19 @@ def threshold_above(quantile: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 
 def label_sets(probabilities: Tensor, fitted: LabelSets) -> Tensor:
-    """Which labels each set holds.
+    """Which labels each set holds, bool (N, K), the most probable one always among them.
 
-    Args:
-        probabilities: (N, K).
-        fitted: See `fit_label_sets`.
-
-    Returns:
-        bool (N, K), the most probable label always included. A higher coverage, fitted on the same
-        images, gives the same labels or more.
+    A higher coverage, fitted on the same images, gives the same labels or more.
     """
     probabilities = ops.cast(probabilities, "float32")
-    index = ops.arange(probabilities.shape[-1], dtype="int32")
-    top = most_probable(probabilities)
-    is_top = ops.equal(index, ops.expand_dims(top, axis=-1))
     scores = label_scores(probabilities, fitted.penalty, fitted.k_reg)
-    return ops.logical_or(scores <= fitted.threshold, is_top)
+    return ops.logical_or(scores <= fitted.threshold, is_most_probable(probabilities))
+
+
+def is_most_probable(probabilities: Tensor) -> Tensor:
+    """Whether each label is the one of `most_probable`, (N, K) to bool (N, K)."""
+    index = ops.arange(probabilities.shape[-1], dtype="int32")
+    return ops.equal(index, ops.expand_dims(most_probable(probabilities), axis=-1))
 
 
 def label_scores(probabilities: Tensor, penalty: float = PENALTY, k_reg: int = K_REG) -> Tensor:
@@ -382,11 +347,7 @@ def true_scores(
     penalty: float = PENALTY,
     k_reg: int = K_REG,
 ) -> npt.NDArray[np.float64]:
-    """Scores of the true classes, (N,), in the arithmetic that applies them later.
-
-    Raises:
-        TrustError: The arrays do not fit together.
-    """
+    """Scores of the true classes, (N,), in the arithmetic that applies them later."""
     p, y = checked_classes(probabilities, labels)
     scores = ops.convert_to_numpy(label_scores(p, penalty, k_reg))
     return np.take_along_axis(scores, y[:, None], axis=1)[:, 0].astype(np.float64)
@@ -441,11 +402,7 @@ def _parts(
     return boxes_pred[..., :2], boxes_pred[..., 2:], scales[..., :2], scales[..., 2:], margin
 
 
-def _excess(
-    boxes: Floats,
-    boxes_pred: Floats,
-    scales: Floats,
-) -> npt.NDArray[np.float64]:
+def _excess(boxes: Floats, boxes_pred: Floats, scales: Floats) -> npt.NDArray[np.float64]:
     """How far each side of the true box lies beyond the predicted one, in scales: (..., 4)."""
     outward = np.array([-1.0, -1.0, 1.0, 1.0])
     return outward * (np.asarray(boxes, np.float64) - boxes_pred) / scales

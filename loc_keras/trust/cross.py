@@ -27,7 +27,6 @@ from keras import layers, ops
 
 from loc_keras.boxes import Tensor
 from loc_keras.evaluation.outcomes import Outcomes
-from loc_keras.trust.confidence import most_probable
 from loc_keras.trust.conformal import (
     Scaling,
     checked_boxes,
@@ -35,6 +34,7 @@ from loc_keras.trust.conformal import (
     inner_boxes,
     inner_scores,
     is_empty,
+    is_most_probable,
     label_scores,
     outer_boxes,
     outer_scores,
@@ -54,8 +54,7 @@ class CrossScores:
     Attributes:
         coverage: Asked share, in (0, 1).
         scaling: Of the margins of boxes.
-        penalty: Of label sets, as is `k_reg`.
-        k_reg: See `LabelSets`.
+        penalty: Of label sets, as is `k_reg`; see `LabelSets`.
         folds: Fold of each image, from 0.
         labels: Score of each image's true class.
         box_folds: Fold of each image that shows an object.
@@ -83,15 +82,9 @@ def fit_cross(
     penalty: float,
     k_reg: int,
 ) -> CrossScores:
-    """Scores out-of-fold answers.
+    """Scores out-of-fold answers: of all training images, each by the model without it.
 
-    Args:
-        outcomes: Of all training images, each by the model without it; `outputs` as by `observe`.
-        folds: int (N,), fold of each, from 0.
-        coverage: Asked share.
-        scaling: Of the margins of boxes.
-        penalty: Of label sets, as is `k_reg`.
-        k_reg: See `LabelSets`.
+    `folds` int (N,) says which that was; `outputs` are as by `observe`, the rest as `CrossScores`.
 
     Raises:
         TrustError: The images are too few for the coverage, or the arrays do not fit together.
@@ -116,15 +109,12 @@ def fit_cross(
 
 
 def cross_stated(outputs: Mapping[str, Tensor], cross: CrossScores) -> dict[str, Tensor]:
-    """Boxes and label sets by all models of the folds; see the module.
+    """`box_outer`, `box_inner` and `label_set` of `stated`, by all models of the folds.
 
     Args:
         outputs: `softmax_folds` (N, M, K) and `bbox_folds` (N, M, 4) of M models, with the scaling
             `spread` also `spread_folds` (N, M, 4); `softmax` (N, K), whose top label is always in.
         cross: What was fitted.
-
-    Returns:
-        `box_outer`, `box_inner` float32 (N, 4) and `label_set` bool (N, K), as `stated` gives them.
     """
     pred = ops.cast(outputs["bbox_folds"], "float32")
     scales = scales_of(pred, cross.scaling, outputs.get("spread_folds"))
@@ -146,11 +136,7 @@ def cross_stated(outputs: Mapping[str, Tensor], cross: CrossScores) -> dict[str,
 
 
 def fold_ensemble(models: Sequence[keras.Model]) -> keras.Model:
-    """One model of several, which answers what `cross_stated` needs of each.
-
-    Args:
-        models: `observer` of each fold's localizer, by fold, all of one form.
-    """
+    """One model of several (`observer` of each fold's localizer), for `cross_stated`."""
     image = keras.Input(models[0].input_shape[1:], name="image")
     answers = []
     for number, model in enumerate(models):
@@ -178,6 +164,4 @@ def _label_sets(outputs: Mapping[str, Tensor], cross: CrossScores) -> Tensor:
         own = [score for score, at in zip(cross.labels, cross.folds, strict=True) if at == fold]
         below = scores[:, fold, :, None] > ops.convert_to_tensor(own, dtype="float32")
         higher = higher + ops.sum(ops.cast(below, "int32"), axis=-1)
-    index = ops.arange(classes, dtype="int32")
-    top = ops.equal(index, ops.expand_dims(most_probable(outputs["softmax"]), axis=-1))
-    return ops.logical_or(higher < rank, top)
+    return ops.logical_or(higher < rank, is_most_probable(outputs["softmax"]))

@@ -73,31 +73,25 @@ def fit_statements(
     scaling = options.scaling
     if scaling == "auto":
         scaling = "size" if spread is None else "spread"
+    share = options.coverage
     promised: dict[str, Any]
     if folds is not None:
-        share = options.coverage
-        promised = {
-            "cross": fit_cross(
-                outcomes, folds, coverage=share, scaling=scaling, penalty=penalty, k_reg=K_REG
-            )
-        }
+        form = {"coverage": share, "scaling": scaling, "penalty": penalty, "k_reg": K_REG}
+        promised = {"cross": fit_cross(outcomes, folds, **form)}
     else:
         if options.per_class and outcomes.background is not None:
             raise TrustError(PER_CLASS_WITH_BACKGROUND)
         boxes = fit_boxes(
             objects.outputs["bbox_true"],
             objects.outputs["bbox"],
-            coverage=options.coverage,
+            coverage=share,
             scaling=scaling,
             spread=spread,
             classes_pred=objects.predicted if options.per_class else None,
             class_names=class_names if options.per_class else None,
         )
-        labels, coverage = outcomes.labels, options.coverage
-        promised = {
-            "boxes": boxes,
-            "label_sets": fit_label_sets(probabilities, labels, coverage, penalty, K_REG),
-        }
+        sets = fit_label_sets(probabilities, outcomes.labels, share, penalty, K_REG)
+        promised = {"boxes": boxes, "label_sets": sets}
     return Statements(
         temperature=fit_temperature(probabilities, outcomes.labels),
         box_confidence=fit_box_confidence(signals_of(objects), good_boxes(objects), PRIOR),
@@ -112,13 +106,9 @@ def trust_figures(
     to_px: Callable[[npt.NDArray[np.floating]], npt.NDArray[np.float64]],
     bootstrap: Bootstrap = DEFAULT,
 ) -> TrustFigures:
-    """Measures every statement on images with known truth.
+    """Measures every statement on outcomes of images with known truth that it was not fitted on.
 
-    Args:
-        trust: What was fitted.
-        outcomes: By `observe`, of images that it was not fitted on.
-        to_px: Takes boxes (N, 4) in fractions of the model's images to px of the pictures.
-        bootstrap: For the intervals.
+    `to_px` takes boxes (N, 4) in fractions of the model's images to px of the pictures.
     """
     values = {
         name: np.asarray(value)
@@ -138,13 +128,11 @@ def trust_figures(
     shares = {"outer": areas(outer_px) / whole, "inner": areas(inner_px) / whole}
     first, second = (expected_calibration_error(one, right) for one in confidences)
     bins_before, bins_after = (reliability_bins(one, right, BINS) for one in confidences)
+    losses = [negative_log_likelihood(one, outcomes.labels) for one in (before, after)]
     return TrustFigures(
         temperature=trust.statements.temperature,
         ece=(first, second),
-        nll=(
-            negative_log_likelihood(before, outcomes.labels),
-            negative_log_likelihood(after, outcomes.labels),
-        ),
+        nll=(losses[0], losses[1]),
         class_bins=(bins_before, bins_after),
         box_bins=reliability_bins(p_iou50[shown], good, BINS),
         auroc_p_iou50=auroc_estimate(p_iou50[shown], good, bootstrap),
@@ -173,15 +161,10 @@ def good_boxes(outcomes: Outcomes) -> npt.NDArray[np.bool_]:
 
 
 def chance_of_less(kept: npt.NDArray[np.bool_], coverage: float, calibration_images: int) -> float:
-    """Probability that a guarantee that holds is kept so seldom, or less.
+    """Probability that a guarantee that holds is kept so seldom, or less; `kept` is bool (m,).
 
     Over calibration sets and images, the number kept among m images is beta-binomial with k and
     n + 1 - k for the k-th of n calibration scores (see `benchmarks.coverage_study`).
-
-    Args:
-        kept: bool (m,).
-        coverage: Asked share.
-        calibration_images: n.
     """
     rank = conformal_rank(calibration_images, coverage)
     distribution = betabinom(len(kept), rank, calibration_images + 1 - rank)

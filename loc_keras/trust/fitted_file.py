@@ -27,17 +27,10 @@ def read_fitted(
     version: int,
     digest_of: Callable[[Fitted], str],
 ) -> Fitted | None:
-    """Reads a file of what was fitted to the model that it stands beside.
+    """Reads a file of what was fitted to the model that it stands beside; None where there is none.
 
-    Args:
-        path: Of the file.
-        model_path: The model, which must be the one that it was fitted to.
-        adapter: Checks the content.
-        version: Of the form that is known.
-        digest_of: Gives the SHA-256 of the model that a content belongs to.
-
-    Returns:
-        None where there is no such file.
+    `version` is of the form that is known, `digest_of` gives the SHA-256 of the model that a
+    content belongs to.
 
     Raises:
         TrustError: If it is damaged, of another version, or of another model.

@@ -49,7 +49,6 @@ _RIDGE = 0.01  # Part of the variance of each statistic that is its own alone.
 _MOST_LEVELS, _LEAST_SIDE = 5, 8
 _PLAIN = 2 / 255  # Coefficients below count as plain ground, the less the larger they are.
 _LEAST_DETAIL, _LEAST_DEVIATION = 1e-3, 1e-2  # Before logarithms.
-_TAIL_SHARE, _LEAST_TAIL = 0.2, 0.01
 _TINY = 1e-6
 
 Floats = npt.NDArray[np.float64]
@@ -125,9 +124,9 @@ def fit_novelty(
         training: `statistics` of training images, float (M, F).
         others: Of images that were held back, float (n, F); None where there are folds.
         folds: Rows of the training images in each, at least two.
-        level: See `Novelty`, as the following.
-        split: Whose images give the distances.
-        model_sha256: Of the model's file.
+        level: See `Novelty`, as for `split` and `model_sha256`.
+        split: Likewise.
+        model_sha256: Likewise.
 
     Raises:
         TrustError: If a statistic is not finite.
@@ -139,9 +138,9 @@ def fit_novelty(
         raise TrustError("novelty cannot be fitted, since pixels of the images are not finite.")
     fitted = [_fitted(*part) for part in parts]
     found = np.sort(np.concatenate([fold.distances for fold in fitted]))
-    most = max(1, round(_TAIL_SHARE * len(found)))
+    most = max(1, round(0.2 * len(found)))
     beyond = found[-most:] - found[-most - 1] if len(found) > most else np.ones(1)
-    tail = max(float(beyond.mean()), _LEAST_TAIL)
+    tail = max(float(beyond.mean()), 0.01)
     return Novelty(VERSION, model_sha256, split, len(features), level, fitted, tail)
 
 
@@ -194,12 +193,7 @@ def statistics(images: Tensor) -> Tensor:
 
 
 def distance(features: Tensor, fold: Fold) -> Tensor:
-    """Logarithm of the squared Mahalanobis distance from the training images, float32 (N,).
-
-    Args:
-        features: `statistics`, float32 (N, F).
-        fold: From which images.
-    """
+    """Logarithm of the squared Mahalanobis distance, float32 (N,), of `statistics` (N, F)."""
     count = len(fold.mean)
     factor = np.array([row + [0.0] * (count - len(row)) for row in fold.factor], np.float32)
     along = ops.matmul(features - np.array(fold.mean, np.float32), factor)
@@ -210,11 +204,8 @@ def p_values(distances: Tensor, novelty: Novelty) -> Tensor:
     """Probability of a picture as far away, or farther, float32 (N,) in [0, 1].
 
     Behind each of the distances that are known it falls along a short ramp: so it is never below
-    the conformal p-value within their range, and rounding does not make it jump.
-
-    Args:
-        distances: From each fold, float32 (N, K).
-        novelty: The rest of it.
+    the conformal p-value within their range, and rounding does not make it jump. `distances` are
+    from each fold, float32 (N, K).
     """
     passed, count, farthest = 0.0, 1, -np.inf
     for number, fold in enumerate(novelty.folds):
@@ -266,12 +257,7 @@ class StatedNovelty(layers.Layer):
 
 
 def with_novelty(model: keras.Model, novelty: Novelty | None) -> keras.Model:
-    """A localizer, perhaps with the outputs of trust, that also gives `STATED`.
-
-    Args:
-        model: It shares all its weights with the result.
-        novelty: What was fitted; None leaves the model as it is.
-    """
+    """A localizer that also gives `STATED`, sharing all weights; as it is where novelty is None."""
     if novelty is None:
         return model
     outputs = {**model.output, **novelty_outputs(model, novelty)}
@@ -281,15 +267,10 @@ def with_novelty(model: keras.Model, novelty: Novelty | None) -> keras.Model:
 def novelty_outputs(localizer: keras.Model, novelty: Novelty) -> dict[str, Tensor]:
     """The tensors of `novelty_of` for a localizer's images."""
     layer = StatedNovelty(novelty, name="novelty", dtype="float32")
-    outputs: dict[str, Tensor] = layer(localizer.inputs[0])
-    return outputs
+    return dict(layer(localizer.inputs[0]))
 
 
 def statistics_over(batches: Iterable[Any]) -> Floats:
-    """`statistics` of the images of some batches (images, ...), float64 (N, F).
-
-    Args:
-        batches: Images raw pixels (B, H, W, C).
-    """
+    """`statistics` of raw pixels (B, H, W, C), first in each of some batches, float64 (N, F)."""
     parts = [np.asarray(statistics(ops.convert_to_tensor(images))) for images, *_ in batches]
     return np.concatenate(parts).astype(np.float64)

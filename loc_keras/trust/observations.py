@@ -46,9 +46,9 @@ def observe(
         dataset: At least one batch of (images, targets); images raw pixels (B, H, W, C), targets as
             for training.
         pictures: The same images, for boxes in px; see `measure.outcomes_from`.
-        flip: Whether to look at mirrored images too.
+        flip: See `observed_outputs`, as for `folds`.
         background: Index of the class of images without an object, or None.
-        folds: See `observed_outputs`.
+        folds: Of `cross.fold_ensemble`.
         novelty: Where it was fitted.
 
     Returns:
@@ -112,9 +112,8 @@ def observed_outputs(
         `softmax_mirrored` (N, K) and `bbox_mirrored` (N, 4), turned back.
     """
     outputs = {name: localizer.output[name] for name in ("softmax", "bbox")}
-    names = {layer.name for layer in localizer.layers}
     outputs["features"] = localizer.get_layer(FEATURES_LAYER).output
-    if SIDES_LAYER in names:
+    if SIDES_LAYER in {layer.name for layer in localizer.layers}:
         logits = localizer.get_layer(SIDES_LAYER).output
         outputs |= SideStatistics(name="trust_sides", dtype="float32")(outputs["bbox"], logits)
     if flip:
@@ -130,8 +129,7 @@ def observed_outputs(
 def side_spread(logits: Tensor) -> Tensor:
     """Standard deviation of each side's position, float32 (N, 4), in fractions of the image side.
 
-    Args:
-        logits: float32 (N, 4, B), bin k stands for the fraction k / (B - 1) of the image side.
+    Of logits float32 (N, 4, B), bin k stands for the fraction k / (B - 1) of the image side.
     """
     shares = ops.softmax(logits, axis=-1)
     positions = ops.cast(np.linspace(0.0, 1.0, logits.shape[-1]), logits.dtype)
@@ -140,15 +138,10 @@ def side_spread(logits: Tensor) -> Tensor:
 
 
 def side_quantiles(logits: Tensor) -> Tensor:
-    """Positions below which each side lies with the probabilities `QUANTILES`.
+    """Positions below which each side lies with the probabilities `QUANTILES`, by logits (N, 4, B).
 
-    Within a bin the distribution is taken as even, so that positions move smoothly with the logits.
-
-    Args:
-        logits: float32 (N, 4, B).
-
-    Returns:
-        float32 (N, 4, Q), in fractions of the image side, rising along the last axis.
+    Float32 (N, 4, Q), in fractions of the image side, rising along the last axis. Within a bin the
+    distribution is taken as even, so that positions move smoothly with the logits.
     """
     bins = logits.shape[-1]
     shares = ops.softmax(logits, axis=-1)
@@ -163,28 +156,17 @@ def side_quantiles(logits: Tensor) -> Tensor:
 
 
 def iou_under_distribution(boxes: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
-    """How well a box would do if its sides were drawn from their distributions.
+    """How well boxes (N, 4) would do if their sides were drawn from the logits' distributions.
 
-    The four sides are taken as independent; of each, `QUANTILES` are tried with each other.
-
-    Args:
-        boxes: float32 (N, 4), the answers.
-        logits: float32 (N, 4, B).
-
-    Returns:
-        Mean IoU and the share of draws with an IoU of at least .5, both float32 (N,).
+    The four sides are taken as independent; of each, `QUANTILES` are tried with each other. Gives
+    the mean IoU and the share of draws with an IoU of at least .5, both float32 (N,).
     """
     sides = side_quantiles(logits)
     count = len(QUANTILES)
     places = np.stack(np.meshgrid(*[np.arange(count)] * 4, indexing="ij"), axis=-1).reshape(-1, 4)
     drawn = ops.stack([ops.take(sides[:, s], places[:, s], axis=-1) for s in range(4)], axis=-1)
-    drawn = ops.concatenate(
-        [
-            ops.minimum(drawn[..., :2], drawn[..., 2:]),
-            ops.maximum(drawn[..., :2], drawn[..., 2:]),
-        ],
-        axis=-1,
-    )
+    low, high = drawn[..., :2], drawn[..., 2:]
+    drawn = ops.concatenate([ops.minimum(low, high), ops.maximum(low, high)], axis=-1)
     overlap = iou(drawn, ops.broadcast_to(boxes[:, None], ops.shape(drawn)))
     # A soft threshold: a hard one of so few draws would jump.
     good = ops.sigmoid((overlap - BOX_HIT) / 0.05)

@@ -69,34 +69,28 @@ def shift_reference(outcomes: Outcomes) -> ShiftReference:
 
 
 def measure_shift(reference: ShiftReference, outcomes: Outcomes, level: float = LEVEL) -> Shift:
-    """Tests whether new images were drawn as the calibration images were.
+    """Tests whether new images, whose truth is not looked at, were drawn as the calibration images.
 
     Every signal is compared by the two-sample test of Kolmogorov and Smirnov, and the numbers of
     images answered with each class by a chi-square test; p-values are multiplied by the number of
     tests (Bonferroni), so that sets drawn alike are called different at most in a share `level`.
 
-    Args:
-        reference: Of the calibration images.
-        outcomes: The new ones; their truth is not looked at.
-        level: Of the test.
-
     Raises:
         TrustError: If the model gives other features, signals or classes than the calibrated one.
     """
-    if np.shape(outcomes.outputs["features"])[1] != len(reference.feature_scale):
+    features, known = np.shape(outcomes.outputs["features"])[1], len(reference.feature_scale)
+    if features != known:
         raise TrustError(
-            f"the trust file knows {len(reference.feature_scale)} features of each image, but the "
-            f"model has {np.shape(outcomes.outputs['features'])[1]}; calibrate this model anew."
+            f"the trust file knows {known} features of each image, but the model has {features}; "
+            "calibrate this model anew."
         )
     columns = _columns(outcomes, np.array(reference.feature_scale))
     classes = _class_counts(outcomes)
     absent = [name for name in columns if not reference.values.get(name)]
     if absent or len(reference.classes) != len(classes):
-        fault = (
-            f"has no values of '{absent[0]}'"
-            if absent
-            else (f"counts {len(reference.classes)} classes where the model has {len(classes)}")
-        )
+        fault = f"counts {len(reference.classes)} classes where the model has {len(classes)}"
+        if absent:
+            fault = f"has no values of '{absent[0]}'"
         raise TrustError(
             f"the trust file {fault}, with which new images are compared; calibrate this model "
             "anew."
@@ -109,10 +103,7 @@ def measure_shift(reference: ShiftReference, outcomes: Outcomes, level: float = 
             tests.append((name, *_distributions_test(before, np.array(rounded(column)))))
         if len(reference.classes) > 1:
             tests.append((CLASSES, *_classes_test(np.array(reference.classes), classes)))
-    corrected = [
-        ShiftTest(name, distance, min(1.0, p_value * len(tests)))
-        for name, distance, p_value in tests
-    ]
+    corrected = [ShiftTest(name, far, min(1.0, p * len(tests))) for name, far, p in tests]
     corrected.sort(key=lambda test: (test.p_value, -test.distance))
     return Shift(
         images=len(outcomes),

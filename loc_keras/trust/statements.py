@@ -75,15 +75,11 @@ class Statements:
 
 
 def stated(outputs: Mapping[str, Tensor], statements: Statements) -> dict[str, Tensor]:
-    """What is stated of each answer.
+    """What is stated of each answer, by `observed_outputs`.
 
     Label sets and boxes go by the model's own outputs, to which nothing was fitted: so the promise
     of split conformal prediction holds for them as it stands; with `cross`, by those of the folds'
     models.
-
-    Args:
-        outputs: As `observed_outputs` gives them.
-        statements: What was fitted.
 
     Returns:
         `softmax_calibrated` float32 (N, K), with the most probable class of `softmax`; `p_iou50`
@@ -116,13 +112,7 @@ Method = Literal["split", "cross"]
 
 
 def guarantee_words(method: Method, coverage: float, folds: int = 0) -> str:
-    """What can be said of each promise: proven, or measured alone.
-
-    Args:
-        method: What trust was fitted on.
-        coverage: Asked share.
-        folds: Models that answered without their fold, with `cross`.
-    """
+    """What can be said of each promise of a share; `folds` models answered without their fold."""
     share = f"{100 * coverage:g} %"
     if method == "split":
         return (
@@ -147,8 +137,7 @@ class Calibration:
     """On what trust was fitted.
 
     Attributes:
-        split: Name of the split.
-        images: Its images.
+        images: Of the split.
         object_images: Those that show an object, on which everything about boxes rests.
         data_fingerprint: SHA-256 of the data and their splits, in hex.
         model_sha256: Of the model's file.
@@ -183,8 +172,6 @@ class Trust:
 
     Attributes:
         version: Of its form.
-        calibration: On what it was fitted.
-        statements: What is stated of answers.
         shift: Statistics of the calibration images, with which new ones are compared.
     """
 
@@ -268,15 +255,9 @@ class StatedTrust(layers.Layer):
 def trusted_model(
     localizer: keras.Model, statements: Statements, folds: keras.Model | None = None
 ) -> keras.Model:
-    """The localizer with further outputs, sharing all its weights.
+    """A functional model that answers `softmax`, `bbox` and what `stated` says, sharing all weights.
 
-    Args:
-        localizer: The model.
-        statements: What was fitted.
-        folds: What `read_folds` gives; needed with `statements.cross`.
-
-    Returns:
-        A functional model that answers `softmax`, `bbox` and what `statements.stated` says.
+    `folds` is what `read_folds` gives, needed with `statements.cross`.
     """
     outputs = observed_outputs(localizer, flip=statements.flip, folds=folds)
     outputs.pop("features")
