@@ -76,8 +76,10 @@ def fit_statements(
     share = options.coverage
     promised: dict[str, Any]
     if folds is not None:
-        form = {"coverage": share, "scaling": scaling, "penalty": penalty, "k_reg": K_REG}
-        promised = {"cross": fit_cross(outcomes, folds, **form)}
+        scores = fit_cross(
+            outcomes, folds, coverage=share, scaling=scaling, penalty=penalty, k_reg=K_REG
+        )
+        promised = {"cross": scores}
     else:
         if options.per_class and outcomes.background is not None:
             raise TrustError(PER_CLASS_WITH_BACKGROUND)

@@ -255,7 +255,7 @@ class StatedTrust(layers.Layer):
 def trusted_model(
     localizer: keras.Model, statements: Statements, folds: keras.Model | None = None
 ) -> keras.Model:
-    """A functional model that answers `softmax`, `bbox` and what `stated` says, sharing all weights.
+    """A model that answers `softmax`, `bbox` and what `stated` says, sharing all weights.
 
     `folds` is what `read_folds` gives, needed with `statements.cross`.
     """
