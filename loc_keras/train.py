@@ -21,7 +21,6 @@ from loc_keras.cli.build import (
     bundle_of,
     export_base,
     localizer_from,
-    start_from,
     validation_set,
 )
 from loc_keras.cli.console import print_line, print_note, run_command
@@ -36,10 +35,8 @@ from loc_keras.cli.runs import (
     exported_before,
     finish_run,
     goes_on,
-    made_folder,
     print_data,
     print_end,
-    print_weights,
     write_card,
     write_start,
 )
@@ -50,7 +47,8 @@ from loc_keras.data.dataset import LocalizationData
 from loc_keras.errors import TrainingError, TrustError
 from loc_keras.models.assembly import refuse_unknown_body
 from loc_keras.models.body import WeightsOrigin
-from loc_keras.models.weights import refuse_absent
+from loc_keras.models.weights import find_start, refuse_absent
+from loc_keras.report.terminal import print_metrics
 from loc_keras.serving.bundle import behind_served, folder_aside
 from loc_keras.training import precision
 from loc_keras.training.distribution import (
@@ -72,6 +70,8 @@ from loc_keras.training.run_folder import (
     RunState,
     changed_packages,
     close_run,
+    given_run_folder,
+    new_run_folder,
     only_process,
     package_versions,
     refuse_other_data,
@@ -166,10 +166,10 @@ def _train(args: argparse.Namespace, console: Console) -> int:
     print_data(console, data)
     check_trust(config, data)
     with devices.watching(GO_ON), devices.scope():
-        start = start_from(config, data)
+        start = find_start(config.model.backbone, data.image_shape)
         localizer = localizer_from(config, data, start)
-    print_weights(console, start.origin)
-
+    if start.origin.weights != "none":
+        print_line(console, f"weights: {start.origin.source}, licence {start.origin.licence}")
     plan = FitPlan.for_data(config.train, config.loss, data)
     refuse_for_devices(devices, config.train)
     if start.origin.weights != "none":
@@ -194,7 +194,11 @@ def _train(args: argparse.Namespace, console: Console) -> int:
         print_note(console, refuse_other_data(folder, data.fingerprint, data.fingerprint_by_sizes))
         print_note(console, changed_packages(folder, package_versions()))
     else:
-        folder = made_folder(wanted, config)
+        folder = (
+            new_run_folder(Path(config.run.dir), str(config.name))
+            if wanted is None
+            else given_run_folder(wanted)
+        )
         facts: dict[str, Any] = {"replicas": devices.replicas, "workers": devices.workers}
         facts["label_files"] = [one._asdict() for one in source.label_files]
         write_start(folder, dump_config(config), policy, data, **facts)
@@ -260,23 +264,18 @@ def _finish(
         close_run(folder)
     finally:
         seconds = time.perf_counter() - started
-
-        def print_more() -> None:
-            trust.print(console)
-            print_novelty(console, novelty_card)
-
-        print_end(console, folder, measured, result, exported, seconds, print_more)
+        console.print()
+        print_metrics(console, measured)
+        trust.print(console)
+        print_novelty(console, novelty_card)
+        print_end(console, folder, result, exported, seconds)
     if trust.error:
         raise trust.error
     return 0
 
 
 def _read_or_resume(args: argparse.Namespace, console: Console) -> DataSource | None:
-    """What to work on: as `source_to_train`, or the config of the run that `--resume` names.
-
-    Raises:
-        TrainingError: If there is no run in that folder that could go on.
-    """
+    """What to work on: as `source_to_train`, or the config of the run that `--resume` names."""
     if args.resume is None:
         return source_to_train(args, console)
     state = run_state(args.resume)
@@ -299,11 +298,7 @@ def how_to_resume(folder: Path) -> str:
 
 
 def _refuse_for_workers(args: argparse.Namespace, cluster: Cluster | None) -> None:
-    """Refuses arguments of `train` that several workers cannot follow alike.
-
-    Raises:
-        TrainingError: If there is one.
-    """
+    """Refuses arguments of `train` that several workers cannot follow alike."""
     if cluster is None:
         return
     if args.data is not None:
@@ -312,7 +307,7 @@ def _refuse_for_workers(args: argparse.Namespace, cluster: Cluster | None) -> No
             "own for --data; write them to a file first, by --write-config FILE and without "
             "TF_CONFIG, and give --config FILE."
         )
-    if args.overfit_batch or args.find_lr or args.find_batch:
+    if _is_trial(args):
         raise TrainingError(
             "--overfit-batch, --find-lr and --find-batch work in one process; run them without "
             "TF_CONFIG."
@@ -331,12 +326,7 @@ def _set_up(config: Config, *, alone: bool) -> tuple[str, Distribution]:
 
 
 def _help_chief(devices: Distribution, fit: Callable[..., Any]) -> int:
-    """Trains along with the chief, which alone writes and prints, and ends when it does.
-
-    Args:
-        devices: All that train.
-        fit: Trains; takes a folder, which is thrown away.
-    """
+    """Trains along with the chief, which alone writes and prints, and ends when it does."""
     with devices.watching(GO_ON):
         with tempfile.TemporaryDirectory(prefix="loc_keras-worker-") as folder:
             fit(folder=Path(folder))

@@ -52,28 +52,15 @@ def validation_set(data: LocalizationData) -> tf.data.Dataset:
     return data.val
 
 
-def start_from(config: Config, data: LocalizationData) -> Start:
-    """Finds the body that the config names and the weights that it starts from.
-
-    Raises:
-        ModelError: If they are not there, broken, or made for another body.
-    """
-    return find_start(config.model.backbone, data.image_shape)
-
-
 def localizer_from(
     config: Config, data: LocalizationData, start: Start | None = None
 ) -> keras.Model:
     """Builds the model, with the mean and deviation inside that its first weights were trained on.
 
-    Where these are random, the mean and deviation are those of the training images.
-
-    Args:
-        config: The config.
-        data: The data it is to be trained on.
-        start: What `start_from` gives, where it is there already.
+    Where these are random, the mean and deviation are those of the training images. `start` is what
+    `find_start` gives, where it is there already.
     """
-    start = start or start_from(config, data)
+    start = start or find_start(config.model.backbone, data.image_shape)
     pixels = start.preprocessing
     mean, variance = (pixels.mean, pixels.variance) if pixels else _measured_moments(config, data)
     body = config.model.backbone
@@ -139,15 +126,9 @@ def bundle_of(
     trust: Trust | None = None,
     novelty: Novelty | None = None,
 ) -> Bundle:
-    """Puts an export together: the model and those of its folds, all computing in float32.
+    """Puts an export of a run together: best model and those of its folds, computing in float32.
 
-    Args:
-        folder: The run's.
-        localizer: Its best model.
-        data: The run's.
-        card: The model card.
-        trust: What the run's folder holds of it; None for an export without.
-        novelty: Likewise.
+    `trust` and `novelty` are what the run's folder holds of them; None for an export without.
     """
     model, texts = float32_copy(localizer), {}
     if trust is not None:
@@ -168,12 +149,7 @@ def bundle_of(
 
 
 def samples_of(data: LocalizationData, count: int = SAMPLES) -> list[bytes]:
-    """Encoded validation images: the files themselves, or PNG where they are of another kind.
-
-    Args:
-        data: The run's.
-        count: How many at most.
-    """
+    """Encoded validation images, at most `count`: the files, or PNG where of another kind."""
     pictures = data.pictures.get("val")
     records = pictures.records if pictures else None
     if records is not None:

@@ -135,12 +135,6 @@ def print_note(console: Console, sentence: str | None) -> None:
 def progress_bar(
     *more: ProgressColumn, console: Console | None = None, transient: bool = False
 ) -> Progress:
-    """Bars with a description and counts.
-
-    Args:
-        more: Columns behind the counts.
-        console: Where to draw; None for stderr.
-        transient: Whether they vanish at the end.
-    """
+    """Bars with a description, counts and more columns; on stderr where no console is given."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     return Progress(*columns, *more, console=console or Console(stderr=True), transient=transient)

@@ -134,11 +134,7 @@ class DataSource:
         return self.quick_check()
 
     def quick_check(self, progress: Callable[[int], None] | None = None) -> CheckResult:
-        """Makes the quick check, unless it was made, and keeps its result.
-
-        Args:
-            progress: Called with the number of images that were finished since the last call.
-        """
+        """Makes the quick check, unless it was made; `progress` is told how many more are done."""
         if "checked" not in self.__dict__:
             self.checked = quick_check(self.annotations, self.section, progress=progress)
         return self.checked
@@ -178,10 +174,7 @@ class DataSource:
         )
 
     def build(self, records: DatasetRecords | None = None) -> LocalizationData:
-        """Builds the pipelines.
-
-        Args:
-            records: Some other than `records`, such as a part of them; None takes those.
+        """Builds the pipelines, of other records than `records` where some are given.
 
         Raises:
             DataError: If the data are wrong.
@@ -196,13 +189,9 @@ class DataSource:
                 return stores[0].looks
 
             found = records or self._records(looks)
+            uncut = next(iter(stores), None)
             return build_file_data(
-                found,
-                data,
-                config.augment,
-                batch_size=batch_size,
-                seed=seed,
-                uncut=next(iter(stores), None),
+                found, data, config.augment, batch_size=batch_size, seed=seed, uncut=uncut
             )
         from loc_keras.data.digits_data import build_digits_data
 
@@ -501,11 +490,7 @@ def likelier_view(result: CheckResult) -> View:
 
 
 def require_view(result: CheckResult, folder: Path = Path()) -> None:
-    """Stops where a check could not settle `boxes_on`, and shows both readings.
-
-    Args:
-        result: Of the check.
-        folder: Where `VIEWS_FILE` is written; by default the current one.
+    """Stops where a check could not settle `boxes_on`; shows both readings in a `VIEWS_FILE`.
 
     Raises:
         UndecidedViewError: With the key to set and the file to look at.

@@ -41,13 +41,8 @@ def out_of_fold(
     """Trains a model without each fold and asks it about that fold.
 
     A fold whose training was interrupted goes on from its checkpoint, and a finished one is not
-    trained again, as long as the folder is there.
-
-    Args:
-        config: Of the run; `config.trust` says how many folds, and how long each model trains.
-        data: Of the run.
-        folder: Of the run; the folds' models and checkpoints are left in its folder `FOLDS`.
-        console: Takes the progress.
+    trained again, as long as the run's folder is there, in whose folder `FOLDS` both are left.
+    `config.trust` says how many folds, and how long each model trains.
 
     Returns:
         The answers to all training images, fold by fold, with `outputs` as by `observe`; the fold
@@ -112,12 +107,7 @@ def out_of_fold(
 def folds_of(
     config: Config, data: LocalizationData, uncut: PixelStore | None = None
 ) -> list[npt.NDArray[np.int64]]:
-    """Rows of the training images in each fold.
-
-    Args:
-        config: Of the run.
-        data: Of the run.
-        uncut: The store of all training images, where it is there already.
+    """Rows of the training images in each fold; `uncut` is their store, where it is there already.
 
     Raises:
         TrustError: If the images are drawn, so that no fold can be cut.

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -29,7 +29,7 @@ from loc_keras.models.body import WeightsOrigin, preprocessing_of
 from loc_keras.models.weights import open_model
 from loc_keras.report.gallery import choose_examples, draw_gallery
 from loc_keras.report.style import save_figure
-from loc_keras.report.terminal import classes_words, print_metrics
+from loc_keras.report.terminal import classes_words
 from loc_keras.report.thumbnails import Pixels, small_pictures
 from loc_keras.serving.bundle import EXTRA_FOLDER, model_card
 from loc_keras.training.measure import answer_function, collect_outcomes
@@ -50,8 +50,6 @@ from loc_keras.training.run_folder import (
     TENSORBOARD,
     RunState,
     environment,
-    given_run_folder,
-    new_run_folder,
     open_run,
     package_versions,
     read_classes,
@@ -71,10 +69,7 @@ GALLERY_IMAGES = 16
 def print_data(console: Console, data: LocalizationData, *, listed: bool = True) -> None:
     """Prints the sizes of the splits, the classes, and what was left out.
 
-    Args:
-        console: Where to.
-        data: The data source.
-        listed: Whether what was left out is also written to the run folder.
+    `listed` says whether that is also written to the run folder.
     """
     sizes = ", ".join(
         f"{data.sizes[split]:,} {split}" for split in ALL_SPLITS if split in data.sizes
@@ -102,10 +97,7 @@ def print_data(console: Console, data: LocalizationData, *, listed: bool = True)
 def leak_note(data: LocalizationData, split: Split, *, listed: bool = True) -> str | None:
     """Says how many images of a split are near duplicates of training images, if any are.
 
-    Args:
-        data: With the split.
-        split: Its name.
-        listed: Whether they are also listed, and figures given without them.
+    `listed` says whether they are also listed, and figures given without them.
     """
     leaked = data.leaked(split)
     if leaked is None:
@@ -137,12 +129,6 @@ def write_near_duplicates(folder: Path, data: LocalizationData, splits: Iterable
         (folder / NEAR_DUPLICATES_FILE).unlink(missing_ok=True)
 
 
-def print_weights(console: Console, origin: WeightsOrigin) -> None:
-    """Prints where the body's first weights come from, unless they are random."""
-    if origin.weights != "none":
-        print_line(console, f"weights: {origin.source}, licence {origin.licence}")
-
-
 def goes_on(folder: Path | None, config: Config) -> bool:
     """Whether the folder holds an unfinished run of this config.
 
@@ -157,13 +143,6 @@ def goes_on(folder: Path | None, config: Config) -> bool:
     before = load_config(folder / CONFIG_FILE)
     refuse_changes(folder, flat_settings(before.model_dump()), flat_settings(config.model_dump()))
     return True
-
-
-def made_folder(folder: Path | None, config: Config) -> Path:
-    """Makes the folder of a new run."""
-    if folder is not None:
-        return given_run_folder(folder)
-    return new_run_folder(Path(config.run.dir), str(config.name))
 
 
 def write_start(
@@ -271,18 +250,9 @@ def exported_before(folder: Path, *bases: Path) -> Path | None:
 
 
 def print_end(
-    console: Console,
-    folder: Path,
-    measured: Measured,
-    result: FitResult,
-    exported: Path | None,
-    seconds: float,
-    print_more: Callable[[], None] = lambda: None,
+    console: Console, folder: Path, result: FitResult, exported: Path | None, seconds: float
 ) -> None:
-    """Prints the figures, perhaps something more, and where everything lies."""
-    console.print()
-    print_metrics(console, measured)
-    print_more()
+    """Prints where everything lies."""
     rows: Mapping[str, Any] = {
         f"best model (epoch {result.best_epoch + 1})": result.best_path,
         "last model": result.last_path,
@@ -328,8 +298,7 @@ def split_pictures_at(
 ) -> dict[int, Pixels]:
     """Small pictures of some images: the original ones or, where they are drawn, the model's.
 
-    Returns:
-        By row, uint8 (H, W, 3); those that cannot be decoded are left out.
+    They are uint8 (H, W, 3), by row; those that cannot be decoded are left out.
     """
     records = data.pictures[split].records
     if records is not None:
@@ -357,14 +326,7 @@ def images_at(dataset: tf.data.Dataset, indices: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class RunWithData:
-    """A run's best model with data that fit it.
-
-    Attributes:
-        folder: The run's.
-        localizer: Its best model.
-        config: Of the data.
-        data: What the config names.
-    """
+    """A run's best model with data that fit it, and the config that names these."""
 
     folder: Path
     localizer: keras.Model
@@ -410,10 +372,7 @@ def load_run(
 ) -> RunWithData:
     """Opens a run's best model with the run's own data, or those of another config.
 
-    Args:
-        folder: The run's.
-        config_path: Another config than the run's own.
-        overrides: `section.key=value` each, over the config.
+    `overrides`, `section.key=value` each, go over the config.
 
     Raises:
         ModelError: If there is no model, it cannot be opened, or the data do not fit it.

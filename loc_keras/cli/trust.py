@@ -69,13 +69,7 @@ _SHOWN_RANKS = (0.1, 0.4, 0.7, 0.95)
 
 @dataclass(frozen=True, eq=False)
 class TrustOnSplit:
-    """How true the statements about the answers on a split were.
-
-    Attributes:
-        split: Its name.
-        outcomes: Truth and answers.
-        figures: What was measured.
-    """
+    """How true the statements about the answers on a split were."""
 
     split: Split
     outcomes: Outcomes
@@ -88,42 +82,29 @@ class TrustOfRun:
 
     Attributes:
         card: What the model card says; None without trust.
-        fitted: The trust, with what it comes to on a split; None without.
+        trust: What was fitted, if anything.
+        measured: What it comes to on a split, if there is one.
         error: Why there is no trust although it was asked for; None where all is well.
     """
 
     card: Mapping[str, Any] | None = None
-    fitted: tuple[Trust, TrustOnSplit | None] | None = None
+    trust: Trust | None = None
+    measured: TrustOnSplit | None = None
     error: TrustError | None = None
-
-    @property
-    def trust(self) -> Trust | None:
-        """What was fitted, if anything."""
-        return None if self.fitted is None else self.fitted[0]
 
     def print(self, console: Console) -> None:
         """Prints the summary, if there is one."""
-        if self.fitted is not None:
-            trust, measured = self.fitted
-            if measured is not None:
-                print_trust(console, trust, measured)
+        if self.trust is not None and self.measured is not None:
+            print_trust(console, self.trust, self.measured)
 
 
 def trust_of(run: RunWithData) -> Trust | None:
-    """Reads the trust beside a run's model; None where there is none.
-
-    Raises:
-        TrustError: If the file cannot be used.
-    """
+    """Reads the trust beside a run's model, as `read_trust`."""
     return read_trust(run.folder / TRUST_FILE, run.model_path)
 
 
 def novelty_beside(run: RunWithData) -> Novelty | None:
-    """Reads the novelty beside a run's model; None where there is none.
-
-    Raises:
-        TrustError: If the file cannot be used.
-    """
+    """Reads the novelty beside a run's model, as `read_novelty`."""
     return read_novelty(run.folder / NOVELTY_FILE, run.model_path)
 
 
@@ -182,7 +163,9 @@ def _training_statistics(
     for images, targets in data.train(0, augmentation=None).take(steps):
         features.append(statistics_over([(images,)]))
         labels.append(np.asarray(targets["softmax"]))
-        looks += [_thumbnail(one) for one in np.asarray(images)] if cut else []
+        if cut:
+            pixels = np.asarray(images).astype(np.uint8)
+            looks += [thumbnail(Image.fromarray(np.squeeze(one))) for one in pixels]
     found = np.concatenate(features)[once]
     if not cut:
         return found, []
@@ -196,10 +179,6 @@ def _training_statistics(
         return found, grouped_folds(np.concatenate(labels)[once], groups, FOLDS, seed=0)
     except DataError:
         return found, []
-
-
-def _thumbnail(pixels: Pixels) -> Pixels:
-    return thumbnail(Image.fromarray(np.squeeze(pixels).astype(np.uint8)))
 
 
 def print_novelty(console: Console, card: Mapping[str, Any]) -> None:
@@ -246,15 +225,7 @@ def calibrate_model(
     options: TrustConfig,
     split: Split = "calibration",
 ) -> Trust:
-    """Fits trust on a split and writes `trust.json` into a folder.
-
-    Args:
-        folder: Of the run.
-        model_path: File of the model.
-        localizer: The model.
-        data: With the split.
-        options: What is asked for.
-        split: On which.
+    """Fits trust on a split and writes `trust.json` into the folder of a run.
 
     Raises:
         TrustError: If the images are too few, or there are none.
@@ -264,32 +235,6 @@ def calibrate_model(
     assert dataset is not None
     outcomes = observe(localizer, dataset, flip=options.flip, background=data.background)
     return _fitted(folder, model_path, data, options, outcomes, outcomes, split=split)
-
-
-def cross_calibrate_model(
-    folder: Path,
-    model_path: Path,
-    localizer: keras.Model,
-    data: LocalizationData,
-    config: Config,
-    console: Console,
-) -> tuple[Trust, keras.Model]:
-    """As `calibrate_model`, on out-of-fold answers to the training images.
-
-    New images are compared with those of validation, which this very model has answered.
-
-    Returns:
-        The trust, and the models of the folds, whose file stands beside it.
-    """
-    from loc_keras.cli.folds import out_of_fold
-
-    outcomes, folds, models = out_of_fold(config, data, folder, console)
-    with own_files(*trust_place(folder, FOLDS_FILE)), written_aside(folder / FOLDS_FILE) as aside:
-        models.save(aside)
-    options, background = config.trust, data.background
-    seen = observe(localizer, validation_set(data), flip=options.flip, background=background)
-    trust = _fitted(folder, model_path, data, options, outcomes, seen, split="train", folds=folds)
-    return trust, models
 
 
 def _fitted(
@@ -339,8 +284,8 @@ def measured_on(
     for split in splits:
         dataset = data.held_out(split)
         if dataset is not None and split != trust.calibration.split:
-            pictures, flip = data.pictures[split], trust.statements.flip
-            background = data.background
+            pictures, background = data.pictures[split], data.background
+            flip = trust.statements.flip
             outcomes = observe(
                 localizer, dataset, pictures, flip=flip, background=background, folds=folds
             )
@@ -352,11 +297,10 @@ def print_trust(console: Console, trust: Trust, measured: TrustOnSplit) -> None:
     """Prints on what trust was fitted, and how it was kept on a split."""
     base = trust.calibration
     others = f" as {base.folds} models answer them without their fold" if base.folds else ""
-    console.print(
+    print_line(
+        console,
         f"trust: fitted on {base.images:,} {base.split} images{others}, measured on "
         f"{len(measured.outcomes):,} {measured.split} images",
-        highlight=False,
-        soft_wrap=True,
     )
     if base.method == "cross":
         print_line(console, base.guarantee)
@@ -398,17 +342,28 @@ def add_trust(
     Where what was asked turns out not to be had, the model stays as it is and goes on to its
     export: hours of training must not end without one.
     """
-    is_cross = config.trust.method == "cross"
+    is_cross, options = config.trust.method == "cross", config.trust
     if data.calibration is None and not is_cross:
         return TrustOfRun()
-    folds = None
+    models = None
     try:
         if is_cross:
+            from loc_keras.cli.folds import out_of_fold
+
             say = console or Console(quiet=True)
-            trust, folds = cross_calibrate_model(folder, model_path, best, data, config, say)
+            outcomes, folds, models = out_of_fold(config, data, folder, say)
+            file = folder / FOLDS_FILE
+            with own_files(*trust_place(folder, FOLDS_FILE)), written_aside(file) as aside:
+                models.save(aside)
+            # New images are compared with those of validation, which this very model has answered.
+            background, val = data.background, validation_set(data)
+            seen = observe(best, val, flip=options.flip, background=background)
+            trust = _fitted(
+                folder, model_path, data, options, outcomes, seen, split="train", folds=folds
+            )
         else:
-            trust = calibrate_model(folder, model_path, best, data, config.trust)
-        measured = measured_on(trust, best, data, ("test", "val"), folds)
+            trust = calibrate_model(folder, model_path, best, data, options)
+        measured = measured_on(trust, best, data, ("test", "val"), models)
     except (TrustError, TrainingError) as error:
         return TrustOfRun(error=TrustError(f"there is no trust with this model: {error}"))
     card: dict[str, Any] = {
@@ -422,7 +377,7 @@ def add_trust(
         # Above the picture stands what is proven, which with folds is less than what is asked.
         share = promised_share(trust.calibration.method, measured.figures.guarantees[0].asked)
         _save_picture(folder / PLOTS / f"{measured.split}_trust.png", data, measured, share)
-    return TrustOfRun(card, (trust, measured))
+    return TrustOfRun(card, trust, measured)
 
 
 def check_images(options: TrustConfig, data: LocalizationData, split: Split) -> None:
@@ -473,17 +428,13 @@ def _example(measured: TrustOnSplit, row: int, picture: Pixels, names: Sequence[
     """An answer with its picture and what trust says of it."""
     outcomes, trust = measured.outcomes, measured.figures
     scale = np.tile(outcomes.sizes[row][::-1], 2)
-
-    def fractions(boxes_px: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        return boxes_px[row] / scale
-
     return trusted_example(
         picture,
         label=names[int(outcomes.predicted[row])],
         probability=float(trust.probabilities[row].max()),
         p_iou50=float(trust.p_iou50[row]),
-        box=fractions(outcomes.boxes_pred_px),
-        outer=fractions(trust.outer_px),
-        inner=fractions(trust.inner_px),
+        box=outcomes.boxes_pred_px[row] / scale,
+        outer=trust.outer_px[row] / scale,
+        inner=trust.inner_px[row] / scale,
         labels=[names[at] for at in np.flatnonzero(trust.label_sets[row]).tolist()],
     )
