@@ -264,18 +264,11 @@ def _draw_row(
     value, low, high = (in_units(name, end) for end in (one.value, one.low, one.high))
     if math.isnan(value):
         return []
-    colour = _colour(index)
+    colour, marker = _colour(index), MARKERS[index % len(MARKERS)]
     if not math.isnan(low):
         axes.plot([low, high], [y, y], color=colour, linewidth=1.6, zorder=2)
-    axes.plot(
-        [value],
-        [y],
-        marker=MARKERS[index % len(MARKERS)],
-        color=colour,
-        markersize=5.0,
-        markerfacecolor=colour if full else PAPER,
-        zorder=3,
-    )
+    fill = colour if full else PAPER
+    axes.plot([value], [y], marker, color=colour, markersize=5.0, markerfacecolor=fill, zorder=3)
     return [end for end in (value, low, high) if not math.isnan(end)]
 
 

@@ -72,10 +72,7 @@ ABOVE_FIRST = 1.6
 class Panel:
     """One set of axes; lines without data are left out, and a panel without lines too.
 
-    Attributes:
-        title: What is drawn.
-        unit: Of its values.
-        labels: The direct label of each column; empty in a panel of one quantity.
+    `labels` are the direct labels of its columns; empty in a panel of one quantity.
     """
 
     title: str
@@ -89,11 +86,9 @@ class Curve:
 
     Attributes:
         epochs: float64 (n,), n >= 1, epochs counted from 1.
-        values: float64 (n,).
-        colour: Line colour.
         role: Validation is solid with full markers, training dashed with open ones; a
             setting (learning rate, speed) belongs to neither and is a plain line.
-        label: Name in the direct label; empty in a panel of one quantity.
+        label: As in `Panel`.
     """
 
     epochs: Column
@@ -116,22 +111,16 @@ def _labels(*run_keys: str) -> dict[str, str]:
     return {key: name.removeprefix("IoU ").removesuffix(" loc.") for key, name in short.items()}
 
 
+BOXES_BY_THRESHOLD = ("bbox_acc50", "bbox_acc75", "bbox_acc90")
+CLASS_AND_BOX = ("top1_loc", "top5_loc", "gt_known_loc", "max_box_acc_v2")
 PANELS = (
     Panel("Total loss", "loss", {"loss": ""}),
     Panel("Class loss", "loss", {"softmax_loss": ""}),
     Panel("Box loss", "loss", {"bbox_loss": "box", "bbox_distribution_loss": "sides"}),
     _figure("softmax_accuracy"),
     _figure("bbox_iou"),
-    Panel(
-        "Box accuracy by IoU threshold",
-        "percent",
-        _labels("bbox_acc50", "bbox_acc75", "bbox_acc90"),
-    ),
-    Panel(
-        "Class and box together",
-        "percent",
-        _labels("top1_loc", "top5_loc", "gt_known_loc", "max_box_acc_v2"),
-    ),
+    Panel("Box accuracy by IoU threshold", "percent", _labels(*BOXES_BY_THRESHOLD)),
+    Panel("Class and box together", "percent", _labels(*CLASS_AND_BOX)),
     Panel("Learning rate", "rate", {"learning_rate": ""}),
     Panel("Speed, images/s", "count", {"images_per_second": ""}),
 )
@@ -148,18 +137,15 @@ def save_curves(
     title: str = "",
     one_class: bool = False,
 ) -> Path:
-    """Draws the curves of a run on one page and write them as PNG, whole or not at all.
+    """Draws the curves of a run on one page and writes them as PNG, whole or not at all.
 
     Args:
         history: CSV file or mapping, see `read_history`; the columns are Keras's own names,
             those of validation with the prefix `val_`. Unknown columns are passed over.
-        path: File to write.
+        path: File to write; it is also what is given.
         title: First line of the page, for example the name of the run.
         one_class: Whether there is one class, whose loss and accuracy are the same whatever is
             learned and are not drawn.
-
-    Returns:
-        The path written.
 
     Raises:
         DataError: The history cannot be read, or holds none of the known columns.
@@ -324,16 +310,7 @@ def save_rate_picture(
     suggested: float,
     batch_size: int,
 ) -> Path:
-    """Draws the loss of each step and its running mean over the rate, and the suggested rate.
-
-    Args:
-        path: The PNG file.
-        rates: Learning rate of each step.
-        losses: Loss of each step.
-        smooth: Running mean of the losses.
-        suggested: Rate that is marked.
-        batch_size: Images of a step.
-    """
+    """Draws the loss of each step and its running mean over the rate; marks the suggested rate."""
     figure = new_figure(6.4, 3.6, DPI)
     figure.set_layout_engine("constrained")
     axes = figure.subplots()
@@ -344,15 +321,9 @@ def save_rate_picture(
     room = max(abs(high - low), 1e-6)
     axes.set_ylim(low - 0.15 * room, high + (ABOVE_FIRST - 1) * room)
     axes.set_xscale("log")
-    axes.text(
-        suggested,
-        1.02,
-        f"suggested: {suggested:g}",
-        transform=axes.get_xaxis_transform(),
-        ha="center",
-        size=LABEL_SIZE,
-        **{**WORDS, "color": VERMILLION},
-    )
+    font = {**WORDS, "color": VERMILLION, "size": LABEL_SIZE, "ha": "center"}
+    place = axes.get_xaxis_transform()
+    axes.text(suggested, 1.02, f"suggested: {suggested:g}", transform=place, **font)
     add_words(axes, "", f"learning rate ({len(rates):,} steps of {batch_size:,} images)", "loss")
     add_legend(axes, loc="lower left")
     dress(axes, "y")

@@ -11,19 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from loc_keras.atomic_file import write_text
-from loc_keras.data.annotations import (
-    Fault,
-    class_index,
-    class_indices,
-    count_by_kind,
-    kind_of,
-)
-from loc_keras.data.check.boxes import (
-    best_baseline,
-    median_baseline,
-    single_boxes,
-    single_objects,
-)
+from loc_keras.data.annotations import Fault, class_index, class_indices, count_by_kind, kind_of
+from loc_keras.data.check.boxes import best_baseline, median_baseline, single_boxes, single_objects
 from loc_keras.data.check.run import CheckResult
 from loc_keras.report import html
 from loc_keras.report.data_charts import MOST_CLASSES, class_chart, place_charts, shape_charts
@@ -48,13 +37,9 @@ Figure = tuple[Picture, tuple[str, ...]]
 
 
 def write_report(folder: Path, result: CheckResult, *, title: str, source: str) -> Path:
-    """Writes the page and the JSON about a data set and gives the page's path.
+    """Writes the page and the JSON about a data set into a folder, and gives the page's path.
 
-    Args:
-        folder: Made where it is missing.
-        result: What the check found.
-        title: Name of the data set.
-        source: Where it lies, in words.
+    `title` is the name of the data set, `source` says in words where it lies.
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / FINDINGS_FILE, findings_json(result))
@@ -156,17 +141,14 @@ def _box_charts(result: CheckResult) -> list[Picture]:
     return [figure_uri(chart) for chart in charts]
 
 
-def _samples(result: CheckResult, count: int = SAMPLES) -> list[Figure]:
-    """At most `count` pictures of objects with their boxes, evenly spaced over each split."""
+def _samples(result: CheckResult) -> list[Figure]:
+    """At most `SAMPLES` pictures of objects with their boxes, evenly spaced over each split."""
     figures: list[Figure] = []
     objects = single_objects(result.objects, result.source.several)
     for split in result.splits:
-        shown = [
-            item
-            for item in objects
-            if item.split == split and not result.images[item.annotated.image].trouble
-        ]
-        each = min(len(shown), max(1, count // len(result.splits)))
+        own = [item for item in objects if item.split == split]
+        shown = [item for item in own if not result.images[item.annotated.image].trouble]
+        each = min(len(shown), max(1, SAMPLES // len(result.splits)))
         for index in np.linspace(0, len(shown) - 1, each).round().astype(int):
             item = shown[index]
             boxes_on = result.source.boxes_on or "stored"
@@ -197,10 +179,5 @@ def _findings_of(kind: str, result: CheckResult) -> dict[str, Any]:
                 figures.append((twin, (os.path.basename(finding.twin.path), "the first")))
         row = f"row {finding.row}" if finding.row else ""
         figures.append((thumb, (os.path.basename(finding.image.path), row)))
-    return {
-        "name": kind,
-        "about": kind_of(kind),
-        "findings": findings,
-        "figures": figures,
-        "pictured": pictured,
-    }
+    found = {"findings": findings, "figures": figures, "pictured": pictured}
+    return {"name": kind, "about": kind_of(kind), **found}

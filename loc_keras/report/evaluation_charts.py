@@ -14,11 +14,7 @@ from scipy.stats import binomtest
 
 from loc_keras.evaluation.figures import BOX_ACCURACIES
 from loc_keras.evaluation.outcomes import BOX_HIT, Estimate, Outcomes
-from loc_keras.evaluation.reliability import (
-    ReliabilityBin,
-    TrustFigures,
-    reliability_bins,
-)
+from loc_keras.evaluation.reliability import ReliabilityBin, TrustFigures, reliability_bins
 from loc_keras.report.style import (
     BLUE,
     INK,
@@ -45,11 +41,7 @@ _MARKS = ("o", "s", "D", "^")
 
 
 def iou_histogram(ious: npt.ArrayLike) -> Figure:
-    """How many boxes have which IoU; those below .5 stand apart.
-
-    Args:
-        ious: (N,), N at least 1, in [0, 1].
-    """
+    """How many boxes have which IoU, (N,), N at least 1, in [0, 1]; those below .5 stand apart."""
     values = np.asarray(ious, np.float64)
     edges = np.linspace(0, 1, _BINS + 1)
     counts = np.histogram(values, edges)[0]
@@ -73,11 +65,9 @@ def iou_histogram(ious: npt.ArrayLike) -> Figure:
 
 
 def iou_curve(ious: npt.ArrayLike, baselines: Mapping[str, Mapping[str, Estimate]]) -> Figure:
-    """Share of boxes with an IoU of at least t, for every t, beside baselines.
+    """Share of boxes with an IoU of at least t, for every t, beside baselines as in `Evaluation`.
 
-    Args:
-        ious: (N,), N at least 1, in [0, 1].
-        baselines: As in `Evaluation`; their accuracies at .5, .75 and .9 are marked.
+    `ious` are (N,), N at least 1, in [0, 1].
     """
     values = np.sort(np.asarray(ious, np.float64))
     figure, axes = _chart()
@@ -100,11 +90,7 @@ def iou_curve(ious: npt.ArrayLike, baselines: Mapping[str, Mapping[str, Estimate
 
 
 def corner_curve(errors_px: npt.ArrayLike) -> Figure:
-    """Share of boxes whose corners are off by at most some px.
-
-    Args:
-        errors_px: (N,), mean distance of the corners, finite; N at least 1.
-    """
+    """Share of boxes whose corners are off by at most some px, by mean distances (N,), N >= 1."""
     values = np.sort(np.asarray(errors_px, np.float64))
     figure, axes = _chart()
     # The few boxes that are far off would squeeze all others to the left.
@@ -145,10 +131,6 @@ def reliability_chart(bins: Sequence[ReliabilityBin], title: str) -> Figure:
     Points on the diagonal kept their word; below it the model was too sure of itself. The gap of a
     bin is coloured where chance does not explain it: where the 95 % interval of Wilson 1927 does
     not hold the stated probability. After DeGroot and Fienberg 1983 and Guo et al. 2017.
-
-    Args:
-        bins: From low to high; empty ones are not drawn.
-        title: What was stated.
     """
     figure = new_figure(WIDTH, 3.7, DPI)
     figure.set_layout_engine("constrained")

@@ -41,15 +41,10 @@ OBJECTS_ONLY = (
     "Box and localization figures are of the images with an object; class accuracy is of all."
 )
 
-WORST = 12
-BEST = 12
+WORST = BEST = SUSPECTS = 12
 MISTAKES = 8
-SUSPECTS = 12
-OF_A_SIZE = 4
-OF_A_POSITION = 3
-
-SURE_OF_BOX = 0.8
-SURE_OF_CLASS = 0.9
+OF_A_SIZE, OF_A_POSITION = 4, 3
+SURE_OF_BOX, SURE_OF_CLASS = 0.8, 0.9
 
 
 class NearDuplicate(NamedTuple):
@@ -187,9 +182,7 @@ def choose_least_familiar(outcomes: Outcomes, count: int = MISTAKES) -> Indices:
 
 
 def choose_suspects(
-    outcomes: Outcomes,
-    p_iou50: npt.ArrayLike | None = None,
-    count: int = SUSPECTS,
+    outcomes: Outcomes, p_iou50: npt.ArrayLike | None = None, count: int = SUSPECTS
 ) -> Indices:
     """Images whose true box is perhaps wrong: the model is sure of its box, and they disagree.
 
@@ -320,10 +313,7 @@ def limits_of_figures(evaluation: Evaluation) -> list[str]:
 def easy_sentence(evaluation: Evaluation) -> str:
     """A warning where a baseline is often right; else `""`."""
     name = best_baseline(evaluation.baselines, "acc50")
-    if name is None:
-        return ""
-    share = evaluation.baselines[name]["acc50"].value
-    if share < EASY:
+    if name is None or (share := evaluation.baselines[name]["acc50"].value) < EASY:
         return ""
     return (
         f"Boxes of this set are easy to hit: the {name} is already right (IoU ≥ .5) on "

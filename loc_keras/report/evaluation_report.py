@@ -2,10 +2,7 @@
 
 import numpy as np
 
-from loc_keras.evaluation.figures import (
-    figure_of,
-    format_value,
-)
+from loc_keras.evaluation.figures import figure_of, format_value
 from loc_keras.evaluation.outcomes import Evaluation
 from loc_keras.report import html
 from loc_keras.report.evaluation_charts import (
@@ -56,11 +53,7 @@ _LEAST_OF_CLASS = 10
 
 
 def evaluation_page(page: EvaluationPage) -> str:
-    """The page as HTML.
-
-    Args:
-        page: All that it shows; `wanted_pictures` says which pictures are looked for.
-    """
+    """The page as HTML; `wanted_pictures` says which pictures are looked for."""
     found = page.evaluation
     level = f"{100 * found.level:g} %"
     choice = choose_pictures(page.outcomes, page.confidences)

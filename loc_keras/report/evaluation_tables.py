@@ -73,12 +73,7 @@ def field_style(group: Group, key: str) -> str:
 
 
 def cell_style(share: float, *, own: bool) -> str:
-    """CSS of a cell of the confusion matrix.
-
-    Args:
-        share: Of the images of the true class.
-        own: Whether the cell is on the diagonal.
-    """
+    """CSS of a cell of the confusion matrix by its share of the true class; `own` on the diagonal."""
     # Shares of a few percent are what one looks for among mistakes.
     paper = to_hex(SEQUENCE(0.6 * share)) if own else to_hex(_WRONG(min(1.0, share**0.5)))
     return _colours(paper, ink_on(paper))
@@ -105,14 +100,7 @@ def ink_on(paper: str) -> str:
 
 
 class Pair(NamedTuple):
-    """One class taken for another.
-
-    Attributes:
-        true: Index of the true class.
-        answered: Index of the class that was answered.
-        images: How often.
-        share: Of the images of the true class.
-    """
+    """One class taken for another, both by index: how often, and in which share of the true one."""
 
     true: int
     answered: int
@@ -123,9 +111,7 @@ class Pair(NamedTuple):
 def confused_pairs(confusion: npt.NDArray[np.int64], count: int = MOST_PAIRS) -> list[Pair]:
     """Mistakes that happened more than once, the most frequent first, then by share of the class.
 
-    Args:
-        confusion: int (K, K), images of true class (row) answered as (column).
-        count: How many, at most.
+    `confusion` is int (K, K), images of true class (row) answered as (column).
     """
     totals = confusion.sum(axis=1)
     wrong = confusion.copy()

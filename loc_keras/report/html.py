@@ -14,23 +14,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
-from loc_keras.evaluation.figures import (
-    MISSING,
-    figure_of,
-    format_interval,
-    format_value,
-    percent,
-)
+from loc_keras.evaluation.figures import MISSING, figure_of, format_interval, format_value, percent
 from loc_keras.evaluation.outcomes import Estimate
 from loc_keras.report import style
-from loc_keras.report.image_boxes import (
-    HALO,
-    INNER_BOX,
-    OUTER_BOX,
-    PREDICTED_BOX,
-    TRUE_BOX,
-    to_rgb,
-)
+from loc_keras.report.image_boxes import HALO, INNER_BOX, OUTER_BOX, PREDICTED_BOX, TRUE_BOX, to_rgb
 from loc_keras.report.style import clean
 from loc_keras.report.thumbnails import encoded
 
@@ -49,29 +36,16 @@ _LONGEST_FILE = 44
 _LONGEST_TEXT = 1000
 _UNBROKEN = 20  # Letters of a name that stay together.
 
-_STYLE = {
-    "blue": style.BLUE,
-    "vermillion": style.VERMILLION,
-    "yellow": style.YELLOW,
-    "ink": style.INK,
-    "muted": style.MUTED,
-    "faint": style.FAINT,
-    "paper": style.PAPER,
-    "prediction": style.PREDICTION,
-    "wrong": style.WRONG,
-    "wrong-ink": style.WRONG_INK,
-    "side": f"{SIDE}px",
-    "least-side": f"{LEAST_SIDE}px",
-}
+_COLOURS = (
+    *("blue", "vermillion", "yellow", "ink", "muted", "faint", "paper", "prediction", "wrong"),
+    "wrong_ink",
+)
+_STYLE = {name.replace("_", "-"): getattr(style, name.upper()) for name in _COLOURS}
+_STYLE |= {"side": f"{SIDE}px", "least-side": f"{LEAST_SIDE}px"}
 
 
 class Box(NamedTuple):
-    """A box to draw.
-
-    Attributes:
-        kind: One of `BOXES`.
-        corners: (x1, y1, x2, y2) in px of the picture.
-    """
+    """A box to draw: its kind, one of `BOXES`, and (x1, y1, x2, y2) in px of the picture."""
 
     kind: str
     corners: npt.ArrayLike
