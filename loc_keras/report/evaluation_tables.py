@@ -73,7 +73,7 @@ def field_style(group: Group, key: str) -> str:
 
 
 def cell_style(share: float, *, own: bool) -> str:
-    """CSS of a cell of the confusion matrix by its share of the true class; `own` on the diagonal."""
+    """CSS of a cell of the confusion matrix by its share of the class; `own` on the diagonal."""
     # Shares of a few percent are what one looks for among mistakes.
     paper = to_hex(SEQUENCE(0.6 * share)) if own else to_hex(_WRONG(min(1.0, share**0.5)))
     return _colours(paper, ink_on(paper))
