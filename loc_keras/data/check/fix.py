@@ -284,7 +284,8 @@ def write_fix(
         changes = list(plan.changes)
         for split, part in plan.objects.items():
             changes += _write_split(aside, split, part, plan.grouped, result, progress)
-        changes.sort(key=_place_among(changes))
+        place = {file: at for at, file in enumerate(dict.fromkeys(one.file for one in changes))}
+        changes.sort(key=lambda change: (place[change.file], change.row))
         write_text(aside / CHANGES_FILE, _changes_text(changes))
         write_text(aside / SUMMARY_FILE, summary(changes, plan))
         write_text(aside / config_name, config_text)
@@ -389,11 +390,6 @@ def _turned(content: bytes, orientation: int, form: str) -> tuple[bytes, str]:
 def _origin(kept: Annotated) -> str:
     whole = kept.image == ImageRef(kept.image.path)
     return kept.image.path if whole else kept.name
-
-
-def _place_among(changes: Sequence[Change]) -> Callable[[Change], tuple[int, int]]:
-    order = {file: at for at, file in enumerate(dict.fromkeys(one.file for one in changes))}
-    return lambda change: (order[change.file], change.row)
 
 
 def _changes_text(changes: Sequence[Change]) -> str:

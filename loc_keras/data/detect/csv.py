@@ -186,9 +186,7 @@ def _guess(listing: Listing, found: dict[str, Form], doubts: dict[str, Doubt]) -
 def _tables_of_all(objects: Mapping[str, _Objects], train: Sequence[str]) -> dict[str, str]:
     """Tables of no split whose images stand in those that are called so, with the reason.
 
-    Args:
-        objects: Of all tables.
-        train: Those that are trained on; without one that is called so, none is left out.
+    Without a table of `train` that is called so, none is left out.
     """
     named = [name for name in objects if split_of(name) is not None]
     rest = [name for name in train if name in objects and name not in named]

@@ -20,11 +20,9 @@ _DOCUMENTS = frozenset({".md", ".pdf", ".html", ".py", ".ipynb", ".zip"})
 
 
 def list_data_folder(root: str) -> Listing:
-    """Lists a data folder for `guesses`.
+    """Lists a data folder for `guesses`, or the one of a file of labels and its images.
 
-    Args:
-        root: The folder, or a file of labels: then it is the folder that holds this and images, and
-            no other file of labels counts.
+    Then no other file of labels counts.
 
     Raises:
         DataError: If it is missing or empty, or no image lies near the file.

@@ -50,12 +50,8 @@ def label_files(
 ) -> list[LabelFiles]:
     """Sorts all files that look like labels by what was made of them, used ones first.
 
-    Args:
-        listing: Of the data folder.
-        annotations: What was read.
-        opened: Paths of the files that were read.
-        unused: Why files are not read, by name relative to the folder.
-        otherwise: Why they are not where `unused` does not say it.
+    `opened` are paths of files that were read, `unused` says why others are not by their names
+    relative to the folder, and `otherwise` why those are not of which it says nothing.
     """
     splits: dict[str, set[str]] = defaultdict(set)
     for split, one in annotations.all_objects():

@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import groupby, islice
 from typing import Any, NamedTuple
 
 from loc_keras.config.data import BOX_COLUMNS
@@ -150,30 +150,10 @@ class Table:
         return ""
 
 
-def csv_form(text: str, *, whole: bool) -> Form | Doubt | None:
-    """Tells how the rows of a text are written.
-
-    Args:
-        text: The beginning of a file.
-        whole: Whether it is all of the file; else its last line is not looked at.
-
-    Returns:
-        None where they are not rows of boxes.
-    """
-    table = cut(text, whole=whole)
-    if not isinstance(table, Table):
-        return table
-    form = form_of(table)
-    return Doubt(table.flaw) if table.flaw and form is not None else form
-
-
 def cut(text: str, *, whole: bool, most: int | None = _MOST_ROWS) -> Table | Doubt | None:
     """Cuts a text by the first delimiter that gives most rows as many fields and enough numbers.
 
-    Args:
-        text: The beginning of a file.
-        whole: As for `csv_form`.
-        most: Rows that are looked at; None for all.
+    Its last line is looked at where it is the whole text, and at most so many rows are.
     """
     if not whole:
         text = text[: text.rfind("\n") + 1]
@@ -208,8 +188,10 @@ def _numbers(columns: Sequence[Sequence[str]]) -> int:
     return sum(_share(_is_number, column) >= _HALF for column in columns)
 
 
-def form_of(table: Table) -> Form | Doubt | None:
-    """Tells how the rows of a table are written; None where they are not rows of boxes."""
+def form_of(table: Table | Doubt | None) -> Form | Doubt | None:
+    """Tells how the rows of what was cut are written; None where they are not rows of boxes."""
+    if not isinstance(table, Table):
+        return table
     columns = list(zip(*table.rows, strict=True))
     images = [p for p, column in enumerate(columns) if _share(is_image_name, column) >= _HALF]
     if table.header is None:
@@ -322,41 +304,53 @@ def _without_header(
 ) -> Form | Doubt | None:
     if not images:
         return None
-    file = images[0]
-    splits = [p for p, one in enumerate(columns) if _share(_is_split, one) >= _MOSTLY]
-    whole = [p for p, one in enumerate(columns) if _share(box_field, one) >= _HALF]
-    known: dict[int, str] = {file: "file", **({splits[0]: "split"} if splits else {})}
-    if whole:
-        labels = [p for p, one in enumerate(columns) if p not in (*known, *whole) and _is_text(one)]
-        known |= {whole[0]: "bbox", **dict.fromkeys(labels[:1], "label")}
-        names = [known.get(p, f"other{p + 1}") for p in range(len(columns))]
-        return _form({"columns": names, "box": "xyxy"}, rows, bool(labels), names, ANY_STYLE)
+    splits = [p for p, one in enumerate(columns) if _share(_is_split, one) >= _MOSTLY][:1]
     # Fields that are always empty stand between the corners in tables of AutoML and Vertex.
-    kept = [p for p, one in enumerate(columns) if any(one) and p not in splits[:1]]
-    if len(kept) < len(columns):
-        form = _without_header(
-            [[row[p] for p in kept] for row in rows], [columns[p] for p in kept], [kept.index(file)]
-        )
-        if not isinstance(form, Form):
-            return form
-        meant = dict(zip(kept, form.settings["columns"], strict=True)) | known
-        names = [meant.get(p, f"other{p + 1}") for p in range(len(columns))]
-        settings = {**form.settings, "columns": names}
-        return replace(form, settings=settings, rows=named_rows(settings, Table(",", None, rows)))
+    kept = [p for p, one in enumerate(columns) if any(one) and p not in splits]
+    found = _meanings([columns[p] for p in kept], kept.index(images[0]))
+    if isinstance(found, Doubt):
+        return found
+    meanings = {kept[place]: meaning for place, meaning in found.of_column.items()}
+    meanings |= dict.fromkeys(splits, "split")
+    names = [meanings.get(p, f"other{p + 1}") for p in range(len(columns))]
+    settings = {"columns": names, "box": found.styles[0]}
+    styles = found.styles if "bbox" in names else ()
+    form = _form(settings, rows, "label" in names, names, styles)
+    if not found.unsure:
+        return form
+    question = (
+        f"the row {quoted(','.join(rows[0]))} can be read in several ways: say what its "
+        f"columns are, perhaps by --set 'data.source.csv.columns=[{', '.join(names)}]'"
+    )
+    return replace(form, question=question, answers=("data.source.csv.columns",))
+
+
+class _Meanings(NamedTuple):
+    """What columns without a header mean, and kinds of box; others mean it as well if unsure."""
+
+    of_column: dict[int, str]
+    styles: tuple[str, ...] = ("xyxy",)
+    unsure: bool = False
+
+
+def _meanings(columns: Sequence[Sequence[str]], file: int) -> _Meanings | Doubt:
+    whole = [p for p, one in enumerate(columns) if _share(box_field, one) >= _HALF]
+    texts = [p for p, one in enumerate(columns) if p not in (file, *whole) and _is_text(one)]
+    known = {file: "file", **dict.fromkeys(texts[:1], "label")}
+    if whole:
+        return _Meanings({**known, whole[0]: "bbox"}, ANY_STYLE)
     numeric = [p != file and _share(_is_number, one) >= _MOSTLY for p, one in enumerate(columns)]
-    starts = _box_starts(numeric)
     run = [p for p, is_numeric in enumerate(numeric) if is_numeric][-2 * _BOX :]
     if len(run) == 2 * _BOX and all(columns[run[p]] == columns[run[q]] for p, q in _FOUR_CORNERS):
-        corners = dict(zip((run[p] for p in (0, 1, 4, 5)), BOX_COLUMNS["xyxy"], strict=True))
-        texts = [p for p in range(len(columns)) if p not in (file, *run) and _is_text(columns[p])]
-        known = {file: "file", **corners, **dict.fromkeys(texts[:1], "label")}
-        names = [known.get(p, f"other{p + 1}") for p in range(len(columns))]
-        return _form({"columns": names, "box": "xyxy"}, rows, bool(texts), names)
+        places = [run[p] for p in (0, 1, 4, 5)]
+        return _Meanings(known | dict(zip(places, BOX_COLUMNS["xyxy"], strict=True)))
+    starts = _box_starts(numeric)
     for style in ("xyxy", "xywh"):
-        found: list[tuple[int, list[int], list[int]]] = []
+        found: list[tuple[int, range, list[int]]] = []
         for start in starts:
-            box = list(range(start, start + _BOX))
-            boxes = [[float(row[p]) for p in box] for row in rows if _all_numbers(row, box)]
+            box = range(start, start + _BOX)
+            fours = zip(*(columns[p] for p in box), strict=True)
+            boxes = [[float(text) for text in four] for four in fours if all(map(_is_number, four))]
             if not _fits(boxes, style) or (len(starts) > 1 and _holds_a_class(boxes)):
                 continue
             labels = _label_places(columns, numeric, file, box)
@@ -364,21 +358,12 @@ def _without_header(
             if not numbers or _are_whole(columns[labels[0]]):
                 # Of numbers that may be a class, those with the fewest values are.
                 found.append((len(set(columns[labels[0]])) if numbers else 0, box, labels))
-        if not found:
-            continue
-        best = min(kinds for kinds, *_ in found)
-        (_, box, labels), *others = [one for one in found if one[0] == best]
-        meanings = {file: "file", **dict(zip(box, BOX_COLUMNS[style], strict=True))}
-        meanings |= {place: "label" for place in labels[:1]}
-        names = [meanings.get(p, f"other{p + 1}") for p in range(len(columns))]
-        form = _form({"columns": names, "box": style}, rows, bool(labels), names)
-        if not others and len(labels) < 2:
-            return form
-        question = (
-            f"the row {quoted(','.join(rows[0]))} can be read in several ways: say what its "
-            f"columns are, perhaps by --set 'data.source.csv.columns=[{', '.join(names)}]'"
-        )
-        return replace(form, question=question, answers=("data.source.csv.columns",))
+        if found:
+            (least, box, labels), *others = sorted(found, key=lambda one: one[0])
+            known = {file: "file", **dict(zip(box, BOX_COLUMNS[style], strict=True))}
+            known |= dict.fromkeys(labels[:1], "label")
+            unsure = len(labels) > 1 or any(kinds == least for kinds, *_ in others)
+            return _Meanings(known, (style,), unsure)
     return Doubt("no four of its numbers are two corners, or a corner and a size")
 
 
@@ -388,17 +373,10 @@ def _box_starts(numeric: Sequence[bool]) -> list[int]:
     A run of just four goes first; of a longer one, its last four, as the class stands more often
     before the box than behind it.
     """
-    runs, start = [], None
-    for place, is_numeric in enumerate([*numeric, False]):
-        if is_numeric and start is None:
-            start = place
-        elif not is_numeric and start is not None:
-            runs.append((start, place - start))
-            start = None
-    starts = [first for first, length in runs if length == _BOX]
-    for first, length in runs:
-        starts += range(first + length - _BOX, first - 1, -1) if length > _BOX else ()
-    return starts
+    groups = groupby(range(len(numeric)), numeric.__getitem__)
+    runs = [list(places) for is_numeric, places in groups if is_numeric]
+    runs = sorted((run for run in runs if len(run) >= _BOX), key=lambda run: len(run) > _BOX)
+    return [start for run in runs for start in run[-_BOX::-1]]
 
 
 def _label_places(
@@ -475,12 +453,7 @@ def with_style(form: Form, style: str) -> Form:
 
 
 def named_rows(settings: Mapping[str, Any], table: Table) -> list[Row]:
-    """The fields of a table by meaning.
-
-    Args:
-        settings: Of a form with the layout of the table.
-        table: The table.
-    """
+    """The fields of a table by meaning, by the settings of a form with its layout."""
     if "names" in settings:
         header = table.header or []
         places = {meaning: header.index(name) for meaning, name in settings["names"].items()}
@@ -528,7 +501,3 @@ def _are_whole(values: Sequence[str]) -> bool:
     """Whether a column holds whole numbers in most rows."""
     numbers = [value for value in map(number, values) if value is not None]
     return sum(value % 1 == 0 for value in numbers) >= _MOSTLY * len(numbers)
-
-
-def _all_numbers(row: Sequence[str], places: Sequence[int]) -> bool:
-    return all(_is_number(row[place]) for place in places)

@@ -11,14 +11,7 @@ from typing import Any, NamedTuple
 
 from loc_keras.atomic_file import write_text
 from loc_keras.data import files
-from loc_keras.data.annotations import (
-    Annotated,
-    Annotations,
-    EmptyImage,
-    ImageRef,
-    Split,
-    composed,
-)
+from loc_keras.data.annotations import Annotated, Annotations, ImageRef, Split, composed
 from loc_keras.data.formats.listing import Guess, Listing, by_split, image_folders
 from loc_keras.data.formats.parsing import (
     LARGEST_SIDE,
@@ -35,6 +28,7 @@ from loc_keras.data.formats.parsing import (
     require_root,
     upright_tool,
 )
+from loc_keras.data.formats.tools import floats, parsed_json
 from loc_keras.data.formats.writing import Job, box_px, record_stems, write_images
 from loc_keras.data.records import Records
 from loc_keras.errors import DataError
@@ -58,10 +52,7 @@ _Id = int | str
 
 
 class _Image(NamedTuple):
-    """One usable image: its file, `file_name`, declared (width, height) in px, place in the list.
-
-    Rows are positions in the list, from 1.
-    """
+    """One usable image: its file, `file_name`, declared (width, height) in px, row from 1."""
 
     ref: ImageRef
     name: str
@@ -71,16 +62,7 @@ class _Image(NamedTuple):
 
 @dataclass
 class _File:
-    """A COCO file while it is read.
-
-    Attributes:
-        path: The JSON file.
-        lists: Its entries, as parsed, by the name of their list.
-        images: The images by id; None for those that cannot be used.
-        categories: Names of the categories by id; None for ids of several.
-        used: Categories that annotations name.
-        upright_tool: As in `Annotations`.
-    """
+    """A COCO file while it is read; an id means None where it can mean nothing, or several."""
 
     path: str
     lists: dict[str, list[Any]]
@@ -154,16 +136,9 @@ def read_coco(root: str, *, splits: Mapping[str, Mapping[str, str] | None]) -> A
 def _parsed(path: str) -> _File:
     text = files.read_text(path, what="COCO file")
     try:
-        tree = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise DataError(
-            f"COCO file {path} is not JSON: {error.msg} in line {error.lineno}, column "
-            f"{error.colno}; mend it."
-        ) from None
-    except RecursionError:
-        raise DataError(f"COCO file {path} is nested too deeply to be one.") from None
-    except ValueError:
-        raise DataError(f"COCO file {path} has a number of too many digits; mend it.") from None
+        tree = parsed_json(text)
+    except RowError as error:
+        raise DataError(f"COCO file {path} {error}; mend it.") from None
     if not isinstance(tree, dict):
         raise DataError(f"COCO file {path} holds {quoted(tree)}, expected a JSON object.")
     for name in _LISTS:
@@ -272,9 +247,9 @@ def _read_annotations(file: _File, split: Split, reading: Reading) -> None:
     for image in images.values():
         if image and image.ref not in showing and image not in annotated:
             reason = f"of images: {quoted(image.name)} has no annotation"
-            fault = reading.fault(path, image.row, reason, "no_object")
-            empty = EmptyImage(split, image.ref, image.name, fault, size=image.size)
-            reading.empty.append(empty)
+            reading.without_object(
+                split, image.ref, image.name, path, image.row, reason, image.size
+            )
 
 
 def _repeated_ids(entries: Sequence[Any]) -> set[_Id]:
@@ -294,15 +269,7 @@ def _repeated_ids(entries: Sequence[Any]) -> set[_Id]:
 def _object(
     file: _File, row: int, entry: Any, repeats: set[_Id], seen: dict[_Id | float, Any]
 ) -> Annotated | None:
-    """One object; None where it says that its image shows none.
-
-    Args:
-        file: What it is from.
-        row: Its place in the list.
-        entry: As parsed.
-        repeats: From `_repeated_ids`.
-        seen: What those that were met say.
-    """
+    """One object; None where it says that its image shows none. `seen` is of repeated ids."""
     if not isinstance(entry, dict):
         raise RowError(f"{quoted(entry)} is not an object", "syntax")
     image = _entry(file.images, entry, "image_id")
@@ -339,23 +306,24 @@ def _new_id(entry: Any) -> _Id:
     """The id of an entry of a list."""
     if not isinstance(entry, dict):
         raise RowError(f"{quoted(entry)} is not an object", "syntax")
-    value = entry.get("id")
+    own = _as_id(entry.get("id"))
+    if own is None:
+        reason = f"the id {quoted(entry.get('id'))} is neither a whole number nor text"
+        raise RowError(reason, "syntax")
+    return own
+
+
+def _as_id(value: Any) -> _Id | None:
     if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        raise RowError(f"the id {quoted(value)} is neither a whole number nor text", "syntax")
-    return value
+        return int(value)
+    return value if isinstance(value, int | str) and not isinstance(value, bool) else None
 
 
 def _entry(entries: Mapping[_Id, Any], entry: Any, key: str) -> Any:
     """What an id means, be it a number in one place and text in the other; else `_MISSING`."""
-    value = entry.get(key) if isinstance(entry, dict) else None
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        return _MISSING
-    if value in entries:
-        return entries[value]
+    value = _as_id(entry.get(key)) if isinstance(entry, dict) else None
+    if value is None or value in entries:
+        return _MISSING if value is None else entries[value]
     if isinstance(value, int):
         return entries.get(str(value), _MISSING) if value.bit_length() < _LONG else _MISSING
     is_number = value.isascii() and value.isdigit() and len(value) < _LONG
@@ -372,15 +340,10 @@ def _box(value: Any) -> Box:
 
 
 def _floats(values: Sequence[Any], key: str) -> list[float]:
-    numbers = []
-    for value in values:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise RowError(f"{key}: {quoted(value)} is not a number", "number")
-        try:
-            numbers.append(float(value))
-        except OverflowError:
-            raise RowError(f"{key}: {quoted(value)} is not a number of px", "number") from None
-    return numbers
+    try:
+        return floats(*values, text=False)
+    except RowError as error:
+        raise RowError(f"{key}: {error}", error.kind) from None
 
 
 def _extent(shape: Any) -> Box:

@@ -3,7 +3,7 @@
 import csv
 import io
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from posixpath import basename, dirname, splitext
@@ -28,6 +28,7 @@ from loc_keras.data.formats.parsing import (
     Reading,
     RowError,
     below,
+    box_numbers,
     config_path,
     corners,
     folder_of,
@@ -172,16 +173,7 @@ def _csv_files(root: str, split: str, name: str) -> list[str]:
 
 
 class _Row(NamedTuple):
-    """The fields of one row.
-
-    Attributes:
-        file: Name of the image file.
-        label: Class as written; `""` where no column holds it.
-        box: (x1, y1, x2, y2) in the units of the file, or why the row has none.
-        size: (width, height) in px that the row declares, or None.
-        group: Group as written, or `""`.
-        split: Split that the row names, or None.
-    """
+    """The fields of one row: the box, or why there is none, and (width, height) in px."""
 
     file: str
     label: str
@@ -193,12 +185,7 @@ class _Row(NamedTuple):
 
 @dataclass
 class _CsvReader:
-    """Reads CSV files that are written alike; attributes as the arguments of `read_csv`.
-
-    Attributes:
-        reading: What has been read so far.
-        finder: Finds the images.
-    """
+    """Reads CSV files that are written alike; attributes as the arguments of `read_csv`."""
 
     root: str
     header: bool
@@ -237,7 +224,7 @@ class _CsvReader:
                 f"{_KEY}.splits.{split}.images has {{label}}, but no column holds the label."
             )
         self.reading.split(split)
-        folders: _ImageFolders | None = None
+        folder_of_label: Callable[[str], str] | None = None
         has_rows = False
         for row_number, fields in lines:
             has_rows = True
@@ -249,17 +236,13 @@ class _CsvReader:
                 self.reading.failed(path, row_number, error)
                 continue
             has_folder = row.label or "{label}" not in images
-            if has_folder and folders is None:
-                folders = _ImageFolders(self.root, path, images, row, self.reading)
-            self._add(path, row_number, split, row, folders if has_folder else None)
+            if has_folder and folder_of_label is None:
+                folder_of_label = _image_folder(self.root, path, images, row)
+            self._add(path, row_number, split, row, folder_of_label if has_folder else None)
         return has_rows
 
     def _layout(self, path: str, header: list[str]) -> "_Layout":
-        """Where the rows of a file have what.
-
-        Raises:
-            DataError: If a needed column is missing or stands there twice.
-        """
+        """Where the rows of a file have what; DataError where a needed column is not there once."""
         label = ("label",) if self.label_from == "column" else ()
         given = self.columns.keys() if isinstance(self.columns, Mapping) else self.columns
         sides = ("bbox",) if "bbox" in given else BOX_COLUMNS[self.box]
@@ -288,17 +271,23 @@ class _CsvReader:
         return _Layout(places, len(names), _listed(names), self.box, plain)
 
     def _add(
-        self, path: str, row_number: int, split: Split, row: _Row, folders: "_ImageFolders | None"
+        self,
+        path: str,
+        row_number: int,
+        split: Split,
+        row: _Row,
+        folder_of_label: Callable[[str], str] | None,
     ) -> None:
         """Adds the object or the empty image of a row."""
         reading, box, split = self.reading, row.box, row.split or split
         nothing = None
         if isinstance(box, RowError):
             nothing = reading.fault(path, row_number, str(box), box.kind)
-        if folders is None:
+        if folder_of_label is None:
             return
         try:
-            key = folders.of(row), row.file
+            key = folder_of_label(row.label), row.file
+            reading.folders[key[0]] = None
             if key not in self._found:
                 name, place = self.finder.named(*key)
                 self._found[key] = name, ImageRef(place)
@@ -336,15 +325,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 class _Layout(NamedTuple):
-    """Where a row has what.
-
-    Attributes:
-        places: Index of the field of each column that is read.
-        width: Fields of a row.
-        names: All columns in order, as messages show them.
-        box: Key of `BOX_COLUMNS`.
-        plain: Indices of file, label and the four numbers where nothing else is read.
-    """
+    """Where a row has what: index, and number, of fields; `plain` where nothing else is read."""
 
     places: Mapping[str, int]
     width: int
@@ -353,12 +334,7 @@ class _Layout(NamedTuple):
     plain: tuple[int, ...] = ()
 
     def row(self, fields: Sequence[str]) -> _Row:
-        """Reads the fields of a row, without blanks around them.
-
-        Raises:
-            RowError: If their number is wrong, one that is needed is empty, a number is none or
-                the split is unknown.
-        """
+        """Reads the fields of a row, without blanks around them."""
         if len(fields) != self.width:
             found = "1 column" if len(fields) == 1 else f"{len(fields)} columns"
             hint = _delimiter_hint(fields)
@@ -390,8 +366,7 @@ class _Layout(NamedTuple):
         if is_labelled and (problem := label_problem(label)):
             raise RowError(f"column label {problem}", "label")
         if has_box:
-            first, second, third, fourth = (_number(name, named[name]) for name in columns)
-            box = corners((first, second, third, fourth), self.box)
+            box = corners(box_numbers((named[name] for name in columns), columns), self.box)
         elif label:
             box = RowError(f"column {columns[0]} is empty", "number")
         else:
@@ -414,14 +389,6 @@ def box_field(text: str) -> list[str] | None:
     return parts if is_box else None
 
 
-def _number(name: str, text: str) -> float:
-    value = number(text)
-    if value is None:
-        problem = f": {quoted(text)} is not a number" if text else " is empty"
-        raise RowError(f"column {name}{problem}", "number")
-    return value
-
-
 def _size(named: Mapping[str, str]) -> tuple[int, int] | None:
     """The declared size; 0 or nothing in a column says that it is not known."""
     sides = []
@@ -441,57 +408,33 @@ def _split(named: Mapping[str, str]) -> Split | None:
     return SPLIT_NAMES.get(text.lower())
 
 
-class _ImageFolders:
-    """Image folders of one CSV file.
+def _image_folder(root: str, path: str, images: str, first: _Row) -> Callable[[str], str]:
+    """From the label of a row of a CSV file to the folder of its image.
 
-    Args:
-        root: Folder of the data set.
-        path: The CSV file.
-        images: Folder as the config names it, with `{label}` and `{stem}`.
-        first: The file's first row: where its image is not there but beside the CSV file, the
-            folder of that is meant.
-        reading: Gets the folders that rows have asked for.
+    Where the image of the first row is not there but beside the file, the folder of that is meant.
     """
+    pattern = images.replace("{stem}", splitext(basename(path))[0])
 
-    def __init__(self, root: str, path: str, images: str, first: _Row, reading: Reading) -> None:
-        self._root = root
-        self._pattern = images.replace("{stem}", splitext(basename(path))[0])
-        self._of_label = cache(self._folder)
-        self._used = reading.folders
-        beside = folder_of(path)
-        if not self._is_there(None, first) and self._is_there(beside, first):
-            self._of_label = cache(lambda label: beside)
+    def named(label: str) -> str:
+        return place(root, pattern.replace("{label}", label), root)
 
-    def of(self, row: _Row) -> str:
-        """The folder of a row's image.
+    def beside(_: str) -> str:
+        return folder_of(path)
 
-        Raises:
-            RowError: If its label leads out of the data folder.
-        """
-        folder = self._of_label(row.label if "{label}" in self._pattern else "")
-        self._used[folder] = None
-        return folder
-
-    def _folder(self, label: str) -> str:
-        return place(self._root, self._pattern.replace("{label}", label), self._root)
-
-    def _is_there(self, folder: str | None, row: _Row) -> bool:
+    def is_there(folder: Callable[[str], str]) -> bool:
         try:
-            folder = self._folder(row.label) if folder is None else folder
-            return files.is_file(place(folder, row.file, self._root))
+            return files.is_file(place(folder(first.label), first.file, root))
         except RowError:
             return False
+
+    return cache(beside if not is_there(named) and is_there(beside) else named)
 
 
 def read_rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str] | RowError]]:
     """Cuts a CSV text into rows and these into fields, as RFC 4180 says.
 
-    Blank lines are left out. A quoted field may hold line breaks, but a quote that stays open is
-    the fault of its line alone and does not swallow those after it.
-
-    Args:
-        text: Whole text; lines may end in CR, LF or both.
-        delimiter: One character.
+    Blank lines are left out; lines may end in CR, LF or both. A quoted field may hold line breaks,
+    but a quote that stays open is the fault of its line alone and does not swallow those after it.
 
     Yields:
         The number of the row's first line, from 1, and its fields without blanks around them,

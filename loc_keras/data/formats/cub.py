@@ -13,6 +13,7 @@ from loc_keras.data.formats.parsing import (
     box_numbers,
     check_columns,
     corners,
+    label_problem,
     numbered_lines,
     place,
     quoted,
@@ -41,9 +42,6 @@ def read_cub(root: str) -> Annotations:
     train_test_split.txt     1 0                              id, 1 for training
     images/001.Black_footed_Albatross/Albatross_0046_18.jpg
     ```
-
-    Args:
-        root: The folder.
 
     Returns:
         Splits `"train"` and `"test"`; file and row of an object are those of its box. Classes
@@ -107,6 +105,8 @@ def _read_table(root: str, file: str, columns: tuple[str, ...], reading: Reading
     for number, line in numbered_lines(files.read_text(path)):
         try:
             key, *rest = check_columns(line.split(maxsplit=len(columns) - 1), columns)
+            if "name" in columns and (problem := label_problem(rest[0])):
+                raise RowError(f"column name {problem}", "label")
             if key in rows:
                 raise RowError(
                     f"{columns[0]} {quoted(key)} stands here twice; row {rows[key][0]} is used",

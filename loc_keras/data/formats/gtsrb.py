@@ -2,8 +2,7 @@
 
 import posixpath
 import re
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from loc_keras.data import files
@@ -30,15 +29,7 @@ _TRACK = re.compile(r"^(?:\d+_)?(?P<track>\d+)_\d+\.[^.]+$")
 
 
 class _Table(NamedTuple):
-    """A file of annotations and what its names are relative to.
-
-    Attributes:
-        path: The file.
-        folder: Folder that its names are relative to.
-        images: Folder that holds its images.
-        name: Column with the names.
-        delimiter: Between fields.
-    """
+    """A file, the folder that the column `name` is relative to, and that of the images."""
 
     path: str
     folder: str
@@ -71,9 +62,6 @@ def read_gtsrb(root: str) -> Annotations:
     Training images come in tracks, frames of one physical sign as a car passes it; all frames of
     a track share `Annotated.group`, so that no split parts them.
 
-    Args:
-        root: The folder.
-
     Returns:
         Splits `"train"` and, where its table is there, `"test"`. Classes are numbers.
 
@@ -83,10 +71,10 @@ def read_gtsrb(root: str) -> Annotations:
     """
     require_root(root)
     reading = Reading()
-    tables_of: dict[Split, Callable[[str, Reading], list[_Table]]]
-    tables_of = {"train": _train_tables, "test": _test_tables}
+    tables_of: dict[Split, list[_Table]]
+    tables_of = {"train": _train_tables(root, reading), "test": _test_tables(root, reading)}
     for split, tables in tables_of.items():
-        for table in tables(root, reading):
+        for table in tables:
             reading.folders[table.images] = None
             objects = reading.split(split)
             objects += _read_table(root, table, split == "train", reading)
@@ -156,25 +144,22 @@ def _read_table(root: str, table: _Table, in_tracks: bool, reading: Reading) -> 
         )
         reading.fault(table.path, 1, reason, "columns")
         return
-    parse = partial(_parse_row, root, table, header, in_tracks)
+
+    def parse(row: int, line: str) -> Annotated:
+        fields = check_columns(line.split(table.delimiter), header)
+        of = dict(zip(header, map(_unquoted, fields), strict=True))
+        name = of[table.name]
+        image = ImageRef(place(table.folder, name, root))
+        box = box_numbers((of[column] for column in _BOX_COLUMNS), _BOX_COLUMNS)
+        size = whole_number("Width", of["Width"]), whole_number("Height", of["Height"])
+        try:
+            label = str(whole_number("ClassId", of["ClassId"]))
+        except RowError as error:
+            raise RowError(str(error), "label") from None
+        group = _track(name, label) if in_tracks else ""
+        return Annotated(image, name, label, box, table.path, row, size, group)
+
     yield from reading.parsed(table.path, lines, parse)
-
-
-def _parse_row(
-    root: str, table: _Table, header: list[str], in_tracks: bool, row: int, line: str
-) -> Annotated:
-    fields = check_columns(line.split(table.delimiter), header)
-    of = dict(zip(header, map(_unquoted, fields), strict=True))
-    name = of[table.name]
-    image = ImageRef(place(table.folder, name, root))
-    box = box_numbers((of[column] for column in _BOX_COLUMNS), _BOX_COLUMNS)
-    size = whole_number("Width", of["Width"]), whole_number("Height", of["Height"])
-    try:
-        label = str(whole_number("ClassId", of["ClassId"]))
-    except RowError as error:
-        raise RowError(str(error), "label") from None
-    group = _track(name, label) if in_tracks else ""
-    return Annotated(image, name, label, box, table.path, row, size, group)
 
 
 def _track(name: str, label: str) -> str:

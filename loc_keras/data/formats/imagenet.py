@@ -4,7 +4,6 @@ import posixpath
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 from xml.etree.ElementTree import Element  # The type alone; text is parsed by defusedxml.
 
@@ -16,6 +15,7 @@ from loc_keras.data.formats.parsing import (
     RowError,
     box_numbers,
     check_columns,
+    label_problem,
     numbered_lines,
     place,
     quoted,
@@ -67,7 +67,8 @@ def read_tiny_imagenet(root: str, *, val_as: Literal["test", "val"] = "test") ->
     label_of = dict(zip(wnids, names, strict=True))
     _read_tiny_train(root, label_of, reading)
     if files.is_folder(files.join(root, "val")):
-        _read_tiny_val(root, val_as, label_of, reading)
+        path, images = (files.join(root, "val", name) for name in ("val_annotations.txt", "images"))
+        _read_tiny_table(root, path, images, val_as, label_of, reading)
     return reading.annotations("pixel", class_names=names, exact=False)
 
 
@@ -81,6 +82,8 @@ def _read_wnids(root: str, reading: Reading) -> list[str]:
         if "/" in wnid or "\\" in wnid or wnid in (".", ".."):
             raise RowError(f"{quoted(wnid)} is not the name of a folder", "outside")
         place(files.join(root, "train"), wnid, root)
+        if problem := label_problem(wnid):
+            raise RowError(f"the class {problem}", "label")
         if wnid in listed:
             raise RowError(f"{quoted(wnid)} stands here twice", "duplicate_row")
         listed.add(wnid)
@@ -91,20 +94,19 @@ def _read_wnids(root: str, reading: Reading) -> list[str]:
 
 
 def _read_words(path: str, reading: Reading) -> dict[str, str]:
-    """The first name of each wnid, from lines `wnid name, other name, ...`.
-
-    Raises:
-        DataError: If the file is missing or not text.
-    """
+    """The first name of each wnid, from lines `wnid name, other name, ...`."""
     words: dict[str, str] = {}
     for row, line in numbered_lines(files.read_text(path)):
         wnid, *names = line.split(maxsplit=1)
+        word = names[0].split(",")[0].strip() if names else ""
         if not names or "\0" in line:
             reading.fault(path, row, f"{quoted(line)} is not a wnid and its names", "columns")
         elif wnid in words:
             reading.fault(path, row, f"{quoted(wnid)} was named before", "duplicate_row")
+        elif problem := label_problem(wnid) or label_problem(word or wnid):
+            reading.fault(path, row, f"the class {problem}", "label")
         else:
-            words[wnid] = names[0].split(",")[0].strip()
+            words[wnid] = word
     return words
 
 
@@ -126,43 +128,38 @@ def _read_tiny_train(root: str, label_of: dict[str, str], reading: Reading) -> N
         path = files.join(folder, name)
         if name not in label_of and files.is_folder(path):
             reading.fault(path, 0, "is a class folder that wnids.txt lacks", "label")
-    objects = reading.split("train")
-    for wnid, label in label_of.items():
-        images = files.join(folder, wnid, "images")
-        reading.folders[images] = None
+    reading.split("train")
+    for wnid in label_of:
         path = files.join(folder, wnid, f"{wnid}_boxes.txt")
-        text = reading.text(path)
-        if text is not None:
-            parse = partial(_parse_tiny_train, root, images, path, label)
-            objects += reading.parsed(path, numbered_lines(text), parse)
+        images = files.join(folder, wnid, "images")
+        _read_tiny_table(root, path, images, "train", label_of, reading, wnid)
 
 
-def _read_tiny_val(root: str, split: Split, label_of: dict[str, str], reading: Reading) -> None:
-    path, images = (files.join(root, "val", name) for name in ("val_annotations.txt", "images"))
+def _read_tiny_table(
+    root: str,
+    path: str,
+    images: str,
+    split: Split,
+    label_of: dict[str, str],
+    reading: Reading,
+    wnid: str = "",
+) -> None:
+    """Reads the table of a class, or without a `wnid` one that names it in each row."""
     reading.folders[images] = None
     objects = reading.split(split)
+    columns = _TRAIN_COLUMNS if wnid else _VAL_COLUMNS
+
+    def parse(row: int, line: str) -> Annotated:
+        name, *more, x1, y1, x2, y2 = check_columns(line.split("\t"), columns)
+        own = wnid or more[0]
+        if own not in label_of:
+            raise RowError(f"column wnid: {quoted(own)} is not in wnids.txt", "label")
+        image = ImageRef(place(images, name, root))
+        return Annotated(image, name, label_of[own], box_numbers((x1, y1, x2, y2)), path, row)
+
     text = reading.text(path)
     if text is not None:
-        parse = partial(_parse_tiny_val, root, images, path, label_of)
         objects += reading.parsed(path, numbered_lines(text), parse)
-
-
-def _parse_tiny_train(
-    root: str, folder: str, path: str, label: str, row: int, line: str
-) -> Annotated:
-    name, *box = check_columns(line.split("\t"), _TRAIN_COLUMNS)
-    image = ImageRef(place(folder, name, root))
-    return Annotated(image, name, label, box_numbers(box), path, row)
-
-
-def _parse_tiny_val(
-    root: str, folder: str, path: str, label_of: dict[str, str], row: int, line: str
-) -> Annotated:
-    name, wnid, *box = check_columns(line.split("\t"), _VAL_COLUMNS)
-    if wnid not in label_of:
-        raise RowError(f"column wnid: {quoted(wnid)} is not in wnids.txt", "label")
-    image = ImageRef(place(folder, name, root))
-    return Annotated(image, name, label_of[wnid], box_numbers(box), path, row)
 
 
 def detect_tiny_imagenet(listing: Listing) -> Iterator[Guess]:
@@ -237,16 +234,7 @@ def read_imagenet_loc(root: str, *, val_as: Literal["test", "val"] = "test") -> 
 
 @dataclass
 class _LocPart:
-    """The training or validation images of ImageNet-LOC while they are read.
-
-    Attributes:
-        root: Folder of the data set.
-        name: `"train"`, whose images lie in a folder for each class, or `"val"`.
-        images: Folder of the images.
-        label_of: Class name of each wnid.
-        objects: Gets the objects.
-        reading: Gets the faults.
-    """
+    """The training or validation images of ImageNet-LOC, by its name for them, while read."""
 
     root: str
     name: str

@@ -4,10 +4,10 @@ import os
 import posixpath
 import re
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from loc_keras.data import files
 from loc_keras.data.annotations import Split
@@ -25,6 +25,7 @@ DEEPEST = 8
 HEAD_BYTES = 2**18
 """Bytes of a file that are looked at."""
 
+_T = TypeVar("_T")
 _SPLIT_WORDS: dict[str, Split] = {**SPLIT_NAMES, "dev": "val"}
 _FILE_ENDINGS = frozenset(
     (".xml", ".json", ".csv", ".tsv", ".txt", ".yaml", ".yml", ".pbtxt", ".tfrecord", ".record")
@@ -102,22 +103,22 @@ class Listing:
 
     def head(self, name: str, *, tail: bool = False) -> str:
         """The first (or last) `HEAD_BYTES` of a file as text; `""` where it cannot be read."""
-        path = self.path(name)
-        try:
-            start = max(0, files.file_size(path) - HEAD_BYTES) if tail else 0
-            content = files.read_bytes(path, start, HEAD_BYTES)
-        except OSError:
-            return ""
-        marked = content[:2] in (b"\xff\xfe", b"\xfe\xff")
-        return content.decode("utf-16" if marked else "utf-8-sig", "replace")
+        return head_of(self.path(name), HEAD_BYTES, tail=tail)
+
+
+def head_of(path: str, most: int, *, tail: bool = False) -> str:
+    """The first (or last) bytes of a file as text; `""` where it cannot be read."""
+    try:
+        start = max(0, files.file_size(path) - most) if tail else 0
+        content = files.read_bytes(path, start, most)
+    except OSError:
+        return ""
+    marked = content[:2] in (b"\xff\xfe", b"\xfe\xff")
+    return content.decode("utf-16" if marked else "utf-8-sig", "replace")
 
 
 def list_folder(root: str) -> Listing:
-    """Looks through a folder, breadth first, up to `MOST_NAMES` names; links are not followed.
-
-    Args:
-        root: An existing folder, local or remote.
-    """
+    """Looks through a folder, breadth first, up to `MOST_NAMES` names; links are not followed."""
     found = Listing(root)
     waiting: deque[tuple[str, int]] = deque([("", 0)])
     left = MOST_NAMES
@@ -154,14 +155,16 @@ def split_of(name: str) -> Split | None:
     return None
 
 
-def by_split(names: Iterable[str]) -> dict[Split, list[str]]:
-    """Groups paths by their splits; those that speak of none belong to train.
+def by_split(
+    names: Iterable[_T], of: Callable[[Any], Split | None] = split_of
+) -> dict[Split, list[_T]]:
+    """Groups paths, or others, by their splits; those that speak of none belong to train.
 
     Where none is left for train, the largest group becomes it.
     """
-    groups: dict[Split, list[str]] = {}
+    groups: dict[Split, list[_T]] = {}
     for name in names:
-        groups.setdefault(split_of(name) or "train", []).append(name)
+        groups.setdefault(of(name) or "train", []).append(name)
     if groups and "train" not in groups:
         largest = max(groups, key=lambda split: len(groups[split]))
         groups["train"] = groups.pop(largest)
@@ -169,14 +172,7 @@ def by_split(names: Iterable[str]) -> dict[Split, list[str]]:
 
 
 def image_folders(listing: Listing, name: str, *, annotation: str, most: int = 400) -> list[str]:
-    """Folders in which an image that an annotation names lies, the likeliest first.
-
-    Args:
-        listing: Of the data folder.
-        name: The image as written.
-        annotation: Relative path of the annotation file.
-        most: Folders that are tried.
-    """
+    """Folders in which an image that an annotation file names lies, the likeliest first."""
     wanted = split_of(annotation)
     beside, stem = posixpath.split(posixpath.splitext(annotation)[0])
 
@@ -225,12 +221,7 @@ def common_folder(paths: Sequence[str]) -> str:
 
 
 def shared_folder(folders: Sequence[str], all_folders: Sequence[str]) -> str:
-    """The folder that holds some folders and none of the others; the first of them otherwise.
-
-    Args:
-        folders: Those of one split.
-        all_folders: Those of all splits.
-    """
+    """The folder that holds some folders and none of the others; the first of them otherwise."""
     shared = common_folder(folders)
     below = {path for path in all_folders if path == shared or is_above(shared, path)}
     return shared if below == set(folders) else folders[0]

@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import takewhile
 from posixpath import basename, dirname, splitext
 from typing import Any, TypeVar
 from urllib.parse import unquote
@@ -101,6 +102,20 @@ class Reading:
         self.faults.append(Fault(file, row, reason, kind))
         return self.faults[-1]
 
+    def without_object(
+        self,
+        split: Split,
+        image: ImageRef,
+        name: str,
+        file: str,
+        row: int,
+        reason: str = "names no object",
+        size: tuple[int, int] | None = None,
+    ) -> None:
+        """Adds an image that shows no object, and the fault that says so."""
+        fault = self.fault(file, row, reason, "no_object")
+        self.empty.append(EmptyImage(split, image, name, fault, size=size))
+
     def failed(self, file: str, row: int, error: RowError) -> None:
         """Adds the fault of a row that raised an error."""
         self.fault(file, row, str(error), error.kind)
@@ -108,13 +123,7 @@ class Reading:
     def parsed(
         self, path: str, rows: Iterable[tuple[int, _Row]], parse: Callable[[int, _Row], _Parsed]
     ) -> Iterator[_Parsed]:
-        """Parses rows one by one; those that raise a `RowError` become faults.
-
-        Args:
-            path: File that they are from.
-            rows: Row number, from 1, and row.
-            parse: Gets both and gives the result.
-        """
+        """Parses (number, row) one by one; those that raise a `RowError` become faults."""
         for number, row in rows:
             try:
                 result = parse(number, row)
@@ -167,11 +176,7 @@ def require_root(root: str) -> None:
 
 
 def given_splits(splits: Mapping[str, Any], key: str) -> Iterator[tuple[Split, Any]]:
-    """The splits that the config gives, in their order.
-
-    Args:
-        splits: Files of each split by its name; None stands for a split that is left out.
-        key: Config key of `splits`, for messages.
+    """The splits that the config gives under `key`, in their order; None stands for none.
 
     Raises:
         DataError: If no training split is given, or one of an unknown name.
@@ -188,12 +193,7 @@ def given_splits(splits: Mapping[str, Any], key: str) -> Iterator[tuple[Split, A
 
 
 def config_path(root: str, name: str, key: str) -> str:
-    """Joins a path that the config gives to the data folder.
-
-    Args:
-        root: The data folder.
-        name: Path relative to it.
-        key: Config key of `name`, for the message.
+    """Joins a path that the config gives under `key` to the data folder.
 
     Raises:
         DataError: If it leads out of the data folder.
@@ -225,10 +225,7 @@ class ImageFinder:
     none is there, and the folder that the name gives is not there either (the name may be a path or
     an address of another machine), its last part counts: below the folder of the images, in letters
     of any case, and with any ending where it has none. It must fit one image alone, of which the
-    folders that agree with the name decide.
-
-    Args:
-        root: The data folder, in which every image must stay.
+    folders that agree with the name decide. Every image must stay in the data folder `root`.
     """
 
     def __init__(self, root: str) -> None:
@@ -326,21 +323,12 @@ class ImageFinder:
 
 def _shared_parts(head: str, folder: str) -> int:
     """How many last folders of two paths are the same."""
-    count = 0
-    for one, other in zip(reversed(head.split("/")), reversed(folder.split("/")), strict=False):
-        if one.lower() != other.lower():
-            break
-        count += 1
-    return count
+    one, other = (reversed(path.lower().split("/")) for path in (head, folder))
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 def read_small(path: str, root: str, most: int) -> bytes:
-    """Reads the annotation file of one image.
-
-    Args:
-        path: The file.
-        root: Folder that it must lie in, with links followed.
-        most: Bytes of the largest file that is read.
+    """Reads the annotation file of one image, of at most so many bytes.
 
     Raises:
         RowError: If it lies elsewhere, is larger or cannot be read.
@@ -401,10 +389,6 @@ def label_problem(value: object) -> str:
 
 def read_class_names(root: str, name: str) -> list[str]:
     """Reads a file with one class name a line; blank lines below the last one do not count.
-
-    Args:
-        root: Folder of the data set.
-        name: The file, relative to it.
 
     Raises:
         DataError: If it cannot be read, is empty, or has a line that names no class or one twice.
@@ -500,19 +484,17 @@ def box_numbers(
     for column, text in zip(columns, texts, strict=True):
         value = number(text)
         if value is None:
-            raise RowError(f"column {column}: {quoted(text)} is not a number", "number")
+            problem = f": {quoted(text)} is not a number" if text else " is empty"
+            raise RowError(f"column {column}{problem}", "number")
         values.append(value)
     first, second, third, fourth = values
     return first, second, third, fourth
 
 
 def corners(box: Box, style: str) -> Box:
-    """(x1, y1, x2, y2) of a box; numbers that are not finite stay so, without an error.
+    """(x1, y1, x2, y2) of two corners (`"xyxy"`), corner and size (`"xywh"`), or `"cxcywh"`.
 
-    Args:
-        box: Its four numbers.
-        style: `"xyxy"` for two corners, `"xywh"` for corner and size, `"cxcywh"` for centre and
-            size.
+    Numbers that are not finite stay so, without an error.
     """
     first, second, third, fourth = box
     if style == "xyxy":

@@ -72,10 +72,6 @@ class Format(NamedTuple):
     caches: bool = False
 
 
-def _none(_: Listing) -> Iterator[Guess]:
-    return iter(())
-
-
 def _tool_writer(name: str) -> Writer:
     def write(job: Job) -> dict[Split, int]:
         from loc_keras.data.formats.tools_writing import write_tool
@@ -98,7 +94,7 @@ FORMATS: dict[str, Format] = {
     **{
         name: Format(
             partial(read_tool, format_name=name),
-            _none if place else detect_tools,
+            (lambda _: iter(())) if place else detect_tools,
             _tool_writer(name) if tool.written else None,
             caches=True,
         )
@@ -141,12 +137,7 @@ WRITERS = {name: one.writer for name, one in FORMATS.items() if one.writer is no
 
 
 def read_annotations(format_name: str, root: str, **options: Any) -> Annotations:
-    """Reads a data set.
-
-    Args:
-        format_name: A key of `FORMATS`.
-        root: The data set's folder, local or remote.
-        **options: Of that reader.
+    """Reads a data set of one of `FORMATS` with the options of that reader.
 
     Raises:
         DataError: If the folder or a file that the format needs is missing or unreadable, or if

@@ -4,6 +4,8 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +14,7 @@ import numpy as np
 from loc_keras.atomic_file import write_text, written_aside
 from loc_keras.config.data import TfdsSplitsConfig
 from loc_keras.data import files
-from loc_keras.data.annotations import Annotated, Annotations, EmptyImage, ImageRef, Split
+from loc_keras.data.annotations import Annotated, Annotations, ImageRef, Split
 from loc_keras.data.formats.listing import Guess, Listing
 from loc_keras.data.formats.parsing import Reading, folder_of, given_splits
 from loc_keras.errors import DataError, first_line
@@ -140,8 +142,7 @@ def _read_example(
     name = _name(example, layout)
     boxes = _value_at(example, layout.box).reshape(-1, 4).tolist()
     if not boxes:
-        nothing = reading.fault(*where, "names no object", "no_object")
-        reading.empty.append(EmptyImage(split, image, name, nothing))
+        reading.without_object(split, image, name, *where)
         return
     labels = _value_at(example, layout.label)
     labels = list(labels) if layout.label.depth else [labels] * len(boxes)
@@ -213,12 +214,8 @@ def find_layout(
 ) -> Layout:
     """Finds the features by their types, or by names where they are given.
 
-    Args:
-        features: The data set's `tfds.features.FeaturesDict`.
-        image: Name of the image feature, or None.
-        box: Name of the box feature, such as `objects/bbox`, or None.
-        label: Name of the class feature, or None. By type, one that stands beside the boxes goes
-            before one of the whole image, and one called `label` before others.
+    A class that stands beside the boxes goes before one of the whole image, and one called `label`
+    before others.
 
     Raises:
         DataError: If there is none, several that are equally likely, or the named one is absent
@@ -240,7 +237,13 @@ def find_layout(
     ]
     boxes = [one for one in places if isinstance(one.feature, kinds.BBoxFeature) and one.depth <= 1]
     box_place = _chosen("box", boxes, box, "bbox")
-    _check_box_format(box_place)
+    written = getattr(box_place.feature, "bbox_format", None)
+    written = getattr(written, "value", written)
+    if written not in _BOX_FORMATS:
+        raise DataError(
+            f"the TFDS feature {box_place.name} has boxes in the format {written}; only REL_YXYX "
+            "(ymin, xmin, ymax, xmax in fractions) is read."
+        )
     label_place = _label(places, box_place, label)
     names = [place for place in places if place.depth == 0 and place.name in _NAME_FEATURES]
     is_class = isinstance(label_place.feature, kinds.ClassLabel)
@@ -300,16 +303,6 @@ def _chosen(role: str, places: Sequence[Place], name: str | None, usual: str) ->
             + (f"name it by {_KEY}.{role}." if places else "it cannot serve localization.")
         )
     return likely[0]
-
-
-def _check_box_format(box: Place) -> None:
-    written = getattr(box.feature, "bbox_format", None)
-    written = getattr(written, "value", written)
-    if written not in _BOX_FORMATS:
-        raise DataError(
-            f"the TFDS feature {box.name} has boxes in the format {written}; only REL_YXYX "
-            "(ymin, xmin, ymax, xmax in fractions) is read."
-        )
 
 
 def _open_builder(root: str, name: str, *, download: bool) -> Any:
@@ -398,10 +391,7 @@ def _examples(builder: Any, spec: str, wanted: Sequence[Place]) -> Iterator[dict
 
 def _value_at(example: dict[str, Any], place: Place) -> Any:
     """The value of a feature in an example."""
-    value: Any = example
-    for key in place.path:
-        value = value[key]
-    return value
+    return reduce(getitem, place.path, example)
 
 
 def _put(tree: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
@@ -412,8 +402,7 @@ def _put(tree: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
 
 def _sentence(error: Exception) -> str:
     """The first line of what an error says, which TFDS follows by pages of advice."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
+    return f"{type(error).__name__}: {first_line(error, 300)}"
 
 
 def write_blob(
@@ -421,10 +410,7 @@ def write_blob(
 ) -> dict[str, ImageRef]:
     """Writes contents by key as they come, one at a time in memory, and their index.
 
-    Args:
-        path: File to write; its folder is made. A blob of that name is replaced.
-        items: Key and content of each; keys are distinct.
-        stamp: What the contents depend on, for `read_blob`.
+    A blob of that name is replaced. The stamp says what the contents depend on, for `read_blob`.
 
     Raises:
         OSError: If the files cannot be written.

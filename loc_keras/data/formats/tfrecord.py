@@ -18,7 +18,7 @@ from tensorboard.summary.writer.record_writer import masked_crc32c
 
 from loc_keras.atomic_file import write_text, written_aside
 from loc_keras.data import files
-from loc_keras.data.annotations import Annotated, Annotations, EmptyImage, Fault, ImageRef, Split
+from loc_keras.data.annotations import Annotated, Annotations, Fault, ImageRef, Split
 from loc_keras.data.formats.listing import Guess, Listing, by_split, matches_only
 from loc_keras.data.formats.parsing import (
     Box,
@@ -26,6 +26,7 @@ from loc_keras.data.formats.parsing import (
     RowError,
     config_path,
     given_splits,
+    label_problem,
     quoted,
     require_root,
 )
@@ -207,12 +208,7 @@ def _read_example(
     names: Mapping[int, str] | None,
     reading: Reading,
 ) -> None:
-    """Reads a record: one image and its objects.
-
-    Raises:
-        RowError: If it is no Example, holds no image, or the features of its objects disagree in
-            type or number.
-    """
+    """Reads a record: one image and its objects."""
     try:
         features = tf.train.Example.FromString(data).features.feature
     except DecodeError:
@@ -226,8 +222,7 @@ def _read_example(
     boxes, texts, ids = _objects(features)
     name, size = _name(features, path, row), _size(features)
     if not boxes:
-        nothing = reading.fault(path, row, "names no object", "no_object")
-        reading.empty.append(EmptyImage(split, image, name, nothing, size=size))
+        reading.without_object(split, image, name, path, row, size=size)
     objects = reading.split(split)
     for index, box in enumerate(boxes):
         try:
@@ -310,8 +305,8 @@ def _label(
             raise RowError(f"class/label {ids[index]} is not in the label map", "label")
         return names[ids[index]]
     if texts and (text := texts[index].strip()):
-        if "\0" in text:
-            raise RowError("class/text holds a NUL character", "label")
+        if problem := label_problem(text):
+            raise RowError(f"class/text {problem}", "label")
         if names is not None and text not in names.values():
             raise RowError(f"class/text {quoted(text)} is not in the label map", "label")
         return text
@@ -345,12 +340,8 @@ def read_label_map(path: str) -> dict[int, str]:
     }
     ```
 
-    Args:
-        path: The file. Other fields than `id`, `name` and, in its absence, `display_name` are not
-            looked at.
-
-    Returns:
-        Name of each id, in the order of the ids.
+    Other fields than `id`, `name` and, in its absence, `display_name` are not looked at; the result
+    has the names by id, in the order of the ids.
 
     Raises:
         DataError: If it is missing, not in this form, or gives an id or a name twice.

@@ -21,13 +21,12 @@ from loc_keras.data import files
 from loc_keras.data.annotations import (
     Annotated,
     Annotations,
-    EmptyImage,
     Fault,
     ImageRef,
     Split,
     kind_of,
 )
-from loc_keras.data.formats.listing import split_of
+from loc_keras.data.formats.listing import by_split, head_of, split_of
 from loc_keras.data.formats.parsing import (
     LARGEST_SIDE,
     Box,
@@ -43,7 +42,7 @@ from loc_keras.data.formats.parsing import (
     require_root,
 )
 from loc_keras.data.formats.tool_table import HEAD, SNIFFED, TOOLS, Tool, has_marks
-from loc_keras.errors import DataError
+from loc_keras.errors import DataError, first_line
 
 _ENDINGS = {b"\x89PNG": ".png", b"\xff\xd8": ".jpg", b"RIFF": ".webp", b"GIF8": ".gif"}
 _SHOWN = 3
@@ -105,7 +104,7 @@ class Document:
         try:
             return files.read_bytes(self.path)
         except OSError as error:
-            raise RowError(f"cannot be read: {error}", "unreadable_file") from None
+            raise RowError(f"cannot be read: {first_line(error)}", "unreadable_file") from None
 
     def keep(self, content: bytes, row: int = 0) -> str:
         """Gives an encoded image that lies in a row of the file a path of its own, in the cache."""
@@ -145,8 +144,6 @@ class Document:
         """Calls a function; what it trips over is told as a `RowError`."""
         try:
             return parse(*args)
-        except RowError:
-            raise
         except RecursionError:
             raise RowError("is nested too deeply", "syntax") from None
         except _NOT_AS_WRITTEN as error:
@@ -172,15 +169,15 @@ def parsed_json(text: str) -> Any:
         raise RowError("has a number of too many digits", "syntax") from None
 
 
-def floats(*values: Any) -> list[float]:
-    """Numbers of JSON, or written as text.
+def floats(*values: Any, text: bool = True) -> list[float]:
+    """Numbers of JSON, or perhaps written as text.
 
     Raises:
         RowError: If one is none.
     """
     found = []
     for value in values:
-        side = number(value) if isinstance(value, str) else value
+        side = number(value) if text and isinstance(value, str) else value
         if isinstance(side, bool) or not isinstance(side, int | float):
             raise RowError(f"{quoted(value)} is not a number", "number")
         try:
@@ -254,10 +251,7 @@ def read_tool(root: str, *, format_name: str, cache_dir: str | None = None) -> A
     Splits are those that the files say, or else that their names or folders or those of the images
     speak of; where none is for training, the largest is.
 
-    Args:
-        root: The data folder.
-        format_name: Key of `TOOLS`.
-        cache_dir: Folder for images that lie inside the files; None leaves them out.
+    Images that lie inside the files are copied to `cache_dir`; without it they are left out.
 
     Raises:
         DataError: If the folder is missing or has no such file.
@@ -273,34 +267,33 @@ def read_tool(root: str, *, format_name: str, cache_dir: str | None = None) -> A
         raise DataError(f"{root} holds no {tool.title}; mend data.source.format or path.")
     reading = Reading(upright_tool=tool.upright)
     finder = ImageFinder(root)
-    found: dict[Split | None, list[tuple[Document, Picture]]] = defaultdict(list)
+    found: list[tuple[Document, Picture]] = []
     for path in chosen:
         document = Document(path, root, tool, reading, cache_dir)
         try:
-            for picture in document.strict(lambda one: list(read(one)), document):
-                named = split_of(below(root, path)) or split_of(
-                    posixpath.dirname(str(picture.name))
-                )
-                found[picture.split or named].append((document, picture))
+            found += [
+                (document, one) for one in document.strict(lambda it: list(read(it)), document)
+            ]
         except RowError as error:
             reading.failed(path, 0, error)
-    merged: dict[Split, list[tuple[Document, Picture]]] = defaultdict(list)
-    for split, pictures in found.items():
-        merged[split or "train"] += pictures
-    if "train" not in merged and merged:
-        merged["train"] = merged.pop(max(merged, key=lambda one: len(merged[one])))
-    for split, pictures in merged.items():
+    for split, part in by_split(found, _split_of).items():
         reading.split(split)
-        for document, picture in pictures:
+        for document, picture in part:
             _add(document, picture, split, finder, read_object)
     return reading.annotations(tool.units, exact=tool.exact)
+
+
+def _split_of(found: tuple[Document, Picture]) -> Split | None:
+    document, picture = found
+    named = split_of(below(document.root, document.path))
+    return picture.split or named or split_of(posixpath.dirname(str(picture.name)))
 
 
 def _own_files(paths: Sequence[str], tool: Tool) -> list[str]:
     """The files of a format: those that show its marks, and what lies beside them if it counts."""
     likely = [path for path in paths if path.lower().endswith(tool.endings)]
     if not tool.beside:
-        return [path for path in likely if has_marks(_head(path), tool)]
+        return [path for path in likely if has_marks(head_of(path, HEAD), tool)]
     by_folder: dict[str, list[str]] = defaultdict(list)
     for path in likely:
         if posixpath.basename(path).lower() not in _NO_LABELS:
@@ -308,7 +301,7 @@ def _own_files(paths: Sequence[str], tool: Tool) -> list[str]:
     return [
         path
         for some in by_folder.values()
-        if any(has_marks(_head(path), tool) for path in some[:SNIFFED])
+        if any(has_marks(head_of(path, HEAD), tool) for path in some[:SNIFFED])
         for path in some
     ]
 
@@ -388,15 +381,5 @@ def _add(
             one = Annotated(ref, name, label.strip(), box, path, row, picture.size)
             reading.split(split).append(one)
     if not picture.objects:
-        fault = reading.fault(path, picture.row, f"{quoted(name)} names no object", "no_object")
-        empty = EmptyImage(split, ref, name, fault, size=picture.size)
-        reading.empty.append(empty)
-
-
-def _head(path: str) -> str:
-    try:
-        content = files.read_bytes(path, 0, HEAD)
-    except OSError:
-        return ""
-    marked = content[:2] in (b"\xff\xfe", b"\xfe\xff")
-    return content.decode("utf-16" if marked else "utf-8-sig", "replace")
+        reason = f"{quoted(name)} names no object"
+        reading.without_object(split, ref, name, path, picture.row, reason, picture.size)

@@ -30,7 +30,6 @@ from loc_keras.data.formats.listing import (
     shared_folder,
 )
 from loc_keras.data.formats.parsing import (
-    LARGEST_SIDE,
     Box,
     ImageFinder,
     Reading,
@@ -46,7 +45,7 @@ from loc_keras.data.formats.parsing import (
     read_small,
     require_root,
 )
-from loc_keras.data.formats.tools import around, floats, rotated
+from loc_keras.data.formats.tools import around, floats, rotated, size_of
 from loc_keras.data.formats.writing import (
     Job,
     Picture,
@@ -185,14 +184,9 @@ def _read_file(
 ) -> None:
     """Reads one XML file, whose image lies in `folder` and may be called `stem`."""
     try:
-        content = read_small(path, images.root, LARGEST_XML)
+        root = xml_root(read_small(path, images.root, LARGEST_XML))
     except RowError as error:
         reading.failed(path, 0, error)
-        return
-    try:
-        root = xml_root(content)
-    except RowError as error:
-        reading.fault(path, 0, str(error), "syntax")
         return
     objects = []
     elements = root.findall("object")
@@ -209,7 +203,8 @@ def _read_file(
         if nothing is None:
             reading.failed(path, 0, error)
         return
-    image, size = ImageRef(image_path), _size(root)
+    image = ImageRef(image_path)
+    size = size_of(text_of(root, "size/width"), text_of(root, "size/height"))
     named = (written, basename(written.replace("\\", "/")))
     other = images.as_written(folder, named[0]) or images.as_written(folder, named[1])
     if other is not None and other != image_path:
@@ -279,14 +274,7 @@ def _object(element: Element, first_pixel: int) -> tuple[str, tuple[float, float
 
 @dataclass
 class _Origin:
-    """Where boxes start and end, which shows from what number pixels are counted.
-
-    Attributes:
-        first_pixel: Number of the first pixel, as it is read.
-        starts: How often `xmin` and `ymin` have a value, as written.
-        gaps: How often `xmax` and `ymax` lie so far from the far edge.
-        makers: Number of files by what wrote them, as they say.
-    """
+    """Where boxes start and end (`gaps` before the far edge): where the count of pixels starts."""
 
     first_pixel: int
     starts: Counter[float] = field(default_factory=Counter)
@@ -324,13 +312,6 @@ class _Origin:
         return f"{ones} sides start at 1 and none at 0, and {ends} end at the far edge"
 
 
-def _size(root: Element) -> tuple[int, int] | None:
-    """The declared size; many tools write 0 where they do not know it."""
-    sides = [number(text_of(root, f"size/{name}")) for name in ("width", "height")]
-    width, height = (int(side) if side and 1 <= side <= LARGEST_SIDE else 0 for side in sides)
-    return (width, height) if width and height else None
-
-
 class _Images(ImageFinder):
     """Finds the image of an annotation: by its own name, else by `filename`."""
 
@@ -339,18 +320,11 @@ class _Images(ImageFinder):
         self._by_stem = cache(self._images_by_stem)
 
     def of(self, folder: str, written: str, stem: str) -> tuple[str, str]:
-        """The image of an annotation.
+        """The name below `folder` and the path of the image of an annotation.
 
-        Args:
-            folder: Folder of the images.
-            written: Name or path that the annotation gives, or `""`.
-            stem: Name of the annotation without ending, with the folders that it lies in below
-                that of the annotations.
-
-        Returns:
-            The name below `folder` and the path: of the image that is called as the annotation,
-            since copies keep the `filename` of what they are copies of; else of the one that is
-            named. If none is there, as written.
+        That is the one that is called as the annotation (`stem`, with folders), since copies keep
+        the `filename` of what they are copies of; else the one that is named. If none is there, as
+        written.
 
         Raises:
             RowError: If none is there and nothing is written, or it leads out of the data folder.
@@ -538,42 +512,34 @@ def voc_xml(
 ) -> bytes:
     """The annotation of one image.
 
-    Args:
-        folder: Name of the folder of the images.
-        name: Of the image's file.
-        size: Height and width in px.
-        channels: Of the image.
-        label: Class of its object; None where it shows none.
-        box: (x1, y1, x2, y2) in px, continuous edges.
-        database: What made it.
+    Its size is (height, width), the box (x1, y1, x2, y2) in px with continuous edges; where it
+    shows no object, the label is None.
     """
-    root = ElementTree.Element("annotation")
-    _add(root, "folder", folder)
-    _add(root, "filename", _NOT_XML.sub("_", name))
-    _add(_add(root, "source"), "database", database)
-    declared = _add(root, "size")
-    _add(declared, "width", str(size[1]))
-    _add(declared, "height", str(size[0]))
     # The format knows gray and colour; transparency and the like are left out.
-    _add(declared, "depth", str(min(channels, _COLOURS)))
-    _add(root, "segmented", "0")
+    depth = min(channels, _COLOURS)
+    tree: dict[str, Any] = {
+        "folder": folder,
+        "filename": _NOT_XML.sub("_", name),
+        "source": {"database": database},
+        "size": {"width": str(size[1]), "height": str(size[0]), "depth": str(depth)},
+        "segmented": "0",
+    }
     if label is not None:
-        element = _add(root, "object")
-        _add(element, "name", label)
-        _add(element, "pose", "Unspecified")
-        _add(element, "truncated", "0")
-        _add(element, "difficult", "0")
-        bndbox = _add(element, "bndbox")
-        for side, value in zip(SIDES, box, strict=True):
-            _add(bndbox, side, decimal(value))
+        element = {"name": label, "pose": "Unspecified", "truncated": "0", "difficult": "0"}
+        tree["object"] = element | {"bndbox": dict(zip(SIDES, map(decimal, box), strict=True))}
+    root = ElementTree.Element("annotation")
+    _fill(root, tree)
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="utf-8") + b"\n"
 
 
-def _add(parent: Element, tag: str, text: str | None = None) -> Element:
-    child = ElementTree.SubElement(parent, tag)
-    child.text = text
-    return child
+def _fill(parent: Element, tree: Mapping[str, Any]) -> None:
+    for tag, value in tree.items():
+        child = ElementTree.SubElement(parent, tag)
+        if isinstance(value, str):
+            child.text = value
+        else:
+            _fill(child, value)
 
 
 def refuse_unwritable(class_names: Sequence[str]) -> None:

@@ -115,15 +115,8 @@ def write_images(
 ) -> list[str]:
     """Writes one image file for each record, except those that an earlier call has finished.
 
-    An image comes after what stands beside it, so that its presence proves both.
-
-    Args:
-        job: The job.
-        split: Which split.
-        folder: Folder of the images, made if missing; other splits may share it.
-        stems: File name of each record without ending, distinct in the folder.
-        formats: Formats whose bytes may be copied.
-        sidecar: Called before each image is written.
+    An image comes after what `sidecar` writes beside it, so that its presence proves both. Stems
+    are distinct in the folder, which other splits may share; bytes of `formats` may be copied.
 
     Returns:
         The file name of each record, `""` for those that were given to `job.on_fault`.
@@ -151,13 +144,7 @@ def write_images(
 def pictures(
     records: Records, indices: Iterable[int], formats: Collection[str]
 ) -> Iterator[tuple[int, Picture | RowError]]:
-    """Reads pictures in the given order, a bounded number of them ahead.
-
-    Args:
-        records: Records of one split.
-        indices: Which of them.
-        formats: Formats whose bytes may be copied.
-    """
+    """Reads pictures in the given order, a bounded number ahead; see `read_picture`."""
 
     def read(index: int) -> tuple[int, Picture | RowError]:
         try:
@@ -183,11 +170,6 @@ def read_picture(records: Records, index: int, formats: Collection[str]) -> Pict
 
     Bytes are copied where they are in one of the formats, upright and whole. Everything else is
     decoded, turned, cut and written as PNG, which loses nothing.
-
-    Args:
-        records: Records of one split.
-        index: Which of them.
-        formats: Formats that may be copied, keys of `ENDINGS`.
 
     Raises:
         RowError: If the image cannot be read or is not the one that the record describes.
@@ -319,11 +301,8 @@ def record_stems(
 
     It is the base name of the image. Where images of one folder share it, all names of the data
     set get as many of the folders above them as part these images. What is still the same (as
-    objects cut out of one image are) gets a number.
-
-    Args:
-        splits: Records of each split.
-        one_folder: Whether the files of all splits shall lie in one folder, not each in its own.
+    objects cut out of one image are) gets a number. Files of each split lie in a folder of
+    their own, or those of all in `one_folder`.
     """
     origins = {
         split: [_origin(records, index) for index in range(len(records))]

@@ -16,7 +16,6 @@ from loc_keras.data import files
 from loc_keras.data.annotations import (
     Annotated,
     Annotations,
-    EmptyImage,
     ImageRef,
     Split,
     counted_from_one,
@@ -40,6 +39,7 @@ from loc_keras.data.formats.parsing import (
     require_root,
     upright_tool,
 )
+from loc_keras.data.formats.tools import floats
 from loc_keras.data.formats.writing import Job, Picture, record_stems, write_images
 from loc_keras.data.formats.yolo_yaml import MOST_CLASSES, DataYaml, read_data_yaml, to_yaml
 from loc_keras.data.records import Records
@@ -161,14 +161,7 @@ def _base_folders(root: str, yaml_path: str, written: str) -> list[str]:
 def _images_of(
     bases: list[str], entries: list[str], root: str, key: str, reading: Reading
 ) -> tuple[list[str], list[str]]:
-    """The images of a split, and the folders among its entries.
-
-    Args:
-        bases: From `_base_folders`.
-        entries: Folders of images, or text files that list images.
-        root: Folder that all must lie in.
-        key: Name of the entries, for messages.
-        reading: Gets faults of names that lead out of `root` or stand twice.
+    """The images of a split, and the folders among its entries; `key` is their name in messages.
 
     Raises:
         DataError: If an entry is missing or is neither, or there is no image.
@@ -254,11 +247,7 @@ def _listed_images(path: str, base: str, root: str, reading: Reading) -> Iterato
 
 
 class _LabelFiles:
-    """Finds label files; each folder is listed once.
-
-    Args:
-        root: Folder of the data set.
-    """
+    """Finds label files; each folder is listed once."""
 
     def __init__(self, root: str) -> None:
         self.root = root
@@ -282,11 +271,9 @@ class _LabelFiles:
         return None
 
     def without_images(self, images: Iterable[str]) -> Iterator[str]:
-        """The label files that no image was found for.
+        """The label files that no image was found for, where labels of some images may lie.
 
-        Args:
-            images: All images of some folders, whose label folders are looked through. Label
-                files beside images do not count, as other text may lie there.
+        Label files beside images do not count, as other text may lie there.
         """
         places = map(self.candidates, images)
         held = {folder_of(paths[0]) for paths in places if len(paths) > 1}
@@ -306,8 +293,7 @@ def _read_image(
     path = labels.find(image)
     if path is None:
         reason = f"has no label file {labels.candidates(image)[0]}"
-        nothing = reading.fault(image, 0, reason, "no_object")
-        reading.empty.append(EmptyImage(split, ref, name, nothing))
+        reading.without_object(split, ref, name, image, 0, reason)
         return
     try:
         text = read_small(path, labels.root, LARGEST_LABELS).decode("utf-8-sig")
@@ -320,37 +306,23 @@ def _read_image(
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     rows = [(row, line) for row, line in enumerate(lines, 1) if line.strip()]
     if not rows:
-        nothing = reading.fault(path, 0, "names no object", "no_object")
-        reading.empty.append(EmptyImage(split, ref, name, nothing))
+        reading.without_object(split, ref, name, path, 0)
         return
-    parse = partial(_object, config, path, ref, name, labels.scored)
+
+    def parse(row: int, line: str) -> Annotated:
+        fields = line.split(maxsplit=_MOST_FIELDS)
+        scored = len(fields) == _BOX_FIELDS + 1 and not config.has_keypoints
+        if scored and number(fields[-1]) is not None:
+            labels.scored[path] += 1
+            fields.pop()
+        label = _class_index(fields[0], len(config.class_names) or MOST_CLASSES)
+        text = config.class_names[label] if config.class_names else str(label)
+        return Annotated(ref, name, text, _box(fields, config.has_keypoints), path, row)
+
     objects = list(reading.parsed(path, rows, parse))
     reading.split(split).extend(objects)
     if len(objects) < len(rows):
         reading.unread[ref] = len(rows) - len(objects)
-
-
-def _object(
-    config: DataYaml,
-    path: str,
-    image: ImageRef,
-    name: str,
-    scored: "Counter[str]",
-    row: int,
-    line: str,
-) -> Annotated:
-    """The object of a line `class cx cy w h`, or `class x1 y1 x2 y2 x3 y3 ...` (a polygon)."""
-    fields = line.split(maxsplit=_MOST_FIELDS)
-    if (
-        len(fields) == _BOX_FIELDS + 1
-        and not config.has_keypoints
-        and number(fields[-1]) is not None
-    ):
-        scored[path] += 1
-        fields.pop()
-    label = _class_index(fields[0], len(config.class_names) or MOST_CLASSES)
-    text = config.class_names[label] if config.class_names else str(label)
-    return Annotated(image, name, text, _box(fields, config.has_keypoints), path, row)
 
 
 def _class_index(text: str, class_count: int) -> int:
@@ -366,7 +338,10 @@ def _class_index(text: str, class_count: int) -> int:
 
 
 def _box(fields: list[str], keypoints: bool) -> Box:
-    """The box of a line; key points behind it are not read."""
+    """The box of a line `class cx cy w h`, or `class x1 y1 x2 y2 x3 y3 ...` (a polygon).
+
+    Key points behind the box are not read.
+    """
     count = len(fields)
     boxes_only = count == _BOX_FIELDS or (keypoints and count > _BOX_FIELDS)
     polygon = _LEAST_POLYGON_FIELDS <= count <= _MOST_FIELDS and count % 2 == 1
@@ -376,12 +351,7 @@ def _box(fields: list[str], keypoints: bool) -> Box:
             "polygon",
             "columns",
         )
-    numbers = []
-    for text in fields[1 : _BOX_FIELDS if boxes_only else None]:
-        value = number(text)
-        if value is None:
-            raise RowError(f"{quoted(text)} is not a number", "number")
-        numbers.append(value)
+    numbers = floats(*fields[1 : _BOX_FIELDS if boxes_only else None])
     if boxes_only:
         cx, cy, width, height = numbers
         return corners((cx, cy, width, height), "cxcywh")
@@ -530,23 +500,15 @@ def yolo_source(class_names: Sequence[str], splits: Collection[Split]) -> dict[s
 
 
 def yolo_line(label: int, box: Sequence[float]) -> str:
-    """The line of one object.
-
-    Args:
-        label: Index of its class.
-        box: (x1, y1, x2, y2) in fractions of the image.
-    """
+    """The line of one object: index of its class, (x1, y1, x2, y2) in fractions of the image."""
     x1, y1, x2, y2 = box
     values = ((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1)
     return f"{label} " + " ".join(f"{value:.9f}" for value in values) + "\n"
 
 
 def yolo_yaml(folders: Mapping[str, str], names: Sequence[str]) -> str:
-    """The file `data.yaml`.
+    """The file `data.yaml` for classes that objects have and the folder of each split's images.
 
-    Args:
-        folders: Of the images of each split, relative to the file itself, which is where tools look
-            without a `path`.
-        names: Of the classes that objects have.
+    Folders are relative to the file itself, which is where tools look without a `path`.
     """
     return to_yaml({**folders, "nc": len(names), "names": dict(enumerate(names))})

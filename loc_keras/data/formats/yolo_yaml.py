@@ -45,11 +45,7 @@ class DataYaml:
 
 
 def read_data_yaml(path: str, *, names_alone: bool = False) -> DataYaml:
-    """Reads a data.yaml.
-
-    Args:
-        path: The file.
-        names_alone: Whether it need not say where the training images are.
+    """Reads a data.yaml, which need not say where the training images are for `names_alone`.
 
     Raises:
         DataError: If it is missing, no YAML, uses aliases, or lacks `train` or the classes.
@@ -92,11 +88,7 @@ def parse_yaml(text: str) -> Any:
 
 @dataclass
 class _Tree:
-    """Grows from the events of a parser.
-
-    Attributes:
-        value: The document, when the last event is taken.
-    """
+    """Grows from the events of a parser; `value` is the document when the last one is taken."""
 
     value: Any = None
     _open: list[Any] = field(default_factory=list)

@@ -11,7 +11,7 @@ from helpers.converted import CLASSES, drawn, save, seen
 from loc_keras import convert
 from loc_keras.cli.data_source import read_folder
 from loc_keras.data.detect.formats import guesses, list_data_folder, unrecognised
-from loc_keras.data.detect.table import csv_form
+from loc_keras.data.detect.table import cut, form_of
 from loc_keras.data.formats import listing as detect_listing
 from loc_keras.data.formats.listing import by_split, list_folder, split_of
 from loc_keras.data.formats.registry import FORMATS
@@ -185,7 +185,7 @@ def test_class_numbers_are_told_from_the_box(place, units):
         box = [0.1 + k / 100, 0.2, 0.3 + k / 100, 0.5] if units == "fraction" else box_of(10 + k)
         fields = [str(k % 7), *map(str, box)] if place == "before" else [*map(str, box), str(k % 7)]
         rows.append(",".join([f"{k}.png", *fields]))
-    form = csv_form("\n".join(rows), whole=True)
+    form = form_of(cut("\n".join(rows), whole=True))
     assert form.settings["columns"].index("label") == (1 if place == "before" else 5)
     assert form.pixels is (units == "pixel")
 
@@ -215,7 +215,7 @@ def test_column_that_names_the_split(tmp_path):
     ["", "a,b,c\n", "name,age,town,x,y\nann,3,rome,1,2\n", "1,2,3,4,5\n6,7,8,9,10\n", "\0\0\0"],
 )
 def test_other_tables_are_no_boxes(text):
-    assert csv_form(text, whole=True) is None
+    assert form_of(cut(text, whole=True)) is None
 
 
 # --- Pascal VOC ---

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from loc_keras.cli.data_source import read_folder
 from loc_keras.data.detect.formats import guesses, list_data_folder
-from loc_keras.data.detect.table import Doubt, Form, csv_form
+from loc_keras.data.detect.table import Doubt, Form, cut, form_of
 from loc_keras.data.formats import listing as detect_listing
 from loc_keras.errors import DataError
 
@@ -115,7 +115,7 @@ def test_columns_are_found_whatever_single_rows_hold(count, place, side, slips, 
         label = [str(k % 7)]
         numbers = label + list(map(str, box)) if place == "before" else [*map(str, box), *label]
         lines.append(",".join([f"{k}.png", *numbers]))
-    form = csv_form("\n".join(lines), whole=True)
+    form = form_of(cut("\n".join(lines), whole=True))
     assert isinstance(form, Form) and not form.question
     named = ["label", "x1", "y1", "x2", "y2"] if place == "before" else None
     assert form.settings["columns"] == ["file", *(named or ["x1", "y1", "x2", "y2", "label"])]
@@ -125,7 +125,7 @@ def test_columns_are_found_whatever_single_rows_hold(count, place, side, slips, 
 def test_the_only_class_behind_the_box_is_no_edge():
     # y1 < x2 < 1 and x2 < 1: the last four numbers look like corners as well.
     lines = [f"{k}.png,0.{k}1,0.{k}2,0.{k + 2}5,0.{k + 2}7,1" for k in range(1, 8)]
-    form = csv_form("\n".join(lines), whole=True)
+    form = form_of(cut("\n".join(lines), whole=True))
     assert form.settings["columns"] == ["file", "x1", "y1", "x2", "y2", "label"]
 
 
@@ -528,5 +528,5 @@ def test_two_categories_of_one_name_are_told(tmp_path):
 def test_words_and_numbers_that_name_no_image_are_no_doubt():
     # The iris table: a word and four numbers.
     text = "5.1,3.5,1.4,0.2,setosa\n4.9,3.0,1.4,0.2,setosa\n"
-    assert csv_form(text, whole=True) is None
-    assert isinstance(csv_form("a.png,x,9,2,1\nb.png,7,8,z,0\n", whole=True), Doubt | None)
+    assert form_of(cut(text, whole=True)) is None
+    assert isinstance(form_of(cut("a.png,x,9,2,1\nb.png,7,8,z,0\n", whole=True)), Doubt | None)

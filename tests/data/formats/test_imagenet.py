@@ -234,6 +234,22 @@ def test_loc_table_faults(folder):
     assert [(one.row, one.label) for one in found.objects["test"]] == [(3, "tench")]
 
 
+def test_signs_that_do_not_show_are_no_class(folder):
+    # 0x01 is a control sign; 0x0b would end a line of a list of classes.
+    rows = b"ImageId,PredictionString\nn1_10,n1 13 16 401 299\nn2_10,n2 1 2 3 4\n"
+    mapping = b"n1\t\x01\x0b\x01\nn2 cr\x01ane\nn3 crane\nn\x014 tench\n"
+    names = {"LOC_synset_mapping.txt": mapping, "LOC_train_solution.csv": rows}
+    found = read_imagenet_loc(folder(CSV, **names))
+    assert found.class_names == ["crane"]
+    assert [(fault.row, fault.kind) for fault in found.faults[:3]] == [
+        (row, "label") for row in (1, 2, 4)
+    ]
+    assert found.faults[0].reason == r"the class '\x01\x0b\x01' has signs that are no text"
+    # Their objects cannot be used either; v_2 has none.
+    assert {fault.kind for fault in found.faults[3:]} == {"label", "no_object"}
+    assert not any(found.objects.values())
+
+
 BOMB = b"""<?xml version="1.0"?><!DOCTYPE a [<!ENTITY a "aaaaaaaaaa">
 <!ENTITY b "&a;&a;&a;&a;&a;&a;">
 <!ENTITY c "&b;&b;&b;&b;&b;&b;">]><annotation><filename>&c;</filename></annotation>"""

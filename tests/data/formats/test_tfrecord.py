@@ -164,7 +164,7 @@ def test_checksum_against_the_published_test_vectors():
         ({"xmin": [1]}, "number", "bbox/xmin is a int64_list, expected a float_list"),
         ({"text": None, "label": None}, "label", "neither class/text nor class/label"),
         ({"text": [b" "], "label": None}, "label", "neither class/text nor class/label"),
-        ({"text": [b"a\0"]}, "label", "NUL"),
+        ({"text": [b"a\0"]}, "label", r"'a\x00' has signs that are no text"),
         ({"text": [b"\xff"]}, "encoding", "is not UTF-8 text"),
     ],
 )
