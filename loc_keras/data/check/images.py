@@ -15,12 +15,7 @@ from PIL import Image
 from loc_keras.data import files
 from loc_keras.data.annotations import Annotated, Annotations, Fault, ImageRef
 from loc_keras.data.files import read_bytes
-from loc_keras.data.image_header import (
-    Header,
-    HeaderError,
-    read_headers,
-    without_image_warnings,
-)
+from loc_keras.data.image_header import Header, HeaderError, read_headers, without_image_warnings
 from loc_keras.data.near_duplicates import thumbnail
 from loc_keras.data.records import UPRIGHT
 from loc_keras.data.resolve import TOLERANCE_PX, picture_size

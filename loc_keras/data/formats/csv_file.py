@@ -12,14 +12,7 @@ from typing import Any, NamedTuple
 from loc_keras.atomic_file import write_text
 from loc_keras.config.data import BOX_COLUMNS, CSV_COLUMNS, CSV_FILES
 from loc_keras.data import files
-from loc_keras.data.annotations import (
-    Annotated,
-    Annotations,
-    EmptyImage,
-    ImageRef,
-    Split,
-    Units,
-)
+from loc_keras.data.annotations import Annotated, Annotations, EmptyImage, ImageRef, Split, Units
 from loc_keras.data.formats.parsing import (
     LARGEST_SIDE,
     SPLIT_NAMES,
@@ -462,10 +455,7 @@ def read_rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str] | RowE
 
 
 def _quoted_fields(
-    line: str,
-    delimiter: str,
-    lines: Iterator[tuple[int, str]],
-    ahead: deque[tuple[int, str]],
+    line: str, delimiter: str, lines: Iterator[tuple[int, str]], ahead: deque[tuple[int, str]]
 ) -> list[str]:
     """Fields of a row with quotes; takes the lines it goes on in, or leaves them in `ahead`."""
     row, taken = line, 0

@@ -457,10 +457,7 @@ def _write_shard(
 ) -> list[Fault]:
     records = job.splits[split]
     faults = []
-    with (
-        written_aside(job.folder / name) as aside,
-        tf.io.TFRecordWriter(str(aside)) as writer,
-    ):
+    with written_aside(job.folder / name) as aside, tf.io.TFRecordWriter(str(aside)) as writer:
         for index, picture in pictures(records, indices, _COPIED_FORMATS):
             if isinstance(picture, RowError):
                 faults.append(records.fault(index, str(picture), picture.kind))

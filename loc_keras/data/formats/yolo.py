@@ -13,13 +13,7 @@ from typing import Any
 
 from loc_keras.atomic_file import write_text
 from loc_keras.data import files
-from loc_keras.data.annotations import (
-    Annotated,
-    Annotations,
-    ImageRef,
-    Split,
-    counted_from_one,
-)
+from loc_keras.data.annotations import Annotated, Annotations, ImageRef, Split, counted_from_one
 from loc_keras.data.formats.listing import Guess, Listing, by_split, depth_of, shared_folder
 from loc_keras.data.formats.parsing import (
     Box,
