@@ -43,7 +43,6 @@ class CheckResult:
         class_names: Classes by index, as training would have them.
         named: Whether they were given, by the config or the data set.
         splits: Splits that the data set gives.
-        decoded: Whether every image was decoded.
         annotations: What was checked; what its reader could not read is among the findings.
         source: How annotations were understood; its `boxes_on` is None where nothing decides it.
     """

@@ -84,17 +84,14 @@ def read_coco(root: str, *, splits: Mapping[str, Mapping[str, str] | None]) -> A
     `bbox` is left, top, width and height in px; where it is absent, the box around the polygons or
     the mask of `segmentation` counts.
 
-    Args:
-        root: Folder of the data set, on any filesystem that TensorFlow opens.
-        splits: `{"train" | "val" | "test": {"annotations": file, "images": folder}}`, relative to
-            `root`. Without `images`, they lie beside the file.
+    Splits are `{"annotations": file, "images": folder}`, relative to `root`, a folder on any
+    filesystem that TensorFlow opens. Without `images`, they lie beside the file.
 
     Returns:
         The objects in the order of the files, boxes in px; `class_names` are the categories of
         the training file in the order of their ids, and then those that only others have, without
-        those that no annotation names. Rows are
-        positions in the file's list of annotations, and in faults also of images or categories,
-        as the reason says. Crowds (`iscrowd`) are faults of the kind `"crowd"`.
+        those that no annotation names. Rows are positions in the file's list of annotations, and in
+        faults also of images or categories, as the reason says. Crowds (`iscrowd`) are faults.
 
     Raises:
         DataError: If a file is missing or is not JSON of this form.

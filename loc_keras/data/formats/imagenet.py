@@ -46,10 +46,8 @@ def read_tiny_imagenet(root: str, *, val_as: Literal["test", "val"] = "test") ->
 
     Boxes are (x1, y1, x2, y2) in px from 0, and the last pixel belongs to them.
 
-    Args:
-        root: The folder.
-        val_as: Split that the official validation images become. The official test images have
-            no labels, so these usually stand in for them.
+    The official validation images become the split `val_as`: usually the test images, since the
+    official ones have no labels.
 
     Returns:
         Splits `"train"` and `val_as` (absent without a `val` folder). Classes are named by the
@@ -189,10 +187,8 @@ def read_imagenet_loc(root: str, *, val_as: Literal["test", "val"] = "test") -> 
     Boxes are (x1, y1, x2, y2) in px from 0, and the last pixel belongs to them, as in the task's
     own measure of overlap.
 
-    Args:
-        root: The folder.
-        val_as: Split that the official validation images become; the official test images have
-            no labels.
+    The official validation images become the split `val_as`; the official test images have no
+    labels.
 
     Returns:
         Splits `"train"` and `val_as`, those that are there; images may have several objects.

@@ -211,13 +211,7 @@ def depth_of(path: str) -> int:
 
 def common_folder(paths: Sequence[str]) -> str:
     """The deepest folder that holds all of some relative folders."""
-    parts = [path.split("/") if path else [] for path in paths]
-    shared = []
-    for several in zip(*parts, strict=False):
-        if len(set(several)) > 1:
-            break
-        shared.append(several[0])
-    return "/".join(shared)
+    return posixpath.commonpath(paths) if paths else ""
 
 
 def shared_folder(folders: Sequence[str], all_folders: Sequence[str]) -> str:

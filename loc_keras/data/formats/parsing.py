@@ -78,8 +78,6 @@ class Reading:
     """Collects what a reader finds.
 
     Attributes:
-        objects: Objects of each split.
-        faults: What cannot be used.
         unread: Number of objects of an image that cannot be parsed.
         empty: Images without an object.
         folders: Folders that hold nothing but images, as keys.

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 from loc_keras.data.annotations import Annotations, Split, with_composed_names
 from loc_keras.data.detect.csv import detect_csv
-from loc_keras.data.files import is_folder
 from loc_keras.data.formats.coco import coco_source, detect_coco, read_coco, write_coco
 from loc_keras.data.formats.csv_file import csv_source, read_csv, write_csv
 from loc_keras.data.formats.cub import detect_cub, read_cub
@@ -19,6 +18,7 @@ from loc_keras.data.formats.imagenet import (
     read_tiny_imagenet,
 )
 from loc_keras.data.formats.listing import Guess, Listing
+from loc_keras.data.formats.parsing import require_root
 from loc_keras.data.formats.tfds import detect_tfds, read_tfds
 from loc_keras.data.formats.tfrecord import (
     detect_tfrecord,
@@ -144,8 +144,8 @@ def read_annotations(format_name: str, root: str, **options: Any) -> Annotations
             nothing at all was found.
     """
     chosen = FORMATS[format_name]
-    if not chosen.makes_folder and not is_folder(root):
-        raise DataError(f"data folder {root} does not exist: data.source.path must name it.")
+    if not chosen.makes_folder:
+        require_root(root)
     # Millions of tuples without cycles: to look for some takes longer than to read them.
     collects = gc.isenabled()
     gc.disable()

@@ -92,18 +92,13 @@ def read_tfds(
     In `stanford_dogs` the boxes are a list and the class is that of the image, so all boxes get it.
 
     The encoded images are copied once into a file for each split, from which they can be read in
-    any order; later reads find them there.
+    any order; later reads find them there. Features that are not named (`image`; `box`, such as
+    `objects/bbox`; `label`) are found by their types.
 
-    Args:
-        root: TFDS's `data_dir`, under which the data set is prepared.
-        name: As `tfds.builder` takes it: `name`, `name/config`, `name:1.0.0`.
-        splits: For each split one of the data set, also in parts, such as `train[:90%]`; None
-            leaves it out.
-        image: Name of the image feature; None finds it by its type.
-        box: Name of the box feature, such as `objects/bbox`; None finds it by its type.
-        label: Name of the class feature; None finds it by its type.
-        download: Whether to download and prepare a data set that is not there.
-        cache_dir: Local folder for the copies of the images; None is `loc_keras_blobs` in `root`.
+    The data set lies below `root`, TFDS's `data_dir`, or is downloaded and prepared there. Its
+    `name` is as `tfds.builder` takes it: `name`, `name/config`, `name:1.0.0`. A split may be
+    in parts, such as `train[:90%]`; None leaves it out. Without `cache_dir`, a local folder, the
+    copies of the images lie in `loc_keras_blobs` in `root`.
 
     Returns:
         Boxes in fractions. File and row of an object are its TFDS shard and its record there,

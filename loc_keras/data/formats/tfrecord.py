@@ -75,12 +75,9 @@ def read_tfrecord(
 
     Every record is read once, and its checksum verified.
 
-    Args:
-        root: Folder of the shards.
-        splits: For each split a pattern of shard names below the folder, such as
-            `{"train": "train-*.tfrecord"}`; None leaves a split out.
-        label_map: Name of a `label_map.pbtxt` below the folder, that names the class numbers.
-            Without it classes go by `class/text`, or by number where there is no text.
+    Each split is a pattern of shard names below `root`, such as `train-*.tfrecord`; None leaves it
+    out. `label_map` is a `label_map.pbtxt` there that names the class numbers; without it classes
+    go by `class/text`, or by number where there is no text.
 
     Returns:
         Rows are record numbers from 1, in fractions. Classes are those of the label map in the
@@ -257,12 +254,10 @@ def _name(features: Any, path: str, row: int) -> str:
     Nothing is opened by it, and records often name the absolute path they were made from; but a
     data set written from these may use it for files.
     """
-    for feature in ("image/filename", "image/source_id"):
-        if names := _values(features, feature, "bytes_list"):
-            name = _decoded("image/filename", names[0])
-            break
-    else:
-        name = ""
+    features_of_name = ("image/filename", "image/source_id")
+    given = (_values(features, feature, "bytes_list") for feature in features_of_name)
+    names = next(filter(None, given), [])
+    name = _decoded("image/filename", names[0]) if names else ""
     try:
         files.join_inside("names", name)
     except files.OutsideError:

@@ -31,7 +31,6 @@ class Tool(NamedTuple):
         units: Of its boxes.
         beside: Whether each image has a file of its own, in which every file of the folder counts.
         upright: Name of the tool where it shows pictures upright by their EXIF orientation.
-        exact: As in `Annotations`.
         written: Whether `tools_writing` writes it.
     """
 
@@ -42,7 +41,6 @@ class Tool(NamedTuple):
     units: Units = "pixel"
     beside: bool = False
     upright: str = ""
-    exact: bool = True
     written: bool = False
 
 

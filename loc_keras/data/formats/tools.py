@@ -51,7 +51,6 @@ class Picture(NamedTuple):
         objects: Row and content of each object, as the format's own function takes them.
         row: Of the image in the file; 0 where the file is of this image alone.
         size: Declared (width, height) in px, or None.
-        split: Where the file says it.
         content: The encoded image where the file holds it, for use where no file stands beside.
         file: Path of the image where it is known.
         label: Class of objects that name none themselves.
@@ -273,7 +272,7 @@ def read_tool(root: str, *, format_name: str, cache_dir: str | None = None) -> A
         reading.split(split)
         for document, picture in part:
             _add(document, picture, split, finder, read_object)
-    return reading.annotations(tool.units, exact=tool.exact)
+    return reading.annotations(tool.units)
 
 
 def _split_of(found: tuple[Document, Picture]) -> Split | None:

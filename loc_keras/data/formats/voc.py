@@ -92,16 +92,12 @@ def read_voc(
     The image is the one in the image folder that is called as the XML file, or else the one that
     `filename` names, by its last part if the whole is not there.
 
-    Args:
-        root: Folder of the data set, on any filesystem that TensorFlow opens.
-        splits: `{"train" | "val" | "test": {"annotations": folder, "images": folder, "list":
-            file}}`, relative to `root`. Without `annotations`, the XML files lie in `root`;
-            without `images`, the images lie beside them. Files in subfolders are read where
-            the folder itself has none. `list` is a file such as `ImageSets/Main/train.txt`
-            whose lines begin with the names (without ending) that belong to the split;
-            without it, all do.
-        first_pixel: Number of the first pixel; 1 in the files of the challenges, whose `xmax`
-            and `ymax` name the last pixel of the box.
+    Splits are `{"annotations": folder, "images": folder, "list": file}`, relative to `root`, on any
+    filesystem that TensorFlow opens. Without `annotations`, the XML files lie in `root`; without
+    `images`, the images lie beside them. Files in subfolders are read where the folder itself has
+    none. `list` is a file such as `ImageSets/Main/train.txt` whose lines begin with the names
+    (without ending) that belong to the split; without it, all do. `first_pixel` is 1 in the files
+    of the challenges, whose `xmax` and `ymax` name the last pixel of the box.
 
     Returns:
         The objects in the order of the file names or of the list, boxes in px; rows are

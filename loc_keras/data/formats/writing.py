@@ -70,7 +70,6 @@ class Job:
     Attributes:
         folder: Existing folder to fill; what it holds already is from the same job.
         splits: Records of each split, none empty.
-        class_names: Name of each class, by index.
         shards: Files of each split for formats that cut it, or None to choose by size.
         advance: Called with the split and a number of records just done.
         on_fault: Called for every record that cannot be written; may raise to stop the job.

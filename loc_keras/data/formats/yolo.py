@@ -75,12 +75,9 @@ def read_yolo(
     scalars of the file are read as text, aliases are refused. An entry of val or test that is not
     there, or names the images of train, is left out.
 
-    Args:
-        root: Folder of the data set, on any filesystem that TensorFlow opens.
-        yaml: The YAML file, relative to `root`. If its `path` is not there, or not below `root`,
-            the folder of the YAML file is meant.
-        splits: Image folder of each split, relative to `root`, in place of the YAML file; the
-            classes are then numbers, as written.
+    If the `path` of the YAML file is not there, or not below `root`, its own folder is meant.
+    `splits` are image folders, relative to `root`, in place of that file; the classes are then
+    numbers, as written.
 
     Returns:
         The objects in the order of the image names or lists, boxes in fractions, classes by
