@@ -287,7 +287,7 @@ def test_loc_bad_object_leaves_the_others(folder):
     path = "ILSVRC/Annotations/CLS-LOC/train/n1/n1_10.xml"
     broken = XML.replace(b"<xmax>401</xmax>", b"")
     found = read_imagenet_loc(root := folder(LOC, **{path: broken}))
-    reason = "column xmax: '' is not a number"
+    reason = "column xmax is empty"
     assert found.faults == [Fault(f"{root}/{path}", 1, reason, "number")]
     assert [one.row for one in found.objects["train"]] == [2]
 
