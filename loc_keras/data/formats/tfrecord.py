@@ -355,6 +355,8 @@ def read_label_map(path: str) -> dict[int, str]:
             raise DataError(f"{where}: its id must be a whole number from 1, not {item.id}.")
         if not name:
             raise DataError(f"{where}: the item with id {item.id} has no name.")
+        if "\0" in name:
+            raise DataError(f"{where}: its name {quoted(name)} holds a NUL character; mend it.")
         if item.id in names or name in names.values():
             raise DataError(f"{where}: id {item.id} or name {name!r} stands in an earlier one too.")
         names[item.id] = name
