@@ -23,12 +23,7 @@ from loc_keras.data.annotations import Split
 from loc_keras.errors import DataError
 from loc_keras.evaluation.figures import run_figures
 from loc_keras.report.terminal import print_metrics
-from loc_keras.serving.bundle import (
-    Bundle,
-    behind_served,
-    parse_version,
-    refuse_version,
-)
+from loc_keras.serving.bundle import Bundle, behind_served, parse_version, refuse_version
 from loc_keras.serving.portable import (
     FORMATS,
     QUANTIZE,
@@ -72,12 +67,13 @@ def _export(args: argparse.Namespace, console: Console) -> int:
     refuse_format(args.format, args.quantize)
     version = None if args.version is None else parse_version(args.version)
     is_server = args.format == SAVED_MODEL
+    place = args.out if is_server else args.out / args.format
     if version is not None:
-        refuse_version(args.out if is_server else args.out / args.format, version)
+        refuse_version(place, version)
     run = load_run(args.run, args.config, args.set)
     print_data(console, run.data, listed=False)
     bundle = _bundle(run, console, args.quantize)
-    behind = behind_served(bundle.card or {}, args.out if is_server else args.out / args.format)
+    behind = behind_served(bundle.card or {}, place)
     print_note(console, behind and f"{behind}; it is exported all the same.")
     if is_server:
         written = export_saved_model(bundle, args.out, version)
@@ -123,16 +119,18 @@ def _measured(run: RunWithData, console: Console, converted: Run) -> dict[str, A
     split = next((name for name in splits if run.data.held_out(name) is not None), None)
     if split is None:
         raise DataError("there are no test or validation images to measure the export on.")
+    images, pictures, background = (
+        run.held_out(split),
+        run.data.pictures[split],
+        run.data.background,
+    )
+    answers = {
+        "before": answer_function(run.localizer),
+        "after": lambda images: converted(images.numpy()),
+    }
     measured = {
-        name: run_figures(
-            collect_outcomes(
-                answer, run.held_out(split), run.data.pictures[split], run.data.background
-            )
-        )
-        for name, answer in (
-            ("before", answer_function(run.localizer)),
-            ("after", lambda images: converted(images.numpy())),
-        )
+        name: run_figures(collect_outcomes(answer, images, pictures, run.data.background))
+        for name, answer in answers.items()
     }
     print_metrics(console, {f"{split}, {name}": values for name, values in measured.items()})
     return {"split": split, **measured}

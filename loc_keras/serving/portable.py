@@ -10,7 +10,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -48,10 +48,6 @@ Takes the function, the file, a quantization and, for int8, images float32 (N, H
 by which ranges are set.
 """
 
-Measure = Callable[[Run], Mapping[str, Any]]
-"""Gives the figures of a converted model, as plain values."""
-
-_OPSET = 18
 _KEPT_EXACT = (
     *("ABS", "ADD", "BATCH_MATMUL", "CONCATENATION", "DIV", "EXP", "EXPAND_DIMS"),
     *("FULLY_CONNECTED", "GATHER", "GATHER_ND", "GREATER_EQUAL", "HARD_SWISH", "LOGISTIC", "LOG"),
@@ -65,8 +61,6 @@ _KEPT_EXACT = (
 arithmetic of boxes in eight bits costs the tight ones."""
 
 _INPUT = "images"
-_PRINTED = (1, 2)
-"""File descriptors of standard output and standard error."""
 
 
 @dataclass(frozen=True)
@@ -74,19 +68,16 @@ class PortableFormat:
     """A format of files for devices.
 
     Attributes:
-        file: Name of the file.
-        convert: Writes it.
-        open: Opens it in its runtime; a function of `portable_answers`.
+        open: Opens a file in its runtime; a function of `portable_answers`.
         packages: Names to install by, of the modules that are needed.
-        refused: Quantizations that are not written, each with the reason and what to do, as a
-            sentence.
+        refused: Quantizations that are not written, with reason and way out as a sentence.
     """
 
     file: str
     convert: Converter
     open: Opener
     packages: Mapping[str, str]
-    refused: Mapping[str, str]
+    refused: Mapping[str, str] = field(default_factory=dict)
 
 
 def export_portable(
@@ -95,11 +86,11 @@ def export_portable(
     kind: str,
     quantize: str,
     *,
-    measure: Measure,
+    measure: Callable[[Run], Mapping[str, Any]],
     calibration: np.ndarray | None = None,
     version: int | None = None,
 ) -> Path:
-    """Writes a version of a model for a runtime; it takes raw pixels, as the model does.
+    """Writes a version of a model for a runtime, which takes raw pixels, and gives its folder.
 
     Args:
         bundle: The model, and what comes with it.
@@ -107,12 +98,9 @@ def export_portable(
             of the SavedModel, since TF Serving would try to load them.
         kind: One of `FORMATS`.
         quantize: One of `QUANTIZE`.
-        measure: Called with the converted model before it gets its version.
+        measure: Gives the figures of the converted model, before it gets its version.
         calibration: For int8 images float32 (N, H, W, C), raw pixels, by which ranges are set.
         version: Its number; None for one more than the highest there is.
-
-    Returns:
-        The folder of the new version.
 
     Raises:
         ExportError: If the folder cannot be written, the version exists, the network cannot be
@@ -142,10 +130,6 @@ def export_portable(
 
 def refuse_format(kind: str, quantize: str) -> None:
     """Refuses what cannot be written, before anything is loaded.
-
-    Args:
-        kind: `SAVED_MODEL` or one of `FORMATS`.
-        quantize: One of `QUANTIZE`.
 
     Raises:
         ExportError: If a package is missing, or the format has no such quantization.
@@ -190,12 +174,8 @@ def convert(
 def _check_file(bundle: Bundle, path: Path, kind: str, quantize: str) -> None:
     """Compares a file's answers about the samples with the live model's."""
     images = requests_for(bundle)[IMAGES][IMAGES]
-    found = run_alone(
-        portable_answers,
-        [FORMATS[kind].open.__name__, str(path.absolute())],
-        {"images": images},
-        path.name,
-    )
+    runtime = [FORMATS[kind].open.__name__, str(path.absolute())]
+    found = run_alone(portable_answers, runtime, {"images": images}, path.name)
     live = live_answers(bundle)
     expected = {name: live[name] for name in bundle.localizer.output}
     if set(found) != set(expected):
@@ -214,10 +194,8 @@ def _convert_litert(call: Any, path: Path, quantize: str, calibration: np.ndarra
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if quantize == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    if quantize == "int8":
-        path.write_bytes(_quantized_litert(converter, calibration))
-    else:
-        path.write_bytes(converter.convert())
+    is_int8 = quantize == "int8"
+    path.write_bytes(_quantized_litert(converter, calibration) if is_int8 else converter.convert())
 
 
 def _quantized_litert(converter: Any, calibration: np.ndarray | None) -> bytes:
@@ -249,7 +227,7 @@ def _convert_onnx(call: Any, path: Path, quantize: str, calibration: np.ndarray 
         frozen.graph.as_graph_def(),
         input_names=[frozen.inputs[0].name],
         output_names=outputs,
-        opset=_OPSET,
+        opset=18,
     )
     names = dict(zip(outputs, sorted(call.structured_outputs), strict=True))
     _rename(model.graph, {**names, frozen.inputs[0].name: _INPUT})
@@ -329,7 +307,8 @@ def _quiet() -> Iterator[None]:
     logger.setLevel("ERROR")
     sys.stdout.flush()
     sys.stderr.flush()
-    kept = [os.dup(number) for number in _PRINTED]
+    printed = (1, 2)  # File descriptors of standard output and standard error.
+    kept = [os.dup(number) for number in printed]
     try:
         with (
             warnings.catch_warnings(action="ignore"),
@@ -337,11 +316,11 @@ def _quiet() -> Iterator[None]:
             contextlib.redirect_stderr(io.StringIO()),
             open(os.devnull, "w") as nowhere,
         ):
-            for number in _PRINTED:
+            for number in printed:
                 os.dup2(nowhere.fileno(), number)
             yield
     finally:
-        for number, before in zip(_PRINTED, kept, strict=True):
+        for number, before in zip(printed, kept, strict=True):
             os.dup2(before, number)
             os.close(before)
         logger.setLevel(level)
@@ -353,14 +332,12 @@ FORMATS = {
         _convert_litert,
         portable_answers.litert,
         {"ai_edge_litert": "ai-edge-litert"},
-        {},
     ),
     "onnx": PortableFormat(
         "model.onnx",
         _convert_onnx,
         portable_answers.onnx,
         {"tf2onnx": "tf2onnx", "onnx": "onnx", "onnxruntime": "onnxruntime"},
-        {},
     ),
     # The weights lie beside it, in model.bin.
     "openvino": PortableFormat(
