@@ -119,11 +119,7 @@ def _measured(run: RunWithData, console: Console, converted: Run) -> dict[str, A
     split = next((name for name in splits if run.data.held_out(name) is not None), None)
     if split is None:
         raise DataError("there are no test or validation images to measure the export on.")
-    images, pictures, background = (
-        run.held_out(split),
-        run.data.pictures[split],
-        run.data.background,
-    )
+    images, pictures = run.held_out(split), run.data.pictures[split]
     answers = {
         "before": answer_function(run.localizer),
         "after": lambda images: converted(images.numpy()),
