@@ -4,44 +4,11 @@ import numpy as np
 
 from loc_keras.evaluation.figures import figure_of, format_value
 from loc_keras.evaluation.outcomes import Evaluation
+from loc_keras.report import evaluation_charts as charts
+from loc_keras.report import evaluation_content as content
+from loc_keras.report import evaluation_pictures as pictures
+from loc_keras.report import evaluation_tables as tables
 from loc_keras.report import html
-from loc_keras.report.evaluation_charts import (
-    SCALE,
-    corner_curve,
-    iou_curve,
-    iou_histogram,
-    reliability_chart,
-    stated_probabilities,
-)
-from loc_keras.report.evaluation_content import (
-    EvaluationPage,
-    apart_sentence,
-    choose_pictures,
-    easy_sentence,
-    format_gain,
-    gain_sentence,
-    join_words,
-    limits_of_figures,
-    p_value,
-    shift_sentence,
-    verdict,
-)
-from loc_keras.report.evaluation_pictures import (
-    near_duplicate_picture,
-    one_picture,
-    page_legend,
-    suspect_sentence,
-)
-from loc_keras.report.evaluation_tables import (
-    MOST_IN_NUMBERS,
-    MOST_PAIRS,
-    cell_style,
-    confused_pairs,
-    confusion_chart,
-    error_kinds,
-    field_style,
-    ranked_classes,
-)
 from loc_keras.report.style import clean
 from loc_keras.report.thumbnails import figure_uri
 
@@ -52,11 +19,11 @@ _NAMED = 3
 _LEAST_OF_CLASS = 10
 
 
-def evaluation_page(page: EvaluationPage) -> str:
+def evaluation_page(page: content.EvaluationPage) -> str:
     """The page as HTML; `wanted_pictures` says which pictures are looked for."""
     found = page.evaluation
     level = f"{100 * found.level:g} %"
-    choice = choose_pictures(page.outcomes, page.confidences)
+    choice = content.choose_pictures(page.outcomes, page.confidences)
     sections = _sections(page)
     shown = page.outcomes.shown
     errors = page.outcomes.corner_errors_px[shown]
@@ -78,45 +45,25 @@ def evaluation_page(page: EvaluationPage) -> str:
         sections=sections,
         headline=headline,
         few=found.object_images < FEW,
-        apart=apart_sentence(found),
-        gained=gain_sentence(found),
-        easy=easy_sentence(found),
-        limits=limits_of_figures(found),
         weak_classes=_weak_classes(found),
-        baseline_names=join_words([f"the {name}" for name in found.baselines]),
-        join=join_words,
-        errors=error_kinds(found),
+        baseline_names=content.join_words([f"the {name}" for name in found.baselines]),
+        errors=tables.error_kinds(found),
         ious=np.clip(np.nan_to_num(page.outcomes.ious[shown]), 0, 1),
         corner_errors=errors[np.isfinite(errors)],
         median=np.median,
         group_keys=keys,
         group_heads=["images", lead, f"{level} interval", "0 to 100 %", *others],
-        classes=ranked_classes(found, keys[0]),
-        pairs=confused_pairs(found.confusion),
-        stated=stated_probabilities(page.outcomes, page.trust),
+        classes=tables.ranked_classes(found, keys[0]),
+        stated=charts.stated_probabilities(page.outcomes, page.trust),
         drawn=figure_uri,
-        confusion_chart=confusion_chart,
-        reliability_chart=reliability_chart,
-        shift_sentence=shift_sentence,
-        iou_histogram=iou_histogram,
-        iou_curve=iou_curve,
-        corner_curve=corner_curve,
-        legend=page_legend(page),
-        picture=one_picture,
-        near_duplicate=near_duplicate_picture,
-        gain=format_gain,
-        suspect_sentence=suspect_sentence,
-        field_style=field_style,
-        cell_style=cell_style,
-        verdict=verdict,
-        p_value=p_value,
-        CHART_SCALE=SCALE,
-        MOST_PAIRS=MOST_PAIRS,
-        MOST_IN_NUMBERS=MOST_IN_NUMBERS,
+        charts=charts,
+        content=content,
+        pictures=pictures,
+        tables=tables,
     )
 
 
-def _sections(page: EvaluationPage) -> dict[str, str]:
+def _sections(page: content.EvaluationPage) -> dict[str, str]:
     """Titles of the sections that the page has, by key."""
     found = page.evaluation
     classes = len(found.class_names) > 1
@@ -153,7 +100,7 @@ def _weak_classes(found: Evaluation) -> str:
     )
     if not weak:
         return ""
-    named = join_words(
+    named = content.join_words(
         [f"{clean(name, 40)} ({format_value('top1_loc', value)})" for value, name in weak[:_NAMED]]
     )
     classes = "1 class is" if len(weak) == 1 else f"{len(weak):,} classes are"
