@@ -391,14 +391,7 @@ def _find_rate(
     console.print("sweeping the learning rate; the model is thrown away", highlight=False)
     sweep = sweep_rates(localizer, data.train(0), plan=plan)
     with own_files(*_rate_place(picture)):
-        save_rate_picture(
-            picture,
-            rates=sweep.rates,
-            losses=sweep.losses,
-            smooth=sweep.smooth,
-            suggested=sweep.suggested,
-            batch_size=plan.train.batch_size,
-        )
+        save_rate_picture(picture, sweep, plan.train.batch_size)
     end = "diverged at" if sweep.diverged else "did not diverge up to"
     print_line(
         console,

@@ -83,18 +83,12 @@ def refuse_plan_arguments(parser: argparse.ArgumentParser, args: argparse.Namesp
 def source_to_train(args: argparse.Namespace, console: Console) -> DataSource | None:
     """The data of `--config`, or of `--data` with what was chosen for it, which is printed.
 
-    Returns:
-        The data; None where the choices were written to a file and that was all.
+    None where the choices were written to a file and that was all.
     """
     if args.config is not None:
         return DataSource(load_config(args.config, args.set))
-    plan = plan_folder(
-        args.data,
-        args.set,
-        name=args.name,
-        minutes=BUDGET_MINUTES if args.minutes is None else args.minutes,
-        weights=args.weights,
-    )
+    minutes = BUDGET_MINUTES if args.minutes is None else args.minutes
+    plan = plan_folder(args.data, args.set, name=args.name, minutes=minutes, weights=args.weights)
     to_screen = args.write_config == Path("-")
     print_plan(Console(markup=False, stderr=True) if to_screen else console, plan)
     if args.write_config is None:
@@ -123,13 +117,7 @@ def source_to_check(args: argparse.Namespace, console: Console) -> DataSource:
 
 @dataclass(frozen=True, eq=False)
 class FolderPlan:
-    """What a folder is trained with.
-
-    Attributes:
-        source: The data, with all settings.
-        choices: Settings that were chosen or asked for, as they stand in the config, and why.
-        notes: Sentences that the user should know.
-    """
+    """What a folder is trained with: data with all settings, those that were chosen, and notes."""
 
     source: DataSource
     choices: list[Choice]
@@ -145,15 +133,10 @@ def plan_folder(
     weights: str | None = None,
     lenient: bool = False,
 ) -> FolderPlan:
-    """Reads a folder and chooses how it is trained on.
+    """Reads a folder, as the user wrote it, and chooses how it is trained on in about `minutes`.
 
-    Args:
-        folder: The data folder, as the user wrote it.
-        overrides: `section.key=value` each; they go before what would be chosen.
-        name: Name of runs and exports; None makes one of the folder's.
-        minutes: Time that training may take, about.
-        weights: Pretrained weights to start from.
-        lenient: As in `read_folder`.
+    `overrides`, `section.key=value` each, go before what would be chosen. Without a name of runs
+    and exports one is made of the folder's; `lenient` is as in `read_folder`.
 
     Raises:
         DataError: If the folder cannot be read.
@@ -260,9 +243,7 @@ def _source_choices(guess: Guess) -> list[Choice]:
         Choice("data.source.format", guess.format, guess.why),
         Choice("data.source.path", guess.path, "--data"),
     ]
-    choices += [
-        Choice(f"data.source.{key}", value, "as found") for key, value in guess.source.items()
-    ]
+    choices += [Choice(f"data.source.{k}", value, "as found") for k, value in guess.source.items()]
     for key, value in guess.options.items():
         parts = value if key == "splits" else {"": value}
         for part, setting in parts.items():

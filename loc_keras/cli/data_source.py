@@ -251,10 +251,8 @@ class Reading:
 
     Attributes:
         guess: Format and settings that it was read with.
-        source: The data, with the settings that were asked for.
         records: What can be used, nothing cut off for validation or test.
         total: Number of all objects.
-        notes: Sentences that the user should know.
         nothing_left: Why `records` has no split: then nothing can be trained on.
     """
 
@@ -377,11 +375,8 @@ def _reads(guess: Guess, file: str) -> bool:
 def _read(guess: Guess, overrides: Sequence[str], keys: Mapping[str, Any], name: str) -> Reading:
     source = _guessed_source(guess, overrides, name)
     notes = []
-    empty = [
-        split
-        for split, objects in source.annotations.objects.items()
-        if not objects and split != "train"
-    ]
+    objects = source.annotations.objects
+    empty = [split for split, found in objects.items() if not found and split != "train"]
     if empty and isinstance(guess.options.get("splits"), dict):
         # Published test images often come with lists of no objects.
         splits = {**guess.options["splits"], **dict.fromkeys(empty)}
@@ -456,10 +451,8 @@ def _other_notes(guess: Guess, possible: Sequence[Guess]) -> list[str]:
     """What else the folder could be read as, where that is a matter of choice."""
     if guess.format not in WRITERS:
         return []
-    others = {
-        other.format: other for other in possible if other.format in WRITERS and not other.question
-    }
-    others.pop(guess.format, None)
+    known = [one for one in possible if one.format in WRITERS and not one.question]
+    others = {one.format: one for one in known if one.format != guess.format}
     return [
         f"the folder also holds {name} ({other.why}); --set data.source.format={name} reads that "
         f"in place of {guess.format}."

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,9 @@ from loc_keras.report.style import (
     save_figure,
     shorten,
 )
+
+if TYPE_CHECKING:
+    from loc_keras.training.trials import RateSweep
 
 Column = npt.NDArray[np.float64]
 History = Mapping[str, Sequence[float] | Column]
@@ -301,23 +304,16 @@ def _limit_values(axes: Axes, unit: Unit, curves: Sequence[Curve]) -> None:
         axes.minorticks_off()
 
 
-def save_rate_picture(
-    path: Path,
-    *,
-    rates: Sequence[float],
-    losses: Sequence[float],
-    smooth: Sequence[float],
-    suggested: float,
-    batch_size: int,
-) -> Path:
+def save_rate_picture(path: Path, sweep: "RateSweep", batch_size: int) -> Path:
     """Draws the loss of each step and its running mean over the rate; marks the suggested rate."""
+    rates, suggested = sweep.rates, sweep.suggested
     figure = new_figure(6.4, 3.6, DPI)
     figure.set_layout_engine("constrained")
     axes = figure.subplots()
-    axes.plot(rates, losses, ".", color=MUTED, alpha=0.5, markersize=3, label="each batch")
-    axes.plot(rates, smooth, color=BLUE, linewidth=1.8, label="running mean")
+    axes.plot(rates, sweep.losses, ".", color=MUTED, alpha=0.5, markersize=3, label="each batch")
+    axes.plot(rates, sweep.smooth, color=BLUE, linewidth=1.8, label="running mean")
     axes.axvline(suggested, color=VERMILLION, linewidth=1.2)
-    low, high = float(np.min(smooth)), float(smooth[0])
+    low, high = min(sweep.smooth), sweep.smooth[0]
     room = max(abs(high - low), 1e-6)
     axes.set_ylim(low - 0.15 * room, high + (ABOVE_FIRST - 1) * room)
     axes.set_xscale("log")
