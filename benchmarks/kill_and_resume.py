@@ -132,16 +132,16 @@ class Trial:
 
     def is_at(self, what: str) -> bool:
         if what == "a checkpoint":
-            return any((self.folder / "checkpoints").glob(".*-writing-step-*/arrays*"))
+            return any((self.folder / "checkpoints").glob(".*-writing-*/arrays*"))
         if what == "the export":
-            return any((self.exports / "base").glob(".writing-*/model/variables/*"))
+            return any((self.exports / "base").glob(".*-writing-*/model/variables/*"))
         return (self.folder / "metrics.json").exists()
 
     def kill(self, child: subprocess.Popen[bytes], what: str) -> tuple[str, int]:
         child.send_signal(signal.SIGKILL)
         child.wait()
         step = self.steps()
-        if any((self.folder / "checkpoints").glob(".*-writing-step-*")):
+        if any((self.folder / "checkpoints").glob(".*-writing-*")):
             what = "a checkpoint"
         moment = f"step {step}" + (f", {what}" if what else "")
         return moment, max(0, step - self.saved())

@@ -8,8 +8,12 @@ import errno
 import hashlib
 import json
 import os
+import platform
+import re
 import shutil
+import sys
 import threading
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +24,7 @@ from loc_keras.errors import DataError
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
 LABEL_JOINT = "|"
 _LONGEST_ENDING = 16
+_ASIDE = re.compile(r"\.(\d+)-writing-([0-9a-f]{8})[0-9a-f]{8}(\..*)?", re.DOTALL)
 _NOTING = threading.Lock()
 
 LIST_FILE = ".loc_keras.json"
@@ -48,7 +53,37 @@ def written_aside(path: Path) -> Iterator[Path]:
 def aside_of(path: Path) -> Path:
     """A new hidden name beside a path, short whatever its length, with its ending."""
     ending = path.suffix if len(os.fsencode(path.suffix)) <= _LONGEST_ENDING else ""
-    return path.with_name(f".{os.getpid()}-writing-{os.urandom(4).hex()}{ending}")
+    name = f".{os.getpid()}-writing-{_machine()}{os.urandom(4).hex()}{ending}"
+    return path.with_name(name)
+
+
+def _machine() -> str:
+    """Eight digits by which a machine knows its own processes on a disk that several share."""
+    return f"{zlib.crc32(platform.node().encode()):08x}"
+
+
+def remove_halves(folder: Path) -> None:
+    """Removes what processes of this machine were writing in a folder when they were killed."""
+    for path in folder.glob(".*-writing-*"):
+        found = _ASIDE.fullmatch(path.name)
+        if found is None or found[2] != _machine() or _is_alive(int(found[1])):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    if sys.platform == "win32":  # The question would end it there.
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 @contextmanager
@@ -170,6 +205,8 @@ def own_files(
     """
     refuse_foreign(folder, names, instead, known)
     folder.mkdir(parents=True, exist_ok=True)
+    for place in (folder, *(folder / name for name in names)):
+        remove_halves(place)
     _note(folder, dict.fromkeys(names))
     try:
         yield

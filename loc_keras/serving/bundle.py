@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
@@ -12,6 +11,7 @@ from typing import Any
 
 import keras
 
+from loc_keras.atomic_file import aside_of, remove_halves
 from loc_keras.data.resize import ImageFormat
 from loc_keras.errors import ExportError, ModelError, one_line
 from loc_keras.models.body import Preprocessing, WeightsOrigin
@@ -219,7 +219,9 @@ def folder_aside(base: Path) -> Iterator[Path]:
     try:
         made = [folder for folder in (base, *base.parents) if not folder.exists()]
         base.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(dir=base, prefix=".writing-"))
+        remove_halves(base)
+        aside = aside_of(base / "version")
+        aside.mkdir()
         try:
             yield aside
         finally:

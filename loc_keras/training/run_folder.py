@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from loc_keras.atomic_file import lock_file, write_text
+from loc_keras.atomic_file import lock_file, remove_halves, write_text
 from loc_keras.errors import Interrupted, ModelError, TrainingError, first_line
 from loc_keras.training.checkpoint_files import is_own_name
 
@@ -96,7 +96,7 @@ def close_run(folder: Path) -> None:
 def only_process(folder: Path) -> Iterator[None]:
     """Raises TrainingError where another process trains into an unfinished run.
 
-    The system frees the lock at this one's death.
+    The system frees the lock at this one's death. What was half-written at a death is removed.
     """
     with contextlib.ExitStack() as opened:
         is_free = True
@@ -107,6 +107,8 @@ def only_process(folder: Path) -> Iterator[None]:
             raise TrainingError(
                 f"another process is training in {folder}; wait for it, or choose a new --run-dir."
             )
+        for place in (folder, folder / PLOTS):
+            remove_halves(place)
         yield
 
 
