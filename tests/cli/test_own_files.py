@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from loc_keras import calibrate, check, convert, digits, evaluate, export, predict, train
-from loc_keras.atomic_file import LIST_FILE, own_files, refuse_foreign
+from loc_keras.atomic_file import LIST_FILE, aside_of, own_files, refuse_foreign
 from loc_keras.cli.console import UNREAD, run_command
 from loc_keras.errors import DataError
 from loc_keras.training import run_folder
@@ -249,3 +249,24 @@ def test_an_exit_for_another_reason_stays_one():
     with pytest.raises(SystemExit):
         run_command(leave)
     assert UNREAD == 141
+
+
+def test_what_a_killed_process_was_writing_is_removed(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    with own_files(tmp_path, ("labels",), INSTEAD):
+        (tmp_path / "labels").mkdir()
+    living, other = aside_of(tmp_path / "a.csv"), tmp_path / f".{ended.pid}-writing-of-mine"
+    of_dead = [aside_of(tmp_path / name) for name in ("a.csv", "version", "labels/b.txt")]
+    of_dead = [one.with_name(one.name.replace(str(os.getpid()), str(ended.pid))) for one in of_dead]
+    elsewhere = of_dead[0].with_name(f".{ended.pid}-writing-0123456789abcdef.csv")
+    for path in (living, other, elsewhere, *of_dead):
+        if path.suffix:
+            path.write_bytes(THEIRS)
+        else:
+            path.mkdir()
+            (path / "part").write_bytes(THEIRS)
+    with own_files(tmp_path, ("a.csv", "labels"), INSTEAD):
+        pass
+    left = {path.name for path in tmp_path.rglob("*")} - {LIST_FILE, "labels", "part"}
+    assert left == {living.name, other.name, elsewhere.name}
