@@ -258,9 +258,10 @@ def _sagemaker(document: Document) -> Iterator[Picture]:
     """`{"source-ref", NAME: {"annotations", "image_size"}, "NAME-metadata": {"class-map"}}`."""
 
     def picture(row: int, entry: dict[str, Any]) -> Picture:
-        key = next(
-            key for key, one in entry.items() if isinstance(one, dict) and "annotations" in one
-        )
+        jobs = [key for key, one in entry.items() if isinstance(one, dict) and "annotations" in one]
+        if not jobs:
+            raise KeyError("annotations")
+        key = jobs[0]
         names = entry[f"{key}-metadata"]["class-map"]
         size = (entry[key].get("image_size") or [{}])[0]
         objects = [(row, (one, names)) for one in entry[key]["annotations"]]

@@ -394,3 +394,12 @@ def test_files_that_were_looked_at_count_as_unused(tmp_path):
         "_annotations.createml.json: used for train",
         "other.json: not used: the folder is read as createml, without it",
     ]
+
+
+def test_a_line_of_sagemaker_without_a_job_is_a_fault(tmp_path):
+    contents, _ = TOOL_FILES["sagemaker"]
+    ((name, text),) = contents.items()
+    write_files(tmp_path, {name: text + b'{"source-ref": "s3://bucket/set/b.png"}\n'})
+    found = read_annotations("sagemaker", str(tmp_path))
+    (fault,) = (one for one in found.faults if one.kind == "syntax")  # The images are not there.
+    assert fault.row == 3 and "has no 'annotations'" in fault.reason
