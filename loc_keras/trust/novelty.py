@@ -210,7 +210,7 @@ def p_values(distances: Tensor, novelty: Novelty) -> Tensor:
     passed, count, farthest = 0.0, 1, -np.inf
     for number, fold in enumerate(novelty.folds):
         known = np.array(fold.distances, np.float32)
-        ramps = ops.clip((distances[:, number, None] - known) / RAMP, 0.0, 1.0)
+        ramps = ops.clip((distances[:, number : number + 1] - known) / RAMP, 0.0, 1.0)
         passed = passed + ops.sum(ramps, axis=-1)
         count, farthest = count + len(known), max(farthest, known[-1])
     # A picture is beyond all only where each fold says so.

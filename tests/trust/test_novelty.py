@@ -6,6 +6,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import mahalanobis
@@ -134,6 +135,19 @@ def test_p_values_by_hand() -> None:
     found = p_values(np.float32([-9, 1, 2, 2.005, 3, 4, 4.01, 5])[:, None], novelty)
     expected = [1, 1, 3 / 4, 5 / 8, 2 / 4, 2 / 4, 1 / 4, 1 / 4 * np.exp(-0.99 / 0.5)]
     np.testing.assert_allclose(np.asarray(found), expected, rtol=1e-3)
+
+
+def test_p_values_by_folds_are_the_same_in_a_graph() -> None:
+    # TensorFlow 2.21 makes (N,) of `stack(...)[:, k, None]` in a graph, and is not asked to.
+    rng = np.random.default_rng(0)
+    folds = np.array_split(np.arange(60), 3)
+    novelty = fit_novelty(
+        rng.normal(size=(60, 5)), folds=folds, level=0.05, split="train", model_sha256=""
+    )
+    features = rng.normal(size=(4, 5)).astype(np.float32)
+    one_by_one = [float(novelty_of(row[None], novelty)["novelty"][0]) for row in features]
+    in_graph = tf.function(lambda rows: novelty_of(rows, novelty))(tf.constant(features))
+    np.testing.assert_allclose(in_graph["novelty"], one_by_one, rtol=1e-5)
 
 
 def test_p_values_of_two_folds_by_hand() -> None:
