@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -21,6 +22,7 @@ SIGNALLED = 128
 UNREAD = SIGNALLED + 13
 """As of a program that SIGPIPE ended."""
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _PATIENCE_SECONDS = 1.8
 _AT_WORK = 0.1  # Share of one core that a process takes which is still saving.
 
@@ -68,9 +70,10 @@ def run_command(
         print(f"error: {error}", file=sys.stderr)
         return error.code
     except OSError as error:
-        if error.filename is None:  # No file that the user could correct.
-            raise
-        print(f"error: {error.filename}: {error.strerror}.", file=sys.stderr)
+        if error.filename is None and error.errno not in _NO_ROOM:
+            raise  # There is nothing that the user could correct.
+        where = "a file" if error.filename is None else error.filename
+        print(f"error: {where}: {error.strerror}.", file=sys.stderr)
         return USER_ERROR
     except Interrupted as stop:
         print(stop, file=sys.stderr, flush=True)

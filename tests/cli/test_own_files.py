@@ -1,7 +1,9 @@
 """Every command that writes: what others put there stays, what it wrote itself is replaced."""
 
+import errno
 import json
 import os
+import resource
 import subprocess
 import sys
 import threading
@@ -12,7 +14,7 @@ import pytest
 from PIL import Image
 
 from loc_keras import calibrate, check, convert, digits, evaluate, export, predict, train
-from loc_keras.atomic_file import LIST_FILE, aside_of, own_files, refuse_foreign
+from loc_keras.atomic_file import LIST_FILE, aside_of, own_files, refuse_foreign, write_text
 from loc_keras.cli.console import UNREAD, run_command
 from loc_keras.errors import DataError
 from loc_keras.training import run_folder
@@ -270,3 +272,25 @@ def test_what_a_killed_process_was_writing_is_removed(tmp_path):
         pass
     left = {path.name for path in tmp_path.rglob("*")} - {LIST_FILE, "labels", "part"}
     assert left == {living.name, other.name, elsewhere.name}
+
+
+@pytest.mark.parametrize("kind", ["written aside", "by a library"])
+def test_a_full_disk_is_told_by_one_sentence(kind, tmp_path, capsys):
+    bound = resource.getrlimit(resource.RLIMIT_FSIZE)  # The system refuses as on a full disk.
+
+    def write():
+        if kind == "written aside":
+            write_text(tmp_path / "a.csv", 5000 * "x")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, bound[1]))
+    try:
+        assert run_command(write) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, bound)
+    where, reason = (
+        (tmp_path / "a.csv", "File too large")
+        if kind == "written aside"
+        else ("a file", "No space left on device")
+    )
+    assert capsys.readouterr().err == f"error: {where}: {reason}.\n"
