@@ -297,7 +297,7 @@ FAULTS: dict[str, Callable[[Trial], None]] = {
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=10, help="begins nothing new after these")
+    parser.add_argument("--minutes", type=float, default=10, help="of faults; then none is begun")
     parser.add_argument("--rounds", type=int, default=1000, help="tries of each cell at most")
     parser.add_argument("--kills", type=int, default=8, help="most in a row")
     parser.add_argument("--seed", type=int, default=0)
@@ -305,12 +305,13 @@ def main() -> int:
     args = parser.parse_args()
     commands = [one for one in COMMANDS.values() if one.name in args.only]
     faults = [one for one in FAULTS if one in args.only] or list(FAULTS)
-    home, until = Path(tempfile.mkdtemp(prefix="faults-")), time.monotonic() + 60 * args.minutes
+    home = Path(tempfile.mkdtemp(prefix="faults-"))
     try:
         place = Place(home, commands := commands or list(COMMANDS.values()))
         draw = random.Random(args.seed)
         trials = {one.name: Trial(place, one, draw, args.kills) for one in commands}
         tried, lost = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+        until = time.monotonic() + 60 * args.minutes
         cells = [(command, fault) for fault in faults for command in trials] * args.rounds
         for command, fault in cells:
             if time.monotonic() > until:
