@@ -94,7 +94,7 @@ def raccoons(tmp_path_factory):
         data={"split": {"val": 0.25, "test": 0.25}},
         augment={"mixup": 0.5, "cutmix": 0.5, "flip": True},
         loss={"label_smoothing": 0.1},
-        export={"dir": str(place / "saved")},
+        export={"dir": str(place / "saved"), "publish": True},
     )
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         # Keras warns of every softmax over one value.
