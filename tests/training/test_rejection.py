@@ -209,7 +209,7 @@ def finished(tmp_path_factory):
         "model": {"backbone": {"width": 4}},
         "augment": {"rotation": 10.0, "mixup": 0.5, "cutmix": 0.5},
         "train": {"epochs": 1, "batch_size": 8, "precision": "float32", "warmup_epochs": 0},
-        "export": {"dir": str(place / "saved")},
+        "export": {"dir": str(place / "saved"), "publish": True},
     }
     config = place / "my.yaml"
     config.write_text(to_yaml(settings))
