@@ -1,0 +1,30 @@
+"""Hooks of `mkdocs.yml`: README is the first page, and links that leave docs/ become plain text."""
+
+import re
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+_OUTSIDE = re.compile(r"\[([^\]]*)\]\(\.\./([^)#]+)(#[^)]*)?\)")
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Adds README as the first page; its paths begin at the root, those of pages in docs/."""
+    text = Path(config.config_file_path).with_name("README.md").read_text(encoding="utf-8")
+    text = re.sub(r"\]\((?!docs/|https?:|#)", "](../", text).replace("](docs/", "](")
+    files.append(File.generated(config, "index.md", content=text))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Turns a link to a file outside docs/ into its text and the path in the repository."""
+
+    def plain(link: re.Match[str]) -> str:
+        text, path, anchor = link[1], link[2], link[3]
+        if path == "README.md":
+            return f"[{text}](index.md{anchor or ''})"
+        return text if path in text else f"{text} (`{path}`)"
+
+    return _OUTSIDE.sub(plain, markdown)
