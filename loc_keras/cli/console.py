@@ -93,9 +93,9 @@ def _end_in_time(sentence: str) -> None:
 
     Python heeds a signal between two of its steps alone, and pools wait for their threads: a file
     that does not answer, read by TensorFlow or in a thread, would keep it for ever. What the system
-    calls at a signal writes to a pipe at once. Who handles the signal himself, to save
-    something, has time as long as the process is at work. An interrupt that Python can raise nowhere,
-    as one that comes in a callback of its garbage collection, is no news beside that.
+    calls at a signal writes to a pipe at once. Who handles the signal himself, to save something,
+    has time as long as the process is at work. An interrupt that Python can raise nowhere, as one
+    that comes in a callback of its garbage collection, is no news beside that.
     """
     unraisable = sys.unraisablehook
 
