@@ -94,7 +94,7 @@ class Trial:
         if self.can_mount:
             self._resize(self._used() + room)
             self._told(self.finish(self.place.fork(self.command)))
-            self._resize(1 << 14)
+            self._resize(1 << 16)
         else:
 
             def bound() -> None:
@@ -200,7 +200,7 @@ class Trial:
 
     def _well(self, code: int, _: str = "") -> None:
         if code or "Traceback" in self.said():
-            raise LostError(f"it ended with {code}")
+            raise LostError(f"{self.command.name} ended with {code}: {self.said()[-3000:]}")
 
     def _told(self, code: int, victim: str = "") -> None:
         """Refuses an end that is neither good nor told by one sentence, or by naming a file."""
@@ -225,7 +225,7 @@ class Trial:
     def _new_disk(self) -> Iterator[bool]:
         """As `_new_folder`, with `out` on a disk of its own; gives whether that was allowed."""
         self.place.fresh()
-        mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "none", str(self.place.out)]
+        mount = ["mount", "-t", "tmpfs", "-o", "size=256m", "none", str(self.place.out)]
         allowed = os.getuid() == 0
         allowed &= not subprocess.run(mount, check=False, capture_output=True).returncode
         try:

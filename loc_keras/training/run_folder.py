@@ -58,6 +58,8 @@ def run_state(folder: Path) -> RunState:
     if not folder.is_dir() or not any(folder.iterdir()):
         return RunState.NEW
     checkpoints = folder / CHECKPOINTS
+    if os.listdir(folder) == [CHECKPOINTS] and checkpoints.is_dir() and not os.listdir(checkpoints):
+        return RunState.NEW  # It died between the two steps of `open_run`.
     if not (checkpoints / LOCK_FILE).is_file() or not all(map(is_own_name, _shown(checkpoints))):
         return RunState.OTHER
     if (folder / CONFIG_FILE).is_file():
@@ -223,9 +225,10 @@ def given_run_folder(folder: Path) -> Path:
 def refuse_used_folder(folder: Path) -> None:
     """Raises TrainingError for a run folder that is a file or not empty."""
     if run_state(folder) is not RunState.NEW:
+        finished = (folder / CONFIG_FILE).is_file() and not (folder / CHECKPOINTS).exists()
         raise TrainingError(
-            f"the run folder {folder} is not empty, and a run never overwrites another; "
-            "choose a new --run-dir or remove that one."
+            f"the run folder {folder} {'holds a finished run' if finished else 'is not empty'}, and "
+            "a run never overwrites another; choose a new --run-dir or remove that one."
         )
 
 

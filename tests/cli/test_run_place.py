@@ -39,6 +39,11 @@ def test_what_a_folder_holds(tmp_path, config):
     folder.mkdir()
     assert run_folder.run_state(folder) is RunState.NEW
     # Killed between making the folder and writing the config: nothing is lost by beginning anew.
+    (folder / "checkpoints").mkdir()
+    assert run_folder.run_state(folder) is RunState.NEW
+    (folder / "mine.txt").touch()
+    assert run_folder.run_state(folder) is RunState.OTHER
+    (folder / "mine.txt").unlink()
     run_folder.open_run(folder)
     early = ("classes.txt", "environment.json", "near_duplicates.csv", "skipped.json")
     for name in early:
@@ -66,7 +71,7 @@ def test_the_same_config_goes_on_and_another_is_refused_by_its_keys(tmp_path, co
     assert "(data.source.digits.canvas 100 -> 48, train.epochs 4 -> 9)" in message
     assert f"--resume {folder}" in message
     run_folder.close_run(folder)
-    with pytest.raises(TrainingError, match="never overwrites another"):
+    with pytest.raises(TrainingError, match="holds a finished run, and a run never overwrites"):
         goes_on(folder, config)
 
 
