@@ -226,9 +226,10 @@ def refuse_used_folder(folder: Path) -> None:
     """Raises TrainingError for a run folder that is a file or not empty."""
     if run_state(folder) is not RunState.NEW:
         finished = (folder / CONFIG_FILE).is_file() and not (folder / CHECKPOINTS).exists()
+        holds = "holds a finished run" if finished else "is not empty"
         raise TrainingError(
-            f"the run folder {folder} {'holds a finished run' if finished else 'is not empty'}, and "
-            "a run never overwrites another; choose a new --run-dir or remove that one."
+            f"the run folder {folder} {holds}, and a run never overwrites another; choose a new "
+            "--run-dir or remove that one."
         )
 
 
