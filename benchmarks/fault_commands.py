@@ -158,7 +158,7 @@ class Place:
                 os.dup2(written, stream)
             sys.stdout, sys.stderr = (open(n, "w", closefd=False) for n in (1, 2))  # noqa: SIM115
             os.chdir(self.work)
-            os.environ |= {"TMPDIR": str(self.temporary), "HOME": str(self.temporary)}
+            os.environ |= {"TMPDIR": str(self.temporary), "HOME": str(self.home)}
             before()
             code = command.main()(list(command.arguments))
         except SystemExit as leave:
@@ -171,12 +171,16 @@ class Place:
         os._exit(code if isinstance(code, int) else 1)
 
     def result(self) -> dict[str, str]:
-        """A digest of what is in `work`, by path; what lies in versions, by the path within."""
+        """A digest of what is in `work`, by path; what lies in versions, by the path within.
+
+        Answers are given whole: their last bits depend on the batch that they were computed in.
+        """
         files = sorted(path for path in self.work.rglob("*") if not path.is_dir())
         found: dict[str, str] = {}
         for path in files:
             name = str(path.relative_to(self.work))
-            digest = _digest(path)
+            is_answer = path.parent.name == "answers" and path.suffix in (".jsonl", ".csv", ".txt")
+            digest = path.read_text() if is_answer else _digest(path)
             name = re.sub(r"^out/served/\d+/", "out/served/VERSION/", name)
             name = _EVENTS.sub("events", name)
             found[name] = digest if found.get(name, digest) == digest else "versions differ"

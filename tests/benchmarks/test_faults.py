@@ -62,3 +62,14 @@ def lost(tmp_path, fault):
 
 def test_what_is_lost_is_found(tmp_path):
     assert "not as undisturbed: out/answers/answers.txt" in lost(tmp_path, "killed")
+
+
+def test_answers_may_differ_by_their_last_bits_alone():
+    def differing(found):
+        return faults._differing({"a": '{"score": 0.25, "box": [1.5, 20.0]}'}, {"a": found})
+
+    assert differing('{"score": 0.250001, "box": [1.5, 20.0001]}') == ""
+    assert differing('{"score": 0.251, "box": [1.5, 20.0]}') == "a"
+    assert differing('{"score": 0.25, "box": [1.5]}') == "a"
+    assert differing('{"other": 0.25, "box": [1.5, 20.0]}') == "a"
+    assert faults._differing({"a": ""}, {"b": ""}) == "a, b"
