@@ -24,7 +24,7 @@ from benchmarks.common import markdown_of
 from loc_keras.cli.build import bundle_of
 from loc_keras.cli.runs import RunWithData, load_run
 from loc_keras.cli.trust import novelty_beside, trust_of
-from loc_keras.export import calibration_images
+from loc_keras.commands.export import calibration_images
 from loc_keras.serving import portable
 from loc_keras.serving.bundle import Bundle
 from loc_keras.serving.live_check import TOLERANCES

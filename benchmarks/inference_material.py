@@ -14,9 +14,9 @@ from benchmarks.inference_worker import IMAGES_FILE
 from benchmarks.input_pipeline import Kind, photograph
 from loc_keras.cli.build import SAMPLES, bundle_of, samples_of
 from loc_keras.cli.runs import load_run
+from loc_keras.commands.export import CALIBRATION_IMAGES, calibration_images
 from loc_keras.data.resize import ImageFormat
 from loc_keras.errors import ExportError
-from loc_keras.export import CALIBRATION_IMAGES, calibration_images
 from loc_keras.models.assembly import build_localizer
 from loc_keras.serving.bundle import Bundle
 from loc_keras.serving.live_check import live_answers, requests_for

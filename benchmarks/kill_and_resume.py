@@ -179,13 +179,14 @@ def train(arguments: list[str]) -> int:
     """Trains in this process, with a short body, and writes down each step that was taken."""
     from loc_keras import train as train_command
     from loc_keras.cli import runs
+    from loc_keras.commands import train as train_work
     from loc_keras.models import assembly
     from loc_keras.training.callbacks import Position
 
     assembly.RESNETS = {"resnet18": ((1,), "basic", "")}
     runs.save_curves = runs.save_architecture = lambda *given, **more: None
     runs._draw_gallery = lambda *given: None
-    train_command.board_from = lambda *given: []
+    train_work.board_from = lambda *given: []
     handle = os.open(os.environ[STEP_FILE], os.O_WRONLY)
     taken = Position.on_train_batch_end
 

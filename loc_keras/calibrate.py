@@ -5,35 +5,23 @@ probability that a box is right, and margins for outer and inner boxes; and, wit
 data, novelty.json, by which pictures unlike the training images are told.
 """
 
-import argparse
 import sys
+from argparse import ArgumentParser
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
-from rich.console import Console
+from loc_keras.cli.console import run_work
+from loc_keras.cli.options import add_run_data_arguments, command_parser
 
-from loc_keras.atomic_file import refuse_foreign
-from loc_keras.cli.console import add_set, print_note, run_command
-from loc_keras.cli.runs import load_run, print_data
-from loc_keras.cli.trust import (
-    add_novelty,
-    calibrate_model,
-    check_images,
-    measured_on,
-    print_novelty,
-    print_trust,
-    trust_place,
-)
-from loc_keras.training.run_folder import TRUST_FILE
+EXAMPLES = ("--run RUN_DIR", "--run RUN_DIR --coverage 0.95")
+PAGE = "trust.md"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Parses the command line and calibrates; gives the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m loc_keras.calibrate", description=__doc__)
+def build_parser() -> ArgumentParser:
+    """The parser of the command line."""
+    parser = command_parser("calibrate", __doc__, EXAMPLES, PAGE)
     parser.add_argument("--run", type=Path, required=True, help="run folder with best.keras")
-    parser.add_argument("--config", type=Path, help="data of another config than the run's own")
-    add_set(parser)
+    add_run_data_arguments(parser)
     parser.add_argument(
         "--coverage", type=float, metavar="SHARE", help="as trust.coverage of the config, say 0.9"
     )
@@ -44,58 +32,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="on which images; those of val have chosen the epoch, those of test cannot measure "
         "what is promised",
     )
-    args = parser.parse_args(arguments)
-    return run_command(partial(_calibrate, args, Console(markup=False)))
+    return parser
 
 
-def _calibrate(args: argparse.Namespace, console: Console) -> int:
-    given = list(args.set)
-    if args.coverage is not None:
-        given.append(f"trust.coverage={args.coverage!r}")
-    refuse_foreign(*trust_place(args.run))
-    run = load_run(args.run, args.config, given)
-    print_data(console, run.data, listed=False)
-    print_note(console, _doubt(run.same_data, args.split))
-    check_images(run.config.trust, run.data, args.split)
-    if run.same_data:
-        level = run.config.trust.novelty_level
-        print_novelty(console, add_novelty(run.folder, run.model_path, run.data, level)[1])
-    trust = calibrate_model(
-        run.folder, run.model_path, run.localizer, run.data, run.config.trust, args.split
-    )
-    found = measured_on(trust, run.localizer, run.data, ("test", "val"))
-    if found is None:
-        console.print("note: no other images are there to measure on what is promised.")
-    else:
-        print_trust(console, trust, found)
-    console.print(f"written: {run.folder / TRUST_FILE}", highlight=False, soft_wrap=True)
-    console.print(
-        "note: models exported before keep what they had; python -m loc_keras.export --run "
-        f"{run.folder} --out saved_models/{run.name} writes the next version.",
-        highlight=False,
-        soft_wrap=True,
-    )
-    return 0
-
-
-def _doubt(same_data: bool, split: str) -> str | None:
-    """Why what is promised may not hold; None where nothing speaks for it."""
-    if not same_data:
-        return (
-            "these are not the splits that the run was trained with; what is promised holds only "
-            "if none of these images was among its training images."
-        )
-    if split == "val":
-        return (
-            "the epoch that is kept was chosen by these images, so what is promised holds only "
-            "nearly; data.split.calibration holds back images for this."
-        )
-    if split == "test":
-        return (
-            "what is promised is fitted on the test images, so these cannot measure it; "
-            "data.split.calibration holds back images for this."
-        )
-    return None
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parses the command line and calibrates; gives the exit code."""
+    return run_work("calibrate", build_parser().parse_args(arguments))
 
 
 if __name__ == "__main__":

@@ -1,22 +1,20 @@
-"""Writes the synthetic digits data set to disk: `python -m loc_keras.digits --out DIR`."""
+"""Writes the synthetic digits data set to disk."""
 
-import argparse
 import sys
+from argparse import ArgumentParser
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
-from loc_keras.cli.console import progress_bar, run_command
-from loc_keras.config.data import CSV_FILES
-from loc_keras.data.digit_sources import load_digits
-from loc_keras.data.digits import DigitTask
-from loc_keras.data.digits_data import digit_splits, refuse_used_folder, write_digits
-from loc_keras.errors import DataError
+from loc_keras.cli.console import run_work
+from loc_keras.cli.options import command_parser
+
+EXAMPLES = ("--out FOLDER", "--out FOLDER --canvas 64 --background clutter --limit 1000")
+PAGE = "data.md"
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Builds the command line parser."""
-    parser = argparse.ArgumentParser(prog="python -m loc_keras.digits", description=__doc__)
+def build_parser() -> ArgumentParser:
+    """The parser of the command line."""
+    parser = command_parser("digits", __doc__, EXAMPLES, PAGE)
     add = parser.add_argument
     add("--out", type=Path, required=True, metavar="DIR", help="folder to make")
     add(
@@ -50,40 +48,10 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns 0, 2 for an error that the user can mend, or 130 after Ctrl-C."""
-    options = build_parser().parse_args(argv)
-    return run_command(partial(_write, options), when_interrupted="stopped; nothing was written.")
-
-
-def _write(options: argparse.Namespace) -> int:
-    if options.limit is not None and options.limit < 1:
-        raise DataError(f"--limit must be 1 or more, got {options.limit}.")
-    keys = ("canvas", "scale", "box", "background", "distractors")
-    task = DigitTask.from_options("digits", {key: getattr(options, key) for key in keys})
-    refuse_used_folder(options.out)
-    splits, notes = digit_splits(
-        load_digits(options.source),
-        task,
-        options.seed,
-        options.val,
-        options.test,
-        limit=options.limit,
-    )
-    with progress_bar() as bar:
-        bars = {name: bar.add_task(name, total=len(split.labels)) for name, split in splits.items()}
-        counts = write_digits(
-            options.out,
-            splits,
-            task,
-            options.seed,
-            lambda name, images: bar.advance(bars[name], images),
-        )
-    for note in notes:
-        print(f"note: {note}")
-    for name, count in counts.items():
-        print(f"{name}: {count} images, {options.out / CSV_FILES[name]['csv']}")
-    return 0
+    args = build_parser().parse_args(arguments)
+    return run_work("digits", args, when_interrupted="stopped; nothing was written.")
 
 
 if __name__ == "__main__":

@@ -108,3 +108,11 @@ def one_line(said: object) -> str:
     """A message on one line, without its last full stop, of at most `LONGEST` characters."""
     text = " ".join(str(said).split()).rstrip(".")
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+
+
+def clean(text: str, longest: int = 200) -> str:
+    """One line of printable text: other characters are written as Python escapes them."""
+    shown = "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text
+    )
+    return shown if len(shown) <= longest else shown[: longest - 1] + "…"

@@ -4,48 +4,30 @@ The copy is run in a process of its own, without Keras and this package, and com
 model before it gets its version.
 """
 
-import argparse
 import sys
+from argparse import ArgumentParser
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import tensorflow as tf
-from rich.console import Console
+from loc_keras.cli.console import run_work
+from loc_keras.cli.options import add_run_data_arguments, command_parser
 
-from loc_keras.cli.build import bundle_of
-from loc_keras.cli.console import add_set, print_line, print_note, run_command
-from loc_keras.cli.runs import RunWithData, load_run, print_data
-from loc_keras.cli.trust import novelty_beside, trust_of
-from loc_keras.data.annotations import Split
-from loc_keras.errors import DataError
-from loc_keras.evaluation.figures import run_figures
-from loc_keras.report.terminal import print_metrics
-from loc_keras.serving.bundle import Bundle, behind_served, parse_version, refuse_version
-from loc_keras.serving.portable import (
-    FORMATS,
-    QUANTIZE,
-    SAVED_MODEL,
-    export_portable,
-    refuse_format,
+EXAMPLES = (
+    "--run RUN_DIR --out saved_models/NAME",
+    "--run RUN_DIR --out saved_models/NAME --format onnx",
 )
-from loc_keras.serving.portable_answers import Run
-from loc_keras.serving.saved_model import export_saved_model
-from loc_keras.training.measure import answer_function, collect_outcomes
-from loc_keras.training.run_folder import CARD_FILE, read_json
+PAGE = "export.md"
 
-CALIBRATION_IMAGES = 128
-"""Validation images by which the ranges of int8 are set."""
+FORMATS = ("saved_model", "litert", "onnx", "openvino")
+"""`serving.portable` writes them, but for the first."""
+QUANTIZE = ("none", "float16", "int8")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Parses the command line and exports; gives the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m loc_keras.export", description=__doc__)
+def build_parser() -> ArgumentParser:
+    """The parser of the command line."""
+    parser = command_parser("export", __doc__, EXAMPLES, PAGE)
     parser.add_argument("--run", type=Path, required=True, help="run folder with best.keras")
-    parser.add_argument("--config", type=Path, help="data of another config than the run's own")
-    add_set(parser)
+    add_run_data_arguments(parser)
     parser.add_argument(
         "--out",
         type=Path,
@@ -54,82 +36,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="folder of the served model; versions are numbered folders in it",
     )
     parser.add_argument("--version", help="number of the version; without it the next one")
-    parser.add_argument("--format", choices=(SAVED_MODEL, *FORMATS), default=SAVED_MODEL)
+    parser.add_argument("--format", choices=FORMATS, default=FORMATS[0])
     parser.add_argument(
         "--quantize", choices=QUANTIZE, default="none", help="for devices: smaller numbers"
     )
-    args = parser.parse_args(arguments)
-    return run_command(partial(_export, args, Console(markup=False)))
+    return parser
 
 
-def _export(args: argparse.Namespace, console: Console) -> int:
-    # What can be refused is refused before minutes are spent.
-    refuse_format(args.format, args.quantize)
-    version = None if args.version is None else parse_version(args.version)
-    is_server = args.format == SAVED_MODEL
-    place = args.out if is_server else args.out / args.format
-    if version is not None:
-        refuse_version(place, version)
-    run = load_run(args.run, args.config, args.set)
-    print_data(console, run.data, listed=False)
-    bundle = _bundle(run, console, args.quantize)
-    behind = behind_served(bundle.card or {}, place)
-    print_note(console, behind and f"{behind}; it is exported all the same.")
-    if is_server:
-        written = export_saved_model(bundle, args.out, version)
-    else:
-        written = export_portable(
-            bundle,
-            args.out,
-            args.format,
-            args.quantize,
-            measure=partial(_measured, run, console),
-            calibration=calibration_images(run) if args.quantize == "int8" else None,
-            version=version,
-        )
-    print_line(console, f"written: {written}")
-    return 0
-
-
-def _bundle(run: RunWithData, console: Console, quantize: str) -> Bundle:
-    file = run.folder / CARD_FILE
-    card = read_json(file) if file.is_file() else None
-    if card is None:
-        print_note(console, f"{run.folder} holds no {CARD_FILE}, so the export has none.")
-    trust, novelty = trust_of(run), novelty_beside(run)
-    if quantize != "none" and trust is not None:
-        print_note(
-            console,
-            "trust was fitted to the model's full precision, so the quantized one goes without.",
-        )
-        trust = None
-    return bundle_of(run.folder, run.localizer, run.data, card, trust, novelty)
-
-
-def calibration_images(run: RunWithData) -> np.ndarray:
-    """Validation images float32 (N, H, W, C), raw pixels, by which the ranges of int8 are set."""
-    images, _ = next(iter(run.held_out("val").unbatch().batch(CALIBRATION_IMAGES)))
-    pixels: np.ndarray = tf.cast(images, tf.float32).numpy()
-    return pixels
-
-
-def _measured(run: RunWithData, console: Console, converted: Run) -> dict[str, Any]:
-    """Figures of the model and of its conversion on the test images, else those of validation."""
-    splits: tuple[Split, ...] = ("test", "val")
-    split = next((name for name in splits if run.data.held_out(name) is not None), None)
-    if split is None:
-        raise DataError("there are no test or validation images to measure the export on.")
-    images, pictures = run.held_out(split), run.data.pictures[split]
-    answers = {
-        "before": answer_function(run.localizer),
-        "after": lambda images: converted(images.numpy()),
-    }
-    measured = {
-        name: run_figures(collect_outcomes(answer, images, pictures, run.data.background))
-        for name, answer in answers.items()
-    }
-    print_metrics(console, {f"{split}, {name}": values for name, values in measured.items()})
-    return {"split": split, **measured}
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parses the command line and exports; gives the exit code."""
+    return run_work("export", build_parser().parse_args(arguments))
 
 
 if __name__ == "__main__":

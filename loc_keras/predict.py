@@ -1,62 +1,36 @@
 """Says what is in images and where, with a trained model: a few, or millions of them."""
 
 import argparse
-import json
-import logging
 import sys
 from collections.abc import Sequence
-from functools import partial
-from importlib.util import find_spec
-from pathlib import Path
 
-from rich.console import Console
-from rich.progress import TaskProgressColumn, TimeRemainingColumn
-from rich.table import Table
+from loc_keras.cli.console import run_work
+from loc_keras.cli.options import BATCH_SIZE, TOP_K, command_parser, count
 
-from loc_keras.atomic_file import own_files, refuse_foreign
-from loc_keras.bulk.inputs import MAX_BYTES, Inputs
-from loc_keras.bulk.outputs import (
-    FAILURES_FILE,
-    FORMATS,
-    AnswerSettings,
-    CsvWriter,
-    OutputFolder,
-    place_of,
-    sidecars_of,
-)
-from loc_keras.bulk.run import Counts, Record, answer_into, answered
-from loc_keras.cli.console import USER_ERROR, print_line, print_note, progress_bar, run_command
-from loc_keras.data.files import MOST_BYTES
-from loc_keras.data.image_header import without_image_warnings
-from loc_keras.errors import ClusterError, DataError
-from loc_keras.localizer import Localizer
-from loc_keras.localizer.localizer import BATCH_SIZE, TOP_K
+EXAMPLES = ("--model RUN_DIR IMAGE", "--model RUN_DIR FOLDER --out answers --format coco --draw")
+PAGE = "predict.md"
 
-FEW = 40
-"""Images up to which answers are printed as a table, where no format is asked for."""
-
-_SHOWN_FAILURES = 5
+FORMATS = ("jsonl", "csv", "coco", "voc", "yolo")
+"""The keys of `bulk.outputs.FORMATS`."""
+PRINTED = ("jsonl", "csv")
+"""Those that need no folder."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parses the command line and answers; gives the exit code, 2 where an image was bad."""
-    args = parse(arguments, __doc__)
-    if args.runner is not None:
-        return run_command(partial(_answer_on_runner, args), waits=True)
-    command = partial(_print_answers if args.out is None else _write_answers, args)
-    ending = "stopped." if args.out is None else "stopped; the same command goes on from here."
-    with without_image_warnings():
-        return run_command(command, when_interrupted=ending)
+    args = parse(arguments)
+    ending = "stopped; the same command goes on from here." if args.out else "stopped."
+    return run_work("predict", args, when_interrupted=ending, waits=args.runner is not None)
 
 
-def parse(arguments: Sequence[str] | None, description: str | None) -> argparse.Namespace:
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Reads a command line; a wrong one ends the process with code 2.
 
     Returns:
         The values by name, with the runner's own options as `runner_options`.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    parser = _parser(description)
+    parser = build_parser()
     args, others = parser.parse_known_args(given)
     args.runner_options = others
     if args.runner is None:
@@ -68,10 +42,9 @@ def parse(arguments: Sequence[str] | None, description: str | None) -> argparse.
     return args
 
 
-def _parser(description: str | None) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m loc_keras.predict", description=description, allow_abbrev=False
-    )
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the command line."""
+    parser = command_parser("predict", __doc__, EXAMPLES, PAGE, abbrev=False)
     add = parser.add_argument
     add("--model", required=True, help="a run's folder, a .keras file, or an export")
     add("images", nargs="*", metavar="IMAGES", help="image files, folders, or patterns in quotes")
@@ -91,7 +64,7 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
         "--max-bytes",
         type=count,
         metavar="N",
-        help=f"larger files fail; else {MOST_BYTES:,}, with --runner {MAX_BYTES:,}",
+        help="larger files fail; else 512 MiB, with --runner 64 MiB",
     )
     add = parser.add_argument_group(
         "on a cluster",
@@ -112,8 +85,8 @@ def _refuse_without_runner(parser: argparse.ArgumentParser, args: argparse.Names
     for name in ("min_batch_size", "shards"):
         if getattr(args, name) is not None:
             parser.error(f"--{name.replace('_', '-')} is for --runner; give that, too")
-    if args.out is None and (args.draw or (args.format and not FORMATS[args.format].printed)):
-        files = [name for name, form in FORMATS.items() if not form.printed]
+    if args.out is None and (args.draw or args.format not in (None, *PRINTED)):
+        files = [name for name in FORMATS if name not in PRINTED]
         parser.error(f"--draw and the formats {', '.join(files)} write files: give --out")
 
 
@@ -136,149 +109,6 @@ def _refuse_with_runner(
             parser.error(
                 f"{name} is the runner's: write {name}=VALUE, or put it last if it has none"
             )
-
-
-def count(text: str) -> int:
-    """A whole number of at least 1, as argparse takes it."""
-    value = int(text) if text.strip().isdecimal() else 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, a whole number, not {text!r}")
-    return value
-
-
-def _answer_on_runner(args: argparse.Namespace) -> int:
-    if find_spec("apache_beam") is None:
-        raise ClusterError(
-            "--runner needs Apache Beam: python -m pip install -r requirements-beam.txt."
-        )
-    logging.getLogger("apache_beam").setLevel(logging.ERROR)  # It warns of absent extras.
-    from loc_keras.beam.command import answer_on_runner
-
-    return answer_on_runner(args, Console(markup=False, stderr=True))
-
-
-def _write_answers(args: argparse.Namespace) -> int:
-    console = Console(markup=False, stderr=True)
-    folder = Path(args.out)
-    inputs = Inputs(args.images, folder, args.list)
-    total = _count_of(inputs)
-    form = args.format or "jsonl"
-    sidecars = sidecars_of(form, draw=args.draw)
-    place = place_of(folder, form, sidecars)
-    refuse_foreign(*place)
-    localizer = _load(args.model, console)
-    FORMATS[form].refuse(localizer.class_names)
-    out = OutputFolder(folder, AnswerSettings(localizer.digest, args.top_k, inputs.root))
-    try:
-        if out.torn:
-            print_note(console, "an unfinished line of an earlier call was cut off.")
-        columns = (TaskProgressColumn(), TimeRemainingColumn())
-        with own_files(*place):
-            with progress_bar(*columns, console=console) as progress:
-                bar = progress.add_task("images", total=total)
-                counts = answer_into(
-                    out,
-                    localizer,
-                    inputs,
-                    sidecars,
-                    **_settings(args),
-                    advance=partial(progress.advance, bar),
-                )
-            FORMATS[form].finish(folder, out.answers, localizer)
-        if counts.failed:
-            _print_failures(console, out, counts)
-    finally:
-        out.close()
-    earlier = f", {counts.before:,} of them in earlier calls" if counts.before else ""
-    print_line(
-        console,
-        f"{counts.answered:,} answered, {counts.failed:,} could not be read{earlier}; written to "
-        f"{folder}",
-    )
-    _print_left_out(console, inputs)
-    return USER_ERROR if counts.failed else 0
-
-
-def _print_answers(args: argparse.Namespace) -> int:
-    errors, console = Console(markup=False, stderr=True), Console(markup=False)
-    inputs = Inputs(args.images, lists=args.list)
-    total = _count_of(inputs)
-    localizer = _load(args.model, errors)
-    records = answered(localizer, inputs, inputs.root, **_settings(args))
-    as_table = args.format is None and total <= FEW
-    table = Table("image", "label", "score", "box (px)", "size")
-    if localizer.trusted:
-        table.add_column("box right")
-    if localizer.tells_novelty:
-        table.add_column("known")
-    rows = CsvWriter(sys.stdout, localizer) if args.format == "csv" else None
-    failed = 0
-    for record in records:
-        if "reason" in record:
-            failed += 1
-            print_line(errors, f"{record['path']} {record['reason']}")
-        elif as_table:
-            table.add_row(*_cells(record, trust=localizer.trusted))
-        elif rows is not None:
-            rows.write(record)
-        else:
-            print(json.dumps(record))
-    if as_table and table.row_count:
-        console.print(table)
-    if failed:
-        print_line(errors, f"{failed:,} of {total:,} could not be read")
-    _print_left_out(errors, inputs)
-    return USER_ERROR if failed else 0
-
-
-def _settings(args: argparse.Namespace) -> dict[str, int]:
-    largest = args.max_bytes or MOST_BYTES
-    return {"batch_size": args.batch_size, "top_k": args.top_k, "max_bytes": largest}
-
-
-def _load(path: str, console: Console) -> Localizer:
-    localizer = Localizer.open(path)
-    for note in localizer.notes:
-        print_note(console, note)
-    return localizer
-
-
-def _count_of(inputs: Inputs) -> int:
-    total = sum(1 for _ in inputs)
-    if not total:
-        raise DataError(
-            f"there is no image in {', '.join(inputs.barren)}; name files, folders or patterns."
-        )
-    return total
-
-
-def _cells(record: Record, *, trust: bool) -> list[str]:
-    box = "nothing found" if record["box"] is None else " ".join(f"{x:.1f}" for x in record["box"])
-    cells = [record["image"], record["label"], f"{100 * record['score']:.1f} %", box]
-    cells.append(f"{record['width']} x {record['height']}")
-    if trust:
-        chance = record["p_iou50"]
-        cells.append("" if chance is None else f"{100 * chance:.0f} %")
-    if "known" in record:
-        cells.append("yes" if record["known"] else "no")
-    return cells
-
-
-def _print_failures(console: Console, out: OutputFolder, counts: Counts) -> None:
-    named = (record for record in out.failures if record["path"] in counts.named)
-    for number, record in enumerate(named):
-        if number == _SHOWN_FAILURES:
-            more = counts.failed - number
-            print_line(console, f"... and {more:,} more in {out.folder / FAILURES_FILE}")
-            return
-        print_line(console, f"{record['path']} {record['reason']}")
-
-
-def _print_left_out(console: Console, inputs: Inputs) -> None:
-    for named in inputs.barren:
-        print_line(console, f"{named} holds no image")
-    if inputs.left_out:
-        print_line(console, f"{inputs.left_out:,} files without an image's ending were left out")
 
 
 if __name__ == "__main__":

@@ -1,102 +1,41 @@
 """Trains and exports a localizer, from a config or from a folder of labelled images alone."""
 
-import argparse
 import os
-import shlex
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from argparse import ArgumentParser
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import keras
-from rich.console import Console
-from rich.table import Table
+from loc_keras.cli.console import run_work
+from loc_keras.cli.options import add_data_arguments, command_parser
+from loc_keras.recipe.rules import BUDGET_MINUTES
+from loc_keras.training.cluster import VARIABLE
 
-from loc_keras.atomic_file import own_files, refuse_foreign
-from loc_keras.cli.build import (
-    board_from,
-    bundle_of,
-    export_base,
-    localizer_from,
-    validation_set,
-)
-from loc_keras.cli.console import print_line, print_note, run_command
-from loc_keras.cli.data_arguments import (
-    add_data_arguments,
-    add_plan_arguments,
-    refuse_plan_arguments,
-    source_to_train,
-)
-from loc_keras.cli.data_source import DataSource, print_label_files
-from loc_keras.cli.runs import (
-    exported_before,
-    finish_run,
-    goes_on,
-    print_data,
-    print_end,
-    write_card,
-    write_start,
-)
-from loc_keras.cli.trust import add_novelty, add_trust, check_trust, print_novelty
-from loc_keras.config.load import dump_config, load_config
-from loc_keras.config.schema import Config
-from loc_keras.data.dataset import LocalizationData
-from loc_keras.errors import TrainingError, TrustError
-from loc_keras.models.assembly import refuse_unknown_body
-from loc_keras.models.body import WeightsOrigin
-from loc_keras.models.weights import find_start, refuse_absent
-from loc_keras.report.terminal import print_metrics
-from loc_keras.serving.bundle import behind_served, folder_aside
-from loc_keras.training import precision
-from loc_keras.training.distribution import (
-    ALONE,
-    VARIABLE,
-    Cluster,
-    Distribution,
-    cluster_from_environment,
-    distribution,
-    refuse_for_devices,
-    released_workers,
-    small_share_note,
-)
-from loc_keras.training.fit import fit_localizer
-from loc_keras.training.plan import FitPlan, FitResult, small_batch_warning
-from loc_keras.training.run_folder import (
-    CONFIG_FILE,
-    EXPORT,
-    RunState,
-    changed_packages,
-    close_run,
-    given_run_folder,
-    new_run_folder,
-    only_process,
-    package_versions,
-    refuse_other_data,
-    resumable,
-    run_state,
-)
-
-GO_ON = (
-    "start all workers again, with --resume and the run folder: the run goes on from its last "
-    "checkpoint."
-)
-"""What to do after a worker was lost."""
+EXAMPLES = ("--data FOLDER --minutes 30", "--config base --set train.epochs=5", "--resume RUN_DIR")
+PAGE = "training.md"
 
 RATE_PICTURE = Path("learning_rate.png")
 
-WIDE = 32
-"""Channels in the first stage from which a processor's bfloat16 units pay (as measured)."""
 
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Parses the command line and trains; gives the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m loc_keras.train", description=__doc__)
+def build_parser() -> ArgumentParser:
+    """The parser of the command line."""
+    parser = command_parser("train", __doc__, EXAMPLES, PAGE)
     add_data_arguments(parser, resume=True)
-    add_plan_arguments(parser)
-    parser.add_argument(
+    add = parser.add_argument
+    add("--name", help="with --data: name of runs; else the folder's")
+    add(
+        "--minutes",
+        type=float,
+        help=f"with --data: time that training may take, about; {BUDGET_MINUTES} if not given",
+    )
+    add("--weights", metavar="NAME", help="with --data: pretrained weights")
+    add(
+        "--write-config",
+        type=Path,
+        metavar="FILE",
+        help="with --data: write what was chosen as a config, - for the screen, and stop",
+    )
+    add(
         "--run-dir",
         type=Path,
         help="run folder: new, empty, or with an unfinished run of the same config, which goes on",
@@ -119,315 +58,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     trials.add_argument(
         "--find-batch", action="store_true", help="only time steps of growing batch sizes"
     )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parses the command line and trains; gives the exit code."""
+    parser = build_parser()
     args = parser.parse_args(arguments)
     if args.overfit_batch is not None and args.overfit_batch < 1:
         parser.error("--overfit-batch needs a number of steps of at least 1")
-    if args.resume and (args.run_dir or _is_trial(args)):
+    is_trial = args.overfit_batch or args.find_lr or args.find_batch
+    if args.resume and (args.run_dir or is_trial):
         parser.error(
             "--resume goes with none of --run-dir, --overfit-batch, --find-lr, --find-batch"
         )
-    refuse_plan_arguments(parser, args)
-    return run_command(
-        partial(_train, args, Console(markup=False)),
+    for name in ("name", "minutes", "weights", "write_config"):
+        if args.data is None and getattr(args, name) is not None:
+            parser.error(f"--{name.replace('_', '-')} goes with --data")
+    if args.minutes is not None and not args.minutes > 0:
+        parser.error("--minutes needs a number above 0")
+    return run_work(
+        "train",
+        args,
         when_interrupted="stopped; a run that has begun goes on with --resume RUN_FOLDER.",
         waits=VARIABLE in os.environ,
     )
-
-
-def _train(args: argparse.Namespace, console: Console) -> int:
-    started = time.perf_counter()
-    if args.find_lr:
-        refuse_foreign(*_rate_place(args.find_lr))
-    source = _read_or_resume(args, console)
-    if source is None:
-        return 0
-    config, is_trial = source.config, _is_trial(args)
-
-    # What can fail at the end is tried before hours are spent.
-    refuse_unknown_body(config.model.backbone.name)
-    refuse_absent(config.model.backbone.weights)
-    cluster = cluster_from_environment()
-    _refuse_for_workers(args, cluster)
-    wanted = args.resume or args.run_dir
-    resumed = False
-    if cluster is None or cluster.is_chief:
-        resumed = goes_on(wanted, config)
-        if config.export.enabled and config.export.publish and not is_trial:
-            with folder_aside(export_base(config)):
-                pass
-
-    policy, devices = _set_up(config, alone=is_trial)
-    if not devices.is_chief:
-        console = Console(quiet=True)
-    data = source.build()
-    validation_set(data)
-    if args.data is None and devices.is_chief:
-        print_label_files(console, source)
-    print_data(console, data)
-    check_trust(config, data)
-    with devices.watching(GO_ON), devices.scope():
-        start = find_start(config.model.backbone, data.image_shape)
-        localizer = localizer_from(config, data, start)
-    if start.origin.weights != "none":
-        print_line(console, f"weights: {start.origin.source}, licence {start.origin.licence}")
-    plan = FitPlan.for_data(config.train, config.loss, data)
-    refuse_for_devices(devices, config.train)
-    if start.origin.weights != "none":
-        print_note(console, small_batch_warning(config.train))
-    if is_trial:
-        return _try(args, plan, data, localizer, console)
-    print_note(console, small_share_note(devices, config.train))
-    fit = partial(
-        fit_localizer,
-        localizer,
-        train=data.train,
-        val=validation_set(data),
-        val_share=data.val_share,
-        plan=plan,
-        devices=devices,
-    )
-    if not devices.is_chief:
-        return _help_chief(devices, fit)
-
-    if resumed:
-        folder = wanted
-        print_note(console, refuse_other_data(folder, data.fingerprint, data.fingerprint_by_sizes))
-        print_note(console, changed_packages(folder, package_versions()))
-    else:
-        folder = (
-            new_run_folder(Path(config.run.dir), str(config.name))
-            if wanted is None
-            else given_run_folder(wanted)
-        )
-        facts: dict[str, Any] = {"replicas": devices.replicas, "workers": devices.workers}
-        facts["label_files"] = [one._asdict() for one in source.label_files]
-        write_start(folder, dump_config(config), policy, data, **facts)
-    console.print(
-        f"run folder {folder}; {policy}, {devices.describe()}, {localizer.count_params():,} "
-        "parameters",
-        soft_wrap=True,
-    )
-    workers = ", in all workers" if devices.workers > 1 else ""
-    resume = how_to_resume(folder)
-    print_line(console, f"if it stops, {resume}{workers}")
-    with only_process(folder), resumable(resume):
-        with devices.watching(GO_ON):
-            result = fit(
-                folder=folder,
-                extra_callbacks=board_from(config, data, localizer, folder),
-                sources=data.batch_names,
-                say=partial(print_note, console),
-                how_to_resume=resume,
-            )
-        with released_workers(devices):
-            return _finish(config, data, folder, result, start.origin, console, started)
-
-
-def _finish(
-    config: Config,
-    data: LocalizationData,
-    folder: Path,
-    result: FitResult,
-    origin: WeightsOrigin,
-    console: Console,
-    started: float,
-) -> int:
-    """Measures, calibrates and exports; done again from its beginning when it was interrupted."""
-    base, own = export_base(config), folder / EXPORT
-    exported = exported_before(folder, own, base) if config.export.enabled else None
-    best = keras.saving.load_model(result.best_path)
-    measured = finish_run(folder, best, data, str(config.name))
-    level = config.trust.novelty_level
-    novelty, novelty_card = None, dict[str, Any]()
-    try:
-        novelty, novelty_card = add_novelty(folder, result.best_path, data, level)
-    except TrustError as error:
-        print_note(console, str(error))
-    trust = add_trust(config, data, folder, result.best_path, best, console)
-    try:
-        if exported is None:
-            cards = {"trust": trust.card, "novelty": novelty_card}
-            card = write_card(folder, config, best, data, measured, origin, **cards)
-            if config.export.enabled:
-                from loc_keras.serving.saved_model import export_saved_model
-
-                bundle = bundle_of(folder, best, data, card, trust.trust, novelty)
-                behind = behind_served(card, base) if config.export.publish else None
-                if behind:
-                    print_note(
-                        console,
-                        f"{behind}; so it is not published, which python -m loc_keras.export --run "
-                        f"{folder} --out {base} would do all the same.",
-                    )
-                to_servers = config.export.publish and not behind
-                exported = export_saved_model(bundle, base if to_servers else own)
-        close_run(folder)
-    finally:
-        seconds = time.perf_counter() - started
-        console.print()
-        print_metrics(console, measured)
-        trust.print(console)
-        print_novelty(console, novelty_card)
-        print_end(console, folder, result, exported, seconds)
-    if trust.error:
-        raise trust.error
-    return 0
-
-
-def _read_or_resume(args: argparse.Namespace, console: Console) -> DataSource | None:
-    """What to work on: as `source_to_train`, or the config of the run that `--resume` names."""
-    if args.resume is None:
-        return source_to_train(args, console)
-    state = run_state(args.resume)
-    if state is RunState.OTHER:
-        raise TrainingError(
-            f"{args.resume} holds no unfinished run: a finished one needs nothing more, and one "
-            "that is something else cannot go on."
-        )
-    if state is RunState.NEW:
-        raise TrainingError(
-            f"{args.resume} holds nothing to go on with; begin with --config and --run-dir "
-            f"{args.resume}, or, where several machines train, put the run folder where all see it."
-        )
-    return DataSource(load_config(args.resume / CONFIG_FILE, args.set))
-
-
-def how_to_resume(folder: Path) -> str:
-    """How an unfinished run goes on, as the end of a sentence."""
-    return f"go on with: python -m loc_keras.train --resume {shlex.quote(str(folder))}"
-
-
-def _refuse_for_workers(args: argparse.Namespace, cluster: Cluster | None) -> None:
-    """Refuses arguments of `train` that several workers cannot follow alike."""
-    if cluster is None:
-        return
-    if args.data is not None:
-        raise TrainingError(
-            "with several workers every one must read the same settings, and each would find its "
-            "own for --data; write them to a file first, by --write-config FILE and without "
-            "TF_CONFIG, and give --config FILE."
-        )
-    if _is_trial(args):
-        raise TrainingError(
-            "--overfit-batch, --find-lr and --find-batch work in one process; run them without "
-            "TF_CONFIG."
-        )
-
-
-def _set_up(config: Config, *, alone: bool) -> tuple[str, Distribution]:
-    """Prepares devices and seeds before the first operation; gives dtype policy and devices."""
-    if config.train.gpu_memory_growth:
-        precision.grow_gpu_memory()
-    train = config.train
-    devices = ALONE if alone else distribution(train.strategy, batch_size=train.batch_size)
-    precision.make_deterministic(config.train.seed, config.train.deterministic)
-    wide = config.model.backbone.width >= WIDE
-    return precision.set_precision(config.train.precision, wide=wide), devices
-
-
-def _help_chief(devices: Distribution, fit: Callable[..., Any]) -> int:
-    """Trains along with the chief, which alone writes and prints, and ends when it does."""
-    with devices.watching(GO_ON):
-        with tempfile.TemporaryDirectory(prefix="loc_keras-worker-") as folder:
-            fit(folder=Path(folder))
-        devices.meet()
-    return 0
-
-
-def _is_trial(args: argparse.Namespace) -> bool:
-    """Whether nothing is to be kept of what is trained."""
-    return bool(args.overfit_batch or args.find_lr or args.find_batch)
-
-
-def _try(
-    args: argparse.Namespace,
-    plan: FitPlan,
-    data: LocalizationData,
-    localizer: keras.Model,
-    console: Console,
-) -> int:
-    """Does what was asked instead of a training; gives the exit code."""
-    if args.find_lr:
-        return _find_rate(data, localizer, plan, args.find_lr, console)
-    if args.find_batch:
-        return _find_batch(data, localizer, plan, console)
-    return _overfit(data, localizer, plan, args.overfit_batch, console)
-
-
-def _overfit(
-    data: LocalizationData, localizer: keras.Model, plan: FitPlan, steps: int, console: Console
-) -> int:
-    """Learns one batch by heart and prints how well; gives the exit code."""
-    from loc_keras.training.trials import NEAR_ZERO, overfit_batch
-
-    batch = next(iter(data.train(0)))
-    result = overfit_batch(localizer, batch, plan=plan, steps=steps)
-    verdict = (
-        f"learned by heart (both at most {NEAR_ZERO:g})"
-        if result.passed
-        else f"NOT learned by heart: both must be at most {NEAR_ZERO:g}; try more steps, then "
-        "suspect the labels, the learning rate or the losses"
-    )
-    console.print(
-        f"one batch of {len(batch[0])} images, {steps} steps: loss before {result.first_loss:.3f}; "
-        f"after, class loss {result.class_loss:.4f} (accuracy {result.accuracy:.1%}) and box loss "
-        f"{result.box_loss:.4f}; {verdict}",
-        highlight=False,
-    )
-    return 0 if result.passed else 1
-
-
-def _rate_place(picture: Path) -> tuple[Path, Sequence[str], str]:
-    return picture.parent, (picture.name,), "give another file to --find-lr"
-
-
-def _find_rate(
-    data: LocalizationData, localizer: keras.Model, plan: FitPlan, picture: Path, console: Console
-) -> int:
-    """Sweeps the learning rate, prints what to take and draws why; gives the exit code."""
-    from loc_keras.report.curves import save_rate_picture
-    from loc_keras.training.trials import HIGHEST, sweep_rates
-
-    console.print("sweeping the learning rate; the model is thrown away", highlight=False)
-    sweep = sweep_rates(localizer, data.train(0), plan=plan)
-    with own_files(*_rate_place(picture)):
-        save_rate_picture(picture, sweep, plan.train.batch_size)
-    end = "diverged at" if sweep.diverged else "did not diverge up to"
-    print_line(
-        console,
-        f"{len(sweep.rates)} batches of {plan.train.batch_size}: the loss was lowest at a rate of "
-        f"{sweep.lowest_at:.1e} and {end} {sweep.rates[-1] if sweep.diverged else HIGHEST:.1e}; "
-        f"see {picture}.\n"
-        f"suggested, a tenth of the lowest's: --set train.learning_rate={sweep.suggested:g} "
-        f"(now {plan.train.learning_rate:g})",
-    )
-    return 0
-
-
-def _find_batch(
-    data: LocalizationData, localizer: keras.Model, plan: FitPlan, console: Console
-) -> int:
-    """Times steps of growing batches and prints a table; gives the exit code."""
-    from loc_keras.training.trials import batch_speeds, suggested_batch
-
-    console.print("timing batches; the model is thrown away", highlight=False)
-    batch = next(iter(data.train(0)))
-    speeds = batch_speeds(localizer, batch, plan=plan, largest=data.sizes["train"])
-    table = Table(title="one training step, without reading images")
-    for heading in ("batch", "step (ms)", "images/s"):
-        table.add_column(heading, justify="right")
-    for speed in speeds:
-        figures = (f"{1000 * speed.step_seconds:,.0f}", f"{speed.images_per_second:,.1f}")
-        table.add_row(str(speed.batch_size), *(figures if speed.fits else ("no memory", "")))
-    console.print(table)
-    size = suggested_batch(speeds)
-    print_line(
-        console,
-        f"suggested, the smallest of nearly the best speed: --set train.batch_size={size} "
-        f"(now {plan.train.batch_size}); a batch of another size wants another learning rate "
-        "(--find-lr).",
-    )
-    return 0
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from typing import IO, Any
 
 from loc_keras.cli.console import SIGNALLED, USER_ERROR, run_command
 from loc_keras.errors import TrainingError, WorkerLostError
-from loc_keras.training.distribution import VARIABLE, tf_config
+from loc_keras.training.cluster import VARIABLE, tf_config
 from loc_keras.training.run_folder import SIGNALS, handled_signals
 
 HANG_UP = getattr(signal, "SIGHUP", None)

@@ -1,11 +1,11 @@
-"""What a processor gets: TensorFlow's oneDNN kernels, and bfloat16 where it has units for it."""
+"""What happens when TensorFlow and Keras are imported, and what a processor gets."""
 
-import importlib
 import os
+import subprocess
+import sys
 
 import pytest
 
-import loc_keras
 from loc_keras import _environ
 from loc_keras.training import precision
 
@@ -15,39 +15,95 @@ AMD_WITHOUT = "processor\t: 0\nflags\t\t: fpu sse4_2 avx avx2 fma\n\nprocessor\t
 
 def test_onednn_is_asked_for(monkeypatch):
     monkeypatch.delenv(_environ.ONEDNN_VARIABLE, raising=False)
-    importlib.reload(_environ)
+    _environ.request_onednn()
     assert os.environ["TF_ENABLE_ONEDNN_OPTS"] == "1"
 
 
 def test_what_the_user_said_of_onednn_stands(monkeypatch):
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
-    importlib.reload(_environ)
+    _environ.request_onednn()
     assert os.environ["TF_ENABLE_ONEDNN_OPTS"] == "0"
 
 
 def test_onednn_is_asked_for_before_tensorflow_is_imported():
-    with open(loc_keras.__file__, encoding="utf-8") as file:
-        imports = [line for line in file if line.startswith(("import ", "from "))]
-    names = [line.split()[1] for line in imports if line.split()[1] != "typing"]
-    # It sets variables, by the standard library alone, that TensorFlow reads when it is imported.
-    assert names[0] == "loc_keras._environ"
-    with open(_environ.__file__, encoding="utf-8") as file:
-        found = [line for line in file if line.startswith(("import ", "from "))]
-    assert found == ["import os\n", "from pathlib import Path\n"]
+    code = "import loc_keras, os, sys; print(os.environ['TF_ENABLE_ONEDNN_OPTS'], *sys.modules)"
+    flag, *modules = python(code).stdout.split()
+    assert flag == "1"
+    assert set(modules).isdisjoint({"tensorflow", "keras", "numpy", "pydantic", "rich"})
 
 
-def test_native_logs_are_hushed_without_a_driver_unless_the_user_has_decided(monkeypatch, tmp_path):
-    monkeypatch.setattr(_environ, "DRIVER", tmp_path / "none")
-    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
-    _environ.quieten_native_logs()
-    assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0"
-    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL")
-    monkeypatch.setattr(_environ, "DRIVER", tmp_path)
-    _environ.quieten_native_logs()
-    assert "TF_CPP_MIN_LOG_LEVEL" not in os.environ
-    monkeypatch.setattr(_environ, "DRIVER", tmp_path / "none")
-    _environ.quieten_native_logs()
-    assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == ("3" if os.path.isdir("/proc") else None)
+# Native log lines
+
+LINES = (
+    b"WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\n"
+    b"I0000 00:00:1796066668.754111   16063 port.cc:153] oneDNN custom operations are on.\n"
+    b"I0000 00:00:1796066668.770499   16063 cudart_stub.cc:31] Could not find cuda drivers.\n"
+)
+"""As TensorFlow 2.21 writes them, whatever the level is."""
+
+
+@pytest.mark.parametrize(
+    ("level", "driver", "after", "shown"),
+    [
+        (None, False, "3", b""),
+        (None, True, "2", b""),
+        ("3", False, "3", b""),
+        ("0", False, "0", LINES),
+    ],
+)
+def test_known_native_lines_are_hidden_unless_asked_for(
+    level, driver, after, shown, monkeypatch, tmp_path, capfdbinary
+):
+    monkeypatch.setattr(_environ, "DRIVER", tmp_path / ("." if driver else "none"))
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
+    if level is not None:
+        monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", level)
+    with _environ.quieten_native_logs():
+        os.write(2, LINES + b"something else\n")
+    assert capfdbinary.readouterr().err == shown + b"something else\n"
+    assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == after
+
+
+def test_after_an_error_all_native_lines_are_shown(capfdbinary):
+    with pytest.raises(ImportError), _environ.without_native_lines():
+        os.write(2, LINES)
+        raise ImportError
+    assert capfdbinary.readouterr().err == LINES
+    os.write(2, b"still open")
+    assert capfdbinary.readouterr().err == b"still open"
+
+
+# Registration
+
+SHOW = """
+print(*sorted(name for name in keras.saving.get_custom_objects() if name.startswith("loc_keras>")))
+"""
+
+
+def python(code):
+    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    return subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        "import loc_keras, keras",
+        "import keras, loc_keras",
+        # A module of ours is half imported when it imports Keras.
+        "import loc_keras.losses, keras",
+        "import loc_keras.trust.statements, keras",
+    ],
+)
+def test_classes_are_registered_whatever_is_imported_first(order):
+    ended = python(order + SHOW)
+    # One of each module that has some.
+    wanted = {"giou", "BoxLoss", "MeanIoU", "OrderedBox", "Mirror", "StatedTrust"}
+    assert {f"loc_keras>{name}" for name in wanted} <= set(ended.stdout.split())
+    if order.startswith("import loc_keras"):
+        assert ended.stderr == ""
 
 
 @pytest.mark.parametrize(

@@ -31,9 +31,9 @@ def _group(layer: int, *modules: str) -> Group:
 COMMANDS = _group(
     6,
     *("train", "evaluate", "calibrate", "predict", "export", "check", "convert", "digits"),
-    *("demo", "train_workers"),
+    *("demo", "train_workers", "__main__"),
     # What commands share stands beside them: it may know the whole config.
-    *("cli", "beam", "bulk", "demo_page"),
+    *("cli", "commands", "beam", "bulk", "demo_page"),
 )
 GROUPS = (
     COMMANDS,
@@ -145,7 +145,7 @@ def api_breaches(source: str) -> list[str]:
     for line, name in imported_names(source, PACKAGE, is_package=True):
         package, *parts = name.split(".")
         group = GROUP_OF.get(parts[0]) if parts else None
-        if package == "typing":
+        if package in {"typing", "importlib"}:
             continue
         if package != PACKAGE or group is None or group is COMMANDS:
             found.append(f"line {line} imports {name}, which is not below the commands")
@@ -167,7 +167,7 @@ def _is_dunder(node: ast.stmt) -> bool:
 def _makes_wait(node: ast.stmt) -> bool:
     """Whether the statement imports a name when it is asked for, or for type checkers alone."""
     if isinstance(node, ast.FunctionDef):
-        return node.name == "__getattr__"
+        return node.name in {"__getattr__", "__dir__"}
     is_for_checkers = isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
     return is_for_checkers and all(isinstance(one, ast.ImportFrom) for one in node.body)
 

@@ -9,11 +9,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn
-
+from loc_keras.cli.options import CONSOLE_SCRIPT
 from loc_keras.errors import Interrupted, LocKerasError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, ProgressColumn
 
 USER_ERROR = LocKerasError.code
 INTERRUPTED = 130
@@ -27,14 +32,18 @@ _PATIENCE_SECONDS = 1.8
 _AT_WORK = 0.1  # Share of one core that a process takes which is still saving.
 
 
-def add_set(parser: argparse.ArgumentParser) -> None:
-    """Adds `--set SECTION.KEY=VALUE`, which changes settings of the config."""
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="SECTION.KEY=VALUE",
-        help="change one setting, for example data.source.path; may be repeated",
+def run_work(
+    name: str,
+    args: argparse.Namespace,
+    *,
+    when_interrupted: str = "stopped.",
+    waits: bool = False,
+) -> int:
+    """Imports what a command does, which takes seconds, and runs it as `run_command` does."""
+    return run_command(
+        lambda: int(import_module(f"loc_keras.commands.{name}").run(args)),
+        when_interrupted=when_interrupted,
+        waits=waits,
     )
 
 
@@ -52,7 +61,8 @@ def run_command(
     A program is ended 2 s after Ctrl-C at the latest, whatever it waits for, unless it `waits` for
     other processes to end.
     """
-    is_program = getattr(sys.modules["__main__"], "__package__", None) == "loc_keras"
+    package = getattr(sys.modules["__main__"], "__package__", None)
+    is_program = package == "loc_keras" or Path(sys.argv[0]).stem == CONSOLE_SCRIPT
     at_once = is_program and not waits and sys.platform != "win32"
     if at_once:
         _end_in_time(when_interrupted)
@@ -93,9 +103,9 @@ def _end_in_time(sentence: str) -> None:
 
     Python heeds a signal between two of its steps alone, and pools wait for their threads: a file
     that does not answer, read by TensorFlow or in a thread, would keep it for ever. What the system
-    calls at a signal writes to a pipe at once. Who handles the signal himself, to save something,
-    has time as long as the process is at work. An interrupt that Python can raise nowhere, as one
-    that comes in a callback of its garbage collection, is no news beside that.
+    calls at a signal writes to a pipe at once. Who handles the signal himself, to save
+    something, has time as long as the process is at work. An interrupt that Python can raise
+    nowhere, as one that comes in a callback of its garbage collection, is no news beside that.
     """
     unraisable = sys.unraisablehook
 
@@ -132,20 +142,23 @@ def _nobody_reads() -> int:
     return UNREAD
 
 
-def print_line(console: Console, text: str) -> None:
+def print_line(console: "Console", text: str) -> None:
     """Prints a text as it is, so that paths in it stay whole."""
     console.print(text, highlight=False, soft_wrap=True)
 
 
-def print_note(console: Console, sentence: str | None) -> None:
+def print_note(console: "Console", sentence: str | None) -> None:
     """Prints something the user should know, if there is something."""
     if sentence:
         print_line(console, f"note: {sentence}")
 
 
 def progress_bar(
-    *more: ProgressColumn, console: Console | None = None, transient: bool = False
-) -> Progress:
+    *more: "ProgressColumn", console: "Console | None" = None, transient: bool = False
+) -> "Progress":
     """Bars with a description, counts and more columns; on stderr where no console is given."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     return Progress(*columns, *more, console=console or Console(stderr=True), transient=transient)

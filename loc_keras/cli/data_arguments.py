@@ -1,4 +1,4 @@
-"""The arguments that name a command's data, those data, and what is chosen for training on them."""
+"""The data that a command's arguments name, and what is chosen for training on them."""
 
 import argparse
 import os
@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from loc_keras.atomic_file import own_files, write_text
-from loc_keras.cli.console import add_set, print_note
+from loc_keras.cli.console import print_note
 from loc_keras.cli.data_source import DataSource, Reading, print_label_files, read_folder
 from loc_keras.config.load import (
     asked_keys,
@@ -32,52 +32,11 @@ from loc_keras.config.schema import Config
 from loc_keras.data import files
 from loc_keras.data.formats.listing import Guess
 from loc_keras.data.records import all_grey, count_multi_object, measure
-from loc_keras.models.weights import names_a_run
 from loc_keras.recipe.rules import BUDGET_MINUTES, Choice, Facts, choose
 from loc_keras.training.precision import cpu_has_avx512, cpu_has_bfloat16, device_summary
 from loc_keras.training.run_folder import CONFIG_FILE
 
 _WEIGHTS = "model.backbone.weights"
-
-
-def add_data_arguments(parser: argparse.ArgumentParser, *, resume: bool = False) -> None:
-    """Adds `--config`, `--data` and `--set`, and perhaps `--resume` beside the first two."""
-    group = parser.add_mutually_exclusive_group(required=True)
-    group.add_argument("--config", type=Path, help="config file (YAML)")
-    group.add_argument(
-        "--data", metavar="FOLDER", help="folder, or file of labels; its settings are found"
-    )
-    if resume:
-        group.add_argument(
-            "--resume", type=Path, metavar="RUN_DIR", help="go on with an unfinished run"
-        )
-    add_set(parser)
-
-
-def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds what goes with `--data` when it is trained on."""
-    parser.add_argument("--name", help="with --data: name of runs; else the folder's")
-    parser.add_argument(
-        "--minutes",
-        type=float,
-        help=f"with --data: time that training may take, about; {BUDGET_MINUTES} if not given",
-    )
-    parser.add_argument("--weights", metavar="NAME", help="with --data: pretrained weights")
-    parser.add_argument(
-        "--write-config",
-        type=Path,
-        metavar="FILE",
-        help="with --data: write what was chosen as a config, - for the screen, and stop",
-    )
-
-
-def refuse_plan_arguments(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """Ends the program where an argument of `--data` stands beside `--config`, or is wrong."""
-    for name in ("name", "minutes", "weights", "write_config"):
-        if args.data is None and getattr(args, name) is not None:
-            parser.error(f"--{name.replace('_', '-')} goes with --data")
-    if args.minutes is not None and not args.minutes > 0:
-        parser.error("--minutes needs a number above 0")
 
 
 def source_to_train(args: argparse.Namespace, console: Console) -> DataSource | None:
@@ -229,7 +188,11 @@ def _facts(reading: Reading, weights: str | None) -> Facts:
 
 def _body_of(weights: str | None) -> dict[str, Any]:
     """Name, width and stem of the body of an earlier run; empty for weights of another kind."""
-    path = Path(weights or "none").expanduser()
+    if weights is None:
+        return {}
+    from loc_keras.models.weights import names_a_run
+
+    path = Path(weights).expanduser()
     file = (path if path.is_dir() else path.parent) / CONFIG_FILE
     if not names_a_run(str(path)) or not file.is_file():
         return {}

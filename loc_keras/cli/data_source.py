@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +31,6 @@ from loc_keras.data.annotations import (
 from loc_keras.data.box_view import DECIDED, UNDECIDED, VIEWS, View, view_samples
 from loc_keras.data.check.boxes import may_be_sizes
 from loc_keras.data.check.run import CheckResult, quick_check
-from loc_keras.data.dataset import LocalizationData, build_file_data, image_format, store_of
 from loc_keras.data.detect.formats import guesses, list_data_folder, truncated_note, unrecognised
 from loc_keras.data.detect.label_files import LabelFiles, label_files
 from loc_keras.data.formats.listing import Guess, Listing, list_folder, split_of
@@ -39,12 +38,14 @@ from loc_keras.data.formats.parsing import below, read_class_names
 from loc_keras.data.formats.registry import FORMATS, WRITERS, read_annotations
 from loc_keras.data.formats.tool_table import way_on
 from loc_keras.data.load_records import Looks, load_records
-from loc_keras.data.pixel_store import Keep, PixelStore
 from loc_keras.data.records import count_multi_object
 from loc_keras.data.resolve import DatasetRecords, checked_objects
 from loc_keras.errors import ConfigError, DataError, first_line
 from loc_keras.recipe.rules import multi_object_policy
-from loc_keras.report.thumbnails import save_box_views
+
+if TYPE_CHECKING:
+    from loc_keras.data.dataset import LocalizationData
+    from loc_keras.data.pixel_store import Keep, PixelStore
 
 WRONG_SHARE = 0.5
 """Share of unusable objects from which on a folder counts as being of another format."""
@@ -161,8 +162,10 @@ class DataSource:
         views = [one.reason for one in self.checked.findings if one.kind == DECIDED]
         return replace(found, notes=[*found.notes, *views, *_warnings_note(self.checked)])
 
-    def _store(self, found: DatasetRecords, keep: Keep | None = None) -> PixelStore:
+    def _store(self, found: DatasetRecords, keep: "Keep | None" = None) -> "PixelStore":
         """The store of the training records."""
+        from loc_keras.data.dataset import image_format, store_of
+
         data = self.config.data
         return store_of(found.splits["train"], image_format(found, data), data, keep)
 
@@ -173,12 +176,14 @@ class DataSource:
             split=split.model_copy(update={"val": 0.0, "test": 0.0, "calibration": 0.0})
         )
 
-    def build(self, records: DatasetRecords | None = None) -> LocalizationData:
+    def build(self, records: DatasetRecords | None = None) -> "LocalizationData":
         """Builds the pipelines, of other records than `records` where some are given.
 
         Raises:
             DataError: If the data are wrong.
         """
+        from loc_keras.data.dataset import build_file_data
+
         config, data = self.config, self.config.data
         batch_size, seed = config.train.batch_size, config.train.seed
         if data.source.format != "digits":
@@ -490,6 +495,8 @@ def require_view(result: CheckResult, folder: Path = Path()) -> None:
     """
     if result.source.boxes_on is not None:
         return
+    from loc_keras.report.thumbnails import save_box_views
+
     reason = next(one.reason for one in result.findings if one.kind == UNDECIDED)
     samples = view_samples(result.objects, result.annotations, result.source, 2)
     path = (folder / VIEWS_FILE).absolute()

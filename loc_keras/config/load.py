@@ -45,6 +45,9 @@ _RULES = {
     "string_type": "must be text",
     "tuple_type": "must be a list",
 }
+SHIPPED = Path(__file__).parents[1] / "configs"
+"""Folder of the configs that come with the package, which are found by their names alone."""
+
 _SHOWN_LENGTH = 60
 _SHOWN_BITS = 64
 _ONE_LINE_ITEMS = 10
@@ -53,6 +56,7 @@ _ONE_LINE_ITEMS = 10
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Reads a YAML 1.2 config file, applies overrides and checks the result.
 
+    `base` stands for the `base.yaml` that comes with the package, unless there is a file `base`.
     Paths inside it stay as written, so relative ones count from the working directory. Overrides
     are `section.key=value` each, the value a YAML scalar or `[list]`; of two for the same key the
     later one holds. A missing `name` is filled with the file's name without its ending.
@@ -62,6 +66,9 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
             The message has one sentence a line, one for each fault.
     """
     path = Path(path)
+    shipped = SHIPPED / f"{path}.yaml"
+    if path.name == str(path) and not path.exists() and shipped.is_file():
+        path = shipped
     return config_from_tree(_read_mapping(path), overrides, origin=str(path), name=path.stem)
 
 
@@ -210,7 +217,7 @@ def _read_mapping(path: Path) -> dict[Any, Any]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
-        raise ConfigError(f"{path}: there is no such config file.") from error
+        raise ConfigError(f"{path}: there is no such config file{_shipped_names(path)}.") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: the file is not UTF-8 text; save it as UTF-8.") from error
     except (OSError, ValueError) as error:  # A ValueError tells of a NUL in the path.
@@ -225,6 +232,11 @@ def _read_mapping(path: Path) -> dict[Any, Any]:
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: the top level must be `key: value` lines, but is not.")
     return tree
+
+
+def _shipped_names(path: Path) -> str:
+    names = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.yaml")))
+    return "" if path.suffix else f"; those of the package are {names}"
 
 
 def _parse_yaml(text: str) -> Any:

@@ -6,6 +6,8 @@ TensorFlow knows neither PPM nor TIFF, and its WebP decoder writes past its buff
 animations (2.21).
 """
 
+from __future__ import annotations
+
 import functools
 import io
 from collections.abc import Callable
@@ -13,9 +15,9 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from PIL import Image
 
+from loc_keras._environ import tf
 from loc_keras.data.exif import UPRIGHT_TURNS
 from loc_keras.data.image_bytes import (
     JPEG_START,

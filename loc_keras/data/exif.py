@@ -6,13 +6,15 @@ Whatever is broken names no orientation, which is 1. Fill bytes and foreign byte
 segments of JPEG are passed over, as its decoders do.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Callable
 from typing import IO
 
-import tensorflow as tf
 from PIL import Image
 
+from loc_keras._environ import tf
 from loc_keras.data.image_bytes import (
     JPEG_START,
     PNG_START,

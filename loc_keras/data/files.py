@@ -3,6 +3,8 @@
 Names that annotation files give are joined here, so that none leads out of the data folder.
 """
 
+from __future__ import annotations
+
 import errno
 import os
 import posixpath
@@ -14,8 +16,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import IO
 
-import tensorflow as tf
-
+from loc_keras._environ import tf
 from loc_keras.errors import DataError, first_line
 
 MOST_BYTES = 2**29

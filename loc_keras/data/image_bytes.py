@@ -3,10 +3,13 @@
 Kind and size (`examine`), the first frame of a GIF file, and the exact length of a BMP file.
 """
 
-from functools import partial
-from typing import NamedTuple
+from __future__ import annotations
 
-import tensorflow as tf
+from collections.abc import Callable
+from functools import cache, wraps
+from typing import Any, NamedTuple
+
+from loc_keras._environ import tf
 
 MAX_PIXELS = 2**26
 """Most pixels of a picture that is decoded, 67 million: a 64-megapixel camera's 9248 x 6944 passes
@@ -19,8 +22,20 @@ much memory to be resized."""
 LIMITS = f"at most {MAX_PIXELS >> 20} million are read, and {MAX_SIDE:,} on a side"
 """Both, as the end of a sentence."""
 
+
 # Their loops take a second to trace, as every map over files would do.
-_traced_once = partial(tf.function, input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
+def _traced_once(function: Callable[[tf.Tensor], Any]) -> Callable[[tf.Tensor], Any]:
+    @cache
+    def graph() -> Any:
+        content = tf.TensorSpec([], tf.string)
+        return tf.function(function, input_signature=[content], autograph=False)
+
+    @wraps(function)
+    def call(content: tf.Tensor) -> Any:
+        return graph()(content)
+
+    return call
+
 
 JPEG_START, PNG_START = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 IN_GRAPH = (JPEG_START, PNG_START, b"GIF87a", b"GIF89a", b"BM")

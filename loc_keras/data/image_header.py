@@ -1,5 +1,7 @@
 """What an image file says of itself before its pixels: size, orientation, format, mode."""
 
+from __future__ import annotations
+
 import io
 import threading
 import warnings
@@ -9,9 +11,9 @@ from contextlib import contextmanager
 from functools import cache
 from typing import IO, NamedTuple
 
-import tensorflow as tf
 from PIL import Image, UnidentifiedImageError
 
+from loc_keras._environ import tf
 from loc_keras.data import files
 from loc_keras.data.annotations import WHOLE_FILE, ImageRef
 from loc_keras.data.exif import file_orientation, tiff_orientation

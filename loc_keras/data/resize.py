@@ -4,10 +4,12 @@
 aspect ratio and centres the picture on black, so that boxes move and shrink.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Literal
 
-import tensorflow as tf
+from loc_keras._environ import tf
 
 EMPTY_BOX = (0.0, 0.0, 0.0, 0.0)
 """(x1, y1, x2, y2) of an image without an object; no other image has it."""

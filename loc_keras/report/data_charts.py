@@ -13,6 +13,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from loc_keras.errors import clean
 from loc_keras.report.gallery import Example, class_name, draw_grid
 from loc_keras.report.image_boxes import TRUE_BOX
 from loc_keras.report.style import (
@@ -28,7 +29,6 @@ from loc_keras.report.style import (
     WORDS,
     add_legend,
     add_words,
-    clean,
     dress,
     new_figure,
     save_figure,

@@ -21,7 +21,6 @@ from loc_keras.evaluation.figures import (
 )
 from loc_keras.evaluation.outcomes import BOX_HIT, Estimate, Evaluation, Outcomes
 from loc_keras.evaluation.reliability import Guarantee, Shift, TrustFigures, detection_scores
-from loc_keras.report.gallery import format_iou, spread_by_iou
 
 Column = npt.NDArray[np.floating]
 Indices = npt.NDArray[np.int64]
@@ -371,3 +370,36 @@ def p_relation(value: float) -> str:
 
 def _images(count: int) -> str:
     return f"{count:,} image{'' if count == 1 else 's'}"
+
+
+def format_iou(iou: float) -> str:
+    """Writes an IoU with two decimals and no leading zero: `.97`, `1.00`, `–` for NaN."""
+    if not math.isfinite(iou):
+        return "–"
+    return f"{iou:.2f}".removeprefix("0")
+
+
+def spread_by_iou(ious: npt.ArrayLike, count: int) -> npt.NDArray[np.int64]:
+    """Chooses examples at even ranks of IoU, the worst and the best included.
+
+    With `count=5` these are the worst, the lower quartile, the median, the upper quartile and the
+    best; one alone is the median. A choice by rank shows failures as often as they happen, and
+    always the worst one. NaN counts as worse than every number.
+
+    Returns:
+        int64 (min(count, N),) distinct indices into `ious` (N,), worst first.
+
+    Raises:
+        ValueError: `count` is below 1 or `ious` is not one-dimensional.
+    """
+    values = np.asarray(ious, dtype=np.float64)
+    if values.ndim != 1:
+        raise ValueError(f"ious must have one dimension; it has shape {values.shape}.")
+    if count < 1:
+        raise ValueError(f"count must be at least 1; it is {count}.")
+    order = np.argsort(np.where(np.isnan(values), -np.inf, values), kind="stable")
+    if count == 1:
+        ranks = np.array([(len(order) - 1) // 2] if len(order) else [], dtype=np.int64)
+    else:
+        ranks = np.round(np.linspace(0, len(order) - 1, min(count, len(order)))).astype(np.int64)
+    return order[ranks].astype(np.int64)

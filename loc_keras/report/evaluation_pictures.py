@@ -7,11 +7,17 @@ import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
 
+from loc_keras.errors import clean
 from loc_keras.report import html
-from loc_keras.report.evaluation_content import EvaluationPage, NearDuplicate, Suspect, p_relation
-from loc_keras.report.gallery import LOCALIZED_IOU, WRONG_MARK, class_name, format_iou, is_localized
+from loc_keras.report.evaluation_content import (
+    EvaluationPage,
+    NearDuplicate,
+    Suspect,
+    format_iou,
+    p_relation,
+)
+from loc_keras.report.gallery import LOCALIZED_IOU, WRONG_MARK, class_name, is_localized
 from loc_keras.report.html import Box, boxed_picture
-from loc_keras.report.style import clean
 
 MOST_NEAR_DUPLICATES = 3
 """Pictures beside that of a suspect."""

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from loc_keras.errors import clean
 from loc_keras.evaluation.figures import figure_of, format_value
 from loc_keras.evaluation.outcomes import Evaluation
 from loc_keras.report import evaluation_charts as charts
@@ -9,7 +10,6 @@ from loc_keras.report import evaluation_content as content
 from loc_keras.report import evaluation_pictures as pictures
 from loc_keras.report import evaluation_tables as tables
 from loc_keras.report import html
-from loc_keras.report.style import clean
 from loc_keras.report.thumbnails import figure_uri
 
 FEW = 100

@@ -14,6 +14,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
 from loc_keras.evaluation.outcomes import paired_iou
+from loc_keras.report.evaluation_content import format_iou, spread_by_iou
 from loc_keras.report.image_boxes import (
     ANSWERED_BOX,
     DPI,
@@ -50,13 +51,6 @@ WRONG_MARK = "✗"
 LOCALIZED_IOU = 0.5  # the threshold of Top-1 localization (Russakovsky et al. 2015)
 
 
-def format_iou(iou: float) -> str:
-    """Writes an IoU with two decimals and no leading zero: `.97`, `1.00`, `–` for NaN."""
-    if not math.isfinite(iou):
-        return "–"
-    return f"{iou:.2f}".removeprefix("0")
-
-
 def is_localized(label_true: int, label_pred: int, iou: float) -> bool:
     """Whether class and box are both right: same label and IoU of at least .5."""
     return label_true == label_pred and iou >= LOCALIZED_IOU
@@ -84,32 +78,6 @@ def class_name(label: int, class_names: Sequence[str] | None) -> str:
     if class_names is not None and 0 <= label < len(class_names):
         return str(class_names[label])
     return str(label)
-
-
-def spread_by_iou(ious: npt.ArrayLike, count: int) -> npt.NDArray[np.int64]:
-    """Chooses examples at even ranks of IoU, the worst and the best included.
-
-    With `count=5` these are the worst, the lower quartile, the median, the upper quartile and the
-    best; one alone is the median. A choice by rank shows failures as often as they happen, and
-    always the worst one. NaN counts as worse than every number.
-
-    Returns:
-        int64 (min(count, N),) distinct indices into `ious` (N,), worst first.
-
-    Raises:
-        ValueError: `count` is below 1 or `ious` is not one-dimensional.
-    """
-    values = np.asarray(ious, dtype=np.float64)
-    if values.ndim != 1:
-        raise ValueError(f"ious must have one dimension; it has shape {values.shape}.")
-    if count < 1:
-        raise ValueError(f"count must be at least 1; it is {count}.")
-    order = np.argsort(np.where(np.isnan(values), -np.inf, values), kind="stable")
-    if count == 1:
-        ranks = np.array([(len(order) - 1) // 2] if len(order) else [], dtype=np.int64)
-    else:
-        ranks = np.round(np.linspace(0, len(order) - 1, min(count, len(order)))).astype(np.int64)
-    return order[ranks].astype(np.int64)
 
 
 def spread_title(ious: npt.ArrayLike, count: int, images: str) -> str:

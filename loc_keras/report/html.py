@@ -14,11 +14,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
+from loc_keras.errors import clean
 from loc_keras.evaluation.figures import MISSING, figure_of, format_interval, format_value, percent
 from loc_keras.evaluation.outcomes import Estimate
 from loc_keras.report import style
 from loc_keras.report.image_boxes import HALO, INNER_BOX, OUTER_BOX, PREDICTED_BOX, TRUE_BOX, to_rgb
-from loc_keras.report.style import clean
 from loc_keras.report.thumbnails import encoded
 
 SIDE = 200

@@ -120,14 +120,6 @@ def add_legend(place: Axes | Figure, **style: Any) -> Legend:
     return place.legend(**(common | style))
 
 
-def clean(text: str, longest: int = 200) -> str:
-    """One line of printable text: other characters are written as Python escapes them."""
-    shown = "".join(
-        sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text
-    )
-    return shown if len(shown) <= longest else shown[: longest - 1] + "…"
-
-
 @lru_cache(maxsize=4096)
 def text_width(text: str, size: float, weight: str = "normal") -> float:
     """Advance width of one line in points (1/72 inch), like its font size."""

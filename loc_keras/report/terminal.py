@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from loc_keras.data.annotations import Fault, Severity, count_by_kind, count_by_severity, kind_of
+from loc_keras.errors import clean
 from loc_keras.evaluation.figures import (
     APART_KEY,
     BY_RUN_KEY,
@@ -31,7 +32,6 @@ from loc_keras.report.evaluation_content import (
     shift_sentence,
     verdict,
 )
-from loc_keras.report.style import clean
 
 STYLES: dict[Severity, str] = {"error": "bold red", "warning": "yellow", "note": "dim"}
 EXAMPLES = 3

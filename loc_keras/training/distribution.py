@@ -4,7 +4,6 @@ The batch of the config is the global one, whatever trains on it: each device ta
 and the gradients of all are added. So the number of devices changes no setting of the training.
 """
 
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -21,74 +20,7 @@ from loc_keras.config.train import TrainConfig
 from loc_keras.data.dataset import HeldOutShare, TrainStream
 from loc_keras.data.pipeline import Share, in_pieces
 from loc_keras.errors import LocKerasError, TrainingError, WorkerLostError
-
-VARIABLE = "TF_CONFIG"
-"""Environment variable that TensorFlow and Kubernetes' training operator agree on."""
-
-EXAMPLE = '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", ...}}'
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """Who trains together: `host:port` of each, the chief first, and which this process is."""
-
-    workers: tuple[str, ...]
-    index: int
-
-    @property
-    def is_chief(self) -> bool:
-        """Whether this process writes the run folder and talks to the user."""
-        return self.index == 0
-
-
-def cluster_from_environment(environment: Mapping[str, str] = os.environ) -> Cluster | None:
-    """The cluster that TF_CONFIG names; None where it names none or one worker alone.
-
-    Raises:
-        TrainingError: If TF_CONFIG cannot be understood, or names tasks that do not train.
-    """
-    text = environment.get(VARIABLE, "").strip()
-    if not text:
-        return None
-    try:
-        settings = json.loads(text)
-        cluster = settings.get("cluster", {})
-        hosts = {kind: list(names) for kind, names in cluster.items() if names}
-        task = settings.get("task", {})
-        kind, number = str(task.get("type", "")), int(task.get("index", 0))
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise TrainingError(
-            f"{VARIABLE} cannot be understood ({error}); expected JSON such as {EXAMPLE}."
-        ) from error
-    if sum(map(len, hosts.values())) < 2:
-        return None
-    _refuse_other_tasks(hosts)
-    if kind not in hosts or not 0 <= number < len(hosts[kind]):
-        raise TrainingError(
-            f"{VARIABLE} says that this process is {kind or 'no task'} {number}, which its cluster "
-            f"does not list; give task.type and task.index of one of its tasks."
-        )
-    chiefs = hosts.get("chief", [])
-    workers = (*chiefs, *hosts.get("worker", []))
-    return Cluster(workers, number if kind == "chief" else len(chiefs) + number)
-
-
-def tf_config(workers: list[str], index: int) -> str:
-    """The value of TF_CONFIG for one of some workers `host:port`, the first being the chief."""
-    task = {"type": "worker", "index": index}
-    return json.dumps({"cluster": {"worker": workers}, "task": task})
-
-
-def _refuse_other_tasks(hosts: Mapping[str, Any]) -> None:
-    others = sorted(set(hosts) - {"chief", "worker"})
-    if others:
-        raise TrainingError(
-            f"{VARIABLE} lists tasks of type {', '.join(others)}, but training is done by chief "
-            "and worker tasks alone; leave the others out."
-        )
-    if len(hosts.get("chief", [])) > 1:
-        raise TrainingError(f"{VARIABLE} lists several chiefs; make all but one of them workers.")
-
+from loc_keras.training.cluster import VARIABLE, Cluster, cluster_from_environment
 
 Prepare = Callable[[tf.data.Dataset], tf.data.Dataset]
 

@@ -5,8 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-import keras
-import tensorflow as tf
+from loc_keras._environ import may_have_gpu, tf
 
 BFLOAT16_CAPABILITY = (8, 0)
 """NVIDIA GPUs compute in bfloat16 on tensor cores from this compute capability (Ampere) on."""
@@ -43,6 +42,8 @@ def set_precision(precision: str, *, wide: bool = False) -> str:
         capabilities = gpu_capabilities()
         cpu = pick_cpu_precision(cpu_flags(), wide=wide)
         precision = pick_precision(capabilities) if capabilities else cpu
+    import keras
+
     keras.mixed_precision.set_global_policy(precision)
     return precision
 
@@ -102,6 +103,8 @@ def gpu_capabilities() -> list[tuple[int, int]]:
 
 def make_deterministic(seed: int, deterministic: bool) -> None:
     """Seeds Python, NumPy, Keras and TensorFlow, and asks for ops that repeat to the bit."""
+    import keras
+
     keras.utils.set_random_seed(seed)
     # Without one of its own TensorFlow would seed it from the clock at its first use.
     tf.random.set_global_generator(tf.random.Generator.from_seed(seed))
@@ -115,7 +118,7 @@ def make_deterministic(seed: int, deterministic: bool) -> None:
 
 def device_summary() -> dict[str, Any]:
     """What the run computes on: GPUs with their names, and CPU threads."""
-    gpus = tf.config.list_physical_devices("GPU")
+    gpus = tf.config.list_physical_devices("GPU") if may_have_gpu() else []
     names = [
         tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus
     ]

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from loc_keras import predict
 from loc_keras.bulk.inputs import Inputs, common_root, image_name, listed_path
 from loc_keras.bulk.outputs import AnswerSettings, OutputFolder
+from loc_keras.commands import predict as work
 from loc_keras.errors import DataError
 from loc_keras.predict import parse
 
@@ -88,7 +89,7 @@ RUNNER = ["--model", "m", "--runner", "FlinkRunner", "--out", "o"]
 
 
 def test_what_is_not_ours_goes_to_the_runner():
-    args = parse([*RUNNER, "--flink_master=host:8081", "a.jpg", "--parallelism=8", "--flag"], None)
+    args = parse([*RUNNER, "--flink_master=host:8081", "a.jpg", "--parallelism=8", "--flag"])
     assert args.runner_options == ["--flink_master=host:8081", "--parallelism=8", "--flag"]
     assert args.images == ["a.jpg"]
 
@@ -110,14 +111,14 @@ def test_what_is_not_ours_goes_to_the_runner():
 )
 def test_a_wrong_command_line_is_told(capsys, arguments, words):
     with pytest.raises(SystemExit) as stopped:
-        parse(arguments, None)
+        parse(arguments)
     assert stopped.value.code == 2
     assert words in capsys.readouterr().err
 
 
 def test_without_beam_the_line_that_installs_it_is_told(monkeypatch, capsys):
     without = lambda name: None if name == "apache_beam" else find_spec(name)  # noqa: E731
-    monkeypatch.setattr(predict, "find_spec", without)
+    monkeypatch.setattr(work, "find_spec", without)
     assert predict.main([*RUNNER, "a.jpg"]) == 2
     assert "python -m pip install -r requirements-beam.txt" in capsys.readouterr().err
 

@@ -34,6 +34,7 @@ from loc_keras.bulk.outputs import (
     write_csv,
 )
 from loc_keras.bulk.run import answer_into
+from loc_keras.commands import predict as work
 from loc_keras.errors import DataError, ImageError
 from loc_keras.localizer.results import ClassScore, Localization
 
@@ -403,7 +404,7 @@ def test_few_are_printed_as_a_table_and_many_as_lines(place, monkeypatch, capsys
     told = capsys.readouterr().out
     assert "exact.png" in told
     assert "56 x 40" in told
-    monkeypatch.setattr(predict, "FEW", 1)
+    monkeypatch.setattr(work, "FEW", 1)
     assert run_predict(place, *images) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["image"] for line in lines] == ["exact.png", "still.gif"]

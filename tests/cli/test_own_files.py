@@ -16,6 +16,7 @@ from PIL import Image
 from loc_keras import calibrate, check, convert, digits, evaluate, export, predict, train
 from loc_keras.atomic_file import LIST_FILE, aside_of, own_files, refuse_foreign, write_text
 from loc_keras.cli.console import UNREAD, run_command
+from loc_keras.commands import convert as work
 from loc_keras.errors import DataError
 from loc_keras.training import run_folder
 
@@ -134,7 +135,7 @@ def test_two_conversions_into_one_folder_are_kept_apart(data, tmp_path, capsys, 
 
     def second(totals):
         # Once, within the first conversion.
-        monkeypatch.setattr(convert, "_tenths", lambda totals: lambda split, count: None)
+        monkeypatch.setattr(work, "_tenths", lambda totals: lambda split, count: None)
         worker = threading.Thread(target=lambda: codes.append(convert.main(arguments)))
 
         def advance(split, count):
@@ -144,7 +145,7 @@ def test_two_conversions_into_one_folder_are_kept_apart(data, tmp_path, capsys, 
 
         return advance
 
-    monkeypatch.setattr(convert, "_tenths", second)
+    monkeypatch.setattr(work, "_tenths", second)
     assert convert.main(arguments) == 0
     assert codes == [2]
     assert "another process is writing to" in capsys.readouterr().err

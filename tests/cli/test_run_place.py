@@ -11,6 +11,7 @@ import pytest
 from loc_keras import train
 from loc_keras.cli.console import run_command
 from loc_keras.cli.runs import exported_before, goes_on
+from loc_keras.commands.train import how_to_resume
 from loc_keras.config.load import dump_config, load_config
 from loc_keras.errors import Interrupted, TrainingError
 from loc_keras.training import run_folder
@@ -125,7 +126,7 @@ def test_an_environment_of_other_content_is_one_sentence(tmp_path, config, capsy
 
 
 def test_command_to_go_on_can_be_pasted():
-    told = train.how_to_resume("my runs/a")
+    told = how_to_resume("my runs/a")
     assert told == "go on with: python -m loc_keras.train --resume 'my runs/a'"
 
 

@@ -17,7 +17,8 @@ from loc_keras import train_workers
 from loc_keras.cli.console import run_command
 from loc_keras.errors import TrainingError, WorkerLostError
 from loc_keras.train_workers import core_parts, free_ports, run_workers
-from loc_keras.training.distribution import ALONE, cluster_from_environment, distribution, tf_config
+from loc_keras.training.cluster import cluster_from_environment, tf_config
+from loc_keras.training.distribution import ALONE, distribution
 
 ROOT = Path(__file__).resolve().parents[2]
 HOSTS = ["a:1", "b:2", "c:3"]

@@ -15,7 +15,8 @@ from loc_keras.training.batch_norm import AveragedStatistics, batch_norms, synch
 from loc_keras.training.callbacks import save_model
 from loc_keras.training.checkpoint_files import Checkpoint, checkpoints_in
 from loc_keras.training.checkpointing import Snapshot, checkpoint_of_chief, checkpoint_writer
-from loc_keras.training.distribution import Cluster, Distribution, refuse_for_devices
+from loc_keras.training.cluster import Cluster
+from loc_keras.training.distribution import Distribution, refuse_for_devices
 from loc_keras.training.optimizer import make_optimizer
 from loc_keras.training.run_folder import Interruption
 

@@ -7,9 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from keras import ops
 
-from loc_keras.boxes import iou
 from loc_keras.config.data import SourceConfig
 from loc_keras.data.annotations import Box, Fault, ImageRef, Split
 from loc_keras.data.resolve import BoxFault, CheckedObject, box_area, usable_box
@@ -236,5 +234,9 @@ def _scored(
 
 
 def _ious(box: npt.NDArray[np.floating], boxes: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    from keras import ops
+
+    from loc_keras.boxes import iou
+
     same = np.broadcast_to(box, boxes.shape).astype(np.float32)
     return np.asarray(ops.convert_to_numpy(iou(boxes, same)), np.float64)

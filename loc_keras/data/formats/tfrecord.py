@@ -1,5 +1,7 @@
 """TFRecord shards with the feature names of the TensorFlow object-detection tools."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 import posixpath
@@ -11,11 +13,11 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 from google.protobuf.message import DecodeError
 from tensorboard.summary.writer.record_writer import masked_crc32c
 
+from loc_keras._environ import tf
 from loc_keras.atomic_file import write_text, written_aside
 from loc_keras.data import files
 from loc_keras.data.annotations import Annotated, Annotations, Fault, ImageRef, Split
