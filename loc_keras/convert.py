@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from loc_keras.cli.console import run_work
-from loc_keras.cli.options import add_set, command_parser
+from loc_keras.cli.options import add_data_arguments, command_parser
 
-EXAMPLES = ("--config FILE --to coco --out FOLDER", "--config FILE --to tfrecord --out FOLDER")
+EXAMPLES = ("--data FOLDER --to coco --out FOLDER", "--config FILE --to tfrecord --out FOLDER")
 PAGE = "data.md"
 
 WRITTEN = (
@@ -23,10 +23,9 @@ def build_parser() -> ArgumentParser:
     """The parser of the command line."""
     parser = command_parser("convert", __doc__, EXAMPLES, PAGE)
     add = parser.add_argument
-    add("--config", type=Path, required=True, help="config file (YAML) of the data set")
+    add_data_arguments(parser)
     add("--to", choices=WRITTEN, required=True, help="format to write")
     add("--out", type=Path, required=True, metavar="DIR", help="folder to make")
-    add_set(parser)
     add(
         "--shards",
         type=int,

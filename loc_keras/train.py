@@ -7,12 +7,28 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from loc_keras.cli.console import run_work
-from loc_keras.cli.options import add_data_arguments, command_parser
+from loc_keras.cli.options import add_data_arguments, command_parser, count
 from loc_keras.recipe.rules import BUDGET_MINUTES
 from loc_keras.training.cluster import VARIABLE
 
-EXAMPLES = ("--data FOLDER --minutes 30", "--config base --set train.epochs=5", "--resume RUN_DIR")
+EXAMPLES = (
+    "--data FOLDER --minutes 30",
+    "--data FOLDER --image-size 160 --epochs 20 --device gpu",
+    "--config base --epochs 5 --set train.optimizer=adam",
+    "--resume RUN_DIR",
+)
 PAGE = "training.md"
+
+SETTINGS = {
+    "epochs": "train.epochs",
+    "batch": "train.batch_size",
+    "image_size": "data.image_size",
+    "lr": "train.learning_rate",
+    "seed": "train.seed",
+    "precision": "train.precision",
+}
+"""Arguments that are short for a `--set`, and its key."""
+PRECISIONS = ("auto", "float32", "mixed_float16", "mixed_bfloat16")
 
 RATE_PICTURE = Path("learning_rate.png")
 
@@ -21,6 +37,20 @@ def build_parser() -> ArgumentParser:
     """The parser of the command line."""
     parser = command_parser("train", __doc__, EXAMPLES, PAGE)
     add_data_arguments(parser, resume=True)
+    everyday = parser.add_argument_group("everyday settings, short for --set")
+    everyday.add_argument("--epochs", type=count, metavar="N", help="passes over the images")
+    everyday.add_argument("--batch", type=count, metavar="N", help="images per step")
+    everyday.add_argument(
+        "--image-size", metavar="PX", help="side of the model's input, or [height, width]"
+    )
+    everyday.add_argument("--lr", type=float, metavar="RATE", help="highest learning rate")
+    everyday.add_argument("--seed", type=int, metavar="N", help="start of every random draw")
+    everyday.add_argument(
+        "--precision", choices=PRECISIONS, help="number format; auto: what pays on the device"
+    )
+    everyday.add_argument(
+        "--device", metavar="NAME", help="cpu, gpu, or numbers of GPUs such as 0,1; else all GPUs"
+    )
     add = parser.add_argument
     add("--name", help="with --data: name of runs; else the folder's")
     add(
@@ -65,6 +95,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parses the command line and trains; gives the exit code."""
     parser = build_parser()
     args = parser.parse_args(arguments)
+    given = {key: getattr(args, name) for name, key in SETTINGS.items()}
+    args.set = [f"{key}={value}" for key, value in given.items() if value is not None] + args.set
     if args.overfit_batch is not None and args.overfit_batch < 1:
         parser.error("--overfit-batch needs a number of steps of at least 1")
     is_trial = args.overfit_batch or args.find_lr or args.find_batch

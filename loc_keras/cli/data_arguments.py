@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from loc_keras.atomic_file import own_files, write_text
-from loc_keras.cli.console import print_note
+from loc_keras.cli.console import print_line, print_note
 from loc_keras.cli.data_source import DataSource, Reading, print_label_files, read_folder
 from loc_keras.config.load import (
     asked_keys,
@@ -32,6 +32,7 @@ from loc_keras.config.schema import Config
 from loc_keras.data import files
 from loc_keras.data.formats.listing import Guess
 from loc_keras.data.records import all_grey, count_multi_object, measure
+from loc_keras.errors import ConfigError
 from loc_keras.recipe.rules import BUDGET_MINUTES, Choice, Facts, choose
 from loc_keras.training.precision import cpu_has_avx512, cpu_has_bfloat16, device_summary
 from loc_keras.training.run_folder import CONFIG_FILE
@@ -45,7 +46,9 @@ def source_to_train(args: argparse.Namespace, console: Console) -> DataSource | 
     None where the choices were written to a file and that was all.
     """
     if args.config is not None:
-        return DataSource(load_config(args.config, args.set))
+        config, shrunk = load_shrunk(args.config, args.set)
+        print_note(console, shrunk)
+        return DataSource(config)
     minutes = BUDGET_MINUTES if args.minutes is None else args.minutes
     plan = plan_folder(args.data, args.set, name=args.name, minutes=minutes, weights=args.weights)
     to_screen = args.write_config == Path("-")
@@ -65,6 +68,40 @@ def source_to_train(args: argparse.Namespace, console: Console) -> DataSource | 
     return None
 
 
+def load_shrunk(path: Path, overrides: Sequence[str]) -> tuple[Config, str | None]:
+    """Reads a config of which fewer epochs are asked for than a part of its training would take.
+
+    Such a part keeps its share of the epochs, unless it is asked for as well.
+
+    Returns:
+        The config, and a note of what was shrunk; None where nothing was.
+
+    Raises:
+        ConfigError: If anything in the config or in an override is wrong.
+    """
+    try:
+        asked = asked_keys(overrides)
+    except ConfigError:
+        asked = {}  # Reading the config tells of it.
+    epochs = asked.get("train.epochs")
+    if not isinstance(epochs, int) or epochs < 1:
+        return load_config(path, overrides), None
+    others = [text for text in overrides if text.partition("=")[0].strip() != "train.epochs"]
+    train = load_config(path, others).train
+    parts = {
+        "train.warmup_epochs": train.warmup_epochs,
+        "train.fine_tune.freeze_epochs": train.fine_tune.freeze_epochs,
+    }
+    smaller = {
+        key: type(value)(round(value * epochs / train.epochs, 2))
+        for key, value in parts.items()
+        if key not in asked and value > epochs
+    }
+    config = load_config(path, [*overrides, *(f"{key}={new}" for key, new in smaller.items())])
+    told = ", ".join(f"{key} is {new} instead of {parts[key]:g}" for key, new in smaller.items())
+    return config, f"{told}, for {epochs} of {train.epochs} epochs." if told else None
+
+
 def source_to_check(args: argparse.Namespace, console: Console) -> DataSource:
     """As `source_to_train`, also for a folder of which much cannot be used."""
     if args.config is not None:
@@ -72,6 +109,23 @@ def source_to_check(args: argparse.Namespace, console: Console) -> DataSource:
     plan = plan_folder(args.data, args.set, lenient=True)
     print_plan(console, plan)
     return plan.source
+
+
+def source_to_convert(args: argparse.Namespace, console: Console) -> DataSource:
+    """The data of `--config`, or of `--data`, of which it is printed how they are read.
+
+    Objects of a folder that cannot be used are left out, unless something else is asked for.
+    """
+    if args.config is not None:
+        return DataSource(load_config(args.config, args.set))
+    folder = os.path.expanduser(args.data)
+    overrides = ["data.on_error=skip", *args.set]
+    reading = read_folder(folder, overrides, name=_name_of(folder))
+    print_line(console, f"read as {reading.guess.format}: {reading.guess.why}")
+    print_label_files(console, reading.source)
+    for note in reading.notes:
+        print_note(console, note)
+    return reading.source
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +156,7 @@ def plan_folder(
         ConfigError: If an override is wrong.
     """
     folder = os.path.expanduser(folder)
-    name = name or safe_name(os.path.dirname(folder) if files.is_file(folder) else folder)
+    name = name or _name_of(folder)
     if weights is not None:
         overrides = [f"{_WEIGHTS}={weights}", *overrides]
     reading = read_folder(folder, overrides, name=name, lenient=lenient)
@@ -121,6 +175,11 @@ def plan_folder(
         _in_force(config, choices, asked),
         [*reading.notes, *notes],
     )
+
+
+def _name_of(folder: str) -> str:
+    """A name for runs on the data of a folder, or of a file in it."""
+    return safe_name(os.path.dirname(folder) if files.is_file(folder) else folder)
 
 
 def safe_name(folder: str) -> str:

@@ -18,8 +18,13 @@ BATCH_SIZE, TOP_K = 32, 5
 PREVIEW_FILE = "preview.png"
 
 OTHER_WORDS = {
-    "--imgsz": "--image-size",
+    "--batch-size": "--batch",
     "--img": "--image-size",
+    "--imgsz": "--image-size",
+    "--learning-rate": "--lr",
+    "--lr0": "--lr",
+    "--project": "--run-dir",
+    "--source": "--model",
 }
 """Options that users of other packages try, and ours."""
 

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
 from rich.progress import TimeRemainingColumn
 
 from loc_keras.cli.console import progress_bar
-from loc_keras.cli.data_source import DataSource
-from loc_keras.config.load import load_config
+from loc_keras.cli.data_arguments import source_to_convert
 from loc_keras.config.schema import Config
 from loc_keras.data.annotations import SPLITS, Split
 from loc_keras.data.convert import SKIPPED, Conversion, refuse_place, write_dataset
@@ -39,8 +39,8 @@ def run(options: argparse.Namespace) -> int:
     if options.shards and not WRITERS[options.to].sharded:
         sharded = " or ".join(name for name, writer in WRITERS.items() if writer.sharded)
         raise ConfigError(f"--shards is for --to {sharded}; {options.to} is one file an image.")
-    config = load_config(options.config, options.set)
-    source = config.data.source
+    given = source_to_convert(options, Console(markup=False, highlight=False))
+    config, source = given.config, given.config.data.source
     if source.format == "digits":
         raise ConfigError(
             "the digits are drawn and have no files to convert; write them as CSV and PNG with "
@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
     # No format has a place for images for calibration: they stay in training, and are cut off again
     # where the copy is read.
     split = config.data.split.model_copy(update={"calibration": 0.0})
-    found = DataSource(config).with_data(split=split).records
+    found = given.with_data(split=split).records
     splits = {
         split: even_sample(found.splits[split], options.limit)
         for split in SPLITS

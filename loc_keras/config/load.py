@@ -48,6 +48,14 @@ _RULES = {
 SHIPPED = Path(__file__).parents[1] / "configs"
 """Folder of the configs that come with the package, which are found by their names alone."""
 
+_OTHER_WORDS: dict[str, KeyPath] = {
+    "batch": ("train", "batch_size"),
+    "imgsz": ("data", "image_size"),
+    "lr": ("train", "learning_rate"),
+    "lr0": ("train", "learning_rate"),
+}
+"""What other packages call a key of ours."""
+
 _SHOWN_LENGTH = 60
 _SHOWN_BITS = 64
 _ONE_LINE_ITEMS = 10
@@ -292,6 +300,7 @@ def _unknown_key_sentence(path: KeyPath) -> str:
     path = (*above, key)
     section = _section_at(above) or Config
     near = [(*above, name) for name in _nearest(key, section.model_fields)] or _namesakes(key)
+    near = [_OTHER_WORDS[key]] if key in _OTHER_WORDS else near
     if near:
         names = " or ".join(f"'{_key_name(one)}'" for one in near)
         return f"unknown key '{_key_name(path)}'; did you mean {names}?"

@@ -272,7 +272,7 @@ def _release(devices: Distribution) -> None:
 
 def _devices() -> list[str]:
     """Names of the GPUs or, where there are none, of the logical CPUs."""
-    kind = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
+    kind = "GPU" if tf.config.get_visible_devices("GPU") else "CPU"
     return [device.name for device in tf.config.list_logical_devices(kind)]
 
 

@@ -5,7 +5,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from loc_keras._environ import may_have_gpu, tf
+from loc_keras._environ import DRIVER, may_have_gpu, tf
+from loc_keras.errors import TrainingError
 
 BFLOAT16_CAPABILITY = (8, 0)
 """NVIDIA GPUs compute in bfloat16 on tensor cores from this compute capability (Ampere) on."""
@@ -20,12 +21,58 @@ BFLOAT16_FLAGS = frozenset({"amx_bf16", "avx512_bf16"})
 CPU_INFO = Path("/proc/cpuinfo")
 
 
+def use_device(name: str | None) -> None:
+    """Leaves the GPUs that are named to this process: cpu, gpu, or numbers such as `0,1`.
+
+    It has to come before the first operation.
+
+    Raises:
+        TrainingError: If there is no such GPU, or devices were used already.
+    """
+    if name is None:
+        return
+    gpus = tf.config.list_physical_devices("GPU") if may_have_gpu() else []
+    numbers = [part.strip() for part in name.split(",")]
+    if name == "gpu":
+        numbers = [str(number) for number in range(len(gpus))] or ["0"]
+    if name == "cpu":
+        numbers = []
+    if not all(number.isdecimal() and int(number) < len(gpus) for number in numbers):
+        raise TrainingError(
+            f"--device {name}: TensorFlow finds {len(gpus)} GPUs here; name cpu, gpu, or numbers "
+            f"below {len(gpus)}." + (f" {missing_gpu_note() or ''}".rstrip())
+        )
+    if gpus:
+        try:
+            tf.config.set_visible_devices([gpus[int(number)] for number in numbers], "GPU")
+        except RuntimeError:
+            raise TrainingError(
+                f"--device {name}: this process has computed already; start a new one."
+            ) from None
+
+
+def missing_gpu_note() -> str | None:
+    """Says that there is a GPU which TensorFlow does not use; None where there is none."""
+    if not DRIVER.exists() or tf.config.list_physical_devices("GPU"):
+        return None
+    return (
+        f"{DRIVER} shows a driver of NVIDIA, but TensorFlow uses no GPU; its libraries come by "
+        "python -m pip install 'tensorflow[and-cuda]', and TF_CPP_MIN_LOG_LEVEL=0 shows more."
+    )
+
+
+def visible_gpus() -> list[Any]:
+    """The GPUs that this process uses."""
+    found: list[Any] = tf.config.get_visible_devices("GPU") if may_have_gpu() else []
+    return found
+
+
 def grow_gpu_memory() -> None:
     """Lets each GPU take memory as it is needed; has to come before the first operation.
 
     In a process that has computed already, such as a notebook, the setting stays as it is.
     """
-    for gpu in tf.config.list_physical_devices("GPU"):
+    for gpu in visible_gpus():
         with contextlib.suppress(RuntimeError):
             tf.config.experimental.set_memory_growth(gpu, True)
 
@@ -94,10 +141,7 @@ def cpu_flags() -> frozenset[str]:
 
 def gpu_capabilities() -> list[tuple[int, int]]:
     """Compute capability (major, minor) of each visible GPU; (0, 0) where it is not known."""
-    details = [
-        tf.config.experimental.get_device_details(gpu)
-        for gpu in tf.config.list_physical_devices("GPU")
-    ]
+    details = [tf.config.experimental.get_device_details(gpu) for gpu in visible_gpus()]
     return [detail.get("compute_capability", (0, 0)) for detail in details]
 
 
@@ -118,7 +162,7 @@ def make_deterministic(seed: int, deterministic: bool) -> None:
 
 def device_summary() -> dict[str, Any]:
     """What the run computes on: GPUs with their names, and CPU threads."""
-    gpus = tf.config.list_physical_devices("GPU") if may_have_gpu() else []
+    gpus = visible_gpus()
     names = [
         tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus
     ]
