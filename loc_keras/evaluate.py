@@ -8,7 +8,7 @@ from pathlib import Path
 from loc_keras.cli.console import run_work
 from loc_keras.cli.options import add_run_data_arguments, command_parser
 
-EXAMPLES = ("--run RUN_DIR", "--run RUN_DIR --split val", "--compare RUN_DIR OTHER_RUN_DIR")
+EXAMPLES = ("--run RUN_DIR", "--run RUN_DIR --data FOLDER", "--compare RUN_DIR OTHER_RUN_DIR")
 PAGE = "experiments.md"
 
 
@@ -20,7 +20,7 @@ def build_parser() -> ArgumentParser:
     which.add_argument(
         "--compare", type=Path, nargs="+", metavar="RUN", help="several runs, on the same images"
     )
-    add_run_data_arguments(parser)
+    add_run_data_arguments(parser, folder=True)
     parser.add_argument("--split", choices=("val", "test", "calibration"), default="test")
     parser.add_argument(
         "--out",

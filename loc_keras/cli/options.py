@@ -103,9 +103,14 @@ def add_data_arguments(parser: argparse.ArgumentParser, *, resume: bool = False)
     add_set(parser)
 
 
-def add_run_data_arguments(parser: argparse.ArgumentParser) -> None:
+def add_run_data_arguments(parser: argparse.ArgumentParser, *, folder: bool = False) -> None:
     """Adds what changes the data of a run that is measured, calibrated or exported."""
-    parser.add_argument("--config", type=Path, help="data of another config than the run's own")
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--config", type=Path, help="data of another config than the run's own")
+    if folder:
+        group.add_argument(
+            "--data", metavar="FOLDER", help="measure on a folder, or on its images for --split"
+        )
     add_set(parser)
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -16,12 +17,14 @@ from rich.console import Console
 
 from loc_keras.atomic_file import safe_cell, write_text
 from loc_keras.cli.console import print_line, print_note
-from loc_keras.cli.data_source import DataSource
-from loc_keras.config.load import flat_settings, load_config
+from loc_keras.cli.data_source import DataSource, read_folder
+from loc_keras.config.data import SourceConfig
+from loc_keras.config.load import flat_settings, load_config, value_text
 from loc_keras.config.schema import Config
 from loc_keras.data.annotations import ALL_SPLITS, Split
 from loc_keras.data.dataset import LocalizationData
 from loc_keras.data.near_duplicates import leak_words
+from loc_keras.data.resolve import DatasetRecords
 from loc_keras.errors import DataError, ModelError
 from loc_keras.evaluation.figures import APART_KEY, run_figures
 from loc_keras.evaluation.outcomes import Outcomes
@@ -368,11 +371,16 @@ class RunWithData:
 
 
 def load_run(
-    folder: Path, config_path: Path | None = None, overrides: list[str] | None = None
+    folder: Path,
+    config_path: Path | None = None,
+    overrides: list[str] | None = None,
+    *,
+    measured: tuple[str, Split] | None = None,
 ) -> RunWithData:
     """Opens a run's best model with the run's own data, or those of another config.
 
-    `overrides`, `section.key=value` each, go over the config.
+    `overrides`, `section.key=value` each, go over the config. `measured` names a folder whose
+    images stand for those of a split; the training images remain the run's own.
 
     Raises:
         ModelError: If there is no model, it cannot be opened, or the data do not fit it.
@@ -382,13 +390,47 @@ def load_run(
     if not path.is_file():
         raise ModelError(f"{folder} holds no {BEST_FILE}; give the folder of a run to --run.")
     localizer = open_model(path)
-    config = load_config(config_path or folder / CONFIG_FILE, overrides or [])
-    data = DataSource(config).build()
+    given = list(overrides or [])
+    of_folder = [text for text in given if measured and text.startswith("data.source.")]
+    rest = [text for text in given if text not in of_folder]
+    config = load_config(config_path or folder / CONFIG_FILE, rest)
+    source = DataSource(config)
+    if measured is None:
+        data = source.build()
+    else:
+        names = read_classes(folder / CLASSES_FILE) or ()
+        section, records = _of_folder(source, *measured, names, of_folder)
+        data = source.build(records)
+        config = source.with_data(source=section).config
     _check_fit(localizer, data.image_shape, data.class_names, folder)
     run = RunWithData(folder, localizer, config, data)
     if run.trained_on in {data.fingerprint_by_sizes} - {""}:
         return replace(run, data=replace(data, notes=[*data.notes, KNOWN_BY_SIZES]))
     return run
+
+
+def _of_folder(
+    source: DataSource, folder: str, split: Split, names: Sequence[str], overrides: Sequence[str]
+) -> tuple[SourceConfig, DatasetRecords]:
+    """Reads a folder whose images are measured, as `split`, beside the training images of a run.
+
+    Gives the settings that the folder was read with, and both as records. Of a folder without that
+    split all images are measured.
+    """
+    if names:
+        overrides = [f"data.source.class_names={value_text(list(names))}", *overrides]
+    reading = read_folder(os.path.expanduser(folder), overrides, name=split)
+    given = reading.records.splits
+    if split not in given and list(given) != ["train"]:
+        raise DataError(
+            f"{folder} has images for {', '.join(given)}, but none for {split}; name one of those "
+            "by --split."
+        )
+    own = source.records
+    splits = {"train": own.splits["train"], split: given.get(split, given["train"])}
+    notes = [*reading.notes, f"measured on {len(splits[split])} images of {folder}."]
+    found = replace(own, splits=splits, faults=reading.records.faults, notes=notes, cut=None)
+    return reading.source.section, found
 
 
 def _check_fit(

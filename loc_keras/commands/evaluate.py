@@ -74,13 +74,17 @@ def run(args: argparse.Namespace) -> int:
     return work(args, Console(markup=False))
 
 
+def _measured(args: argparse.Namespace) -> tuple[str, Split] | None:
+    return None if args.data is None else (args.data, args.split)
+
+
 def _evaluate(args: argparse.Namespace, console: Console) -> int:
     """Measures a run and writes figures, predictions, COCO's files and the page."""
     split: Split = args.split
     out: Path = args.out or args.run / EVALUATION / split
     mine = (out, FILES, "give another folder to --out", KNOWN)
     refuse_foreign(*mine)  # Before minutes are spent.
-    run = load_run(args.run, args.config, args.set)
+    run = load_run(args.run, args.config, args.set, measured=_measured(args))
     print_data(console, run.data, listed=False)
     trust, pictures = trust_of(run), run.data.pictures[split]
     outcomes = observed(run, split, trust)
@@ -113,7 +117,7 @@ def _compare(args: argparse.Namespace, console: Console) -> int:
     refuse_foreign(*mine)
     outcomes, names = {}, {}
     for folder in args.compare:
-        run = load_run(folder, args.config, args.set)
+        run = load_run(folder, args.config, args.set, measured=_measured(args))
         name = _short_name(folder, args.compare)
         outcomes[name] = observed(run, args.split)
         names[name] = [str(image) for image in run.data.pictures[args.split].names]

@@ -1,6 +1,8 @@
-"""The wheel alone, installed outside the repository, with its command, configs and pages."""
+"""The package outside the repository: as a wheel, and as the steps of the Dockerfile make it."""
 
+import glob
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -11,61 +13,69 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCES = ("loc_keras", "configs", "pyproject.toml", "README.md", "LICENSE", "requirements*.txt")
+FEW = ("train.steps_per_epoch=2", "train.batch_size=8", "model.backbone.width=8")
 
 pytestmark = pytest.mark.whole
 
 
+def steps():
+    """Words of each step of the Dockerfile."""
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    return [shlex.split(line) for line in lines if line and not line.startswith("#")]
+
+
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """Built from a copy, since a build leaves files behind, some of which the next would take."""
-    source, built = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("built")
-    for pattern in SOURCES:
-        for path in ROOT.glob(pattern):
-            target = source / path.name
-            if path.is_dir():
-                shutil.copytree(path, target, symlinks=True)
+def source(tmp_path_factory):
+    """What the Dockerfile copies; a build leaves files behind, some of which the next would take."""
+    folder = tmp_path_factory.mktemp("source")
+    for word, *names, target in steps():
+        paths = [path for name in names for path in glob.glob(str(ROOT / name))]
+        for path in paths if word == "COPY" else ():
+            if Path(path).is_dir():
+                shutil.copytree(path, folder / target, symlinks=True)
             else:
-                shutil.copy(path, target)
-    pip("wheel", "--no-deps", "--wheel-dir", built, source)
-    (file,) = built.glob("*.whl")
-    return file
+                shutil.copy(path, folder / target)
+    return folder
 
 
-@pytest.fixture(scope="module")
-def command(wheel, tmp_path_factory):
-    """`loc-keras` of an environment that has the wheel, and all else from this one."""
-    place = tmp_path_factory.mktemp("environment")
-    venv.create(place, symlinks=True)
-    (packages,) = place.glob("lib/python*/site-packages")
+def environment(folder):
+    """A new environment that finds all other packages in this one; gives its programs' folder."""
+    venv.create(folder, symlinks=True)
+    (packages,) = folder.glob("lib/python*/site-packages")
     others = [path for path in sys.path if path.endswith("site-packages")]
     (packages / "others.pth").write_text("\n".join(others) + "\n")
-    pip("install", "--no-deps", "--no-index", "--target", packages, wheel)
-    # With --target the scripts are made for the interpreter that runs pip.
-    script = packages / "bin" / "loc-keras"
-    lines = script.read_text().splitlines(keepends=True)
-    script.write_text("".join([f"#!{place / 'bin' / 'python'}\n", *lines[1:]]))
-    return script
+    return folder / "bin"
 
 
-def pip(*arguments):
-    subprocess.run([sys.executable, "-m", "pip", "-q", *map(str, arguments)], check=True)
-
-
-def run(command, folder, *arguments):
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+def run(programs, folder, *command):
+    variables = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     return subprocess.run(
-        [command, *arguments],
+        command,
         cwd=folder,
-        env=environment,
+        env={**variables, "PATH": f"{programs}:{variables['PATH']}"},
         check=False,
         capture_output=True,
         text=True,
     )
 
 
-def test_it_holds_configs_and_says_what_it_needs(wheel):
-    with zipfile.ZipFile(wheel) as file:
+def pip(programs, folder, *arguments):
+    ended = run(programs, folder, "python", "-m", "pip", "-q", *arguments)
+    assert ended.returncode == 0, ended.stderr
+
+
+@pytest.fixture(scope="module")
+def wheel(source, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    programs = environment(folder / "environment")
+    pip(programs, source, "wheel", "--no-deps", "--wheel-dir", str(folder), ".")
+    (file,) = folder.glob("*.whl")
+    pip(programs, source, "install", "--no-deps", "--no-index", str(file))
+    return file, programs
+
+
+def test_the_wheel_holds_configs_and_says_what_it_needs(wheel):
+    with zipfile.ZipFile(wheel[0]) as file:
         names = set(file.namelist())
         (about,) = [name for name in names if name.endswith("/METADATA")]
         text = file.read(about).decode()
@@ -78,30 +88,35 @@ def test_it_holds_configs_and_says_what_it_needs(wheel):
         assert text.count(f'; extra == "{extra}"') == len(wanted)
 
 
-def test_its_command_works_outside_the_repository(command, tmp_path):
-    version = run(command, tmp_path, "--version")
+def test_the_wheel_alone_trains(wheel, tmp_path):
+    programs = wheel[1]
+    version = run(programs, tmp_path, "loc-keras", "--version")
     assert version.stdout.startswith("loc-keras "), version.stderr
-    assert "loc-keras train --data FOLDER" in run(command, tmp_path, "train", "--help").stdout
-    digits = run(command, tmp_path, "digits", "--out", "digits", "--limit", "40")
+    told = run(programs, tmp_path, "loc-keras", "train", "--help").stdout
+    assert "loc-keras train --data FOLDER" in told
+    digits = run(programs, tmp_path, "loc-keras", "digits", "--out", "digits", "--limit", "40")
     assert digits.returncode == 0, digits.stderr
     assert "train: 40 images" in digits.stdout
-    few = ("train.steps_per_epoch=2", "train.batch_size=8", "model.backbone.width=8")
-    changes = [part for change in (*few, "export.enabled=false") for part in ("--set", change)]
-    trained = run(
-        command,
-        tmp_path,
-        "train",
-        "--config",
-        "base",
-        "--epochs",
-        "1",
-        "--run-dir",
-        "run",
-        *changes,
-    )
+    changes = [part for change in (*FEW, "export.enabled=false") for part in ("--set", change)]
+    short = ("--config", "base", "--epochs", "1", "--run-dir", "run", *changes)
+    trained = run(programs, tmp_path, "loc-keras", "train", *short)
     assert trained.returncode == 0, trained.stderr
     assert trained.stderr == ""
     assert (tmp_path / "run" / "best.keras").is_file()
-    shown = run(command, tmp_path, "train", "--config", "nothing")
+    shown = run(programs, tmp_path, "loc-keras", "train", "--config", "nothing")
     assert shown.returncode == 2
     assert "those of the package are base, " in shown.stderr
+
+
+def test_the_steps_of_the_dockerfile_give_the_command(source, tmp_path):
+    programs = environment(tmp_path / "environment")
+    for word, *arguments in steps():
+        if word == "RUN":
+            command = " ".join(map(shlex.quote, arguments)).replace("'.${EXTRAS}'", ".")
+            ended = run(programs, source, "bash", "-c", command)
+            assert ended.returncode == 0, ended.stderr
+    (entry,) = [words for words in steps() if words[0] == "ENTRYPOINT"]
+    assert entry[1:] == ["[loc-keras]"]
+    shown = run(programs, tmp_path, str(programs / "loc-keras"), "--help")
+    assert shown.returncode == 0, shown.stderr
+    assert "digits" in shown.stdout

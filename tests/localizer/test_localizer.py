@@ -144,6 +144,28 @@ def test_answers_are_those_of_the_evaluation(place, localizer, answers, tmp_path
             assert answer.box_inner == pytest.approx(told, abs=0.02)
 
 
+def test_a_folder_without_splits_is_measured_whole_beside_the_training_of_the_run(
+    place, answers, tmp_path, capsys
+):
+    chosen = place.paths[:3]
+    for path in chosen:
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    rows = [f"{path.name},{CLASSES[1]},2,3,20,25" for path in chosen]
+    (tmp_path / "labels.csv").write_text("\n".join(["file,label,x1,y1,x2,y2", *rows]) + "\n")
+    out = tmp_path / "out"
+    asked = ["--run", str(place.run), "--data", str(tmp_path), "--out", str(out)]
+    assert evaluate.main([*asked, "--set", "data.source.boxes_on=stored"]) == 0
+    with (out / "predictions.csv").open(newline="") as file:
+        rows = {row["image"]: row for row in csv.DictReader(file)}
+    assert sorted(rows) == [path.name for path in chosen]
+    for path, answer in zip(chosen, answers, strict=False):
+        assert rows[path.name]["pred_label"] == answer.label
+        assert rows[path.name]["true_label"] == CLASSES[1]
+    told = capsys.readouterr().out
+    assert f"measured on 3 images of {tmp_path}." in told
+    assert "4 train" in told
+
+
 def test_stretched_answers_are_those_of_the_evaluation(place, tmp_path):
     run = write_run(tmp_path / "run", "stretch", path=place.folder / "set")
     found = Localizer.load(run).predict(place.paths, batch_size=4)
