@@ -26,7 +26,7 @@ def steps():
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    """What the Dockerfile copies; a build leaves files behind, some of which the next would take."""
+    """What the Dockerfile copies; a build leaves files behind, which the next one would take."""
     folder = tmp_path_factory.mktemp("source")
     for word, *names, target in steps():
         paths = [path for name in names for path in glob.glob(str(ROOT / name))]
