@@ -13,12 +13,21 @@ from loc_keras.errors import LocKerasError
 
 if TYPE_CHECKING:
     from loc_keras import boxes, losses, metrics
+    from loc_keras.commands.python import train
     from loc_keras.localizer import Localizer
     from loc_keras.models.assembly import build_localizer
 
 __version__ = "0.1.0"
 
-__all__ = ["LocKerasError", "Localizer", "boxes", "build_localizer", "losses", "metrics"]
+__all__ = [
+    "LocKerasError",
+    "Localizer",
+    "boxes",
+    "build_localizer",
+    "losses",
+    "metrics",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

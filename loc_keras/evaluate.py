@@ -1,7 +1,7 @@
 """Measures trained localizers on a split, each figure with its interval, and compares them."""
 
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,13 +31,18 @@ def build_parser() -> ArgumentParser:
     return parser
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Parses the command line and measures; gives the exit code."""
+def read_arguments(arguments: Sequence[str] | None = None) -> Namespace:
+    """Reads the command line; a wrong one ends the program with code 2."""
     parser = build_parser()
     args = parser.parse_args(arguments)
     if args.compare and len(args.compare) < 2:
         parser.error("--compare needs two runs or more")
-    return run_work("evaluate", args)
+    return args
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parses the command line and measures; gives the exit code."""
+    return run_work("evaluate", read_arguments(arguments))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ model before it gets its version.
 """
 
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,9 +43,14 @@ def build_parser() -> ArgumentParser:
     return parser
 
 
+def read_arguments(arguments: Sequence[str] | None = None) -> Namespace:
+    """Reads the command line; a wrong one ends the program with code 2."""
+    return build_parser().parse_args(arguments)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parses the command line and exports; gives the exit code."""
-    return run_work("export", build_parser().parse_args(arguments))
+    return run_work("export", read_arguments(arguments))
 
 
 if __name__ == "__main__":

@@ -2,9 +2,11 @@
 
 import os
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from loc_keras.cli.console import run_work
 from loc_keras.cli.options import add_data_arguments, command_parser, count
@@ -91,8 +93,8 @@ def build_parser() -> ArgumentParser:
     return parser
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Parses the command line and trains; gives the exit code."""
+def read_arguments(arguments: Sequence[str] | None = None) -> Namespace:
+    """Reads the command line; a wrong one ends the program with code 2."""
     parser = build_parser()
     args = parser.parse_args(arguments)
     given = {key: getattr(args, name) for name, key in SETTINGS.items()}
@@ -109,13 +111,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parser.error(f"--{name.replace('_', '-')} goes with --data")
     if args.minutes is not None and not args.minutes > 0:
         parser.error("--minutes needs a number above 0")
+    return args
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parses the command line and trains; gives the exit code."""
     return run_work(
         "train",
-        args,
+        read_arguments(arguments),
         when_interrupted="stopped; a run that has begun goes on with --resume RUN_FOLDER.",
         waits=VARIABLE in os.environ,
     )
 
 
+class _Callable(ModuleType):
+    """This module, which is also the function `loc_keras.train`."""
+
+    def __call__(self, *data: Any, **options: Any) -> Any:
+        """Trains from Python, see `loc_keras.commands.python.train`."""
+        from loc_keras.commands.python import train
+
+        return train(*data, **options)
+
+
 if __name__ == "__main__":
     sys.exit(main())
+sys.modules[__name__].__class__ = _Callable

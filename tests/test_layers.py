@@ -147,6 +147,8 @@ def api_breaches(source: str) -> list[str]:
         group = GROUP_OF.get(parts[0]) if parts else None
         if package in {"typing", "importlib"}:
             continue
+        if name == "loc_keras.commands.python.train":  # The one command that Python calls, too.
+            continue
         if package != PACKAGE or group is None or group is COMMANDS:
             found.append(f"line {line} imports {name}, which is not below the commands")
     return found

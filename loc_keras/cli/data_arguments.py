@@ -120,7 +120,7 @@ def source_to_convert(args: argparse.Namespace, console: Console) -> DataSource:
         return DataSource(load_config(args.config, args.set))
     folder = os.path.expanduser(args.data)
     overrides = ["data.on_error=skip", *args.set]
-    reading = read_folder(folder, overrides, name=_name_of(folder))
+    reading = read_folder(folder, overrides, name=name_of(folder))
     print_line(console, f"read as {reading.guess.format}: {reading.guess.why}")
     print_label_files(console, reading.source)
     for note in reading.notes:
@@ -156,7 +156,7 @@ def plan_folder(
         ConfigError: If an override is wrong.
     """
     folder = os.path.expanduser(folder)
-    name = name or _name_of(folder)
+    name = name or name_of(folder)
     if weights is not None:
         overrides = [f"{_WEIGHTS}={weights}", *overrides]
     reading = read_folder(folder, overrides, name=name, lenient=lenient)
@@ -177,7 +177,7 @@ def plan_folder(
     )
 
 
-def _name_of(folder: str) -> str:
+def name_of(folder: str) -> str:
     """A name for runs on the data of a folder, or of a file in it."""
     return safe_name(os.path.dirname(folder) if files.is_file(folder) else folder)
 

@@ -34,7 +34,7 @@ def test_help_imports_no_library(name):
     assert ended.returncode == 0, ended.stderr
     shown, _, modules = ended.stdout.partition("\nmodules ")
     assert HEAVY.isdisjoint(modules.split())
-    assert re.search(r"\nexamples:\n  .*\n\nmore: docs/\w+\.md$|\nmore: README.md", shown)
+    assert re.search(r"\nexamples:\n(  .*\n)+\nmore: docs/\w+\.md$|\nmore: README.md", shown)
 
 
 @pytest.mark.parametrize("name", front.COMMANDS)
