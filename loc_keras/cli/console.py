@@ -114,6 +114,8 @@ def _end_in_time(sentence: str) -> None:
             unraisable(event)
 
     sys.unraisablehook = tell
+    # That of the process is held back while TensorFlow is imported.
+    stderr = os.dup(sys.stderr.fileno())
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
@@ -127,7 +129,7 @@ def _end_in_time(sentence: str) -> None:
             time.sleep(_PATIENCE_SECONDS)
             at_work = time.process_time() - used > _AT_WORK * _PATIENCE_SECONDS
             at_work &= signal.getsignal(signal.SIGINT) is not signal.default_int_handler
-        print(sentence, file=sys.stderr, flush=True)
+        os.write(stderr, f"{sentence}\n".encode())
         os._exit(INTERRUPTED)
 
     threading.Thread(target=wait, daemon=True).start()

@@ -9,6 +9,7 @@ import errno
 import os
 import posixpath
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -166,12 +167,22 @@ def matching(folder: str, pattern: str) -> list[str]:
     return sorted(path for path in found if is_file(path))
 
 
+def op_errors() -> tuple[type[Exception], ...]:
+    """What TensorFlow raises of a file; none before it is imported, which takes seconds."""
+    return (tf.errors.OpError,) if "tensorflow" in sys.modules else ()
+
+
+def file_errors() -> tuple[type[Exception], ...]:
+    """What Python and TensorFlow raise of a file."""
+    return (OSError, *op_errors())
+
+
 @contextmanager
 def _as_data_error(path: str) -> Iterator[None]:
     """Turns what a filesystem raises, such as for an unknown scheme, into a sentence."""
     try:
         yield
-    except (tf.errors.OpError, OSError) as error:
+    except file_errors() as error:
         reason = getattr(error, "message", None) or first_line(error)
         raise DataError(f"{path} cannot be opened: {reason}.") from error
 
@@ -232,8 +243,8 @@ def read_bytes(path: str, offset: int = 0, length: int = -1, *, most: int = MOST
             if offset:
                 file.seek(offset)
             return file.read(length)
-    except tf.errors.OpError as error:
-        raise OSError(error.message) from error
+    except op_errors() as error:
+        raise OSError(getattr(error, "message", "")) from error
 
 
 def read_text(path: str, *, what: str = "annotation file") -> str:

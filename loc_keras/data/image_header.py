@@ -134,8 +134,8 @@ def _read(ref: ImageRef) -> Header:
             return _parse(file, first)
     except FileNotFoundError as error:
         raise HeaderError("does not exist", "missing_image") from error
-    except (OSError, tf.errors.OpError) as error:
-        if isinstance(error, tf.errors.NotFoundError):
+    except files.file_errors() as error:
+        if not isinstance(error, OSError) and isinstance(error, tf.errors.NotFoundError):
             raise HeaderError("does not exist", "missing_image") from error
         raise HeaderError(f"cannot be read ({first_line(error)})", "unreadable") from error
 
@@ -166,7 +166,7 @@ def _parse(file: IO[bytes], first: bytes) -> Header:
         raise _too_large("more pixels than can be held") from error
     except UnidentifiedImageError as error:
         raise _unidentified(first) from error
-    except tf.errors.OpError:
+    except files.op_errors():
         raise
     except Exception as error:  # Pillow's parsers let many kinds of exception through.
         raise HeaderError(f"has a broken header ({first_line(error)})", "truncated_header") from (
