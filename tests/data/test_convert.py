@@ -13,6 +13,7 @@ from PIL import Image
 
 from loc_keras import convert
 from loc_keras.cli.data_source import DataSource
+from loc_keras.commands import convert as work
 from loc_keras.config.load import load_config
 from loc_keras.data.formats.registry import WRITERS
 from loc_keras.data.formats.writing import read_picture
@@ -253,7 +254,7 @@ def test_interrupt_leaves_what_the_next_call_takes_up(source, tmp_path, capsys, 
     _, config = source
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
-        patch.setattr(convert, "_tenths", _interrupting)
+        patch.setattr(work, "_tenths", _interrupting)
         assert run(config, "csv", out) == 130
     assert "the same command goes on from here" in capsys.readouterr().err
     assert not out.exists() and (tmp_path / "out.partial").is_dir()

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from loc_keras import Localizer, demo
+from loc_keras.commands import demo as work
 from loc_keras.data.resize import ImageFormat
 from loc_keras.demo_page import page as submission
 from loc_keras.demo_page.guard import (
@@ -505,7 +506,7 @@ def sigterm():
 
 @pytest.mark.usefixtures("sigterm")
 def test_without_gradio_one_sentence_names_the_line_to_install_it(monkeypatch, capsys):
-    monkeypatch.setattr(demo, "find_spec", lambda name: None)
+    monkeypatch.setattr(work, "find_spec", lambda name: None)
     assert demo.main(["--model", "nowhere"]) == 2
     told = capsys.readouterr().err
     assert told.count("\n") == 1 and "python -m pip install -r requirements-demo.txt" in told
@@ -513,7 +514,7 @@ def test_without_gradio_one_sentence_names_the_line_to_install_it(monkeypatch, c
 
 @pytest.mark.usefixtures("sigterm")
 def test_a_bad_model_and_a_port_in_use_are_told_in_one_sentence(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(demo, "find_spec", lambda name: True)
+    monkeypatch.setattr(work, "find_spec", lambda name: True)
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
