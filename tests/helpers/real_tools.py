@@ -227,6 +227,165 @@ def imantics(form):
     return write
 
 
+def label_img(form):
+    def write(drawn, out):
+        from libs.create_ml_io import CreateMLWriter
+        from libs.pascal_voc_io import PascalVocWriter
+        from libs.yolo_io import YOLOWriter
+
+        for path, label, (x1, y1, x2, y2), (width, height) in copied(drawn, out):
+            stem, name = os.path.splitext(path)[0], os.path.basename(path)
+            if form == "createml":
+                points = [(x1, y1), (x2, y1), (x2, y2), (x1, y2)]
+                shapes = [{"label": label, "points": points}]
+                file = str(out / "annotations.json")
+                CreateMLWriter(out.name, name, (height, width, 3), shapes, file).write()
+                continue
+            of_form = PascalVocWriter if form == "voc" else YOLOWriter
+            writer = of_form(out.name, name, (height, width, 3), local_img_path=path)
+            writer.add_bnd_box(*map(int, (x1, y1, x2, y2)), label, False)
+            if form == "voc":
+                writer.save(stem + ".xml")
+            else:
+                writer.save(CLASSES, stem + ".txt")
+
+    return write
+
+
+def read_label_img(folder):
+    from libs.create_ml_io import CreateMLReader
+    from libs.pascal_voc_io import PascalVocReader
+
+    for path in sorted(folder.rglob("*.png")):
+        labels = path.parents[1] / "Annotations" / f"{path.stem}.xml"
+        if labels.exists():
+            shapes = PascalVocReader(str(labels)).get_shapes()
+        else:
+            labels = path.parent / "_annotations.createml.json"
+            shapes = CreateMLReader(str(labels), str(path)).get_shapes()
+        ((label, points, *_),) = shapes
+        yield path.name, label, [*points[0], *points[2]]
+
+
+def yolo(drawn, out):
+    """What any tool can be given: YOLO files, by hand."""
+    (out / "labels").mkdir(parents=True)
+    (out / "classes.txt").write_text("\n".join(CLASSES))
+    for path, label, (x1, y1, x2, y2), (width, height) in copied(drawn, out / "images"):
+        fractions = (
+            (x1 + x2) / 2 / width,
+            (y1 + y2) / 2 / height,
+            (x2 - x1) / width,
+            (y2 - y1) / height,
+        )
+        line = " ".join(map(repr, (CLASSES.index(label), *fractions)))
+        (out / "labels" / (Path(path).stem + ".txt")).write_text(line + "\n")
+
+
+def label_studio(form):
+    def write(drawn, out):
+        from label_studio_sdk.converter import Converter
+        from label_studio_sdk.converter.imports.yolo import convert_yolo_to_ls
+
+        given = out.parent / "given"
+        yolo(drawn, given)
+        tasks, config = str(given / "tasks.json"), str(given / "tasks.label_config.xml")
+        convert_yolo_to_ls(str(given), tasks)
+        listed = json.loads(Path(tasks).read_text())
+        for number, task in enumerate(listed, 1):  # As Label Studio numbers what it imports.
+            task["id"] = task["annotations"][0]["id"] = number
+        Path(tasks).write_text(json.dumps(listed))
+        copied(drawn, out / "images")
+        if form == "json":
+            shutil.copy(tasks, out)
+            return
+        names = {"json_min": "JSON_MIN", "csv": "CSV", "coco": "COCO", "yolo": "YOLO", "voc": "VOC"}
+        converter = Converter(config, str(out.parent), download_resources=False)
+        target = out / "result.csv" if form == "csv" else out
+        converter.convert(tasks, str(target), names[form], is_dir=False)
+
+    return write
+
+
+def read_label_studio(folder):
+    from label_studio_sdk.converter.imports.coco import convert_coco_to_ls
+
+    for path in sorted(folder.rglob("*.json")):
+        if "annotations" in json.loads(path.read_text()):
+            tasks = path.with_suffix(".tasks.json")
+            convert_coco_to_ls(str(path), str(tasks), use_super_categories=False)
+            for task in json.loads(tasks.read_text()):
+                ((one,),) = [found["result"] for found in task["annotations"]]
+                sides, value = (one["original_width"], one["original_height"]), one["value"]
+                x, y, w, h = (
+                    value[key] * sides[number % 2] / 100
+                    for number, key in enumerate(("x", "y", "width", "height"))
+                )
+                name = task["data"]["image"].rpartition("=")[2]
+                yield name, value["rectanglelabels"][0], [x, y, x + w, y + h]
+
+
+def pylabel(form):
+    def write(drawn, out):
+        from pylabel import importer
+
+        yolo(drawn, out)
+        data = importer.ImportYoloV5(
+            str(out / "labels"), cat_names=CLASSES, path_to_images="../images", img_ext="png"
+        )
+        shutil.rmtree(out / "labels")
+        (out / "classes.txt").unlink()
+        if form == "voc":
+            data.export.ExportToVoc(str(out / "annotations"))
+        elif form == "coco":
+            data.export.ExportToCoco(str(out / "annotations.json"))
+        elif form == "csv":
+            data.df.to_csv(out / "labels.csv")
+        else:
+            data.export.ExportToYoloV5(str(out / "labels"), yaml_file="dataset.yaml")
+
+    return write
+
+
+def darwin(form):
+    def write(drawn, out):
+        from darwin import datatypes
+        from darwin.exporter.formats import coco, pascalvoc
+        from darwin.exporter.formats.darwin import build_image_annotation
+
+        files = []
+        for number, (path, label, (x1, y1, x2, y2), (width, height)) in enumerate(
+            copied(drawn, out / "images")
+        ):
+            of_class = datatypes.AnnotationClass(label, "bounding_box")
+            box = datatypes.make_bounding_box(label, x1, y1, x2 - x1, y2 - y1)
+            name = os.path.basename(path)
+            source = [{"file_name": name, "url": None}]
+            slot = datatypes.Slot("0", "image", source, width=width, height=height)
+            files.append(
+                datatypes.AnnotationFile(
+                    *(Path(name), name, {of_class}, [box]),
+                    image_width=width,
+                    image_height=height,
+                    slots=[slot],
+                    remote_path="/",
+                    seq=number,
+                    dataset_name="x",
+                )
+            )
+        if form == "coco":
+            coco.export(files, out)
+        elif form == "voc":
+            pascalvoc.export(files, out / "annotations")
+        else:
+            (out / "annotations").mkdir()
+            for file in files:
+                text = json.dumps(build_image_annotation(file, "team"), default=str)
+                (out / "annotations" / f"{Path(file.filename).stem}.json").write_text(text)
+
+    return write
+
+
 WRITERS = {
     "labelme labelme": labelme,
     **{
@@ -240,6 +399,13 @@ WRITERS = {
     },
     **{f"datasets {one}": hugging_face(one) for one in ("save_to_disk", "parquet")},
     **{f"imantics {one}": imantics(one) for one in ("coco", "voc")},
+    **{f"labelImg {one}": label_img(one) for one in ("voc", "yolo", "createml")},
+    **{
+        f"label-studio-sdk {one}": label_studio(one)
+        for one in ("json", "json_min", "csv", "coco", "yolo", "voc")
+    },
+    **{f"pylabel {one}": pylabel(one) for one in ("voc", "coco", "yolo", "csv")},
+    **{f"darwin-py {one}": darwin(one) for one in ("darwin", "coco", "voc")},
 }
 READERS = {
     "labelme labelme": read_labelme,
@@ -249,6 +415,9 @@ READERS = {
     "globox via": read_globox,
     "datumaro cvat": read_datumaro,
     "datasets huggingface": read_hugging_face,
+    "labelImg createml": read_label_img,
+    "labelImg voc": read_label_img,
+    "label-studio-sdk coco": read_label_studio,
 }
 
 if __name__ == "__main__":

@@ -265,7 +265,7 @@ class ImageFinder:
         if written in names:
             return f"{base}/{written}"
         try:
-            path = place(folder, written, self.root)
+            path = place(folder, _on_disk(written), self.root)
         except RowError:
             return None
         parent, name = posixpath.split(path)
@@ -273,7 +273,7 @@ class ImageFinder:
 
     def fitting(self, folder: str, written: str) -> list[str]:
         """The images below a folder that fit the last part of a name, and its folders best."""
-        clean = written.replace("\\", "/").partition("?d=")[2] or written.replace("\\", "/")
+        clean = _on_disk(written).replace("\\", "/")
         if files.is_remote(clean):
             clean = re.split("[?#]", clean)[0]
         head, last = posixpath.split(clean)
@@ -317,6 +317,11 @@ class ImageFinder:
                 index[name].append(path)
                 index[splitext(name)[0]].append(path)
         return index
+
+
+def _on_disk(written: str) -> str:
+    """The path in an address of a disk that Label Studio serves, else what is written."""
+    return written.partition("?d=")[2] or written
 
 
 def _shared_parts(head: str, folder: str) -> int:

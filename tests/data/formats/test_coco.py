@@ -346,6 +346,7 @@ def test_a_category_without_objects_is_no_class(read):
         "https://host.example/files/a.jpg?token=1",
         "gs://bucket/a.jpg",
         "/data/local-files/?d=photos/a.jpg",
+        "/data/local-files/?d=images/a.jpg",
         "a",
         "A.JPG",
         "elsewhere/a.jpg",

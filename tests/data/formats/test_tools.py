@@ -137,7 +137,7 @@ def test_images_inside_are_used_where_none_stands_beside(tmp_path):
     [
         *("a", "A.PNG", "/home/me/set/a.png", "C:\\set\\a.png", "gs://bucket/set/a.png"),
         *("old/b/a.png", "https://host/1/a.png?x=1", "/data/local-files/?d=set/a.png"),
-        "/data/upload/3/0a1b2c3d-a.png",
+        *("/data/upload/3/0a1b2c3d-a.png", "/data/local-files/?d=i/a.png"),
     ],
 )
 def test_names_are_found_by_their_last_part(tmp_path, written):
