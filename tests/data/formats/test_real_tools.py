@@ -35,7 +35,7 @@ BOXES = [
 ]
 SIZES = [(96, 64), (64, 96), (120, 80)]
 ROUNDING = {"yolo": 1e-3, "kitti": 0.01, "pylabel yolo": 0.01, "label-studio-sdk voc": 2}
-"""What tools themselves round, in px: pylabel to four digits; Label Studio cuts off, twice a side."""
+"""What tools themselves round, in px: pylabel to four digits; Label Studio cuts off x and width."""
 
 SHIFTED = {"labelImg voc": 1}
 """labelImg reads and writes edges that count from 0, and VOC, which we write, counts from 1."""
