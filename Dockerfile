@@ -5,7 +5,7 @@
 # For GPUs, another image to begin from, with Python 3.11 to 3.13 and the CUDA that TensorFlow 2.21
 # asks for, and `docker run --gpus all`:
 #
-#   docker build --build-arg BASE=tensorflow/tensorflow:2.21.0-gpu -t loc-keras:gpu .
+#   docker build --build-arg BASE=IMAGE -t loc-keras:gpu .
 #
 # EXTRAS adds what optional parts need, such as [export,demo].
 ARG BASE=python:3.11-slim
