@@ -10,7 +10,7 @@ level of modules; imports inside functions wait until they are needed and are no
 import argparse
 import ast
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 PACKAGE = "loc_keras"
@@ -80,12 +80,16 @@ def figures(root: Path) -> dict[str, int]:
             path.name == "__init__.py" and path.parent != root / PACKAGE for path in small
         ),
         **{
-            f"modules loaded by import {PACKAGE}.{command}": len(
-                loaded_modules(modules, f"{PACKAGE}.{command}")
-            )
+            f"modules loaded by {command}": len(loaded_modules(modules, _work(modules, command)))
             for command in COMMANDS
         },
     }
+
+
+def _work(modules: Mapping[str, Path], command: str) -> str:
+    """The module that holds what a command does: once, that of its command line as well."""
+    name = f"{PACKAGE}.commands.{command}"
+    return name if name in modules else f"{PACKAGE}.{command}"
 
 
 def main() -> None:
