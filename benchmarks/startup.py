@@ -25,7 +25,12 @@ COMMANDS = (
     "train_workers",
 )
 FORMATS = ("csv", "voc", "coco")
-SHORT = ("train.epochs=1", "train.steps_per_epoch=2", "export.enabled=false")
+SHORT = (
+    "train.epochs=1",
+    "train.steps_per_epoch=2",
+    "train.warmup_epochs=0",
+    "export.enabled=false",
+)
 
 
 class Cost(NamedTuple):
@@ -77,7 +82,7 @@ def _cases(folder: Path, images: int) -> dict[str, list[str]]:
     for name in FORMATS[1:]:
         _call(folder, "convert", "--config", "csv.yaml", "--to", name, "--out", name)
     changes = [part for change in SHORT for part in ("--set", change)]
-    config = Path.cwd() / "configs" / "mnist_quick.yaml"
+    config = Path.cwd() / "configs" / "base.yaml"
     _call(folder, "train", "--config", str(config), "--run-dir", "run", *changes)
     picture = next((folder / "csv" / "test_images").iterdir())
     cases = {"import loc_keras": ["-c", "import loc_keras"]}
