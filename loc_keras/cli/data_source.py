@@ -404,7 +404,8 @@ def _read(guess: Guess, overrides: Sequence[str], keys: Mapping[str, Any], name:
         section = source.config.data.source.model_copy(update={"several": policy})
         source = source.with_data(source=section)
     annotations = source.annotations
-    trained_on = {one.file for one in annotations.objects.get("train", [])}
+    train = annotations.objects.get("train")
+    trained_on = {one.file for one in train.subjects} if train else set()
     names = sorted(below(source.root, path) for path in trained_on)
     if names and all(split_of(one) in ("val", "test") for one in names):
         notes.append(f"nothing is called train, so {names[0]} is trained on.")
@@ -481,8 +482,7 @@ def likelier_view(result: CheckResult) -> View:
 
     def refused(view: View) -> int:
         source = result.source.model_copy(update={"boxes_on": view})
-        objects = checked_objects(result.annotations, headers, source)
-        return sum(item.fault is not None for item in objects)
+        return len(checked_objects(result.annotations, headers, source).faults)
 
     return min(VIEWS, key=refused)
 

@@ -9,7 +9,12 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, NamedTuple
+from functools import cached_property
+from itertools import groupby
+from typing import Any, Literal, NamedTuple, TypeVar, overload
+
+import numpy as np
+import numpy.typing as npt
 
 from loc_keras.data.resize import EMPTY_BOX
 
@@ -69,6 +74,193 @@ class Annotated(NamedTuple):
     size: tuple[int, int] | None = None
     group: str = ""
     empty: bool = False
+
+
+class Subject(NamedTuple):
+    """What objects of one image in one file have in common; attributes as those of `Annotated`."""
+
+    image: ImageRef
+    name: str
+    file: str
+    size: tuple[int, int] | None = None
+    group: str = ""
+    empty: bool = False
+
+
+_Entry = TypeVar("_Entry")
+
+
+@dataclass(frozen=True, eq=False)
+class Objects(Sequence[Annotated]):
+    """N labelled objects by columns; an item is an `Annotated`.
+
+    Attributes:
+        subjects: Subjects and labels of the objects, each once, in the order in which they occur.
+        subject: int32 (N,), indices of them.
+        label: int32 (N,), likewise.
+        boxes: float64 (N, 4), (x1, y1, x2, y2) as annotated.
+        rows: int64 (N,).
+    """
+
+    subjects: list[Subject]
+    labels: list[str]
+    subject: npt.NDArray[np.int32]
+    label: npt.NDArray[np.int32]
+    boxes: npt.NDArray[np.float64]
+    rows: npt.NDArray[np.int64]
+
+    @classmethod
+    def of_columns(
+        cls,
+        subjects: Sequence[Subject],
+        labels: Sequence[str],
+        subject: npt.ArrayLike,
+        label: npt.ArrayLike,
+        boxes: npt.ArrayLike,
+        rows: npt.ArrayLike,
+    ) -> "Objects":
+        """Objects of columns whose subjects and labels may repeat, or not occur."""
+        used, subject = _occurring(subjects, np.asarray(subject, np.int32))
+        names, label = _occurring(labels, np.asarray(label, np.int32))
+        boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+        return cls(used, names, subject, label, boxes, np.asarray(rows, np.int64))
+
+    @classmethod
+    def joined(cls, parts: "Iterable[Annotated | Objects]") -> "Objects":
+        """All of some objects and columns of objects."""
+        blocks: list[Objects] = []
+        for kind, run in groupby(parts, type):
+            members: list[Any] = list(run)
+            blocks += [cls._of_items(members)] if kind is Annotated else members
+        if len(blocks) == 1:
+            return blocks[0]
+        subjects = [one for block in blocks for one in block.subjects]
+        labels = [one for block in blocks for one in block.labels]
+        starts = np.cumsum([[0, 0], *([len(b.subjects), len(b.labels)] for b in blocks)], axis=0)
+        columns = [
+            (b.subject + first, b.label + named, b.boxes, b.rows)
+            for b, (first, named) in zip(blocks, starts, strict=False)
+        ]
+        return (
+            cls.of_columns(subjects, labels, *map(np.concatenate, zip(*columns, strict=True)))
+            if blocks
+            else cls.of_columns((), (), (), (), (), ())
+        )
+
+    @classmethod
+    def _of_items(cls, items: Iterable[Annotated]) -> "Objects":
+        images, names, labels, boxes, files, rows, *more = zip(*items, strict=True)
+        every = range(len(rows))
+        subjects = list(map(Subject, images, names, files, *more))
+        return cls.of_columns(subjects, labels, every, every, boxes, rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Annotated: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Objects": ...
+    def __getitem__(self, index: int | slice) -> "Annotated | Objects":
+        if isinstance(index, slice):
+            return self.take(np.arange(len(self))[index])
+        return next(iter(self.take(np.arange(len(self))[[index]])))
+
+    def __iter__(self) -> Iterator[Annotated]:
+        columns = (self.subject, self.label, self.boxes, self.rows)
+        for subject, label, box, row in zip(*(one.tolist() for one in columns), strict=True):
+            image, name, file, *more = self.subjects[subject]
+            yield Annotated(image, name, self.labels[label], tuple(box), file, row, *more)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def take(self, index: npt.NDArray[Any]) -> "Objects":
+        """The objects of these indices, or those that a mask marks."""
+        columns = (self.subject, self.label, self.boxes, self.rows)
+        return self.of_columns(self.subjects, self.labels, *(one[index] for one in columns))
+
+    def renamed(self, new: Mapping[str, str]) -> "Objects":
+        """The objects with other labels, where `new` has one."""
+        labels = [new.get(label, label) for label in self.labels]
+        return self.of_columns(
+            self.subjects, labels, self.subject, self.label, self.boxes, self.rows
+        )
+
+    def label_counts(self) -> Counter[str]:
+        """Number of objects of each label."""
+        counts = np.bincount(self.label, minlength=len(self.labels))
+        return Counter(dict(zip(self.labels, counts.tolist(), strict=True)))
+
+    @cached_property
+    def images(self) -> dict[ImageRef, int]:
+        """The images, each with the number by which `image` means it, in order."""
+        refs = dict.fromkeys(subject.image for subject in self.subjects)
+        return {ref: number for number, ref in enumerate(refs)}
+
+    @cached_property
+    def image(self) -> npt.NDArray[np.int32]:
+        """The image of each object, int32 (N,)."""
+        return self.of_subjects([self.images[one.image] for one in self.subjects], np.int32)
+
+    @cached_property
+    def first(self) -> npt.NDArray[np.int64]:
+        """The index of the first object of each image, int64."""
+        found = np.zeros(len(self.images), np.int64)
+        found[self.image[::-1]] = np.arange(len(self))[::-1]
+        return found
+
+    @cached_property
+    def empty(self) -> npt.NDArray[np.bool_]:
+        """Whether each stands for an image without an object, bool (N,)."""
+        return self.of_subjects([one.empty for one in self.subjects], np.bool_)
+
+    @cached_property
+    def declared(self) -> npt.NDArray[np.int64]:
+        """The declared (width, height) in px, int64 (N, 2); 0 where there is none."""
+        sizes = [one.size or (0, 0) for one in self.subjects]
+        return np.array(sizes, np.int64).reshape(-1, 2)[self.subject]
+
+    def of_subjects(self, values: Sequence[Any], dtype: Any) -> npt.NDArray[Any]:
+        """What is known of each subject, as a column of the objects."""
+        return np.array(values, dtype)[self.subject]
+
+    def firsts(self, *keys: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        """The index of the first object with the same image, label, box and further keys, each."""
+        columns = [self.image, self.label, *keys, *(self.boxes + 0.0).T.view(np.uint64)]
+        digest = np.zeros(len(self), np.uint64)
+        for column in columns:
+            digest = (digest ^ column.astype(np.uint64)) * _MIXING
+            digest ^= digest >> np.uint64(29)
+        order = np.argsort(digest, kind="stable")
+        alike = np.zeros(len(self), bool)
+        repeats = digest[order[1:]] == digest[order[:-1]]
+        alike[order[1:][repeats]] = alike[order[:-1][repeats]] = True
+        alike &= ~np.isnan(self.boxes).any(axis=1)
+        found = np.arange(len(self))
+        first: dict[tuple[Any, ...], int] = {}
+        for index in np.flatnonzero(alike).tolist():
+            key = tuple(column[index] for column in columns)
+            found[index] = first.setdefault(key, index)
+        return found
+
+
+_MIXING = np.uint64(0x9E3779B97F4A7C15)  # The golden ratio, as hashes multiply by it.
+
+
+def _occurring(
+    table: Sequence[_Entry], index: npt.NDArray[np.int32]
+) -> tuple[list[_Entry], npt.NDArray[np.int32]]:
+    """The entries that indices mean, each once in the order of their first use, and new indices."""
+    every = np.arange(len(index))
+    first, new = np.zeros((2, len(table)), np.int64)
+    first[index[::-1]] = every[::-1]
+    used = index[first[index] == every]
+    numbers: dict[_Entry, int] = {}
+    new[used] = [numbers.setdefault(table[place], len(numbers)) for place in used.tolist()]
+    return list(numbers), new[index].astype(np.int32)
 
 
 class Fault(NamedTuple):
@@ -148,7 +340,7 @@ class Annotations:
             upright by their EXIF orientation.
     """
 
-    objects: dict[Split, list[Annotated]]
+    objects: dict[Split, Objects]
     units: Units
     faults: list[Fault] = field(default_factory=list)
     class_names: list[str] | None = None
@@ -157,6 +349,25 @@ class Annotations:
     unread: Mapping[ImageRef, int] = field(default_factory=dict)
     empty: Sequence[EmptyImage] = ()
     upright_tool: str = ""
+
+    def __post_init__(self) -> None:
+        parts: Mapping[Split, Sequence[Annotated]] = self.objects
+        columns = {
+            split: Objects.joined([part] if isinstance(part, Objects) else part)
+            for split, part in parts.items()
+        }
+        object.__setattr__(self, "objects", columns)
+
+    @cached_property
+    def joined(self) -> Objects:
+        """The objects of all splits, one split after another."""
+        return Objects.joined(self.objects.values())
+
+    @cached_property
+    def split(self) -> npt.NDArray[np.int8]:
+        """The split of each of `joined`, as its place in `SPLITS`, int8 (N,)."""
+        places = [SPLITS.index(split) for split in self.objects]
+        return np.repeat(np.array(places, np.int8), [len(part) for part in self.objects.values()])
 
     def all_objects(self) -> Iterator[tuple[Split, Annotated]]:
         """Every object with its split."""
@@ -172,11 +383,9 @@ def in_units(annotations: Annotations, units: str | None) -> Annotations:
     if units != "percent":
         return replace(annotations, units="pixel" if units == "pixel" else "fraction")
 
-    def scaled(one: Annotated) -> Annotated:
-        x1, y1, x2, y2 = one.box
-        return one._replace(box=(x1 / 100, y1 / 100, x2 / 100, y2 / 100))
-
-    objects = {split: list(map(scaled, part)) for split, part in annotations.objects.items()}
+    objects = {
+        split: replace(part, boxes=part.boxes / 100) for split, part in annotations.objects.items()
+    }
     return replace(annotations, objects=objects, units="fraction")
 
 
@@ -187,7 +396,7 @@ def composed(name: str) -> str:
 
 def with_composed_names(annotations: Annotations) -> Annotations:
     """Makes one class of labels that differ in their Unicode form alone, and notes it."""
-    counts = Counter(one.label for _, one in annotations.all_objects())
+    counts = annotations.joined.label_counts()
     counts.update(one.label for one in annotations.empty)
     given = annotations.class_names
     new = {label: composed(label) for label in {*counts, *(given or ())}}
@@ -200,10 +409,7 @@ def with_composed_names(annotations: Annotations) -> Annotations:
     ]
     return replace(
         annotations,
-        objects={
-            split: [one._replace(label=new[one.label]) for one in part]
-            for split, part in annotations.objects.items()
-        },
+        objects={split: part.renamed(new) for split, part in annotations.objects.items()},
         empty=[one._replace(label=new[one.label]) for one in annotations.empty],
         class_names=given and list(dict.fromkeys(new[name] for name in given)),
         faults=[*annotations.faults, *notes],
@@ -223,44 +429,49 @@ def with_background(
     if given:
         names = with_class(given, name)
     else:
-        train = annotations.objects.get("train", [])
-        names = infer_class_names({one.label for one in train}, name)
+        train = annotations.objects.get("train")
+        names = infer_class_names(set(train.labels if train else ()), name)
     index_of = class_indices(names)
 
     def is_background(label: str) -> bool:
         return class_index(label, index_of) == index_of[name]
 
     faults: list[Fault] = []
-    objects: dict[Split, list[Annotated]] = {}
+    parts: dict[Split, list[Annotated | Objects]] = {}
     unread = Counter(annotations.unread)
     for split, part in annotations.objects.items():
-        objects[split] = []
-        for one in part:
-            if not is_background(one.label):
-                objects[split].append(one)
-            elif one.box == EMPTY_BOX:
-                objects[split].append(one._replace(label=name, empty=True))
-            else:
-                reason = (
-                    f"has a box of the class {name!r}, which data.source.background keeps for "
-                    "images without an object"
-                )
-                faults.append(Fault(one.file, one.row, reason, "background_box"))
-                unread[one.image] += 1
-    showing = {(split, one.image) for split, part in objects.items() for one in part}
+        named = np.array([is_background(label) for label in part.labels], bool)[part.label]
+        boxed = named & part.boxes.any(axis=1)
+        for one in part.take(boxed):
+            reason = (
+                f"has a box of the class {name!r}, which data.source.background keeps for "
+                "images without an object"
+            )
+            faults.append(Fault(one.file, one.row, reason, "background_box"))
+            unread[one.image] += 1
+        kept = part.take(~boxed)
+        parts[split] = [kept]
+        if named.sum() > boxed.sum():
+            nothing = named[~boxed]
+            parts[split] = [
+                one._replace(label=name, empty=True) if none else one
+                for one, none in zip(kept, nothing.tolist(), strict=True)
+            ]
+    objects = {split: Objects.joined(part) for split, part in parts.items()}
+    showing = {(split, image) for split, part in objects.items() for image in part.images}
     used: set[Fault] = set()
     for split, image, image_name, fault, label, size, group in annotations.empty:
         fits = not label or is_background(label)
         if fits and image not in unread and (split, image) not in showing:
             used.add(fault)
-            objects.setdefault(split, []).append(
+            parts.setdefault(split, []).append(
                 Annotated(
                     image, image_name, name, EMPTY_BOX, fault.file, fault.row, size, group, True
                 )
             )
     return replace(
         annotations,
-        objects=objects,
+        objects={split: Objects.joined(part) for split, part in parts.items()},
         faults=[fault for fault in annotations.faults if fault not in used] + faults,
         class_names=with_class(annotations.class_names, name) if annotations.class_names else None,
         unread=dict[ImageRef, int](unread),

@@ -6,20 +6,20 @@ boxes that fit one view alone and the program that files name decide for a data 
 the user is asked.
 """
 
-import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from loc_keras.config.data import SourceConfig
-from loc_keras.data.annotations import Annotated, Annotations, Box, Fault, ImageRef, Split
+from loc_keras.data.annotations import Annotations, Box, Fault, ImageRef, Objects
 from loc_keras.data.decode import turn_boxes
 from loc_keras.data.image_header import Header, HeaderError
 from loc_keras.data.records import UPRIGHT
-from loc_keras.data.resolve import CheckedObject, checked_object, is_inclusive, picture_size
+from loc_keras.data.resolve import CheckedObjects, checked_objects
 
 View = Literal["stored", "upright"]
 VIEWS: tuple[View, View] = ("stored", "upright")
@@ -99,20 +99,17 @@ def settle_view(
         asked for or what the program is known to do; the source with `boxes_on`, None where nothing
         decides; and what is to be told of it.
     """
-    turned = [
-        (split, one, header)
-        for split, one in annotations.all_objects()
-        if not one.empty
-        and isinstance(header := headers[one.image], Header)
-        and header.orientation != UPRIGHT
-    ]
-    if not turned:
+    joined = annotations.joined
+    refs = [image for image in joined.images if _is_turned(headers[image])]
+    numbers = [joined.images[image] for image in refs]
+    turned = np.isin(joined.image, numbers) & ~joined.empty
+    if not turned.any():
         return annotations, source.model_copy(update={"boxes_on": source.boxes_on or "stored"}), []
-    evidence = _evidence(turned, annotations, source)
+    evidence = _evidence(readings(annotations, headers, source, turned), annotations)
     view = source.boxes_on or evidence.view
     told: list[Fault] = []
     if source.boxes_on is None:
-        count = len({one.image for _, one, _ in turned})
+        count = len(np.unique(joined.image[turned]))
         pictures = f"{count} {'picture' if count == 1 else 'pictures'}"
         words = evidence.words()
         if view is None:
@@ -130,80 +127,92 @@ def settle_view(
             told = [Fault("", 0, reason, DECIDED)]
     sure = source.boxes_on is not None or bool(evidence.tool)
     if sure and view is not None and evidence.sized and not evidence.sized[view]:
-        annotations = _without_sizes(annotations, {one.image for _, one, _ in turned})
+        annotations = _without_sizes(annotations, set(joined.take(turned).images))
     return annotations, source.model_copy(update={"boxes_on": view}), told
 
 
+def _is_turned(header: Header | HeaderError) -> bool:
+    return isinstance(header, Header) and header.orientation != UPRIGHT
+
+
 def readings(
-    split: Split, one: Annotated, header: Header, annotations: Annotations, source: SourceConfig
-) -> dict[View, CheckedObject]:
-    """An object as it would be read with each `boxes_on`."""
-    inclusive = is_inclusive(annotations, source)
+    annotations: Annotations,
+    headers: Mapping[ImageRef, Header | HeaderError],
+    source: SourceConfig,
+    which: npt.NDArray[np.bool_],
+) -> dict[View, CheckedObjects]:
+    """Some of all objects (a mask of them) as they would be read with each `boxes_on`."""
+    parts, start = {}, 0
+    for split, part in annotations.objects.items():
+        parts[split] = part.take(which[start : start + len(part)])
+        start += len(part)
+    some = replace(annotations, objects=parts)
     return {
-        view: checked_object(
-            split, one, header, units=annotations.units, inclusive=inclusive, boxes_on=view
-        )
+        view: checked_objects(some, headers, source.model_copy(update={"boxes_on": view}))
         for view in VIEWS
     }
 
 
 def view_samples(
-    objects: Sequence[CheckedObject], annotations: Annotations, source: SourceConfig, count: int
+    objects: CheckedObjects, annotations: Annotations, source: SourceConfig, count: int
 ) -> list[tuple[ImageRef, dict[View, Box]]]:
     """At most `count` objects on turned pictures whose boxes lie most differently by view.
 
     The first few hundred such objects are looked at. Of each it gives the picture, and by view the
     box in fractions of the upright picture.
     """
-    found = []
-    for item in objects:
-        header = item.header
-        if item.annotated.empty or isinstance(header, HeaderError) or header.orientation == UPRIGHT:
-            continue
-        read = readings(item.split, item.annotated, header, annotations, source)
-        if (stored := read["stored"].box) is None or (upright := read["upright"].box) is None:
-            continue
-        turned = turn_boxes(np.array(stored), np.array(header.orientation))
-        x1, y1, x2, y2 = turned.tolist()
-        apart = float(np.abs(turned - upright).sum())
-        if math.isfinite(apart):
-            found.append((apart, item.annotated.image, (x1, y1, x2, y2), upright))
-        if len(found) == _MOST_TRIED:
-            break
+    headers = dict(zip(objects.objects.images, objects.headers, strict=True))
+    numbers = [k for k, header in enumerate(objects.headers) if _is_turned(header)]
+    which = np.isin(objects.objects.image, numbers) & ~objects.objects.empty
+    which[np.flatnonzero(which)[_MOST_TRIED:]] = False
+    read = readings(annotations, headers, source, which)
+    some = read["stored"].objects
+    turns = [one.orientation for one in read["stored"].headers if isinstance(one, Header)]
+    by_view = {
+        "stored": turn_boxes(read["stored"].boxes, np.array(turns, np.uint8)[some.image]),
+        "upright": read["upright"].boxes,
+    }
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(by_view["stored"] - by_view["upright"]).sum(axis=1)
+    order = np.argsort(-apart, kind="stable")
+    images = list(some.images)
     samples: dict[ImageRef, dict[View, Box]] = {}
-    for _, image, stored_box, upright_box in sorted(found, key=lambda one: -one[0]):
-        samples.setdefault(image, {"stored": stored_box, "upright": upright_box})
+    for index in order[np.isfinite(apart[order])]:
+        views: dict[Any, Any] = {
+            view: tuple(boxes[index].tolist()) for view, boxes in by_view.items()
+        }
+        samples.setdefault(images[some.image[index]], views)
     return list(samples.items())[:count]
 
 
-def _evidence(
-    turned: Sequence[tuple[Split, Annotated, Header]],
-    annotations: Annotations,
-    source: SourceConfig,
-) -> Evidence:
-    sized: Counter[View] = Counter()
+def _evidence(read: Mapping[View, CheckedObjects], annotations: Annotations) -> Evidence:
+    objects = read["stored"].objects
+    sizes = {view: item.size for view, item in read.items()}
+    differ = (sizes["stored"] != sizes["upright"]).any(axis=1)
+    by_size = {
+        view: (objects.declared == size).all(axis=1) & differ for view, size in sizes.items()
+    }
+    sized = Counter[View]({view: int(own.sum()) for view, own in by_size.items() if own.any()})
     fitting: Counter[View] = Counter()
     could_fit = torn = 0
-    for split, one, header in turned:
-        sizes = {view: picture_size(header, view) for view in VIEWS}
-        if sizes["stored"] == sizes["upright"]:
-            continue
-        by_size = [view for view, size in sizes.items() if one.size == size]
-        sized.update(by_size)
-        if annotations.units == "fraction":
-            continue
-        could_fit += 1
-        read = readings(split, one, header, annotations, source)
-        by_box = [view for view, item in read.items() if item.fault is None]
-        if len(by_box) == 1:
-            fitting.update(by_box)
-            torn += bool(by_size) and by_size != by_box
-    return Evidence(len(turned), sized, fitting, could_fit, torn, annotations.upright_tool)
+    if annotations.units == "pixel":
+        could_fit = int(differ.sum())
+        fits = {view: differ & item.fits for view, item in read.items()}
+        alone = fits["stored"] != fits["upright"]
+        fitting += Counter({view: int((own & alone).sum()) for view, own in fits.items()})
+        by_both = (by_size[view] & ~fits[view] for view in VIEWS)
+        torn = int((alone & np.logical_or(*by_both)).sum())
+    return Evidence(len(objects), sized, fitting, could_fit, torn, annotations.upright_tool)
 
 
 def _without_sizes(annotations: Annotations, images: set[ImageRef]) -> Annotations:
-    objects = {
-        split: [one._replace(size=None) if one.image in images else one for one in part]
-        for split, part in annotations.objects.items()
-    }
+    def without(part: Objects) -> Objects:
+        subjects = [
+            one._replace(size=None) if one.image in images else one for one in part.subjects
+        ]
+        return part.of_columns(
+            subjects, part.labels, part.subject, part.label, part.boxes, part.rows
+        )
+
+    objects = {split: without(part) for split, part in annotations.objects.items()}
     return replace(annotations, objects=objects)

@@ -142,7 +142,8 @@ def walk(folder: str) -> list[str]:
     for parent, folders, names in walker:
         if not is_remote(folder):  # gfile's walk does not look at changes of the list.
             folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [join(parent, name) for name in names if not name.startswith(".")]
+        inside = join(parent, "")
+        found += [inside + name for name in names if not name.startswith(".")]
     return sorted(found)
 
 
@@ -239,12 +240,32 @@ def read_bytes(path: str, offset: int = 0, length: int = -1, *, most: int = MOST
         paths.add(path)
     try:
         _refuse_large(length, most, path)
+        if not is_remote(path):
+            return _read_local(path, offset, length, most)
         with open_binary(path, most if length < 0 else None) as file:
             if offset:
                 file.seek(offset)
             return file.read(length)
     except op_errors() as error:
         raise OSError(getattr(error, "message", "")) from error
+
+
+def _read_local(path: str, offset: int, length: int, most: int) -> bytes:
+    """As `read_bytes`, without the file object, which takes longer than small files themselves."""
+    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0)
+    descriptor = _open_regular(most if length < 0 else None, path, flags)
+    try:
+        if offset:
+            os.lseek(descriptor, offset, os.SEEK_SET)
+        left = length if length >= 0 else os.fstat(descriptor).st_size - offset
+        content = os.read(descriptor, max(left, 0))
+        while len(content) < left and (more := os.read(descriptor, left - len(content))):
+            content += more
+        return content
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from error
+    finally:
+        os.close(descriptor)
 
 
 def read_text(path: str, *, what: str = "annotation file") -> str:

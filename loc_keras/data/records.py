@@ -1,6 +1,5 @@
 """The usable objects of one split, by columns: one image, one class and one box each."""
 
-from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
@@ -127,10 +126,11 @@ def all_grey(headers: Collection[Header | None]) -> bool:
 
 def count_multi_object(annotations: Annotations) -> tuple[int, int]:
     """Images with several objects, and images with any; an object that is written twice is one."""
-    distinct = {(one.image, one.label, one.box) for _, one in annotations.all_objects()}
-    counts: Counter[ImageRef] = Counter(image for image, *_ in distinct)
-    counts.update({image: number for image, number in annotations.unread.items() if counts[image]})
-    return sum(count > 1 for count in counts.values()), len(counts)
+    objects = annotations.joined
+    distinct = objects.firsts() == np.arange(len(objects))
+    counts = np.bincount(objects.image[distinct], minlength=len(objects.images))
+    counts += np.array([annotations.unread.get(image, 0) for image in objects.images], np.int64)
+    return int((counts > 1).sum()), len(counts)
 
 
 def even_sample(records: Records, limit: int | None) -> Records:

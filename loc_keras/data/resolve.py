@@ -1,22 +1,25 @@
 """From annotations as written to records that can be trained on, with a reason for each loss."""
 
 import math
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import NamedTuple
+from functools import cached_property
+from itertools import chain
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from loc_keras.config.data import SourceConfig
 from loc_keras.data.annotations import (
+    SPLITS,
     Annotated,
     Annotations,
     Box,
     Fault,
     ImageRef,
+    Objects,
     Split,
     Units,
     class_index,
@@ -34,9 +37,9 @@ TOLERANCE = 1e-3
 TOLERANCE_PX = 1.0
 """Likewise in px, for boxes in px: off by one is common and harmless."""
 
+_AT_ONCE = 2**14  # Boxes that are judged while they lie in the processor's cache.
 _SIDES = ("x1", "y1", "x2", "y2")
 _FIRST_SWAPPED = 5  # EXIF orientations from here on exchange width and height.
-_WHOLE_PICTURE = (0, 0, 0, 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,9 +85,7 @@ class DatasetRecords:
 
 
 def resolve(
-    annotations: Annotations,
-    source: SourceConfig,
-    objects: "Sequence[CheckedObject] | None" = None,
+    annotations: Annotations, source: SourceConfig, objects: "CheckedObjects | None" = None
 ) -> DatasetRecords:
     """Gathers the objects that can be used, without decoding an image.
 
@@ -97,42 +98,47 @@ def resolve(
         split lacks are faults, unless the classes are given.
     """
     if objects is None:
-        refs = list(dict.fromkeys(one.image for _, one in annotations.all_objects()))
+        refs = list(annotations.joined.images)
         headers = dict(zip(refs, read_headers(refs), strict=True))
         objects = checked_objects(annotations, headers, source)
+    train = annotations.objects.get("train")
     names = known_classes(
         source.class_names or annotations.class_names,
-        (one.label for one in annotations.objects.get("train", [])),
+        train.labels if train else (),
         source.background,
     )
-    index_of = class_indices(names)
     of_the_set = [fault for fault in annotations.faults if not fault.file]  # Nothing is left out.
     faults = [fault for fault in annotations.faults if fault.file]
     splits: dict[Split, Records] = {}
     for split in annotations.objects:
-        distinct = _without_repeats([item for item in objects if item.split == split], faults)
-        usable: dict[ImageRef, list[Usable]] = defaultdict(list)
-        for item in distinct:
-            verdict = _usable(item, source, index_of, len(names))
-            if isinstance(verdict, Fault):
-                faults.append(verdict)
-            else:
-                usable[item.annotated.image].append(verdict)
-        counts = Counter(item.annotated.image for item in distinct)
-        counts.update({image: annotations.unread.get(image, 0) for image in counts})
-        kept: list[Usable] = []
-        for image, candidates in usable.items():
-            chosen, left_out = apply_policy(candidates, counts[image], source)
-            kept += chosen
-            faults += left_out
-        if kept:
-            splits[split] = _records(kept, names)
+        own = objects.take(objects.split == SPLITS.index(split))
+        part = own.take(_without_repeats(own.objects, faults))
+        sound, classes = _sound(part, names, faults)
+        images, image = part.objects.images, part.objects.image
+        counts = np.bincount(image, minlength=len(images))
+        counts += np.array([annotations.unread.get(one, 0) for one in images], np.int64)
+        if sound.any():
+            several = counts[image][sound]
+            found = _records(part.take(sound), classes[sound], several, names, source, faults)
+            if len(found):
+                splits[split] = found
     order = {file: place for place, file in enumerate(dict.fromkeys(f.file for f in faults))}
     faults.sort(key=lambda fault: (order[fault.file], fault.row))
     first = splits["train"].take(np.arange(1)) if "train" in splits else None
     background = None if source.background is None else names.index(source.background)
     notes = _notes([*faults, *of_the_set], splits, source)
     return DatasetRecords(splits, names, first, faults, notes, background)
+
+
+class BoxFault(NamedTuple):
+    """Why a box cannot be used.
+
+    Attributes:
+        kind: `"not_finite"`, `"inverted"`, `"zero_area"` or `"outside_image"`.
+    """
+
+    reason: str
+    kind: str
 
 
 class CheckedObject(NamedTuple):
@@ -154,7 +160,7 @@ class CheckedObject(NamedTuple):
     written: Box
     units: Units
     usable: Box | None
-    fault: "BoxFault | None"
+    fault: BoxFault | None
 
     @property
     def box(self) -> Box | None:
@@ -173,17 +179,107 @@ class CheckedObject(NamedTuple):
         return x1 / width, y1 / height, x2 / width, y2 / height
 
 
+@dataclass(frozen=True, eq=False)
+class CheckedObjects(Sequence[CheckedObject]):
+    """N objects beside their pictures, by columns; an item is a `CheckedObject`.
+
+    Attributes:
+        split: int8 (N,), places in `SPLITS`.
+        headers: Of the images, as `objects.images` numbers them.
+        size: int64 (N, 2), as in `CheckedObject`.
+        written: float64 (N, 4), likewise.
+        usable: float64 (N, 4), likewise; not a number where there is none.
+        faults: Why boxes cannot be used, by index.
+    """
+
+    objects: Objects
+    split: npt.NDArray[np.int8]
+    headers: list[Header | HeaderError]
+    size: npt.NDArray[np.int64]
+    written: npt.NDArray[np.float64]
+    units: Units
+    usable: npt.NDArray[np.float64]
+    faults: dict[int, BoxFault]
+
+    def __len__(self) -> int:
+        return len(self.objects)
+
+    @overload
+    def __getitem__(self, index: int) -> CheckedObject: ...
+    @overload
+    def __getitem__(self, index: slice) -> "CheckedObjects": ...
+    def __getitem__(self, index: int | slice) -> "CheckedObject | CheckedObjects":
+        if isinstance(index, slice):
+            return self.take(np.arange(len(self))[index])
+        return next(iter(self.take(np.arange(len(self))[[index]])))
+
+    def __iter__(self) -> Iterator[CheckedObject]:
+        columns = (self.objects.image, self.split, self.size, self.written, self.usable)
+        lists = (column.tolist() for column in columns)
+        for place, (one, image, split, size, written, usable) in enumerate(
+            zip(self.objects, *lists, strict=True)
+        ):
+            yield CheckedObject(
+                SPLITS[split],
+                one,
+                self.headers[image],
+                tuple(size),
+                tuple(written),
+                self.units,
+                None if usable[0] != usable[0] else tuple(usable),
+                self.faults.get(place),
+            )
+
+    def take(self, index: npt.NDArray[Any]) -> "CheckedObjects":
+        """The objects of these indices, or those that a mask marks."""
+        objects = self.objects.take(index)
+        number_of = self.objects.images
+        faults = self.faults
+        if faults:
+            places = np.flatnonzero(index) if index.dtype == bool else index
+            among = np.flatnonzero(np.isin(places, list(faults)))
+            faults = {int(new): faults[int(places[new])] for new in among}
+        return CheckedObjects(
+            objects,
+            self.split[index],
+            [self.headers[number_of[image]] for image in objects.images],
+            self.size[index],
+            self.written[index],
+            self.units,
+            self.usable[index],
+            faults,
+        )
+
+    @property
+    def fits(self) -> npt.NDArray[np.bool_]:
+        """Whether the box can be used, bool (N,)."""
+        return ~np.isnan(self.usable[:, 0])
+
+    @cached_property
+    def boxes(self) -> npt.NDArray[np.float64]:
+        """float64 (N, 4), as `CheckedObject.box`; not a number where there is none."""
+        sides = np.tile(self.size, 2).astype(float) if self.units == "pixel" else np.ones((1, 4))
+        known = (sides > 0) & ~self.objects.empty[:, None]
+        return self.written / np.where(known, sides, np.nan)
+
+
 def checked_objects(
     annotations: Annotations,
     headers: Mapping[ImageRef, Header | HeaderError],
     source: SourceConfig,
-) -> list[CheckedObject]:
+) -> CheckedObjects:
     """Puts every object beside its picture, by its header, and judges its box."""
-    inclusive, boxes_on = is_inclusive(annotations, source), source.boxes_on or "stored"
-    judged = partial(
-        checked_object, units=annotations.units, inclusive=inclusive, boxes_on=boxes_on
+    objects, boxes_on = annotations.joined, source.boxes_on or "stored"
+    own = [headers[image] for image in objects.images]
+    size = _picture_sizes(own, boxes_on)[0][objects.image]
+    written = objects.boxes
+    if is_inclusive(annotations, source):
+        written = written + np.array([0, 0, 1, 1])
+    in_px = size if annotations.units == "pixel" else None
+    usable, faults = usable_boxes(written, in_px, objects.empty)
+    return CheckedObjects(
+        objects, annotations.split, own, size, written, annotations.units, usable, faults
     )
-    return [judged(split, one, headers[one.image]) for split, one in annotations.all_objects()]
 
 
 def is_inclusive(annotations: Annotations, source: SourceConfig) -> bool:
@@ -191,34 +287,6 @@ def is_inclusive(annotations: Annotations, source: SourceConfig) -> bool:
     if source.inclusive_pixels is None:
         return annotations.units == "pixel" and not annotations.exact
     return source.inclusive_pixels
-
-
-def checked_object(
-    split: Split,
-    annotated: Annotated,
-    header: Header | HeaderError,
-    *,
-    units: Units,
-    inclusive: bool = False,
-    boxes_on: str = "stored",
-) -> CheckedObject:
-    """Puts one object beside its picture, `boxes_on` as in `picture_size`, and judges its box.
-
-    Its box is in `units`; `inclusive` says that x2 and y2 name the last pixel of it.
-    """
-    size = picture_size(header, boxes_on) if isinstance(header, Header) else (0, 0)
-    x1, y1, x2, y2 = annotated.box
-    written = (x1, y1, x2 + 1, y2 + 1) if inclusive else annotated.box
-    usable: Box | None = None
-    fault: BoxFault | None = None
-    # Without the size of the picture, px can only be judged where they are not finite.
-    unknown = units == "pixel" and not size[0] and all(map(math.isfinite, written))
-    if not annotated.empty and not unknown:
-        try:
-            usable = usable_box(written, size if units == "pixel" else None)
-        except BoxFault as error:
-            fault = error
-    return CheckedObject(split, annotated, header, size, written, units, usable, fault)
 
 
 def picture_size(header: Header, boxes_on: str) -> tuple[int, int]:
@@ -230,173 +298,267 @@ def picture_size(header: Header, boxes_on: str) -> tuple[int, int]:
     return size[::-1] if boxes_on == "upright" and header.orientation >= _FIRST_SWAPPED else size
 
 
-class BoxFault(Exception):
-    """Why a box cannot be used.
+def _picture_sizes(
+    headers: Sequence[Header | HeaderError], boxes_on: str
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
+    """`picture_size` of images, int64 (N, 2), 0 where it is not known; and their orientations."""
+    known = (one[:3] if isinstance(one, Header) else (0, 0, UPRIGHT) for one in headers)
+    facts = np.fromiter(chain.from_iterable(known), np.int64, 3 * len(headers)).reshape(-1, 3)
+    size, turns = facts[:, :2], facts[:, 2]
+    swapped = (turns >= _FIRST_SWAPPED) & (boxes_on == "upright")
+    return np.where(swapped[:, None], size[:, ::-1], size), turns.astype(np.uint8)
 
-    Attributes:
-        kind: `"not_finite"`, `"inverted"`, `"zero_area"` or `"outside_image"`.
-    """
 
-    def __init__(self, reason: str, kind: str) -> None:
-        super().__init__(reason)
-        self.kind = kind
-
-
-def usable_box(box: Box, size: tuple[int, int] | None) -> Box:
-    """Checks a box and gives it in fractions.
+def usable_boxes(
+    boxes: npt.NDArray[np.float64],
+    size: npt.NDArray[np.int64] | None,
+    empty: npt.NDArray[np.bool_] | None = None,
+) -> tuple[npt.NDArray[np.float64], dict[int, BoxFault]]:
+    """Checks boxes and gives them in fractions.
 
     Args:
-        box: (x1, y1, x2, y2), fractions of the image side, or px if `size` is given.
-        size: Width and height of the image in px for boxes in px, else None.
+        boxes: (x1, y1, x2, y2), fractions of the image side or px, float64 (N, 4).
+        size: Width and height of the image in px for boxes in px, int64 (N, 2), else None. Where
+            it is 0, being unknown, px can only be judged where they are not finite.
+        empty: Which are no boxes and not judged, bool (N,).
 
     Returns:
-        (x1, y1, x2, y2), fractions in [0, 1]; what passes an edge by no more than the
-        tolerance is set to the edge.
-
-    Raises:
-        BoxFault: If the box is not finite, inverted, without area or outside the image.
+        (x1, y1, x2, y2), fractions in [0, 1], float64 (N, 4); what passes an edge by no more than
+        the tolerance is set to the edge. Not a number where a box cannot be used or judged. And
+        what is wrong with a box, by index: it is not finite, inverted, without area or outside.
     """
+    usable, wrong = np.empty_like(boxes), np.zeros(len(boxes), bool)
+    for start in range(0, len(boxes), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        usable[part], wrong[part] = _judged(boxes[part], None if size is None else size[part])
+    if empty is not None and empty.any():
+        usable[empty], wrong[empty] = np.nan, False
+    return usable, {
+        index: _box_fault(boxes[index].tolist(), None if size is None else size[index].tolist())
+        for index in np.flatnonzero(wrong).tolist()
+    }
+
+
+def _judged(
+    boxes: npt.NDArray[np.float64], size: npt.NDArray[np.int64] | None
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """As `usable_boxes`, of as many boxes as a cache holds; and which are wrong."""
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        slack: Any = TOLERANCE
+        fractions = boxes
+        if size is not None:
+            sides = np.tile(size, 2)
+            fractions = boxes / sides
+            slack = np.maximum(TOLERANCE, TOLERANCE_PX / sides)
+        usable = fractions.clip(0, 1)
+        # Records are float32: what is thinner than its step would have no area there.
+        good = usable[:, 2:].astype(np.float32) > usable[:, :2].astype(np.float32)
+        good &= boxes[:, 2:] > boxes[:, :2]
+        sides_good = (fractions >= -slack) & (fractions <= 1 + slack)
+        good &= sides_good[:, :2] & sides_good[:, 2:]
+    found = good[:, 0] & good[:, 1]
+    wrong = ~found
+    if size is not None:
+        found &= size[:, 0] > 0
+        wrong &= (size[:, 0] > 0) | ~np.isfinite(boxes).all(axis=1)
+    usable[~found] = np.nan
+    return usable, wrong
+
+
+def _box_fault(box: Sequence[float], size: Sequence[int] | None) -> BoxFault:
+    """The first rule that a box breaks."""
+    sides = (1, 1, 1, 1) if size is None else (*size, *size)
     for name, value in zip(_SIDES, box, strict=True):
         if not math.isfinite(value):
-            raise BoxFault(f"column {name}: {value} is not a finite number", "not_finite")
+            return BoxFault(f"column {name}: {value} is not a finite number", "not_finite")
     x1, y1, x2, y2 = box
     for low_name, low, high_name, high in (("x1", x1, "x2", x2), ("y1", y1, "y2", y2)):
         if high <= low:
             kind = "inverted" if high < low else "zero_area"
-            raise BoxFault(
+            return BoxFault(
                 f"column {high_name}: {high:g} is not greater than {low_name} {low:g}", kind
             )
-    sides = (1, 1, 1, 1) if size is None else (*size, *size)
-    fractions = [value / side for value, side in zip(box, sides, strict=True)]
-    for name, given, value, side in zip(_SIDES, box, fractions, sides, strict=True):
+    for name, value, side in zip(_SIDES, box, sides, strict=True):
         slack = TOLERANCE if size is None else max(TOLERANCE, TOLERANCE_PX / side)
-        if not -slack <= value <= 1 + slack:
-            hint = (
-                "; are the boxes in pixels or percent (data.source.box_units)?"
-                if size is None and max(box) > 2
-                else ""
-            )
-            raise BoxFault(f"column {name}: {given:g} is outside 0..{side}{hint}", "outside_image")
-    left, top, right, bottom = (min(max(value, 0.0), 1.0) for value in fractions)
-    if right <= left or bottom <= top:
-        raise BoxFault("box lies outside the image", "outside_image")
-    # Records are float32: what is thinner than its step would have no area there.
-    if np.float32(right) <= np.float32(left) or np.float32(bottom) <= np.float32(top):
-        raise BoxFault("box is too thin to have an area", "zero_area")
-    return left, top, right, bottom
+        if not -slack <= value / side <= 1 + slack:
+            hint = "; are the boxes in pixels or percent (data.source.box_units)?"
+            hint = hint if size is None and max(box) > 2 else ""
+            return BoxFault(f"column {name}: {value:g} is outside 0..{side}{hint}", "outside_image")
+    left, top, right, bottom = (value / side for value, side in zip(box, sides, strict=True))
+    if min(right, 1) <= max(left, 0) or min(bottom, 1) <= max(top, 0):
+        return BoxFault("box lies outside the image", "outside_image")
+    return BoxFault("box is too thin to have an area", "zero_area")
 
 
-class Usable(NamedTuple):
-    """An object that passed all rules.
+def _without_repeats(objects: Objects, faults: list[Fault]) -> npt.NDArray[np.int64]:
+    """The indices of objects but for those that are written again in all that matters."""
+    firsts = objects.firsts()
+    again = np.flatnonzero(firsts != np.arange(len(firsts)))
+    for one, first in zip(objects.take(again), objects.take(firsts[again]), strict=True):
+        reason = f"repeats row {first.row} of {first.file}"
+        faults.append(Fault(one.file, one.row, reason, "duplicate_row"))
+    return np.delete(np.arange(len(firsts)), again)
 
-    Attributes:
-        box: (x1, y1, x2, y2) in fractions of the turned picture.
-        size: Width and height of the turned picture in px.
-        orientation: EXIF orientation to undo.
-        window: (left, top, right, bottom) in px to cut out of the turned picture, all zero for all
-            of it.
+
+def _sound(
+    part: CheckedObjects, names: Sequence[str], faults: list[Fault]
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int32]]:
+    """Which objects can be used, and the classes of all; what is wrong goes to the faults."""
+    index_of = class_indices(names)
+    known = [class_index(label, index_of) for label in part.objects.labels]
+    classes = np.array([-1 if one is None else one for one in known], np.int32)[part.objects.label]
+    unread = np.array([isinstance(one, HeaderError) for one in part.headers], bool)
+    wrong = (classes < 0) | unread[part.objects.image]
+    wrong[list(part.faults)] = True
+    for _, one, header, *_, fault in part.take(wrong):
+        if class_index(one.label, index_of) is None:
+            reason = f"column label: {one.label!r} is not one of the {len(names)} classes"
+            faults.append(Fault(one.file, one.row, reason, "label"))
+        elif isinstance(header, HeaderError):
+            reason = f"image {one.image.path} {header}"
+            faults.append(Fault(one.file, one.row, reason, header.kind))
+        elif fault is not None:
+            faults.append(Fault(one.file, one.row, *fault))
+    return ~wrong, classes
+
+
+def _records(
+    part: CheckedObjects,
+    classes: npt.NDArray[np.int32],
+    counts: npt.NDArray[np.int64],
+    names: list[str],
+    source: SourceConfig,
+    faults: list[Fault],
+) -> Records:
+    """Records of objects that can be used, image by image.
+
+    Args:
+        part: All of a split, at least one.
+        classes: Of the objects, by index.
+        counts: Objects of the image of each, those that cannot be used included.
+        names: Of the classes.
+        source: Of it the policies.
+        faults: Where objects go that the policies leave out.
     """
-
-    source: Annotated
-    label: int
-    box: Box
-    size: tuple[int, int]
-    orientation: int
-    window: tuple[int, int, int, int] = _WHOLE_PICTURE
-
-
-def _without_repeats(objects: Sequence[CheckedObject], faults: list[Fault]) -> list[CheckedObject]:
-    """Drops objects that are written twice in all that matters."""
-    firsts: dict[tuple[ImageRef, str, Box], CheckedObject] = {}
-    for item in objects:
-        one = item.annotated
-        first = firsts.setdefault((one.image, one.label, one.box), item)
-        if first is not item:
-            reason = f"repeats row {first.annotated.row} of {first.annotated.file}"
-            faults.append(Fault(one.file, one.row, reason, "duplicate_row"))
-    return list(firsts.values())
-
-
-def _usable(
-    item: CheckedObject, source: SourceConfig, index_of: dict[str, int], classes: int
-) -> Usable | Fault:
-    """The object on the picture that is trained on, or why it cannot be used."""
-    one, header, box = item.annotated, item.header, item.usable
-    label = class_index(one.label, index_of)
-    if label is None:
-        reason = f"column label: {one.label!r} is not one of the {classes} classes"
-        return Fault(one.file, one.row, reason, "label")
-    if isinstance(header, HeaderError):
-        return Fault(one.file, one.row, f"image {one.image.path} {header}", header.kind)
-    if item.fault is not None:
-        return Fault(one.file, one.row, str(item.fault), item.fault.kind)
+    order = np.argsort(part.objects.image, kind="stable")
+    part, counts, classes = part.take(order), counts[order], classes[order]
+    objects, image = part.objects, part.objects.image
     trained_on = "stored" if source.exif == "ignore" else "upright"
-    boxes_on = source.boxes_on or "stored"
-    if box is None:
-        box = EMPTY_BOX
-    elif boxes_on != trained_on and header.orientation != UPRIGHT:
+    sizes, turns = _picture_sizes(part.headers, trained_on)
+    sizes, turns = sizes[image], turns[image]
+    boxes = np.nan_to_num(part.usable)
+    boxes[objects.empty] = EMPTY_BOX
+    turned = (turns != UPRIGHT) & ~objects.empty
+    if (source.boxes_on or "stored") != trained_on and turned.any():
         turn = turn_boxes if trained_on == "upright" else turn_boxes_back
-        x1, y1, x2, y2 = turn(np.array([box]), np.array([header.orientation]))[0].tolist()
-        box = x1, y1, x2, y2
-    orientation = UPRIGHT if trained_on == "stored" else header.orientation
-    return Usable(one, label, box, picture_size(header, trained_on), orientation)
+        boxes[turned] = turn(boxes[turned], turns[turned])
+    kept, windows = chosen_by_policy(objects, boxes, sizes, counts, source)
+    why = f"; data.source.several is {source.several}"
+    named = np.unique(image, return_index=True)[1]
+    left = np.flatnonzero(~kept)
+    firsts = objects.take(named[image[left]])
+    for one, first, count in zip(objects.take(left), firsts, counts[left].tolist(), strict=True):
+        reason = f"is one of {count} objects in {first.name}{why}"
+        faults.append(Fault(one.file, one.row, reason, "several"))
+    sources = objects.take(kept)
+    boxes, sizes = _in_windows(boxes[kept], sizes[kept], windows[kept])
+    subjects, of_subjects = sources.subjects, sources.of_subjects
+    return Records(
+        paths=of_subjects([one.image.path for one in subjects], object),
+        offsets=of_subjects([one.image.offset for one in subjects], np.int64),
+        lengths=of_subjects([one.image.length for one in subjects], np.int64),
+        orientations=turns[kept]
+        if trained_on == "upright"
+        else np.full(len(boxes), UPRIGHT, np.uint8),
+        windows=windows[kept],
+        sizes=sizes[:, ::-1].astype(np.int32),
+        labels=classes[kept],
+        boxes=boxes.astype(np.float32),
+        names=of_subjects([one.name for one in subjects], object),
+        files=of_subjects([one.file for one in subjects], object),
+        rows=sources.rows,
+        groups=of_subjects([one.group for one in subjects], object),
+        class_names=names,
+    )
 
 
-def apply_policy(
-    objects: Sequence[Usable], count: int, source: SourceConfig
-) -> tuple[list[Usable], list[Fault]]:
-    """Applies the multi-object policy, `source.several`, to the usable objects of one image.
+def chosen_by_policy(
+    objects: Objects,
+    boxes: npt.NDArray[np.float64],
+    sizes: npt.NDArray[np.int64],
+    counts: npt.NDArray[np.int64],
+    source: SourceConfig,
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int32]]:
+    """Applies the multi-object policy, `source.several`, to usable objects, image by image.
 
     `"skip"` leaves out images with several objects, `"largest"` and `"first"` keep one, `"crop"`
     cuts one picture out for each, with at most `crop_margin` sides of the box as context on each
-    side. The count includes objects that cannot be used.
+    side. The counts include objects that cannot be used.
+
+    Args:
+        objects: N objects, in the order of their images.
+        boxes: float64 (N, 4), in fractions of the picture.
+        sizes: (N, 2), width and height of the picture in px.
+        counts: (N,), objects of the image.
+        source: Of it the policy.
 
     Returns:
-        What becomes records, and a fault of kind `"several"` for each object left out.
+        Which objects are kept, and the windows, as in `Records`, that are cut out.
     """
-    policy = source.several
-    if count == 1:
-        return list(objects), []
+    image, policy = objects.image, source.several
+    kept = counts == 1
+    windows = np.zeros((len(boxes), 4), np.int32)
+    if policy in ("first", "largest"):
+        by_area = np.lexsort((-box_areas(boxes), image)) if policy == "largest" else slice(None)
+        ordered = np.arange(len(image))[by_area]
+        kept[ordered[np.unique(image, return_index=True)[1]]] = True
     if policy == "crop":
-        boxes = np.array([one.box for one in objects])
-        margin = source.crop_margin
-        return [_cropped(one, place, boxes, margin) for place, one in enumerate(objects)], []
-    kept: list[Usable] = []
-    if policy == "first":
-        kept = list(objects[:1])
-    elif policy == "largest":
-        kept = [max(objects, key=lambda one: box_area(one.box))]
-    why = f"is one of {count} objects in {objects[0].source.name}; data.source.several is {policy}"
-    return kept, [
-        Fault(one.source.file, one.source.row, why, "several") for one in objects if one not in kept
-    ]
+        kept[:] = True
+        starts = np.flatnonzero(np.diff(image, prepend=-1))
+        for start, stop in zip(starts, [*starts[1:], len(image)], strict=True):
+            if counts[start] > 1:
+                own = boxes[start:stop]
+                for place, (one, size) in enumerate(
+                    zip(objects[start:stop], sizes[start:stop].tolist(), strict=True)
+                ):
+                    margin = source.crop_margin
+                    windows[start + place] = _window(own, place, len(one.name), size, margin)
+    return kept, windows
 
 
-def _cropped(one: Usable, index: int, boxes: np.ndarray, margin: float) -> Usable:
-    """Cuts a window around one object that no object beside it reaches into.
+def _window(
+    boxes: npt.NDArray[np.float64], index: int, salt: int, size: Sequence[int], margin: float
+) -> tuple[int, int, int, int]:
+    """A window around one object that no object beside it reaches into.
 
     The context on each side is drawn by a rule from the object's place in the list, so that
     objects do not all stand in the middle and the same data give the same windows.
     """
-    sides = _free_space(one.box, np.delete(boxes, index, axis=0), margin)
-    shares = [_golden_share(4 * index + side + len(one.source.name)) for side in range(4)]
+    x1, y1, x2, y2 = boxes[index].tolist()
+    sides = _free_space((x1, y1, x2, y2), np.delete(boxes, index, axis=0), margin)
+    shares = [_golden_share(4 * index + side + salt) for side in range(4)]
     left, top, right, bottom = (side * share for side, share in zip(sides, shares, strict=True))
-    width, height = one.size
-    x1, y1, x2, y2 = one.box
-    window = (
+    width, height = size
+    return (
         _floor_px((x1 - left) * width),
         _floor_px((y1 - top) * height),
         min(width, _ceil_px((x2 + right) * width)),
         min(height, _ceil_px((y2 + bottom) * height)),
     )
-    span = (window[2] - window[0], window[3] - window[1])
-    box = (
-        max(0.0, (x1 * width - window[0]) / span[0]),
-        max(0.0, (y1 * height - window[1]) / span[1]),
-        min(1.0, (x2 * width - window[0]) / span[0]),
-        min(1.0, (y2 * height - window[1]) / span[1]),
-    )
-    return one._replace(box=box, size=span, window=window)
+
+
+def _in_windows(
+    boxes: npt.NDArray[np.float64], sizes: npt.NDArray[np.int64], windows: npt.NDArray[np.int32]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Boxes in fractions of what is cut out, and its width and height in px."""
+    cut = windows.any(axis=1)
+    if not cut.any():
+        return boxes, sizes
+    spans = windows[cut, 2:] - windows[cut, :2]
+    moved = boxes[cut] * np.tile(sizes[cut], 2) - np.tile(windows[cut, :2], 2)
+    boxes, sizes = boxes.copy(), sizes.copy()
+    boxes[cut], sizes[cut] = (moved / np.tile(spans, 2)).clip(0, 1), spans
+    return boxes, sizes
 
 
 def _free_space(box: Box, others: np.ndarray, margin: float) -> list[float]:
@@ -431,35 +593,9 @@ def _ceil_px(value: float) -> int:
     return math.ceil(round(value, 6))
 
 
-def box_area(box: Box) -> float:
-    """Area of a box in fractions of the picture's."""
-    return (box[2] - box[0]) * (box[3] - box[1])
-
-
-def _records(kept: Sequence[Usable], names: list[str]) -> Records:
-    sources = [one.source for one in kept]
-    return Records(
-        paths=_text([one.image.path for one in sources]),
-        offsets=np.array([one.image.offset for one in sources], np.int64),
-        lengths=np.array([one.image.length for one in sources], np.int64),
-        orientations=np.array([one.orientation for one in kept], np.uint8),
-        windows=np.array([one.window for one in kept], np.int32),
-        sizes=np.array([one.size[::-1] for one in kept], np.int32),
-        labels=np.array([one.label for one in kept], np.int32),
-        boxes=np.array([one.box for one in kept], np.float32),
-        names=_text([one.name for one in sources]),
-        files=_text([one.file for one in sources]),
-        rows=np.array([one.row for one in sources], np.int64),
-        groups=_text([one.group for one in sources]),
-        class_names=names,
-    )
-
-
-def _text(values: Sequence[str]) -> np.ndarray:
-    # As objects: a fixed-width array would cost the longest name's width for every row.
-    column = np.empty(len(values), object)
-    column[:] = values
-    return column
+def box_areas(boxes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Areas of boxes (N, 4) in fractions of the picture's, (N,)."""
+    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
 
 
 def _notes(

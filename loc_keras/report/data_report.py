@@ -11,7 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from loc_keras.atomic_file import write_text
-from loc_keras.data.annotations import Fault, class_index, class_indices, count_by_kind, kind_of
+from loc_keras.data.annotations import (
+    SPLITS,
+    Fault,
+    class_index,
+    class_indices,
+    count_by_kind,
+    kind_of,
+)
 from loc_keras.data.check.boxes import best_baseline, median_baseline, single_boxes, single_objects
 from loc_keras.data.check.run import CheckResult
 from loc_keras.report import html
@@ -69,7 +76,7 @@ def data_page(result: CheckResult, *, title: str, source: str) -> str:
         name=title,
         source=source,
         result=result,
-        empty=sum(item.annotated.empty for item in result.objects),
+        empty=int(result.objects.objects.empty.sum()),
         totals=totals(result.findings),
         kinds=[_findings_of(kind, result) for kind in count_by_kind(result.findings)],
         root=common_folder(result.findings),
@@ -113,12 +120,13 @@ def _splits(result: CheckResult) -> tuple[dict[str, tuple[int, ...]], Picture | 
     splits: dict[str, tuple[int, ...]] = {}
     counts: dict[str, list[int]] = {}
     for split in result.splits:
-        items = [item.annotated for item in result.objects if item.split == split]
-        labels = Counter(class_index(item.label, index_of) for item in items)
+        part = result.annotations.objects[split]
+        labels: Counter[int | None] = Counter()
+        for label, count in part.label_counts().items():
+            labels[class_index(label, index_of)] += count
         counts[split] = [labels[index] for index in range(len(result.class_names))]
-        empty = sum(item.empty for item in items)
-        images = len({item.image for item in items})
-        splits[split] = (images, len(items) - empty, sum(map(bool, counts[split])), empty)
+        empty = int(part.empty.sum())
+        splits[split] = (len(part.images), len(part) - empty, sum(map(bool, counts[split])), empty)
     if not (result.splits and result.class_names):
         return splits, None
     return splits, figure_uri(class_chart(counts, result.class_names))
@@ -129,11 +137,11 @@ def _box_charts(result: CheckResult) -> list[Picture]:
     boxes: dict[str, npt.NDArray[np.float32]] = {}
     aspects: dict[str, npt.NDArray[np.float64]] = {}
     for split in result.splits:
-        items = [one for one in result.objects if one.split == split and one.usable is not None]
-        if items:
-            boxes[split] = np.array([one.usable for one in items], np.float32)
-            x1, y1, x2, y2 = np.array([one.usable for one in items]).T
-            width, height = np.array([one.size if one.size[0] else (1, 1) for one in items]).T
+        mine = (result.objects.split == SPLITS.index(split)) & result.objects.fits
+        if mine.any():
+            boxes[split] = result.objects.usable[mine].astype(np.float32)
+            x1, y1, x2, y2 = result.objects.usable[mine].T
+            width, height = np.maximum(result.objects.size[mine], 1).T
             aspects[split] = (x2 - x1) * width / ((y2 - y1) * height)
     if not boxes:
         return []

@@ -1,21 +1,29 @@
 """Policies for images with several objects, worked out by hand on a 100 x 50 px picture."""
 
+from typing import NamedTuple
+
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loc_keras.config.data import SourceConfig
-from loc_keras.data.annotations import Annotated, ImageRef
-from loc_keras.data.resolve import Usable, apply_policy
+from loc_keras.data.annotations import Annotated, Annotations, ImageRef
+from loc_keras.data.image_header import Header
+from loc_keras.data.resolve import checked_objects, resolve
 
 SIZE = (100, 50)
 
 
+class Kept(NamedTuple):
+    row: int
+    box: tuple[float, ...]
+    size: tuple[int, ...]
+    window: tuple[int, ...]
+
+
 def usable(row, box_px):
-    x1, y1, x2, y2 = box_px
-    source = Annotated(ImageRef("a.png"), "a.png", "cat", box_px, "a.xml", row)
-    box = (x1 / SIZE[0], y1 / SIZE[1], x2 / SIZE[0], y2 / SIZE[1])
-    return Usable(source, 0, box, SIZE, 1)
+    return Annotated(ImageRef("a.png"), "a.png", "cat", box_px, "a.xml", row)
 
 
 SMALL = usable(1, (10, 10, 20, 20))
@@ -23,21 +31,36 @@ LARGE = usable(2, (50, 5, 90, 45))
 
 
 def choose(objects, count, policy, margin):
-    return apply_policy(objects, count, SourceConfig(several=policy, crop_margin=margin))
+    unread = {ImageRef("a.png"): count - len(objects)}
+    annotations = Annotations({"train": objects}, "pixel", unread=unread)
+    source = SourceConfig(several=policy, crop_margin=margin)
+    headers = {ImageRef("a.png"): Header(*SIZE)}
+    found = resolve(annotations, source, checked_objects(annotations, headers, source))
+    kept = []
+    if "train" in found.splits:
+        one = found.splits["train"]
+        columns = (one.rows, one.boxes, one.sizes[:, ::-1], one.windows)
+        kept = [
+            Kept(row, *map(tuple, more))
+            for row, *more in zip(*map(np.ndarray.tolist, columns), strict=True)
+        ]
+    return kept, found.faults
 
 
 def test_one_object_is_kept_under_every_policy():
     for policy in ("skip", "largest", "first", "crop"):
-        assert choose([SMALL], 1, policy, 1.0) == ([SMALL], [])
+        (kept,), faults = choose([SMALL], 1, policy, 1.0)
+        assert (kept.row, kept.window, faults) == (1, (0, 0, 0, 0), [])
+        assert kept.box == pytest.approx((0.1, 0.2, 0.2, 0.4))
 
 
 @pytest.mark.parametrize(
     ("policy", "kept", "left_out"),
-    [("skip", [], [1, 2]), ("first", [SMALL], [2]), ("largest", [LARGE], [1])],
+    [("skip", [], [1, 2]), ("first", [1], [2]), ("largest", [2], [1])],
 )
 def test_policies_that_leave_objects_out(policy, kept, left_out):
     chosen, faults = choose([SMALL, LARGE], 2, policy, 1.0)
-    assert chosen == kept
+    assert [one.row for one in chosen] == kept
     assert [fault.row for fault in faults] == left_out
     assert {fault.kind for fault in faults} == {"several"}
     assert all("one of 2 objects in a.png" in fault.reason for fault in faults)

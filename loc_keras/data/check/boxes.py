@@ -1,16 +1,15 @@
 """Findings about boxes, and the scores of constant boxes as a baseline."""
 
-import math
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from loc_keras.config.data import SourceConfig
-from loc_keras.data.annotations import Box, Fault, ImageRef, Split
-from loc_keras.data.resolve import BoxFault, CheckedObject, box_area, usable_box
+from loc_keras.data.annotations import SPLITS, Box, Fault, Split
+from loc_keras.data.resolve import CheckedObject, CheckedObjects, box_areas, usable_boxes
 
 ROUNDING = 1e-6
 """Overhang in fractions of the side that is floating-point noise and not reported."""
@@ -34,124 +33,127 @@ _QUANTILES = np.linspace(0.3, 0.7, 5)
 _SAMPLE = 1000
 
 
-def box_findings(objects: Sequence[CheckedObject]) -> list[Fault]:
+def box_findings(objects: CheckedObjects) -> list[Fault]:
     """What is wrong with boxes, or odd.
 
     Where the annotated size of an image is another than the file's, which is a finding of its own,
     the box in px is judged on the annotated one.
     """
-    findings = []
-    full: list[Fault] = []
-    usable = 0
-    for item in map(_as_declared, objects):
-        box = item.usable
-        if item.fault is not None:
-            findings.append(_finding(item, item.fault.kind, str(item.fault)))
-        if box is None:
-            continue
-        usable += 1
-        over = _overhang(item.box or box)
-        if over > ROUNDING:
-            length = (
-                f"{over * max(item.size):.2g} px" if item.size[0] else f"{over:.2g} of the side"
-            )
-            findings.append(_finding(item, "box_overhang", f"it does so by {length}"))
-        area = box_area(box)
-        if area > FULL_AREA:
-            full.append(_finding(item, "box_full_frame", f"it covers {area:.1%} of the image"))
-        elif tiny := _tiny(box, area, item.size):
-            findings.append(_finding(item, "box_tiny", tiny))
+    objects = _as_declared(objects)
+    size, fits, area = objects.size, objects.fits, box_areas(objects.usable)
+    width, height = (objects.usable[:, axis + 2] - objects.usable[:, axis] for axis in range(2))
+    short = np.minimum(width * size[:, 0], height * size[:, 1])
+    full = area > FULL_AREA
+    tiny = ~full & (((size[:, 0] > 0) & (short < TINY_PX)) | (area < TINY_AREA))
+    reaching = fits & np.logical_or.reduce(
+        [
+            (objects.written[:, axis] < 0) | (objects.written[:, axis + 2] > limit)
+            for axis, limit in enumerate(size.T if objects.units == "pixel" else (1, 1))
+        ]
+    )
+    boxes = objects.take(reaching).boxes
+    over = np.zeros(len(objects))
+    over[reaching] = np.maximum(-boxes[:, :2], boxes[:, 2:] - 1).max(axis=1, initial=0)
+    odd = tiny | (over > ROUNDING)
+    odd[list(objects.faults)] = True
     # Where most boxes are full, that is what the data set is like.
-    return findings + (full if len(full) < _HALF * usable else [])
+    shown = full & (full.sum() < _HALF * fits.sum())
+    findings = []
+    some = np.flatnonzero(odd)
+    for item, reach, is_tiny in zip(objects.take(some), over[some], tiny[some], strict=True):
+        if item.fault is not None:
+            findings.append(_finding(item, item.fault.kind, item.fault.reason))
+        if reach > ROUNDING:
+            length = f"{reach:.2g} of the side"
+            length = f"{reach * max(item.size):.2g} px" if item.size[0] else length
+            findings.append(_finding(item, "box_overhang", f"it does so by {length}"))
+        if is_tiny and item.usable is not None:
+            findings.append(_finding(item, "box_tiny", _tiny(item.usable, item.size)))
+    return findings + [
+        _finding(item, "box_full_frame", f"it covers {share:.1%} of the image")
+        for item, share in zip(objects.take(shown), area[shown], strict=True)
+    ]
 
 
-def units_findings(objects: Sequence[CheckedObject], source: SourceConfig) -> list[Fault]:
+def units_findings(objects: CheckedObjects, source: SourceConfig) -> list[Fault]:
     """What all boxes together show: that they are no px, or no corner and size.
 
     Where the source names `box_units`, these are not doubted.
     """
-    shown = [item for item in objects if not item.annotated.empty and all(item.size)]
-    shown = [item for item in shown if all(map(math.isfinite, item.written))]
-    most, reason = _NEARLY_ALL * len(shown), ""
-    if shown and shown[0].units == "pixel" and source.box_units is None:
+    known = (objects.size > 0).all(axis=1) & np.isfinite(objects.written).all(axis=1)
+    shown = objects.take(known & ~objects.objects.empty)
+    count, largest = len(shown), shown.written.max(axis=1)
+    most, reason = _NEARLY_ALL * count, ""
+    if count and shown.units == "pixel" and source.box_units is None:
         for limit, units, least, fewest in _SCALES:
-            inside = [item for item in shown if max(item.written) <= limit * _JUTTING]
-            inside = [item for item in inside if item.usable is not None]
-            large = [item for item in inside if min(item.size) >= least]
+            inside = (largest <= limit * _JUTTING) & shown.fits
+            large = np.flatnonzero(inside & (shown.size.min(axis=1) >= least))
             # A box of less than a px is none, wherever it stands.
-            mixed = limit == 1 and most > len(inside) > _FEW * len(shown)
-            alike = len(inside) >= most and len(large) >= max(fewest, _HALF * len(shown))
-            if not reason and large and (mixed or alike):
+            mixed = limit == 1 and most > inside.sum() > _FEW * count
+            alike = inside.sum() >= most and len(large) >= max(fewest, _HALF * count)
+            if not reason and len(large) and (mixed or alike):
                 remedy = "write all boxes alike, or set data.source.box_units to pixel"
                 if alike:
                     remedy = f"set data.source.box_units to {units}, or to pixel"
+                first = shown[int(large[0])]
                 reason = (
-                    f"{len(inside)} of {len(shown)} boxes lie within 0..{limit}, but "
-                    f"{large[0].annotated.name} has {large[0].size[0]} x {large[0].size[1]} px: "
+                    f"{inside.sum()} of {count} boxes lie within 0..{limit}, but "
+                    f"{first.annotated.name} has {first.size[0]} x {first.size[1]} px: "
                     f"{remedy} if they are px"
                 )
-    if shown and not reason and source.format == "csv" and source.csv.box == "xywh":
-        inside = [item for item in shown if item.usable is not None]
-        if len(inside) < most <= sum(map(_fits_centred, shown)):
+    if count and not reason and source.format == "csv" and source.csv.box == "xywh":
+        fitting = shown.fits.sum()
+        if fitting < most <= _fits_centred(shown).sum():
             reason = (
-                f"only {len(inside)} of {len(shown)} boxes lie in their images as corner and size, "
+                f"only {fitting} of {count} boxes lie in their images as corner and size, "
                 "but nearly all as centre and size: set data.source.csv.box to cxcywh and name cx "
                 "and cy in place of x1 and y1"
             )
     return [Fault("", 0, reason, "units")] if reason else []
 
 
-def may_be_sizes(objects: Sequence[CheckedObject]) -> bool:
+def may_be_sizes(objects: CheckedObjects) -> bool:
     """Whether x2 and y2 of boxes may as well be width and height.
 
     Of real corners, the middle of some box lies right of or below that of its image.
     """
-    shown = [item for item in objects if item.usable is not None and all(item.size)]
-    fits = 0
-    for item in shown:
-        width, height = item.size if item.units == "pixel" else (1, 1)
-        x1, y1, x2, y2 = item.written
-        fits += x1 + x2 <= width * _JUTTING and y1 + y2 <= height * _JUTTING
-    return len(shown) >= _FEWEST_CORNERS and fits >= _NEARLY_ALL * len(shown)
+    shown = objects.take(objects.fits & (objects.size > 0).all(axis=1))
+    reach = shown.written[:, :2] + shown.written[:, 2:]
+    fits = (reach <= (shown.size if shown.units == "pixel" else 1) * _JUTTING).all(axis=1)
+    return len(shown) >= _FEWEST_CORNERS and bool(fits.sum() >= _NEARLY_ALL * len(shown))
 
 
-def _fits_centred(item: CheckedObject) -> bool:
-    """Whether a box of corner and size lies in its image as one of centre and size."""
-    x1, y1, x2, y2 = item.written
-    left, top = x1 - (x2 - x1) / 2, y1 - (y2 - y1) / 2
-    box = (left, top, left + x2 - x1, top + y2 - y1)
-    try:
-        return bool(usable_box(box, item.size if item.units == "pixel" else None))
-    except BoxFault:
-        return False
+def _fits_centred(objects: CheckedObjects) -> npt.NDArray[np.bool_]:
+    """Whether boxes of corner and size lie in their images as ones of centre and size."""
+    half = (objects.written[:, 2:] - objects.written[:, :2]) / 2
+    boxes = objects.written - np.tile(half, 2)
+    usable, _ = usable_boxes(boxes, objects.size if objects.units == "pixel" else None)
+    return ~np.isnan(usable[:, 0])
 
 
-def _as_declared(item: CheckedObject) -> CheckedObject:
-    declared = item.annotated.size
-    if item.units != "pixel" or item.annotated.empty or not declared or declared == item.size:
-        return item
-    if not all(declared) or not all(item.size):
-        return item
-    if declared == item.size[::-1] and item.usable is not None:
-        return item  # Its sides are swapped, and the box lies in the picture.
-    try:
-        return item._replace(size=declared, usable=usable_box(item.written, declared), fault=None)
-    except BoxFault as fault:
-        return item._replace(size=declared, usable=None, fault=fault)
+def _as_declared(checked: CheckedObjects) -> CheckedObjects:
+    size, declared = checked.size, checked.objects.declared
+    if checked.units != "pixel" or (declared == size).all() or not declared.any():
+        return checked
+    # Where its sides are swapped and the box lies in the picture, that is right.
+    swapped = (declared == size[:, ::-1]).all(axis=1) & checked.fits
+    known = (declared > 0).all(axis=1) & (size > 0).all(axis=1) & ~checked.objects.empty
+    other = known & (declared != size).any(axis=1) & ~swapped
+    places = np.flatnonzero(other)
+    usable, faults = checked.usable.copy(), dict(checked.faults)
+    usable[other], new = usable_boxes(checked.written[other], declared[other])
+    faults = {index: fault for index, fault in faults.items() if not other[index]}
+    faults |= {int(places[index]): fault for index, fault in new.items()}
+    size = np.where(other[:, None], declared, size)
+    return replace(checked, size=size, usable=usable, faults=faults)
 
 
-def _overhang(box: Box) -> float:
-    """How far a box reaches over an edge, at most, in fractions of the side; 0 for not at all."""
-    x1, y1, x2, y2 = box
-    return max(0.0, -x1, -y1, x2 - 1.0, y2 - 1.0)
-
-
-def _tiny(box: Box, area: float, size: tuple[int, int]) -> str:
-    """Why a box is suspiciously small; `""` where it is not."""
+def _tiny(box: Box, size: tuple[int, int]) -> str:
+    """How a box is suspiciously small."""
     width, height = (box[2] - box[0]) * size[0], (box[3] - box[1]) * size[1]
     if size[0] and min(width, height) < TINY_PX:
         return f"it is {width:.3g} x {height:.3g} px"
-    return f"it covers {area:.2%} of the image" if area < TINY_AREA else ""
+    return f"it covers {(box[2] - box[0]) * (box[3] - box[1]):.2%} of the image"
 
 
 def _finding(item: CheckedObject, kind: str, reason: str) -> Fault:
@@ -167,34 +169,29 @@ class Baseline(NamedTuple):
     share: dict[Split, float]
 
 
-def single_objects(objects: Iterable[CheckedObject], policy: str) -> list[CheckedObject]:
+def single_objects(checked: CheckedObjects, policy: str) -> CheckedObjects:
     """The object that training would see of each image.
 
     Of images with several, the policies `"skip"` and `"crop"` leave all out, `"first"` and
     `"largest"` choose among those whose box can be used.
     """
-    by_image: dict[tuple[Split, ImageRef], list[CheckedObject]] = defaultdict(list)
-    for item in objects:
-        by_image[item.split, item.annotated.image].append(item)
-    chosen = []
-    for items in by_image.values():
-        usable = [item for item in items if item.usable is not None] or items
-        if len(items) == 1 or policy == "first":
-            chosen.append(usable[0])
-        elif policy == "largest":
-            chosen.append(max(usable, key=lambda item: box_area(item.usable or (0, 0, 0, 0))))
-    return chosen
+    image = checked.objects.image.astype(np.int64) * len(SPLITS) + checked.split
+    area = np.where(checked.fits, box_areas(checked.usable), 0.0)
+    first = policy != "largest"
+    order = np.lexsort((~checked.fits if first else -area, image))
+    _, occurs, counts = np.unique(image, return_index=True, return_counts=True)
+    images = np.argsort(occurs)
+    if policy not in ("first", "largest"):
+        images = images[counts[images] == 1]
+    return checked.take(order[(np.cumsum(counts) - counts)[images]])
 
 
-def single_boxes(
-    objects: Iterable[CheckedObject], policy: str
-) -> dict[Split, npt.NDArray[np.float32]]:
+def single_boxes(checked: CheckedObjects, policy: str) -> dict[Split, npt.NDArray[np.float32]]:
     """Boxes of `single_objects` that can be used, float32 (N, 4) in fractions, by split."""
-    found: dict[Split, list[Box]] = defaultdict(list)
-    for item in single_objects(objects, policy):
-        if item.usable is not None:
-            found[item.split].append(item.usable)
-    return {split: np.array(boxes, np.float32) for split, boxes in found.items()}
+    single = single_objects(checked, policy)
+    usable = single.usable.astype(np.float32)
+    parts = {split: usable[single.fits & (single.split == k)] for k, split in enumerate(SPLITS)}
+    return {split: boxes for split, boxes in parts.items() if len(boxes)}
 
 
 def median_baseline(boxes: Mapping[Split, npt.NDArray[np.float32]]) -> Baseline | None:

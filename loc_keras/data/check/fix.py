@@ -30,7 +30,7 @@ from loc_keras.data.decode import turn_boxes, turn_boxes_back, upright
 from loc_keras.data.files import is_remote, read_bytes
 from loc_keras.data.formats.writing import distinct_stems, shortest
 from loc_keras.data.records import UPRIGHT
-from loc_keras.data.resolve import BoxFault, CheckedObject, box_area, picture_size, usable_box
+from loc_keras.data.resolve import CheckedObject, picture_size, usable_boxes
 from loc_keras.errors import DataError, first_line
 
 LEAST_INSIDE = 0.5
@@ -134,7 +134,7 @@ def _class_names(result: CheckResult) -> tuple[list[str], dict[str, str]]:
     """Classes of the copy, and the labels that only case or spaces part from one of them."""
     names = result.class_names
     if not result.named:
-        counts = Counter(item.annotated.label for item in result.objects)
+        counts = result.objects.objects.label_counts()
         same = {
             label: other
             for label, other in misspelt(counts).items()
@@ -144,7 +144,7 @@ def _class_names(result: CheckResult) -> tuple[list[str], dict[str, str]]:
     by_word = {same_word(name): name for name in reversed(names)}
     return names, {
         label: by_word[same_word(label)]
-        for label in {item.annotated.label for item in result.objects} - set(names)
+        for label in set(result.objects.objects.labels) - set(names)
         if same_word(label) in by_word
     }
 
@@ -188,7 +188,7 @@ def _mended_box(
     if ordered != box:
         note("swapped", "its box was inverted", box, ordered)
     inside = _clipped(ordered)
-    if box_area(inside) <= 0 or box_area(inside) < LEAST_INSIDE * box_area(ordered):
+    if _area(inside) <= 0 or _area(inside) < LEAST_INSIDE * _area(ordered):
         raise _DropError("its box has no area, or most of it outside the image")
     if inside != ordered:
         note("clipped", "its box reached over the edge", ordered, inside)
@@ -197,12 +197,13 @@ def _mended_box(
     if boxes_on != wanted and facts.header is not None:
         turn = turn_boxes if wanted == "upright" else turn_boxes_back
         written = turn(written, np.array(facts.header.orientation))
-    exact = tuple(float(side) for side in written.astype(np.float32).clip(0, 1))
-    try:
-        # What is written must pass the rules that the copy is read by.
-        return usable_box((exact[0], exact[1], exact[2], exact[3]), None)
-    except BoxFault as fault:
-        raise _DropError(f"its box cannot be used: {fault}") from None
+    exact = written.astype(np.float32).clip(0, 1).astype(np.float64)
+    # What is written must pass the rules that the copy is read by.
+    usable, faults = usable_boxes(exact[None], None)
+    if faults:
+        raise _DropError(f"its box cannot be used: {faults[0].reason}")
+    x1, y1, x2, y2 = usable[0].tolist()
+    return x1, y1, x2, y2
 
 
 def _in_fractions(item: CheckedObject, facts: ImageFacts, boxes_on: str) -> tuple[Box, str, str]:
@@ -230,6 +231,10 @@ def _in_fractions(item: CheckedObject, facts: ImageFacts, boxes_on: str) -> tupl
 def _clipped(box: Box) -> Box:
     x1, y1, x2, y2 = (min(max(side, 0.0), 1.0) for side in box)
     return x1, y1, x2, y2
+
+
+def _area(box: Box) -> float:
+    return (box[2] - box[0]) * (box[3] - box[1])
 
 
 def _text(box: Box) -> str:

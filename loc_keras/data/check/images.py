@@ -13,7 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from loc_keras.data import files
-from loc_keras.data.annotations import Annotated, Annotations, Fault, ImageRef
+from loc_keras.data.annotations import Annotated, Annotations, Fault, ImageRef, Subject
 from loc_keras.data.files import read_bytes
 from loc_keras.data.image_header import Header, HeaderError, read_headers, without_image_warnings
 from loc_keras.data.near_duplicates import thumbnail
@@ -138,7 +138,15 @@ def image_findings(
     found = []
     inspected: set[ImageRef] = set()
     modes: set[bool] = set()
-    for _, one in annotations.all_objects():
+    objects = annotations.joined
+
+    def differs(one: Subject) -> bool:
+        header = images[one.image].header if one.image in images and one.size else None
+        return header is not None and picture_size(header, boxes_on or "stored") != one.size
+
+    told = objects.of_subjects([differs(one) for one in objects.subjects], np.bool_)
+    told[objects.first] = True
+    for one in objects.take(told):
         facts = images.get(one.image)
         if facts is None:
             continue
@@ -163,7 +171,7 @@ def image_findings(
 
 def orphan_findings(annotations: Annotations) -> list[Fault]:
     """Images in the data set's folders that no annotation names, in the order of their paths."""
-    named = {_plain(one.image.path) for _, one in annotations.all_objects()}
+    named = {_plain(image.path) for image in annotations.joined.images}
     stems, named_by_faults = _named_by_faults(annotations.faults)
     found = []
     for path in dict.fromkeys(

@@ -1,13 +1,14 @@
 """Findings about classes, and about images that occur twice or in two splits."""
 
 import difflib
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from loc_keras.data.annotations import (
+    SPLITS,
     Box,
     Fault,
     ImageRef,
@@ -20,7 +21,7 @@ from loc_keras.data.annotations import (
 from loc_keras.data.check.images import ImageFacts
 from loc_keras.data.duplicates import identical_groups
 from loc_keras.data.near_duplicates import near_pairs
-from loc_keras.data.resolve import CheckedObject
+from loc_keras.data.resolve import CheckedObject, CheckedObjects
 from loc_keras.errors import DataError
 
 IMBALANCE = 10
@@ -47,7 +48,7 @@ _MOST_HINTS = 100
 
 
 def class_findings(
-    objects: Sequence[CheckedObject],
+    objects: CheckedObjects,
     class_names: Sequence[str] | None,
     splits: Sequence[Split],
     background: str | None = None,
@@ -57,8 +58,9 @@ def class_findings(
     Without `class_names` those of the training split may occur; `splits` are those that hold
     objects.
     """
-    counts = Counter(item.annotated.label for item in objects)
-    train = [item.annotated.label for item in objects if item.split == "train"]
+    counts = objects.objects.label_counts()
+    in_train = objects.split == SPLITS.index("train")
+    train = objects.objects.take(in_train).labels
     names = known_classes(class_names, train, background)
     index_of = class_indices(names)
     indices = {label: class_index(label, index_of) for label in counts}
@@ -68,12 +70,13 @@ def class_findings(
     # A list of classes was written on purpose; labels that were not may be slips.
     spelling = {} if class_names else misspelt(known)
     found = []
-    for item in objects:
+    odd = np.array([one in unknown or one in spelling for one in counts], bool)
+    for item in objects.take(odd[objects.objects.label]):
         name, label = item.annotated.name, item.annotated.label
         if label in unknown:
             reason = f"class {label!r} of {name} is not {where}{unknown[label]}"
             found.append(_finding("class_unknown", item, reason))
-        elif label in spelling:
+        else:
             other = spelling[label]
             reason = (
                 f"class {label!r} ({counts[label]}) of {name} looks like {other!r} "
@@ -147,17 +150,20 @@ def _hints(unknown: Sequence[str], names: Sequence[str]) -> dict[str, str]:
 
 
 def _balance(
-    objects: Sequence[CheckedObject],
+    objects: CheckedObjects,
     names: Sequence[str],
     indices: Mapping[str, int | None],
     splits: Sequence[Split],
     background: str | None,
 ) -> list[Fault]:
-    counts = {split: [0] * len(names) for split in splits}
-    for item in objects:
-        index = indices[item.annotated.label]
-        if index is not None and item.split in counts:
-            counts[item.split][index] += 1
+    known = [-1 if one is None else one for one in map(indices.get, objects.objects.labels)]
+    classes = np.array(known, np.int64)[objects.objects.label]
+    own = {
+        split: classes[(objects.split == SPLITS.index(split)) & (classes >= 0)] for split in splits
+    }
+    counts = {
+        split: np.bincount(found, minlength=len(names)).tolist() for split, found in own.items()
+    }
     found = []
     train = [(count, name) for count, name in zip(counts.get("train", []), names, strict=False)]
     present = [pair for pair in train if pair[0]]
@@ -202,7 +208,7 @@ def identical_images(images: Mapping[ImageRef, ImageFacts]) -> dict[ImageRef, in
 
 
 def duplicate_findings(
-    objects: Sequence[CheckedObject],
+    objects: CheckedObjects,
     images: Mapping[ImageRef, ImageFacts],
     identical: Mapping[ImageRef, int],
     *,
@@ -213,18 +219,18 @@ def duplicate_findings(
 
     `identical` is from `identical_images`; labels that mean one class are no conflict.
     """
-    by_image: dict[ImageRef, list[CheckedObject]] = defaultdict(list)
-    for item in objects:
-        by_image[item.annotated.image].append(item)
-    meant = class_meant(class_names)
+    columns, meant = objects.objects, class_meant(class_names)
     findings = _same_group(objects)
-    for items in by_image.values():
-        findings += _same_file(items)
+    # Of most images nothing more is asked than that no row of theirs is of two splits, or repeated.
+    by_image, every = _ByImage(objects), np.arange(len(columns))
+    odd = crosses_splits(objects) | (columns.firsts(objects.split) != every)
+    for image in columns.take(odd).images:
+        findings += _same_file(by_image[image])
     first_of: dict[int, ImageRef] = {}
-    for image, items in by_image.items():
-        first = first_of.setdefault(identical[image], image)
-        if first != image:
-            findings += _same_bytes(by_image[first], items, meant)
+    for one in columns.images:
+        first = first_of.setdefault(identical[one], one)
+        if first != one:
+            findings += _same_bytes(by_image[first], by_image[one], meant)
     if near:
         thumbnails = {
             image: made
@@ -235,12 +241,35 @@ def duplicate_findings(
     return findings
 
 
-def _same_group(objects: Sequence[CheckedObject]) -> list[Fault]:
+def crosses_splits(objects: CheckedObjects) -> npt.NDArray[np.bool_]:
+    """Which objects stand in another split than the first of their image, bool (N,)."""
+    columns = objects.objects
+    return objects.split != objects.split[columns.first][columns.image]
+
+
+class _ByImage:
+    """The objects of an image."""
+
+    def __init__(self, objects: CheckedObjects) -> None:
+        self.objects = objects
+        self.order = np.argsort(objects.objects.image, kind="stable")
+        counts = np.bincount(objects.objects.image, minlength=len(objects.objects.images))
+        self.ends = np.cumsum(counts)
+
+    def __getitem__(self, image: ImageRef) -> CheckedObjects:
+        number = self.objects.objects.images[image]
+        start = self.ends[number - 1] if number else 0
+        return self.objects.take(self.order[start : self.ends[number]])
+
+
+def _same_group(objects: CheckedObjects) -> list[Fault]:
     """Groups in two splits, reported once for each split that is not kept."""
     groups: dict[str, dict[Split, list[CheckedObject]]] = defaultdict(lambda: defaultdict(list))
-    for item in objects:
-        if item.annotated.group:
-            groups[item.annotated.group][item.split].append(item)
+    grouped = objects.objects.of_subjects(
+        [bool(subject.group) for subject in objects.objects.subjects], np.bool_
+    )
+    for item in objects.take(grouped):
+        groups[item.annotated.group][item.split].append(item)
     found = []
     for name, parts in groups.items():
         keeper, *others = (split for split in HELD_OUT_FIRST if split in parts)
@@ -297,7 +326,7 @@ def _same_bytes(
 
 def _near_images(
     thumbnails: Mapping[ImageRef, npt.NDArray[np.uint8]],
-    by_image: Mapping[ImageRef, list[CheckedObject]],
+    by_image: _ByImage,
 ) -> list[Fault]:
     """Each image that looks like earlier ones, once: with one of another split, else the first."""
     if not thumbnails:

@@ -1,10 +1,12 @@
 """The check as a whole: everything that can be found about a data set."""
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+
+import numpy as np
 
 from loc_keras.config.data import SourceConfig
 from loc_keras.data.annotations import (
@@ -25,10 +27,11 @@ from loc_keras.data.check.labels import (
     HELD_OUT_FIRST,
     class_findings,
     class_meant,
+    crosses_splits,
     duplicate_findings,
     identical_images,
 )
-from loc_keras.data.resolve import CheckedObject, checked_objects
+from loc_keras.data.resolve import CheckedObject, CheckedObjects, checked_objects
 
 _ABOUT_SIZE = frozenset({"exif_turned", "exif_conflict", "size_mismatch"})
 
@@ -48,7 +51,7 @@ class CheckResult:
     """
 
     findings: list[Fault]
-    objects: list[CheckedObject]
+    objects: CheckedObjects
     images: dict[ImageRef, ImageFacts]
     identical: dict[ImageRef, int]
     class_names: list[str]
@@ -78,20 +81,22 @@ def check_data(
     for each other one. `near` asks for near duplicates among decoded images; `progress` is called
     with the number of images that were finished since the last call.
     """
-    refs = dict.fromkeys(one.image for _, one in annotations.all_objects())
+    refs = annotations.joined.images
     images = inspect_images(refs, decode=decode, near=near, progress=progress)
     headers = {image: facts.opened for image, facts in images.items()}
     annotations, source, of_views = settle_view(annotations, headers, source)
     objects = checked_objects(annotations, headers, source)
     splits = [split for split in SPLITS if annotations.objects.get(split)]
     given = source.class_names or annotations.class_names
-    train = (one.label for one in annotations.objects.get("train", []))
-    class_names = known_classes(given, train, source.background)
+    train = annotations.objects.get("train")
+    class_names = known_classes(given, train.labels if train else (), source.background)
     identical = identical_images(images)
-    boxes = {item.annotated.image: item.box for item in reversed(objects)}
+    first = objects.objects.first
     of_images = [
         # Whether the box fits shows how a picture was looked at when it was labelled.
-        one._replace(box=boxes.get(one.image)) if one.kind in _ABOUT_SIZE and one.image else one
+        one._replace(box=objects[int(first[refs[one.image]])].box)
+        if one.kind in _ABOUT_SIZE and one.image
+        else one
         for one in image_findings(annotations, images, boxes_on=source.boxes_on)
     ]
     findings = [
@@ -137,20 +142,17 @@ _POLICY_WORDS: Mapping[str, str] = {
 }
 
 
-def _multi_object_findings(objects: Sequence[CheckedObject], policy: str) -> list[Fault]:
+def _multi_object_findings(objects: CheckedObjects, policy: str) -> list[Fault]:
     # An object that is written twice counts once, as in training.
-    distinct = {(one.image, one.label, one.box) for _, one, *_ in objects}
-    counts = Counter(image for image, *_ in distinct)
-    first = {item.annotated.image: item for item in reversed(objects)}
+    image = objects.objects.image
+    distinct = objects.objects.firsts() == np.arange(len(objects))
+    counts = np.bincount(image[distinct], minlength=len(objects.objects.images))
+    some = objects.take(objects.objects.first[counts > 1])
     found = []
-    for item in objects:
+    for item, count in zip(some, counts[counts > 1].tolist(), strict=True):
         one = item.annotated
-        if counts[one.image] > 1 and first[one.image] is item:
-            reason = (
-                f"{one.name} has {counts[one.image]} boxes; {_POLICY_WORDS[policy]} "
-                f"(several: {policy})"
-            )
-            found.append(Fault(one.file, one.row, reason, "several_boxes", one.image, item.box))
+        reason = f"{one.name} has {count} boxes; {_POLICY_WORDS[policy]} (several: {policy})"
+        found.append(Fault(one.file, one.row, reason, "several_boxes", one.image, item.box))
     return found
 
 
@@ -175,8 +177,13 @@ def refused_objects(result: CheckResult) -> list[Fault]:
         if finding.severity == "error" and finding.kind not in _OF_LOST_IMAGES:
             errors[finding.file, finding.row, finding.image].append(finding)
     lost = lost_images(result)
-    found = [_fault_of(item, result, lost, errors) for item in result.objects]
-    objects = {_place(item.annotated) for item in result.objects}
+    images = {image for *_, image in errors} | {image for _, image in lost}
+    images |= {image for image, facts in result.images.items() if facts.trouble}
+    columns = result.objects.objects
+    mine = np.array([image in images for image in columns.images], bool)[columns.image]
+    concerned = list(result.objects.take(mine))
+    found = [_fault_of(item, result, lost, errors) for item in concerned]
+    objects = {_place(item.annotated) for item in concerned}
     others = [one for place, several in errors.items() if place not in objects for one in several]
     return [*others, *(fault for fault in found if fault is not None)]
 
@@ -189,7 +196,13 @@ def lost_images(result: CheckResult) -> dict[tuple[Split, ImageRef], str]:
     """
     identical: dict[int, list[CheckedObject]] = defaultdict(list)
     groups: dict[str, list[CheckedObject]] = defaultdict(list)
-    for item in result.objects:
+    columns = result.objects.objects
+    numbers = [result.identical[image] for image in columns.images]
+    alike = {number for number, count in Counter(numbers).items() if count > 1}
+    alike |= {numbers[place] for place in columns.image[crosses_splits(result.objects)].tolist()}
+    several = np.array([number in alike for number in numbers], bool)[columns.image]
+    several |= columns.of_subjects([bool(one.group) for one in columns.subjects], np.bool_)
+    for item in result.objects.take(several):
         identical[result.identical[item.annotated.image]].append(item)
         if item.annotated.group:
             groups[item.annotated.group].append(item)

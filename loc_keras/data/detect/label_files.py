@@ -54,8 +54,9 @@ def label_files(
     relative to the folder, and `otherwise` why those are not of which it says nothing.
     """
     splits: dict[str, set[str]] = defaultdict(set)
-    for split, one in annotations.all_objects():
-        splits[one.file].add(split)
+    for split, part in annotations.objects.items():
+        for subject in part.subjects:
+            splits[subject.file].add(split)
     for empty in annotations.empty:
         splits[empty.fault.file].add(empty.split)
     faulty = {fault.file for fault in annotations.faults}

@@ -6,12 +6,23 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import chain, islice, repeat
 from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from loc_keras.atomic_file import write_text
 from loc_keras.data import files
-from loc_keras.data.annotations import Annotated, Annotations, ImageRef, Split, composed
+from loc_keras.data.annotations import (
+    Annotated,
+    Annotations,
+    ImageRef,
+    Objects,
+    Split,
+    Subject,
+    composed,
+)
 from loc_keras.data.formats.listing import Guess, Listing, by_split, image_folders
 from loc_keras.data.formats.parsing import (
     LARGEST_SIDE,
@@ -211,42 +222,85 @@ def _read_categories(file: _File, reading: Reading) -> None:
 
 def _read_annotations(file: _File, split: Split, reading: Reading) -> None:
     """Reads the usable annotations of a file, and its images without any."""
-    objects = reading.split(split)
-    entries = file.lists["annotations"]
-    annotated: set[_Image] = set()
+    entries, path = file.lists["annotations"], file.path
     repeats = _repeated_ids(entries)
+    images = {own: one for own, one in file.images.items() if one}
+    labels = {own: name for own, name in file.categories.items() if name}
+    subject = _places(images, entries, "image_id")
+    label = _places(labels, entries, "category_id")
+    boxes, plain = _boxes(_column(entries, "bbox"))
+    crowds = np.array(_column(entries, "iscrowd"), bool)
+    plain &= (subject >= 0) & (label >= 0) & ~crowds & boxes[:, 2:].any(axis=1) & (not repeats)
+    boxes[:, 2:] += boxes[:, :2]
+    boxes += 0.0  # No -0.
+    subjects = [Subject(one.ref, one.name, path, one.size) for one in images.values()]
+    rows = np.arange(1, len(entries) + 1)
+    columns = (one[plain] for one in (subject, label, boxes, rows))
+    parts: list[Annotated | Objects] = [
+        Objects.of_columns(subjects, list(labels.values()), *columns)
+    ]
+    annotated: set[ImageRef] = set()
     seen: dict[_Id | float, Any] = {}
-    images, categories, path, add = file.images, file.categories, file.path, objects.append
-    for row, entry in enumerate(entries, 1):
-        try:
-            image, label = images[entry["image_id"]], categories[entry["category_id"]]
-            x, y, width, height = entry["bbox"]
-            numbers = {type(x), type(y), type(width), type(height)} <= _NUMBERS
-            box = (x + 0.0, y + 0.0, x + width + 0.0, y + height + 0.0)
-            plain = numbers and not entry.get("iscrowd") and (width or height)
-        except (KeyError, TypeError, ValueError, OverflowError):
-            plain = False
-        if plain and image and label and not repeats:
-            add(Annotated(image.ref, image.name, label, box, path, row, image.size))
-            continue
+    for row in rows[~plain].tolist():
+        entry = entries[row - 1]
         try:
             if (one := _object(file, row, entry, repeats, seen)) is not None:
-                add(one)
+                parts.append(one)
         except RowError as error:
             reading.fault(path, row, f"of annotations: {error}", error.kind)
-            image = _entry(images, entry, "image_id")
+            image = _entry(file.images, entry, "image_id")
             if image:
-                annotated.add(image)
+                annotated.add(image.ref)
                 reading.unread[image.ref] += 1
-            file.used.add(_entry(categories, entry, "category_id") or "")
-    file.used |= {one.label for one in objects}
-    showing = {one.image for one in objects}
+            file.used.add(_entry(file.categories, entry, "category_id") or "")
+    objects = Objects.joined(parts)
+    objects = objects.take(np.argsort(objects.rows, kind="stable"))
+    reading.split(split).append(objects)
+    file.used |= set(objects.labels)
     for image in images.values():
-        if image and image.ref not in showing and image not in annotated:
+        if image.ref not in objects.images and image.ref not in annotated:
             reason = f"of images: {quoted(image.name)} has no annotation"
             reading.without_object(
                 split, image.ref, image.name, path, image.row, reason, image.size
             )
+
+
+def _column(entries: Sequence[Any], key: str) -> list[Any]:
+    return [entry.get(key) if isinstance(entry, dict) else None for entry in entries]
+
+
+def _places(table: Mapping[_Id, Any], entries: Sequence[Any], key: str) -> npt.NDArray[np.int32]:
+    """The place in a table of what each entry names, int32 (N,); -1 where it is not there."""
+    place_of = {own: place for place, own in enumerate(table)}
+    ids = _column(entries, key)
+    try:
+        return np.fromiter(map(place_of.get, ids, repeat(-1)), np.int32, len(ids))
+    except TypeError:  # Lists and mappings are no ids.
+        known = [place_of.get(own, -1) if isinstance(own, int | str) else -1 for own in ids]
+        return np.array(known, np.int32)
+
+
+def _boxes(values: Sequence[Any]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """Lists of four numbers, float64 (N, 4), and which of the values are such, bool (N,)."""
+    plain = np.ones(len(values), bool)
+    boxes = _all_boxes(values)
+    if boxes is None:
+        plain = np.array([_all_boxes([value]) is not None for value in values], bool)
+        pairs = zip(values, plain, strict=True)
+        boxes = _all_boxes([value if good else [0, 0, 0, 0] for value, good in pairs])
+    assert boxes is not None
+    return boxes, plain
+
+
+def _all_boxes(values: Sequence[Any]) -> npt.NDArray[np.float64] | None:
+    """As `_boxes`, or None where not all are such."""
+    fours = set(map(type, values)) <= {list} and set(map(len, values)) <= {_BOX_NUMBERS}
+    if not (fours and set(map(type, chain.from_iterable(values))) <= _NUMBERS):
+        return None
+    try:
+        return np.fromiter(chain.from_iterable(values), np.float64).reshape(-1, _BOX_NUMBERS)
+    except OverflowError:  # A whole number of hundreds of digits.
+        return None
 
 
 def _repeated_ids(entries: Sequence[Any]) -> set[_Id]:

@@ -2,17 +2,30 @@
 
 import csv
 import io
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from functools import cache
 from posixpath import basename, dirname, splitext
 from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from loc_keras.atomic_file import write_text
 from loc_keras.config.data import BOX_COLUMNS, CSV_COLUMNS, CSV_FILES
 from loc_keras.data import files
-from loc_keras.data.annotations import Annotated, Annotations, EmptyImage, ImageRef, Split, Units
+from loc_keras.data.annotations import (
+    Annotated,
+    Annotations,
+    EmptyImage,
+    ImageRef,
+    Objects,
+    Split,
+    Subject,
+    Units,
+)
+from loc_keras.data.formats.csv_rows import Lines
 from loc_keras.data.formats.parsing import (
     LARGEST_SIDE,
     SPLIT_NAMES,
@@ -36,9 +49,6 @@ from loc_keras.data.formats.writing import Job, record_stems, shortest, write_im
 from loc_keras.data.records import Records
 from loc_keras.errors import DataError
 
-LONGEST_ROW = 65_536
-"""Characters of the longest row that is read."""
-
 GROUPED_COLUMNS = (*CSV_COLUMNS, "group")
 """Columns where there are groups, as `data.source.csv.columns` names them."""
 
@@ -48,10 +58,9 @@ UNASSIGNED = "unassigned"
 _KEY = "data.source.csv"
 _BRACKETS = "[](){} "
 _MORE_COLUMNS = ("width", "height", "group", "split")
-_label_problem = lru_cache(4096)(label_problem)
-_MOST_LINES = 8  # Of a row whose quoted fields hold line breaks.
 _MOST_QUOTED = 200
 _BOX = 4
+_LAST = 2**62
 _COPIED_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
 
 Columns = Sequence[str] | Mapping[str, str | None]
@@ -188,7 +197,6 @@ class _CsvReader:
     label_from: str
     reading: Reading = field(default_factory=Reading)
     finder: ImageFinder = field(init=False)
-    _found: dict[tuple[str, str], tuple[str, ImageRef]] = field(default_factory=dict)
     _with_splits: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -196,16 +204,17 @@ class _CsvReader:
 
     def read_file(self, path: str, split: Split, images: str) -> bool:
         """Reads one file, whose images lie in the folder `images`; returns whether it has rows."""
-        lines = read_rows(files.read_text(path, what="CSV file"), self.delimiter)
-        header: list[str] = []
+        lines = Lines(files.read_text(path, what="CSV file"), self.delimiter)
+        at, header = 0, []
         if self.header:
-            _, first = next(lines, (0, None))
+            first = next(lines.rows(), None)
             if first is None:
                 self.reading.split(split)
                 return False
-            if isinstance(first, RowError):
-                raise DataError(f"CSV file {path}: the header {first}; mend it.")
-            header = first
+            _, fields, at = first
+            if isinstance(fields, RowError):
+                raise DataError(f"CSV file {path}: the header {fields}; mend it.")
+            header = fields
         layout = self._layout(path, header)
         if "split" in layout.places:
             # All rows of the file are read at its first mention: they name their splits themselves.
@@ -216,23 +225,19 @@ class _CsvReader:
             raise DataError(
                 f"{_KEY}.splits.{split}.images has {{label}}, but no column holds the label."
             )
+        part = _Part(self, path, split, images, layout)
         self.reading.split(split)
-        folder_of_label: Callable[[str], str] | None = None
-        has_rows = False
-        for row_number, fields in lines:
-            has_rows = True
-            try:
-                if isinstance(fields, RowError):
-                    raise fields
-                row = layout.row(fields)
-            except RowError as error:
-                self.reading.failed(path, row_number, error)
-                continue
-            has_folder = row.label or "{label}" not in images
-            if has_folder and folder_of_label is None:
-                folder_of_label = _image_folder(self.root, path, images, row)
-            self._add(path, row_number, split, row, folder_of_label if has_folder else None)
-        return has_rows
+        regular = lines.regular(layout.width, at)
+        odd = list(lines.rows(at, but=regular))
+        rows = np.flatnonzero(regular)
+        if part.find_folder(lines, at):
+            rows = rows[part.add_table(lines.content_of(regular), rows + 1)]
+        odd += [row for line in rows.tolist() for row in lines.rows(line, line + 1)]
+        odd.sort(key=lambda one: one[0])
+        for row_number, fields, _ in odd:
+            part.add_row(row_number, fields)
+        part.put()
+        return bool(odd) or bool(regular.any())
 
     def _layout(self, path: str, header: list[str]) -> "_Layout":
         """Where the rows of a file have what; DataError where a needed column is not there once."""
@@ -259,45 +264,149 @@ class _CsvReader:
             raise DataError(
                 f"{_KEY}.{key} lacks {', '.join(missing)}; needed are {', '.join(needed)}."
             )
-        order = ("file", "label", *BOX_COLUMNS[self.box])
-        plain = tuple(places[name] for name in order) if set(order) == set(places) else ()
-        return _Layout(places, len(names), _listed(names), self.box, plain)
+        return _Layout(places, len(names), _listed(names), self.box)
 
-    def _add(
-        self,
-        path: str,
-        row_number: int,
-        split: Split,
-        row: _Row,
-        folder_of_label: Callable[[str], str] | None,
-    ) -> None:
-        """Adds the object or the empty image of a row."""
-        reading, box, split = self.reading, row.box, row.split or split
+
+@dataclass
+class _Part:
+    """The rows of one file while they are read."""
+
+    reader: _CsvReader
+    path: str
+    split: Split
+    images: str
+    layout: "_Layout"
+    folder_of_label: Callable[[str], str] | None = None
+    parts: dict[Split, list[Annotated | Objects]] = field(default_factory=lambda: defaultdict(list))
+    found: dict[tuple[str, str], tuple[str, ImageRef]] = field(default_factory=dict)
+
+    def find_folder(self, lines: "Lines", at: int) -> bool:
+        """Looks for the folder of the images by the first row that names one."""
+        for _, fields, _ in lines.rows(at):
+            try:
+                if not isinstance(fields, RowError):
+                    row = self.layout.row(fields)
+                    if row.label or "{label}" not in self.images:
+                        one = self.reader.root, self.path, self.images, row
+                        self.folder_of_label = _image_folder(*one)
+                        return True
+            except RowError:
+                continue
+        return False
+
+    def image(self, file: str, label: str) -> tuple[str, ImageRef]:
+        """The name and the place of an image."""
+        assert self.folder_of_label is not None
+        key = self.folder_of_label(label), file
+        self.reader.reading.folders[key[0]] = None
+        if key not in self.found:
+            name, place = self.reader.finder.named(*key)
+            self.found[key] = name, ImageRef(place)
+        return self.found[key]
+
+    def label(self, label: str, file: str, image: ImageRef) -> str:
+        """The class of an object that has the label in its row."""
+        if self.reader.label_from == "column":
+            return label
+        return basename(dirname(file.replace("\\", "/")) or dirname(image.path))
+
+    def add_table(self, content: bytes, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Adds the objects of rows without quotes; returns which have to be looked at one by one.
+
+        `content` are whole lines with the right number of fields, and `rows` their numbers.
+        """
+        table = self.layout.table(content, self.reader.delimiter)
+        if table is None or not len(rows):
+            return np.ones(len(rows), bool)
+        texts, boxes = table
+        plain = np.isfinite(boxes).all(axis=1)
+        label, labels = texts.pop("label", (np.zeros(len(rows), np.int32), [""]))
+        if "label" in self.layout.places:
+            plain &= np.array([not label_problem(one) for one in labels], bool)[label]
+        if "{label}" in self.images:
+            texts["label"] = label, labels
+        subject, combinations = _combined(texts)
+        nothing = Subject(ImageRef(""), "", self.path)
+        subjects, known = [nothing] * len(combinations), np.zeros(len(combinations), bool)
+        classes, of_split = [""] * len(combinations), [self.split] * len(combinations)
+        for index, named in enumerate(combinations):
+            try:
+                file, size = named["file"], _size(named)
+                of_split[index] = _split(named) or self.split
+                if file:
+                    name, image = self.image(file, named.get("label", ""))
+                    group = named.get("group", "")
+                    subjects[index] = Subject(image, name, self.path, size, group)
+                    classes[index] = self.label("", file, image)
+                    known[index] = True
+            except RowError:
+                continue
+        plain &= known[subject]
+        if self.reader.label_from == "folder":
+            label, labels = subject, classes
+        x1, y1, x2, y2 = boxes.T
+        boxes = np.stack(corners((x1, y1, x2, y2), self.reader.box), axis=1)
+        for split in dict.fromkeys(of_split):
+            mine = plain & np.array([one == split for one in of_split], bool)[subject]
+            columns = (one[mine] for one in (subject, label, boxes, rows))
+            self.parts[split].append(Objects.of_columns(subjects, labels, *columns))
+        return ~plain
+
+    def add_row(self, number: int, fields: list[str] | RowError) -> None:
+        """Adds the object or the empty image of a row, or what is wrong with it."""
+        reading = self.reader.reading
+        try:
+            if isinstance(fields, RowError):
+                raise fields
+            row = self.layout.row(fields)
+        except RowError as error:
+            reading.failed(self.path, number, error)
+            return
         nothing = None
-        if isinstance(box, RowError):
-            nothing = reading.fault(path, row_number, str(box), box.kind)
-        if folder_of_label is None:
+        if isinstance(row.box, RowError):
+            nothing = reading.fault(self.path, number, str(row.box), row.box.kind)
+        if "{label}" in self.images and not row.label:
             return
         try:
-            key = folder_of_label(row.label), row.file
-            reading.folders[key[0]] = None
-            if key not in self._found:
-                name, place = self.finder.named(*key)
-                self._found[key] = name, ImageRef(place)
-            name, image = self._found[key]
+            name, image = self.image(row.file, row.label)
         except RowError as error:
             if nothing is None:
-                reading.fault(path, row_number, f"column file: {error}", error.kind)
+                reading.fault(self.path, number, f"column file: {error}", error.kind)
             return
-        more = (row.size, row.group)
+        more, split = (row.size, row.group), row.split or self.split
         if nothing is not None:
             reading.empty.append(EmptyImage(split, image, name, nothing, row.label, *more))
-        elif not isinstance(box, RowError):
-            label = row.label
-            if self.label_from == "folder":
-                label = basename(dirname(row.file.replace("\\", "/")) or dirname(image.path))
-            one = Annotated(image, name, label, box, path, row_number, *more)
-            reading.split(split).append(one)
+        elif not isinstance(row.box, RowError):
+            label = self.label(row.label, row.file, image)
+            one = Annotated(image, name, label, row.box, self.path, number, *more)
+            self.parts[split].append(one)
+
+    def put(self) -> None:
+        """Gives the reading all objects, in the order of their rows."""
+        joined = [(split, Objects.joined(parts)) for split, parts in self.parts.items()]
+        for split, one in sorted(joined, key=lambda item: item[1].rows.min(initial=_LAST)):
+            if len(one):
+                objects = one.take(np.argsort(one.rows, kind="stable"))
+                self.reader.reading.split(split).append(objects)
+
+
+def _combined(
+    texts: Mapping[str, tuple[npt.NDArray[np.int32], list[str]]],
+) -> tuple[npt.NDArray[np.int32], list[dict[str, str]]]:
+    """The different rows of some columns, in the order of the first column, and indices of them."""
+    if len(texts) == 1:
+        ((column, (only, names)),) = texts.items()
+        return only, [{column: name} for name in names]
+    codes = np.zeros(1, np.int64)
+    for own, names in texts.values():
+        codes = codes * len(names) + own
+    distinct, index = np.unique(codes, return_inverse=True)
+    rows: list[dict[str, str]] = [{} for _ in distinct]
+    for column, (_, names) in reversed(list(texts.items())):
+        distinct, codes = np.divmod(distinct, len(names))
+        for row, code in zip(rows, codes.tolist(), strict=True):
+            row[column] = names[code]
+    return index.astype(np.int32), rows
 
 
 def _place_in(header: list[str], name: str, meaning: str, path: str) -> int:
@@ -318,13 +427,55 @@ def _listed(names: Sequence[str]) -> str:
 
 
 class _Layout(NamedTuple):
-    """Where a row has what: index, and number, of fields; `plain` where nothing else is read."""
+    """Where a row has what: index, and number, of fields."""
 
     places: Mapping[str, int]
     width: int
     names: str
     box: str
-    plain: tuple[int, ...] = ()
+
+    def table(
+        self, content: bytes, delimiter: str
+    ) -> tuple[dict[str, tuple[npt.NDArray[np.int32], list[str]]], npt.NDArray[np.float64]] | None:
+        """Rows without quotes, by columns; None where they have to be read one by one.
+
+        Returns:
+            Of each column of text, without blanks around, an index into its different texts; and
+            the four numbers of the boxes, float64 (N, 4), not finite where a text is no number.
+        """
+        import pandas as pd
+
+        columns = BOX_COLUMNS[self.box]
+        if "bbox" in self.places or not content:
+            return None
+        texts = {name: index for name, index in self.places.items() if name not in columns}
+        numbers = [self.places[name] for name in columns]
+        try:
+            table = pd.read_csv(
+                io.BytesIO(content),
+                sep=delimiter,
+                header=None,
+                usecols=list(self.places.values()),
+                dtype=dict.fromkeys(texts.values(), str),
+                keep_default_na=False,
+                na_values={index: [""] for index in numbers},
+                quoting=csv.QUOTE_NONE,
+                skip_blank_lines=False,
+                low_memory=False,
+            )
+        except ValueError:
+            return None
+        found: dict[str, tuple[npt.NDArray[np.int32], list[str]]] = {}
+        for name, index in texts.items():
+            codes, different = table[index].factorize()
+            found[name] = codes.astype(np.int32), [text.strip() for text in different.tolist()]
+        boxes = np.empty((len(table), _BOX))
+        for side, index in enumerate(numbers):
+            own = table[index]
+            if own.dtype.kind not in "iuf":
+                own = pd.to_numeric(own.astype(str), errors="coerce")
+            boxes[:, side] = own
+        return found, boxes
 
     def row(self, fields: Sequence[str]) -> _Row:
         """Reads the fields of a row, without blanks around them."""
@@ -333,15 +484,6 @@ class _Layout(NamedTuple):
             hint = _delimiter_hint(fields)
             raise RowError(f"has {found}, expected {self.width}: {self.names}{hint}", "columns")
         box: Box | RowError
-        if self.plain:  # As most tables are: what follows says what is wrong with a row.
-            file, label, *texts = [fields[index] for index in self.plain]
-            try:
-                first, second, third, fourth = map(float, texts)
-            except ValueError:
-                texts = ["_"]
-            if file and "_" not in "".join(texts) and not _label_problem(label):
-                box = corners((first, second, third, fourth), self.box)
-                return _Row(file, label, box, None, "", None)
         named = {name: fields[index] for name, index in self.places.items()}
         columns: Sequence[str] = BOX_COLUMNS[self.box]
         if text := named.get("bbox", ""):
@@ -384,6 +526,8 @@ def box_field(text: str) -> list[str] | None:
 
 def _size(named: Mapping[str, str]) -> tuple[int, int] | None:
     """The declared size; 0 or nothing in a column says that it is not known."""
+    if "width" not in named and "height" not in named:
+        return None
     sides = []
     for name in ("width", "height"):
         text = named.get(name, "")
@@ -421,75 +565,6 @@ def _image_folder(root: str, path: str, images: str, first: _Row) -> Callable[[s
             return False
 
     return cache(beside if not is_there(named) and is_there(beside) else named)
-
-
-def read_rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str] | RowError]]:
-    """Cuts a CSV text into rows and these into fields, as RFC 4180 says.
-
-    Blank lines are left out; lines may end in CR, LF or both. A quoted field may hold line breaks,
-    but a quote that stays open is the fault of its line alone and does not swallow those after it.
-
-    Yields:
-        The number of the row's first line, from 1, and its fields without blanks around them,
-        or why it has none.
-    """
-    lines = enumerate(io.StringIO(text, newline=None), 1)
-    ahead: deque[tuple[int, str]] = deque()
-    while True:
-        start = ahead.popleft() if ahead else next(lines, None)
-        if start is None:
-            return
-        line_number, line = start
-        if not line.strip():
-            continue
-        try:
-            if '"' not in line:
-                _check_length(line)
-                fields = line.split(delimiter)
-            else:
-                fields = _quoted_fields(line, delimiter, lines, ahead)
-        except RowError as error:
-            yield line_number, error
-        else:
-            yield line_number, [field.strip() for field in fields]
-
-
-def _quoted_fields(
-    line: str, delimiter: str, lines: Iterator[tuple[int, str]], ahead: deque[tuple[int, str]]
-) -> list[str]:
-    """Fields of a row with quotes; takes the lines it goes on in, or leaves them in `ahead`."""
-    row, taken = line, 0
-    while row.count('"') % 2:
-        if taken == len(ahead) and (following := next(lines, None)) is not None:
-            ahead.append(following)
-        if taken == min(len(ahead), _MOST_LINES) or len(row) > LONGEST_ROW:
-            raise RowError("has a quote that is not closed", "syntax")
-        row += ahead[taken][1]
-        taken += 1
-    try:
-        fields = _split_quoted(row, delimiter)
-    except RowError:
-        if taken:
-            raise RowError("has a quote that is not closed", "syntax") from None
-        raise
-    for _ in range(taken):
-        ahead.popleft()
-    return fields
-
-
-def _split_quoted(row: str, delimiter: str) -> list[str]:
-    _check_length(row)
-    # Blanks before a quote are skipped, unless they are what parts the fields.
-    reader = csv.reader([row], delimiter=delimiter, strict=True, skipinitialspace=delimiter != " ")
-    try:
-        return next(reader)
-    except (csv.Error, StopIteration):
-        raise RowError("has a stray quote", "syntax") from None
-
-
-def _check_length(row: str) -> None:
-    if len(row) > LONGEST_ROW:
-        raise RowError(f"is longer than {LONGEST_ROW:,} characters", "syntax")
 
 
 def write_csv(job: Job) -> dict[Split, int]:

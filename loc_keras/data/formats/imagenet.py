@@ -8,7 +8,7 @@ from typing import Literal
 from xml.etree.ElementTree import Element  # The type alone; text is parsed by defusedxml.
 
 from loc_keras.data import files
-from loc_keras.data.annotations import Annotated, Annotations, ImageRef, Split
+from loc_keras.data.annotations import Annotated, Annotations, ImageRef, Objects, Split
 from loc_keras.data.formats.listing import Guess, Listing
 from loc_keras.data.formats.parsing import (
     Reading,
@@ -236,7 +236,7 @@ class _LocPart:
     name: str
     images: str
     label_of: dict[str, str]
-    objects: list[Annotated]
+    objects: list[Annotated | Objects]
     reading: Reading
 
     def read_table(self, path: str) -> None:

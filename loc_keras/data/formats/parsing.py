@@ -15,6 +15,9 @@ from posixpath import basename, dirname, splitext
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
+import numpy as np
+import numpy.typing as npt
+
 from loc_keras.data import files
 from loc_keras.data.annotations import (
     SPLITS,
@@ -23,6 +26,7 @@ from loc_keras.data.annotations import (
     EmptyImage,
     Fault,
     ImageRef,
+    Objects,
     Split,
     Units,
     composed,
@@ -59,6 +63,7 @@ _UPLOAD = re.compile("^[0-9a-f]{8}-")  # What Label Studio puts before the names
 Box = tuple[float, float, float, float]
 _Row = TypeVar("_Row")
 _Parsed = TypeVar("_Parsed")
+_Side = TypeVar("_Side", float, npt.NDArray[np.float64])
 
 
 class RowError(Exception):
@@ -84,15 +89,15 @@ class Reading:
         upright_tool: As in `Annotations`.
     """
 
-    objects: dict[Split, list[Annotated]] = field(default_factory=dict)
+    objects: dict[Split, list[Annotated | Objects]] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     unread: Counter[ImageRef] = field(default_factory=Counter)
     empty: list[EmptyImage] = field(default_factory=list)
     folders: dict[str, None] = field(default_factory=dict)
     upright_tool: str = ""
 
-    def split(self, name: Split) -> list[Annotated]:
-        """The objects of a split, to add to."""
+    def split(self, name: Split) -> list[Annotated | Objects]:
+        """The objects of a split, to add to: one by one, or by columns."""
         return self.objects.setdefault(name, [])
 
     def fault(self, file: str, row: int, reason: str, kind: str) -> Fault:
@@ -147,7 +152,7 @@ class Reading:
     ) -> Annotations:
         """All of it; arguments as the attributes of `Annotations`."""
         return Annotations(
-            self.objects,
+            {split: Objects.joined(parts) for split, parts in self.objects.items()},
             units,
             self.faults,
             class_names=class_names,
@@ -253,11 +258,28 @@ class ImageFinder:
 
     def named(self, folder: str, written: str) -> tuple[str, str]:
         """As `find`, with the name before: as written, or what was found instead."""
+        base, names = self._plain(folder)
+        if written in names:
+            return written, f"{base}/{written}"
         path = self.find(folder, written)
         if dirname(path) == folder and basename(path) == written:
             return written, path
         plain = written.replace("\\", "/").removeprefix("./")
         return (written if path.endswith("/" + plain) else below(self.root, path)), path
+
+    def inside(self, path: str) -> str:
+        """A path of the data folder, normalised.
+
+        Raises:
+            RowError: If it leads out of the folder.
+        """
+        folder, _, name = path.rpartition("/")
+        base, names = self._plain(folder)
+        return (
+            f"{base}/{name}"
+            if name in names
+            else place(self.root, below(self.root, path), self.root)
+        )
 
     def as_written(self, folder: str, written: str) -> str | None:
         """The path of a name in a folder; None where it is not there."""
@@ -337,6 +359,15 @@ def read_small(path: str, root: str, most: int) -> bytes:
         RowError: If it lies elsewhere, is larger or cannot be read.
     """
     place(root, below(root, path), root)
+    return read_at_most(path, most)
+
+
+def read_at_most(path: str, most: int) -> bytes:
+    """Reads a file of at most so many bytes.
+
+    Raises:
+        RowError: If it is larger or cannot be read.
+    """
     try:
         return files.read_bytes(path, most=most)
     except OSError as error:
@@ -494,10 +525,12 @@ def box_numbers(
     return first, second, third, fourth
 
 
-def corners(box: Box, style: str) -> Box:
+def corners(
+    box: tuple[_Side, _Side, _Side, _Side], style: str
+) -> tuple[_Side, _Side, _Side, _Side]:
     """(x1, y1, x2, y2) of two corners (`"xyxy"`), corner and size (`"xywh"`), or `"cxcywh"`.
 
-    Numbers that are not finite stay so, without an error.
+    Sides are numbers, or columns of them. Numbers that are not finite stay so, without an error.
     """
     first, second, third, fourth = box
     if style == "xyxy":

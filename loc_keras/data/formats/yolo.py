@@ -3,20 +3,31 @@
 import json
 import posixpath
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from os.path import abspath
 from pathlib import Path
-from posixpath import basename, dirname, splitext
-from typing import Any
+from posixpath import splitext
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from loc_keras.atomic_file import write_text
 from loc_keras.data import files
-from loc_keras.data.annotations import Annotated, Annotations, ImageRef, Split, counted_from_one
+from loc_keras.data.annotations import (
+    Annotations,
+    ImageRef,
+    Objects,
+    Split,
+    Subject,
+    counted_from_one,
+)
 from loc_keras.data.formats.listing import Guess, Listing, by_split, depth_of, shared_folder
 from loc_keras.data.formats.parsing import (
     Box,
+    ImageFinder,
     Reading,
     RowError,
     below,
@@ -29,7 +40,7 @@ from loc_keras.data.formats.parsing import (
     number,
     place,
     quoted,
-    read_small,
+    read_at_most,
     require_root,
     upright_tool,
 )
@@ -42,6 +53,7 @@ from loc_keras.errors import DataError
 LARGEST_LABELS = 16 * 2**20
 """Bytes of the largest label file that is read."""
 
+_BATCH = 1024  # Images whose labels are read at once.
 _BOX_FIELDS = 5
 _LEAST_POLYGON_FIELDS = 7
 _MOST_FIELDS = 20_001
@@ -100,7 +112,7 @@ def read_yolo(
     trained: set[str] = set()
     for split, entries in config.splits.items():
         try:
-            images, folders = _images_of(bases, entries, root, f"{path}: {split}", reading)
+            images, folders = _images_of(bases, entries, labels.finder, f"{path}: {split}", reading)
             if split != "train" and splits is None and set(images) <= trained:
                 raise DataError(f"{path}: {split} names the images of train")
         except DataError as error:
@@ -113,14 +125,15 @@ def read_yolo(
         reading.folders |= dict.fromkeys(folders)
         in_folders += images if len(folders) == len(entries) else []
         reading.split(split)
-        for image in images:
-            _read_image(split, image, config, labels, reading)
+        for start in range(0, len(images), _BATCH):
+            _read_images(split, images[start : start + _BATCH], config, labels, reading)
     if labels.scored:
         count = sum(labels.scored.values())
         reason = f"has a sixth number in its lines, as {count} lines have: taken for a score"
         reading.fault(next(iter(labels.scored)), 0, f"{reason}, and not read", "score")
     last = f"class {quoted(str(len(config.class_names)))} is none"
-    used = {one.label for part in reading.objects.values() for one in part}
+    parts = [one for part in reading.objects.values() for one in part]
+    used = {name for one in parts if isinstance(one, Objects) for name in one.labels}
     unnamed = any(fault.reason.startswith(last) for fault in reading.faults)
     if unnamed and config.class_names[0] not in used:
         reading.faults.append(counted_from_one(len(config.class_names)))
@@ -150,7 +163,7 @@ def _base_folders(root: str, yaml_path: str, written: str) -> list[str]:
 
 
 def _images_of(
-    bases: list[str], entries: list[str], root: str, key: str, reading: Reading
+    bases: list[str], entries: list[str], finder: ImageFinder, key: str, reading: Reading
 ) -> tuple[list[str], list[str]]:
     """The images of a split, and the folders among its entries; `key` is their name in messages.
 
@@ -158,7 +171,7 @@ def _images_of(
         DataError: If an entry is missing or is neither, or there is no image.
     """
     images: dict[str, None] = {}
-    folders = []
+    folders, root = [], finder.root
     for entry in entries:
         path = _entry_path(bases, entry, root)
         if path is None:
@@ -168,7 +181,7 @@ def _images_of(
             )
         if files.is_folder(path):
             folders.append(path)
-            images |= dict.fromkeys(_folder_images(path, root, reading))
+            images |= dict.fromkeys(_folder_images(path, finder, reading))
         else:
             images |= dict.fromkeys(_listed_images(path, bases[0], root, reading))
     if not images:
@@ -206,11 +219,11 @@ def _entry_path(bases: list[str], entry: str, root: str) -> str | None:
     return None
 
 
-def _folder_images(folder: str, root: str, reading: Reading) -> Iterator[str]:
+def _folder_images(folder: str, finder: ImageFinder, reading: Reading) -> Iterator[str]:
     for path in files.walk(folder):
         if is_image_name(path):
             try:
-                yield place(root, below(root, path), root)
+                yield finder.inside(path)
             except RowError as error:
                 reading.failed(path, 0, error)
 
@@ -237,83 +250,182 @@ def _listed_images(path: str, base: str, root: str, reading: Reading) -> Iterato
             yield image
 
 
+class _Places(NamedTuple):
+    """What is known of the images of one folder.
+
+    Attributes:
+        name: Of the folder in messages, with a slash behind it; `""` for the data folder.
+        folders: Where the labels may lie: in place of `images`, or beside them.
+    """
+
+    name: str
+    folders: list[str]
+
+
 class _LabelFiles:
     """Finds label files; each folder is listed once."""
 
     def __init__(self, root: str) -> None:
         self.root = root
-        self._names = cache(lambda folder: set(files.listed(folder)))
-        self._used: set[str] = set()
+        self.finder = ImageFinder(root)
+        self._names = self.finder.listed
+        self._places = cache(self._places_of)
+        self._used: dict[str, set[str]] = defaultdict(set)  # Names by folder.
         self.scored: Counter[str] = Counter()  # Lines with a score, by file.
 
-    def candidates(self, image: str) -> list[str]:
-        """Where the labels of an image may lie: in a folder in place of `images`, or beside it."""
-        relative = "/" + splitext(below(self.root, image))[0] + ".txt"
-        head, sign, tail = relative.rpartition("/images/")
-        names = [f"{head}/{other}/{tail}" for other in _LABEL_FOLDERS if sign] + [relative]
-        return [files.join(self.root, name.lstrip("/")) for name in names]
+    def _places_of(self, folder: str) -> _Places:
+        inside = below(self.root, folder)
+        name = "" if inside == "." else f"{inside}/"
+        head, sign, tail = f"/{name}".rpartition("/images/")
+        names = [f"{head}/{other}/{tail}" for other in _LABEL_FOLDERS if sign] + [name]
+        return _Places(name, [files.join(self.root, one.strip("/")).rstrip("/") for one in names])
 
-    def find(self, image: str) -> str | None:
-        """The label file of an image, or None."""
-        for path in self.candidates(image):
-            if basename(path) in self._names(dirname(path)):
-                self._used.add(path)
-                return path
-        return None
+    def candidates(self, image: str) -> list[str]:
+        """The label files that an image may have."""
+        folder, _, name = image.rpartition("/")
+        own = splitext(name)[0]
+        return [f"{one}/{own}.txt" for one in self._places(folder).folders]
+
+    def find(self, image: str) -> tuple[str, str]:
+        """An image as it is called in messages, and its label file, or `""`."""
+        folder, _, name = image.rpartition("/")
+        places, own = self._places(folder), f"{splitext(name)[0]}.txt"
+        for one in places.folders:
+            if own in self._names(one):
+                self._used[one].add(own)
+                return places.name + name, f"{one}/{own}"
+        return places.name + name, ""
+
+    def text(self, path: str) -> str:
+        """The text of a label file, whose lines end in LF; none is that of no file."""
+        if not path:
+            return ""
+        self.finder.inside(path)
+        try:
+            text = read_at_most(path, LARGEST_LABELS).decode("utf-8-sig")
+        except UnicodeDecodeError:
+            raise RowError("is not UTF-8 text", "encoding") from None
+        return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
     def without_images(self, images: Iterable[str]) -> Iterator[str]:
         """The label files that no image was found for, where labels of some images may lie.
 
         Label files beside images do not count, as other text may lie there.
         """
-        places = map(self.candidates, images)
-        held = {folder_of(paths[0]) for paths in places if len(paths) > 1}
-        used = set(map(folder_of, self._used)) if held else set()
-        for folder in sorted(held | {one for one in used if "/annotations" in one}):
+        parents = {image.rpartition("/")[0] for image in images}
+        places = [self._places(folder).folders for folder in parents]
+        held = {folders[0] for folders in places if len(folders) > 1}
+        beside = {one for one in self._used if "/annotations" in one} if held else set()
+        for folder in sorted(held | beside):
+            used = self._used[folder]
             for name in sorted(self._names(folder)):
                 path = files.join(folder, name)
-                if name.endswith(".txt") and name not in _NO_LABELS and path not in self._used:
+                if name.endswith(".txt") and name not in _NO_LABELS and name not in used:
                     yield path
 
 
-def _read_image(
-    split: Split, image: str, config: DataYaml, labels: _LabelFiles, reading: Reading
+def _read_images(
+    split: Split, images: Sequence[str], config: DataYaml, labels: _LabelFiles, reading: Reading
 ) -> None:
-    """Reads the objects of one image."""
-    name, ref = below(labels.root, image), ImageRef(image)
-    path = labels.find(image)
-    if path is None:
-        reason = f"has no label file {labels.candidates(image)[0]}"
-        reading.without_object(split, ref, name, image, 0, reason)
-        return
+    """Reads the objects of some images, all lines at once and only odd ones by themselves."""
+    subjects, texts = [], []
+    troubles: dict[int, RowError] = {}
+    for index, image in enumerate(images):
+        name, path = labels.find(image)
+        subjects.append(Subject(ImageRef(image), name, path or image))
+        try:
+            texts.append(labels.text(path))
+        except RowError as error:
+            troubles[index] = error
+            texts.append("")
+    text = "\n".join(texts)
+    starts = np.cumsum([0, *(1 + one.count("\n") for one in texts)])
+    image_of = np.repeat(np.arange(len(texts)), np.diff(starts))
+    filled, scored, classes, boxes = _parsed(text, config)
+    odd = np.flatnonzero(filled & (classes < 0))
+    lines = text.split("\n") if len(odd) else []
+    for index in image_of[scored]:
+        labels.scored[subjects[index].file] += 1
+    rows_of = np.bincount(image_of[filled], minlength=len(images))
+    for index in sorted({*np.flatnonzero(rows_of == 0).tolist(), *image_of[odd].tolist()}):
+        ref, name, path = subjects[index][:3]
+        if index in troubles:
+            reading.failed(path, 0, troubles[index])
+        elif path == images[index]:
+            reason = f"has no label file {labels.candidates(path)[0]}"
+            reading.without_object(split, ref, name, path, 0, reason)
+        elif not rows_of[index]:
+            reading.without_object(split, ref, name, path, 0)
+        for line in odd[image_of[odd] == index].tolist():
+            try:
+                classes[line], boxes[line] = _parsed_line(lines[line], config)
+            except RowError as error:
+                reading.failed(path, line - int(starts[index]) + 1, error)
+                reading.unread[ref] += 1
+    good = np.flatnonzero(classes >= 0)
+    numbers, label = np.unique(classes[good], return_inverse=True)
+    names = [config.class_names[k] if config.class_names else str(k) for k in numbers]
+    at = image_of[good]
+    columns = (at, label, boxes[good], good - starts[at] + 1)
+    reading.split(split).append(Objects.of_columns(subjects, names, *columns))
+
+
+def _parsed(
+    text: str, config: DataYaml
+) -> tuple[
+    npt.NDArray[np.bool_], npt.NDArray[np.bool_], npt.NDArray[np.int64], npt.NDArray[np.float64]
+]:
+    """Reads the lines that are a class and four numbers, and perhaps a score or key points.
+
+    Returns:
+        Which of the L lines are not blank, and which have a score, bool (L,); the class, int64
+        (L,), -1 of every other line; and the box, float64 (L, 4).
+    """
+    tokens = text.split()
+    signs = np.frombuffer(text.encode(), np.uint8)
+    inked = signs > ord(" ")
+    firsts = np.flatnonzero(inked & ~np.concatenate([[False], inked[:-1]]))
+    bounds = [0, *np.flatnonzero(signs == ord("\n")).tolist(), len(signs)]
+    sizes = np.diff(np.searchsorted(firsts, bounds))
+    scored = np.zeros(len(sizes), bool)
+    classes, boxes = np.full(len(sizes), -1), np.zeros((len(sizes), 4))
     try:
-        text = read_small(path, labels.root, LARGEST_LABELS).decode("utf-8-sig")
-    except RowError as error:
-        reading.failed(path, 0, error)
-        return
-    except UnicodeDecodeError:
-        reading.fault(path, 0, "is not UTF-8 text", "encoding")
-        return
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    rows = [(row, line) for row, line in enumerate(lines, 1) if line.strip()]
-    if not rows:
-        reading.without_object(split, ref, name, path, 0)
-        return
+        # Python would read 1_000, which no tool writes, and other scripts' digits.
+        if len(firsts) != len(tokens) or "_" in text or not text.isascii():
+            raise ValueError
+        numbers = np.fromiter(map(float, tokens), np.float64, len(tokens))
+    except ValueError:
+        lines = text.split("\n")
+        scored = np.array([_fields_of(line, config)[1] for line in lines], bool)
+        return np.array([bool(line.strip()) for line in lines], bool), scored, classes, boxes
+    if not config.has_keypoints:
+        scored = sizes == _BOX_FIELDS + 1
+    plain = (sizes == _BOX_FIELDS) | scored | ((sizes > _BOX_FIELDS) & config.has_keypoints)
+    at = (np.cumsum(sizes) - sizes)[plain]
+    kinds = numbers[at]
+    known = (kinds >= 0) & (kinds < _class_count(config)) & (kinds == np.floor(kinds))
+    classes[plain] = np.where(known, kinds, -1)
+    with np.errstate(invalid="ignore"):
+        cx, cy, width, height = (numbers[at + side] for side in range(1, _BOX_FIELDS))
+        boxes[plain] = np.stack(corners((cx, cy, width, height), "cxcywh"), axis=1)
+    return sizes > 0, scored, classes, boxes
 
-    def parse(row: int, line: str) -> Annotated:
-        fields = line.split(maxsplit=_MOST_FIELDS)
-        scored = len(fields) == _BOX_FIELDS + 1 and not config.has_keypoints
-        if scored and number(fields[-1]) is not None:
-            labels.scored[path] += 1
-            fields.pop()
-        label = _class_index(fields[0], len(config.class_names) or MOST_CLASSES)
-        text = config.class_names[label] if config.class_names else str(label)
-        return Annotated(ref, name, text, _box(fields, config.has_keypoints), path, row)
 
-    objects = list(reading.parsed(path, rows, parse))
-    reading.split(split).extend(objects)
-    if len(objects) < len(rows):
-        reading.unread[ref] = len(rows) - len(objects)
+def _parsed_line(line: str, config: DataYaml) -> tuple[int, Box]:
+    fields, _ = _fields_of(line, config)
+    return _class_index(fields[0], _class_count(config)), _box(fields, config.has_keypoints)
+
+
+def _fields_of(line: str, config: DataYaml) -> tuple[list[str], bool]:
+    """The fields of a line but for a score, and whether it has one."""
+    fields = line.split(maxsplit=_MOST_FIELDS)
+    scored = len(fields) == _BOX_FIELDS + 1 and not config.has_keypoints
+    scored = scored and number(fields[-1]) is not None
+    return fields[:_BOX_FIELDS] if scored else fields, scored
+
+
+def _class_count(config: DataYaml) -> int:
+    return len(config.class_names) or MOST_CLASSES
 
 
 def _class_index(text: str, class_count: int) -> int:

@@ -58,7 +58,7 @@ from loc_keras.data.check.run import (
 )
 from loc_keras.data.formats.csv_file import read_csv
 from loc_keras.data.image_header import Header, read_header
-from loc_keras.data.resolve import CheckedObject, checked_object, resolve
+from loc_keras.data.resolve import CheckedObjects, checked_objects, resolve
 from loc_keras.report.thumbnails import thumb_of
 
 
@@ -118,9 +118,16 @@ def thing(
     split: Split = "train",
     name: str = "a.png",
     row: int = 1,
-) -> CheckedObject:
-    one = Annotated(ImageRef(name), name, label, box, "a.csv", row)
-    return checked_object(split, one, Header(*size), units="fraction")
+) -> tuple[Split, Annotated, Header]:
+    return split, Annotated(ImageRef(name), name, label, box, "a.csv", row), Header(*size)
+
+
+def checked(*things: tuple[Split, Annotated, Header]) -> CheckedObjects:
+    objects: dict[Split, list[Annotated]] = {}
+    for split, one, _ in things:
+        objects.setdefault(split, []).append(one)
+    headers = {one.image: header for _, one, header in things}
+    return checked_objects(Annotations(objects, "fraction"), headers, SourceConfig())
 
 
 @pytest.mark.parametrize(
@@ -139,19 +146,19 @@ def thing(
     ],
 )
 def test_box_findings(box: tuple[float, float, float, float], kinds: list[str]) -> None:
-    assert [one.kind for one in box_findings([thing(box)])] == kinds
+    assert [one.kind for one in box_findings(checked(thing(box)))] == kinds
 
 
 def test_small_share_of_a_large_image_is_tiny() -> None:
     # 5 x 5 px of 200 x 200 are 0.0625 % of the area, below 0.1 %.
-    found = box_findings([thing((0.5, 0.5, 0.525, 0.525), size=(200, 200))])
+    found = box_findings(checked(thing((0.5, 0.5, 0.525, 0.525), size=(200, 200))))
     assert [one.kind for one in found] == ["box_tiny"]
 
 
 def test_full_frames_are_odd_only_where_they_are_few() -> None:
     full, part = thing((0.0, 0.0, 1.0, 1.0)), thing((0.2, 0.2, 0.7, 0.7))
-    assert [one.kind for one in box_findings([full, part, part])] == ["box_full_frame"]
-    assert box_findings([full, full, part]) == []
+    assert [one.kind for one in box_findings(checked(full, part, part))] == ["box_full_frame"]
+    assert box_findings(checked(full, full, part)) == []
 
 
 def test_misspelt_labels() -> None:
@@ -169,7 +176,9 @@ def test_unlisted_class_has_a_hint() -> None:
     objects = [thing((0.1, 0.1, 0.5, 0.5), label=label, row=row)
                for row, label in enumerate(["cat"] * 6 + ["Cat", "zebra"])]  # fmt: skip
     found = [
-        one for one in class_findings(objects, ["cat"], ["train"]) if one.kind == "class_unknown"
+        one
+        for one in class_findings(checked(*objects), ["cat"], ["train"])
+        if one.kind == "class_unknown"
     ]
     assert [one.row for one in found] == [6, 7]
     assert "is it 'cat'?" in found[0].reason and "is it" not in found[1].reason
@@ -185,7 +194,9 @@ def test_search_for_hints_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     # The last one differs in its case alone, which costs no search.
     labels = [f"unlike {n}" for n in range(400)] + ["CLASS 7"]
     objects = [thing((0.1, 0.1, 0.5, 0.5), label=label) for label in labels]
-    unknown = [one for one in class_findings(objects, names, []) if one.kind == "class_unknown"]
+    unknown = [
+        one for one in class_findings(checked(*objects), names, []) if one.kind == "class_unknown"
+    ]
     assert len(unknown) == 401
     assert asked == labels[:100]
     assert unknown[-1].reason.endswith("is it 'class 7'?")
@@ -194,7 +205,7 @@ def test_search_for_hints_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_balance_of_classes() -> None:
     objects = [thing((0.1, 0.1, 0.5, 0.5), label=label) for label in ["a"] * 66 + ["b"] * 6]
     objects += [thing((0.1, 0.1, 0.5, 0.5), label="a", split="test")]
-    found = class_findings(objects, ["a", "b", "c"], ["train", "test"])
+    found = class_findings(checked(*objects), ["a", "b", "c"], ["train", "test"])
     # 66 is more than ten times 6; b has none in test; c has none at all.
     assert [(one.kind, one.reason.split("'")[1]) for one in found] == [
         ("class_imbalance", "a"),
@@ -227,7 +238,7 @@ def test_floor_of_constant_boxes() -> None:
             ]
         )
     ]
-    boxes = single_boxes(objects, "skip")
+    boxes = single_boxes(checked(*objects), "skip")
     baseline = median_baseline(boxes)
     assert baseline is not None
     # By hand: the median is the middle box; with the two others it shares .04 of .28, and of the
@@ -242,9 +253,11 @@ def test_floor_of_constant_boxes() -> None:
 
 def test_image_with_several_boxes_counts_by_policy() -> None:
     objects = [thing((0.0, 0.0, 0.2, 0.2)), thing((0.1, 0.1, 0.9, 0.9))]
-    assert single_boxes(objects, "skip") == {}
-    assert single_boxes(objects, "first")["train"].tolist() == [pytest.approx([0, 0, 0.2, 0.2])]
-    assert single_boxes(objects, "largest")["train"].tolist() == [
+    assert single_boxes(checked(*objects), "skip") == {}
+    assert single_boxes(checked(*objects), "first")["train"].tolist() == [
+        pytest.approx([0, 0, 0.2, 0.2])
+    ]
+    assert single_boxes(checked(*objects), "largest")["train"].tolist() == [
         pytest.approx([0.1, 0.1, 0.9, 0.9])
     ]
 
