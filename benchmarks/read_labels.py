@@ -6,8 +6,8 @@
 Writes COCO, CSV and YOLO files of the same boxes to a temporary folder. The plain readers are
 `json.load`, `pandas.read_csv` and a loop over files, and end with arrays; they find no image and
 judge nothing. Ours are `read` (images found, each object parsed) and `check` (read, and each box
-judged on its picture; the pictures themselves are not opened). Each runs in a process of its own, in turns; CPU seconds are
-the least of all rounds, memory is what the process grew by.
+judged on its picture; the pictures themselves are not opened). Each runs in a process of its own,
+in turns; CPU seconds are the least of all rounds, memory is what the process grew by.
 """
 
 import argparse

@@ -24,7 +24,6 @@ from loc_keras.data.annotations import (
     Annotations,
     count_by_kind,
     in_units,
-    kind_of,
     with_background,
     with_class,
 )
@@ -33,6 +32,7 @@ from loc_keras.data.check.boxes import may_be_sizes
 from loc_keras.data.check.run import CheckResult, quick_check
 from loc_keras.data.detect.formats import guesses, list_data_folder, truncated_note, unrecognised
 from loc_keras.data.detect.label_files import LabelFiles, label_files
+from loc_keras.data.fault_kinds import kind_of
 from loc_keras.data.formats.listing import Guess, Listing, list_folder, split_of
 from loc_keras.data.formats.parsing import below, read_class_names
 from loc_keras.data.formats.registry import FORMATS, WRITERS, read_annotations

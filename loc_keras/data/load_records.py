@@ -11,17 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from loc_keras.config.data import SplitConfig
-from loc_keras.data.annotations import (
-    ALL_SPLITS,
-    CALIBRATION,
-    OF_THE_WHOLE_SET,
-    SPLITS,
-    Fault,
-    ImageRef,
-    Split,
-)
+from loc_keras.data.annotations import ALL_SPLITS, CALIBRATION, SPLITS, Fault, ImageRef, Split
 from loc_keras.data.check.run import CheckResult, lost_images, refused_objects
 from loc_keras.data.duplicates import identical_groups, merged_groups
+from loc_keras.data.fault_kinds import OF_THE_WHOLE_SET
 from loc_keras.data.near_duplicates import (
     LARGEST_SHARE,
     LEAST_AGREEMENT,

@@ -11,16 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from loc_keras.atomic_file import write_text
-from loc_keras.data.annotations import (
-    SPLITS,
-    Fault,
-    class_index,
-    class_indices,
-    count_by_kind,
-    kind_of,
-)
+from loc_keras.data.annotations import SPLITS, Fault, class_index, class_indices, count_by_kind
 from loc_keras.data.check.boxes import best_baseline, median_baseline, single_boxes, single_objects
 from loc_keras.data.check.run import CheckResult
+from loc_keras.data.fault_kinds import kind_of
 from loc_keras.report import html
 from loc_keras.report.data_charts import MOST_CLASSES, class_chart, place_charts, shape_charts
 from loc_keras.report.style import TRUTH, WRONG

@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from loc_keras.data.annotations import Fault, Severity, count_by_kind, count_by_severity, kind_of
+from loc_keras.data.annotations import Fault, count_by_kind, count_by_severity
+from loc_keras.data.fault_kinds import Severity, kind_of
 from loc_keras.errors import clean
 from loc_keras.evaluation.figures import (
     APART_KEY,

@@ -18,8 +18,9 @@ from helpers.planted_faults import (
 from PIL import Image
 
 from loc_keras.config.data import SourceConfig
-from loc_keras.data.annotations import Annotations, Fault, ImageRef, kind_of
+from loc_keras.data.annotations import Annotations, Fault, ImageRef
 from loc_keras.data.check.run import check_data, quick_check
+from loc_keras.data.fault_kinds import kind_of
 from loc_keras.report.data_charts import (
     class_chart,
     coverage,

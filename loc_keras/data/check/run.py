@@ -15,7 +15,6 @@ from loc_keras.data.annotations import (
     Annotations,
     Fault,
     ImageRef,
-    Severity,
     Split,
     count_by_severity,
     known_classes,
@@ -31,6 +30,7 @@ from loc_keras.data.check.labels import (
     duplicate_findings,
     identical_images,
 )
+from loc_keras.data.fault_kinds import Severity
 from loc_keras.data.resolve import CheckedObject, CheckedObjects, checked_objects
 
 _ABOUT_SIZE = frozenset({"exif_turned", "exif_conflict", "size_mismatch"})

@@ -278,7 +278,6 @@ class _Part:
     layout: "_Layout"
     folder_of_label: Callable[[str], str] | None = None
     parts: dict[Split, list[Annotated | Objects]] = field(default_factory=lambda: defaultdict(list))
-    found: dict[tuple[str, str], tuple[str, ImageRef]] = field(default_factory=dict)
 
     def find_folder(self, lines: "Lines", at: int) -> bool:
         """Looks for the folder of the images by the first row that names one."""
@@ -297,12 +296,10 @@ class _Part:
     def image(self, file: str, label: str) -> tuple[str, ImageRef]:
         """The name and the place of an image."""
         assert self.folder_of_label is not None
-        key = self.folder_of_label(label), file
-        self.reader.reading.folders[key[0]] = None
-        if key not in self.found:
-            name, place = self.reader.finder.named(*key)
-            self.found[key] = name, ImageRef(place)
-        return self.found[key]
+        folder = self.folder_of_label(label)
+        self.reader.reading.folders[folder] = None
+        name, place = self.reader.finder.named(folder, file)
+        return name, ImageRef(place)
 
     def label(self, label: str, file: str, image: ImageRef) -> str:
         """The class of an object that has the label in its row."""
@@ -335,8 +332,8 @@ class _Part:
                 of_split[index] = _split(named) or self.split
                 if file:
                     name, image = self.image(file, named.get("label", ""))
-                    group = named.get("group", "")
-                    subjects[index] = Subject(image, name, self.path, size, group)
+                    more = (size, named.get("group", ""))
+                    subjects[index] = Subject(image, name, self.path, *more)
                     classes[index] = self.label("", file, image)
                     known[index] = True
             except RowError:
@@ -540,7 +537,9 @@ def _size(named: Mapping[str, str]) -> tuple[int, int] | None:
 
 def _split(named: Mapping[str, str]) -> Split | None:
     text = named.get("split", "")
-    if text and text.lower() not in (*SPLIT_NAMES, UNASSIGNED):
+    if not text:
+        return None
+    if text.lower() not in (*SPLIT_NAMES, UNASSIGNED):
         raise RowError(f"column split: {quoted(text)} is not train, val or test", "split")
     return SPLIT_NAMES.get(text.lower())
 

@@ -1,7 +1,7 @@
 """The rows of CSV and TSV text, and which of its lines a plain reader of columns can read."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -76,9 +76,11 @@ class Lines:
 
         Lines of the mask `but` are passed over; it loses those that belong to a row of several.
         """
-        lines = np.arange(first, self.count if end is None else end)
+        lines: Iterable[int] = range(first, self.count if end is None else end)
+        if but is not None:
+            lines = (first + np.flatnonzero(~but[first:end])).tolist()
         behind = first
-        for line in lines.tolist() if but is None else lines[~but[lines]].tolist():
+        for line in lines:
             if line < behind or not self[line].strip():
                 continue
             behind = line + 1

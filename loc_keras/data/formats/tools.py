@@ -18,7 +18,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from loc_keras.atomic_file import written_aside
 from loc_keras.data import files
-from loc_keras.data.annotations import Annotated, Annotations, Fault, ImageRef, Split, kind_of
+from loc_keras.data.annotations import Annotated, Annotations, Fault, ImageRef, Split
+from loc_keras.data.fault_kinds import kind_of
 from loc_keras.data.formats.listing import by_split, head_of, split_of
 from loc_keras.data.formats.parsing import (
     LARGEST_SIDE,

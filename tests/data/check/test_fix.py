@@ -28,9 +28,10 @@ from PIL import Image
 from loc_keras.cli.data_source import DataSource
 from loc_keras.config.data import SourceConfig
 from loc_keras.config.load import load_config
-from loc_keras.data.annotations import CATALOGUE, Fault
+from loc_keras.data.annotations import Fault
 from loc_keras.data.check.fix import Change, FixPlan, plan_fix, refuse_fix_folder, write_fix
 from loc_keras.data.check.run import check_data
+from loc_keras.data.fault_kinds import CATALOGUE
 from loc_keras.data.formats.csv_file import read_csv
 from loc_keras.data.formats.voc import read_voc
 from loc_keras.errors import DataError

@@ -31,16 +31,7 @@ from helpers.planted_faults import (
 from PIL import Image
 
 from loc_keras.config.data import SourceConfig
-from loc_keras.data.annotations import (
-    CATALOGUE,
-    Annotated,
-    Annotations,
-    Fault,
-    ImageRef,
-    Split,
-    count_by_kind,
-    kind_of,
-)
+from loc_keras.data.annotations import Annotated, Annotations, Fault, ImageRef, Split, count_by_kind
 from loc_keras.data.check.boxes import (
     best_baseline,
     box_findings,
@@ -56,6 +47,7 @@ from loc_keras.data.check.run import (
     quick_check,
     refused_objects,
 )
+from loc_keras.data.fault_kinds import CATALOGUE, kind_of
 from loc_keras.data.formats.csv_file import read_csv
 from loc_keras.data.image_header import Header, read_header
 from loc_keras.data.resolve import CheckedObjects, checked_objects, resolve
