@@ -36,7 +36,7 @@ from loc_keras.data.fault_kinds import kind_of
 from loc_keras.data.formats.listing import Guess, Listing, list_folder, split_of
 from loc_keras.data.formats.parsing import below, read_class_names
 from loc_keras.data.formats.registry import FORMATS, WRITERS, read_annotations
-from loc_keras.data.formats.tool_table import way_on
+from loc_keras.data.formats.tool_table import TOOLS, is_of_tool, way_on
 from loc_keras.data.load_records import Looks, load_records
 from loc_keras.data.records import count_multi_object
 from loc_keras.data.resolve import DatasetRecords, checked_objects
@@ -100,6 +100,13 @@ class DataSource:
         options = source.reader_options()
         if FORMATS[source.format].caches:
             options["cache_dir"] = self.config.data.cache_dir
+        if source.file is not None:
+            if source.format not in TOOLS:
+                raise DataError(
+                    f"data.source.file names a file of a labelling tool, but the files of the "
+                    f"format {source.format} are named in its own section; set it to null."
+                )
+            options["file"] = source.file
         with files.noted_reads() as self._opened:
             annotations = read_annotations(source.format, self.root, **options)
         annotations = in_units(annotations, source.box_units)
@@ -311,7 +318,7 @@ def read_folder(
     found = list(guesses(listing))
     if listing.root != place:
         file = below(listing.root, place)
-        found = [guess for guess in found if _reads(guess, file)] or found
+        found = [one for guess in found for one in _of_file(guess, listing, file)] or found
         up = os.path.normpath(os.path.join(folder, below(place, listing.root)))
         place, folder = listing.root, listing.root if place == folder else up
     # The settings name the archive, which is found unpacked again.
@@ -370,11 +377,14 @@ def read_folder(
     )
 
 
-def _reads(guess: Guess, file: str) -> bool:
-    """Whether a guess reads a file, as far as it says so."""
+def _of_file(guess: Guess, listing: Listing, file: str) -> list[Guess]:
+    """A guess for one file of labels alone; none where it does not read that."""
+    if guess.format in TOOLS:
+        fits = is_of_tool(listing, file, TOOLS[guess.format])
+        return [replace(guess, source={**guess.source, "file": file}, files=(file,))] * fits
     splits = guess.options.get("splits") or {}
     named = [value for one in splits.values() if isinstance(one, dict) for value in one.values()]
-    return file in (*guess.files, *guess.options.values(), *named)
+    return [guess] if file in (*guess.files, *guess.options.values(), *named) else []
 
 
 def _read(guess: Guess, overrides: Sequence[str], keys: Mapping[str, Any], name: str) -> Reading:

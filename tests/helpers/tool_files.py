@@ -143,6 +143,75 @@ TOOL_FILES: dict[str, tuple[dict[str, bytes], tuple[str, ...]]] = {
         ("images/a.png", "images/b.png"),
     ),
     # VGG Image Annotator 2.0.12, "Export Annotations (as json)", and as csv.
+    # VIA 3.0.13, "Save VIA project"; 2 is a rectangle.
+    "via3": (
+        {
+            "via_project.json": _json(
+                {
+                    "project": {"pid": "__VIA_PROJECT_ID__", "pname": "p", "vid_list": ["1", "2"]},
+                    "config": {"file": {"loc_prefix": {"1": "", "2": ""}}},
+                    "attribute": {
+                        "1": {
+                            "aname": "class",
+                            "anchor_id": "FILE1_Z0_XY1",
+                            "type": 3,
+                            "options": {"0": "cup", "1": "key"},
+                        }
+                    },
+                    "file": {
+                        "1": {"fid": "1", "fname": "a.png", "type": 2, "loc": 1, "src": "a.png"},
+                        "2": {"fid": "2", "fname": "b.png", "type": 2, "loc": 1, "src": "b.png"},
+                    },
+                    "metadata": {
+                        "1_x": {"vid": "1", "flg": 0, "z": [], "xy": [], "av": {}},
+                        "1_y": {"vid": "1", "z": [], "xy": [2, 50, 33, 22, 20], "av": {"1": "0"}},
+                        "2_z": {
+                            "vid": "2",
+                            "z": [],
+                            "xy": [7, 3, 63, 24, 70, 10, 89],
+                            "av": {"1": "1"},
+                        },
+                    },
+                    "view": {"1": {"fid_list": ["1"]}, "2": {"fid_list": ["2"]}},
+                }
+            )
+        },
+        ("a.png", "b.png"),
+    ),
+    # VoTT 2.2, files of single images.
+    "vott": (
+        {
+            f"0{stem}-asset.json": _json(
+                {
+                    "asset": {
+                        "format": "png",
+                        "name": f"{stem}.png",
+                        "path": f"file:/home/me/{stem}.png",
+                        "size": dict(zip(("width", "height"), SIZES[stem], strict=True)),
+                        "state": 2,
+                        "type": 1,
+                    },
+                    "regions": [
+                        {
+                            "id": "r",
+                            "type": "RECTANGLE",
+                            "tags": [label],
+                            "boundingBox": {
+                                "height": y2 - y1,
+                                "width": x2 - x1,
+                                "left": x1,
+                                "top": y1,
+                            },
+                            "points": [{"x": x1, "y": y1}, {"x": x2, "y": y2}],
+                        }
+                    ],
+                    "version": "2.2.0",
+                }
+            )
+            for stem, label, x1, y1, x2, y2 in OBJECTS
+        },
+        ("a.png", "b.png"),
+    ),
     "via": (
         {
             "via_region_data.json": _json(

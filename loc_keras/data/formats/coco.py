@@ -119,7 +119,8 @@ def read_coco(root: str, *, splits: Mapping[str, Mapping[str, str] | None]) -> A
             raise DataError(f"{_KEY}.{split}.annotations is missing; name the JSON file.")
         path = config_path(root, name, f"{_KEY}.{split}.annotations")
         if not files.is_file(path):
-            raise DataError(f"COCO file {path} does not exist: mend {_KEY}.{split}.annotations.")
+            why = files.absence(path)
+            raise DataError(f"COCO file {path} {why}: mend {_KEY}.{split}.annotations.")
         images = entry.get("images")
         folder = folder_of(path)
         if images is not None:

@@ -165,11 +165,11 @@ def _csv_files(root: str, split: str, name: str) -> list[str]:
             return [config_path(root, below(root, path), key) for path in paths]
         raise DataError(f"no CSV file below {root} matches {quoted(name)}: mend {key}.")
     if split == "train":
-        raise DataError(f"CSV file {path} does not exist: mend {key}.")
+        raise DataError(f"CSV file {path} {files.absence(path)}: mend {key}.")
     if name != CSV_FILES[split]["csv"]:
         raise DataError(
-            f"CSV file {path} does not exist: mend {key}, or leave it out to cut the split off "
-            "the training file."
+            f"CSV file {path} {files.absence(path)}: mend {key}, or leave it out to cut the split "
+            "off the training file."
         )
     return []
 

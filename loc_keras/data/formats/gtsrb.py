@@ -105,7 +105,7 @@ def _train_tables(root: str, reading: Reading) -> list[_Table]:
             if files.is_file(table.path):
                 tables.append(table)
             else:
-                reading.fault(table.path, 0, "does not exist", "missing_file")
+                reading.fault(table.path, 0, files.absence(table.path), "missing_file")
     if tables:
         return tables
     raise DataError(

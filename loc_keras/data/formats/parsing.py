@@ -138,7 +138,7 @@ class Reading:
     def text(self, path: str) -> str | None:
         """The text of one annotation file of many; None, with a fault, where it cannot be read."""
         if not files.is_file(path):
-            self.fault(path, 0, "does not exist", "missing_file")
+            self.fault(path, 0, files.absence(path), "missing_file")
             return None
         try:
             return files.read_text(path)

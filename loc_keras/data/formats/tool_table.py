@@ -48,15 +48,19 @@ def detect_tools(listing: Listing) -> Iterator[Guess]:
     """A guess for each of `TOOLS` whose marks some file shows, in the order of the table."""
     seen: dict[str, list[str]] = defaultdict(list)
     for name in islice(_likely(listing), _MOST_SNIFFED):
-        head = listing.head(name)[:HEAD]
         for form, tool in TOOLS.items():
-            if name.lower().endswith(tool.endings) and has_marks(head, tool):
+            if is_of_tool(listing, name, tool):
                 seen[form].append(name)
     for form, tool in TOOLS.items():
         if names := seen[form]:
             what = ", ".join(dict.fromkeys(map(posixpath.dirname, names)) if tool.beside else names)
             why = f"{tool.title}: {what or '.'}"
             yield Guess(form, listing.root, why=why, files=() if tool.beside else tuple(names))
+
+
+def is_of_tool(listing: Listing, name: str, tool: Tool) -> bool:
+    """Whether a file is one of the tool's."""
+    return name.lower().endswith(tool.endings) and has_marks(listing.head(name)[:HEAD], tool)
 
 
 def _likely(listing: Listing) -> Iterator[str]:
@@ -102,6 +106,10 @@ TOOLS: dict[str, Tool] = {
         (r"\A\s*\{", r'"filename"\s*:', r'"regions"\s*:', r'"shape_attributes"|"size"'),
         written=True,
     ),
+    "via3": Tool(
+        "project of VIA 3", *_JSON, (r"\A\s*\{", r'"project"\s*:\s*\{', r'"vid_list"\s*:')
+    ),
+    "vott": Tool("JSON of VoTT", *_JSON, (r"\A\s*\{", r'"asset"\s*:\s*\{', r'"regions"\s*:\s*\[')),
     "via_csv": Tool(
         "CSV of the VGG Image Annotator",
         "tools_tables",
@@ -251,12 +259,6 @@ NAMED: tuple[tuple[str, tuple[str, ...], str, str], ...] = (
         f"{_TABLE} from each bounding_box (top, left, height, width)",
     ),
     ("Scalabel or BDD100K labels", (".json",), r'"box2d"\s*:', f"{_TABLE} from each box2d"),
-    (
-        "a project of VIA 3",
-        (".json",),
-        r'"vid_list"\s*:',
-        f"{_TABLE} from xy of its metadata ([2, x, y, width, height] is a box)",
-    ),
     ("MATLAB files", (".mat",), "", f"{_TABLE} from what scipy.io.loadmat reads"),
 )
 """Formats that are known and not read: what they are, endings, a mark, and the way on."""

@@ -28,6 +28,7 @@ from loc_keras.data.formats.parsing import (
     Reading,
     RowError,
     below,
+    config_path,
     folder_of,
     label_problem,
     number,
@@ -238,8 +239,10 @@ def size_of(width: Any, height: Any) -> tuple[int, int] | None:
     return (int(sides[0]), int(sides[1])) if whole else None
 
 
-def read_tool(root: str, *, format_name: str, cache_dir: str | None = None) -> Annotations:
-    """Reads all files of one of `TOOLS` below a folder.
+def read_tool(
+    root: str, *, format_name: str, cache_dir: str | None = None, file: str | None = None
+) -> Annotations:
+    """Reads all files of one of `TOOLS` below a folder, or the one `file` of it alone.
 
     Splits are those that the files say, or else that their names or folders or those of the images
     speak of; where none is for training, the largest is.
@@ -253,9 +256,13 @@ def read_tool(root: str, *, format_name: str, cache_dir: str | None = None) -> A
     tool = TOOLS[format_name]
     module = importlib.import_module(f"loc_keras.data.formats.{tool.module}")
     read, read_object = module.READERS[format_name]
-    paths = files.walk(root)
-    with files.noted_reads():  # To look at a file is not to use it.
-        chosen = _own_files(paths, tool)
+    if file is not None:
+        chosen = [config_path(root, file, "data.source.file")]
+        if not files.is_file(chosen[0]):
+            raise DataError(f"{chosen[0]} {files.absence(chosen[0])}: mend data.source.file.")
+    else:
+        with files.noted_reads():  # To look at a file is not to use it.
+            chosen = _own_files(files.walk(root), tool)
     if not chosen:
         raise DataError(f"{root} holds no {tool.title}; mend data.source.format or path.")
     reading = Reading(upright_tool=tool.upright)

@@ -1,4 +1,4 @@
-"""JSON of labelling tools: LabelMe, CreateML, VGG Image Annotator, Label Studio."""
+"""JSON of labelling tools: LabelMe, CreateML, VGG Image Annotator, VoTT, Label Studio, ..."""
 
 import base64
 import math
@@ -109,6 +109,64 @@ def via_object(region: dict[str, Any], _: Picture) -> tuple[Any, Box]:
     if isinstance(label, dict):  # Boxes to tick.
         (label,) = [one for one, ticked in label.items() if ticked] or [""]
     return label, box
+
+
+def _via3(document: Document) -> Iterator[Picture]:
+    """`{"file": {id: {"fname"}}, "view": {id: {"fid_list"}}, "metadata": {id: {"vid", "xy"}}}`."""
+    tree = document.json()
+    found: dict[str, list[tuple[int, Any]]] = {vid: [] for vid in tree["view"]}
+    for row, one in enumerate(tree["metadata"].values(), 1):
+        if one["xy"]:  # Else it speaks of all of a file.
+            found[one["vid"]].append((row, (one, tree["attribute"])))
+
+    def picture(row: int, vid: str) -> Picture:
+        file = tree["file"][tree["view"][vid]["fid_list"][0]]
+        return Picture(file["fname"], found[vid], row)
+
+    return document.parsed(enumerate(found, 1), picture)
+
+
+def _via3_object(entry: tuple[dict[str, Any], dict[str, Any]], _: Picture) -> tuple[Any, Box]:
+    region, attributes = entry
+    form, *numbers = floats(*region["xy"])
+    if form == 2:
+        box = corners(box_of(numbers), "xywh")
+    elif form in (3, 4):
+        x, y, *radii = numbers
+        box = around(x, y, radii[0], radii[-1])
+    elif form in (7, 8):
+        box = extent(zip(numbers[::2], numbers[1::2], strict=True))
+    else:
+        raise RowError(f"is a shape of the kind {form:g}, around which there is no box", "no_box")
+    named = {attributes[key]["aname"]: (key, value) for key, value in region["av"].items() if value}
+    name = next((name for name in _CLASS_NAMES if name in named), "")
+    if not name and len(named) != 1:
+        raise RowError(f"has {len(named)} attributes, none of them called class", "label")
+    key, value = named[name or next(iter(named))]
+    return attributes[key]["options"].get(value, value), box
+
+
+def _vott(document: Document) -> Iterator[Picture]:
+    """`{"asset": {"name", "size"}, "regions": [{"tags", "boundingBox"}]}`, or `assets` of these."""
+    tree = document.json()
+
+    def picture(row: int, entry: dict[str, Any]) -> Picture:
+        size = entry["asset"].get("size") or {}
+        objects = [(row, one) for _, one in _numbered(entry["regions"])]
+        sides = size_of(size.get("width"), size.get("height"))
+        return Picture(unquote(entry["asset"]["name"]), objects, row, sides)
+
+    return document.parsed(
+        enumerate(tree["assets"].values() if "assets" in tree else [tree], 1), picture
+    )
+
+
+def _vott_object(region: dict[str, Any], _: Picture) -> tuple[str, Box]:
+    if len(region["tags"]) != 1:
+        raise RowError(f"has {len(region['tags'])} classes, expected one", "label")
+    box = region["boundingBox"]
+    sides = box_of(box[key] for key in ("left", "top", "width", "height"))
+    return region["tags"][0], corners(sides, "xywh")
 
 
 def _studio(document: Document) -> Iterator[Picture]:
@@ -300,6 +358,8 @@ READERS: dict[str, Any] = {
     "labelme": (_labelme, _labelme_object),
     "createml": (_createml, _createml_object),
     "via": (_via, via_object),
+    "via3": (_via3, _via3_object),
+    "vott": (_vott, _vott_object),
     "label_studio": (_studio, studio_object),
     "datumaro": (_datumaro, _datumaro_object),
     "coco_panoptic": (_panoptic, _panoptic_object),

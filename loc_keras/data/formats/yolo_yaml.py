@@ -51,7 +51,7 @@ def read_data_yaml(path: str, *, names_alone: bool = False) -> DataYaml:
         DataError: If it is missing, no YAML, uses aliases, or lacks `train` or the classes.
     """
     if not files.is_file(path):
-        raise DataError(f"YAML file {path} does not exist: mend data.source.yolo.yaml.")
+        raise DataError(f"YAML file {path} {files.absence(path)}: mend data.source.yolo.yaml.")
     if files.file_size(path) > LARGEST_YAML:
         raise DataError(f"YAML file {path} is larger than {LARGEST_YAML >> 20} MiB; is it one?")
     tree = _parsed(path, files.read_text(path, what="YAML file"))

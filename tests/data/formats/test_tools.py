@@ -3,6 +3,7 @@
 import base64
 import json
 import math
+import os
 
 import numpy as np
 import pytest
@@ -403,3 +404,77 @@ def test_a_line_of_sagemaker_without_a_job_is_a_fault(tmp_path):
     found = read_annotations("sagemaker", str(tmp_path))
     (fault,) = (one for one in found.faults if one.kind == "syntax")  # The images are not there.
     assert fault.row == 3 and "has no 'annotations'" in fault.reason
+
+
+@pytest.mark.parametrize(
+    "name", ["labelme", "createml", "via", "via3", "label_studio", "datumaro", "vott"]
+)
+def test_one_file_of_several_counts_alone(tmp_path, name):
+    for stem, (_, box) in DRAWN.items():
+        save(tmp_path / f"{stem}.png", drawn(*SIZES[stem], map(int, box)))
+    contents, _ = TOOL_FILES[name]
+    first, *_ = contents
+    others = {f"copy{number}.json": text for number, text in enumerate(contents.values())}
+    write_files(tmp_path, {first: contents[first], **others})
+    reading = read_folder(str(tmp_path / first), [], name="x")
+    assert reading.source.config.data.source.file == first
+    assert {one.file for _, one in reading.source.annotations.all_objects()} == {
+        f"{tmp_path}/{first}"
+    }
+    assert all(fault.kind != "duplicate_row" for fault in reading.records.faults)
+
+
+def test_a_file_of_labels_that_is_a_pipe(tmp_path):
+    write_files(tmp_path, {"a.png": b""})
+    os.mkfifo(tmp_path / "a.json")
+    with pytest.raises(DataError, match=r"is no regular file but a pipe: mend data\.source\.file"):
+        read_annotations("labelme", str(tmp_path), file="a.json")
+    with pytest.raises(DataError, match=r"a\.json is no regular file but a pipe: mend"):
+        read_annotations("coco", str(tmp_path), splits={"train": {"annotations": "a.json"}})
+    with pytest.raises(DataError, match=r"none\.json does not exist"):
+        read_annotations("coco", str(tmp_path), splits={"train": {"annotations": "none.json"}})
+
+
+def test_export_of_vott_holds_all_images(tmp_path):
+    # Each with one box by hand: left 4, top 5, 30 wide, 20 high.
+    box = {"left": 4, "top": 5, "width": 30, "height": 20}
+    regions = [{"type": "RECTANGLE", "tags": ["cup"], "boundingBox": box}]
+    twice = [{"type": "RECTANGLE", "tags": ["cup", "key"], "boundingBox": box}]
+    assets = {
+        "1": {"asset": {"name": "a.png", "size": {"width": 96, "height": 64}}, "regions": regions},
+        "2": {"asset": {"name": "b%20c.png"}, "regions": regions},
+        "3": {"asset": {"name": "d.png"}, "regions": twice},
+        "4": {"asset": {"name": "e.png"}, "regions": []},
+    }
+    text = json.dumps({"name": "p", "version": "2.2.0", "assets": assets}).encode()
+    images = ("a.png", "b c.png", "d.png", "e.png")
+    write_files(tmp_path, {"p-export.json": text, **dict.fromkeys(images, b"")})
+    found = read_annotations("vott", str(tmp_path))
+    assert [(one.name, one.label, one.box, one.size) for one in found.objects["train"]] == [
+        ("a.png", "cup", (4, 5, 34, 25), (96, 64)),
+        ("b c.png", "cup", (4, 5, 34, 25), None),
+    ]
+    assert [(fault.row, fault.kind) for fault in found.faults] == [(3, "label"), (4, "no_object")]
+
+
+@pytest.mark.parametrize(
+    ("xy", "box"),
+    [
+        ([3, 20, 30, 5], (15, 25, 25, 35)),
+        ([4, 20, 30, 5, 8], (15, 22, 25, 38)),
+        ([8, 1, 5, 6, 2, 9, 4, 3, 7], (1, 2, 9, 7)),
+        ([1, 4, 4], None),
+        ([6, 1, 1, 5, 5], None),
+    ],
+)
+def test_shapes_of_via_3_count_as_their_extent(tmp_path, xy, box):
+    contents, images = TOOL_FILES["via3"]
+    ((name, text),) = contents.items()
+    tree = json.loads(text)
+    tree["metadata"] = {"1_y": {"vid": "1", "z": [], "xy": xy, "av": {"1": "1"}}}
+    write_files(tmp_path, {name: json.dumps(tree).encode(), **dict.fromkeys(images, b"")})
+    found = read_annotations("via3", str(tmp_path))
+    read = [(one.label, one.box) for one in found.objects["train"]]
+    assert read == ([("key", box)] if box else [])
+    kinds = {fault.kind for fault in found.faults}
+    assert kinds == ({"no_object"} if box else {"no_object", "no_box"})
