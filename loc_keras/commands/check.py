@@ -22,9 +22,9 @@ from loc_keras.cli.data_source import (
 from loc_keras.cli.options import PREVIEW_FILE
 from loc_keras.config.load import dump_config
 from loc_keras.config.schema import Config
-from loc_keras.data.annotations import OF_THE_WHOLE_SET
 from loc_keras.data.check.fix import FixPlan, plan_fix, refuse_fix_folder, summary, write_fix
 from loc_keras.data.check.run import CheckResult, check_data
+from loc_keras.data.fault_kinds import OF_THE_WHOLE_SET
 from loc_keras.data.formats.csv_file import GROUPED_COLUMNS
 from loc_keras.data.records import even_sample
 from loc_keras.errors import DataError, LocKerasError
@@ -74,7 +74,7 @@ def _check_files(args: argparse.Namespace, source: DataSource, console: Console)
         refuse_foreign(*report)
     if args.fix is not None:
         refuse_fix_folder(args.fix, os.path.expanduser(section.path))
-    images = len({one.image for _, one in source.annotations.all_objects()})
+    images = len(source.annotations.joined.images)
     with _bar("reading headers" if args.quick else "decoding images", images) as advance:
         if args.quick:
             result = source.quick_check(advance)
@@ -106,10 +106,10 @@ def _what_was_read(result: CheckResult) -> str:
     """Images and objects of each split: a pattern that misses half of the files shows here."""
     parts = []
     for split in result.splits:
-        objects = [item.annotated for item in result.objects if item.split == split]
-        empty = sum(one.empty for one in objects)
+        objects = result.annotations.objects[split]
+        empty = int(objects.empty.sum())
         without = f", {empty:,} of them without an object" if empty else ""
-        images = len({one.image for one in objects})
+        images = len(objects.images)
         parts.append(f"{split} {len(objects) - empty:,} objects in {images:,} images{without}")
     return f"read: {'; '.join(parts) or 'no object'}; {classes_words(result.class_names)}"
 
