@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import groupby
-from typing import Any, Literal, NamedTuple, TypeVar, overload
+from typing import Any, Literal, NamedTuple, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -88,8 +88,20 @@ class Subject(NamedTuple):
 _Entry = TypeVar("_Entry")
 
 
+class Columns(Sequence[_Entry]):
+    """A sequence that is kept by columns, of which `take` gives a part and iterating the items."""
+
+    def take(self, index: npt.NDArray[Any]) -> Self:
+        """The items of these indices, or those that a mask marks."""
+        raise NotImplementedError
+
+    def __getitem__(self, index: Any) -> Any:
+        part = self.take(np.atleast_1d(np.arange(len(self))[index]))
+        return part if isinstance(index, slice) else next(iter(part))
+
+
 @dataclass(frozen=True, eq=False)
-class Objects(Sequence[Annotated]):
+class Objects(Columns[Annotated]):
     """N labelled objects by columns; an item is an `Annotated`.
 
     Attributes:
@@ -109,19 +121,14 @@ class Objects(Sequence[Annotated]):
 
     @classmethod
     def of_columns(
-        cls,
-        subjects: Sequence[Subject],
-        labels: Sequence[str],
-        subject: npt.ArrayLike,
-        label: npt.ArrayLike,
-        boxes: npt.ArrayLike,
-        rows: npt.ArrayLike,
+        cls, subjects: Sequence[Subject], labels: Sequence[str], *columns: npt.ArrayLike
     ) -> "Objects":
-        """Objects of columns whose subjects and labels may repeat, or not occur."""
-        used, subject = _occurring(subjects, np.asarray(subject, np.int32))
-        names, label = _occurring(labels, np.asarray(label, np.int32))
-        boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
-        return cls(used, names, subject, label, boxes, np.asarray(rows, np.int64))
+        """Objects of their four columns; subjects and labels may repeat, or not occur."""
+        subject, label, boxes, rows = map(np.asarray, columns)
+        used, subject = _occurring(subjects, subject.astype(np.int32))
+        names, label = _occurring(labels, label.astype(np.int32))
+        boxes = boxes.astype(np.float64, copy=False).reshape(-1, 4)
+        return cls(used, names, subject, label, boxes, rows.astype(np.int64))
 
     @classmethod
     def joined(cls, parts: "Iterable[Annotated | Objects]") -> "Objects":
@@ -130,8 +137,8 @@ class Objects(Sequence[Annotated]):
         for kind, run in groupby(parts, type):
             members: list[Any] = list(run)
             blocks += [cls._of_items(members)] if kind is Annotated else members
-        if len(blocks) == 1:
-            return blocks[0]
+        if len(blocks) < 2:
+            return blocks[0] if blocks else cls.of_columns((), (), (), (), (), ())
         subjects = [one for block in blocks for one in block.subjects]
         labels = [one for block in blocks for one in block.labels]
         starts = np.cumsum([[0, 0], *([len(b.subjects), len(b.labels)] for b in blocks)], axis=0)
@@ -139,11 +146,7 @@ class Objects(Sequence[Annotated]):
             (b.subject + first, b.label + named, b.boxes, b.rows)
             for b, (first, named) in zip(blocks, starts, strict=False)
         ]
-        return (
-            cls.of_columns(subjects, labels, *map(np.concatenate, zip(*columns, strict=True)))
-            if blocks
-            else cls.of_columns((), (), (), (), (), ())
-        )
+        return cls.of_columns(subjects, labels, *map(np.concatenate, zip(*columns, strict=True)))
 
     @classmethod
     def _of_items(cls, items: Iterable[Annotated]) -> "Objects":
@@ -154,15 +157,6 @@ class Objects(Sequence[Annotated]):
 
     def __len__(self) -> int:
         return len(self.rows)
-
-    @overload
-    def __getitem__(self, index: int) -> Annotated: ...
-    @overload
-    def __getitem__(self, index: slice) -> "Objects": ...
-    def __getitem__(self, index: int | slice) -> "Annotated | Objects":
-        if isinstance(index, slice):
-            return self.take(np.arange(len(self))[index])
-        return next(iter(self.take(np.arange(len(self))[[index]])))
 
     def __iter__(self) -> Iterator[Annotated]:
         columns = (self.subject, self.label, self.boxes, self.rows)
@@ -176,7 +170,7 @@ class Objects(Sequence[Annotated]):
     __hash__ = None  # type: ignore[assignment]
 
     def take(self, index: npt.NDArray[Any]) -> "Objects":
-        """The objects of these indices, or those that a mask marks."""
+        """As `Columns.take`."""
         columns = (self.subject, self.label, self.boxes, self.rows)
         return self.of_columns(self.subjects, self.labels, *(one[index] for one in columns))
 
@@ -243,6 +237,11 @@ class Objects(Sequence[Annotated]):
             key = tuple(column[index] for column in columns)
             found[index] = first.setdefault(key, index)
         return found
+
+    def distinct(self) -> npt.NDArray[np.int64]:
+        """Number of different objects of each image; one that is written twice is one."""
+        first = self.firsts() == np.arange(len(self))
+        return np.bincount(self.image[first], minlength=len(self.images))
 
 
 _MIXING = np.uint64(0x9E3779B97F4A7C15)  # The golden ratio, as hashes multiply by it.

@@ -127,8 +127,7 @@ def all_grey(headers: Collection[Header | None]) -> bool:
 def count_multi_object(annotations: Annotations) -> tuple[int, int]:
     """Images with several objects, and images with any; an object that is written twice is one."""
     objects = annotations.joined
-    distinct = objects.firsts() == np.arange(len(objects))
-    counts = np.bincount(objects.image[distinct], minlength=len(objects.images))
+    counts = objects.distinct()
     counts += np.array([annotations.unread.get(image, 0) for image in objects.images], np.int64)
     return int((counts > 1).sum()), len(counts)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from loc_keras.data.annotations import (
     Annotated,
     Annotations,
     Box,
+    Columns,
     Fault,
     ImageRef,
     Objects,
@@ -148,6 +149,8 @@ class CheckedObject(NamedTuple):
         header: Of its image, or why it has none.
         size: (width, height) in px of the picture that the box was drawn on; (0, 0) where unknown.
         written: (x1, y1, x2, y2) as annotated, the last pixel within, in `units`.
+        box: In fractions, perhaps inverted, not finite or outside; None where it is unknown, or the
+            image shows no object.
         usable: The box in fractions of the picture, within it; None where it cannot be used or
             judged, and for an image without an object.
         fault: Why the box cannot be used; None where it can or cannot be judged.
@@ -159,28 +162,13 @@ class CheckedObject(NamedTuple):
     size: tuple[int, int]
     written: Box
     units: Units
+    box: Box | None
     usable: Box | None
     fault: BoxFault | None
 
-    @property
-    def box(self) -> Box | None:
-        """The box in fractions, perhaps inverted, not finite or outside.
-
-        None where it is unknown, or the image shows no object.
-        """
-        if self.annotated.empty:
-            return None
-        if self.units == "fraction":
-            return self.written
-        width, height = self.size
-        if not width or not height:
-            return None
-        x1, y1, x2, y2 = self.written
-        return x1 / width, y1 / height, x2 / width, y2 / height
-
 
 @dataclass(frozen=True, eq=False)
-class CheckedObjects(Sequence[CheckedObject]):
+class CheckedObjects(Columns[CheckedObject]):
     """N objects beside their pictures, by columns; an item is a `CheckedObject`.
 
     Attributes:
@@ -204,51 +192,28 @@ class CheckedObjects(Sequence[CheckedObject]):
     def __len__(self) -> int:
         return len(self.objects)
 
-    @overload
-    def __getitem__(self, index: int) -> CheckedObject: ...
-    @overload
-    def __getitem__(self, index: slice) -> "CheckedObjects": ...
-    def __getitem__(self, index: int | slice) -> "CheckedObject | CheckedObjects":
-        if isinstance(index, slice):
-            return self.take(np.arange(len(self))[index])
-        return next(iter(self.take(np.arange(len(self))[[index]])))
-
     def __iter__(self) -> Iterator[CheckedObject]:
-        columns = (self.objects.image, self.split, self.size, self.written, self.usable)
-        lists = (column.tolist() for column in columns)
-        for place, (one, image, split, size, written, usable) in enumerate(
+        known = ~self.objects.empty & ((self.units == "fraction") | (self.size > 0).all(axis=1))
+        columns = (self.split, self.objects.image, self.size, self.written, self.boxes, known)
+        lists = (one.tolist() for one in (*columns, self.usable, self.fits))
+        for place, (one, split, image, size, written, box, has_box, usable, fits) in enumerate(
             zip(self.objects, *lists, strict=True)
         ):
-            yield CheckedObject(
-                SPLITS[split],
-                one,
-                self.headers[image],
-                tuple(size),
-                tuple(written),
-                self.units,
-                None if usable[0] != usable[0] else tuple(usable),
-                self.faults.get(place),
-            )
+            header, fault = self.headers[image], self.faults.get(place)
+            boxes = (tuple(box) if has_box else None, tuple(usable) if fits else None)
+            where = (tuple(size), tuple(written), self.units)
+            yield CheckedObject(SPLITS[split], one, header, *where, *boxes, fault)
 
     def take(self, index: npt.NDArray[Any]) -> "CheckedObjects":
-        """The objects of these indices, or those that a mask marks."""
-        objects = self.objects.take(index)
-        number_of = self.objects.images
-        faults = self.faults
-        if faults:
-            places = np.flatnonzero(index) if index.dtype == bool else index
-            among = np.flatnonzero(np.isin(places, list(faults)))
-            faults = {int(new): faults[int(places[new])] for new in among}
-        return CheckedObjects(
-            objects,
-            self.split[index],
-            [self.headers[number_of[image]] for image in objects.images],
-            self.size[index],
-            self.written[index],
-            self.units,
-            self.usable[index],
-            faults,
-        )
+        """As `Columns.take`."""
+        objects, number_of = self.objects.take(index), self.objects.images
+        headers = [self.headers[number_of[image]] for image in objects.images]
+        places = np.flatnonzero(index) if index.dtype == bool else index
+        among = np.flatnonzero(np.isin(places, list(self.faults))).tolist()
+        faults = {new: self.faults[int(places[new])] for new in among}
+        split, size, written = self.split[index], self.size[index], self.written[index]
+        usable = self.usable[index]
+        return CheckedObjects(objects, split, headers, size, written, self.units, usable, faults)
 
     @property
     def fits(self) -> npt.NDArray[np.bool_]:
@@ -272,21 +237,15 @@ def checked_objects(
     objects, boxes_on = annotations.joined, source.boxes_on or "stored"
     own = [headers[image] for image in objects.images]
     size = _picture_sizes(own, boxes_on)[0][objects.image]
-    written = objects.boxes
-    if is_inclusive(annotations, source):
-        written = written + np.array([0, 0, 1, 1])
+    inclusive = source.inclusive_pixels  # Whether x2 and y2 name the last pixel of a box.
+    if inclusive is None:
+        inclusive = annotations.units == "pixel" and not annotations.exact
+    written = objects.boxes + np.array([0, 0, 1, 1]) if inclusive else objects.boxes
     in_px = size if annotations.units == "pixel" else None
     usable, faults = usable_boxes(written, in_px, objects.empty)
     return CheckedObjects(
         objects, annotations.split, own, size, written, annotations.units, usable, faults
     )
-
-
-def is_inclusive(annotations: Annotations, source: SourceConfig) -> bool:
-    """Whether x2 and y2 name the last pixel of a box."""
-    if source.inclusive_pixels is None:
-        return annotations.units == "pixel" and not annotations.exact
-    return source.inclusive_pixels
 
 
 def picture_size(header: Header, boxes_on: str) -> tuple[int, int]:
@@ -430,15 +389,10 @@ def _records(
     source: SourceConfig,
     faults: list[Fault],
 ) -> Records:
-    """Records of objects that can be used, image by image.
+    """Records of objects that can be used, of some classes, image by image.
 
-    Args:
-        part: All of a split, at least one.
-        classes: Of the objects, by index.
-        counts: Objects of the image of each, those that cannot be used included.
-        names: Of the classes.
-        source: Of it the policies.
-        faults: Where objects go that the policies leave out.
+    `counts` are the objects of the image of each, those that cannot be used included; what the
+    policies of the source leave out goes to the faults.
     """
     order = np.argsort(part.objects.image, kind="stable")
     part, counts, classes = part.take(order), counts[order], classes[order]
@@ -452,11 +406,9 @@ def _records(
     if (source.boxes_on or "stored") != trained_on and turned.any():
         turn = turn_boxes if trained_on == "upright" else turn_boxes_back
         boxes[turned] = turn(boxes[turned], turns[turned])
-    kept, windows = chosen_by_policy(objects, boxes, sizes, counts, source)
-    why = f"; data.source.several is {source.several}"
-    named = np.unique(image, return_index=True)[1]
-    left = np.flatnonzero(~kept)
-    firsts = objects.take(named[image[left]])
+    kept, windows = _chosen_by_policy(objects, boxes, sizes, counts, source)
+    left, why = np.flatnonzero(~kept), f"; data.source.several is {source.several}"
+    firsts = objects.take(objects.first[image[left]])
     for one, first, count in zip(objects.take(left), firsts, counts[left].tolist(), strict=True):
         reason = f"is one of {count} objects in {first.name}{why}"
         faults.append(Fault(one.file, one.row, reason, "several"))
@@ -467,9 +419,7 @@ def _records(
         paths=of_subjects([one.image.path for one in subjects], object),
         offsets=of_subjects([one.image.offset for one in subjects], np.int64),
         lengths=of_subjects([one.image.length for one in subjects], np.int64),
-        orientations=turns[kept]
-        if trained_on == "upright"
-        else np.full(len(boxes), UPRIGHT, np.uint8),
+        orientations=turns[kept] if trained_on == "upright" else np.full_like(turns[kept], UPRIGHT),
         windows=windows[kept],
         sizes=sizes[:, ::-1].astype(np.int32),
         labels=classes[kept],
@@ -482,7 +432,7 @@ def _records(
     )
 
 
-def chosen_by_policy(
+def _chosen_by_policy(
     objects: Objects,
     boxes: npt.NDArray[np.float64],
     sizes: npt.NDArray[np.int64],
@@ -493,14 +443,8 @@ def chosen_by_policy(
 
     `"skip"` leaves out images with several objects, `"largest"` and `"first"` keep one, `"crop"`
     cuts one picture out for each, with at most `crop_margin` sides of the box as context on each
-    side. The counts include objects that cannot be used.
-
-    Args:
-        objects: N objects, in the order of their images.
-        boxes: float64 (N, 4), in fractions of the picture.
-        sizes: (N, 2), width and height of the picture in px.
-        counts: (N,), objects of the image.
-        source: Of it the policy.
+    side. The boxes are in fractions of pictures of these sizes (width, height) in px; the counts
+    of the objects of an image include those that cannot be used.
 
     Returns:
         Which objects are kept, and the windows, as in `Records`, that are cut out.
@@ -508,21 +452,19 @@ def chosen_by_policy(
     image, policy = objects.image, source.several
     kept = counts == 1
     windows = np.zeros((len(boxes), 4), np.int32)
-    if policy in ("first", "largest"):
-        by_area = np.lexsort((-box_areas(boxes), image)) if policy == "largest" else slice(None)
-        ordered = np.arange(len(image))[by_area]
-        kept[ordered[np.unique(image, return_index=True)[1]]] = True
-    if policy == "crop":
+    if policy == "first":
+        kept[objects.first] = True
+    elif policy == "largest":
+        kept[np.lexsort((-box_areas(boxes), image))[objects.first]] = True
+    elif policy == "crop":
         kept[:] = True
-        starts = np.flatnonzero(np.diff(image, prepend=-1))
-        for start, stop in zip(starts, [*starts[1:], len(image)], strict=True):
-            if counts[start] > 1:
-                own = boxes[start:stop]
-                for place, (one, size) in enumerate(
-                    zip(objects[start:stop], sizes[start:stop].tolist(), strict=True)
-                ):
-                    margin = source.crop_margin
-                    windows[start + place] = _window(own, place, len(one.name), size, margin)
+        salts = objects.of_subjects([len(one.name) for one in objects.subjects], np.int64)
+        ends = [*objects.first.tolist(), len(image)]
+        for index in np.flatnonzero(counts > 1).tolist():
+            start, stop = ends[image[index]], ends[image[index] + 1]
+            place, salt = index - start, int(salts[index])
+            own, size = boxes[start:stop], sizes[index].tolist()
+            windows[index] = _window(own, place, salt, size, source.crop_margin)
     return kept, windows
 
 
@@ -602,30 +544,19 @@ def _notes(
     faults: Sequence[Fault], splits: dict[Split, Records], source: SourceConfig
 ) -> list[str]:
     counts = Counter(fault.kind for fault in faults)
-    notes = []
-    if counts["several"]:
-        notes.append(
-            f"{counts['several']} objects in images with several were left out "
-            f"(data.source.several: {source.several})."
-        )
-    cropped = sum(int(part.windows.any(axis=1).sum()) for part in splits.values())
-    if cropped:
-        notes.append(f"{cropped} pictures are cut out of images with several objects.")
-    if counts["no_object"]:
-        notes.append(
-            f"{counts['no_object']} images without an object were left out; data.source.background "
-            "names a class for them."
-        )
+    counts["cropped"] = sum(int(part.windows.any(axis=1).sum()) for part in splits.values())
+    policy = f"(data.source.several: {source.several})"
+    said = {
+        "several": f"objects in images with several were left out {policy}.",
+        "cropped": "pictures are cut out of images with several objects.",
+        "no_object": "images without an object were left out; data.source.background names a class "
+        "for them.",
+        "crowd": "crowds (iscrowd) were left out.",
+        "unicode_form": "class names in another Unicode form count as the composed one (NFC).",
+        "duplicate_row": "objects that are written twice count once.",
+    }
+    notes = [f"{counts[kind]} {words}" for kind, words in said.items() if counts[kind]]
     if source.background is not None:
         empty = sum(int(part.empty.sum()) for part in splits.values())
         notes.append(f"Images without an object, of the class {source.background!r}: {empty}.")
-    if counts["crowd"]:
-        notes.append(f"{counts['crowd']} crowds (iscrowd) were left out.")
-    if counts["unicode_form"]:
-        notes.append(
-            f"{counts['unicode_form']} class names in another Unicode form count as the composed "
-            "one (NFC)."
-        )
-    if counts["duplicate_row"]:
-        notes.append(f"{counts['duplicate_row']} objects that are written twice count once.")
     return notes

@@ -144,9 +144,7 @@ _POLICY_WORDS: Mapping[str, str] = {
 
 def _multi_object_findings(objects: CheckedObjects, policy: str) -> list[Fault]:
     # An object that is written twice counts once, as in training.
-    image = objects.objects.image
-    distinct = objects.objects.firsts() == np.arange(len(objects))
-    counts = np.bincount(image[distinct], minlength=len(objects.objects.images))
+    counts = objects.objects.distinct()
     some = objects.take(objects.objects.first[counts > 1])
     found = []
     for item, count in zip(some, counts[counts > 1].tolist(), strict=True):

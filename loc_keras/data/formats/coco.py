@@ -5,8 +5,9 @@ import posixpath
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import chain, islice, repeat
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,6 +49,7 @@ _KEY = "data.source.coco.splits"
 _LISTS = ("images", "annotations", "categories")
 _BOX_NUMBERS = 4
 _NUMBERS = {int, float}
+_ID_TYPES = frozenset({int, float, str, bool})
 _LEAST_POLYGON = 6
 _HALF = 0.5
 _LONG = 19
@@ -273,35 +275,22 @@ def _column(entries: Sequence[Any], key: str) -> list[Any]:
 def _places(table: Mapping[_Id, Any], entries: Sequence[Any], key: str) -> npt.NDArray[np.int32]:
     """The place in a table of what each entry names, int32 (N,); -1 where it is not there."""
     place_of = {own: place for place, own in enumerate(table)}
-    ids = _column(entries, key)
-    try:
-        return np.fromiter(map(place_of.get, ids, repeat(-1)), np.int32, len(ids))
-    except TypeError:  # Lists and mappings are no ids.
-        known = [place_of.get(own, -1) if isinstance(own, int | str) else -1 for own in ids]
-        return np.array(known, np.int32)
+    ids = _column(entries, key)  # Lists and mappings are none.
+    known = (place_of.get(own, -1) if type(own) in _ID_TYPES else -1 for own in ids)
+    return np.fromiter(known, np.int32, len(ids))
 
 
 def _boxes(values: Sequence[Any]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
     """Lists of four numbers, float64 (N, 4), and which of the values are such, bool (N,)."""
-    plain = np.ones(len(values), bool)
-    boxes = _all_boxes(values)
-    if boxes is None:
-        plain = np.array([_all_boxes([value]) is not None for value in values], bool)
-        pairs = zip(values, plain, strict=True)
-        boxes = _all_boxes([value if good else [0, 0, 0, 0] for value, good in pairs])
-    assert boxes is not None
-    return boxes, plain
-
-
-def _all_boxes(values: Sequence[Any]) -> npt.NDArray[np.float64] | None:
-    """As `_boxes`, or None where not all are such."""
     fours = set(map(type, values)) <= {list} and set(map(len, values)) <= {_BOX_NUMBERS}
-    if not (fours and set(map(type, chain.from_iterable(values))) <= _NUMBERS):
-        return None
-    try:
-        return np.fromiter(chain.from_iterable(values), np.float64).reshape(-1, _BOX_NUMBERS)
-    except OverflowError:  # A whole number of hundreds of digits.
-        return None
+    if fours and set(map(type, chain.from_iterable(values))) <= _NUMBERS:
+        with suppress(OverflowError):  # A whole number of hundreds of digits.
+            flat = np.fromiter(chain.from_iterable(values), np.float64)
+            return flat.reshape(-1, _BOX_NUMBERS), np.ones(len(values), bool)
+    if len(values) == 1:
+        return np.zeros((1, _BOX_NUMBERS)), np.zeros(1, bool)
+    boxes, plain = zip(*(_boxes([value]) for value in values), strict=True)
+    return np.concatenate(boxes), np.concatenate(plain)
 
 
 def _repeated_ids(entries: Sequence[Any]) -> set[_Id]:

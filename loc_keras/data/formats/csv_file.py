@@ -317,16 +317,20 @@ class _Part:
             return np.ones(len(rows), bool)
         texts, boxes = table
         plain = np.isfinite(boxes).all(axis=1)
-        label, labels = texts.pop("label", (np.zeros(len(rows), np.int32), [""]))
+        label, labels = np.zeros(len(rows), np.int64), [""]
         if "label" in self.layout.places:
+            label, different = texts["label"].factorize()
+            labels = [one.strip() for one in different]
             plain &= np.array([not label_problem(one) for one in labels], bool)[label]
-        if "{label}" in self.images:
-            texts["label"] = label, labels
-        subject, combinations = _combined(texts)
+        if "{label}" not in self.images and "label" in texts:
+            texts = texts.drop(columns="label")
+        subject = texts.groupby(list(texts), sort=False).ngroup().to_numpy()
+        combinations = texts.drop_duplicates().to_dict("records")
         nothing = Subject(ImageRef(""), "", self.path)
         subjects, known = [nothing] * len(combinations), np.zeros(len(combinations), bool)
         classes, of_split = [""] * len(combinations), [self.split] * len(combinations)
-        for index, named in enumerate(combinations):
+        for index, combination in enumerate(combinations):
+            named = {name: text.strip() for name, text in combination.items()}
             try:
                 file, size = named["file"], _size(named)
                 of_split[index] = _split(named) or self.split
@@ -387,25 +391,6 @@ class _Part:
                 self.reader.reading.split(split).append(objects)
 
 
-def _combined(
-    texts: Mapping[str, tuple[npt.NDArray[np.int32], list[str]]],
-) -> tuple[npt.NDArray[np.int32], list[dict[str, str]]]:
-    """The different rows of some columns, in the order of the first column, and indices of them."""
-    if len(texts) == 1:
-        ((column, (only, names)),) = texts.items()
-        return only, [{column: name} for name in names]
-    codes = np.zeros(1, np.int64)
-    for own, names in texts.values():
-        codes = codes * len(names) + own
-    distinct, index = np.unique(codes, return_inverse=True)
-    rows: list[dict[str, str]] = [{} for _ in distinct]
-    for column, (_, names) in reversed(list(texts.items())):
-        distinct, codes = np.divmod(distinct, len(names))
-        for row, code in zip(rows, codes.tolist(), strict=True):
-            row[column] = names[code]
-    return index.astype(np.int32), rows
-
-
 def _place_in(header: list[str], name: str, meaning: str, path: str) -> int:
     if header.count(name) != 1:
         problem = "the header has twice" if name in header else "is not in the header"
@@ -431,48 +416,42 @@ class _Layout(NamedTuple):
     names: str
     box: str
 
-    def table(
-        self, content: bytes, delimiter: str
-    ) -> tuple[dict[str, tuple[npt.NDArray[np.int32], list[str]]], npt.NDArray[np.float64]] | None:
+    def table(self, content: bytes, delimiter: str) -> tuple[Any, npt.NDArray[np.float64]] | None:
         """Rows without quotes, by columns; None where they have to be read one by one.
 
         Returns:
-            Of each column of text, without blanks around, an index into its different texts; and
-            the four numbers of the boxes, float64 (N, 4), not finite where a text is no number.
+            The columns of text as a table of pandas, and the four numbers of the boxes, float64
+            (N, 4), not finite where a text is no number.
         """
         import pandas as pd
 
         columns = BOX_COLUMNS[self.box]
         if "bbox" in self.places or not content:
             return None
-        texts = {name: index for name, index in self.places.items() if name not in columns}
-        numbers = [self.places[name] for name in columns]
+        places = sorted(self.places, key=self.places.__getitem__)
+        texts = [name for name in places if name not in columns]
         try:
             table = pd.read_csv(
                 io.BytesIO(content),
                 sep=delimiter,
                 header=None,
-                usecols=list(self.places.values()),
-                dtype=dict.fromkeys(texts.values(), str),
+                usecols=[self.places[name] for name in places],
+                dtype={self.places[name]: str for name in texts},
                 keep_default_na=False,
-                na_values={index: [""] for index in numbers},
+                na_values={self.places[name]: [""] for name in columns},
                 quoting=csv.QUOTE_NONE,
                 skip_blank_lines=False,
                 low_memory=False,
-            )
+            ).set_axis(places, axis=1)
         except ValueError:
             return None
-        found: dict[str, tuple[npt.NDArray[np.int32], list[str]]] = {}
-        for name, index in texts.items():
-            codes, different = table[index].factorize()
-            found[name] = codes.astype(np.int32), [text.strip() for text in different.tolist()]
         boxes = np.empty((len(table), _BOX))
-        for side, index in enumerate(numbers):
-            own = table[index]
+        for side, name in enumerate(columns):
+            own = table[name]
             if own.dtype.kind not in "iuf":
                 own = pd.to_numeric(own.astype(str), errors="coerce")
             boxes[:, side] = own
-        return found, boxes
+        return table[texts], boxes
 
     def row(self, fields: Sequence[str]) -> _Row:
         """Reads the fields of a row, without blanks around them."""

@@ -262,8 +262,6 @@ class ImageFinder:
         if written in names:
             return written, f"{base}/{written}"
         path = self.find(folder, written)
-        if dirname(path) == folder and basename(path) == written:
-            return written, path
         plain = written.replace("\\", "/").removeprefix("./")
         return (written if path.endswith("/" + plain) else below(self.root, path)), path
 

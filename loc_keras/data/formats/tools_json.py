@@ -126,24 +126,30 @@ def _via3(document: Document) -> Iterator[Picture]:
     return document.parsed(enumerate(found, 1), picture)
 
 
-def _via3_object(entry: tuple[dict[str, Any], dict[str, Any]], _: Picture) -> tuple[Any, Box]:
+_SHAPES = {
+    2: ("rect", ("x", "y", "width", "height")),
+    3: ("circle", ("cx", "cy", "r")),
+    4: ("ellipse", ("cx", "cy", "rx", "ry")),
+    7: ("polygon", ()),
+    8: ("polygon", ()),  # Four points on the sides of the box.
+}
+
+
+def _via3_object(entry: tuple[dict[str, Any], dict[str, Any]], picture: Picture) -> tuple[Any, Box]:
     region, attributes = entry
     form, *numbers = floats(*region["xy"])
-    if form == 2:
-        box = corners(box_of(numbers), "xywh")
-    elif form in (3, 4):
-        x, y, *radii = numbers
-        box = around(x, y, radii[0], radii[-1])
-    elif form in (7, 8):
-        box = extent(zip(numbers[::2], numbers[1::2], strict=True))
-    else:
+    if form not in _SHAPES:
         raise RowError(f"is a shape of the kind {form:g}, around which there is no box", "no_box")
-    named = {attributes[key]["aname"]: (key, value) for key, value in region["av"].items() if value}
-    name = next((name for name in _CLASS_NAMES if name in named), "")
-    if not name and len(named) != 1:
-        raise RowError(f"has {len(named)} attributes, none of them called class", "label")
-    key, value = named[name or next(iter(named))]
-    return attributes[key]["options"].get(value, value), box
+    name, keys = _SHAPES[int(form)]
+    shape: dict[str, Any] = {"all_points_x": numbers[::2], "all_points_y": numbers[1::2]}
+    if keys:
+        shape = dict(zip(keys, numbers, strict=True))
+    named = {
+        attributes[key]["aname"]: attributes[key]["options"].get(value, value)
+        for key, value in region["av"].items()
+    }
+    old = {"shape_attributes": {"name": name, **shape}, "region_attributes": named}
+    return via_object(old, picture)
 
 
 def _vott(document: Document) -> Iterator[Picture]:

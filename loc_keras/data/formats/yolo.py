@@ -6,10 +6,11 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
+from itertools import chain
 from os.path import abspath
 from pathlib import Path
 from posixpath import splitext
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -53,6 +54,8 @@ from loc_keras.errors import DataError
 LARGEST_LABELS = 16 * 2**20
 """Bytes of the largest label file that is read."""
 
+_Mask: TypeAlias = npt.NDArray[np.bool_]
+_Places: TypeAlias = npt.NDArray[np.int64]
 _BATCH = 1024  # Images whose labels are read at once.
 _BOX_FIELDS = 5
 _LEAST_POLYGON_FIELDS = 7
@@ -250,18 +253,6 @@ def _listed_images(path: str, base: str, root: str, reading: Reading) -> Iterato
             yield image
 
 
-class _Places(NamedTuple):
-    """What is known of the images of one folder.
-
-    Attributes:
-        name: Of the folder in messages, with a slash behind it; `""` for the data folder.
-        folders: Where the labels may lie: in place of `images`, or beside them.
-    """
-
-    name: str
-    folders: list[str]
-
-
 class _LabelFiles:
     """Finds label files; each folder is listed once."""
 
@@ -273,28 +264,28 @@ class _LabelFiles:
         self._used: dict[str, set[str]] = defaultdict(set)  # Names by folder.
         self.scored: Counter[str] = Counter()  # Lines with a score, by file.
 
-    def _places_of(self, folder: str) -> _Places:
+    def _places_of(self, folder: str) -> tuple[str, list[str]]:
+        """What names of images begin with in messages, and where labels of a folder may lie."""
         inside = below(self.root, folder)
         name = "" if inside == "." else f"{inside}/"
         head, sign, tail = f"/{name}".rpartition("/images/")
         names = [f"{head}/{other}/{tail}" for other in _LABEL_FOLDERS if sign] + [name]
-        return _Places(name, [files.join(self.root, one.strip("/")).rstrip("/") for one in names])
+        return name, [files.join(self.root, one.strip("/")).rstrip("/") for one in names]
 
     def candidates(self, image: str) -> list[str]:
         """The label files that an image may have."""
         folder, _, name = image.rpartition("/")
-        own = splitext(name)[0]
-        return [f"{one}/{own}.txt" for one in self._places(folder).folders]
+        return [f"{one}/{splitext(name)[0]}.txt" for one in self._places(folder)[1]]
 
     def find(self, image: str) -> tuple[str, str]:
         """An image as it is called in messages, and its label file, or `""`."""
         folder, _, name = image.rpartition("/")
-        places, own = self._places(folder), f"{splitext(name)[0]}.txt"
-        for one in places.folders:
+        (before, places), own = self._places(folder), f"{splitext(name)[0]}.txt"
+        for one in places:
             if own in self._names(one):
                 self._used[one].add(own)
-                return places.name + name, f"{one}/{own}"
-        return places.name + name, ""
+                return before + name, f"{one}/{own}"
+        return before + name, ""
 
     def text(self, path: str) -> str:
         """The text of a label file, whose lines end in LF; none is that of no file."""
@@ -313,15 +304,13 @@ class _LabelFiles:
         Label files beside images do not count, as other text may lie there.
         """
         parents = {image.rpartition("/")[0] for image in images}
-        places = [self._places(folder).folders for folder in parents]
+        places = [self._places(folder)[1] for folder in parents]
         held = {folders[0] for folders in places if len(folders) > 1}
         beside = {one for one in self._used if "/annotations" in one} if held else set()
         for folder in sorted(held | beside):
-            used = self._used[folder]
-            for name in sorted(self._names(folder)):
-                path = files.join(folder, name)
-                if name.endswith(".txt") and name not in _NO_LABELS and name not in used:
-                    yield path
+            for name in sorted(set(self._names(folder)) - self._used[folder] - _NO_LABELS):
+                if name.endswith(".txt"):
+                    yield files.join(folder, name)
 
 
 def _read_images(
@@ -370,36 +359,24 @@ def _read_images(
     reading.split(split).append(Objects.of_columns(subjects, names, *columns))
 
 
-def _parsed(
-    text: str, config: DataYaml
-) -> tuple[
-    npt.NDArray[np.bool_], npt.NDArray[np.bool_], npt.NDArray[np.int64], npt.NDArray[np.float64]
-]:
+def _parsed(text: str, config: DataYaml) -> tuple[_Mask, _Mask, _Places, npt.NDArray[np.float64]]:
     """Reads the lines that are a class and four numbers, and perhaps a score or key points.
 
     Returns:
         Which of the L lines are not blank, and which have a score, bool (L,); the class, int64
         (L,), -1 of every other line; and the box, float64 (L, 4).
     """
-    tokens = text.split()
-    signs = np.frombuffer(text.encode(), np.uint8)
-    inked = signs > ord(" ")
-    firsts = np.flatnonzero(inked & ~np.concatenate([[False], inked[:-1]]))
-    bounds = [0, *np.flatnonzero(signs == ord("\n")).tolist(), len(signs)]
-    sizes = np.diff(np.searchsorted(firsts, bounds))
-    scored = np.zeros(len(sizes), bool)
-    classes, boxes = np.full(len(sizes), -1), np.zeros((len(sizes), 4))
+    rows = [line.split() for line in text.split("\n")]
+    sizes = np.array(list(map(len, rows)))
+    classes, boxes = np.full(len(rows), -1), np.zeros((len(rows), 4))
     try:
-        # Python would read 1_000, which no tool writes, and other scripts' digits.
-        if len(firsts) != len(tokens) or "_" in text or not text.isascii():
-            raise ValueError
-        numbers = np.fromiter(map(float, tokens), np.float64, len(tokens))
+        # Python would read 1_000, which no tool writes.
+        texts = chain.from_iterable(rows) if "_" not in text else "_"
+        numbers = np.fromiter(map(float, texts), np.float64)
     except ValueError:
-        lines = text.split("\n")
-        scored = np.array([_fields_of(line, config)[1] for line in lines], bool)
-        return np.array([bool(line.strip()) for line in lines], bool), scored, classes, boxes
-    if not config.has_keypoints:
-        scored = sizes == _BOX_FIELDS + 1
+        scored = [_without_score(row, config) != row for row in rows]
+        return sizes > 0, np.array(scored, bool), classes, boxes
+    scored = (sizes == _BOX_FIELDS + 1) & (not config.has_keypoints)
     plain = (sizes == _BOX_FIELDS) | scored | ((sizes > _BOX_FIELDS) & config.has_keypoints)
     at = (np.cumsum(sizes) - sizes)[plain]
     kinds = numbers[at]
@@ -412,16 +389,13 @@ def _parsed(
 
 
 def _parsed_line(line: str, config: DataYaml) -> tuple[int, Box]:
-    fields, _ = _fields_of(line, config)
+    fields = _without_score(line.split(maxsplit=_MOST_FIELDS), config)
     return _class_index(fields[0], _class_count(config)), _box(fields, config.has_keypoints)
 
 
-def _fields_of(line: str, config: DataYaml) -> tuple[list[str], bool]:
-    """The fields of a line but for a score, and whether it has one."""
-    fields = line.split(maxsplit=_MOST_FIELDS)
+def _without_score(fields: list[str], config: DataYaml) -> list[str]:
     scored = len(fields) == _BOX_FIELDS + 1 and not config.has_keypoints
-    scored = scored and number(fields[-1]) is not None
-    return fields[:_BOX_FIELDS] if scored else fields, scored
+    return fields[:_BOX_FIELDS] if scored and number(fields[-1]) is not None else fields
 
 
 def _class_count(config: DataYaml) -> int:
