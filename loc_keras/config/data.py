@@ -342,42 +342,12 @@ class DigitsConfig(Section):
 class SourceConfig(Section):
     """Where the images, labels and boxes come from."""
 
-    format: Literal[
-        "digits",
-        "csv",
-        "voc",
-        "coco",
-        "yolo",
-        "tiny_imagenet",
-        "imagenet_loc",
-        "cub",
-        "gtsrb",
-        "tfrecord",
-        "tfds",
-        "labelme",
-        "labelme_web",
-        "createml",
-        "via",
-        "via3",
-        "via_csv",
-        "label_studio",
-        "label_studio_csv",
-        "cvat",
-        "dlib",
-        "huggingface",
-        "kitti",
-        "bbox_label_tool",
-        "keras_yolo",
-        "datumaro",
-        "coco_panoptic",
-        "automl",
-        "sagemaker",
-        "openimages",
-        "oxford_pet",
-        "aircraft",
-        "celeba",
-        "darwin",
-        "vott",
+    format: Literal[  # noqa: RUF041 (else a line for each)
+        Literal["digits", "csv", "voc", "coco", "yolo", "tiny_imagenet", "imagenet_loc", "cub"],
+        Literal["gtsrb", "tfrecord", "tfds", "labelme", "labelme_web", "createml", "via", "via3"],
+        Literal["via_csv", "label_studio", "label_studio_csv", "cvat", "dlib", "huggingface"],
+        Literal["kitti", "bbox_label_tool", "keras_yolo", "datumaro", "coco_panoptic", "automl"],
+        Literal["sagemaker", "openimages", "oxford_pet", "aircraft", "celeba", "darwin", "vott"],
     ] = "digits"
     """Kind of source; of the sections below only the one of the same name is used, and a kind
     without a section needs no settings."""

@@ -446,14 +446,11 @@ def with_background(
             )
             faults.append(Fault(one.file, one.row, reason, "background_box"))
             unread[one.image] += 1
-        kept = part.take(~boxed)
-        parts[split] = [kept]
-        if named.sum() > boxed.sum():
-            nothing = named[~boxed]
-            parts[split] = [
-                one._replace(label=name, empty=True) if none else one
-                for one, none in zip(kept, nothing.tolist(), strict=True)
-            ]
+        parts[split] = [kept := part.take(~boxed)]
+        if (nothing := named[~boxed]).any():
+            new = {"label": name, "empty": True}
+            pairs = zip(kept, nothing.tolist(), strict=True)
+            parts[split] = [one._replace(**new) if empty else one for one, empty in pairs]
     objects = {split: Objects.joined(part) for split, part in parts.items()}
     showing = {(split, image) for split, part in objects.items() for image in part.images}
     used: set[Fault] = set()

@@ -142,10 +142,9 @@ def readings(
     which: npt.NDArray[np.bool_],
 ) -> dict[View, CheckedObjects]:
     """Some of all objects (a mask of them) as they would be read with each `boxes_on`."""
-    parts, start = {}, 0
-    for split, part in annotations.objects.items():
-        parts[split] = part.take(which[start : start + len(part)])
-        start += len(part)
+    objects = annotations.objects
+    masks = np.split(which, np.cumsum([len(part) for part in objects.values()])[:-1])
+    parts = {split: objects[split].take(mask) for split, mask in zip(objects, masks, strict=True)}
     some = replace(annotations, objects=parts)
     return {
         view: checked_objects(some, headers, source.model_copy(update={"boxes_on": view}))

@@ -443,11 +443,8 @@ def _chosen_by_policy(
 
     `"skip"` leaves out images with several objects, `"largest"` and `"first"` keep one, `"crop"`
     cuts one picture out for each, with at most `crop_margin` sides of the box as context on each
-    side. The boxes are in fractions of pictures of these sizes (width, height) in px; the counts
-    of the objects of an image include those that cannot be used.
-
-    Returns:
-        Which objects are kept, and the windows, as in `Records`, that are cut out.
+    side. The counts of the objects of an image include those that cannot be used. Returns which
+    objects are kept, and the windows, as in `Records`, that are cut out.
     """
     image, policy = objects.image, source.several
     kept = counts == 1
@@ -478,15 +475,15 @@ def _window(
     """
     x1, y1, x2, y2 = boxes[index].tolist()
     sides = _free_space((x1, y1, x2, y2), np.delete(boxes, index, axis=0), margin)
-    shares = [_golden_share(4 * index + side + salt) for side in range(4)]
+    # Multiples of the golden ratio fill 0..1 evenly.
+    shares = [(4 * index + side + salt) * 0.6180339887498949 % 1.0 for side in range(4)]
     left, top, right, bottom = (side * share for side, share in zip(sides, shares, strict=True))
     width, height = size
-    return (
-        _floor_px((x1 - left) * width),
-        _floor_px((y1 - top) * height),
-        min(width, _ceil_px((x2 + right) * width)),
-        min(height, _ceil_px((y2 + bottom) * height)),
-    )
+    ends = ((x1 - left) * width, (y1 - top) * height, (x2 + right) * width, (y2 + bottom) * height)
+    # 30.000000001 is 30 with an error of the division, not a part of pixel 31.
+    low_x, low_y, high_x, high_y = (round(end, 6) for end in ends)
+    low = max(0, math.floor(low_x)), max(0, math.floor(low_y))
+    return *low, min(width, math.ceil(high_x)), min(height, math.ceil(high_y))
 
 
 def _in_windows(
@@ -519,20 +516,6 @@ def _free_space(box: Box, others: np.ndarray, margin: float) -> list[float]:
         limits = gaps[side][(farthest == side) & (gaps[side] >= 0)]
         space[side] = min(space[side], limits.min(initial=np.inf))
     return space.tolist()
-
-
-def _golden_share(index: int) -> float:
-    """Fractions in [0, 1) that fill it evenly: multiples of the golden ratio."""
-    return (index * 0.6180339887498949) % 1.0
-
-
-def _floor_px(value: float) -> int:
-    # Rounded first: 30.000000001 is 30 with an error of the division, not a part of pixel 31.
-    return max(0, math.floor(round(value, 6)))
-
-
-def _ceil_px(value: float) -> int:
-    return math.ceil(round(value, 6))
 
 
 def box_areas(boxes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -30,7 +30,7 @@ from loc_keras.data.decode import turn_boxes, turn_boxes_back, upright
 from loc_keras.data.files import is_remote, read_bytes
 from loc_keras.data.formats.writing import distinct_stems, shortest
 from loc_keras.data.records import UPRIGHT
-from loc_keras.data.resolve import CheckedObject, picture_size, usable_boxes
+from loc_keras.data.resolve import CheckedObject, box_areas, picture_size, usable_boxes
 from loc_keras.errors import DataError, first_line
 
 LEAST_INSIDE = 0.5
@@ -188,7 +188,8 @@ def _mended_box(
     if ordered != box:
         note("swapped", "its box was inverted", box, ordered)
     inside = _clipped(ordered)
-    if _area(inside) <= 0 or _area(inside) < LEAST_INSIDE * _area(ordered):
+    area, most = box_areas(np.array([inside, ordered])).tolist()
+    if area <= 0 or area < LEAST_INSIDE * most:
         raise _DropError("its box has no area, or most of it outside the image")
     if inside != ordered:
         note("clipped", "its box reached over the edge", ordered, inside)
@@ -231,10 +232,6 @@ def _in_fractions(item: CheckedObject, facts: ImageFacts, boxes_on: str) -> tupl
 def _clipped(box: Box) -> Box:
     x1, y1, x2, y2 = (min(max(side, 0.0), 1.0) for side in box)
     return x1, y1, x2, y2
-
-
-def _area(box: Box) -> float:
-    return (box[2] - box[0]) * (box[3] - box[1])
 
 
 def _text(box: Box) -> str:

@@ -117,18 +117,8 @@ def check_data(
     place = {file: number for number, file in enumerate(dict.fromkeys(f.file for f in findings))}
     place[""] = len(place)
     findings.sort(key=lambda finding: (place[finding.file], finding.row))
-    return CheckResult(
-        findings=findings,
-        objects=objects,
-        images=images,
-        identical=identical,
-        class_names=class_names,
-        named=bool(given),
-        splits=splits,
-        decoded=decode,
-        annotations=annotations,
-        source=source,
-    )
+    facts = (images, identical, class_names, bool(given), splits, decode)
+    return CheckResult(findings, objects, *facts, annotations, source)
 
 
 quick_check = partial(check_data, decode=False)

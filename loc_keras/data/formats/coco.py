@@ -33,6 +33,7 @@ from loc_keras.data.formats.parsing import (
     RowError,
     config_path,
     corners,
+    corners_of_all,
     folder_of,
     given_splits,
     label_problem,
@@ -234,8 +235,7 @@ def _read_annotations(file: _File, split: Split, reading: Reading) -> None:
     boxes, plain = _boxes(_column(entries, "bbox"))
     crowds = np.array(_column(entries, "iscrowd"), bool)
     plain &= (subject >= 0) & (label >= 0) & ~crowds & boxes[:, 2:].any(axis=1) & (not repeats)
-    boxes[:, 2:] += boxes[:, :2]
-    boxes += 0.0  # No -0.
+    boxes = corners_of_all(boxes, "xywh")
     subjects = [Subject(one.ref, one.name, path, one.size) for one in images.values()]
     rows = np.arange(1, len(entries) + 1)
     columns = (one[plain] for one in (subject, label, boxes, rows))

@@ -4,6 +4,7 @@ import csv
 import io
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from posixpath import basename, dirname, splitext
@@ -37,6 +38,7 @@ from loc_keras.data.formats.parsing import (
     box_numbers,
     config_path,
     corners,
+    corners_of_all,
     folder_of,
     given_splits,
     label_problem,
@@ -279,18 +281,32 @@ class _Part:
     folder_of_label: Callable[[str], str] | None = None
     parts: dict[Split, list[Annotated | Objects]] = field(default_factory=lambda: defaultdict(list))
 
-    def find_folder(self, lines: "Lines", at: int) -> bool:
-        """Looks for the folder of the images by the first row that names one."""
+    def find_folder(self, lines: Lines, at: int) -> bool:
+        """Looks for the folder of the images by the first row that names one.
+
+        Where its image is not there but beside the file, the folder of that is meant.
+        """
+        root, stem = self.reader.root, splitext(basename(self.path))[0]
+        pattern, own = self.images.replace("{stem}", stem), folder_of(self.path)
+
+        def is_there(folder: str) -> bool:
+            with suppress(RowError):
+                return files.is_file(place(place(root, folder, root), row.file, root))
+            return False
+
         for _, fields, _ in lines.rows(at):
-            try:
-                if not isinstance(fields, RowError):
-                    row = self.layout.row(fields)
-                    if row.label or "{label}" not in self.images:
-                        one = self.reader.root, self.path, self.images, row
-                        self.folder_of_label = _image_folder(*one)
-                        return True
-            except RowError:
-                continue
+            with suppress(RowError):
+                row = self.layout.row(fields)
+                if row.label or "{label}" not in self.images:
+                    if not is_there(pattern.replace("{label}", row.label)) and is_there(
+                        below(root, own)
+                    ):
+                        self.folder_of_label = lambda _: own
+                    else:
+                        self.folder_of_label = cache(
+                            lambda label: place(root, pattern.replace("{label}", label), root)
+                        )
+                    return True
         return False
 
     def image(self, file: str, label: str) -> tuple[str, ImageRef]:
@@ -345,8 +361,7 @@ class _Part:
         plain &= known[subject]
         if self.reader.label_from == "folder":
             label, labels = subject, classes
-        x1, y1, x2, y2 = boxes.T
-        boxes = np.stack(corners((x1, y1, x2, y2), self.reader.box), axis=1)
+        boxes = corners_of_all(boxes, self.reader.box)
         for split in dict.fromkeys(of_split):
             mine = plain & np.array([one == split for one in of_split], bool)[subject]
             columns = (one[mine] for one in (subject, label, boxes, rows))
@@ -357,8 +372,6 @@ class _Part:
         """Adds the object or the empty image of a row, or what is wrong with it."""
         reading = self.reader.reading
         try:
-            if isinstance(fields, RowError):
-                raise fields
             row = self.layout.row(fields)
         except RowError as error:
             reading.failed(self.path, number, error)
@@ -453,8 +466,10 @@ class _Layout(NamedTuple):
             boxes[:, side] = own
         return table[texts], boxes
 
-    def row(self, fields: Sequence[str]) -> _Row:
+    def row(self, fields: Sequence[str] | RowError) -> _Row:
         """Reads the fields of a row, without blanks around them."""
+        if isinstance(fields, RowError):
+            raise fields
         if len(fields) != self.width:
             found = "1 column" if len(fields) == 1 else f"{len(fields)} columns"
             hint = _delimiter_hint(fields)
@@ -521,28 +536,6 @@ def _split(named: Mapping[str, str]) -> Split | None:
     if text.lower() not in (*SPLIT_NAMES, UNASSIGNED):
         raise RowError(f"column split: {quoted(text)} is not train, val or test", "split")
     return SPLIT_NAMES.get(text.lower())
-
-
-def _image_folder(root: str, path: str, images: str, first: _Row) -> Callable[[str], str]:
-    """From the label of a row of a CSV file to the folder of its image.
-
-    Where the image of the first row is not there but beside the file, the folder of that is meant.
-    """
-    pattern = images.replace("{stem}", splitext(basename(path))[0])
-
-    def named(label: str) -> str:
-        return place(root, pattern.replace("{label}", label), root)
-
-    def beside(_: str) -> str:
-        return folder_of(path)
-
-    def is_there(folder: Callable[[str], str]) -> bool:
-        try:
-            return files.is_file(place(folder(first.label), first.file, root))
-        except RowError:
-            return False
-
-    return cache(beside if not is_there(named) and is_there(beside) else named)
 
 
 def write_csv(job: Job) -> dict[Split, int]:

@@ -67,10 +67,7 @@ class Lines:
         return self.signs[np.repeat(chosen, np.diff(self.bounds))].tobytes()
 
     def rows(
-        self,
-        first: int = 0,
-        end: int | None = None,
-        but: npt.NDArray[np.bool_] | None = None,
+        self, first: int = 0, end: int | None = None, but: npt.NDArray[np.bool_] | None = None
     ) -> Iterator[tuple[int, list[str] | RowError, int]]:
         """Number from 1, fields, and the line behind it, of each row that begins in some lines.
 

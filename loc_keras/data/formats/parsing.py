@@ -63,7 +63,6 @@ _UPLOAD = re.compile("^[0-9a-f]{8}-")  # What Label Studio puts before the names
 Box = tuple[float, float, float, float]
 _Row = TypeVar("_Row")
 _Parsed = TypeVar("_Parsed")
-_Side = TypeVar("_Side", float, npt.NDArray[np.float64])
 
 
 class RowError(Exception):
@@ -523,16 +522,20 @@ def box_numbers(
     return first, second, third, fourth
 
 
-def corners(
-    box: tuple[_Side, _Side, _Side, _Side], style: str
-) -> tuple[_Side, _Side, _Side, _Side]:
+def corners(box: Box, style: str) -> Box:
     """(x1, y1, x2, y2) of two corners (`"xyxy"`), corner and size (`"xywh"`), or `"cxcywh"`.
 
-    Sides are numbers, or columns of them. Numbers that are not finite stay so, without an error.
+    Numbers that are not finite stay so, without an error.
     """
-    first, second, third, fourth = box
+    (found,) = corners_of_all(np.array([box], np.float64), style).tolist()
+    return found[0], found[1], found[2], found[3]
+
+
+def corners_of_all(boxes: npt.NDArray[np.float64], style: str) -> npt.NDArray[np.float64]:
+    """As `corners`, of boxes (N, 4)."""
+    first, size = boxes[:, :2], boxes[:, 2:]
     if style == "xyxy":
-        return box
-    if style == "xywh":
-        return first, second, first + third, second + fourth
-    return first - third / 2, second - fourth / 2, first + third / 2, second + fourth / 2
+        return boxes
+    with np.errstate(invalid="ignore"):
+        low = first if style == "xywh" else first - size / 2
+        return np.hstack([low, first + (size if style == "xywh" else size / 2)]) + 0.0  # No -0.

@@ -34,6 +34,7 @@ from loc_keras.data.formats.parsing import (
     below,
     config_path,
     corners,
+    corners_of_all,
     folder_of,
     given_splits,
     is_image_name,
@@ -380,26 +381,25 @@ def _parsed(text: str, config: DataYaml) -> tuple[_Mask, _Mask, _Places, npt.NDA
     plain = (sizes == _BOX_FIELDS) | scored | ((sizes > _BOX_FIELDS) & config.has_keypoints)
     at = (np.cumsum(sizes) - sizes)[plain]
     kinds = numbers[at]
-    known = (kinds >= 0) & (kinds < _class_count(config)) & (kinds == np.floor(kinds))
+    known = (
+        (kinds >= 0)
+        & (kinds < (len(config.class_names) or MOST_CLASSES))
+        & (kinds == np.floor(kinds))
+    )
     classes[plain] = np.where(known, kinds, -1)
-    with np.errstate(invalid="ignore"):
-        cx, cy, width, height = (numbers[at + side] for side in range(1, _BOX_FIELDS))
-        boxes[plain] = np.stack(corners((cx, cy, width, height), "cxcywh"), axis=1)
+    boxes[plain] = corners_of_all(numbers[at[:, None] + np.arange(1, _BOX_FIELDS)], "cxcywh")
     return sizes > 0, scored, classes, boxes
 
 
 def _parsed_line(line: str, config: DataYaml) -> tuple[int, Box]:
     fields = _without_score(line.split(maxsplit=_MOST_FIELDS), config)
-    return _class_index(fields[0], _class_count(config)), _box(fields, config.has_keypoints)
+    index = _class_index(fields[0], len(config.class_names) or MOST_CLASSES)
+    return index, _box(fields, config.has_keypoints)
 
 
 def _without_score(fields: list[str], config: DataYaml) -> list[str]:
     scored = len(fields) == _BOX_FIELDS + 1 and not config.has_keypoints
     return fields[:_BOX_FIELDS] if scored and number(fields[-1]) is not None else fields
-
-
-def _class_count(config: DataYaml) -> int:
-    return len(config.class_names) or MOST_CLASSES
 
 
 def _class_index(text: str, class_count: int) -> int:
