@@ -448,9 +448,10 @@ def with_background(
             unread[one.image] += 1
         parts[split] = [kept := part.take(~boxed)]
         if (nothing := named[~boxed]).any():
-            new = {"label": name, "empty": True}
-            pairs = zip(kept, nothing.tolist(), strict=True)
-            parts[split] = [one._replace(**new) if empty else one for one, empty in pairs]
+            parts[split] = [
+                one._replace(label=name, empty=True) if empty else one
+                for one, empty in zip(kept, nothing.tolist(), strict=True)
+            ]
     objects = {split: Objects.joined(part) for split, part in parts.items()}
     showing = {(split, image) for split, part in objects.items() for image in part.images}
     used: set[Fault] = set()
