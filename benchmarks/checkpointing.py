@@ -30,8 +30,7 @@ from loc_keras.training.checkpointing import (
     build_optimizer,
     collect_arrays,
 )
-from loc_keras.training.model import compiled_training_model, with_training_targets
-from loc_keras.training.plan import FitPlan
+from loc_keras.training.model import FitPlan, compiled_training_model, with_training_targets
 from loc_keras.training.run_folder import Interruption
 
 SIDE, CLASSES, WARM_UP = 64, 10, 3

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,25 @@ def markdown_of(rows: Sequence[dict[str, Any]]) -> str:
     lines = [names, ["---", *("---:" for _ in names[1:])]]
     lines += [[str(value) for value in row.values()] for row in rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def fit_on_devices(localizer: Any, data: Any, train: Any, devices: Any) -> list[dict[str, float]]:
+    """History of a training on the workers or devices of a `Distribution`, whose files are gone."""
+    from loc_keras.config.train import LossConfig
+    from loc_keras.training.fit import fit_localizer
+    from loc_keras.training.model import FitPlan
+
+    with TemporaryDirectory() as folder:
+        result = fit_localizer(
+            localizer,
+            train=data.train,
+            val=data.val,
+            val_share=data.val_share,
+            plan=FitPlan.for_data(train, LossConfig(), data),
+            folder=Path(folder),
+            devices=devices,
+        )
+    return result.history
 
 
 def resident_mib() -> float:

@@ -39,8 +39,10 @@ from loc_keras.recipe.rules import FOLD_LENGTH, FOLDS
 from loc_keras.trust.conformal import (
     K_REG,
     PENALTY,
+    CrossScores,
     areas,
     conformal_quantile,
+    cross_stated,
     inner_scores,
     label_scores,
     outer_scores,
@@ -48,7 +50,6 @@ from loc_keras.trust.conformal import (
     threshold_above,
     within,
 )
-from loc_keras.trust.cross import CrossScores, cross_stated
 
 COVERAGES = (0.8, 0.9, 0.95)
 TEST_SHARE = 0.25

@@ -34,7 +34,7 @@ BLOCKED = {
     "saved_model": ("keras", "loc_keras"),
     **dict.fromkeys(("litert", "onnx", "openvino"), ("keras", "loc_keras", "tensorflow")),
 }
-ANSWERS_SOURCE = Path(__file__).parents[1] / "loc_keras" / "serving" / "portable_answers.py"
+ANSWERS_SOURCE = Path(__file__).parents[1] / "loc_keras" / "serving" / "exported_answers.py"
 
 Requests = Any
 """N images: an array (N, H, W, C), or a list of encoded pictures."""
@@ -186,7 +186,7 @@ def _saved_model(job: Job) -> Ask:
 
 def _portable(job: Job) -> Ask:
     """By the code with which the export checks its files, without the package it stands in."""
-    spec = importlib.util.spec_from_file_location("portable_answers", ANSWERS_SOURCE)
+    spec = importlib.util.spec_from_file_location("exported_answers", ANSWERS_SOURCE)
     if spec is None or spec.loader is None:
         raise FileNotFoundError(ANSWERS_SOURCE)
     answers = importlib.util.module_from_spec(spec)

@@ -15,6 +15,8 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from benchmarks.common import fit_on_devices
+
 BATCH, STEPS, SIDE = 32, 10, 64
 AGREEMENTS = 200
 
@@ -70,12 +72,10 @@ def measure(batch: int, width: int) -> tuple[float, float] | None:
     """
     import keras
 
-    from loc_keras.config.train import LossConfig, TrainConfig
+    from loc_keras.config.train import TrainConfig
     from loc_keras.data.digits_data import build_digits_data
     from loc_keras.models.assembly import build_localizer
     from loc_keras.training.distribution import distribution
-    from loc_keras.training.fit import fit_localizer
-    from loc_keras.training.plan import FitPlan
 
     devices = distribution("auto", batch_size=batch)
     keras.utils.set_random_seed(0)
@@ -90,23 +90,14 @@ def measure(batch: int, width: int) -> tuple[float, float] | None:
     train = TrainConfig(
         epochs=2, steps_per_epoch=STEPS, batch_size=batch, weight_decay=0.0, warmup_epochs=0.0
     )
-    with TemporaryDirectory() as folder:
-        result = fit_localizer(
-            localizer,
-            train=data.train,
-            val=data.val,
-            val_share=data.val_share,
-            plan=FitPlan.for_data(train, LossConfig(), data),
-            folder=Path(folder),
-            devices=devices,
-        )
+    history = fit_on_devices(localizer, data, train, devices)
     devices.on_any(False)  # Begins together.
     began = time.perf_counter()
     for _ in range(AGREEMENTS):
         devices.on_any(False)
     seconds = (time.perf_counter() - began) / AGREEMENTS
     devices.meet()
-    return (result.history[-1]["images_per_second"], seconds) if devices.is_chief else None
+    return (history[-1]["images_per_second"], seconds) if devices.is_chief else None
 
 
 if __name__ == "__main__":

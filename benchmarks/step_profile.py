@@ -25,8 +25,7 @@ from loc_keras.cli.build import localizer_from
 from loc_keras.cli.data_source import DataSource
 from loc_keras.config.load import load_config
 from loc_keras.config.schema import Config
-from loc_keras.training.model import compiled_training_model, with_training_targets
-from loc_keras.training.plan import FitPlan
+from loc_keras.training.model import FitPlan, compiled_training_model, with_training_targets
 
 WARM_UP = 4
 KINDS = {

@@ -23,8 +23,15 @@ from loc_keras.data.resolve import DatasetRecords
 from loc_keras.evaluation.figures import run_figures
 from loc_keras.models.body import body_layers
 from loc_keras.training.measure import answer_function, collect_outcomes
-from loc_keras.training.model import TrainingModel, compiled_training_model, with_training_targets
-from loc_keras.training.plan import FitPlan, Phase, set_trainable, training_phases
+from loc_keras.training.model import (
+    FitPlan,
+    Phase,
+    TrainingModel,
+    compiled_training_model,
+    set_trainable,
+    training_phases,
+    with_training_targets,
+)
 
 ALL = 0
 """A number of photographs that stands for all of them."""

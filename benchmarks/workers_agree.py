@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from benchmarks.common import table_of
+from benchmarks.common import fit_on_devices, table_of
 
 CASES = ("1", "2", "4", "mirrored")
 BATCH, STEPS, EPOCHS = 16, 4, 2
@@ -109,12 +109,10 @@ def train(out: Path, *, devices_here: int = 1, sync: bool = True) -> None:
     import keras
     import tensorflow as tf
 
-    from loc_keras.config.train import LossConfig, TrainConfig
+    from loc_keras.config.train import TrainConfig
     from loc_keras.data.digits_data import build_digits_data
     from loc_keras.models import assembly
     from loc_keras.training.distribution import distribution
-    from loc_keras.training.fit import fit_localizer
-    from loc_keras.training.plan import FitPlan
 
     if devices_here > 1:
         (processor,) = tf.config.list_physical_devices("CPU")
@@ -149,19 +147,10 @@ def train(out: Path, *, devices_here: int = 1, sync: bool = True) -> None:
         ema=0.9,
         sync_batch_norm=sync,
     )
-    with TemporaryDirectory() as folder:
-        result = fit_localizer(
-            localizer,
-            train=data.train,
-            val=data.val,
-            val_share=data.val_share,
-            plan=FitPlan.for_data(train, LossConfig(), data),
-            folder=Path(folder),
-            devices=devices,
-        )
+    history = fit_on_devices(localizer, data, train, devices)
     if devices.is_chief:
         weights = {f"weight{i:03d}": np.asarray(w) for i, w in enumerate(localizer.get_weights())}
-        np.savez(out, history=json.dumps(result.history), **weights)
+        np.savez(out, history=json.dumps(history), **weights)
     devices.meet()
 
 

@@ -62,11 +62,6 @@ def aside_of(path: Path) -> Path:
     return path.with_name(name)
 
 
-def _machine() -> str:
-    """Eight digits by which a machine knows its own processes on a disk that several share."""
-    return f"{zlib.crc32(platform.node().encode()):08x}"
-
-
 def remove_halves(folder: Path) -> None:
     """Removes what processes of this machine were writing in a folder when they were killed."""
     for path in folder.glob(".*-writing-*"):
@@ -77,18 +72,6 @@ def remove_halves(folder: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
-
-
-def _is_alive(process: int) -> bool:
-    if sys.platform == "win32":  # The question would end it there.
-        return True
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass
-    return True
 
 
 @contextmanager
@@ -128,17 +111,10 @@ def file_sha256(path: Path) -> str:
 
 
 def lock_file(file: int | IO[Any], *, wait: bool = False) -> bool:
-    """Locks an open file until it is closed; the system frees the lock when the process dies.
+    """Locks an open file, or its descriptor, until it is closed or the process dies.
 
-    Args:
-        file: The file, or its descriptor.
-        wait: Whether to wait for a process that has the lock.
-
-    Returns:
-        False where another process has the lock. True on systems that know no such locks, too.
-
-    Raises:
-        OSError: If the disk knows none, as some network disks do.
+    False where another process has the lock, for which it can `wait`; True on systems that know no
+    such locks. OSError if the disk knows none, as some network disks do.
     """
     try:
         import fcntl
@@ -169,22 +145,16 @@ def label_set(names: Iterable[str]) -> str:
 def refuse_foreign(
     folder: Path, names: Sequence[str], instead: str, known: Known | None = None
 ) -> None:
-    """Refuses files that are there and are not what a command wrote there last.
+    """Refuses files, or folders, that are there and are not what a command wrote there last.
 
-    Args:
-        folder: Where they are to be written.
-        names: Of the files and folders.
-        instead: What else the user may do, as the end of a sentence.
-        known: See `Known`.
-
-    Raises:
-        DataError: Naming the first such file.
+    DataError names the first such file; `instead` is what else the user may do, as the end of a
+    sentence.
     """
-    listed = _object(folder / LIST_FILE)
+    listed = json_object(folder / LIST_FILE)
     if (
         listed is None
         and known is not None
-        and known[1] <= (_object(folder / known[0]) or {}).keys()
+        and known[1] <= (json_object(folder / known[0]) or {}).keys()
     ):
         return
     for name in names:
@@ -202,11 +172,7 @@ def own_files(
 ) -> Iterator[None]:
     """Lists the files that are written within, so that a later call may replace them.
 
-    Args:
-        folder: As the other arguments of `refuse_foreign`, which is called; made where missing.
-        names: See there.
-        instead: See there.
-        known: See there.
+    `refuse_foreign` is called first, with these arguments; a missing folder is made.
     """
     refuse_foreign(folder, names, instead, known)
     folder.mkdir(parents=True, exist_ok=True)
@@ -221,6 +187,32 @@ def own_files(
         _note(folder, digests, gone=names)
 
 
+def json_object(path: Path) -> dict[str, Any] | None:
+    """The JSON object in a file; None where there is no file, or anything else in it."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _machine() -> str:
+    """Eight digits by which a machine knows its own processes on a disk that several share."""
+    return f"{zlib.crc32(platform.node().encode()):08x}"
+
+
+def _is_alive(process: int) -> bool:
+    if sys.platform == "win32":  # The question would end it there.
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
 def _is_own(path: Path, listed: Mapping[str, Any]) -> bool:
     if path.name not in listed:
         return False
@@ -230,18 +222,9 @@ def _is_own(path: Path, listed: Mapping[str, Any]) -> bool:
 
 def _note(folder: Path, files: Mapping[str, str | None], gone: Sequence[str] = ()) -> None:
     with _NOTING:
-        listed = _object(folder / LIST_FILE) or {}
+        listed = json_object(folder / LIST_FILE) or {}
         listed = {name: digest for name, digest in listed.items() if name not in gone} | dict(files)
         if listed:
             write_text(folder / LIST_FILE, json.dumps(listed, indent=1) + "\n")
         else:
             (folder / LIST_FILE).unlink(missing_ok=True)
-
-
-def _object(path: Path) -> dict[str, Any] | None:
-    """The JSON object in a file; None where there is no file, or anything else in it."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    return content if isinstance(content, dict) else None

@@ -87,10 +87,15 @@ class Interrupted(KeyboardInterrupt):
         self.signal = signal
 
 
+def counted(count: int, noun: str) -> str:
+    """A count and its noun: "1 image", "1,200 images"."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
 def listed(names: list[str], noun: str, most: int = 3) -> str:
     """A count and the first few names: "5 tensors (a, b, c and 2 more)"."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    return f"{len(names)} {noun}{'s' * (len(names) != 1)} ({', '.join(names[:most])}{more})"
+    return f"{counted(len(names), noun)} ({', '.join(names[:most])}{more})"
 
 
 def first_line(error: BaseException, most: int = 120) -> str:

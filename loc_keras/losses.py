@@ -72,8 +72,8 @@ def class_cross_entropy(
 ) -> Tensor:
     """Return the cross entropy of labels against probabilities, with smoothed labels.
 
-    Of each target's probability mass, `label_smoothing` is spread evenly over all K classes, the
-    labelled one included (Szegedy et al. 2016, section 7).
+    Of each target's probability mass, `label_smoothing`, 0..1, is spread evenly over all K classes,
+    the labelled one included (Szegedy et al. 2016, section 7).
 
     Where Keras still knows the logits behind the probabilities (a softmax of the same graph, on
     TensorFlow) it computes from them, so a confidently wrong prediction keeps its gradient;
@@ -83,11 +83,8 @@ def class_cross_entropy(
         labels: (...) or (..., 1) class numbers of any numeric dtype, or (..., K) with a share for
             each class, which sum to 1. A number outside 0..K - 1 has no class of its own and costs
             only the smoothed part. With a single class there is nothing to learn: the loss is 0.
-        probabilities: (..., K), floating point.
-        label_smoothing: Between 0 (none) and 1 (uniform targets).
-
-    Returns:
-        (...).
+        probabilities: (..., K), floating point; the result is (...).
+        label_smoothing: See above.
 
     Raises:
         DataError: The shapes do not match.
@@ -111,17 +108,13 @@ def class_cross_entropy(
 def distribution_focal(boxes_true: Tensor, logits: Tensor) -> Tensor:
     """Return the distribution focal loss of boxes, averaged over the 4 edges.
 
-    Each edge is predicted as a distribution over bins, where bin k of n stands for the fraction
-    k / (n - 1). The loss is the cross entropy against the two bins beside the true edge, each
-    weighted by its nearness (Li et al. 2020, Generalized Focal Loss, eq. 6). The distribution of
-    least loss has just these two weights, and so the true edge as its mean.
+    Each edge is predicted as a distribution over bins, where bin k of n stands for the fraction k /
+    (n - 1). The loss is the cross entropy against the two bins beside the true edge, each weighted
+    by its nearness (Li et al. 2020, Generalized Focal Loss, eq. 6). The distribution of least loss
+    has just these two weights, and so the true edge as its mean.
 
-    Args:
-        boxes_true: (..., 4) as fractions of the image side; clipped to [0, 1].
-        logits: (..., 4, n) with at least 2 bins; not yet passed through a softmax.
-
-    Returns:
-        (...), in the dtype of the logits.
+    Boxes are (..., 4), fractions of the image side, clipped to [0, 1]; logits (..., 4, n) of at
+    least 2 bins, before a softmax; the result (...) has their dtype.
 
     Raises:
         DataError: The shapes do not match, or there are fewer than 2 bins.
@@ -154,7 +147,7 @@ class BoxLoss(keras.losses.Loss):
         smooth_l1_weight: Factor of the smooth L1 term (see `smooth_l1`); 0 leaves it out.
         smooth_l1_delta: Error at which that term turns from a parabola into a line, in fractions.
         reduction: Any Keras reduction.
-        name: Name of the loss.
+        name: As Keras has it.
 
     Raises:
         ConfigError: The similarity is unknown, the weight is negative or the delta not positive.
@@ -199,15 +192,7 @@ class ClassLoss(keras.losses.Loss):
     """Cross entropy of labels against softmax probabilities; see `class_cross_entropy`.
 
     Shapes: y_true (N,) or (N, 1) class numbers or (N, K) shares of the classes, y_pred (N, K)
-    probabilities.
-
-    Args:
-        label_smoothing: Share of the target spread evenly over all classes, in [0, 1].
-        reduction: Any Keras reduction.
-        name: Name of the loss.
-
-    Raises:
-        ConfigError: The label smoothing is outside [0, 1].
+    probabilities. ConfigError where the label smoothing is outside [0, 1].
     """
 
     def __init__(

@@ -32,19 +32,12 @@ def hits_iou(boxes_true: Tensor, boxes_pred: Tensor, threshold: float) -> Tensor
 
 @keras.saving.register_keras_serializable(package=_PACKAGE)
 def hits_top_k(labels: Tensor, probabilities: Tensor, k: int) -> Tensor:
-    """Whether the true class is among the k most probable ones.
+    """Whether the true class is among the k most probable ones, at least 1: bool (N,).
 
-    Of classes with equal probability the one with the smaller index comes first, as for argmax,
-    so a constant prediction is right for k classes only. A true class that is NaN, or a label
-    outside 0..K - 1, is never a hit.
-
-    Args:
-        labels: (N,) or (N, 1), any numeric dtype, or shares of the classes (N, K).
-        probabilities: (N, K), or any scores that rise with them.
-        k: At least 1; more than K counts as K.
-
-    Returns:
-        bool (N,).
+    Of classes with equal probability the one with the smaller index comes first, as for argmax, so
+    a constant prediction is right for k classes only. A true class that is NaN, or a label outside
+    0..K - 1, is never a hit. Labels are (N,) or (N, 1), any numeric dtype, or shares of the classes
+    (N, K); probabilities (N, K), or any scores that rise with them.
 
     Raises:
         DataError: The shapes do not match.
@@ -62,7 +55,7 @@ def hits_top_k(labels: Tensor, probabilities: Tensor, k: int) -> Tensor:
     return ops.logical_and(ahead < min(k, num_classes), ops.any(is_label, axis=-1))
 
 
-class WeightedMean(keras.metrics.Metric):
+class WeightedMean(keras.metrics.Metric, ABC):
     """Mean of one number per image under sample weights; the base of every metric here."""
 
     arguments: ClassVar[tuple[str, ...]] = ()
@@ -72,6 +65,14 @@ class WeightedMean(keras.metrics.Metric):
         super().__init__(name=name, dtype="float32")
         self.total = self.add_variable((), "zeros", dtype="float32", name="total")
         self.weight = self.add_variable((), "zeros", dtype="float32", name="weight")
+
+    @abstractmethod
+    def score(self, y_true: Any, y_pred: Any) -> Tensor:
+        """Return a number in [0, 1] for each image, (N,)."""
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Tensor | None = None) -> None:
+        """Add a batch with weights (N,) or None."""
+        self.accumulate(self.score(y_true, y_pred), sample_weight)
 
     def accumulate(self, values: Tensor, sample_weight: Tensor | None) -> None:
         """Add one batch: a value per image, and as many weights, one weight, or None."""
@@ -103,23 +104,16 @@ class MeanIoU(WeightedMean):
     def __init__(self, name: str = "iou") -> None:
         super().__init__(name=name)
 
-    def update_state(
-        self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
-    ) -> None:
-        """Add a batch of boxes (N, 4) with weights (N,) or None."""
-        self.accumulate(boxes.iou(y_true, y_pred), sample_weight)
+    def score(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        """Return the IoU of boxes (N, 4)."""
+        return boxes.iou(y_true, y_pred)
 
 
 @keras.saving.register_keras_serializable(package=_PACKAGE)
 class IoUAccuracy(WeightedMean):
-    """Share of boxes with an IoU of at least `threshold`.
+    """Share of boxes with an IoU of at least `threshold`, in (0, 1], else ConfigError.
 
-    Args:
-        threshold: Least IoU of a hit, in (0, 1].
-        name: Name of the metric; by default `acc` and the threshold in percent, such as `acc50`.
-
-    Raises:
-        ConfigError: The threshold is outside (0, 1].
+    The name is by default `acc` and the threshold in percent, such as `acc50`.
     """
 
     arguments = ("threshold",)
@@ -128,14 +122,12 @@ class IoUAccuracy(WeightedMean):
         self.threshold = _iou_threshold(threshold)
         super().__init__(name=name or f"acc{100 * self.threshold:g}")
 
-    def update_state(
-        self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
-    ) -> None:
-        """Add a batch of boxes (N, 4) with weights (N,) or None."""
-        self.accumulate(hits_iou(y_true, y_pred, self.threshold), sample_weight)
+    def score(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        """Return whether boxes (N, 4) hit."""
+        return hits_iou(y_true, y_pred, self.threshold)
 
 
-class LocalizationMetric(WeightedMean, ABC):
+class LocalizationMetric(WeightedMean):
     """Base of the joint metrics: a subclass scores each image from its class and its box."""
 
     def update_state(
@@ -144,17 +136,7 @@ class LocalizationMetric(WeightedMean, ABC):
         y_pred: Mapping[str, Tensor],
         sample_weight: Tensor | Mapping[str, Tensor] | None = None,
     ) -> None:
-        """Add a batch.
-
-        Args:
-            y_true: `{"softmax": (N,), (N, 1) or (N, K) labels, "bbox": (N, 4)}`.
-            y_pred: `{"softmax": (N, K) probabilities, "bbox": (N, 4)}`.
-            sample_weight: None, weights (N,), or a dict with one for each output, of which the
-                weight of `bbox` counts.
-
-        Raises:
-            DataError: The weights are a dict without `bbox`, or shapes do not match.
-        """
+        """Add a batch; of weights for each output those of `bbox` count, DataError without."""
         if isinstance(sample_weight, Mapping):
             if _BBOX not in sample_weight:
                 raise DataError(
@@ -162,11 +144,7 @@ class LocalizationMetric(WeightedMean, ABC):
                     f"{sorted(sample_weight)}; add it, or give one array for all outputs."
                 )
             sample_weight = sample_weight[_BBOX]
-        self.accumulate(self.score(y_true, y_pred), sample_weight)
-
-    @abstractmethod
-    def score(self, y_true: Mapping[str, Tensor], y_pred: Mapping[str, Tensor]) -> Tensor:
-        """Return a number in [0, 1] for each image, (N,)."""
+        super().update_state(y_true, y_pred, sample_weight)
 
 
 @keras.saving.register_keras_serializable(package=_PACKAGE)
@@ -174,15 +152,9 @@ class TopKLocalization(LocalizationMetric):
     """Share of images with the true class among the k most probable and a box that hits.
 
     Top-1 and Top-5 localization of Russakovsky et al. (2015), as an accuracy; an image has one box
-    here, shared by its classes. Ties are broken as `hits_top_k` says.
-
-    Args:
-        k: Number of classes that count, at least 1; more than there are counts as all.
-        threshold: Least IoU of a hit, in (0, 1].
-        name: Name of the metric; by default `top1_loc` for k = 1.
-
-    Raises:
-        ConfigError: k or the threshold is out of range.
+    here, shared by its classes. Ties are broken as `hits_top_k` says. A hit has an IoU of at least
+    the threshold, in (0, 1]; k is at least 1, else ConfigError. The name is by default `top1_loc`
+    for k = 1.
     """
 
     arguments = ("k", "threshold")

@@ -57,7 +57,7 @@ MAY_IMPORT_CONFIG = COMMANDS.modules | {"config"}
 OWN_SECTIONS = {
     "data": frozenset({"config.data", "config.augment"}),
     "training": frozenset({"config.train"}),
-    "models": frozenset({"config.model"}),
+    "models": frozenset({"config.schema.BackboneConfig"}),
     "trust": frozenset({"config.schema.TrustConfig"}),
 }
 

@@ -1,55 +1,40 @@
-"""`predict --runner`: checks the request, runs the pipeline and prints the counts."""
+"""`predict --runner`: checks the request, builds and runs the pipeline, and prints the counts."""
 
 import argparse
+import contextlib
+import io
 import json
+import logging
 import os
 import shutil
+import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from glob import has_magic
 from pathlib import Path
 from typing import Any
 
+import apache_beam as beam
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
+from apache_beam.ml.inference.base import RunInference
+from apache_beam.options.pipeline_options import PipelineOptions
 from google.protobuf.message import DecodeError
 from rich.console import Console
 from rich.table import Table
 from tensorflow.core.protobuf import saved_model_pb2
 
 from loc_keras.atomic_file import write_text
-from loc_keras.beam.runner import (
-    ANSWERS_PREFIX,
-    COUNTS_FILE,
-    ENDING,
-    FAILURES_PREFIX,
-    build,
-    options_of,
-    run,
-)
-from loc_keras.beam.worker import (
-    INPUT,
-    REQUIRED_OUTPUTS,
-    SIGNATURE,
-    ExportedModel,
-    ExportedModelHandler,
-    Source,
-    Task,
-    folder_of,
-    local_copy,
-)
+from loc_keras.beam import worker
 from loc_keras.bulk.inputs import MAX_BYTES, Inputs, common_root
 from loc_keras.bulk.outputs import SETTINGS_FILE, AnswerSettings
 from loc_keras.cli.console import USER_ERROR, print_line
 from loc_keras.errors import ClusterError, DataError, ModelError, first_line
-from loc_keras.localizer.opening import (
-    GRAPH_FILE,
-    digest_of,
-    exported_settings,
-    version_folder,
-)
+from loc_keras.localizer.opening import GRAPH_FILE, digest_of, exported_settings, version_folder
 from loc_keras.training.run_folder import BEST_FILE
 
 _EXPORT = "python -m loc_keras.export --run {run} --out saved_models/NAME"
@@ -57,18 +42,14 @@ _SHOWN_FAILURES = 5
 
 
 def answer_on_runner(args: argparse.Namespace, console: Console) -> int:
-    """Answers what the command line of `predict` asks; gives the exit code, 2 for bad images.
-
-    Raises:
-        LocKerasError: If something named does not exist, or the runner failed.
-    """
+    """Answers what the command line of `predict` asks; gives the exit code, 2 for bad images."""
     options = options_of(args.runner, args.runner_options)
     model = exported_model(args.model)
     out = args.out.rstrip("/") if "://" in args.out else os.path.abspath(args.out)
     sources, root = sources_of(args.images, args.list, exists, out)
     _refuse_answers(out)
-    handler = ExportedModelHandler(
-        Task(model, root, args.top_k, args.max_bytes or MAX_BYTES),
+    handler = worker.ExportedModelHandler(
+        worker.Task(model, root, args.top_k, args.max_bytes or MAX_BYTES),
         min_batch_size=args.min_batch_size,
         max_batch_size=args.batch_size,
     )
@@ -92,20 +73,19 @@ def answer_on_runner(args: argparse.Namespace, console: Console) -> int:
     return USER_ERROR if counts["failed"] else 0
 
 
-def exported_model(given: str) -> ExportedModel:
+def exported_model(given: str) -> worker.ExportedModel:
     """Reads what an export says of itself: a version's folder or URL, or a folder of versions.
 
-    Raises:
-        ModelError: If it is none, or an old one without all that records hold.
+    ModelError if it is none, or an old one without all that records hold.
     """
     if "://" in given:
-        folder, place = Path(local_copy(given)), given.rstrip("/")
+        folder, place = Path(worker.local_copy(given)), given.rstrip("/")
         if not (folder / GRAPH_FILE).is_file():
             raise ModelError(f"{given} holds no {GRAPH_FILE}; give the URL of an exported version.")
     else:
         folder = _local_version(Path(given))
         place = str(folder.absolute())
-    missing = sorted(REQUIRED_OUTPUTS - _outputs(folder, given))
+    missing = sorted(worker.REQUIRED_OUTPUTS - _outputs(folder, given))
     settings = exported_settings(folder)
     names = settings.class_names
     if missing or names is None:
@@ -116,7 +96,7 @@ def exported_model(given: str) -> ExportedModel:
         )
     files = [folder / GRAPH_FILE, *sorted((folder / "variables").glob("*"))]
     background = names.index(settings.background) if settings.background in names else None
-    return ExportedModel(place, names, background, digest_of(files, settings))
+    return worker.ExportedModel(place, names, background, digest_of(files, settings))
 
 
 def sources_of(
@@ -124,18 +104,15 @@ def sources_of(
     lists: Sequence[str],
     exists: Callable[[str], bool],
     out: str | None = None,
-) -> tuple[list[Source], str]:
+) -> tuple[list[worker.Source], str]:
     """The sources that a command line names, and the folder that names of images are relative to.
 
     Arguments are paths, patterns, and URLs of a file system that Beam knows; folders are not walked
-    through. `exists` says whether there is a file by a name or pattern, and the folder or URL
-    `out`, for the answers, must not be one of the images.
-
-    Raises:
-        DataError: If there is nothing under a name, or it is `out`.
+    through. `exists` says whether there is a file by a name or pattern. DataError if there is
+    nothing under a name, or it is `out`, the folder or URL for the answers.
     """
     local_out = None if out is None or "://" in out else out
-    found: list[tuple[Source, str]] = []
+    found: list[tuple[worker.Source, str]] = []
     for given in arguments:
         if "://" in given:
             found.append(_remote(given, exists))
@@ -146,18 +123,14 @@ def sources_of(
         path = given if "://" in given else os.path.abspath(given)
         if not exists(path):
             raise DataError(f"{given} does not exist; give --list a text file of one path a line.")
-        found.append((("list", path), folder_of(path)))
+        found.append((("list", path), worker.folder_of(path)))
     if not found:
         raise DataError("no images are named; give files, folders, patterns, or --list FILE.")
     return [source for source, _ in found], common_root([folder for _, folder in found])
 
 
 def exists(path: str) -> bool:
-    """Whether there is a file by a name or pattern, on any file system that Beam knows.
-
-    Raises:
-        DataError: If the file system cannot be asked.
-    """
+    """Whether there is a file by a name or pattern, on any file system that Beam knows."""
     if "://" not in path and os.path.lexists(path):
         return True  # Its name may look like a pattern.
     try:
@@ -166,13 +139,126 @@ def exists(path: str) -> bool:
         raise DataError(f"{path} cannot be looked up ({first_line(error)}).") from error
 
 
-def _remote(given: str, exists: Callable[[str], bool]) -> tuple[Source, str]:
+ANSWERS_PREFIX, FAILURES_PREFIX, ENDING = "predictions", "failures", ".jsonl"
+COUNTS_FILE = "counts.json"
+
+DIRECT = "DirectRunner"
+
+# Under the name DirectRunner Beam prefers another one, Prism, which it downloads. Prism does not
+# take the first option, and the present version as its value changes nothing else.
+_DIRECT_DEFAULTS = (
+    f"--update_compatibility_version={beam.__version__}",
+    "--default_sdk_harness_log_level=ERROR",
+)
+
+_FAILED = "failed"
+
+
+def build(
+    pipeline: beam.Pipeline,
+    sources: Sequence[worker.Source],
+    handler: worker.ExportedModelHandler,
+    out: str,
+    shards: int,
+) -> None:
+    """Adds all steps to a pipeline without any: from sources to shards in the folder or URL `out`.
+
+    Paths are made distinct before they are answered about, so each has one record; this also
+    spreads them over the workers. Lines are written by Beam's own sink: into a temporary folder,
+    from where they are renamed when all are there. 0 `shards` leave their number to the runner.
+    """
+    out_folder = None if "://" in out else out
+    found = (
+        pipeline
+        | "Sources" >> beam.Create(sources)
+        | "Find" >> beam.ParDo(worker.Find(out_folder)).with_outputs(worker.LEFT_OUT, main="paths")
+    )
+    records = (
+        found.paths
+        | "Each once" >> beam.Distinct()
+        | "Answer" >> RunInference(handler)
+        | "Separate" >> beam.ParDo(SeparateFailures()).with_outputs(_FAILED, main="answered")
+    )
+    for lines, prefix, count in (
+        (records.answered, ANSWERS_PREFIX, shards),
+        (records[_FAILED], FAILURES_PREFIX, 1),
+    ):
+        sink = beam.io.WriteToText(f"{out}/{prefix}", ENDING, num_shards=count)
+        lines | f"Write {prefix}" >> sink
+    totals = [
+        records.answered | "Answers" >> beam.combiners.Count.Globally() | _named("answered"),
+        records[_FAILED] | "Failures" >> beam.combiners.Count.Globally() | _named("failed"),
+        found[worker.LEFT_OUT] | "Others" >> beam.CombineGlobally(sum) | _named("left_out"),
+    ]
+    (
+        totals
+        | beam.Flatten()
+        | beam.combiners.ToDict()
+        | "As JSON" >> beam.Map(json.dumps)
+        | "Write counts" >> beam.io.WriteToText(f"{out}/{COUNTS_FILE}", shard_name_template="")
+    )
+
+
+class SeparateFailures(worker.PickledByValue, beam.DoFn):
+    """Records as lines of JSON, those with a reason in an output of their own."""
+
+    def process(self, record: worker.Record) -> Iterator[Any]:
+        """Gives the line of a record."""
+        line = json.dumps(record)
+        yield beam.pvalue.TaggedOutput(_FAILED, line) if "reason" in record else line
+
+
+def options_of(runner: str, arguments: Sequence[str]) -> PipelineOptions:
+    """The runner's own options, which from now on Beam's file systems go by as well.
+
+    ClusterError if Beam cannot read the value of one, or the direct runner does not know one;
+    others may know more than Beam.
+    """
+    defaults = _DIRECT_DEFAULTS if runner == DIRECT else ()
+    options = PipelineOptions([*defaults, *arguments])
+    output = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(output), _quiet():
+            known = set(options.get_all_options())
+            unknown = set(options.get_all_options(retain_unknown_options=True)) - known
+    except SystemExit as error:  # Beam reads them by argparse, which prints its whole usage.
+        reason = output.getvalue().strip().rpartition("error: ")[2]
+        raise ClusterError(f"the runner's options cannot be read: {reason}.") from error
+    if unknown and runner == DIRECT:
+        raise ClusterError(
+            f"{DIRECT} has no option --{min(unknown)}; those of several workers are "
+            "--direct_running_mode=multi_processing --direct_num_workers=N."
+        )
+    FileSystems.set_options(options)
+    return options
+
+
+def run(add_steps: Callable[[beam.Pipeline], None], runner: str, options: PipelineOptions) -> None:
+    """Runs a pipeline to its end; ClusterError, with a file that holds the trace, if it fails."""
+    try:
+        with _quiet() if runner == DIRECT else contextlib.nullcontext():
+            pipeline = beam.Pipeline(runner=runner, options=options)
+            add_steps(pipeline)
+            state = pipeline.run().wait_until_finish()
+        if state != "DONE":
+            raise RuntimeError(f"it ended as {state}, not as DONE")
+    except Exception as error:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="loc-keras-runner-", suffix=".log", delete=False, encoding="utf-8"
+        ) as log:
+            traceback.print_exc(file=log)
+        raise ClusterError(
+            f"{runner} could not finish ({_last_line(error)}); the whole trace is in {log.name}."
+        ) from error
+
+
+def _remote(given: str, exists: Callable[[str], bool]) -> tuple[worker.Source, str]:
     folder = given.rstrip("/")
     # First, since some file systems say of a folder that it is there like a file.
     if not has_magic(given) and exists(f"{folder}/**"):
         return ("folder", folder), folder
     if exists(given):
-        return ("pattern", given), folder_of(given)
+        return ("pattern", given), worker.folder_of(given)
     raise DataError(f"{given} matches no file; check the name, and that you may read it.")
 
 
@@ -192,13 +278,12 @@ def _local_version(path: Path) -> Path:
 
 
 def _outputs(folder: Path, given: str) -> set[str]:
-    """Names of what the signature of encoded images gives; empty without such a one."""
     try:
         parsed = saved_model_pb2.SavedModel.FromString((folder / GRAPH_FILE).read_bytes())
     except DecodeError as error:
         raise ModelError(f"{given} cannot be opened as a SavedModel ({error}).") from error
-    signatures = [meta.signature_def[SIGNATURE] for meta in parsed.meta_graphs]
-    return {name for sig in signatures if set(sig.inputs) == {INPUT} for name in sig.outputs}
+    signatures = [meta.signature_def[worker.SIGNATURE] for meta in parsed.meta_graphs]
+    return {name for sig in signatures if set(sig.inputs) == {worker.INPUT} for name in sig.outputs}
 
 
 def _refuse_answers(out: str) -> None:
@@ -226,7 +311,6 @@ def _take_counts(out: str) -> dict[str, int]:
 
 
 def _write_settings(out: str, settings: dict[str, Any]) -> None:
-    """Writes the last file of an output folder, which says that the answers are whole."""
     text = json.dumps(settings, indent=1) + "\n"
     if "://" not in out:
         write_text(Path(out) / SETTINGS_FILE, text)
@@ -276,3 +360,22 @@ def _temporary_folders(out: str) -> set[str]:
     if "://" in out or not os.path.isdir(out):
         return set()
     return {entry.path for entry in os.scandir(out) if entry.name.startswith("beam-temp-")}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Turns logging off: what Beam tells there, it raises as well, or is of no use to a user."""
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _named(name: str) -> beam.PTransform:
+    return f"Name {name}" >> beam.Map(lambda count: (name, count))
+
+
+def _last_line(error: BaseException) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[-1].strip() if lines else type(error).__name__

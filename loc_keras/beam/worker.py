@@ -97,13 +97,7 @@ class Find(PickledByValue, beam.DoFn):
 
 @dataclass(frozen=True)
 class ExportedModel:
-    """What is known of an exported version.
-
-    Attributes:
-        place: Folder or URL that workers open.
-        background: Index of the class of images without an object; None without one.
-        digest: SHA-256 of it and all that its answers depend on, as `Localizer.digest`.
-    """
+    """What is known of an exported version; the digest is as `Localizer.digest`."""
 
     place: str
     names: tuple[str, ...]
@@ -113,11 +107,7 @@ class ExportedModel:
 
 @dataclass(frozen=True)
 class Task:
-    """What the workers need to know.
-
-    Names of images are relative to `root`; a record holds `top_k` classes, and files larger than
-    `max_bytes` are not read.
-    """
+    """What the workers need to know; names of images are relative to `root`."""
 
     model: ExportedModel
     root: str
@@ -127,10 +117,9 @@ class Task:
 
 @dataclass
 class LoadedModel:
-    """An open model, and the threads that read files for it.
+    """An open model, and the threads that read files for it; variables live as long as the bundle.
 
-    The bundle is kept because its variables live as long as it. Beam refers to it weakly, which
-    excludes tuples.
+    Beam refers to it weakly, which excludes tuples.
     """
 
     bundle: Any
@@ -160,10 +149,7 @@ class ExportedModelHandler(PickledByValue, ModelHandler[str, Record, LoadedModel
         return LoadedModel(bundle, bundle.signatures[SIGNATURE], ThreadPoolExecutor(READERS))
 
     def run_inference(
-        self,
-        batch: Sequence[str],
-        model: LoadedModel,
-        inference_args: dict[str, Any] | None = None,
+        self, batch: Sequence[str], model: LoadedModel, inference_args: dict[str, Any] | None = None
     ) -> Iterable[Record]:
         """A record for each path, in their order."""
         import tensorflow as tf
@@ -212,14 +198,10 @@ def records_of(
     background: int | None,
     top_k: int,
 ) -> list[Record]:
-    """A record for each picture: its head and the answer or, where it could not be read, `reason`.
+    """A record for each of N pictures: its head and the answer or, if unreadable, `reason`.
 
-    Args:
-        outputs: Of the signature, for N pictures.
-        heads: N times `image` and `path`.
-        names: Of the classes by index.
-        background: Index of the class of images without an object; None without one.
-        top_k: Number of classes in a record.
+    Outputs are of the signature, heads have `image` and `path`; the rest is as in
+    `localization_of`.
     """
     arrays = {"softmax": outputs["probabilities"], "bbox": outputs["box_fraction"]}
     arrays |= {name: outputs[name] for name in _TRUST if name in outputs}
@@ -244,11 +226,7 @@ class Unreadable(Exception):
 
 
 def read_bytes(path: str, most: int) -> bytes:
-    """Content of a file by its absolute path or URL; at most `most` bytes.
-
-    Raises:
-        Unreadable: If it is not there, cannot be read or is larger.
-    """
+    """At most `most` bytes of a file, by absolute path or URL; Unreadable if there are more."""
     try:
         if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
             raise Unreadable("is a pipe, a socket or a device, no file")
@@ -304,7 +282,6 @@ def _matches(pattern: str) -> list[str]:
 
 
 def _pieces(file: Any, most: int) -> Iterator[bytes]:
-    """Reads on until the end or until it is too much."""
     size = 0
     while size <= most and (piece := file.read(_PIECE)):
         size += len(piece)

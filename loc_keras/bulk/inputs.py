@@ -16,8 +16,7 @@ _VIDEOS = frozenset((".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".wmv", ".
 def image_name(path: str, root: str) -> str:
     """Name of an image: its path relative to the root, or from / on where it lies elsewhere.
 
-    Both are absolute paths or URLs, such as `gs://bucket/photos/1.jpg`; a URL elsewhere keeps its
-    whole text.
+    Both are absolute paths or URLs; a URL elsewhere keeps its whole text.
     """
     if "://" in path:
         return path.removeprefix(root.rstrip("/") + "/")
@@ -52,8 +51,7 @@ def listed_path(line: str, folder: str) -> str | None:
     return os.path.normpath(os.path.join(folder, name))
 
 
-MAX_BYTES = 64 << 20
-"""Size of the largest file that workers of a runner read, by default."""
+MAX_BYTES = 64 << 20  # Size of the largest file that workers of a runner read, by default.
 
 LIST_ENCODING = "utf-8-sig"
 """Some editors begin a UTF-8 text with a mark, which is no part of the first path."""
@@ -62,10 +60,9 @@ LIST_ENCODING = "utf-8-sig"
 class Inputs:
     """Walks through what was named; of one folder at a time the names are held.
 
-    Args:
-        arguments: Files, folders (with all below them) and patterns of `*`, `?`, `[...]` and `**`.
-        out: Folder that is never walked into, where answers and drawn pictures are written.
-        lists: Text files of one path a line, relative to the list's own folder.
+    Arguments are files, folders (with all below them) and patterns of `*`, `?`, `[...]` and `**`;
+    lists are text files of one path a line, relative to the list's own folder. The folder `out`,
+    where answers are written, is never walked into.
 
     Attributes:
         left_out: Files of folders met in the last walk whose names do not end like an image's.
@@ -149,7 +146,6 @@ class Inputs:
                 self.left_out += 1
 
     def _matching(self, folder: str, parts: Sequence[str]) -> Iterator[str]:
-        """What is below a folder and matches a pattern, part by part."""
         first, rest = parts[0], parts[1:]
         if first == "**" and rest:
             yield from self._matching(folder, rest)
@@ -166,7 +162,6 @@ class Inputs:
 
 
 def _fetched(address: str) -> str:
-    """The command that copies what an address names."""
     scheme = address.partition("://")[0].lower()
     command = {"gs": "gcloud storage cp -r {} .", "s3": "aws s3 cp --recursive {} ."}
     return command.get(scheme, "curl -LO {}").format(shlex.quote(address))

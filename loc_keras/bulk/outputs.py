@@ -70,8 +70,8 @@ class OutputFormat:
         printed: Whether answers can be printed in it, without a folder.
         sidecar: The file that it has for each image.
         refuse: Raises DataError where a class name cannot be written in it.
-        files: Names of those that it has once for all records.
-        finish: Writes these into a folder, for records that can be gone through twice.
+        files: Those that it has once for all records.
+        finish: Writes them, for records that can be gone through twice.
     """
 
     printed: bool = False
@@ -97,10 +97,7 @@ def place_of(
 
 @dataclass(frozen=True)
 class AnswerSettings:
-    """What all answers of a folder were made with.
-
-    The model stands there by its digest; names of images are relative to the folder `root`.
-    """
+    """What all answers of a folder were made with: the model's digest, and the root of names."""
 
     model: str
     top_k: int
@@ -108,13 +105,10 @@ class AnswerSettings:
 
 
 class OutputFolder:
-    """Answers and failures of a folder, opened to go on.
+    """Answers and failures of a folder, made where it is missing, opened to go on.
 
-    The folder is made where it is not there. `root` is what names of images are relative to, as it
-    was the first time.
-
-    Raises:
-        DataError: If there are answers of another model, or another process is at work.
+    `root` is what names of images are relative to, as it was the first time. DataError if there are
+    answers of another model, or another process is at work.
     """
 
     def __init__(self, folder: Path, settings: AnswerSettings) -> None:
@@ -156,8 +150,7 @@ class OutputFolder:
 class Journal:
     """A file of one JSON object a line, made where it is not there.
 
-    A last line without an end was torn by the end of its process: it is cut off, and `torn` is its
-    number of bytes.
+    A last line that its process could not end is cut off; `torn` is its number of bytes.
     """
 
     def __init__(self, path: Path) -> None:
@@ -170,11 +163,7 @@ class Journal:
             os.ftruncate(self._file, whole)
 
     def append(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Adds lines, in one write as long as the system takes it whole.
-
-        Raises:
-            DataError: If the system refuses, as on a full disk.
-        """
+        """Adds lines, in one write where the system takes it whole; DataError if it refuses."""
         left = memoryview("".join(f"{json.dumps(record)}\n" for record in records).encode())
         try:
             while left:
@@ -186,11 +175,7 @@ class Journal:
             ) from error
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Reads the lines one by one.
-
-        Raises:
-            DataError: At a line that is no JSON object, naming it.
-        """
+        """Reads the lines one by one; DataError at one that is no JSON object."""
         with self.path.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 try:
@@ -237,10 +222,7 @@ class PathSet:
         return self._base.execute(query, (os.fsencode(path),)).fetchone() is not None
 
     def stem(self, name: str) -> str:
-        """A name without its ending or, where another file has that already, with it.
-
-        The same names in the same order give the same stems.
-        """
+        """A name without its ending or, where another file has that already, with it."""
         stem = _short(os.path.splitext(name)[0])
         while not self._insert("stems", stem):
             stem = name if stem != name and not stem.startswith(name) else f"{stem}_"
@@ -252,16 +234,11 @@ class PathSet:
         return self._base.execute(query, (os.fsencode(text),)).rowcount == 1
 
 
-Column = Callable[[Record], Any]
-"""Gives the cell of a record."""
+Column = Callable[[Record], Any]  # Gives the cell of a record.
 
 
 def _csv_columns(*, trust: bool, novelty: bool) -> dict[str, Column]:
-    """The columns by name, with those of trust and novelty or without.
-
-    Cells without a value are empty. A text that a spreadsheet would take for a formula gets an
-    apostrophe before it.
-    """
+    """The columns by name; cells without a value are empty, texts as `safe_cell` makes them."""
     columns: dict[str, Column] = {name: _text_column(name) for name in ("image", "path", "label")}
     columns["score"] = itemgetter("score")
     columns["found"] = lambda record: str(record["found"]).lower()
@@ -299,10 +276,7 @@ def write_csv(path: Path, records: Iterable[Record], localizer: "Localizer") -> 
 
 
 def write_coco(path: Path, records: Iterable[Record], class_names: Sequence[str]) -> None:
-    """Writes answers as annotations of an `instances` file, with their scores; whole or absent.
-
-    Records are gone through twice; ids of categories are one higher than those of the classes.
-    """
+    """Writes answers as annotations of an `instances` file, with their scores; whole or absent."""
     from loc_keras.data.formats.coco import coco_categories
 
     ends = {"annotations": _annotations(records), "images": _images(records)}
@@ -342,7 +316,6 @@ def _read_settings(folder: Path) -> AnswerSettings | None:
 
 
 def _end_of_last_line(file: int, size: int) -> int:
-    """Bytes up to and with the last line end."""
     end = size
     while end:
         start = max(0, end - _CHUNK)
@@ -461,9 +434,7 @@ FORMATS = {
     ),
     "voc": OutputFormat(sidecar=Sidecar("Annotations", ".xml", _write_voc), refuse=_refuse_for_voc),
     "yolo": OutputFormat(
-        sidecar=Sidecar("labels", ".txt", _write_yolo),
-        files=YOLO_FILES,
-        finish=_write_yolo_classes,
+        sidecar=Sidecar("labels", ".txt", _write_yolo), files=YOLO_FILES, finish=_write_yolo_classes
     ),
 }
 _DRAWN = Sidecar("drawn", ".jpg", _draw)

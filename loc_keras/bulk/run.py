@@ -20,10 +20,7 @@ _WRITERS = 4
 
 @dataclass
 class Counts:
-    """What became of the files that a call named; of others that a folder holds, nothing.
-
-    `before` counts those that an earlier call has dealt with, `named` holds each file once.
-    """
+    """What became of the files that a call named, each once; earlier calls dealt with `before`."""
 
     answered: int = 0
     failed: int = 0
@@ -32,15 +29,9 @@ class Counts:
 
 
 def answered(
-    localizer: Localizer,
-    paths: Iterable[str],
-    root: str,
-    **settings: int,
+    localizer: Localizer, paths: Iterable[str], root: str, **settings: int
 ) -> Iterator[Record]:
-    """A record for each file: its answer or, where it could not be read, `reason`.
-
-    Paths are absolute, those in records relative to the root; `settings` are of `Localizer.stream`.
-    """
+    """A record for each file, by its absolute path: its answer, or `reason` if unreadable."""
     ahead: deque[str] = deque()
 
     def noted() -> Iterator[str]:
@@ -70,8 +61,8 @@ def answer_into(
     """Appends an answer or a failure for each file that the folder has none of.
 
     What stands beside an answer is written before its line, so that a line proves all of it; what
-    is missing beside an earlier one is written, too. `advance` is called with the number of files
-    that were dealt with, and `settings` are others of `Localizer.stream`.
+    is missing beside an earlier one is written, too. `advance` is called with numbers of files that
+    were dealt with, and `settings` are of `Localizer.stream`.
     """
     done, failed, counts = PathSet(), PathSet(), Counts()
 

@@ -19,7 +19,7 @@ from loc_keras.config.load import (
     config_from_tree,
 )
 from loc_keras.config.schema import Config
-from loc_keras.data import archives, files
+from loc_keras.data import files
 from loc_keras.data.annotations import (
     Annotations,
     count_by_kind,
@@ -243,7 +243,7 @@ class DataSource:
     def root(self) -> str:
         """The data set's folder; `~` is the user's own, and an archive is unpacked."""
         path = os.path.expanduser(self.config.data.source.path)
-        return archives.unpacked(path, self.config.data.cache_dir)
+        return files.unpacked(path, self.config.data.cache_dir)
 
 
 def _warnings_note(checked: CheckResult) -> list[str]:
@@ -313,7 +313,7 @@ def read_folder(
     keys = asked_keys(overrides)
     if "data.source.path" in keys:
         raise ConfigError("--set data.source.path goes with --config; --data names the folder.")
-    place = archives.unpacked(folder, asked.data.cache_dir)
+    place = files.unpacked(folder, asked.data.cache_dir)
     listing = list_data_folder(place)
     found = list(guesses(listing))
     if listing.root != place:

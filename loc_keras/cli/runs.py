@@ -36,7 +36,7 @@ from loc_keras.report.terminal import classes_words
 from loc_keras.report.thumbnails import Pixels, small_pictures
 from loc_keras.serving.bundle import EXTRA_FOLDER, model_card
 from loc_keras.training.measure import answer_function, collect_outcomes
-from loc_keras.training.plan import FitResult
+from loc_keras.training.model import FitResult
 from loc_keras.training.precision import device_summary
 from loc_keras.training.run_folder import (
     BEST_FILE,

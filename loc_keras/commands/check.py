@@ -159,7 +159,7 @@ def _preview(args: argparse.Namespace, source: DataSource, console: Console) -> 
         few = even_sample(source.records.splits["train"], wanted)
         records = replace(source.records, splits={"train": few})
     data = source.build(records)
-    from loc_keras.report.data_charts import save_preview
+    from loc_keras.report.data_report import save_preview
 
     path = (args.report or Path()) / PREVIEW_FILE
     title = f"{args.preview} training samples of {config.name} as they are augmented"

@@ -4,9 +4,8 @@ import argparse
 
 from loc_keras.cli.console import progress_bar
 from loc_keras.config.data import CSV_FILES
-from loc_keras.data.digit_sources import load_digits
 from loc_keras.data.digits import DigitTask
-from loc_keras.data.digits_data import digit_splits, refuse_used_folder, write_digits
+from loc_keras.data.digits_data import digit_splits, load_digits, refuse_used_folder, write_digits
 from loc_keras.errors import DataError
 
 

@@ -44,8 +44,7 @@ from loc_keras.report.evaluation_content import (
     suspect_words,
     wanted_pictures,
 )
-from loc_keras.report.evaluation_pictures import MOST_NEAR_DUPLICATES
-from loc_keras.report.evaluation_report import evaluation_page
+from loc_keras.report.evaluation_report import MOST_NEAR_DUPLICATES, evaluation_page
 from loc_keras.report.terminal import print_evaluation
 from loc_keras.report.thumbnails import small_pictures
 from loc_keras.training.run_folder import EVALUATION, NEAR_DUPLICATES_FILE, package_versions

@@ -54,7 +54,7 @@ from loc_keras.training.distribution import (
     small_share_note,
 )
 from loc_keras.training.fit import fit_localizer
-from loc_keras.training.plan import FitPlan, FitResult, small_batch_warning
+from loc_keras.training.model import FitPlan, FitResult, small_batch_warning
 from loc_keras.training.run_folder import (
     CONFIG_FILE,
     EXPORT,

@@ -19,7 +19,6 @@ _PAIR = 2
 
 
 def _height_width(value: Any) -> Any:
-    """One side as (height, width); a pair passes."""
     if isinstance(value, int) and not isinstance(value, bool):
         return (value, value)
     if isinstance(value, (list, tuple)) and len(value) == _PAIR:
@@ -28,7 +27,6 @@ def _height_width(value: Any) -> Any:
 
 
 def _smallest_largest(value: Any) -> Any:
-    """A pair of numbers as a tuple."""
     if isinstance(value, (list, tuple)) and len(value) == _PAIR:
         return tuple(value)
     raise ValueError("must be [smallest, largest]")

@@ -68,10 +68,8 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     Paths inside it stay as written, so relative ones count from the working directory. Overrides
     are `section.key=value` each, the value a YAML scalar or `[list]`; of two for the same key the
     later one holds. A missing `name` is filled with the file's name without its ending.
-
-    Raises:
-        ConfigError: If the file cannot be read or anything in it or in an override is wrong.
-            The message has one sentence a line, one for each fault.
+    ConfigError, with a sentence a line for each fault, if the file cannot be read or anything is
+    wrong.
     """
     path = Path(path)
     shipped = SHIPPED / f"{path}.yaml"
@@ -86,9 +84,6 @@ def config_from_tree(
     """Checks settings that are there as nested values, as `load_config` does.
 
     Messages say that they come from `origin`; `name` stands for a missing one.
-
-    Raises:
-        ConfigError: As `load_config`.
     """
     faults: list[str] = []
     applied: list[_Override] = []
@@ -221,7 +216,6 @@ def _origin(origin: str, overrides: Sequence[_Override], fault: ErrorDetails) ->
 
 
 def _read_mapping(path: Path) -> dict[Any, Any]:
-    """Reads the file's top level, or says why it is none."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
@@ -317,7 +311,6 @@ def _may_be_null(loc: KeyPath) -> bool:
 
 
 def _shown(value: Any) -> str:
-    """Writes a received value as a config file would, cut to a readable length."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -353,7 +346,6 @@ def _nearest(word: str, valid: Iterable[str], n: int = 3) -> list[str]:
 
 
 def _namesakes(key: str) -> list[KeyPath]:
-    """The key paths anywhere in the schema that end in this very name."""
     return [path for path in _all_paths(Config, ()) if path[-1] == key.lower()]
 
 
@@ -384,7 +376,6 @@ def _section_at(path: KeyPath) -> type[Section] | None:
 
 
 def _section_in(annotation: Any) -> type[Section] | None:
-    """The section that a key holds, also where the key may be null instead."""
     if get_origin(annotation) in (tuple, list):
         return None
     for kind in (annotation, *get_args(annotation)):
@@ -418,7 +409,6 @@ _Representer.add_representer(str, _Representer.represent_str)
 
 
 def _yaml_text(tree: Mapping[str, Any]) -> str:
-    """Writes nested settings, with a line break at the end; tuples become lists."""
     yaml = YAML(pure=True)
     yaml.Representer = _Representer
     yaml.width = sys.maxsize  # Text that is broken over lines does not always read back equal.
@@ -442,7 +432,6 @@ def _commented(tree: Mapping[str, Any], comments: Mapping[str, str], prefix: str
 
 
 def _flowing(value: Any) -> Any:
-    """A value whose mappings and lists are written on one line."""
     if isinstance(value, Mapping):
         found = CommentedMap({key: _flowing(item) for key, item in value.items()})
         found.fa.set_flow_style()
@@ -455,7 +444,6 @@ def _flowing(value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Turns tuples into YAML lists; short ones are written on one line."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, tuple):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from loc_keras.atomic_file import lock_file, write_text
+from loc_keras.atomic_file import json_object, lock_file, write_text
 from loc_keras.data.annotations import SPLITS, Fault, Split
 from loc_keras.data.files import is_remote
 from loc_keras.data.formats.registry import WRITERS
@@ -18,8 +18,7 @@ from loc_keras.data.image_header import without_image_warnings
 from loc_keras.data.records import Records
 from loc_keras.errors import DataError
 
-MANIFEST = "conversion.json"
-"""File in a converted folder that says from what and how it was made."""
+MANIFEST = "conversion.json"  # File in a converted folder that says from what and how it was made.
 
 SKIPPED = "skipped.json"
 """File in a converted folder that lists what was left out, if anything was."""
@@ -60,25 +59,15 @@ def write_dataset(
     texts: Mapping[str, str] | None = None,
     advance: Callable[[Split, int], None] = lambda split, records: None,
 ) -> Conversion:
-    """Writes all splits in one format.
+    """Writes all splits in one format, a key of `WRITERS`.
 
-    Everything is written to `<out>.partial`, which gets the name `out` when it is complete. After
-    an interruption the same call goes on where it stopped.
-
-    Args:
-        out: Folder to make; one that exists must be empty.
-        target: A key of `WRITERS`.
-        splits: Records of each split; empty ones are left out.
-        class_names: Name of each class, by index.
-        shards: Files of each split, >= 1, for formats that cut it; None chooses by size.
-        background: Class of the records without an object, where there is one.
-        faults: What was left out before, for `skipped.json`.
-        stop_at_faults: Raise at the first image that cannot be written, instead of leaving it out.
-        texts: Further files to write, by name.
-        advance: Called with a split and the number of its records just done.
-
-    Returns:
-        What was written and what was not.
+    Everything is written to `<out>.partial`, which gets the name `out`, that of a new or empty
+    folder, when it is complete. After an interruption the same call goes on where it stopped. Empty
+    splits are left out. `shards` is the number of files of each split, None by size; `background`
+    the class of records without an object; `faults` are what was left out before, for
+    `skipped.json`. An image that cannot be written is left out, or raises with `stop_at_faults`.
+    `texts` are further files by name; `advance` is called with a split and the number of its
+    records just done.
 
     Raises:
         DataError: If `out` holds something else, an earlier call was about another source, or
@@ -128,12 +117,7 @@ def write_dataset(
 
 
 def refuse_place(out: Path, sources: Sequence[str]) -> None:
-    """Refuses a place that is no local folder, in use, in a source, or above it.
-
-    Raises:
-        DataError: If the output would touch a source (remote ones are nowhere near), or what is not
-            of a conversion.
-    """
+    """Refuses a place that is no local folder, in use, in a source, or above it, with DataError."""
     if _SCHEME.match(str(out)):
         raise DataError(
             f"--out must be a local folder, got {out}; copy it to its place afterwards."
@@ -176,7 +160,6 @@ def _refuse_used(out: Path) -> dict[str, Any] | None:
 
 @contextmanager
 def _only_process(partial: Path) -> Iterator[None]:
-    """Makes the folder of an unfinished conversion, and keeps a second process out of it."""
     partial.mkdir(parents=True, exist_ok=True)
     folder, is_free = os.open(partial, os.O_RDONLY), True
     try:
@@ -203,7 +186,6 @@ def _open_partial(partial: Path, identity: Mapping[str, Any]) -> None:
 
 
 def _publish(partial: Path, out: Path, results: Mapping[str, Any]) -> None:
-    """Adds results to the manifest and gives the complete folder its name."""
     _write_manifest(partial, {**(_manifest(partial) or {}), **results})
     out = Path(os.path.abspath(out))
     if out != Path.cwd():
@@ -219,11 +201,8 @@ def _publish(partial: Path, out: Path, results: Mapping[str, Any]) -> None:
 
 
 def _manifest(folder: Path) -> dict[str, Any] | None:
-    try:
-        found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) and "source" in found else None
+    found = json_object(folder / MANIFEST)
+    return found if found is not None and "source" in found else None
 
 
 def _write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:

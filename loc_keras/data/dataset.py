@@ -36,8 +36,7 @@ class SplitPictures:
         names: str (N,), as the annotations name them; digits are numbered.
         sizes: int32 (N, 2), height and width of the whole pictures in px, as boxes refer to them.
         target: Height and width of the model's images.
-        boxes: float32 (N, 4), true boxes in fractions of the pictures; None where they are only
-            known from the pipeline.
+        boxes: float32 (N, 4), true boxes in fractions of the pictures; None if unknown here.
         records: Where the pictures lie; None for digits, which are drawn.
     """
 
@@ -63,10 +62,7 @@ class SplitPictures:
         ]
 
     def to_px(self, boxes: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-        """Boxes in fractions of the model's images, (N, 4), as boxes in px of the pictures.
-
-        They are float64 (N, 4), (x1, y1, x2, y2) clipped to the picture.
-        """
+        """Boxes (N, 4), fractions of the model's images, as float64 px of the pictures, clipped."""
         whole = restore_boxes(boxes.astype(np.float32), self.sizes, self.target, self.rule)
         return np.asarray(whole, np.float64) * np.tile(self.sizes[:, ::-1], 2)
 
@@ -74,10 +70,7 @@ class SplitPictures:
 def drawn_pictures(
     count: int, size: tuple[int, int], target: tuple[int, int], rule: ResizeRule
 ) -> SplitPictures:
-    """Pictures that are drawn, so that they have a number for a name.
-
-    `size` is their height and width in px, `target` that of the model's images.
-    """
+    """Drawn pictures, named by number; sizes are (height, width) in px, theirs and the model's."""
     names = np.array([f"{number:06d}" for number in range(count)], object)
     return SplitPictures(names, np.tile(np.array(size, np.int32), (count, 1)), rule, target)
 
@@ -101,24 +94,22 @@ class LocalizationData:
         train: Builds the endless training stream; its argument is the global step (batch) to start
             at, and the stream from there on equals the full one after that many steps. With a share
             it gives, and makes, that part of every batch alone.
-        val: Every validation image once, in order, the last batch perhaps smaller; None where the
-            source gives no validation images.
-        test: Likewise for the test images.
+        val: Every validation image once, in order, the last batch perhaps smaller; None, as `test`
+            and `calibration`, where there are no such images.
         val_share: Builds the pipeline of one share of the validation images, with weights.
-        sizes: Images in `"train"`, `"val"`, `"test"` and, where it is configured, `"calibration"`.
+        sizes: Images of each split.
         image_shape: (height, width, channels) of every image.
         steps_per_epoch: Batches in one epoch of the training stream.
         fingerprint: SHA-256, in hex, of the labelled data, the bytes of images included, and of how
             it is split.
         fingerprint_by_sizes: Likewise of names and sizes of images in place of their bytes, as runs
             of earlier versions know their data; "" where bytes were always known.
-        test_fingerprint: Likewise of the test images alone, at whatever size a model takes them; ""
-            without them.
+        test_fingerprint: Likewise of the test images alone, whatever size a model takes; ""
+            without.
         near_duplicates: Near duplicates of training images in each split that has some: rows of the
             split, and of the training split.
         skipped: Rows left out by the reader, as (file, row number, reason).
         background: Index of the class of images without an object; None where all show one.
-        calibration: As `val` the images on which trust is fitted; None without such a split.
         pictures: What the images of each split are made from, in the order of its pipeline.
         batch_indices: Gives the training images, int64 (B,), in the batch of a global step; with
             `steps` in so many from there on.
@@ -165,11 +156,7 @@ class LocalizationData:
         return {"val": self.val, "test": self.test, "calibration": self.calibration}[split]
 
 
-_HELD_OUT = {
-    "val": streams.VALIDATION,
-    "test": streams.TEST,
-    "calibration": streams.CALIBRATION,
-}
+_HELD_OUT = {"val": streams.VALIDATION, "test": streams.TEST, "calibration": streams.CALIBRATION}
 """Streams of random numbers of the splits that are not trained on."""
 
 
@@ -186,8 +173,7 @@ def localization_data(
 ) -> LocalizationData:
     """Builds the pipelines of a data source; `facts` are further fields of `LocalizationData`.
 
-    `sets` are the images of `"train"` and, where there are any, of `"val"`, `"test"` and
-    `"calibration"`; a split without images has None. The seed is that of the order, of what is
+    `sets` are the images of each split that has some. The seed is that of the order, of what is
     drawn and of the augmentation; `cache` as of `pipeline.eval_dataset`.
     """
     held_out = {
@@ -236,18 +222,11 @@ def build_file_data(
     seed: int = 0,
     uncut: PixelStore | None = None,
 ) -> LocalizationData:
-    """Builds the pipelines of a data set whose records are known.
+    """Builds the pipelines of a data set whose records are known; `"train"` must have some.
 
-    Args:
-        found: Records of each split; `"train"` must have some.
-        data: How pictures are brought to one format, kept, and left out where they are broken.
-        augment: Augmentation of the training images; None for none.
-        batch_size: Images in a batch.
-        seed: Seed of the order and the augmentation.
-        uncut: The store of `found.cut.whole`, by `store_of`; None makes it where it is needed.
-
-    Raises:
-        DataError: If an image is wrong.
+    The config says how pictures are brought to one format, kept, and left out where they are
+    broken. `uncut` is the store of `found.cut.whole`; None makes it. DataError where an image is
+    wrong.
     """
     augment = augment or AugmentConfig()
     notes = list(found.notes)
@@ -386,7 +365,6 @@ def _channels_of(ref: ImageRef) -> int:
 
 
 def _judge_broken(broken: list[Fault], split: Split, total: int, on_error: str) -> None:
-    """Refuses images that cannot be decoded, or a split of which nothing else is left."""
     if broken and on_error == "stop":
         raise faults_error(broken)
     if len(broken) == total:

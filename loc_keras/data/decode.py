@@ -18,12 +18,12 @@ import numpy as np
 from PIL import Image
 
 from loc_keras._environ import tf
-from loc_keras.data.exif import UPRIGHT_TURNS
 from loc_keras.data.image_bytes import (
     JPEG_START,
     MAX_PIXELS,
     MAX_SIDE,
     PNG_START,
+    UPRIGHT_TURNS,
     bmp_size,
     first_frame,
     head_of,

@@ -19,11 +19,8 @@ from loc_keras.errors import DataError
 INK_THRESHOLD = 64
 """A pixel of at least this value (a quarter of full white) is ink, for tight boxes."""
 
-SMALLEST_SQUARE_PX = 8
-"""Side of the smallest square in which digits are legible."""
-
-NOISE_BITS = 7
-"""Noise pixels are uniform in 0..127, half as bright as full ink."""
+SMALLEST_SQUARE_PX = 8  # Side of the smallest square in which digits are legible.
+NOISE_BITS = 7  # Noise pixels are uniform in 0..127, half as bright as full ink.
 
 CLUTTER_SIDES = (6, 10)
 DISTRACTOR_SIDES = (10, 13)
@@ -96,7 +93,7 @@ class DigitRenderer:
             labels: integer (N,).
             task: Options of the picture.
             deformation: Random deformation inside the square, by the keys `digit_*` (training
-                only), or None. What leaves the square is cut off, so the square stays a true box.
+                only). What leaves the square is cut off, so the square stays a true box.
             places: int (N, 2), fixed (left, top) pixel of each digit's square, or None for random.
 
         Raises:
@@ -288,9 +285,9 @@ def square_extent(side: tf.Tensor) -> tf.Tensor:
 
 
 def ink_extent(tiles: tf.Tensor, side: tf.Tensor) -> tf.Tensor:
-    """Extent of the ink of each tile uint8 (B, S, S); the whole square where there is no ink.
+    """Extent (x1, y1, x2, y2) of the ink of tiles uint8 (B, S, S), or the whole square, in px.
 
-    int32 (B, 4), (x1, y1, x2, y2) in pixels, x2 and y2 one past the last ink pixel.
+    It is int32 (B, 4), x2 and y2 one past the last ink pixel.
     """
     ink = tiles >= tf.constant(INK_THRESHOLD, tf.uint8)
     x1, x2 = _first_and_end(tf.reduce_any(ink, axis=1))

@@ -1,6 +1,7 @@
 """Files wherever they lie: local ones through the system, `scheme://` ones through TensorFlow.
 
-Names that annotation files give are joined here, so that none leads out of the data folder.
+Names that annotation files give are joined here, so that none leads out of the data folder. Data
+sets in a zip or tar file are unpacked once, within bounds, into the cache.
 """
 
 from __future__ import annotations
@@ -8,8 +9,11 @@ from __future__ import annotations
 import errno
 import os
 import posixpath
+import shutil
 import stat
 import sys
+import tarfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -18,6 +22,7 @@ from pathlib import Path
 from typing import IO
 
 from loc_keras._environ import tf
+from loc_keras.atomic_file import file_sha256, folder_aside
 from loc_keras.errors import DataError, first_line
 
 MOST_BYTES = 2**29
@@ -47,12 +52,9 @@ def join(folder: str, *names: str) -> str:
 def join_inside(folder: str, name: str, *, root: str | None = None) -> str:
     """Joins a name from an annotation file to its folder, normalised.
 
-    Backslashes count as slashes, as Windows tools write them. The result must stay in `root`; None
-    is `folder`.
-
-    Raises:
-        OutsideError: If the name is empty, absolute, or leads out of `root`, by `..` or by a
-            link. Which links the root itself lies behind does not matter.
+    Backslashes count as slashes, as Windows tools write them. OutsideError where the name is empty,
+    absolute, or leads out of `root`, None: the folder, by `..` or by a link; which links the root
+    itself lies behind does not matter.
     """
     clean = name.replace("\\", "/")
     if not clean.strip() or "\0" in clean or not _encodable(clean):
@@ -78,31 +80,6 @@ def join_inside(folder: str, name: str, *, root: str | None = None) -> str:
     if not _stays_inside(joined, root):
         raise OutsideError(f"{name!r} is a link that leads out of the data folder {root}")
     return joined
-
-
-def _encodable(name: str) -> bool:
-    """Whether the name can be a file's: text from JSON may hold halves of characters."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _stays_inside(path: str, root: str) -> bool:
-    """Whether a path, with all links followed, is in the folder."""
-    parent, name = os.path.split(path)
-    real = os.path.join(_real_folder(parent), name)
-    if os.path.islink(real):
-        real = os.path.realpath(real)
-    real_root = _real_folder(root)
-    return os.path.commonpath([real, real_root]) == real_root
-
-
-@lru_cache(maxsize=4096)
-def _real_folder(folder: str) -> str:
-    # A data set has few folders and many names in each; asking the system for every one is slow.
-    return os.path.realpath(folder)
 
 
 def is_file(path: str) -> bool:
@@ -162,9 +139,8 @@ def walk(folder: str) -> list[str]:
 def matching(folder: str, pattern: str) -> list[str]:
     """Sorted paths of files below a folder that match a pattern of `*`, `?` and `[...]`.
 
-    Raises:
-        OutsideError: If the pattern is absolute, leads out of the folder, or is none.
-        DataError: If a remote folder cannot be listed.
+    OutsideError if the pattern is absolute, leads out of the folder, or is none; DataError if a
+    remote folder cannot be listed.
     """
     if is_remote(pattern) or pattern.startswith("/") or ".." in pattern.split("/"):
         raise OutsideError(f"{pattern!r} leads out of {folder}; patterns must be relative to it")
@@ -190,44 +166,17 @@ def file_errors() -> tuple[type[Exception], ...]:
     return (OSError, *op_errors())
 
 
-@contextmanager
-def _as_data_error(path: str) -> Iterator[None]:
-    """Turns what a filesystem raises, such as for an unknown scheme, into a sentence."""
-    try:
-        yield
-    except file_errors() as error:
-        reason = getattr(error, "message", None) or first_line(error)
-        raise DataError(f"{path} cannot be opened: {reason}.") from error
-
-
 def open_binary(path: str, most: int | None = None) -> IO[bytes]:
     """Opens a file to read bytes from, of at most so many; whatever the data name is opened here.
 
-    Raises:
-        OSError: If that fails, or it is larger, or no file: a pipe would be waited for, a device
-            may have no end (other faults of remote files are turned into it on reading).
+    OSError if that fails, or it is larger, or no file: a pipe would be waited for, a device may
+    have no end (other faults of remote files are turned into it on reading).
     """
     if is_remote(path):
         if most is not None:
             _refuse_large(file_size(path), most, path)
         return tf.io.gfile.GFile(path, "rb")
     return open(path, "rb", opener=partial(_open_regular, most))
-
-
-def _open_regular(most: int | None, path: str, flags: int) -> int:
-    """As `os.open`, for regular files that are not too large."""
-    found = os.stat(path)
-    if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
-        raise OSError(errno.EINVAL, f"it is a {_kind(found)}, no file", path)
-    if most is not None:
-        _refuse_large(found.st_size, most, path)
-    # Should a pipe have taken its place meanwhile, nothing waits either.
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-
-
-def _refuse_large(size: int, most: int, path: str) -> None:
-    if size > most:
-        raise OSError(errno.EFBIG, f"it has {size:,} bytes, and at most {most:,} are read", path)
 
 
 @contextmanager
@@ -242,11 +191,7 @@ def noted_reads() -> Iterator[set[str]]:
 
 
 def read_bytes(path: str, offset: int = 0, length: int = -1, *, most: int = MOST_BYTES) -> bytes:
-    """Reads a file or, with a length, a range of it.
-
-    Raises:
-        OSError: If the file is missing, cannot be read, or has more than `most` bytes.
-    """
+    """Reads a file or a range of it; OSError if it cannot, or a file has more than `most` bytes."""
     if (paths := _READ.get()) is not None:
         paths.add(path)
     try:
@@ -282,8 +227,7 @@ def _read_local(path: str, offset: int, length: int, most: int) -> bytes:
 def read_text(path: str, *, what: str = "annotation file") -> str:
     """Reads an annotation file: UTF-8 with or without a byte order mark, or UTF-16 with one.
 
-    Raises:
-        DataError: If it, `what` in the message, is missing, too large, or of another encoding.
+    DataError, about `what`, if it is missing, too large, or of another encoding.
     """
     if not (is_file(path) or os.path.exists(path)):
         raise DataError(f"{what} {path} does not exist.")
@@ -300,3 +244,155 @@ def read_text(path: str, *, what: str = "annotation file") -> str:
             f"{what} {path} is not UTF-8 text: line {at} has the byte "
             f"0x{content[error.start]:02x}; save it as UTF-8."
         ) from error
+
+
+ARCHIVE_ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+"""Endings of the archives that are read, in small letters."""
+
+MOST_FILES = 5_000_000  # Files of the largest archive that is unpacked.
+
+LEAST_ALLOWED = 2**30
+MOST_GROWTH = 100
+"""An archive may unpack to so many times its own size, or to `LEAST_ALLOWED` bytes."""
+
+_PIECE = 2**20
+_LEFT_FREE = 0.9
+
+_Member = tuple[str, int, IO[bytes]]  # Name, declared bytes and content of a file.
+
+
+def is_archive(path: str) -> bool:
+    """Whether a path is that of an archive, by its ending."""
+    return path.lower().endswith(ARCHIVE_ENDINGS) and os.path.isfile(path)
+
+
+def unpacked(path: str, cache_dir: str) -> str:
+    """The folder that a path means: itself, or what an archive holds, or a folder within one.
+
+    Such as `photos`, `photos.zip` or `photos.zip/train`. Archives are unpacked to a folder of the
+    cache that is named by their digest; DataError if one cannot be read, is too large, or a name
+    leads out.
+    """
+    parts = Path(path).parts
+    for count in range(1, len(parts) + 1):
+        archive = str(Path(*parts[:count]))
+        if is_archive(archive):
+            content = os.stat(archive)
+            folder = _content(archive, content.st_size, content.st_mtime_ns, cache_dir)
+            return os.path.join(folder, *parts[count:])
+    return path
+
+
+def _encodable(name: str) -> bool:
+    """Whether the name can be a file's: text from JSON may hold halves of characters."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _stays_inside(path: str, root: str) -> bool:
+    """Whether a path, with all links followed, is in the folder."""
+    parent, name = os.path.split(path)
+    real = os.path.join(_real_folder(parent), name)
+    if os.path.islink(real):
+        real = os.path.realpath(real)
+    real_root = _real_folder(root)
+    return os.path.commonpath([real, real_root]) == real_root
+
+
+@lru_cache(maxsize=4096)
+def _real_folder(folder: str) -> str:
+    # A data set has few folders and many names in each; asking the system for every one is slow.
+    return os.path.realpath(folder)
+
+
+@contextmanager
+def _as_data_error(path: str) -> Iterator[None]:
+    try:
+        yield
+    except (tf.errors.OpError, OSError) as error:
+        reason = getattr(error, "message", None) or first_line(error)
+        raise DataError(f"{path} cannot be opened: {reason}.") from error
+
+
+def _open_regular(most: int | None, path: str, flags: int) -> int:
+    found = os.stat(path)
+    if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+        raise OSError(errno.EINVAL, f"it is a {_kind(found)}, no file", path)
+    if most is not None:
+        _refuse_large(found.st_size, most, path)
+    # Should a pipe have taken its place meanwhile, nothing waits either.
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _refuse_large(size: int, most: int, path: str) -> None:
+    if size > most:
+        raise OSError(errno.EFBIG, f"it has {size:,} bytes, and at most {most:,} are read", path)
+
+
+@lru_cache(maxsize=16)
+def _content(archive: str, size: int, _: int, cache_dir: str) -> str:
+    path = Path(archive)
+    stem = path.name.split(".")[0]
+    try:
+        folder = Path(cache_dir, "archives", f"{stem}-{file_sha256(path)[:16]}")
+        if not folder.is_dir():
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            free = int(shutil.disk_usage(folder.parent).free * _LEFT_FREE)
+            with folder_aside(folder) as aside:
+                _unpack(path, aside, min(max(LEAST_ALLOWED, MOST_GROWTH * size), free))
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, RuntimeError, ValueError) as error:
+        reason = str(error).partition("\n")[0].rstrip(":")
+        raise DataError(
+            f"archive {archive} cannot be read: {reason}; unpack it yourself."
+        ) from None
+    except OSError as error:
+        why = error.strerror or error
+        raise DataError(f"archive {archive} cannot be unpacked to {cache_dir}: {why}.") from None
+    return str(folder)
+
+
+def _unpack(path: Path, folder: Path, most: int) -> None:
+    left = most
+    for count, (name, size, content) in enumerate(_members(path)):
+        if size > left or count >= MOST_FILES:
+            raise DataError(
+                f"archive {path} holds more than {most:,} bytes or {MOST_FILES:,} files; unpack it "
+                "yourself, and give the folder."
+            )
+        try:
+            target = Path(join_inside(str(folder), name))
+        except OutsideError as error:
+            raise DataError(f"archive {path} is not unpacked: {error}.") from None
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("wb") as file:
+            while chunk := content.read(min(_PIECE, left + 1)):
+                left -= len(chunk)
+                if left < 0:  # What is declared may be wrong.
+                    raise DataError(f"archive {path} holds more than {most:,} bytes; unpack it.")
+                file.write(chunk)
+
+
+def _members(path: Path) -> Iterator[_Member]:
+    """The plain files of an archive, without hidden ones; links are none."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as file:
+            for one in file.infolist():
+                link = stat.S_ISLNK(one.external_attr >> 16)
+                if not one.is_dir() and not link and _is_wanted(one.filename):
+                    with file.open(one) as content:
+                        yield one.filename, one.file_size, content
+        return
+    with tarfile.open(path) as tar:
+        for entry in tar:
+            stream = tar.extractfile(entry) if entry.isreg() else None
+            if stream is not None and _is_wanted(entry.name):
+                yield entry.name, entry.size, stream
+
+
+def _is_wanted(name: str) -> bool:
+    parts = name.replace("\\", "/").split("/")
+    hidden = any(part.startswith(".") and part not in (".", "..") for part in parts)
+    return not hidden and "__MACOSX" not in parts

@@ -1,13 +1,20 @@
 """What the head of an encoded image says, read in the graph before a pixel is decoded.
 
-Kind and size (`examine`), the first frame of a GIF file, and the exact length of a BMP file.
+Kind and size (`examine`), the first frame of a GIF file, the exact length of a BMP file, and the
+EXIF orientation, which is read in Python as well. Its rule (CIPA DC-008; TIFF 6.0, tag 274): the
+first EXIF block before the pixels counts, as a segment of JPEG or a chunk of PNG, and in it the
+last entry of the tag that is one whole number. Whatever is broken names no orientation, which is 1.
+Fill bytes and foreign bytes between the segments of JPEG are passed over, as its decoders do.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import cache, wraps
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
+
+from PIL import Image
 
 from loc_keras._environ import tf
 
@@ -58,14 +65,10 @@ _MOST_EXTENSIONS, _MOST_RUNS, _RUN = 1024, 10_000, 4096
 
 
 def examine(content: tf.Tensor) -> tf.Tensor:
-    """Looks at the head of an encoded image; string scalar.
+    """Why `decode.decode_bytes` with `portable` would not decode a file, "" if nothing is wrong.
 
-    Returns:
-        string scalar, why `decode.decode_bytes` would not decode it with `portable`; empty where
-        nothing speaks against it.
-
-    Raises:
-        tensorflow.errors.InvalidArgumentError: When run, if a JPEG file's head is broken.
+    Both are string scalars; only the head is looked at. When run, InvalidArgumentError if that of a
+    JPEG file is broken.
     """
     raw = head_of(content, _HEAD)
     is_kind = [
@@ -111,8 +114,8 @@ class GifFrame(NamedTuple):
         content: string scalar, a GIF file with this frame alone, as large as it and without
             transparency; empty where the file breaks off before its end.
         corner: int64 (2,), top and left of the frame in the picture in px.
-        size: int64 (2,), height and width of the picture in px: that of the file's screen, and
-            more where the frame passes its edge.
+        size: int64 (2,), height and width of the picture in px: that of the file's screen, and more
+            where the frame passes its edge.
     """
 
     content: tf.Tensor
@@ -150,12 +153,6 @@ def first_frame(content: tf.Tensor) -> GifFrame:
         for at in (6, start + 1, start + 5)
     )
     return GifFrame(cut, corner, tf.maximum(canvas, corner + frame))
-
-
-def _size_of_gif(content: tf.Tensor) -> tf.Tensor:
-    """Height and width; 0 where the file breaks off before the first frame's end."""
-    frame = first_frame(content)
-    return tf.where(frame.content == b"", tf.zeros([2], tf.int64), frame.size)
 
 
 @_traced_once
@@ -214,6 +211,102 @@ def has_bytes(raw: tf.Tensor, at: tf.Tensor | int, expected: bytes) -> tf.Tensor
     return tf.reduce_all(bytes_at(raw, at, len(expected)) == tf.constant(list(expected)))
 
 
+def bmp_size(raw: tf.Tensor) -> tf.Tensor:
+    """Height and width of a BMP picture by its first bytes, int32 (M,): int64 (2,)."""
+    # A negative height means rows from the top.
+    sides = tf.stack([little_endian(raw, 22, 4), little_endian(raw, 18, 4)])
+    return tf.abs(tf.where(sides >= 2**31, sides - 2**32, sides))
+
+
+UPRIGHT_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""How pixels stored with an EXIF orientation come upright (TIFF 6.0, tag 274)."""
+
+_ORIENTATION, _ENTRY = 0x0112, 12
+_WIDTHS = {3: 2, 4: 4, 6: 1, 8: 2, 9: 4}
+"""Bytes of a whole number by its type: SHORT, LONG, SBYTE, SSHORT, SLONG."""
+
+_MOST_STEPS = 256
+"""Segments or chunks that are looked at; a hostile file must not hold a server up."""
+
+_MOST_BYTES = 2**16  # Of an EXIF block, as much as a segment of JPEG holds.
+
+_WINDOW = 64  # Bytes in which the next marker is looked for.
+_LITTLE, _BIG = b"II*\0", b"MM\0*"
+_MARKER = re.compile(rb"\xff([^\x00\xff])", re.DOTALL)
+_EXIF_SEGMENT, _EXIF_CHUNK = b"Exif\0\0", b"eXIf"
+_NONE = -1
+"""A place that does not exist."""
+
+_SOS, _EOI, _APP1, _FIRST_LONG = 0xDA, 0xD9, 0xE1, 0xC0
+_BARE = (0x01, *range(0xD0, 0xD8))  # TEM and RST0..7, markers without a segment.
+
+Read = Callable[[int, int], bytes]
+"""Bytes from a place on, as many as asked for, with zeros behind the end of the file."""
+
+
+def file_orientation(file: IO[bytes]) -> int | None:
+    """The orientation that a JPEG or PNG file names: 1..8, 1 without one; None for other kinds.
+
+    The file can be sought; its position changes.
+    """
+
+    def read(at: int, count: int) -> bytes:
+        file.seek(at)
+        return file.read(count).ljust(count, b"\0")
+
+    head = read(0, len(PNG_START))
+    if head.startswith(JPEG_START):
+        return tiff_orientation(_block_of_jpeg(read))
+    return tiff_orientation(_block_of_png(read)) if head == PNG_START else None
+
+
+def tiff_orientation(block: bytes) -> int:
+    """The orientation in an EXIF block, a TIFF file; 1 where it names none."""
+    if not block.startswith((_LITTLE, _BIG)):
+        return 1
+    block = block[:_MOST_BYTES] + bytes(_ENTRY)
+    is_big = block.startswith(_BIG)
+
+    def number(at: int, count: int) -> int:
+        return int.from_bytes(block[at : at + count], "big" if is_big else "little")
+
+    first = number(4, 4)
+    value = 1
+    for entry in range(number(first, 2)):
+        at = first + 2 + _ENTRY * entry
+        if at + _ENTRY > len(block):
+            break
+        kind = number(at + 2, 2)
+        if number(at, 2) == _ORIENTATION and number(at + 4, 4) == 1 and kind in _WIDTHS:
+            value = number(at + 8, _WIDTHS[kind])
+    return value if 1 <= value <= 8 else 1
+
+
+def orientation_in(content: tf.Tensor) -> tf.Tensor:
+    """`file_orientation` of a string scalar in the graph: int32 scalar, 1 for other files."""
+    return tf.cond(
+        starts(content, JPEG_START),
+        lambda: _jpeg_orientation(content),
+        lambda: tf.cond(
+            starts(content, PNG_START), lambda: _png_orientation(content), lambda: tf.constant(1)
+        ),
+    )
+
+
+def _size_of_gif(content: tf.Tensor) -> tf.Tensor:
+    """Height and width; 0 where the file breaks off before the first frame's end."""
+    frame = first_frame(content)
+    return tf.where(frame.content == b"", tf.zeros([2], tf.int64), frame.size)
+
+
 def _reason(content: tf.Tensor, kind: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     height, width = tf.unstack(size)
     # Each side first: the product of two 32-bit numbers may not fit into 64 bits.
@@ -237,13 +330,6 @@ def _too_large(width: tf.Tensor, height: tf.Tensor) -> tf.Tensor:
     return tf.strings.join(["declares ", sides, f" px; {LIMITS}"])
 
 
-def bmp_size(raw: tf.Tensor) -> tf.Tensor:
-    """Height and width of a BMP picture by its first bytes, int32 (M,): int64 (2,)."""
-    # A negative height means rows from the top.
-    sides = tf.stack([little_endian(raw, 22, 4), little_endian(raw, 18, 4)])
-    return tf.abs(tf.where(sides >= 2**31, sides - 2**32, sides))
-
-
 def _is_read_bmp(raw: tf.Tensor) -> tf.Tensor:
     bits, packing = little_endian(raw, 28, 2), little_endian(raw, 30, 4)
     masks = b"\0\0\xff\0" + b"\0\xff\0\0" + b"\xff\0\0\0"
@@ -253,7 +339,6 @@ def _is_read_bmp(raw: tf.Tensor) -> tf.Tensor:
 
 
 def _table_size(flags: tf.Tensor) -> tf.Tensor:
-    """Bytes of the colour table that a byte of flags announces."""
     return tf.where(flags >= 128, 3 * tf.bitwise.left_shift(2, flags % 8), 0)
 
 
@@ -289,3 +374,124 @@ def _end_of_blocks(raw: tf.Tensor, at: tf.Tensor, length: tf.Tensor) -> tf.Tenso
         maximum_iterations=_MOST_RUNS,
     )
     return tf.where(done & (start >= 0) & (end <= length), end, -1)
+
+
+def _block_of_jpeg(read: Read) -> bytes:
+    at = 2
+    for _ in range(_MOST_STEPS):
+        found = _MARKER.search(read(at, _WINDOW))
+        if found is None:
+            at += _WINDOW - 1
+            continue
+        marker = found[1][0]
+        at += found.end()
+        if marker in _BARE:
+            continue
+        size = int.from_bytes(read(at, 2), "big")
+        if marker in (_SOS, _EOI) or marker < _FIRST_LONG or size < 2:
+            break
+        if marker == _APP1 and read(at + 2, 6) == _EXIF_SEGMENT:
+            return read(at + 8, max(size - 8, 0))
+        at += size
+    return b""
+
+
+def _block_of_png(read: Read) -> bytes:
+    at = len(PNG_START)
+    for _ in range(_MOST_STEPS):
+        size, name = int.from_bytes(read(at, 4), "big"), read(at + 4, 4)
+        if name == _EXIF_CHUNK:
+            return read(at + 8, min(size, _MOST_BYTES))
+        if name == b"IDAT":
+            break
+        at += 12 + size
+    return b""
+
+
+def _jpeg_orientation(content: tf.Tensor) -> tf.Tensor:
+
+    def step(at: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        raw = _window(content, at, _WINDOW)
+        pairs = (raw[:-1] == 255) & (raw[1:] != 0) & (raw[1:] != 255)
+        found, first = tf.reduce_any(pairs), tf.argmax(pairs)
+        marker = raw[first + 1]
+        behind = at + first + 2
+        head = _window(content, behind, 8)
+        size = big_endian(head, 0, 2)
+        bare = tf.reduce_any(marker == tf.constant(_BARE))
+        ends = (marker == _SOS) | (marker == _EOI) | (marker < _FIRST_LONG) | (size < 2)
+        following = tf.where(bare, behind, tf.where(ends, _no_place(), behind + size))
+        is_exif = found & ~bare & ~ends & (marker == _APP1) & has_bytes(head, 2, _EXIF_SEGMENT)
+        start = tf.where(is_exif, behind + 8, _NONE)
+        return tf.where(found, following, at + _WINDOW - 1), start, tf.maximum(size - 8, 0)
+
+    return _orientation_of(_block(content, 2, step))
+
+
+def _png_orientation(content: tf.Tensor) -> tf.Tensor:
+    def step(at: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        head = _window(content, at, 8)
+        size = big_endian(head, 0, 4)
+        start = tf.where(has_bytes(head, 4, _EXIF_CHUNK), at + 8, _NONE)
+        following = tf.where(has_bytes(head, 4, b"IDAT"), _no_place(), at + 12 + size)
+        return following, start, tf.minimum(size, _MOST_BYTES)
+
+    return _orientation_of(_block(content, len(PNG_START), step))
+
+
+def _no_place() -> tf.Tensor:
+    return tf.constant(_NONE, tf.int64)
+
+
+def _window(content: tf.Tensor, at: tf.Tensor, count: tf.Tensor | int) -> tf.Tensor:
+    """Bytes of a string scalar from a place on, with zeros behind its end: int32 (count,)."""
+    at = tf.minimum(at, tf.cast(tf.strings.length(content), tf.int64))
+    part = tf.io.decode_raw(tf.strings.substr(content, at, tf.cast(count, tf.int64)), tf.uint8)
+    return tf.cast(tf.pad(part, [[0, tf.cast(count, tf.int32) - tf.size(part)]]), tf.int32)
+
+
+def _block(
+    content: tf.Tensor,
+    start: int,
+    step: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]],
+) -> tf.Tensor:
+    """The first EXIF block of a file, string scalar, as int32 (M,), empty without one.
+
+    From the place of a segment, at first `start`, `step` gives that of the next, -1 at the end, and
+    start and size of the EXIF block in it, -1 for none.
+    """
+    length = tf.cast(tf.strings.length(content), tf.int64)
+    _, found, size = tf.while_loop(
+        lambda at, found, size: (at >= 0) & (at < length) & (found < 0),
+        lambda at, found, size: step(at),
+        [tf.constant(start, tf.int64), _no_place(), tf.constant(0, tf.int64)],
+        parallel_iterations=1,
+        maximum_iterations=_MOST_STEPS,
+    )
+    return _window(content, tf.maximum(found, 0), tf.where(found < 0, tf.zeros_like(size), size))
+
+
+def _orientation_of(block: tf.Tensor) -> tf.Tensor:
+    """`tiff_orientation` in the graph, of int32 (M,)."""
+    block = tf.concat([block[:_MOST_BYTES], tf.zeros([_ENTRY], tf.int32)], axis=0)
+    is_big = has_bytes(block, 0, _BIG)
+    known = is_big | has_bytes(block, 0, _LITTLE)
+
+    def number(fields: tf.Tensor) -> tf.Tensor:
+        weights = [256**place for place in range(fields.shape[-1])]
+        order = tf.where(is_big, tf.constant(weights[::-1], tf.int64), weights)
+        return tf.reduce_sum(tf.cast(fields, tf.int64) * order, axis=-1)
+
+    total = tf.size(block)
+    first = tf.cast(tf.minimum(number(bytes_at(block, 4, 4)), tf.cast(total, tf.int64)), tf.int32)
+    count = tf.cast(number(bytes_at(block, first, 2)), tf.int32)
+    count = tf.clip_by_value((total - first - 2) // _ENTRY, 0, count)
+    entries = tf.reshape(block[first + 2 : first + 2 + count * _ENTRY], [-1, _ENTRY])
+    widths = tf.constant([_WIDTHS.get(kind, 0) for kind in range(max(_WIDTHS) + 2)])
+    width = tf.gather(widths, tf.minimum(number(entries[:, 2:4]), max(_WIDTHS) + 1))
+    named = (number(entries[:, :2]) == _ORIENTATION) & (number(entries[:, 4:8]) == 1) & (width > 0)
+    values = number(entries[:, 8:12])
+    for bytes_wide in (1, 2):
+        values = tf.where(width == bytes_wide, number(entries[:, 8 : 8 + bytes_wide]), values)
+    value = tf.concat([tf.ones([1], tf.int64), tf.boolean_mask(values, named)], axis=0)[-1]
+    return tf.cast(tf.where(known & (value >= 1) & (value <= 8), value, 1), tf.int32)

@@ -16,8 +16,13 @@ from PIL import Image, UnidentifiedImageError
 from loc_keras._environ import tf
 from loc_keras.data import files
 from loc_keras.data.annotations import WHOLE_FILE, ImageRef
-from loc_keras.data.exif import file_orientation, tiff_orientation
-from loc_keras.data.image_bytes import LIMITS, MAX_PIXELS, MAX_SIDE
+from loc_keras.data.image_bytes import (
+    LIMITS,
+    MAX_PIXELS,
+    MAX_SIDE,
+    file_orientation,
+    tiff_orientation,
+)
 from loc_keras.errors import first_line
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "PPM", "TIFF", "AVIF")

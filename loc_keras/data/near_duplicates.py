@@ -19,7 +19,7 @@ from PIL import Image
 from scipy.ndimage import uniform_filter
 
 from loc_keras.data.duplicates import components, first_of
-from loc_keras.data.exif import UPRIGHT_TURNS
+from loc_keras.data.image_bytes import UPRIGHT_TURNS
 from loc_keras.data.records import THUMBNAIL_SIDE as SIDE
 from loc_keras.data.records import UPRIGHT
 
@@ -42,8 +42,7 @@ LARGEST_SHARE = 0.1
 """Part of the images that one group may hold: more look alike for another reason, such as a camera
 that never moves."""
 
-MOST_COMPARED = 10**11
-"""Pairs of coarse thumbnails that are compared, at most; that takes minutes."""
+MOST_COMPARED = 10**11  # Pairs of coarse thumbnails that are compared, at most; that takes minutes.
 
 _COARSE = 0.65  # Correlation of coarse thumbnails below which pairs are not looked at.
 _COARSE_STEP = SIDE // 8
@@ -84,20 +83,13 @@ def thumbnail(image: Image.Image, orientation: int = UPRIGHT) -> npt.NDArray[np.
 
 
 def near_pairs(
-    thumbnails: npt.NDArray[np.uint8],
-    others: npt.NDArray[np.uint8] | None = None,
+    thumbnails: npt.NDArray[np.uint8], others: npt.NDArray[np.uint8] | None = None
 ) -> NearPairs:
-    """Finds the near duplicates among pictures, or between two sets of them.
+    """Finds the near duplicates among pictures, uint8 (N, SIDE, SIDE), or in another set of them.
 
-    Plain pictures have none. Memory grows with the number of pictures and of pairs found.
-
-    Args:
-        thumbnails: uint8 (N, SIDE, SIDE).
-        others: uint8 (M, SIDE, SIDE), where to look; None looks among the same ones.
-
-    Returns:
-        Pairs, ordered by `first`, then by `second`; among the same ones `first` is the smaller. For
-        each `first` the 8 likeliest were compared.
+    Plain pictures have none. Memory grows with the number of pictures and of pairs found. Pairs are
+    ordered by `first`, then by `second`; in one set `first` is the smaller. For each `first` the 8
+    likeliest were compared.
     """
     among = thumbnails if others is None else others
     first, second = _candidates(thumbnails, others)
@@ -113,11 +105,10 @@ def near_pairs(
 
 
 def near_groups(count: int, pairs: NearPairs) -> tuple[Rows, float]:
-    """Numbers pictures so that near duplicates share a number, also those of near duplicates.
+    """Numbers pictures, int64 (count,), so that near duplicates share the number of the first.
 
-    Returns:
-        int64 (count,), the index of the group's first picture; and the agreement from which on
-        pictures were joined, more than `LEAST_AGREEMENT` where groups would be too large.
+    It also gives the agreement from which on pictures were joined, more than `LEAST_AGREEMENT`
+    where groups would be too large.
     """
     for least in (LEAST_AGREEMENT, *STRICTER, np.inf):
         joined = pairs.take(pairs.agreement >= least)

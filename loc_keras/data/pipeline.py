@@ -20,8 +20,7 @@ from loc_keras.data.resize import ImageFormat
 TRAIN, VALIDATION, TEST, CALIBRATION = range(4)
 """Numbers that keep the random streams of the splits apart."""
 
-CACHE_SHARE = 0.25
-"""Largest part of the free memory that a cache may take."""
+CACHE_SHARE = 0.25  # Largest part of the free memory that a cache may take.
 
 _UNKNOWN = 2 * 2**30  # Bytes assumed free where the system does not say.
 
@@ -39,7 +38,7 @@ class ImageSet:
 
     Making an image takes `columns` uniform random numbers. `fetch` turns a dataset of `{"index",
     "draws"}` batches into one of `(images, targets, draws)`, where `draws` lost these; `unresized`
-    is the same before the pictures are resized, where there is a way to have them so.
+    does so before the pictures are resized, if there is a way.
     """
 
     size: int
@@ -63,8 +62,8 @@ class Augmentation:
     Attributes:
         columns: The draws that one image takes.
         apply: Batch function `apply(images, targets, draws)`.
-        apply_sources: The same, `apply_sources(sources, targets, draws, form)`, for pictures that
-            are not resized yet; None where nothing is resampled.
+        apply_sources: Likewise `(sources, targets, draws, form)`, for pictures that are not resized
+            yet; None where nothing is resampled.
         reach: Images behind an image in its batch that changing it takes; the first follows the
             last.
     """
@@ -80,12 +79,8 @@ class Share:
     """Consecutive images of every global batch: the first share, the second, and so on.
 
     Cut this way, the shares of all workers together are the batch that one process would make, in
-    its order; so the sum of what they learn does not depend on their number.
-
-    Attributes:
-        index: Which share, 0..count - 1.
-        count: Number of shares of a batch, one for each worker.
-        pieces: Equal pieces that a share is cut into again, one for each device of a worker.
+    its order; so the sum of what they learn does not depend on their number. There is one share a
+    worker, cut again into equal `pieces`, one for each of its devices.
     """
 
     index: int
@@ -95,8 +90,8 @@ class Share:
     def training_rows(self, rows: Rows, batch_size: int, reach: int) -> Rows:
         """The rows of a full batch, tensors (B, ...), that this share needs.
 
-        Making an image takes `reach` following images, the last one's being the first; they come
-        behind the share, (B / count + reach, ...), for `drop_reach` to take away.
+        Behind the share, (B / count), come `reach` rows for `drop_reach` to take away; the first
+        follows the last.
         """
         size = batch_size // self.count
         if self.count == 1:
@@ -111,7 +106,8 @@ class Share:
     def held_out_rows(self, rows: Rows) -> Rows:
         """This share of a batch of any size, which is first filled up by repeating its last row.
 
-        Tensors (P / count, ...), P the first multiple of `count * pieces` not below the rows given.
+        Tensors are (P / count, ...), P the first multiple of `count * pieces` from the rows given
+        on.
         """
         found = tf.shape(rows["index"], tf.int64)[0]
         size = self._filled(found) // self.count
@@ -123,7 +119,7 @@ class Share:
 
         Repeated images count 0. Keras divides sums of losses by the number of images, the repeated
         ones included; so the others count a little more than 1, by the same factor in all shares.
-        `batch` is the number of the batch, `size` counts the images of all batches together.
+        `size` counts the images of all batches.
         """
         last = size % batch_size
         made = size - last + int(self._filled(last))
@@ -160,13 +156,11 @@ def train_dataset(
     augmentation: Augmentation | None = None,
     share: Share | None = None,
 ) -> tf.data.Dataset:
-    """Endless shuffled training stream of `(images, targets)`; see `train_stream`.
-
-    With a share it gives, and makes, only that part of every batch.
+    """Endless shuffled training stream of `(images, targets)`, or a share; see `train_stream`.
 
     Where images come unresized and the augmentation resamples them, both are done in one
-    resampling. Their pixels then differ a little from those of images that are kept resized: they
-    are sharper. Boxes and draws are the same.
+    resampling: pixels are a little sharper than those of images that are kept resized. Boxes and
+    draws are the same.
     """
     extra = augmentation.columns if augmentation else 0
     stream = train_stream(
@@ -200,17 +194,10 @@ def eval_dataset(
     """Every image once, in order, the same in each pass, as `(images, targets)`.
 
     With a share it gives, and makes, only that part of every batch, filled up so that all shares
-    are equal, and weights float32 (B,) in which what fills it counts 0; see `Share.weights`.
-
-    Args:
-        images: The split.
-        batch_size: Images in every batch but the last.
-        seed: Of the random numbers that making the images takes.
-        split: `VALIDATION`, `TEST` or `CALIBRATION`.
-        image_shape: (height, width, channels), to judge the size of a cache.
-        cache: `"auto"` keeps the images in memory after the first pass where they fit,
-            `"memory"` does in any case, `"none"` makes them anew in each pass.
-        share: The part to give; None for whole batches.
+    are equal, and weights float32 (B,) in which what fills it counts 0; see `Share.weights`. The
+    split is `VALIDATION`, `TEST` or `CALIBRATION`. `"auto"` as `cache` keeps the images in memory
+    after the first pass where they fit, `"memory"` in any case, `"none"` makes them anew in each
+    pass.
     """
     stream = eval_stream(images.size, batch_size, seed, split, columns=images.columns)
     if share is not None:
@@ -250,14 +237,11 @@ def train_stream(
 ) -> tf.data.Dataset:
     """Endless stream of shuffled index batches with the random numbers of each image.
 
-    Every epoch shuffles anew. The images that do not fill its last batch are left out of that
-    epoch (others of them in each). With fewer images than a batch, an epoch is one batch that
-    repeats images as evenly as possible. From `start_step` on the stream equals the full one after
-    that many batches.
-
-    Returns:
-        Elements `{"index": int64 (B,), "draws": float32 (B, columns)}`, draws uniform in
-        [0, 1) and keyed by seed, epoch and index.
+    Every epoch shuffles anew. The images that do not fill its last batch are left out of that epoch
+    (others of them in each). With fewer images than a batch, an epoch is one batch that repeats
+    images as evenly as possible. From `start_step` on the stream equals the full one after that
+    many batches. Elements are `{"index": int64 (B,), "draws": float32 (B, columns)}`, draws uniform
+    in [0, 1) and keyed by seed, epoch and index.
     """
     slots = _slots(size, batch_size)
     steps = slots // batch_size
@@ -308,12 +292,9 @@ def eval_stream(
 def pixel_moments(dataset: tf.data.Dataset, steps: int | None) -> tuple[np.ndarray, np.ndarray]:
     """Mean and population variance of each channel, float64 (C,), over a dataset's first batches.
 
-    Batches are merged by the pairwise update of Chan, Golub and LeVeque (1979) in float64,
-    which does not cancel where the mean is large against the deviation. Images are (B, H, W, C) in
-    0..255; None for `steps` reads a finite dataset to its end.
-
-    Raises:
-        ValueError: If there is no pixel to measure.
+    Batches are merged by the pairwise update of Chan, Golub and LeVeque (1979) in float64, which
+    does not cancel where the mean is large against the deviation. Images are (B, H, W, C) in
+    0..255; None for `steps` reads a finite dataset to its end. ValueError without a pixel.
     """
     count, mean, spread = 0, np.zeros(1), np.zeros(1)
     for images, *_ in dataset if steps is None else dataset.take(steps):

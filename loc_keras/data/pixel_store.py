@@ -18,7 +18,7 @@ import tensorflow as tf
 from loc_keras.atomic_file import lock_file, write_text
 from loc_keras.data import files, record_images
 from loc_keras.data.annotations import Fault
-from loc_keras.data.fused import source_loader, source_spec
+from loc_keras.data.geometry import source_loader, source_spec
 from loc_keras.data.pipeline import ImageSet, Targets, Unresized, batched_set
 from loc_keras.data.record_images import image_fault
 from loc_keras.data.records import THUMBNAIL_SIDE as SIDE
@@ -40,9 +40,7 @@ class PixelStore:
     """The records of one split that can be decoded, and their pixels where they are kept.
 
     Attributes:
-        records: Those that can be decoded, in their order.
         boxes: float32 (N, 4), fractions of the pictures in the common format.
-        form: That format.
         pixels: uint8 (M, height, width, channels), a tensor or a file mapped into memory; None
             where pictures are made anew.
         rows: int64 (N,), row of `pixels` that holds each record's picture.
@@ -91,23 +89,13 @@ class PixelStore:
 
 
 def store_pixels(
-    records: Records,
-    form: ImageFormat,
-    *,
-    keep: Keep,
-    folder: str | Path | None = None,
+    records: Records, form: ImageFormat, *, keep: Keep, folder: str | Path | None = None
 ) -> PixelStore:
     """Decodes every record of a split once, in parallel, and keeps the pixels where asked to.
 
     `"none"` keeps nothing: the pass only finds what is broken. The file of `"disk"` lies in a local
     folder; one of the same images and format that is there is used again, and continued where it
-    was broken off.
-
-    Returns:
-        The records that could be decoded, with a fault for each other.
-
-    Raises:
-        DataError: If the file cannot be written.
+    was broken off. DataError if it cannot be written.
     """
     shape = (len(records), *form.shape)
     if keep == "disk" and len(records):
@@ -241,13 +229,9 @@ def pixels_key(records: Records, form: ImageFormat) -> str:
 class PixelFile:
     """A file of pictures that is being written; a context, within which no one else writes it.
 
-    Behind the pixels, in `KEY.pixels`, stand the marks; beside it a small file, `KEY.json`, of how
-    far they go.
-
-    Attributes:
-        marks: uint8 (N, MARK), in the file.
-        done: Pictures that need not be made again: all before this index.
-        made: bool (N,), pictures that were written; False for broken ones before `done`.
+    Behind the pixels, in `KEY.pixels`, stand the marks, uint8 (N, MARK); beside it a small file,
+    `KEY.json`, of how far they go. All pictures before the index `done` need not be made again;
+    `made`, bool (N,), is False for broken ones among them.
     """
 
     def __init__(self, folder: Path, key: str, shape: tuple[int, ...]) -> None:
@@ -326,7 +310,6 @@ class PixelFile:
         return int(np.prod(self._shape, dtype=np.int64))
 
     def _opened(self, path: Path, mode: Literal["r", "r+"]) -> tuple[np.memmap, np.memmap]:
-        """Pixels and marks of the file."""
         marks = (self._shape[0], record_images.MARK)
         return (
             np.memmap(path, np.uint8, mode, shape=self._shape),
@@ -343,7 +326,6 @@ class PixelFile:
         return {"done": notes["done"], "broken": broken} if fits else None
 
     def _save(self) -> None:
-        """Pixels first, then the word that they are there."""
         if self._map is not None:
             self._map.flush()
             self.marks.flush()

@@ -11,16 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from loc_keras.data import files
+from loc_keras.data import decode, files
 from loc_keras.data.annotations import WHOLE_FILE, Fault, ImageRef
-from loc_keras.data.decode import (
-    RATIOS,
-    decode_bytes,
-    decode_jpeg,
-    is_jpeg,
-    is_transposed,
-    turn_image,
-)
 from loc_keras.data.image_bytes import JPEG_START
 from loc_keras.data.image_header import Header, HeaderError, read_header
 from loc_keras.data.records import THUMBNAIL_SIDE as SIDE
@@ -72,14 +64,11 @@ def traced(load: Callable[[Row], Any], keys: frozenset[str]) -> Callable[[Row], 
 def load_picture(
     row: Row, form: ImageFormat, *, portable: bool = False
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Makes the picture of a record in the common format; `portable` as in `decode_bytes`.
+    """Makes the picture of a record, uint8 (H, W, channels); `portable` as in `decode_bytes`.
 
-    Returns:
-        uint8 (height, width, channels), and int32 (2,), height and width before resizing.
-
-    Raises:
-        tensorflow.errors.OpError: When run, if the file cannot be read or decoded, the window leads
-            out of the picture, or the picture has another size while `form.rule` is None.
+    It also gives int32 (2,), height and width before resizing. When run, tensorflow.errors.OpError
+    if the file cannot be read or decoded, the window leads out of the picture, or the picture has
+    another size while `form.rule` is None.
     """
     if form.rule is None:
         picture = _cut(_turned(_decoded(row, form.channels), row), row)
@@ -89,12 +78,10 @@ def load_picture(
 
 
 class Decoded(NamedTuple):
-    """A picture as it came from the decoder, upright and cut.
+    """A picture as it came from the decoder, upright and cut: uint8 (H, W, C).
 
-    Attributes:
-        picture: uint8 (H, W, C).
-        size: int32 (2,), height and width of the original.
-        ratio: int32 scalar, original pixels along one side of a given one.
+    The size is int32 (2,), height and width of the original, the ratio an int32 scalar, its pixels
+    along one side of a given one.
     """
 
     picture: tf.Tensor
@@ -119,8 +106,8 @@ def _decoded(
     row: Row, channels: int, ratio: tf.Tensor | int = 1, *, portable: bool = False
 ) -> tf.Tensor:
     if _is_jpeg(row):  # Other files are refused.
-        return decode_jpeg(_content(row), channels, ratio)
-    return decode_bytes(_content(row), channels, ratio, portable=portable)
+        return decode.decode_jpeg(_content(row), channels, ratio)
+    return decode.decode_bytes(_content(row), channels, ratio, portable=portable)
 
 
 def _is_jpeg(row: Row) -> bool:
@@ -132,14 +119,11 @@ def jpeg_ratio(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Size of an encoded picture, string scalar, and by how much smaller to decode it.
 
-    `transposed` says whether the orientation swaps height and width.
-
-    Returns:
-        int32 (2,), height and width as looked at, zeros unless it is JPEG; and an int32 scalar of
-        `decode.RATIOS`, 1 unless it is JPEG.
+    It is int32 (2,), height and width as looked at, swapped if `transposed`, zeros unless it is
+    JPEG; the other an int32 scalar of `decode.RATIOS`, 1 unless it is JPEG.
     """
     size = tf.cond(
-        is_jpeg(content),
+        decode.is_jpeg(content),
         lambda: tf.image.extract_jpeg_shape(content)[:2],
         lambda: tf.zeros([2], tf.int32),
     )
@@ -150,7 +134,7 @@ def jpeg_ratio(
         wanted, _ = letterbox_placement(tf.maximum(size, 1), form.size)
     most = tf.reduce_min(size // (wanted * _KEPT[form.fast]))
     # Each ratio that fits doubles the one before.
-    steps = tf.cast(most >= tf.constant(RATIOS[1:]), tf.int32)
+    steps = tf.cast(most >= tf.constant(decode.RATIOS[1:]), tf.int32)
     return size, tf.bitwise.left_shift(1, tf.reduce_sum(steps))
 
 
@@ -234,11 +218,11 @@ def _size(records: Records, index: int, header: Header) -> tuple[int, int]:
 
 
 def _turned(picture: tf.Tensor, row: Row) -> tf.Tensor:
-    return turn_image(picture, row[ORIENTATION]) if ORIENTATION in row else picture
+    return decode.turn_image(picture, row[ORIENTATION]) if ORIENTATION in row else picture
 
 
 def _is_transposed(row: Row) -> tf.Tensor | bool:
-    return is_transposed(row[ORIENTATION]) if ORIENTATION in row else False
+    return decode.is_transposed(row[ORIENTATION]) if ORIENTATION in row else False
 
 
 def _is_windowed(row: Row) -> tf.Tensor | bool:
@@ -246,12 +230,7 @@ def _is_windowed(row: Row) -> tf.Tensor | bool:
 
 
 def load_known(row: Row, form: ImageFormat) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Makes the picture of a record, and what its file is known again by.
-
-    Returns:
-        As `load_picture` picture and size; and the FarmHash fingerprint of the image's bytes, uint8
-        (FINGERPRINT,).
-    """
+    """As `load_picture`, and the FarmHash fingerprint of the bytes, uint8 (FINGERPRINT,)."""
     content = _content(row)
     kept = {key: row[key] for key in (ORIENTATION, _WINDOW) if key in row}
     key = _JPEG_CONTENT if _is_jpeg(row) else CONTENT

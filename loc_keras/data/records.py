@@ -9,8 +9,7 @@ import numpy as np
 from loc_keras.data.annotations import Annotations, Fault, ImageRef
 from loc_keras.data.image_header import Header
 
-UPRIGHT = 1
-"""EXIF orientation of a picture that is stored as it is looked at."""
+UPRIGHT = 1  # EXIF orientation of a picture that is stored as it is looked at.
 
 THUMBNAIL_SIDE = 32
 """Height and width in px of the grey thumbnails by which `near_duplicates` knows pictures."""

@@ -80,8 +80,7 @@ def restore_boxes(
 def letterbox_placement(size: tf.Tensor, target: tuple[int, int]) -> tuple[tf.Tensor, tf.Tensor]:
     """Where a letterboxed picture of int32 (..., 2), height and width, lies on its target.
 
-    Gives height and width of the scaled picture (at least one pixel), and its top and left
-    offset: two int32 tensors of `size`'s shape.
+    Gives its height and width there, at least one pixel, and its top and left offset, int32 alike.
     """
     size = tf.convert_to_tensor(size)
     ratio = tf.constant(target, tf.float64) / tf.cast(size, tf.float64)
@@ -151,14 +150,10 @@ def _box_map(size: tf.Tensor, target: tuple[int, int]) -> tuple[tf.Tensor, tf.Te
 
 @dataclass(frozen=True)
 class ImageFormat:
-    """The common format of the pictures that a model sees.
+    """The common format of the pictures that a model sees: height and width in px, 1 or 3 channels.
 
-    Attributes:
-        size: Height and width in pixels.
-        channels: 1 or 3.
-        rule: `"stretch"` or `"letterbox"`; None takes no image of another size.
-        fast: Whether JPEG pictures are decoded as small as the target allows, at some cost in
-            sharpness: `image_ratio`.
+    A rule of None takes no image of another size. With `fast` JPEG pictures are decoded as small as
+    the target allows, at some cost in sharpness: `jpeg_ratio`.
     """
 
     size: tuple[int, int]

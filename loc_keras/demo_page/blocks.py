@@ -77,7 +77,6 @@ def application(page: Any, limits: Limits) -> Any:
 
 
 def _heading(localizer: Localizer) -> str:
-    """HTML above the page: the model and its classes."""
     names = localizer.class_names
     shown_names = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if names[12:] else "")
     model = localizer.path.parent.name if localizer.path.is_file() else localizer.path.name
@@ -87,10 +86,10 @@ def _heading(localizer: Localizer) -> str:
 def _image_field() -> Any:
     """The field for an image, which hands on the very file that was sent.
 
-    Gradio's own opens the file and may write it anew, so the pixels would not be those of training
-    and a broken file would raise where nothing can be said about it. A request may also name any
-    path or address, which Gradio would copy, respectively fetch. The two methods are replaced in
-    the object, since beside a module with a class of its own Gradio writes a file.
+    Gradio's own opens the file and may write it anew, so pixels would not be those of training and
+    a broken file would raise unseen; and a request may name any path or address, which it would
+    copy or fetch. The two methods are replaced in the object, since beside a module with a class of
+    its own Gradio writes a file.
     """
     field = gr.Image(
         type="filepath",

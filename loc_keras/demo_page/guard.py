@@ -21,14 +21,12 @@ from urllib.parse import urlsplit
 
 from loc_keras.errors import DemoError
 
-MEGABYTE = 2**20
-"""Bytes of what the page and the browser call MB."""
+MEGABYTE = 2**20  # Bytes of what the page and the browser call MB.
 
 FOLDER_VARIABLE = "GRADIO_TEMP_DIR"
 """Environment variable that names Gradio's folder of uploads, read when Gradio is imported."""
 
-ANY_HOST = ("0.0.0.0", "::")
-"""All interfaces of this machine."""
+ANY_HOST = ("0.0.0.0", "::")  # All interfaces of this machine.
 
 _SMALL = 65_536  # Bytes of a request that holds no file.
 _BACKLOG = 128
@@ -42,7 +40,6 @@ class Limits:
     """What is taken.
 
     Attributes:
-        file_bytes: Largest file.
         uploads: Uploads that may arrive at the same time.
         waiting: Images that may wait for their answer; answers are made one by one.
         kept: Uploads that stay on disk, the newest; more than may wait, since a page shows its own.
@@ -309,8 +306,7 @@ def is_within(path: str, folder: Path) -> bool:
 def listen(host: str, port: int) -> socket.socket:
     """A socket that listens at an interface of this machine; port 0 takes any free one.
 
-    Raises:
-        DemoError: If the port is in use or not allowed, or the host is not this machine's.
+    DemoError if the port is in use or not allowed, or the host is not this machine's.
     """
     try:
         family, kind, proto, _, address = socket.getaddrinfo(
@@ -347,9 +343,9 @@ def address_of(listener: socket.socket) -> str:
 def server_of(app: Any, limits: Limits) -> Any:
     """A server of an ASGI application; its `run(sockets=[...])` serves until it is interrupted.
 
-    On Ctrl-C it waits shortly for requests on their way, then raises `KeyboardInterrupt`. Who
-    connects and asks for nothing is cut off, and so is the oldest connection of the client who has
-    most of them, once there are too many.
+    On Ctrl-C it waits shortly for requests on their way, then raises `KeyboardInterrupt`. A
+    connection without a request is cut off, and so is the oldest of the client who has most, once
+    there are too many.
     """
     import uvicorn
     from uvicorn.protocols.http.h11_impl import H11Protocol

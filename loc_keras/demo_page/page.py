@@ -56,11 +56,7 @@ def answer(localizer: Localizer, file: Path | None, file_bytes: int, top_k: int)
 
 
 def answer_content(localizer: Localizer, content: bytes, top_k: int) -> Answered:
-    """Answers about the bytes of a file.
-
-    Raises:
-        ImageError: If they cannot be read.
-    """
+    """Answers about the bytes of a file; ImageError if they cannot be read."""
     # As bytes it is read once, and gives what the file gives.
     result = localizer.predict(content, top_k=top_k)
     picture = localizer.annotate(content, result)

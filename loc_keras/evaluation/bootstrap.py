@@ -27,13 +27,8 @@ _CHUNK = 2**19  # Draws held at once: 4 MiB an array, whatever the numbers of im
 class Bootstrap:
     """How intervals are made.
 
-    Attributes:
-        level: Their coverage, in (0, 1), such as .95.
-        resamples: How many resamples, at least 1.
-        seed: Of the draws; the same seed and number of images give the same resamples.
-
-    Raises:
-        ConfigError: A value is out of range.
+    The level is their coverage, in (0, 1), such as .95; the same seed and number of images give the
+    same resamples. ConfigError where a value is out of range.
     """
 
     level: float = 0.95
@@ -73,19 +68,12 @@ class Bootstrap:
     def estimates(
         self, columns: Mapping[str, npt.ArrayLike], medians: Collection[str] = ()
     ) -> dict[str, Estimate]:
-        """Means, or medians, of columns of the same images.
+        """Means, or medians where they are named, of columns (N,) of the same images.
 
         Where all values of a column are 0, or all are 1, the resamples cannot differ and would
-        promise certainty; a share's exact bound stands there instead (Clopper and Pearson 1934).
-
-        Args:
-            columns: Values (N,) by name; shares and other values in [0, 1] or, for what cannot
-                all be 0 or all 1 by its nature, any.
-            medians: Names of those whose median counts.
-
-        Returns:
-            As many estimates, in that order. Without images all is NaN; with one image both ends
-            of the interval are, since one image tells nothing about others.
+        promise certainty; a share's exact bound stands there instead (Clopper and Pearson 1934). So
+        values are in [0, 1] or cannot all be 0 or all 1 by their nature. Without images all is NaN;
+        with one image both ends of the interval are, since one image tells nothing about others.
         """
         values = {name: np.asarray(column, np.float64) for name, column in columns.items()}
         images = len(next(iter(values.values()), ()))
@@ -128,10 +116,7 @@ def means_of(values: Floats) -> Statistic:
 
 
 def median_of(values: Floats) -> Statistic:
-    """A statistic: the median (B, 1) of values (N,).
-
-    Of an even number of draws it is the mean of the two in the middle, as for `numpy.median`.
-    """
+    """A statistic: the median (B, 1) of values (N,), as `numpy.median` has it."""
     order = np.argsort(values)
     ranked = values[order]
     images = len(values)

@@ -21,8 +21,7 @@ Column: TypeAlias = npt.NDArray[np.float64]
 Box: TypeAlias = npt.NDArray[np.float64]
 Unit = Literal["%", "iou", "px", "number"]
 
-MISSING = "–"
-"""Stands for a figure that is not known."""
+MISSING = "–"  # Stands for a figure that is not known.
 
 BOX_ACCURACIES = {"acc50": 0.5, "acc75": 0.75, "acc90": 0.9}
 """Box accuracies by key, with the IoU that each asks for."""
@@ -36,16 +35,14 @@ class Figure:
 
     Attributes:
         key: Its key in the files of `evaluate` and in `Evaluation.figures`.
-        name: Its name in the field.
+        name: Its name in the field; `short` in narrow tables and legends.
         meaning: What it counts.
         unit: `%` (a share, kept as 0..1), `iou` (a number that is mostly within 0..1), `px` (of the
             original pictures; less is better) or `number`.
-        column: Gives a value for each image, bool or float64 (N,); None for figures that are
-            measured elsewhere (`trust`).
+        column: Gives a value for each image, bool or float64 (N,); None for those of trust.
         of: Images that it is of: `all`, those with an `object`, or those without, `empty`.
         run_key: Its key in a run's own `metrics.json`, history and model card; "" where a run does
             not measure it by itself.
-        short: Its name in narrow tables and legends.
         box_only: Whether it looks at boxes alone, so that baselines have it.
         median: Whether it is the median of the column, not the mean.
         compared: Whether runs are compared by it.
@@ -87,7 +84,6 @@ class Figure:
 
 
 def _box_accuracy(key: str) -> Callable[[Outcomes], npt.NDArray[np.bool_]]:
-    """Whether the IoU reaches the threshold of a box accuracy."""
     return lambda outcomes: outcomes.ious >= BOX_ACCURACIES[key]
 
 
@@ -97,7 +93,6 @@ def _max_box_acc_v2(outcomes: Outcomes) -> Column:
 
 
 def _rejected(outcomes: Outcomes) -> npt.NDArray[np.bool_]:
-    """Whether each image is answered with the background."""
     return outcomes.predicted == outcomes.background
 
 
@@ -222,7 +217,6 @@ def percent(share: float) -> str:
 
 
 def _plain(unit: str, value: float) -> str:
-    """A number that is no share, without its unit."""
     if unit == "px":
         return f"{value:,.1f}"
     if unit == "iou":
@@ -266,8 +260,7 @@ def evaluate(
     """Measures a split: figures with intervals, baselines, errors, groups and confusion.
 
     `class_names` are by index, that of the background included. Training boxes, (M, 4) in
-    fractions, are for the baselines; those of images without an object are all zero and do not
-    count, and without any there are no baselines. `leaked`, bool (N,), says which images are near
+    fractions, are for the baselines, see there. `leaked`, bool (N,), says which images are near
     duplicates of training images; None for none. `level`, `resamples` and `seed` are of the
     `Bootstrap`.
 
@@ -305,11 +298,9 @@ def evaluate(
 def run_figures(outcomes: Outcomes) -> dict[str, float | int]:
     """The figures of a run's own `metrics.json`: values of `evaluate`, by `Figure.run_key`.
 
-    Returns:
-        `images` and the figures that have a `run_key`; Top-5 localization with any number of
-        classes. With a single class, whose accuracy says nothing, also `classes`. With a background
-        also `object_images`, the number of images with an object, which all figures but the class
-        accuracy are of, and the two rejections. A figure of no image is left out.
+    Top-5 localization is there with any number of classes. With a single class, whose accuracy says
+    nothing, there is also `classes`, with a background also `object_images`, which all figures but
+    the class accuracy are of, and the two rejections. A figure of no image is left out.
     """
     bootstrap = Bootstrap(resamples=1)
     classes = outcomes.probabilities.shape[1]
@@ -341,7 +332,6 @@ def figures_of(outcomes: Outcomes, bootstrap: Bootstrap) -> dict[str, Estimate]:
 
 
 def _rejections(outcomes: Outcomes, bootstrap: Bootstrap) -> dict[str, Estimate]:
-    """The figures that need a background, each of its own images."""
     estimates: dict[str, Estimate] = {}
     for figure in FIGURES.values():
         if figure.background and outcomes.background is not None:
@@ -362,8 +352,7 @@ def _estimates(
 def baseline_boxes(train_boxes: npt.ArrayLike) -> dict[str, Box]:
     """Two boxes in fractions, float64 (4,), that see no image, of training boxes (M, 4), M > 0.
 
-    `constant box` is the median of each coordinate, `centre box` lies in the middle of the picture
-    with the median width and height.
+    They are the median of each coordinate, and a box in the middle of the picture of median sides.
     """
     boxes = np.asarray(train_boxes, np.float64)
     half = np.median(boxes[:, 2:] - boxes[:, :2], axis=0) / 2
@@ -378,8 +367,7 @@ def baseline_figures(
 ) -> dict[str, dict[str, Estimate]]:
     """Box figures of `baseline_boxes`, scaled to every picture; nothing without a training box.
 
-    Training boxes are (M, 4) in fractions of their pictures; those that are all zero belong to
-    images without an object and do not count, nor do such images of the split.
+    Training boxes, (M, 4) in fractions, that are all zero belong to images without an object.
     """
     boxes = np.asarray(train_boxes, np.float64).reshape(-1, 4)
     boxes = boxes[boxes.any(axis=1)]
@@ -413,7 +401,6 @@ def position_places(outcomes: Outcomes) -> npt.NDArray[np.int64]:
 def _groups(
     outcomes: Outcomes, names: Sequence[str], places: npt.NDArray[np.integer], bootstrap: Bootstrap
 ) -> list[Group]:
-    """A group for each name, of the images whose place is its index."""
     groups = []
     for index, name in enumerate(names):
         part = outcomes.take(places == index)

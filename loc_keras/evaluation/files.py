@@ -41,10 +41,7 @@ def write_metrics(
     trust: TrustFigures | None = None,
     about: Mapping[str, str] | None = None,
 ) -> None:
-    """Writes `metrics_json` as a file that is whole or absent; a row of the confusion is a line.
-
-    `about` says what was measured, such as the run, for the key `about` at the top.
-    """
+    """Writes `metrics_json`, whole or absent; `about` says what was measured, such as the run."""
     content = metrics_json(evaluation, trust)
     if about:
         content = {"about": dict(about), **content}
@@ -57,8 +54,8 @@ def write_metrics(
 def metrics_json(evaluation: Evaluation, trust: TrustFigures | None = None) -> dict[str, Any]:
     """All figures as values of JSON: mappings, lists, strings, numbers and None.
 
-    An estimate is `{"value", "low", "high", "images"}`. A figure of no image is None, `null` in the
-    file: NaN is no JSON. What trust says of single images is in `predictions.csv`, not here.
+    An estimate is `{"value", "low", "high", "images"}`. A figure of no image is None: NaN is no
+    JSON.
     """
     content: dict[str, Any] = {
         "images": evaluation.images,
@@ -111,16 +108,10 @@ def write_predictions(
 ) -> None:
     """Writes a row for each image, in their order; UTF-8, with a header, whole or absent.
 
-    Columns: `image, path, true_label, pred_label, probability, p_iou50`, then `true_x1_px` to
-    `true_y2_px`, `pred_x1_px` to `pred_y2_px`, `iou, corner_error_px`, `outer_x1_px` to
-    `outer_y2_px`, `inner_x1_px` to `inner_y2_px`, `label_set`, `novelty`. Those that need `trust`
-    (`p_iou50`, outer, inner, `label_set`) or novelty are absent without it; with trust
-    `probability` is the calibrated one. A cell is empty where there is nothing to tell: the true
-    box of an image without an object and what is compared with it, an empty inner box, an empty
-    label set.
-
-    A text that a spreadsheet would take for a formula gets an apostrophe before it, so a name that
-    begins with `=`, `+`, `-` or `@` is to be read without its first character.
+    Columns that need `trust` (`p_iou50`, outer, inner, `label_set`) or novelty are absent without
+    it; with trust `probability` is the calibrated one. A cell is empty where there is nothing to
+    tell: the true box of an image without an object and what is compared with it, an empty inner
+    box, an empty label set. Texts are as `safe_cell` makes them.
     """
     columns: dict[str, Sequence[str]] = {
         "image": [safe_cell(name) for name in images],
@@ -233,7 +224,6 @@ def _plain(value: Any) -> Any:
 def _sides(
     name: str, boxes_px: npt.NDArray[np.float64], there: npt.NDArray[np.bool_] | None = None
 ) -> dict[str, list[str]]:
-    """Four columns of a box, empty where it is not there."""
     if there is not None:
         boxes_px = np.where(there[:, None], boxes_px, np.nan)
     return {
@@ -242,12 +232,10 @@ def _sides(
 
 
 def _numbers(values: npt.ArrayLike, decimals: int) -> list[str]:
-    """Each number with as many decimals; nothing for NaN."""
     numbers = np.asarray(values, np.float64) + 0.0  # Makes -0 a 0.
     return ["" if np.isnan(value) else f"{value:.{decimals}f}" for value in numbers]
 
 
 def _xywh(box_px: npt.NDArray[np.float64]) -> list[float]:
-    """`[x, y, width, height]` of (x1, y1, x2, y2)."""
     x1, y1, x2, y2 = box_px.tolist()
     return [x1, y1, x2 - x1, y2 - y1]

@@ -35,8 +35,8 @@ class Outcomes:
         boxes_pred_px: Predicted boxes, float64 (N, 4).
         sizes: Height and width of the pictures in px, int32 (N, 2).
         background: Index of the class of images without an object; None where all show one.
-        outputs: Further columns (N, ...) by name, boxes in fractions of the model's image: where a
-            model was asked, its outputs (`softmax`, `bbox`, ...) and the true boxes, `bbox_true`.
+        outputs: Further columns (N, ...) by name, such as a model's outputs and true boxes,
+            `bbox_true`, with boxes in fractions of the model's image.
     """
 
     labels: npt.NDArray[np.int32]
@@ -134,11 +134,9 @@ class Estimate(NamedTuple):
 
 @dataclass(frozen=True)
 class Group:
-    """Figures of the images that have something in common.
+    """Figures of the images that share what the name says, as of `Evaluation` but the rejections.
 
-    They share what the name says, such as a class or "5 to 20 % of the picture". The figures are
-    those of `Evaluation.figures` but the rejections; box figures of a group without objects are
-    NaN.
+    Box figures of a group without objects are NaN.
     """
 
     name: str
@@ -154,14 +152,11 @@ class Evaluation:
         object_images: Images that show an object; box figures are of these.
         figures: By key, in the order of `figures.FIGURES`; the Top-5 figures are left out with five
             classes or fewer, the rejections without a background.
-        baselines: Box figures of two boxes that depend on no image, by name (`constant box`,
-            `centre box`). Empty where no training box is known.
+        baselines: Box figures by name of `baseline_boxes`; empty where no training box is known.
         errors: Shares of the images with an object: `right, class_wrong, box_wrong, both_wrong`.
-        classes: Figures of each class, in order.
-        sizes: Figures by the share of the picture that the object covers, from small to large.
-        positions: Figures by where the object's centre is, nine fields row by row.
+        sizes: By the share of the picture that the object covers, from small to large.
+        positions: By where the object's centre is, nine fields row by row.
         confusion: int64 (K, K), images of true class (row) answered as (column).
-        level: Coverage of the intervals, such as .95.
         apart: All figures of the images without near duplicates among the training images; None
             where that is all of them.
     """

@@ -76,10 +76,8 @@ def compare(
     differences on the wrong side of 0 doubled, as the percentile interval of level 1 - p ends at 0
     (Efron and Tibshirani 1993, chapter 15). The observed data count as one more resample, so it is
     never 0 (Davison and Hinkley 1997, chapter 4). It is not corrected for the number of
-    comparisons.
-
-    The order of images may differ by run. Of a name that occurs more than once in a run, the first
-    goes with the first of the other run, and so on.
+    comparisons. The order of images may differ by run; a name that occurs more than once is matched
+    in its order.
 
     Raises:
         ConfigError: There are fewer than two runs.
@@ -120,11 +118,7 @@ def compare(
 
 
 def two_sided_p(resampled: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Two-sided p-values of resampled differences (resamples, S), (S,) in (0, 1].
-
-    Twice the smaller of the shares at most 0 and at least 0, the observed data counted as one
-    more resample on either side.
-    """
+    """Two-sided p-values of resampled differences (resamples, S), (S,) in (0, 1]; see `compare`."""
     values = np.asarray(resampled)
     below = np.count_nonzero(values <= 0, axis=0)
     above = np.count_nonzero(values >= 0, axis=0)

@@ -57,10 +57,10 @@ def reliability_bins(
 def expected_calibration_error(
     probabilities: npt.ArrayLike, right: npt.ArrayLike, bins: int = 15
 ) -> float:
-    """Mean gap between stated probability (N,) and share that came true, over bins of equal width.
+    """Mean gap of stated probability (N,) and share that came true, over bins, in [0, 1].
 
-    In [0, 1]; NaN for no image. Naeini, Cooper and Hauskrecht 2015; in the form of Guo et al. 2017,
-    equation 3.
+    NaN for no image. Naeini, Cooper and Hauskrecht 2015; in the form of Guo et al. 2017, equation
+    3.
     """
     filled = [part for part in reliability_bins(probabilities, right, bins) if part.images]
     total = sum(part.images for part in filled)
@@ -87,8 +87,7 @@ class Guarantee(NamedTuple):
         kept: Share for which it was kept here.
         size: Mean size: labels in a set; share of the picture that a box covers.
         empty: Share of images with an empty set or box.
-        p_value: Probability that it would be kept so seldom or less if it holds: both the images
-            here and those of calibration are a matter of luck.
+        p_value: Of being kept so seldom or less if it holds, over both kinds of images.
     """
 
     name: str
@@ -137,25 +136,14 @@ class Shift:
 class TrustFigures:
     """What was stated about each answer, and how true it was over all images.
 
-    Attributes:
-        temperature: The one that the class logits are divided by.
-        ece: Expected calibration error of the class probability, before and after.
-        nll: Negative log-likelihood, before and after.
-        class_bins: Reliability of the class probability, before and after.
-        box_bins: Reliability of `p_iou50`.
-        auroc_p_iou50: Area under the ROC curve of `p_iou50` for telling good boxes (IoU >= .5)
-            from bad ones; NaN where all are good, or all bad.
-        auroc_confidence: That of the class probability.
-        guarantees: Of label sets and boxes.
-        shift: Comparison with images that the model was not trained on.
-        probabilities: Calibrated, float (N, K).
-        p_iou50: Stated probability that the box has IoU >= .5, float (N,).
-        outer_px: Outer boxes in px of the pictures, float64 (N, 4).
-        inner_px: Inner boxes, likewise; all zero where empty.
-        label_sets: bool (N, K).
-        auroc_gain: `auroc_p_iou50` minus `auroc_confidence`, on the same draws; None where it was
-            not measured.
-        guarantee: What can be said of each promise, in words.
+    `ece`, `nll` and `class_bins` are of the class probability, before and after calibration;
+    `box_bins` and areas under the ROC curve are of `p_iou50`, for telling good boxes (IoU >= .5)
+    from bad ones, NaN where all are alike; the gain is on the same draws, None where it was not
+    measured.
+
+    Of each image there are calibrated probabilities (N, K), `p_iou50` (N,), outer and inner boxes
+    in px of the pictures, float64 (N, 4), inner ones all zero where empty, and label sets bool (N,
+    K).
     """
 
     temperature: float
@@ -192,10 +180,7 @@ def detection_scores(
 def auroc_estimate(
     scores: npt.ArrayLike, good: npt.ArrayLike, bootstrap: Bootstrap = DEFAULT
 ) -> Estimate:
-    """Area under the ROC curve of scores (N,) with its bootstrap interval.
-
-    All NaN where all answers are `good`, bool (N,), or none is.
-    """
+    """Area under the ROC curve of scores (N,); all NaN where all are `good`, bool (N,), or none."""
     return _estimate(good, bootstrap, scores)
 
 
@@ -213,9 +198,7 @@ def auroc_difference(
 
 
 def _areas(
-    scores: npt.NDArray[np.float64],
-    good: npt.NDArray[np.bool_],
-    counts: npt.NDArray[np.integer],
+    scores: npt.NDArray[np.float64], good: npt.NDArray[np.bool_], counts: npt.NDArray[np.integer]
 ) -> npt.NDArray[np.float64]:
     """Area of each draw, (draws,), NaN where it holds one kind alone; counts (draws, N)."""
     if not good.any() or good.all():

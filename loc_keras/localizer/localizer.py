@@ -40,7 +40,7 @@ class Localizer:
 
     Attributes:
         path: File or folder of the model.
-        class_names: Names of the classes by index.
+        class_names: By index.
         background: Index of the class of images without an object; None without one.
         form: Size, channels and resize rule of the images that the model is given.
         trusted: Whether answers come with statements of trust.
@@ -147,16 +147,9 @@ class Localizer:
     ) -> Iterator[Localization | ImageError]:
         """Answers about any number of images, in their order, holding few of them at a time.
 
-        Threads decode the next images while the model works on a batch.
-
-        Args:
-            images: As for `predict`; taken two batches ahead.
-            batch_size: Images that the model is given at once.
-            top_k: How many classes an answer holds.
-            max_bytes: Of the largest file that is read.
-
-        Yields:
-            The answer, or the error of an image that cannot be read.
+        Threads decode the next images, two batches ahead, while the model works on a batch. Files
+        of more than `max_bytes` are not read. It yields the answer, or the error of an image that
+        cannot be read.
 
         Raises:
             ValueError: If `batch_size` or `top_k` is below 1.
@@ -188,19 +181,11 @@ class Localizer:
     def annotate(
         self, image: ImageLike, result: Localization, save_to: str | os.PathLike[str] | None = None
     ) -> Image.Image:
-        """Draws an answer on its image.
+        """Draws the answer of `predict` on its image: RGB, upright, of the image's own size.
 
-        Args:
-            image: The one that `result` is about.
-            result: What `predict` answered.
-            save_to: A file to write the picture to as well, whole or not at all, in the place of
-                one that this wrote and none other; its ending chooses the format.
-
-        Returns:
-            RGB, upright, of the image's own size, above a legend where there are several boxes.
-
-        Raises:
-            ImageError: If the image cannot be read.
+        Where there are several boxes, a legend stands below. The picture is also written to
+        `save_to`, whole or not at all, in the place of one that this wrote and none other; its
+        ending chooses the format. ImageError where the image cannot be read.
         """
         from loc_keras.report.image_boxes import draw_answer  # Loads fonts.
 

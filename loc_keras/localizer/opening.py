@@ -51,15 +51,11 @@ class Opened:
 
     Attributes:
         path: File or folder of the model itself.
-        answer: What it answers: `softmax`, `bbox` and, where they are fitted, what `STATED` of
-            `statements` and of `novelty` names.
-        form: Size, channels and resize rule of the images that it takes.
-        class_names: By index.
+        answer: Gives `softmax`, `bbox` and, where they are fitted, what `STATED` of `statements`
+            and of `novelty` names.
         background: Index of the class of images without an object; None without one.
-        trusted: Whether trust is fitted.
         notes: What was not known and how it was taken instead, as sentences.
         digest: SHA-256, in hex, of the model and of what is said about its answers.
-        tells_novelty: Whether novelty is fitted.
     """
 
     path: Path
@@ -88,12 +84,7 @@ class Settings:
 
 
 def open_trained(path: Path) -> Opened:
-    """Opens whichever it is.
-
-    Raises:
-        ModelError: If it is none, or cannot be opened.
-        TrustError: If the run's trust cannot be used.
-    """
+    """Opens whichever it is; ModelError if it is none, TrustError if its trust cannot be used."""
     if path.is_file():
         if not zipfile.is_zipfile(path):
             raise ModelError(
@@ -132,13 +123,10 @@ def version_folder(path: Path) -> Path | None:
 
 
 def run_settings(folder: Path) -> Settings:
-    """Reads class names, resize rule and background from the files of a run's folder.
+    """Reads class names, resize rule and background from a run's folder; ModelError if it cannot.
 
     The config is read as plain YAML, not by its schema: a run of another version of this package
     may have other keys, and needs these two alone.
-
-    Raises:
-        ModelError: If a file cannot be read.
     """
     names, config = folder / CLASSES_FILE, folder / CONFIG_FILE
     data = _section(_read_config(config), "data")
@@ -268,7 +256,6 @@ def _open_export(folder: Path) -> Opened:
 
 
 def _pixel_signature(loaded: Any, folder: Path) -> tuple[Any, tf.TensorSpec]:
-    """The signature of an export that takes pixels, and its one input."""
     for name in _SIGNATURES:
         signature = loaded.signatures.get(name)
         if signature is not None:

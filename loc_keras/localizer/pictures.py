@@ -18,19 +18,9 @@ import numpy.typing as npt
 import tensorflow as tf
 from PIL import Image
 
-from loc_keras.data import files
+from loc_keras.data import decode, files
 from loc_keras.data.annotations import ImageRef
-from loc_keras.data.decode import (
-    HIGHEST,
-    UNIT_RANGE,
-    decode_bytes,
-    pillow_pixels,
-    turn_image,
-    upright,
-    with_channels,
-)
-from loc_keras.data.exif import file_orientation
-from loc_keras.data.image_bytes import IN_GRAPH
+from loc_keras.data.image_bytes import IN_GRAPH, file_orientation
 from loc_keras.data.image_header import Header, HeaderError, header_of, orientation_of, read_header
 from loc_keras.data.record_images import CONTENT, ORIENTATION, loader, undecodable
 from loc_keras.data.resize import ImageFormat, resize_images
@@ -68,11 +58,7 @@ class PictureReader:
     def read(
         self, image: ImageLike, name: str | None = None, max_bytes: int = files.MOST_BYTES
     ) -> Pixels:
-        """Reads one image; several threads may do so at once.
-
-        Raises:
-            ImageError: If it cannot be read, by its name; None describes it.
-        """
+        """Reads one image, in any thread; ImageError, by its name or description, if unreadable."""
         name = name or described(image)
         if isinstance(image, Image.Image):
             return self._of_array(_of_pillow(image, name, self._form.channels))
@@ -96,11 +82,7 @@ class PictureReader:
 
 
 def upright_picture(image: ImageLike) -> Image.Image:
-    """The whole image as boxes refer to it, to be drawn on: RGB, turned upright.
-
-    Raises:
-        ImageError: If it cannot be read.
-    """
+    """The whole image, RGB, upright, to be drawn on; ImageError if it cannot be read."""
     name = described(image)
     if isinstance(image, Image.Image):
         pixels = _of_pillow(image, name, _COLOUR)
@@ -108,7 +90,7 @@ def upright_picture(image: ImageLike) -> Image.Image:
         pixels = array_pixels(image, name)
     else:
         pixels = _decoded(content_of(image, name), name, _whole_loader()).numpy()
-    return Image.fromarray(with_channels(tf.constant(pixels), _COLOUR).numpy())
+    return Image.fromarray(decode.with_channels(tf.constant(pixels), _COLOUR).numpy())
 
 
 def array_pixels(image: npt.NDArray, name: str) -> npt.NDArray[np.uint8]:
@@ -116,10 +98,8 @@ def array_pixels(image: npt.NDArray, name: str) -> npt.NDArray[np.uint8]:
 
     It is (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), RGB, of any integer or float type with values
     0..255; uint16 has values 0..65535, of which the upper 8 bits are kept, as of files with 16
-    bits. What is surely meant otherwise is refused: uint16 up to 255, floats below 2.
-
-    Raises:
-        ImageError: If it is none of these.
+    bits. ImageError for others, and for what is surely meant otherwise: uint16 up to 255, floats
+    below 2.
     """
     pixels = image[..., np.newaxis] if image.ndim == 2 else image
     if pixels.ndim != 3 or pixels.shape[-1] not in _CHANNELS or 0 in pixels.shape:
@@ -131,7 +111,7 @@ def array_pixels(image: npt.NDArray, name: str) -> npt.NDArray[np.uint8]:
     if pixels.dtype == np.uint8:
         return pixels
     if pixels.dtype.kind == "u" and pixels.dtype.itemsize == 2:  # In either order of bytes.
-        if pixels.max() <= HIGHEST:
+        if pixels.max() <= decode.HIGHEST:
             raise ImageError(
                 name,
                 f"is of type uint16, whose pixels are 0..65535 here, with values up to "
@@ -141,9 +121,9 @@ def array_pixels(image: npt.NDArray, name: str) -> npt.NDArray[np.uint8]:
     if pixels.dtype.kind not in "iuf":
         raise ImageError(name, f"is of type {pixels.dtype}; give numbers 0..255, best as uint8")
     least, most = float(pixels.min()), float(pixels.max())
-    if not (least >= 0 and most <= HIGHEST):  # Also where one is no number.
+    if not (least >= 0 and most <= decode.HIGHEST):  # Also where one is no number.
         raise ImageError(name, f"has values from {least:g} to {most:g}; give 0..255")
-    if pixels.dtype.kind == "f" and 0 < most < UNIT_RANGE:
+    if pixels.dtype.kind == "f" and 0 < most < decode.UNIT_RANGE:
         raise ImageError(
             name, f"has floats up to {most:g}; pixels are 0..255 here, so multiply by 255"
         )
@@ -163,11 +143,7 @@ def described(image: object) -> str:
 
 
 def content_of(image: object, name: str, max_bytes: int = files.MOST_BYTES) -> bytes:
-    """The bytes of a file, or those given.
-
-    Raises:
-        ImageError: If the file cannot be read, or the image is nothing that can be one.
-    """
+    """The bytes of a file, or those given; ImageError if it cannot be read, or is no image."""
     if isinstance(image, _BYTES):
         return bytes(image)
     if not isinstance(image, str | os.PathLike):
@@ -205,16 +181,15 @@ def quiet_pillow() -> Iterator[None]:
 def _of_pillow(image: Image.Image, name: str, channels: int) -> npt.NDArray[np.uint8]:
     try:
         image.load()
-        turned = upright(image, orientation_of(image), _WHOLE)
+        turned = decode.upright(image, orientation_of(image), _WHOLE)
         if turned.mode.startswith("I;16"):
             return array_pixels(np.asarray(turned), name)
-        return pillow_pixels(turned, channels)
+        return decode.pillow_pixels(turned, channels)
     except (OSError, ValueError, SyntaxError) as error:
         raise ImageError(name, f"cannot be decoded ({error})") from error
 
 
 def _decoded(content: bytes, name: str, load: Callable[[tf.Tensor, tf.Tensor], Any]) -> Any:
-    """What `load` makes of the bytes of a file and its orientation."""
     orientation = 1 if content.startswith(IN_GRAPH) else _header(content, name).orientation
     orientation = file_orientation(io.BytesIO(content)) or orientation
     try:
@@ -237,7 +212,7 @@ def _whole_loader() -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
 
     @tf.function(input_signature=specs, autograph=False)
     def load(content: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
-        return turn_image(decode_bytes(content, _COLOUR), orientation)
+        return decode.turn_image(decode.decode_bytes(content, _COLOUR), orientation)
 
     return load
 
@@ -245,7 +220,9 @@ def _whole_loader() -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
 def _array_resizer(form: ImageFormat) -> Callable[[tf.Tensor], tf.Tensor]:
     @tf.function(input_signature=[tf.TensorSpec([None, None, None], tf.uint8)], autograph=False)
     def resize(pixels: tf.Tensor) -> tf.Tensor:
-        pixels = tf.ensure_shape(with_channels(pixels, form.channels), [None, None, form.channels])
+        pixels = tf.ensure_shape(
+            decode.with_channels(pixels, form.channels), [None, None, form.channels]
+        )
         return resize_images(pixels, form.size, form.rule or "stretch")
 
     return resize

@@ -103,15 +103,10 @@ def localization_of(
 ) -> Localization:
     """One answer, of the row of an image of height and width in px, out of a batch of outputs.
 
-    Args:
-        arrays: `softmax` (N, K) and `bbox` (N, 4) and, with trust, `softmax_calibrated`, `p_iou50`
-            (N,), `box_outer`, `box_inner` and `label_set` bool (N, K), with novelty `novelty` (N,)
-            and `known` bool (N,). Boxes are (x1, y1, x2, y2) in fractions of the original.
-        row: Which of the N.
-        size: Height and width of the original in px.
-        names: Of the classes by index.
-        background: Index of the class of images without an object; None without one.
-        top_k: How many classes the answer holds, at least one.
+    Arrays are `softmax` (N, K) and `bbox` (N, 4) and, with trust, `softmax_calibrated`, `p_iou50`
+    (N,), `box_outer`, `box_inner` and `label_set` bool (N, K), with novelty `novelty` (N,) and
+    `known` bool (N,). Boxes are (x1, y1, x2, y2) in fractions of the original. `background` is the
+    index of that class, None without; the answer holds `top_k` classes, at least one.
     """
     # By the raw probabilities, since calibrated ones may round to ties.
     order = np.argsort(-arrays["softmax"][row], kind="stable").tolist()

@@ -6,20 +6,20 @@ from typing import Any
 import keras
 from keras import layers
 
+from loc_keras.boxes import Tensor
 from loc_keras.errors import ModelError
-from loc_keras.models import applications, hub_bodies
-from loc_keras.models.backbone import RESNETS, Tensor, resnet_maps
+from loc_keras.models import other_bodies
+from loc_keras.models.backbone import RESNETS, resnet_maps
 from loc_keras.models.body import Body, Preprocessing, normalised
 from loc_keras.models.heads import BOX_HEADS, CLASS_HEADS, certainty
 
-SMALLEST_SIDE = 16
-"""Images with a shorter side vanish in the body's strides."""
+SMALLEST_SIDE = 16  # Images with a shorter side vanish in the body's strides.
 
 
 # By what names begin with: what refuses an unknown name, and what builds the body.
 _OTHER_BODIES: dict[str, tuple[Callable[[str], Any], Callable[..., Body]]] = {
-    applications.PREFIX: (applications.find_application, applications.build_application),
-    hub_bodies.PREFIX: (hub_bodies.find_preset, hub_bodies.build_hub_body),
+    other_bodies.APPLICATIONS: (other_bodies.find_application, other_bodies.build_application),
+    other_bodies.HUB: (other_bodies.find_preset, other_bodies.build_hub_body),
 }
 
 
@@ -44,28 +44,25 @@ def build_localizer(
     Args:
         image_shape: (height, width, channels) of its images, raw pixels 0..255.
         num_classes: K, at least 1.
-        backbone: name of the body, a key of `backbone.RESNETS`, `applications/<name>` or
-            `hub/<preset>`; the last two begin from random weights here.
-        width: channels of the body's first stage; 64 is the classic one. ResNets only.
-        stem: "imagenet" or "small", see `backbone.resnet_maps`. ResNets only.
-        stochastic_depth: probability that the body's last block is skipped in training, see
-            there. ResNets only.
-        bbox_head: a key of `heads.BOX_HEADS`.
-        class_head: a key of `heads.CLASS_HEADS`.
-        dropout: fraction of pooled features that is dropped before the class layer.
-        pixel_mean: mean of each channel, 0..255; None: 0.
-        pixel_variance: variance of each channel, in squared pixel values; None: 255 squared.
-            Mean and variance have no effect where the body brings its own normalisation.
-        body: a body from `build_body`, perhaps with trained weights, that is taken
-            in place of what `backbone` names.
-        name: name of the Keras model.
+        backbone: A key of `backbone.RESNETS`, `applications/<name>` or `hub/<preset>`; the last two
+            begin from random weights here.
+        width: Of ResNets, channels of the first stage; 64 is the classic one.
+        stem: Of ResNets, "imagenet" or "small", see `backbone.resnet_maps`.
+        stochastic_depth: Of ResNets, see there.
+        bbox_head: A key of `heads.BOX_HEADS`.
+        class_head: A key of `heads.CLASS_HEADS`.
+        dropout: Fraction of pooled features that is dropped before the class layer.
+        pixel_mean: Of each channel, 0..255; None: 0. No effect where the body has a normalisation.
+        pixel_variance: Likewise, in squared pixel values; None: 255 squared.
+        body: A body by `build_body`, perhaps with trained weights, in place of `backbone`.
+        name: Of the Keras model.
 
     Returns:
-        A functional `keras.Model`. Box corners are fractions of the image side in [0, 1] with
-        x1 <= x2 and y1 <= y2 by construction.
+        A functional `keras.Model`. Box corners are fractions of the image side in [0, 1] with x1 <=
+            x2 and y1 <= y2 by construction.
 
     Raises:
-        ModelError: if the image is too small for the body or there is no class.
+        ModelError: If the image is too small for the body or there is no class.
     """
     height, width_px, channels = image_shape
     if min(height, width_px) < SMALLEST_SIDE:
@@ -108,9 +105,7 @@ def refuse_unknown_body(name: str) -> None:
 
 
 def build_body(name: str, image_shape: tuple[int, int, int], weights: str = "none") -> Body | None:
-    """Builds `applications/<name>` or `hub/<preset>`; None for our own, flat ResNets.
-
-    See `applications.build_application` and `hub_bodies.build_hub_body`.
+    """Builds a body of `other_bodies`; None for our own, flat ResNets.
 
     Raises:
         ModelError: If the name, the images or the weights do not fit.

@@ -14,20 +14,17 @@ from typing import Any, NamedTuple
 import keras
 from keras import layers, ops
 
-Tensor = Any  # A Keras tensor; Keras has no public static type for it.
+from loc_keras.boxes import Tensor
 
 
 @keras.saving.register_keras_serializable(package="loc_keras")
 class StochasticDepth(layers.Layer):
     """Leaves a residual branch out for some images of a batch (Huang et al. 2016, equation 2).
 
-    In training each image's branch (N, h, w, C) is multiplied by 0 with probability `rate`, else by
-    1 / (1 - rate), so that its mean stays. Otherwise the branch passes unchanged. The paper scales
-    at inference instead; the two train the same network up to a constant.
-
-    Args:
-        rate: probability of leaving out, above 0 and below 1.
-        seed: of the draws; None takes one from Keras's global seed.
+    In training each image's branch (N, h, w, C) is multiplied by 0 with probability `rate`, above 0
+    and below 1, else by 1 / (1 - rate), so that its mean stays. Otherwise the branch passes
+    unchanged. The paper scales at inference instead; the two train the same network up to a
+    constant. Without a `seed` Keras's global one is taken.
     """
 
     def __init__(self, rate: float, seed: int | None = None, **kwargs: Any) -> None:
@@ -71,8 +68,7 @@ RESNETS = MappingProxyType(
 )
 """The bodies by name, as `model.backbone.name` has it."""
 
-EXPANSION = 4
-"""A bottleneck gives this many times the channels of its 3x3 convolution."""
+EXPANSION = 4  # A bottleneck gives this many times the channels of its 3x3 convolution.
 
 STEM_KERNELS = MappingProxyType({"imagenet": 7, "small": 3})
 """Side of the stem's convolution, by the name of the stem."""
@@ -92,19 +88,18 @@ def resnet_maps(
     Args:
         images: normalised images, float (N, H, W, C).
         stage_sizes: blocks in each stage, e.g. (2, 2, 2, 2) for ResNet18.
-        width: channels of the first stage's 3x3 convolutions; each later stage has twice those of
-            the one before.
-        stem: "imagenet" (7x7 convolution of stride 2, then max pooling of stride 2) or "small"
-            (3x3 convolution of stride 2, no pooling) for images of some 32 to 96 px.
+        width: channels of the first stage's 3x3 convolutions; each later stage has twice as many.
+        stem: "imagenet" (7x7 convolution of stride 2, then max pooling of stride 2) or "small" (3x3
+            convolution of stride 2, no pooling) for images of some 32 to 96 px.
         block_kind: a key of `BLOCKS`.
         stochastic_depth: probability that the last block is skipped for an image in training, 0 to
             below 1. That of block l of L is l / L times as much (Huang et al. 2016, equation 4).
 
     Returns:
         The map of the stem's convolution, (N, H / 2, W / 2, width), and that at the end of each
-        stage, (N, h, w, width * 2**stage), with bottlenecks 4 times as many channels. With the
-        "imagenet" stem the first stage stands at a quarter of the image side, with "small" at a
-        half; each later one at half of the last.
+            stage, (N, h, w, width * 2**stage), with bottlenecks 4 times as many channels. With the
+            "imagenet" stem the first stage stands at a quarter of the image side, with "small" at a
+            half; each later one at half of the last.
     """
     block = BLOCKS[block_kind]
     maps = []

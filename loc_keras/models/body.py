@@ -10,8 +10,8 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from loc_keras.boxes import Tensor
 from loc_keras.errors import ModelError
-from loc_keras.models.backbone import Tensor
 
 BODY_NAME = "body"
 """Name of the nested model that holds a body which is not one of our own ResNets."""
@@ -19,11 +19,8 @@ BODY_NAME = "body"
 NORMALIZATION = "normalization"
 """Name of the layer that subtracts the mean and divides by the deviation."""
 
-COLOURS = 3
-"""Channels of the images that all trained bodies take."""
-
-BLACK_AND_WHITE = (0.0, 255.0)
-"""Between these an affine normalisation is measured."""
+COLOURS = 3  # Channels of the images that all trained bodies take.
+BLACK_AND_WHITE = (0.0, 255.0)  # Between these an affine normalisation is measured.
 
 SAME_LEVEL = 0.7
 """A map whose side is more than this share of the one before stands on the same level: halving
@@ -39,12 +36,8 @@ _OWN = re.compile(r"(stem|stage(?P<stage>\d+))_")
 class WeightsOrigin:
     """Source and licence of weights that a body starts from.
 
-    Attributes:
-        body: as `model.backbone.name` has it.
-        weights: what the user asked for: "none", "imagenet", a file or a run.
-        source: who made them and where they were taken from, in words.
-        licence: its SPDX name, or "unknown" where nothing says it.
-        sha256: of their file, in hex; None where there is no one file.
+    `body` and `weights` are as the config has them, `source` is in words, the licence an SPDX name
+    or "unknown", the SHA-256 that of their file in hex, None where there is no one file.
     """
 
     body: str
@@ -58,13 +51,9 @@ class WeightsOrigin:
 class Preprocessing:
     """Normalisation of raw pixels 0..255: (pixel - mean) / deviation, channel by channel.
 
-    Weights were trained with one of these, which must come with them: other pixels would be a
-    different picture to the same network.
-
-    Attributes:
-        mean: of each channel in the order that the body takes them, 0..255.
-        deviation: likewise, above 0.
-        reverse_channels: whether the body takes blue, green, red; means are in that order then.
+    It comes with the weights: other pixels would be a different picture to the same network. Mean,
+    0..255, and deviation, above 0, are in the order in which the body takes channels: blue, green,
+    red with `reverse_channels`.
     """
 
     mean: tuple[float, ...]
@@ -82,12 +71,10 @@ class Body:
     """A network that turns normalised pixels into feature maps.
 
     Attributes:
-        network: One functional model named `body`, from (N, H, W, C) to the list of the stem's
-            map and the maps of the stages, from fine to coarse.
-        preprocessing: What the network's weights expect, or None where weights are random and
-            the network does not normalise by itself: the pixels of the training images are
-            measured then.
-        origin: Where the weights come from.
+        network: Named `body`, from (N, H, W, C) to the stem's map and those of the stages, from
+            fine to coarse.
+        preprocessing: What its weights expect; None where the pixels of the training images are
+            measured: weights are random and the network does not normalise by itself.
     """
 
     network: keras.Model
@@ -95,19 +82,16 @@ class Body:
     origin: WeightsOrigin
 
     def maps(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The map of the stem and those of the stages for normalised images."""
+        """The map of the stem and those of the stages."""
         stem, *maps = self.network(images)
         return stem, maps
 
 
 def cut_to_maps(network: keras.Model, name: str, pyramid: Sequence[Tensor] = ()) -> keras.Model:
-    """The part of a network that gives feature maps, as the model that `Body` holds.
+    """The part of a network that gives feature maps, sharing its layers, as the model of `Body`.
 
-    The network is functional, for images of a fixed size; its layers are shared. `pyramid` are maps
-    from fine to coarse that it offers itself; without any they are found.
-
-    Raises:
-        ModelError: If it, `name` in the message, has no feature map.
+    Its images have a fixed size. `pyramid` are maps from fine to coarse that it offers itself;
+    without any they are found. ModelError, with `name`, where it has none.
     """
     found = feature_maps(network)
     if found is None:
@@ -139,8 +123,7 @@ def refuse_channels(body: str, channels: int) -> None:
 
 
 IMAGENET = Preprocessing(
-    mean=(0.485 * 255, 0.456 * 255, 0.406 * 255),
-    deviation=(0.229 * 255, 0.224 * 255, 0.225 * 255),
+    mean=(0.485 * 255, 0.456 * 255, 0.406 * 255), deviation=(0.229 * 255, 0.224 * 255, 0.225 * 255)
 )
 """Of the torchvision and timm weights: mean and deviation of ImageNet's RGB pixels, 0..255."""
 
@@ -165,10 +148,7 @@ def scaled_and_shifted(scale: Any, offset: Any) -> Preprocessing | None:
 
 
 def measured_preprocessing(function: Callable[[np.ndarray], np.ndarray]) -> Preprocessing | None:
-    """Finds the normalisation that a function applies to float64 RGB pixels (N, H, W, 3), 0..255.
-
-    It is tried on colours of every mixture; None where it is of another kind.
-    """
+    """How a function normalises float64 RGB pixels (N, H, W, 3), 0..255; None if not affine."""
     black, white = (
         np.asarray(function(np.full((1, 1, 1, 3), value)), np.float64)[0, 0, 0]
         for value in BLACK_AND_WHITE
@@ -244,8 +224,8 @@ def feature_maps(network: keras.Model) -> tuple[Tensor, list[Tensor]] | None:
 def body_groups(localizer: keras.Model) -> list[list[keras.layers.Layer]]:
     """The body's layers in groups, from the pixels to the heads; each layer once, none within one.
 
-    Groups are the stem and the stages of our ResNets. In another body a group ends where the
-    feature map shrinks, see `network_cells`.
+    Groups are the stem and the stages of our ResNets; in another body one ends where the map
+    shrinks.
     """
     nested = [layer for layer in localizer.layers if layer.name == BODY_NAME]
     if nested:
@@ -268,9 +248,8 @@ class Cell:
     """One operation of a network.
 
     Attributes:
-        operation: The layer or operation.
-        size: Height and width of its feature map; None where it gives none of its own: no map, a
-            map that is only padded or cut, or one that is later spread over a larger map, as the
+        size: Height and width of its feature map; None where it gives none of its own: no map, one
+            that is only padded or cut, or one that is later spread over a larger map, as the
             weights of "squeeze and excite" are.
         level: How often maps have shrunk up to here; 0 at the size of the image.
         depth: Length of the longest way from the image to here.
@@ -311,7 +290,6 @@ def _last_map(cells: list[Cell]) -> Tensor:
 
 
 def _sources(operations: list[Any]) -> list[list[int]]:
-    """For each operation the places of those whose tensors it takes."""
     maker = {
         id(tensor): place
         for place, operation in enumerate(operations)
@@ -382,7 +360,6 @@ def _groups_by_level(body: keras.Model) -> list[list[keras.layers.Layer]]:
 
 
 def _leaves(operation: Any) -> list[keras.layers.Layer]:
-    """The layers that a layer is made of; none for what is no layer."""
     if not isinstance(operation, keras.layers.Layer):
         return []
     if isinstance(operation, keras.Model):

@@ -12,7 +12,8 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from loc_keras.models.backbone import Tensor, basic_block, conv_norm
+from loc_keras.boxes import Tensor
+from loc_keras.models.backbone import basic_block, conv_norm
 
 SIDES_LAYER = "bbox_sides"
 """Name of the layer whose output holds the logits of the four sides, float32 (N, 4, bins)."""
@@ -21,8 +22,7 @@ HEAD_DTYPE = "float32"
 """Heads compute in float32 under every policy: half precision cannot tell neighbouring pixels of a
 large image apart (bfloat16 has 1/256 between 1/2 and 1)."""
 
-MOST_BINS = 128
-"""A side is never divided into more steps than this."""
+MOST_BINS = 128  # A side is never divided into more steps than this.
 
 REGION_GRID = 14
 REGION_MARGIN = 0.1
@@ -32,12 +32,10 @@ def distribution_head(maps: Sequence[Tensor], image_size: tuple[int, int]) -> Te
     """Reads a distribution over positions for each side, and from it the expected box.
 
     Every stage's map is summed along its rows and its columns, weighted by attention; the profiles
-    of all stages meet at the finest resolution, and 1-D convolutions give logits over positions.
-    Convolutions move with the object, so one learned edge serves every place in the image.
-    The integral over bins follows Li et al. 2020 ("Generalized Focal Loss").
-
-    No weight depends on the image's size, and no layer but the last resampling: it gives as many
-    bins for a smaller image, so that training may begin on smaller ones.
+    of all stages meet at the finest resolution, and 1-D convolutions, so that one learned edge
+    serves every place, give logits over positions. The integral over bins follows Li et al. 2020
+    ("Generalized Focal Loss"). No weight depends on the image's size, and of the layers only the
+    last resampling, which gives fewer bins for the smaller images of a training's beginning.
     """
     attention = layers.Conv2D(1, 1, name="bbox_attention", dtype=HEAD_DTYPE)(maps[-1])
     profiles = [
@@ -88,10 +86,9 @@ BOX_HEADS = MappingProxyType(
 def region_head(stem: Tensor, maps: Sequence[Tensor], box: Tensor) -> Tensor:
     """Looks at what lies under the predicted box, and at the whole image as well.
 
-    The maps of the stem and of the first stage, the finest there are, are cropped to the box, so
-    that the object has the same place and size whatever it has in the image; two residual blocks
-    read the crop. The class of a small object is then learned from its shape alone, not anew for
-    each place on the canvas. The blocks are of the body's kind and compute in its dtype.
+    The maps of the stem and of the first stage are cropped to the box, so that the object has the
+    same place and size whatever it has in the image, and its class is learned from its shape alone;
+    two residual blocks, of the body's kind and dtype, read the crop.
     """
     width = stem.shape[-1]
     crops = [
@@ -155,11 +152,7 @@ def _box_from_points(features: Tensor) -> Tensor:
 
 @keras.saving.register_keras_serializable(package="loc_keras")
 def certainty(logits: Tensor) -> Tensor:
-    """The softmax (N, 1) over a single class: 1 whatever the logit, and with gradient 0.
-
-    Keras warns of a softmax over one value, which a model of one class means as it is. A logit that
-    is not finite gives NaN.
-    """
+    """The softmax (N, 1) of one class, without Keras's warning: 1 with gradient 0, or NaN."""
     return 0 * logits + 1
 
 
@@ -197,12 +190,8 @@ class SideIntegral(layers.Layer):
 class LinearResample1D(layers.Layer):
     """Reads a sequence (N, L, C) at other positions by linear interpolation: (N, length, C).
 
-    Element i of the input stands at the fraction (i + 0.5) / L, the centre of its cell.
-
-    Args:
-        length: number of positions read.
-        at: "centres" reads at (k + 0.5) / length, "edges" at k / (length - 1); positions outside
-            the outermost cell centres take the value there.
+    `at` is "centres" or "edges", see `interpolation_matrix`; positions outside the outermost cell
+    centres take the value there.
     """
 
     def __init__(self, length: int, at: str = "centres", **kwargs: Any) -> None:
@@ -225,8 +214,7 @@ class LinearResample1D(layers.Layer):
 class ResampleLike1D(layers.Layer):
     """Reads a sequence (N, L, C) at the cell centres of another, (N, M, ...): (N, M, C).
 
-    The length is that of the other sequence at each call, so that a network whose body works on
-    images of several sizes can use it on each.
+    The length is that of the other at each call, for bodies that work on images of several sizes.
     """
 
     def call(self, inputs: tuple[Tensor, Tensor]) -> Tensor:
@@ -272,18 +260,15 @@ class AttendedProfiles(layers.Layer):
 class RegionCrop(layers.Layer):
     """Resamples what lies under a box to a grid of fixed size, bilinearly.
 
-    The idea is RoIAlign (He et al. 2017, "Mask R-CNN", section 3) for one box an image. The
-    weights of a grid point factor into weights along y and along x, so the crop is two small
-    matrix products. Where a grid step spans several cells of the map, the bilinear kernel is
-    widened to the step, so that no cell is passed over.
+    The idea is RoIAlign (He et al. 2017, "Mask R-CNN", section 3) for one box an image. The weights
+    of a grid point factor into weights along y and along x, so the crop is two small matrix
+    products. Where a grid step spans several cells of the map, the bilinear kernel is widened to
+    the step, so that no cell is passed over.
 
-    Inputs are features (N, h, w, C) and boxes (N, 4), fractions of the image side; the result is
-    (N, grid, grid, C). Outside the map features count as 0. The box gets no gradient through the
-    crop: where the object is, is learned from the box losses alone.
-
-    Args:
-        grid: points along each side of the grid.
-        margin: by which fraction the box is widened about its centre before.
+    Inputs are features (N, h, w, C) and boxes (N, 4), fractions of the image side, widened by the
+    fraction `margin` about their centres; the result is (N, grid, grid, C). Outside the map
+    features count as 0. The box gets no gradient: where the object is, is learned from the box
+    losses alone.
     """
 
     def __init__(self, grid: int, margin: float = 0.0, **kwargs: Any) -> None:

@@ -15,14 +15,9 @@ from loc_keras.models.body import IMAGENET, Preprocessing
 
 Shapes: TypeAlias = Any  # One shape, or the shapes of a layer's weights.
 
-SHARED_WIDTH = 64
-"""Width of the networks whose weights are shared."""
-
-SHARED_STEM = "imagenet"
-"""Their stem."""
-
-SHARED_CHANNELS = 3
-"""Channels of the images they take: red, green, blue."""
+SHARED_WIDTH = 64  # Width of the networks whose weights are shared.
+SHARED_STEM = "imagenet"  # Their stem.
+SHARED_CHANNELS = 3  # Channels of the images they take: red, green, blue.
 
 PICKLE_SUFFIXES = (".pth", ".pt", ".bin", ".pkl", ".pickle", ".ckpt", ".tar")
 """Ends of the names of files that PyTorch writes by pickling."""
@@ -50,12 +45,9 @@ IGNORED = ("fc.", "num_batches_tracked")
 class SharedWeights:
     """Weights that were found to fit one of our ResNets.
 
-    Attributes:
-        by_layer: for each of our layers its weights, as Keras orders and transposes them.
-        preprocessing: the pixels they were trained on.
-        source: who made them, in words.
-        licence: what their file says, else "unknown".
-        sha256: of their file, in hex; None where there is no one file.
+    They are by our layers, as Keras orders and transposes them; `preprocessing` are the pixels they
+    were trained on, the source is in words, the licence what their file says, else "unknown", and
+    the SHA-256 that of their file in hex, None where there is no one file.
     """
 
     by_layer: dict[str, list[np.ndarray]]
@@ -73,10 +65,8 @@ class SharedWeights:
 def read_torch_weights(path: Path, body: str) -> SharedWeights:
     """Reads a `.safetensors` file of torchvision or timm for a body of `backbone.RESNETS`.
 
-    It proves that every weight of the body is there, and nothing else.
-
-    Raises:
-        ModelError: if the file is broken or made for another network.
+    Every weight must be there, and nothing else: ModelError where it is broken or of another
+    network.
     """
     tensors, metadata = read_safetensors(path)
     wanted = torch_tensors(body)
@@ -96,10 +86,8 @@ def read_torch_weights(path: Path, body: str) -> SharedWeights:
 def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Reads the tensors of a file but those of `IGNORED`, and what its writer noted.
 
-    Tensors are float32, by name without wrappers' prefixes.
-
-    Raises:
-        ModelError: if it is a pickle, not whole, or holds something but finite floats.
+    Tensors are float32, by name without wrappers' prefixes. ModelError where it is a pickle, not
+    whole, or holds something but finite floats.
     """
     refuse_pickle(path)
     from safetensors import SafetensorError, safe_open
@@ -148,7 +136,7 @@ def refuse_pickle(path: Path) -> None:
 
 @dataclass(frozen=True)
 class TorchTensor:
-    """One tensor of a state dict, and its place in our network: a layer, and which of its weights.
+    """A tensor of a state dict, and its layer in our network with its place among the weights.
 
     The shape is PyTorch's; of a convolution (out, in, height, width), in Keras (height, width, in,
     out).
@@ -183,7 +171,6 @@ def torch_tensors(body: str) -> dict[str, TorchTensor]:
 
 
 def _block_shapes(kind: str, channels: int, filters: int) -> list[tuple[int, ...]]:
-    """Shapes of a block's convolutions in PyTorch's order."""
     if kind == "bottleneck":
         return [
             (filters, channels, 1, 1),

@@ -16,6 +16,7 @@ import numpy as np
 
 from loc_keras.atomic_file import file_sha256
 from loc_keras.errors import ModelError, first_line
+from loc_keras.models import torch_weights
 from loc_keras.models.assembly import build_body
 from loc_keras.models.backbone import RESNETS, STEM_KERNELS
 from loc_keras.models.body import (
@@ -28,25 +29,13 @@ from loc_keras.models.body import (
     preprocessing_of,
     random_weights,
 )
-from loc_keras.models.hub_bodies import read_hub_weights
-from loc_keras.models.torch_weights import (
-    SHARED_CHANNELS,
-    SHARED_STEM,
-    SHARED_WIDTH,
-    SharedWeights,
-    read_torch_weights,
-    refuse_pickle,
-    shape_differences,
-)
+from loc_keras.models.other_bodies import read_hub_weights
 
 if TYPE_CHECKING:
-    from loc_keras.config.model import BackboneConfig
+    from loc_keras.config.schema import BackboneConfig
 
-BEST_MODEL = "best.keras"
-"""The file of a run folder whose body is taken."""
-
-_CONFIG = "config.json"
-"""In a `.keras` file, the network."""
+BEST_MODEL = "best.keras"  # The file of a run folder whose body is taken.
+_CONFIG = "config.json"  # In a `.keras` file, the network.
 
 _HALF = re.compile(rb'"(mixed_)?b?float16"')
 
@@ -70,8 +59,6 @@ class Start:
 
 def find_start(backbone: "BackboneConfig", image_shape: tuple[int, int, int]) -> Start:
     """Finds the body and the weights of `model.backbone` for images of (height, width, channels).
-
-    See `initial_weights` for those of our ResNets and of runs, and `build_body` for other bodies.
 
     Raises:
         ModelError: If body or weights are not there, broken, or do not fit each other.
@@ -101,7 +88,7 @@ def initial_weights(backbone: "BackboneConfig", channels: int) -> Start:
     name, weights = backbone.name, backbone.weights
     if weights == NONE:
         return Start(random_weights(name))
-    found: RunWeights | SharedWeights
+    found: RunWeights | torch_weights.SharedWeights
     if weights == IMAGENET_WEIGHTS:
         _refuse_unshared(backbone, channels, "ImageNet weights")
         found = read_hub_weights(RESNETS[name].preset, name)
@@ -116,7 +103,7 @@ def initial_weights(backbone: "BackboneConfig", channels: int) -> Start:
         elif kind == "preset":
             found = read_hub_weights(str(path), name)
         else:
-            found = read_torch_weights(path, name)
+            found = torch_weights.read_torch_weights(path, name)
     origin = WeightsOrigin(name, weights, found.source, found.licence, found.sha256)
     return Start(origin, found.preprocessing, found.load)
 
@@ -154,10 +141,7 @@ def open_model(path: Path) -> keras.Model:
 
 
 def float32_copy(model: keras.Model) -> keras.Model:
-    """A model of the same weights whose layers all compute in float32; itself where they do.
-
-    Under the mixed policies weights are float32 already, so that nothing is lost.
-    """
+    """A model of the same weights, float32 under every policy, that computes in float32."""
     with tempfile.TemporaryDirectory() as place:
         saved, changed = Path(place, "saved.keras"), Path(place, "changed.keras")
         model.save(saved)
@@ -172,7 +156,6 @@ def float32_copy(model: keras.Model) -> keras.Model:
 
 
 def _kind(path: Path) -> Literal["run", "preset", "safetensors"]:
-    """What stands at a path."""
     if path.is_dir():
         if (path / BEST_MODEL).is_file():
             return "run"
@@ -184,7 +167,7 @@ def _kind(path: Path) -> Literal["run", "preset", "safetensors"]:
         )
     if path.suffix == ".keras":
         return "run"
-    refuse_pickle(path)
+    torch_weights.refuse_pickle(path)
     if path.suffix == ".safetensors":
         return "safetensors"
     raise ModelError(
@@ -194,19 +177,18 @@ def _kind(path: Path) -> Literal["run", "preset", "safetensors"]:
 
 
 def _refuse_unshared(backbone: "BackboneConfig", channels: int, what: str) -> None:
-    """Refuses a body that shared weights cannot fit."""
     if backbone.name not in RESNETS:
         raise ModelError(
             f"model.backbone.weights: {what} cannot be put into the body {backbone.name}; they are "
             f"for {', '.join(RESNETS)}."
         )
     wrong = []
-    if backbone.width != SHARED_WIDTH:
-        wrong.append(f"model.backbone.width: {SHARED_WIDTH} (it is {backbone.width})")
-    if backbone.stem != SHARED_STEM:
-        wrong.append(f"model.backbone.stem: {SHARED_STEM} (it is {backbone.stem})")
-    if channels != SHARED_CHANNELS:
-        wrong.append(f"data.channels: {SHARED_CHANNELS} (the images have {channels})")
+    if backbone.width != torch_weights.SHARED_WIDTH:
+        wrong.append(f"model.backbone.width: {torch_weights.SHARED_WIDTH} (it is {backbone.width})")
+    if backbone.stem != torch_weights.SHARED_STEM:
+        wrong.append(f"model.backbone.stem: {torch_weights.SHARED_STEM} (it is {backbone.stem})")
+    if channels != torch_weights.SHARED_CHANNELS:
+        wrong.append(f"data.channels: {torch_weights.SHARED_CHANNELS} (the images have {channels})")
     if wrong:
         raise ModelError(f"{what} need {' and '.join(wrong)}; set that, or weights: none.")
 
@@ -237,13 +219,10 @@ class RunWeights:
     sha256: str
 
     def load(self, localizer: keras.Model) -> None:
-        """Puts the weights into the body of a localizer.
+        """Puts the weights into the body of a localizer; ModelError where the bodies differ.
 
         Layers are found by name, or by their order where all differ in name alone: Keras numbers
         layers without a name of their own anew in every process.
-
-        Raises:
-            ModelError: if the bodies differ.
         """
         targets = [layer for layer in body_layers(localizer) if layer.weights]
         wanted = [_body_layer(layer) for layer in targets]
@@ -255,7 +234,7 @@ class RunWeights:
         kinds = [[(one.kind, one.shapes) for one in body] for body in (matched, wanted)]
         if kinds[0] != kinds[1]:
             ours, theirs = ({one.name: one.shapes for one in b} for b in (self.layers, wanted))
-            faults = shape_differences(ours, theirs, "layer")
+            faults = torch_weights.shape_differences(ours, theirs, "layer")
             raise ModelError(
                 f"the body of {self.path} is {self.description}, and the new one is another: "
                 f"{'; '.join(faults)}; give model.backbone the same name, width and stem."
@@ -267,8 +246,7 @@ class RunWeights:
 def read_run_weights(path: Path, channels: int) -> RunWeights:
     """Takes the body of a run's best model or of a `.keras` file, whatever its heads and classes.
 
-    Raises:
-        ModelError: if it cannot be opened, is no localizer, or sees images of other channels.
+    ModelError where it cannot be opened, is no localizer, or sees images of other channels.
     """
     file = path / BEST_MODEL if path.is_dir() else path
     if not zipfile.is_zipfile(file):
@@ -311,7 +289,6 @@ def _body_layer(layer: keras.layers.Layer) -> BodyLayer:
 
 
 def _description(localizer: keras.Model) -> str:
-    """Name, width and stem of a ResNet of ours, as far as they can be told."""
     named = {layer.name: layer for layer in body_layers(localizer)}
     if "stem_conv" not in named:
         inner = next(layer for layer in localizer.layers if layer.name == BODY_NAME)
@@ -332,7 +309,6 @@ def _description(localizer: keras.Model) -> str:
 
 
 def _source(file: Path) -> str:
-    """Which run a file is from, and what that was trained on, as far as its folder says."""
     folder = file.resolve().parent
     try:
         facts = json.loads((folder / "environment.json").read_text(encoding="utf-8"))

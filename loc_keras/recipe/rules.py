@@ -12,11 +12,8 @@ from typing import Any, NamedTuple
 SMALL_SET = 1_000
 """Training images below which a set is small: much is held back, and augmentation is strong."""
 
-LARGE_SET = 20_000
-"""Training images from which on augmentation is light."""
-
-PRETRAINED_HELPS = 2_000
-"""Training images below which pretrained weights help most."""
+LARGE_SET = 20_000  # Training images from which on augmentation is light.
+PRETRAINED_HELPS = 2_000  # Training images below which pretrained weights help most.
 
 HELD_BACK = ((1_000, 0.15), (10_000, 0.1), (math.inf, 0.05))
 """Fraction for each missing split, for sets below so many images."""
@@ -29,23 +26,18 @@ CALIBRATION, CALIBRATION_FROM = 0.1, 400
 """Fraction on which trust is fitted, for sets of so many images and more: with 40 of them what is
 promised of 90 % of images is kept for 90 % give or take 5; smaller sets need them to train on."""
 
-CROSS_FROM = 20
-"""Training images from which on trust is fitted without holding any back."""
+CROSS_FROM = 20  # Training images from which on trust is fitted without holding any back.
 
 FOLDS, FOLD_LENGTH = 5, 0.3
 """Models for that, each trained without a fifth of the images, and how long: not measured here."""
 
-LEAST_A_CLASS = 3
-"""Images that a class needs: one each to train, validate and test."""
-
-SEVERAL_SHARE = 0.1
-"""Share of images with several objects from which on each object is cut out."""
+LEAST_A_CLASS = 3  # Images that a class needs: one each to train, validate and test.
+SEVERAL_SHARE = 0.1  # Share of images with several objects from which on each object is cut out.
 
 SIZES = {"cpu": (64, 128, 160), "gpu": (64, 224, 320)}
 """Smallest, usual and largest side of the model's input in px."""
 
-SMALL_OBJECT_PX = 16
-"""Least height or width that a small object should keep in the model's input."""
+SMALL_OBJECT_PX = 16  # Least height or width that a small object should keep in the model's input.
 
 SIDE_STEP = 32
 LETTERBOX_SPREAD = 1.5
@@ -56,14 +48,9 @@ WIDTHS = {"cpu": 32, "gpu": 64}
 GREY_WIDTH = 16
 """Width of the body for grey pictures on a CPU, as for digits."""
 
-BATCHES = ((500, 16), (3_000, 64), (math.inf, 128))
-"""Images a step, for sets below so many images."""
-
-LEARNING_RATES = ((16, 0.001), (64, 0.002), (math.inf, 0.004))
-"""Learning rate up to a batch size."""
-
-EPOCH_IMAGES = 448
-"""Least images that count as an epoch: fewer would pause too often to validate."""
+BATCHES = ((500, 16), (3_000, 64), (math.inf, 128))  # Images a step, for sets below so many images.
+LEARNING_RATES = ((16, 0.001), (64, 0.002), (math.inf, 0.004))  # Learning rate up to a batch size.
+EPOCH_IMAGES = 448  # Least images that count as an epoch: fewer would pause too often to validate.
 
 EPOCHS = (5, 100)
 WARMUP_EPOCHS = 3
@@ -71,11 +58,8 @@ WARMUP_SHARE = 0.1
 EMA_EPOCHS = 4
 """Epochs that the moving average of the weights spans, or a tenth of the training."""
 
-EMA_STEPS = (10, 2_000)
-"""Fewest and most steps that it spans."""
-
-CHECKPOINT_SECONDS = 60
-"""Most time, about, that an interruption should cost."""
+EMA_STEPS = (10, 2_000)  # Fewest and most steps that it spans.
+CHECKPOINT_SECONDS = 60  # Most time, about, that an interruption should cost.
 
 BUDGET_MINUTES = 10
 DROPOUT = 0.3
@@ -111,8 +95,7 @@ MEASURED_CORES = 2
 MOST_CORES = 16
 """Cores that a step of this size can still use."""
 
-WIDTH_FACTORS = {16: 0.49, 32: 1.0, 64: 2.7}
-"""Time by width, in bfloat16."""
+WIDTH_FACTORS = {16: 0.49, 32: 1.0, 64: 2.7}  # Time by width, in bfloat16.
 
 AVX2_FACTOR = 1.65
 """Time on two cores with 256-bit vectors: 201 images/s at 64 px, width 32, batch 128, float32."""
@@ -144,8 +127,7 @@ FINE_TUNING: dict[str, float] = {
 }
 """What differs when a training starts from weights of ImageNet: customary, not measured here."""
 
-FREEZE_SHARE = 0.125
-"""Share of the epochs in which only the heads learn, likewise."""
+FREEZE_SHARE = 0.125  # Share of the epochs in which only the heads learn, likewise.
 
 FINE_TUNING_RUN: dict[str, float] = {"train.learning_rate": 0.001}
 """What differs when it starts from an earlier run: one rate for all from the first step. A body
@@ -163,17 +145,14 @@ class Facts:
 
     Attributes:
         images: Pictures that training may use, before missing splits are cut off; at least 1.
-        given: Splits beside train that the data give, with their pictures.
         classes: Pictures of each class by its name, in train.
         side: Median of the pictures' sides in px (the root of their area).
         spread: 90th percentile of width by height divided by the 10th, at least 1.
         small_side: 10th percentile of the boxes' shorter side, in fractions of the picture.
         grey: Whether all pictures are grey.
-        several: Images that show several objects.
-        annotated: Images with any object.
+        given: Splits beside train that the data give, with their pictures.
+        several: Images that show several objects, of `annotated` that show any.
         policy: What is done with images of several objects: `"skip"`, `"crop"`, ...
-        cores: CPU cores.
-        gpus: Names of the GPUs.
         bfloat16: Whether the CPU has units for bfloat16.
         avx512: Whether the CPU has 512-bit vectors; True where the system does not say.
         weights: Pretrained weights that were asked for, or None.
@@ -338,7 +317,6 @@ def _splits(facts: Facts, chooser: Chooser) -> None:
 
 
 def _cross(facts: Facts, chooser: Chooser) -> None:
-    """Trust for a set too small to hold images back for it."""
     count = train_images(facts)
     if count < CROSS_FROM:
         return
@@ -433,7 +411,6 @@ def _no_flip(classes: Mapping[str, int]) -> str:
 def _training(
     facts: Facts, chooser: Chooser, *, minutes: float, side: float, width: int
 ) -> list[str]:
-    """Chooses precision, batch, learning rate and length; gives notes for the user."""
     tuned, count = fine_tuning(facts), train_images(facts)
     halves = facts.bfloat16 and not facts.gpus and width >= WIDTHS["cpu"]
     precision = chooser.pick(
@@ -491,7 +468,6 @@ def _training(
 
 
 def _fine_tune(chooser: Chooser, tuned: Mapping[str, Any], epochs: int, batch: int) -> None:
-    """How a body that knows something is trained on."""
     slower = {key: value for key, value in tuned.items() if key.startswith("train.fine_tune.")}
     if slower:
         rest = round(FREEZE_SHARE * epochs)

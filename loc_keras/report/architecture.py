@@ -29,7 +29,6 @@ class Block:
     Attributes:
         name: Of a stage, or of the output that a head computes.
         kinds: Each class of its layers with weights, but for normalisation, and how many.
-        parameters: Number of weights, trainable or not.
         shape: Of what it gives, without the batch axis.
         maps: Of a head: place of each stage whose map it takes, with the shape of that map.
         takes_box: Of a head: whether it takes the predicted box.
@@ -52,11 +51,7 @@ class Structure(NamedTuple):
 
 
 def structure_of(localizer: keras.Model) -> Structure:
-    """Reads the parts of a localizer by the names of its layers.
-
-    Raises:
-        ModelError: The model is not functional or lacks the outputs `softmax` and `bbox`.
-    """
+    """Reads the parts of a localizer by the names of its layers; ModelError if it is none."""
     outputs = localizer.get_config().get("output_layers")
     if not isinstance(outputs, Mapping) or not set(OUTPUTS) <= outputs.keys():
         raise ModelError(
@@ -113,11 +108,7 @@ OVER: Mapping[str, Any] = {"size": style.SMALL_SIZE, "ha": "center", "va": "bott
 
 
 def save_architecture(model: keras.Model, path: str | os.PathLike[str]) -> Path:
-    """Draws a localizer and writes the picture as PNG, whole or not at all.
-
-    Raises:
-        ModelError: The model is not functional or lacks the outputs `softmax` and `bbox`.
-    """
+    """Draws a localizer as PNG, whole or not at all; ModelError if it is none."""
     structure = structure_of(model)
     trained = sum(math.prod(weight.shape) for weight in model.trainable_weights)
     subtitle = f"{trained:,} trainable parameters, {model.count_params() - trained:,} fixed"

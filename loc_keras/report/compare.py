@@ -16,37 +16,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from loc_keras.errors import counted
 from loc_keras.evaluation.figures import FIGURES, MISSING
 from loc_keras.evaluation.outcomes import Estimate
 from loc_keras.evaluation.paired import COMPARED, Comparison, Difference
-from loc_keras.report.style import (
-    BLUE,
-    FAINT,
-    FONT,
-    GREEN,
-    INK,
-    LABEL_SIZE,
-    MUTED,
-    PAPER,
-    PURPLE,
-    SMALL_SIZE,
-    TITLE_SIZE,
-    VERMILLION,
-    WORDS,
-    dress,
-    new_figure,
-    save_figure,
-    shorten_middle,
-    text_width,
-    write,
-)
+from loc_keras.report import style
 
 MINUS = "−"  # As wide as a plus sign, unlike the hyphen.
 
 
 def images_words(comparison: Comparison) -> str:
     """Such as `1,000 images, 900 of them with an object`."""
-    images = f"{comparison.images:,} image{'' if comparison.images == 1 else 's'}"
+    images = counted(comparison.images, "image")
     if comparison.object_images == comparison.images:
         return images
     return f"{images}, {comparison.object_images:,} of them with an object"
@@ -113,15 +94,15 @@ def comparison_table(comparison: Comparison) -> Table:
         for number, (run, figures) in enumerate(comparison.figures.items(), start=1):
             cells = [str(number), value_words(name, figures[name])]
             cells.append(interval_words(name, figures[name]))
-            style = ""
+            weight = ""
             if run in comparison.differences:
                 difference = comparison.differences[run][name]
-                style = "bold" if is_clear(difference) else ""
+                weight = "bold" if is_clear(difference) else ""
                 cells.append(difference_words(name, difference))
                 cells += [interval_words(name, difference), p_words(difference.p_value)]
             table.add_row(
                 Text(_name(name, short=True) if number == 1 else ""),
-                *(Text(cell, style=style) for cell in cells),
+                *(Text(cell, style=weight) for cell in cells),
             )
         table.add_section()
     return table
@@ -155,7 +136,7 @@ LINE = 0.19  # of text
 DPI = 144.0
 NOTE_LETTERS = 170  # On a line: counted, since measuring each beginning of a long text takes long.
 
-COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, INK)
+COLOURS = (style.BLUE, style.VERMILLION, style.GREEN, style.PURPLE, style.INK)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 MERGED = "acc50"  # The same figure as GT-known localization where an image has one box.
 _NOTES = {
@@ -167,7 +148,7 @@ PAD = 0.05  # Room beyond the widest interval, as a part of the span.
 
 def save_comparison(path: str | os.PathLike[str], comparison: Comparison) -> Path:
     """Draws a comparison and writes it as PNG, whole or not at all; missing folders are made."""
-    return save_figure(draw_comparison(comparison), path)
+    return style.save_figure(draw_comparison(comparison), path)
 
 
 def draw_comparison(comparison: Comparison) -> Figure:
@@ -191,18 +172,18 @@ def draw_comparison(comparison: Comparison) -> Figure:
     )
     head = MARGIN + LINE * (len(notes) + len(runs) + 3.5)
     height = head + sum(heights) + 2 * AXIS
-    figure = new_figure(WIDTH, height, DPI)
-    lines = [(f"{len(runs)} runs compared", {"size": TITLE_SIZE, "weight": "bold"}), ("", {})]
-    lines += [(note, {"size": SMALL_SIZE, "color": MUTED}) for note in notes]
+    figure = style.new_figure(WIDTH, height, DPI)
+    lines = [(f"{len(runs)} runs compared", {"size": style.TITLE_SIZE, "weight": "bold"}), ("", {})]
+    lines += [(note, {"size": style.SMALL_SIZE, "color": style.MUTED}) for note in notes]
     lines.append(("", {}))
     for index, run in enumerate(runs):
         role = "" if index else " (the one that others are compared with)"
-        room = (WIDTH - 2 * MARGIN) * 72 - text_width(role, LABEL_SIZE) - 24
-        words = f"{index + 1}  {shorten_middle(run, room, LABEL_SIZE)}{role}"
-        lines.append((words, {"size": LABEL_SIZE, "color": _colour(index)}))
-    for place, (words, style) in enumerate(lines):
+        room = (WIDTH - 2 * MARGIN) * 72 - style.text_width(role, style.LABEL_SIZE) - 24
+        words = f"{index + 1}  {style.shorten_middle(run, room, style.LABEL_SIZE)}{role}"
+        lines.append((words, {"size": style.LABEL_SIZE, "color": _colour(index)}))
+    for place, (words, look) in enumerate(lines):
         if words:
-            write(figure, MARGIN / WIDTH, 1 - (MARGIN + LINE * place) / height, words, **style)
+            style.write(figure, MARGIN / WIDTH, 1 - (MARGIN + LINE * place) / height, words, **look)
     figure.set_layout_engine(
         "constrained", rect=(0, 0, 1, 1 - head / height), w_pad=0.8 * MARGIN, h_pad=0.04
     )
@@ -211,13 +192,12 @@ def draw_comparison(comparison: Comparison) -> Figure:
         _draw_block(axes[0], axes[1], comparison, names)
     level = f"{100 * comparison.level:g} % interval"
     for axes, words in zip(grid[0], (f"Figure and {level}", "Difference to run 1"), strict=True):
-        axes.set_title(words, loc="left", size=LABEL_SIZE, pad=7, **WORDS)
-    _write(grid[0, 1], 1.03, -0.7 * ROW, f"difference, {level}, p", color=MUTED)
+        axes.set_title(words, loc="left", size=style.LABEL_SIZE, pad=7, **style.WORDS)
+    _write(grid[0, 1], 1.03, -0.7 * ROW, f"difference, {level}, p", color=style.MUTED)
     return figure
 
 
 def _draw_block(left: Axes, right: Axes, comparison: Comparison, names: Sequence[str]) -> None:
-    """Draws the rows of some figures of one unit."""
     runs = list(comparison.figures)
     tall = len(runs) * ROW + GAP
     middles = [tall * (place + 0.5) for place in range(len(names))]
@@ -228,11 +208,11 @@ def _draw_block(left: Axes, right: Axes, comparison: Comparison, names: Sequence
         axes.set_ylim(tall * len(names), 0.0)  # Rows run downward.
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
-        dress(axes, "x")
+        style.dress(axes, "x")
         for middle in middles[1:]:
-            axes.axhline(middle - tall / 2, color=FAINT, linewidth=0.7, zorder=0)
-    left.set_yticks(middles, [_name(name) + _NOTES.get(name, "") for name in names], **WORDS)
-    left.tick_params(axis="y", length=0, pad=24, labelsize=LABEL_SIZE)
+            axes.axhline(middle - tall / 2, color=style.FAINT, linewidth=0.7, zorder=0)
+    left.set_yticks(middles, [_name(name) + _NOTES.get(name, "") for name in names], **style.WORDS)
+    left.tick_params(axis="y", length=0, pad=24, labelsize=style.LABEL_SIZE)
     for y, (name, (index, run)) in zip(rows, product(names, enumerate(runs)), strict=True):
         _write(left, -0.045, y, str(index + 1), color=_colour(index), ha="right")
         estimate = comparison.figures[run][name]
@@ -247,27 +227,26 @@ def _draw_block(left: Axes, right: Axes, comparison: Comparison, names: Sequence
                 interval = interval_words(name, difference)
                 words = f"{words}  [{interval}]  p {p_words(difference.p_value)}"
             _write(right, 1.03, y, words, weight="bold" if clear else "normal")
-    right.axvline(0, color=MUTED, linewidth=1.0, zorder=1)
+    right.axvline(0, color=style.MUTED, linewidth=1.0, zorder=1)
     _limit(left, ends[0])
     _limit(right, [*ends[1], 0.0])
     lower = FIGURES[names[0]].lower_is_better
     unit, points = ("px", "px") if lower else ("%", "percentage points")
     side = "left" if lower else "right"
     for axes, words in ((left, unit), (right, f"{points}, {side} is better")):
-        axes.set_xlabel(words, size=SMALL_SIZE, family=FONT, color=MUTED)
+        axes.set_xlabel(words, size=style.SMALL_SIZE, family=style.FONT, color=style.MUTED)
 
 
 def _draw_row(
     axes: Axes, y: float, name: str, one: Estimate | Difference, index: int, *, full: bool
 ) -> list[float]:
-    """Draws a mark and its interval; gives the ends drawn."""
     value, low, high = (in_units(name, end) for end in (one.value, one.low, one.high))
     if math.isnan(value):
         return []
     colour, marker = _colour(index), MARKERS[index % len(MARKERS)]
     if not math.isnan(low):
         axes.plot([low, high], [y, y], color=colour, linewidth=1.6, zorder=2)
-    fill = colour if full else PAPER
+    fill = colour if full else style.PAPER
     axes.plot([value], [y], marker, color=colour, markersize=5.0, markerfacecolor=fill, zorder=3)
     return [end for end in (value, low, high) if not math.isnan(end)]
 
@@ -283,7 +262,11 @@ def _limit(axes: Axes, ends: Sequence[float]) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
 
 
-def _write(axes: Axes, x: float, y: float, text: str, **style: Any) -> None:
+def _write(axes: Axes, x: float, y: float, text: str, **look: Any) -> None:
     """Writes beside a plot: x in parts of its width, y in inches from its upper edge."""
-    place = {"transform": axes.get_yaxis_transform(), "va": "center_baseline", "size": SMALL_SIZE}
-    write(axes, x, y, text, **(place | style))
+    place = {
+        "transform": axes.get_yaxis_transform(),
+        "va": "center_baseline",
+        "size": style.SMALL_SIZE,
+    }
+    style.write(axes, x, y, text, **(place | look))

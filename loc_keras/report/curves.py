@@ -18,24 +18,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 
 from loc_keras.errors import DataError
 from loc_keras.evaluation.figures import BY_RUN_KEY
-from loc_keras.report.style import (
-    BLUE,
-    FONT,
-    GREEN,
-    LABEL_SIZE,
-    MUTED,
-    PURPLE,
-    SMALL_SIZE,
-    TITLE_SIZE,
-    VERMILLION,
-    WORDS,
-    add_legend,
-    add_words,
-    dress,
-    new_figure,
-    save_figure,
-    shorten,
-)
+from loc_keras.report import style
 
 if TYPE_CHECKING:
     from loc_keras.training.trials import RateSweep
@@ -85,13 +68,10 @@ class Panel:
 
 @dataclass(frozen=True)
 class Curve:
-    """The finite points of one column.
+    """The finite points of one column, epochs counted from 1, float64 (n,), n >= 1.
 
-    Attributes:
-        epochs: float64 (n,), n >= 1, epochs counted from 1.
-        role: Validation is solid with full markers, training dashed with open ones; a
-            setting (learning rate, speed) belongs to neither and is a plain line.
-        label: As in `Panel`.
+    Validation is solid with full markers, training dashed with open ones; a setting (learning rate,
+    speed) belongs to neither and is a plain line. The label is as in `Panel`.
     """
 
     epochs: Column
@@ -102,7 +82,6 @@ class Curve:
 
 
 def _figure(run_key: str) -> Panel:
-    """The panel of one figure of `BY_RUN_KEY`."""
     figure = BY_RUN_KEY[run_key]
     unit: Unit = "percent" if figure.unit == "%" else "fraction"
     return Panel(figure.name[0].upper() + figure.name[1:], unit, {run_key: ""})
@@ -130,7 +109,7 @@ PANELS = (
 CLASS_COLUMNS = ("softmax_loss", "softmax_accuracy")
 """Columns of the class alone, which say nothing where there is one class."""
 
-LINE_COLOURS = (BLUE, VERMILLION, GREEN, PURPLE)
+LINE_COLOURS = (style.BLUE, style.VERMILLION, style.GREEN, style.PURPLE)
 
 
 def save_curves(
@@ -142,13 +121,9 @@ def save_curves(
 ) -> Path:
     """Draws the curves of a run on one page and writes them as PNG, whole or not at all.
 
-    Args:
-        history: CSV file or mapping, see `read_history`; the columns are Keras's own names,
-            those of validation with the prefix `val_`. Unknown columns are passed over.
-        path: File to write; it is also what is given.
-        title: First line of the page, for example the name of the run.
-        one_class: Whether there is one class, whose loss and accuracy are the same whatever is
-            learned and are not drawn.
+    The history is as for `read_history`, with Keras's own names, those of validation with the
+    prefix `val_`; unknown columns are passed over. With one class its loss and accuracy, the same
+    whatever is learned, are not drawn.
 
     Raises:
         DataError: The history cannot be read, or holds none of the known columns.
@@ -169,7 +144,7 @@ def save_curves(
             f"{source}: no known quantity to draw; expected columns such as loss, val_loss or "
             f"val_bbox_iou, found {', '.join(columns)}."
         )
-    return save_figure(_draw_curves(panels, title), path)
+    return style.save_figure(_draw_curves(panels, title), path)
 
 
 def panel_curves(panel: Panel, columns: dict[str, Column]) -> list[Curve]:
@@ -189,26 +164,26 @@ def panel_curves(panel: Panel, columns: dict[str, Column]) -> list[Curve]:
 
 
 def _draw_curves(panels: Sequence[tuple[Panel, Sequence[Curve]]], title: str) -> Figure:
-    """Draws panels in rows of three on a new figure."""
     columns = min(COLUMNS, len(panels))
     rows = math.ceil(len(panels) / columns)
     width = columns * CELL[0]
-    figure = new_figure(width, rows * CELL[1] + TITLE_SIZE / 24, DPI)
+    figure = style.new_figure(width, rows * CELL[1] + style.TITLE_SIZE / 24, DPI)
     figure.set_layout_engine("constrained", w_pad=0.12, h_pad=0.12)
-    words = shorten(title, (width - 0.5) * 72, TITLE_SIZE, "bold").replace("$", r"\$")
-    figure.suptitle(words, x=0.25 / width, ha="left", size=TITLE_SIZE, weight="bold", **WORDS)
+    words = style.shorten(title, (width - 0.5) * 72, style.TITLE_SIZE, "bold").replace("$", r"\$")
+    figure.suptitle(
+        words, x=0.25 / width, ha="left", size=style.TITLE_SIZE, weight="bold", **style.WORDS
+    )
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes, (panel, curves) in zip(grid.flat, panels, strict=False):
         _draw_panel(axes, panel, curves)
     for axes in grid.flat[len(panels) :]:
         axes.set_axis_off()
     for axes in grid.flat[max(0, len(panels) - columns) : len(panels)]:
-        axes.set_xlabel("epoch", size=SMALL_SIZE, family=FONT, color=MUTED)
+        axes.set_xlabel("epoch", size=style.SMALL_SIZE, family=style.FONT, color=style.MUTED)
     return figure
 
 
 def _draw_panel(axes: Axes, panel: Panel, curves: Sequence[Curve]) -> None:
-    """Draws curves; beside them stand their last values, the highest above."""
     labelled: list[tuple[float, Line2D, Role]] = []
     several = len({curve.label for curve in curves}) > 1
     validated = {curve.label for curve in curves if curve.role == "validation"}
@@ -229,8 +204,8 @@ def _draw_panel(axes: Axes, panel: Panel, curves: Sequence[Curve]) -> None:
             value = float(curve.values[-1])
             line.set_label(name + format_value(value, panel.unit))
             labelled.append((value, line, curve.role))
-    add_words(axes, panel.title)
-    dress(axes, "y")
+    style.add_words(axes, panel.title)
+    style.dress(axes, "y")
     epochs = np.concatenate([curve.epochs for curve in curves])
     pad = min(0.04 * float(np.ptp(epochs)), 0.5) or 0.5
     axes.set_xlim(epochs.min() - pad, epochs.max() + pad)
@@ -241,7 +216,7 @@ def _draw_panel(axes: Axes, panel: Panel, curves: Sequence[Curve]) -> None:
     labelled.sort(key=lambda one: -one[0])
     handles = [line for _, line, _ in labelled]
     place = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
-    legend = add_legend(axes, handles=handles, handlelength=1.9, **place)
+    legend = style.add_legend(axes, handles=handles, handlelength=1.9, **place)
     for text, (_, line, role) in zip(legend.get_texts(), labelled, strict=True):
         text.set(color=line.get_color(), weight="bold" if role == "validation" else "normal")
 
@@ -307,37 +282,36 @@ def _limit_values(axes: Axes, unit: Unit, curves: Sequence[Curve]) -> None:
 def save_rate_picture(path: Path, sweep: "RateSweep", batch_size: int) -> Path:
     """Draws the loss of each step and its running mean over the rate; marks the suggested rate."""
     rates, suggested = sweep.rates, sweep.suggested
-    figure = new_figure(6.4, 3.6, DPI)
+    figure = style.new_figure(6.4, 3.6, DPI)
     figure.set_layout_engine("constrained")
     axes = figure.subplots()
-    axes.plot(rates, sweep.losses, ".", color=MUTED, alpha=0.5, markersize=3, label="each batch")
-    axes.plot(rates, sweep.smooth, color=BLUE, linewidth=1.8, label="running mean")
-    axes.axvline(suggested, color=VERMILLION, linewidth=1.2)
+    axes.plot(
+        rates, sweep.losses, ".", color=style.MUTED, alpha=0.5, markersize=3, label="each batch"
+    )
+    axes.plot(rates, sweep.smooth, color=style.BLUE, linewidth=1.8, label="running mean")
+    axes.axvline(suggested, color=style.VERMILLION, linewidth=1.2)
     low, high = min(sweep.smooth), sweep.smooth[0]
     room = max(abs(high - low), 1e-6)
     axes.set_ylim(low - 0.15 * room, high + (ABOVE_FIRST - 1) * room)
     axes.set_xscale("log")
-    font = {**WORDS, "color": VERMILLION, "size": LABEL_SIZE, "ha": "center"}
+    font = {**style.WORDS, "color": style.VERMILLION, "size": style.LABEL_SIZE, "ha": "center"}
     place = axes.get_xaxis_transform()
     axes.text(suggested, 1.02, f"suggested: {suggested:g}", transform=place, **font)
-    add_words(axes, "", f"learning rate ({len(rates):,} steps of {batch_size:,} images)", "loss")
-    add_legend(axes, loc="lower left")
-    dress(axes, "y")
-    return save_figure(figure, path)
+    style.add_words(
+        axes, "", f"learning rate ({len(rates):,} steps of {batch_size:,} images)", "loss"
+    )
+    style.add_legend(axes, loc="lower left")
+    style.dress(axes, "y")
+    return style.save_figure(figure, path)
 
 
 def read_history(source: str | os.PathLike[str] | History) -> dict[str, Column]:
-    """Reads a history from a CSV file or from a mapping such as `History.history`.
+    """Reads a history from a CSV file, a row an epoch, or from a mapping such as `History.history`.
 
-    Args:
-        source: A CSV file with a header row, one row per epoch (or per validation), or a
-            mapping from column name to one value per row. Columns of a mapping may be
-            shorter than the longest one; their rows are the last ones.
-
-    Returns:
-        float64 (rows,) per column; a cell that is empty or no number is NaN. The column
-        `epoch` is always there and counts from 1: it is made where it is missing, and moved
-        up where it starts at 0, as Keras counts.
+    Columns of a mapping may be shorter than the longest one; their rows are the last ones. It gives
+    float64 (rows,) per column; a cell that is empty or no number is NaN. `epoch` is always there
+    and counts from 1: it is made where it is missing, and moved up where it starts at 0, as Keras
+    counts.
 
     Raises:
         DataError: The file is missing, has no header, or no row.

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from loc_keras.data.near_duplicates import leak_words
+from loc_keras.errors import counted
 from loc_keras.evaluation.figures import (
     MISSING,
     figure_of,
@@ -29,8 +30,7 @@ Pixels = npt.NDArray[np.uint8]
 CHANCE = 0.025
 """Of being called broken, for a guarantee that holds: the lower half of a 95 % interval."""
 
-EASY = 0.5
-"""Box accuracy of a baseline from which on a set is called easy."""
+EASY = 0.5  # Box accuracy of a baseline from which on a set is called easy.
 
 ONE_CLASS = (
     "There is one class: the class is always right, so a class accuracy of 100 % is no result; "
@@ -75,12 +75,12 @@ class EvaluationPage:
 
     Attributes:
         facts: How it was measured, as (label, value), both plain text.
-        names: Name of each image, such as its file.
-        pictures: Small pictures by row, uint8 (H, W, 3), each of the whole image and of any size;
+        names: Of each image, such as its file.
+        pictures: Small ones by row, uint8 (H, W, 3), each of the whole image and of any size;
             `wanted_pictures` says which are looked for. One that is missing is shown as an empty
             field.
         trust: How true the model's statements about itself were; None where it makes none.
-        suspects: Images whose true box is perhaps wrong, the most suspicious first.
+        suspects: The most suspicious first.
     """
 
     title: str
@@ -103,9 +103,7 @@ class EvaluationPage:
 class PictureChoice(NamedTuple):
     """Rows of the images in each gallery, int64, in the order they are shown, by `choose_...`.
 
-    Attributes:
-        sizes: Of each size at even ranks of IoU, worst first, by its place in `Evaluation.sizes`.
-        positions: Of each position, likewise.
+    Sizes and positions are by their place in `Evaluation`, at even ranks of IoU, worst first.
     """
 
     worst: Indices
@@ -186,12 +184,10 @@ def choose_suspects(
     """Images whose true box is perhaps wrong: the model is sure of its box, and they disagree.
 
     An image is suspect where it shows an object, was not answered with the background, its boxes
-    have an IoU below .5, and the model is sure: where it says how sure it is of its box (`p_iou50`,
-    float (N,)), that probability is at least .8; where it does not, that of its class is at least
-    .9. Suspects, at most `count`, are ordered by sureness times (1 - IoU), so a sure box elsewhere
-    comes before a sure box that is a little off. After the badly located boxes of Tkachenko,
-    Thyagarajan and Mueller 2023 ("ObjectLab: Automated Diagnosis of Mislabeled Images in Object
-    Detection Data").
+    have an IoU below .5, and the model is sure: by `p_iou50`, float (N,), at least .8; without it
+    by the probability of its class, at least .9. They are ordered by sureness times (1 - IoU).
+    After the badly located boxes of Tkachenko, Thyagarajan and Mueller 2023 ("ObjectLab: Automated
+    Diagnosis of Mislabeled Images in Object Detection Data").
     """
     if outcomes.probabilities.shape[1] == 1 and p_iou50 is None:
         return np.zeros(0, np.int64)  # Of a single class the model is always sure.
@@ -225,7 +221,6 @@ def _sureness(
 def _of_groups(
     outcomes: Outcomes, groups: npt.NDArray[np.integer], count: int
 ) -> dict[int, Indices]:
-    """Rows of each group at even ranks of IoU."""
     found = {}
     for group in np.unique(groups[groups >= 0]):
         members = np.flatnonzero((groups == group) & outcomes.shown)
@@ -343,7 +338,7 @@ def verdict(one: Guarantee) -> str:
 def shift_sentence(shift: Shift) -> str:
     """Whether these images look to the model as those did that they are compared with."""
     chance = f"p {p_relation(shift.p_value)}"
-    sizes = f"{_images(shift.images)} here, {shift.calibration_images:,} of {shift.split}"
+    sizes = f"{counted(shift.images, 'image')} here, {shift.calibration_images:,} of {shift.split}"
     if shift.found:
         return (
             f"These images do not look to the model as those of the {shift.split} split did "
@@ -368,29 +363,18 @@ def p_relation(value: float) -> str:
     return f"= {value:.2g}" if value >= 1e-4 else "< .0001"
 
 
-def _images(count: int) -> str:
-    return f"{count:,} image{'' if count == 1 else 's'}"
-
-
 def format_iou(iou: float) -> str:
     """Writes an IoU with two decimals and no leading zero: `.97`, `1.00`, `–` for NaN."""
-    if not math.isfinite(iou):
-        return "–"
-    return f"{iou:.2f}".removeprefix("0")
+    return f"{iou:.2f}".removeprefix("0") if math.isfinite(iou) else MISSING
 
 
 def spread_by_iou(ious: npt.ArrayLike, count: int) -> npt.NDArray[np.int64]:
-    """Chooses examples at even ranks of IoU, the worst and the best included.
+    """Chooses examples at even ranks of IoU, the worst and the best included, worst first.
 
     With `count=5` these are the worst, the lower quartile, the median, the upper quartile and the
     best; one alone is the median. A choice by rank shows failures as often as they happen, and
-    always the worst one. NaN counts as worse than every number.
-
-    Returns:
-        int64 (min(count, N),) distinct indices into `ious` (N,), worst first.
-
-    Raises:
-        ValueError: `count` is below 1 or `ious` is not one-dimensional.
+    always the worst one. NaN counts as worse than every number. It gives int64 (min(count, N),)
+    distinct indices into `ious` (N,); ValueError for a count below 1 or another shape.
     """
     values = np.asarray(ious, dtype=np.float64)
     if values.ndim != 1:

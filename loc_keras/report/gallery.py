@@ -13,39 +13,12 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
+from loc_keras.errors import counted
 from loc_keras.evaluation.outcomes import paired_iou
+from loc_keras.report import image_boxes, style
 from loc_keras.report.evaluation_content import format_iou, spread_by_iou
-from loc_keras.report.image_boxes import (
-    ANSWERED_BOX,
-    DPI,
-    HALO,
-    INNER_BOX,
-    OUTER_BOX,
-    PREDICTED_BOX,
-    TRUE_BOX,
-    BoxStyle,
-    draw_box,
-    draw_frame,
-    draw_image,
-)
-from loc_keras.report.style import (
-    FONT,
-    INK,
-    LABEL_SIZE,
-    SMALL_SIZE,
-    TITLE_SIZE,
-    WRONG,
-    WRONG_INK,
-    add_legend,
-    fill_lines,
-    new_page,
-    text_width,
-    wrap_words,
-    write,
-)
 
-Arrays = Mapping[str, npt.ArrayLike]
-"""Labels or probabilities as `softmax`, boxes as `bbox`."""
+Arrays = Mapping[str, npt.ArrayLike]  # Labels or probabilities as `softmax`, boxes as `bbox`.
 
 WRONG_MARK = "✗"
 LOCALIZED_IOU = 0.5  # the threshold of Top-1 localization (Russakovsky et al. 2015)
@@ -96,8 +69,7 @@ def spread_title(ious: npt.ArrayLike, count: int, images: str) -> str:
     )
 
 
-MOST_EMPTY = 0.5
-"""Largest share of a gallery for images without an object, which show little."""
+MOST_EMPTY = 0.5  # Largest share of a gallery for images without an object, which show little.
 
 
 class Choice(NamedTuple):
@@ -153,20 +125,20 @@ def choose_examples(
 
 # Lengths in inches. At DPI each is a whole number of pixels, and a cell is 300 of them: a
 # 100-pixel image is enlarged by exactly 3.
-CELL = 300 / DPI
-GAP = 36 / DPI
-MARGIN = 36 / DPI
-CAPTION_GAP = 12 / DPI
-CAPTION_LINE = 24 / DPI
-TITLE_LINE = 34 / DPI
-LEGEND_LINE = 36 / DPI
-LEGEND_SAMPLE = 61 / DPI  # four whole dashes and the gaps between them
-LEGEND_SPACE = 44 / DPI
-SAMPLE_GAP = 12 / DPI
-HEAD_GAP = 16 / DPI
+CELL = 300 / image_boxes.DPI
+GAP = 36 / image_boxes.DPI
+MARGIN = 36 / image_boxes.DPI
+CAPTION_GAP = 12 / image_boxes.DPI
+CAPTION_LINE = 24 / image_boxes.DPI
+TITLE_LINE = 34 / image_boxes.DPI
+LEGEND_LINE = 36 / image_boxes.DPI
+LEGEND_SAMPLE = 61 / image_boxes.DPI  # four whole dashes and the gaps between them
+LEGEND_SPACE = 44 / image_boxes.DPI
+SAMPLE_GAP = 12 / image_boxes.DPI
+HEAD_GAP = 16 / image_boxes.DPI
 POINTS = 72.0  # in an inch
 
-FAILURE = BoxStyle(f"{WRONG_MARK} wrong class or IoU below .5", WRONG, 2.4)
+FAILURE = image_boxes.BoxStyle(f"{WRONG_MARK} wrong class or IoU below .5", style.WRONG, 2.4)
 """Legend of the frame around a failure."""
 
 
@@ -179,13 +151,13 @@ class Example:
     """
 
     image: npt.ArrayLike
-    boxes: Sequence[tuple[BoxStyle, npt.ArrayLike]]
+    boxes: Sequence[tuple[image_boxes.BoxStyle, npt.ArrayLike]]
     parts: Sequence[str]
     failed: bool = False
 
 
 def draw_grid(
-    examples: Sequence[Example], columns: int, title: str, legend: Sequence[BoxStyle]
+    examples: Sequence[Example], columns: int, title: str, legend: Sequence[image_boxes.BoxStyle]
 ) -> Figure:
     """Draws a page of examples, at least one, row by row, as large as they need.
 
@@ -193,13 +165,15 @@ def draw_grid(
     explains styles, beside the frame of failures where there are any.
     """
     entries = [*legend, *([FAILURE] if any(example.failed for example in examples) else [])]
-    widths = [text_width(entry.words, LABEL_SIZE) / POINTS for entry in entries]
+    widths = [style.text_width(entry.words, style.LABEL_SIZE) / POINTS for entry in entries]
     widest = LEGEND_SAMPLE + SAMPLE_GAP + max(widths, default=0.0)
     # Few columns may be narrower than a line of the legend.
     room = max(columns * (CELL + GAP) - GAP, widest if entries else 0.0)
     width = 2 * MARGIN + room
-    title_lines = wrap_words(title, room * POINTS, TITLE_SIZE, "bold")
-    captions = [fill_lines(example.parts, CELL * POINTS, SMALL_SIZE) for example in examples]
+    title_lines = style.wrap_words(title, room * POINTS, style.TITLE_SIZE, "bold")
+    captions = [
+        style.fill_lines(example.parts, CELL * POINTS, style.SMALL_SIZE) for example in examples
+    ]
     beside = int((room + LEGEND_SPACE) // (widest + LEGEND_SPACE))  # Of the legend.
     tallest = max(_size_in_cell(example.image)[1] for example in examples)
     cell_height = tallest + CAPTION_GAP + CAPTION_LINE * max(len(lines) for lines in captions)
@@ -208,30 +182,34 @@ def draw_grid(
     rows = math.ceil(len(examples) / columns)
     height = cells_top + rows * (cell_height + GAP) - GAP + MARGIN
 
-    figure, page = new_page(width, height, DPI)
+    figure, page = style.new_page(width, height, image_boxes.DPI)
     for number, line in enumerate(title_lines):
-        write(page, MARGIN, MARGIN + TITLE_LINE * number, line, size=TITLE_SIZE, weight="bold")
+        style.write(
+            page, MARGIN, MARGIN + TITLE_LINE * number, line, size=style.TITLE_SIZE, weight="bold"
+        )
     if entries:
         lengths = {
             "handlelength": LEGEND_SAMPLE, "handletextpad": SAMPLE_GAP,
-            "columnspacing": LEGEND_SPACE, "labelspacing": LEGEND_LINE - LABEL_SIZE / POINTS,
+            "columnspacing": LEGEND_SPACE, "labelspacing": LEGEND_LINE - style.LABEL_SIZE / POINTS,
         }  # fmt: skip
-        legend_top += (LEGEND_LINE - LABEL_SIZE / POINTS) / 2
-        add_legend(
+        legend_top += (LEGEND_LINE - style.LABEL_SIZE / POINTS) / 2
+        style.add_legend(
             page, handles=[_legend_handle(entry) for entry in entries], ncols=beside,
             loc="upper left", bbox_to_anchor=(MARGIN, legend_top), bbox_transform=page.transData,
-            borderpad=0, borderaxespad=0, prop={"family": FONT, "size": LABEL_SIZE},
-            **{name: length * POINTS / LABEL_SIZE for name, length in lengths.items()},
+            borderpad=0, borderaxespad=0, prop={"family": style.FONT, "size": style.LABEL_SIZE},
+            **{name: length * POINTS / style.LABEL_SIZE for name, length in lengths.items()},
         )  # fmt: skip
     for number, (example, lines) in enumerate(zip(examples, captions, strict=True)):
         row, column = divmod(number, columns)
         left = MARGIN + column * (CELL + GAP)
         top = cells_top + row * (cell_height + GAP)
         _draw_picture(figure, example, left, top + tallest)
-        colour = WRONG_INK if example.failed else INK
+        colour = style.WRONG_INK if example.failed else style.INK
         for place, line in enumerate(lines):
             y = top + tallest + CAPTION_GAP + CAPTION_LINE * place
-            write(page, left + CELL / 2, y, line, size=SMALL_SIZE, ha="center", color=colour)
+            style.write(
+                page, left + CELL / 2, y, line, size=style.SMALL_SIZE, ha="center", color=colour
+            )
     return figure
 
 
@@ -248,20 +226,20 @@ def _draw_picture(figure: Figure, example: Example, left: float, bottom: float) 
     x = (left + (CELL - width) / 2) / page_width
     y = 1.0 - bottom / page_height
     axes = figure.add_axes((x, y, width / page_width, height / page_height))
-    draw_image(axes, example.image)
-    for style, box in example.boxes:
-        draw_box(axes, box, style)
+    image_boxes.draw_image(axes, example.image)
+    for look, box in example.boxes:
+        image_boxes.draw_box(axes, box, look)
     if example.failed:
-        draw_frame(axes)
+        image_boxes.draw_frame(axes)
 
 
-def _legend_handle(entry: BoxStyle) -> Artist:
+def _legend_handle(entry: image_boxes.BoxStyle) -> Artist:
     look: dict[str, Any] = {"linewidth": entry.width, "label": entry.words}
     if entry is FAILURE:
         return Rectangle((0, 0), 1, 1, fill=False, edgecolor=entry.colour, **look)
     look |= {"color": entry.colour, "linestyle": entry.line}
     look |= {"solid_capstyle": "butt", "dash_capstyle": "butt"}
-    halo = withStroke(linewidth=entry.width + HALO, foreground=entry.halo)
+    halo = withStroke(linewidth=entry.width + image_boxes.HALO, foreground=entry.halo)
     return Line2D([], [], path_effects=[halo], **look)
 
 
@@ -287,9 +265,6 @@ def draw_gallery(
         background: Label of images without an object, whose true box is not drawn, and a predicted
             one only where another class is predicted; None where all show one.
 
-    Returns:
-        A figure of its own.
-
     Raises:
         ValueError: No images, lengths that differ, or `columns` below 1.
     """
@@ -311,7 +286,7 @@ def draw_gallery(
         label, predicted = int(labels[place]), int(scores[place].argmax())
         name, name_predicted = class_name(label, class_names), class_name(predicted, class_names)
         probability, overlap = float(scores[place, predicted]), overlaps[place]
-        boxes = [(TRUE_BOX, true[place]), (PREDICTED_BOX, pred[place])]
+        boxes = [(image_boxes.TRUE_BOX, true[place]), (image_boxes.PREDICTED_BOX, pred[place])]
         if label == background:
             right = predicted == label
             boxes = [] if right else boxes[1:]
@@ -322,7 +297,12 @@ def draw_gallery(
             parts = caption_parts(name, name_predicted, probability, overlap)
             parts = [name, parts[-1]] if only else parts
         examples.append(Example(image, boxes, parts, failed=not right))
-    return draw_grid(examples, min(columns, len(examples)), title, (TRUE_BOX, PREDICTED_BOX))
+    return draw_grid(
+        examples,
+        min(columns, len(examples)),
+        title,
+        (image_boxes.TRUE_BOX, image_boxes.PREDICTED_BOX),
+    )
 
 
 def trusted_example(
@@ -344,9 +324,13 @@ def trusted_example(
     parts = [
         f"{label} {100 * probability:.0f} %",
         f"box right: {100 * p_iou50:.0f} %",
-        f"{len(labels)} label{'s' if len(labels) != 1 else ''}",
+        counted(len(labels), "label"),
     ]
-    boxes = [(INNER_BOX, inner), (ANSWERED_BOX, box), (OUTER_BOX, outer)]
+    boxes = [
+        (image_boxes.INNER_BOX, inner),
+        (image_boxes.ANSWERED_BOX, box),
+        (image_boxes.OUTER_BOX, outer),
+    ]
     if not inner.any():
         boxes, parts = boxes[1:], [*parts, "inner box empty"]
     return Example(picture, boxes, parts)
@@ -354,7 +338,7 @@ def trusted_example(
 
 def draw_trusted(examples: Sequence[Example], coverage: float) -> Figure:
     """Draws answers side by side, at most four in a row, below the sentence of `meaning`."""
-    legend = (OUTER_BOX, ANSWERED_BOX, INNER_BOX)
+    legend = (image_boxes.OUTER_BOX, image_boxes.ANSWERED_BOX, image_boxes.INNER_BOX)
     return draw_grid(examples, min(len(examples), 4), meaning(coverage), legend)
 
 

@@ -21,11 +21,8 @@ from loc_keras.report import style
 from loc_keras.report.image_boxes import HALO, INNER_BOX, OUTER_BOX, PREDICTED_BOX, TRUE_BOX, to_rgb
 from loc_keras.report.thumbnails import encoded
 
-SIDE = 200
-"""Longer side of a picture in px of the page."""
-
-LEAST_SIDE = 14
-"""Shorter side at least, so that a sliver of a picture can be seen."""
+SIDE = 200  # Longer side of a picture in px of the page.
+LEAST_SIDE = 14  # Shorter side at least, so that a sliver of a picture can be seen.
 
 BOXES = {"truth": TRUE_BOX, "pred": PREDICTED_BOX, "outer": OUTER_BOX, "inner": INNER_BOX}
 """Kinds of boxes, and how each is drawn and called."""
@@ -93,7 +90,7 @@ def boxed_picture(
         boxes: In the order they are drawn; those that are empty or not finite are left out.
         caption: Text or `Markup` of each line.
         alt: What is to be seen, in plain words.
-        file: Name of the file, or `""`.
+        file: Its name, or `""`.
         bad: Whether a frame marks it as a failure.
     """
     height, width = max(1, int(size[0])), max(1, int(size[1]))
@@ -126,7 +123,6 @@ def _proportions(height: int, width: int) -> str:
 
 
 def _place(corners: npt.ArrayLike) -> Mapping[str, str]:
-    """Attributes of a rectangle; none where there is nothing to draw."""
     x1, y1, x2, y2 = (float(side) for side in np.asarray(corners, np.float64).reshape(4))
     if not all(map(math.isfinite, (x1, y1, x2, y2))) or not (x2 > x1 or y2 > y1):
         return {}
@@ -144,7 +140,6 @@ def _interval(key: str, found: Estimate | None) -> str:
 
 
 def _css_share(share: float) -> str:
-    """A share of 0 to 1 as a length in CSS."""
     return f"{100 * min(max(share, 0.0), 1.0):.2f}%"
 
 

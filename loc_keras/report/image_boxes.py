@@ -24,11 +24,9 @@ DARK = "#101010"
 class BoxStyle:
     """How a kind of box is drawn, and what a legend calls it.
 
-    Attributes:
-        width: Of its line in points on Matplotlib's axes.
-        dashes: Lengths of dash and gap in line widths; None for a solid line.
-        halo: Colour of the wider line below, which separates it from the image.
-        fill: Opacity of its inside, 0..1, on Matplotlib's axes.
+    The width is in points on Matplotlib's axes, dashes are lengths of dash and gap in line widths,
+    None for a solid line; `halo` is the colour of the wider line below, `fill` the opacity of the
+    inside, 0..1.
     """
 
     words: str
@@ -58,10 +56,7 @@ HALO = 1.0  # Points by which the halo is wider than the line.
 def to_rgb(image: npt.ArrayLike) -> npt.NDArray[np.uint8]:
     """An image (H, W), (H, W, 1) or (H, W, 3) of any numeric type as it is drawn, uint8 (H, W, 3).
 
-    Values are rounded and clipped to 0..255.
-
-    Raises:
-        ValueError: The shape is none of these.
+    Values are rounded and clipped to 0..255; ValueError for another shape.
     """
     pixels = np.asarray(image)
     if pixels.ndim == 2:

@@ -63,11 +63,8 @@ def _uri(kind: str, content: bytes) -> str:
 Pixels = npt.NDArray[np.uint8]
 FractionBox = tuple[float, float, float, float]
 
-SIDE = 200
-"""Longer side in px of a picture with its box."""
-
-RECORD_SIDE = 320
-"""Longer side in px of a picture of a record, at most."""
+SIDE = 200  # Longer side in px of a picture with its box.
+RECORD_SIDE = 320  # Longer side in px of a picture of a record, at most.
 
 MOST_PADDING = 0.5
 """Of the image's side, by which a picture is widened to show a box that reaches outside."""
@@ -149,10 +146,7 @@ def save_box_views(
 ) -> None:
     """Writes pictures, upright, in a row each, with their box as each `boxes_on` would have it.
 
-    Boxes are in fractions of the upright picture; the file is PNG.
-
-    Raises:
-        OSError: If it cannot be written.
+    Boxes are in fractions of the upright picture; the file is PNG. OSError if it cannot be written.
     """
     rows: list[list[Image.Image]] = []
     for image, boxes in samples:

@@ -43,8 +43,7 @@ NOVELTY_OUTPUTS = {
 }
 """What the outputs of a localizer mean that was fitted to know unlike images."""
 
-MAX_VERSION = 2**63 - 1
-"""TF Serving holds a version as an int64."""
+MAX_VERSION = 2**63 - 1  # TF Serving holds a version as an int64.
 
 _NUMBER = re.compile(r"[1-9][0-9]*", re.ASCII)
 
@@ -54,11 +53,9 @@ class Bundle:
     """A trained localizer and all that a server has to know beside it.
 
     Attributes:
-        localizer: Functional model; its outputs are named `softmax` and `bbox`, and there may be
-            those of trust.
+        localizer: With the outputs `softmax` and `bbox`, and perhaps those of trust.
         samples: Encoded images (JPEG, PNG, GIF, BMP), at least one, on which the copy must agree
             with the model, and which warm a server up.
-        card: The model card; None: no such file.
         texts: Further files to come with the model, by name.
     """
 
@@ -90,12 +87,11 @@ def model_card(
 ) -> dict[str, Any]:
     """Puts together the card of a trained localizer, ready for JSON.
 
-    The rule of `resize` is in words; `image_shape` is (height, width, channels); `origin` says
-    where the body's first weights came from. `images` counts those of each split, and `fingerprint`
-    is the SHA-256 of the labelled data and its splits, in hex, `test_fingerprint` that of the test
-    images alone, "" without them. `figures` are what was measured, by split; `date` has its time
-    zone. `trust` is what is promised of single answers, and how it was kept; `novelty` on what it
-    was fitted, and how often it flags own images.
+    `image_shape` is (height, width, channels), `images` counts those of each split. The
+    fingerprints are SHA-256 in hex, of the labelled data and its splits and of the test images
+    alone, "" without them. `figures` are by split; `date` has its time zone. `trust` is what is
+    promised of single answers, and how it was kept; `novelty` on what it was fitted, and how often
+    it flags own images.
     """
     height, width, channels = image_shape
     return {
@@ -135,11 +131,7 @@ def model_card(
 
 
 def parse_version(text: str) -> int:
-    """A version number that somebody wrote.
-
-    Raises:
-        ExportError: If TF Serving would ignore a folder of that name, or read it as another number.
-    """
+    """A version that somebody wrote; ExportError if TF Serving would ignore or misread it."""
     if not _NUMBER.fullmatch(text) or int(text) > MAX_VERSION:
         raise ExportError(
             f"{text!r} is no version that TF Serving loads; give a whole number from 1 to "
@@ -164,8 +156,8 @@ def next_version(base: Path) -> int:
 def behind_served(card: Mapping[str, Any], base: Path) -> str | None:
     """Says that a model did worse than the newest version on the same test images, if it did.
 
-    As when the best epoch is chosen, class accuracy times mean IoU decides. It is the beginning of
-    a sentence, with the figures of both.
+    As when the best epoch is chosen, class accuracy times mean IoU decides. It is the start of a
+    sentence.
     """
     newest = base / str(next_version(base) - 1)
     files = [*newest.glob(f"{EXTRA_FOLDER}/{CARD_FILE}"), *newest.glob(CARD_FILE)]
@@ -193,11 +185,7 @@ def _fingerprints(card: Mapping[str, Any]) -> set[tuple[str, str]]:
 
 
 def refuse_version(base: Path, version: int) -> None:
-    """Refuses a version that is there already.
-
-    Raises:
-        ExportError: Naming its folder.
-    """
+    """Raises ExportError for a version that is there already."""
     if (base / str(version)).exists():
         raise ExportError(
             f"{base / str(version)} exists and is never overwritten; give another --version, or "
@@ -209,11 +197,8 @@ def refuse_version(base: Path, version: int) -> None:
 def folder_aside(base: Path) -> Iterator[Path]:
     """An empty folder beside the versions, removed at the end if it was not renamed into place.
 
-    Two exports at once have two of them, so they do not touch each other's files. Folders above it
-    that were made for it go too, where they stay empty.
-
-    Raises:
-        ExportError: If it, or what is written while it is open, cannot be written.
+    Two exports at once have two of them. Folders above it that were made for it go too, where they
+    stay empty. ExportError where it, or what is written while it is open, cannot be written.
     """
     made: list[Path] = []
     try:
@@ -238,11 +223,7 @@ def folder_aside(base: Path) -> Iterator[Path]:
 
 
 def put_in_place(written: Path, base: Path, version: int | None) -> Path:
-    """Renames a finished version, on the same disk, to its number; None for the next one.
-
-    Raises:
-        ExportError: If the version is there already.
-    """
+    """Renames a finished version to its number, None for the next; ExportError if it is there."""
     while True:
         number = next_version(base) if version is None else version
         refuse_version(base, number)

@@ -15,8 +15,7 @@ from typing import Any, Self, TypeVar, overload
 from loc_keras.errors import DataError, ServerUnavailableError, ServingError
 from loc_keras.serving.client_transport import Target, interface_to
 
-MAX_IMAGES = 32
-"""Images of one request; the batching parameters in docs/serving.md allow as many."""
+MAX_IMAGES = 32  # Images of one request; the batching parameters in docs/serving.md allow as many.
 
 MAX_BYTES = 2**24
 """Bytes of one request's images, 16 MiB: a few photographs as a telephone takes them."""
@@ -24,8 +23,7 @@ MAX_BYTES = 2**24
 EncodedImage = bytes | bytearray | str | os.PathLike[str]
 """One image: the bytes of an encoded file, or the path of such a file."""
 
-Box = tuple[float, float, float, float]
-"""(x1, y1, x2, y2), x to the right and y down."""
+Box = tuple[float, float, float, float]  # (x1, y1, x2, y2), x to the right and y down.
 
 Answer = TypeVar("Answer")
 
@@ -47,12 +45,7 @@ class ServedAnswer:
     """The answer for one image. Where it could not be read, only `ok` and `reason` say something.
 
     Attributes:
-        ok: Whether the image was read.
-        reason: Why not; empty where it was.
-        label: Name of the most probable class.
-        class_id: Its index.
-        score: Its probability.
-        probabilities: Probability of each class.
+        probabilities: Of each class.
         box_px: Box in pixels of the image as it was sent, upright.
         box_fraction: The same in fractions of its sides.
         p_iou50: Probability that the box has an IoU of at least .5 with the true one; None, like
@@ -219,10 +212,9 @@ def image_bytes(image: EncodedImage) -> bytes:
 def batches(
     images: Iterable[EncodedImage], max_images: int, max_bytes: int
 ) -> Iterator[list[bytes]]:
-    """Groups images in order, each group of one or more and as large as both limits allow.
+    """Groups images in order, each group as large as both limits allow, one image at least.
 
-    Files are read as their group is made, so that no more than one group is held in memory. An
-    image of more than `max_bytes` makes a group of its own.
+    Files are read as their group is made, so that no more than one group is held in memory.
     """
     group: list[bytes] = []
     size = 0
@@ -244,13 +236,10 @@ def asked_again(
     sleep: Callable[[float], None] = time.sleep,
     uniform: Callable[[float, float], float] = random.uniform,
 ) -> Answer:
-    """Calls `ask` until it answers.
+    """Calls `ask` until it answers; ServerUnavailableError if it raises that on every try.
 
     Waits are drawn evenly between nothing and `longest_wait` ("full jitter", Brooker 2015, AWS
-    Architecture Blog), so that clients that were refused together do not come back together.
-
-    Raises:
-        ServerUnavailableError: If it raised that on every try. Any other error passes at once.
+    Architecture Blog), so that clients refused together do not come back together.
     """
     for done in range(1, backoff.tries):
         try:
@@ -272,7 +261,6 @@ def longest_wait(backoff: Backoff, done: int) -> float:
 
 
 def _output(row: Mapping[str, Any], name: str, make: Any) -> Any:
-    """The output `name` as `make` gives it."""
     if name not in row:
         raise ServingError(
             f"the served model has no output {name!r} but {', '.join(sorted(row)) or 'none'}; "

@@ -65,10 +65,8 @@ def interface_to(address: str, target: Target) -> Interface:
 class RestInterface:
     """Asks `POST URL/v1/models/MODEL[/versions/V]:predict` in row format.
 
-    The URL is `http://host:port` or `https://host:port`, perhaps with a path before `/v1`.
-
-    Raises:
-        ServingError: If the URL has no host, or a port that is no number.
+    The URL may have a path before `/v1`. ServingError without a host, or with a port that is no
+    number.
     """
 
     def __init__(self, url: str, target: Target) -> None:
@@ -137,10 +135,8 @@ class RestInterface:
 class GrpcInterface:
     """Asks `PredictionService.Predict`; encrypted where `secure`, by the system's certificates.
 
-    The name of the signature's input is asked from the server once, by `GetModelMetadata`.
-
-    Raises:
-        ServingError: If the packages are missing.
+    The name of the signature's input is asked once, by `GetModelMetadata`. ServingError without
+    packages.
     """
 
     def __init__(self, address: str, target: Target, *, secure: bool = False) -> None:
@@ -253,14 +249,12 @@ def _rows_of_tensors(outputs: Mapping[str, Any], count: int, place: str) -> list
 
 
 def _as_text(value: Any) -> Any:
-    """Nested lists with their bytes decoded, as JSON would have them."""
     if isinstance(value, list):
         return [_as_text(item) for item in value]
     return value.decode("utf-8", errors="replace") if isinstance(value, bytes) else value
 
 
 def _packages() -> tuple[ModuleType, SimpleNamespace]:
-    """gRPC, and the generated modules of TF Serving that are used here."""
     try:
         import grpc
         from tensorflow.core.framework import types_pb2

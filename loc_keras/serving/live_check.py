@@ -8,26 +8,17 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import tensorflow as tf
 
-from loc_keras.data.exif import file_orientation
+from loc_keras.data.image_bytes import file_orientation
 from loc_keras.data.record_images import CONTENT, ORIENTATION, loader
 from loc_keras.data.resize import ImageFormat, restore_boxes
 from loc_keras.errors import ExportError, one_line
-from loc_keras.serving import fresh_answers
+from loc_keras.serving import exported_answers, signatures
 from loc_keras.serving.bundle import Bundle
-from loc_keras.serving.signatures import (
-    BOXES,
-    DEFAULT,
-    ENCODED_KEY,
-    EXAMPLES,
-    IMAGE_BYTES,
-    IMAGES,
-    TF_EXAMPLE,
-)
+from loc_keras.serving.exported_answers import Arrays
 
 P_VALUE_TOLERANCE = 0.05
 """Of `novelty`, which squares distances that rounding has changed; `known`, one comparison of it,
@@ -48,33 +39,26 @@ TOLERANCES: Mapping[tuple[str, str], float] = {
 its copy, by format and quantization; boxes are compared in fractions of the picture, also those in
 px. `python -m benchmarks.export_differences` measures it."""
 
-SECONDS = 600
-"""How long the fresh process may take."""
-
-SPOILT = b"this is not an image"
-"""A row that must fail without the others."""
-
-Arrays = dict[str, np.ndarray]
+SECONDS = 600  # How long the fresh process may take.
+SPOILT = b"this is not an image"  # A row that must fail without the others.
 
 
 def check_copy(bundle: Bundle, folder: Path) -> None:
-    """Asks a SavedModel through each of its signatures and compares it with the live model.
-
-    Raises:
-        ExportError: Naming the output and the difference, if one exceeds `TOLERANCES`.
-    """
+    """Asks a SavedModel through each signature; ExportError if it differs from the live model."""
     requests = requests_for(bundle)
-    for name in (DEFAULT, IMAGE_BYTES):
-        contents = [*requests[name][IMAGE_BYTES], SPOILT]
-        requests[name] = {IMAGE_BYTES: np.array(contents, object)}
+    for name in (signatures.DEFAULT, signatures.IMAGE_BYTES):
+        contents = [*requests[name][signatures.IMAGE_BYTES], SPOILT]
+        requests[name] = {signatures.IMAGE_BYTES: np.array(contents, object)}
     answers = answers_of_copy(folder, requests)
     expected = live_answers(bundle)
     tolerance = TOLERANCES["saved_model", "none"]
-    of_images = {name: expected[name] for name in answers[IMAGES]}
-    refuse_differences(f"signature {IMAGES}", answers[IMAGES], of_images, tolerance)
-    for signature in (DEFAULT, IMAGE_BYTES, TF_EXAMPLE):
+    of_images = {name: expected[name] for name in answers[signatures.IMAGES]}
+    refuse_differences(
+        f"signature {signatures.IMAGES}", answers[signatures.IMAGES], of_images, tolerance
+    )
+    for signature in (signatures.DEFAULT, signatures.IMAGE_BYTES, signatures.TF_EXAMPLE):
         outputs = answers[signature]
-        if signature != TF_EXAMPLE:
+        if signature != signatures.TF_EXAMPLE:
             if outputs["ok"][-1] or not outputs["reason"][-1]:
                 raise ExportError(f"signature {signature} takes a text for an image.")
             outputs = {name: value[:-1] for name, value in outputs.items()}
@@ -88,10 +72,10 @@ def requests_for(bundle: Bundle, count: int | None = None) -> dict[str, Arrays]:
     pixels, _ = _pictures(samples, bundle.form)
     examples = np.array([_example(sample) for sample in samples], object)
     return {
-        DEFAULT: {IMAGE_BYTES: contents},
-        IMAGE_BYTES: {IMAGE_BYTES: contents},
-        IMAGES: {IMAGES: pixels.astype(np.float32)},
-        TF_EXAMPLE: {EXAMPLES: examples},
+        signatures.DEFAULT: {signatures.IMAGE_BYTES: contents},
+        signatures.IMAGE_BYTES: {signatures.IMAGE_BYTES: contents},
+        signatures.IMAGES: {signatures.IMAGES: pixels.astype(np.float32)},
+        signatures.TF_EXAMPLE: {signatures.EXAMPLES: examples},
     }
 
 
@@ -117,44 +101,31 @@ def live_answers(bundle: Bundle) -> Arrays:
 
 
 def answers_of_copy(folder: Path, requests: Mapping[str, Arrays]) -> dict[str, Arrays]:
-    """Asks a SavedModel in a process that has neither Keras nor our code.
-
-    Returns:
-        For each signature its outputs by name.
-
-    Raises:
-        ExportError: If the process fails.
-    """
+    """Outputs of a SavedModel by signature and name, without Keras; ExportError if that fails."""
     flat = {
         f"{name}:{key}": value for name, part in requests.items() for key, value in part.items()
     }
-    packed = fresh_answers.packed(flat)
-    found = run_alone(fresh_answers, [str(folder.absolute())], packed, "the SavedModel")
+    found = run_alone("saved_model", folder, flat, "the SavedModel")
     answers: dict[str, Arrays] = {}
-    for name, value in fresh_answers.unpacked(found).items():
+    for name, value in found.items():
         signature, key = name.split(":")
         answers.setdefault(signature, {})[key] = value
     return answers
 
 
-def run_alone(
-    script: ModuleType, arguments: Sequence[str], arrays: Mapping[str, np.ndarray], name: str
-) -> Arrays:
-    """Runs a module as text in a process of its own, which cannot import this package.
+def run_alone(runtime: str, file: Path, requests: Arrays, name: str) -> Arrays:
+    """Answers of a runtime, a function of `exported_answers`, in a process that has no Keras.
 
-    The script takes the arguments, an archive of the arrays to read and one to write, whose content
-    is given back. An error calls what it opens by the name.
-
-    Raises:
-        ExportError: If the process fails.
+    ExportError, which calls what it opens by the name, if the process fails.
     """
-    source = Path(str(script.__file__)).read_text(encoding="utf-8")
+    source = Path(exported_answers.__file__).read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory() as place:
-        requests, answers = Path(place, "requests.npz"), Path(place, "answers.npz")
-        np.savez(requests, **arrays)  # type: ignore[arg-type]
+        given, answers = Path(place, "requests.npz"), Path(place, "answers.npz")
+        np.savez(given, **exported_answers.packed(requests))  # type: ignore[arg-type]
+        arguments = (runtime, str(file.absolute()), str(given), str(answers))
         try:
             done = subprocess.run(
-                [sys.executable, "-c", source, *arguments, str(requests), str(answers)],
+                [sys.executable, "-c", source, *arguments],
                 check=False,
                 capture_output=True,
                 text=True,
@@ -174,15 +145,13 @@ def run_alone(
                 "nothing was exported."
             )
         with np.load(answers) as archive:
-            return dict(archive)
+            return exported_answers.unpacked(dict(archive))
 
 
 def refuse_differences(place: str, found: Arrays, expected: Arrays, tolerance: float) -> None:
-    """Compares outputs of an exported copy with those of the live model.
+    """Raises ExportError at the first output that differs by more than the tolerance.
 
-    Raises:
-        ExportError: At the first that differs by more than the tolerance, with the place that gave
-            it.
+    `place` is what gave them.
     """
     for name, value in expected.items():
         # As float64: truth values cannot be subtracted.
@@ -199,7 +168,6 @@ def refuse_differences(place: str, found: Arrays, expected: Arrays, tolerance: f
 def _compare_answers(
     signature: str, found: Arrays, expected: Arrays, bundle: Bundle, tolerance: float
 ) -> None:
-    """Compares the answers about encoded images."""
     if not found["ok"].all():
         which = int(np.argmin(found["ok"]))
         raise ExportError(
@@ -210,11 +178,13 @@ def _compare_answers(
     same = ("softmax_calibrated", "p_iou50", "label_set", "novelty")
     pairs = {"probabilities": "softmax", "size": "sizes"}
     pairs |= {"box": "whole:bbox", "box_fraction": "whole:bbox"}
-    pairs |= {name: f"whole:{name}" for name in BOXES if name in expected}
+    pairs |= {name: f"whole:{name}" for name in signatures.BOXES if name in expected}
     pairs |= {name: name for name in same if name in expected}
     wanted = {name: expected[key] for name, key in pairs.items()}
     wanted["score"] = expected.get("softmax_calibrated", expected["softmax"]).max(axis=-1)
-    answers = {name: found[name] / sides if name in BOXES else found[name] for name in wanted}
+    answers = {
+        name: found[name] / sides if name in signatures.BOXES else found[name] for name in wanted
+    }
     place = f"signature {signature}"
     refuse_differences(place, answers, wanted, tolerance)
     names = [bundle.class_names[index].encode() for index in found["class_id"]]
@@ -240,5 +210,5 @@ def _pictures(contents: Sequence[bytes], form: ImageFormat) -> tuple[np.ndarray,
 
 def _example(content: bytes) -> bytes:
     value = tf.train.Feature(bytes_list=tf.train.BytesList(value=[content]))
-    features = tf.train.Features(feature={ENCODED_KEY: value})
+    features = tf.train.Features(feature={signatures.ENCODED_KEY: value})
     return bytes(tf.train.Example(features=features).SerializeToString())

@@ -1,6 +1,6 @@
 """Writes a localizer for LiteRT, ONNX Runtime or OpenVINO, and proves that it answers alike.
 
-A further format is one entry of `FORMATS`: its converter here, its runtime in `portable_answers`.
+A further format is one entry of `FORMATS`: its converter here, its runtime in `exported_answers`.
 """
 
 import contextlib
@@ -20,26 +20,17 @@ import tensorflow as tf
 
 from loc_keras.atomic_file import write_text
 from loc_keras.errors import ExportError, first_line
-from loc_keras.serving import portable_answers
+from loc_keras.serving import exported_answers, live_check
 from loc_keras.serving.bundle import Bundle, folder_aside, put_in_place, refuse_version
-from loc_keras.serving.live_check import (
-    TOLERANCES,
-    live_answers,
-    refuse_differences,
-    requests_for,
-    run_alone,
-)
-from loc_keras.serving.portable_answers import Opener, Run
+from loc_keras.serving.exported_answers import Opener, Run
 from loc_keras.serving.signatures import IMAGES, pixel_function
 from loc_keras.training.run_folder import CARD_FILE
 
-SAVED_MODEL = "saved_model"
-"""The format for servers, which this module does not write."""
+SAVED_MODEL = "saved_model"  # The format for servers, which this module does not write.
 
 QUANTIZE = ("none", "float16", "int8")
 
-FIGURES_FILE = "figures.json"
-"""What was measured before and after, beside the file."""
+FIGURES_FILE = "figures.json"  # What was measured before and after, beside the file.
 
 Converter = Callable[[Any, Path, str, np.ndarray | None], None]
 """Writes a concrete function, from `images` float32 (N, H, W, C) to outputs by name, into a file.
@@ -68,7 +59,7 @@ class PortableFormat:
     """A format of files for devices.
 
     Attributes:
-        open: Opens a file in its runtime; a function of `portable_answers`.
+        open: A function of `exported_answers`.
         packages: Names to install by, of the modules that are needed.
         refused: Quantizations that are not written, with reason and way out as a sentence.
     """
@@ -100,7 +91,7 @@ def export_portable(
         quantize: One of `QUANTIZE`.
         measure: Gives the figures of the converted model, before it gets its version.
         calibration: For int8 images float32 (N, H, W, C), raw pixels, by which ranges are set.
-        version: Its number; None for one more than the highest there is.
+        version: Its number; None for the next.
 
     Raises:
         ExportError: If the folder cannot be written, the version exists, the network cannot be
@@ -129,11 +120,7 @@ def export_portable(
 
 
 def refuse_format(kind: str, quantize: str) -> None:
-    """Refuses what cannot be written, before anything is loaded.
-
-    Raises:
-        ExportError: If a package is missing, or the format has no such quantization.
-    """
+    """Raises ExportError where a package or such a quantization is missing; loads nothing."""
     if kind == SAVED_MODEL:
         if quantize == "none":
             return
@@ -154,11 +141,7 @@ def refuse_format(kind: str, quantize: str) -> None:
 def convert(
     call: Any, folder: Path, kind: str, quantize: str, calibration: np.ndarray | None
 ) -> Path:
-    """Writes a file for a runtime into a folder and gives its path; see `Converter`.
-
-    Raises:
-        ExportError: If the converter does not know a part of the network.
-    """
+    """Writes a file for a runtime and gives its path; ExportError if the converter fails."""
     path = folder / FORMATS[kind].file
     try:
         with _quiet():
@@ -172,18 +155,16 @@ def convert(
 
 
 def _check_file(bundle: Bundle, path: Path, kind: str, quantize: str) -> None:
-    """Compares a file's answers about the samples with the live model's."""
-    images = requests_for(bundle)[IMAGES][IMAGES]
-    runtime = [FORMATS[kind].open.__name__, str(path.absolute())]
-    found = run_alone(portable_answers, runtime, {"images": images}, path.name)
-    live = live_answers(bundle)
+    images = live_check.requests_for(bundle)[IMAGES][IMAGES]
+    found = live_check.run_alone(FORMATS[kind].open.__name__, path, {"images": images}, path.name)
+    live = live_check.live_answers(bundle)
     expected = {name: live[name] for name in bundle.localizer.output}
     if set(found) != set(expected):
         raise ExportError(
             f"{path.name} names its outputs {sorted(found)}, not {sorted(expected)}; nothing was "
             "exported."
         )
-    refuse_differences(path.name, found, expected, TOLERANCES[kind, quantize])
+    live_check.refuse_differences(path.name, found, expected, live_check.TOLERANCES[kind, quantize])
 
 
 def _convert_litert(call: Any, path: Path, quantize: str, calibration: np.ndarray | None) -> None:
@@ -216,9 +197,7 @@ def _quantized_litert(converter: Any, calibration: np.ndarray | None) -> bytes:
 def _convert_onnx(call: Any, path: Path, quantize: str, calibration: np.ndarray | None) -> None:
     import onnx
     import tf2onnx
-    from tensorflow.python.framework.convert_to_constants import (
-        convert_variables_to_constants_v2,
-    )
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     # The converter itself takes constants that are captured for inputs.
     frozen = convert_variables_to_constants_v2(call)
@@ -291,7 +270,6 @@ def _single(calibration: np.ndarray | None) -> list[np.ndarray]:
 
 
 def _rename(graph: Any, names: dict[str, str]) -> None:
-    """Gives inputs and outputs of an ONNX graph other names."""
     for value in (*graph.input, *graph.output):
         value.name = names.get(value.name, value.name)
     for node in graph.node:
@@ -330,20 +308,20 @@ FORMATS = {
     "litert": PortableFormat(
         "model.tflite",
         _convert_litert,
-        portable_answers.litert,
+        exported_answers.litert,
         {"ai_edge_litert": "ai-edge-litert"},
     ),
     "onnx": PortableFormat(
         "model.onnx",
         _convert_onnx,
-        portable_answers.onnx,
+        exported_answers.onnx,
         {"tf2onnx": "tf2onnx", "onnx": "onnx", "onnxruntime": "onnxruntime"},
     ),
     # The weights lie beside it, in model.bin.
     "openvino": PortableFormat(
         "model.xml",
         _convert_openvino,
-        portable_answers.openvino,
+        exported_answers.openvino,
         {"openvino": "openvino"},
         {
             "int8": "int8 is not written for OpenVINO, whose quantizer (NNCF) fails on this "

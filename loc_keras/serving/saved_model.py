@@ -29,8 +29,7 @@ _SIGNATURE_NAME = 3  # ModelSpec
 _KEY, _VALUE = 1, 2  # An entry of a map.
 _LENGTH_DELIMITED = 2
 
-Requests = Mapping[str, Mapping[str, np.ndarray]]
-"""For each signature its inputs by name."""
+Requests = Mapping[str, Mapping[str, np.ndarray]]  # For each signature its inputs by name.
 
 
 def write_warmup(path: Path, requests: Requests) -> None:
@@ -63,8 +62,7 @@ def _varint(value: int) -> bytes:
     return bytes(content)
 
 
-ASSETS_FOLDER = "assets"
-"""Where a SavedModel keeps the files of its vocabulary."""
+ASSETS_FOLDER = "assets"  # Where a SavedModel keeps the files of its vocabulary.
 
 CLASSES_FILE = f"{EXTRA_FOLDER}/classes.txt"
 LABELS_FILE = f"{ASSETS_FOLDER}/labels.txt"
@@ -75,13 +73,12 @@ def export_saved_model(bundle: Bundle, base: Path, version: int | None = None) -
     """Writes a version of a served model and proves that it answers like the live one.
 
     The copy is written aside, run in a process of its own that has neither Keras nor our code, and
-    only then renamed to its version number, a subfolder of `base`; None for one more than the
-    highest there is. So a server that watches the folder never sees a half-written version; no
-    version is ever overwritten. It gives the new folder.
+    only then renamed to its number; None for one more than the highest. So a server that watches
+    `base` never sees a half-written version; no version is ever overwritten. It gives the new
+    folder.
 
     Raises:
-        ExportError: If the folder cannot be written, the version exists, or the copy answers
-            differently.
+        ExportError: If the folder cannot be written, the version exists, or the copy differs.
     """
     if version is not None:
         refuse_version(base, version)

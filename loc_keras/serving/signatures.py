@@ -8,8 +8,7 @@ import keras
 import tensorflow as tf
 
 from loc_keras.data.decode import HIGHEST, UNIT_RANGE
-from loc_keras.data.exif import orientation_in
-from loc_keras.data.image_bytes import BROKEN, EMPTY, examine
+from loc_keras.data.image_bytes import BROKEN, EMPTY, examine, orientation_in
 from loc_keras.data.record_images import CONTENT, ORIENTATION, load_picture
 from loc_keras.data.resize import ImageFormat, restore_boxes
 
@@ -20,8 +19,7 @@ DEFAULT = "serving_default"
 EXAMPLES = "examples"
 """Name of the input of `tf_example`; the inputs of the others are named like their signature."""
 
-ENCODED_KEY = "image/encoded"
-"""Feature of a `tf.Example` that holds the encoded image."""
+ENCODED_KEY = "image/encoded"  # Feature of a `tf.Example` that holds the encoded image.
 
 PARALLEL = 16
 """Pictures that may be decoded at the same time; a server's own pool of threads bounds it, too."""
@@ -42,8 +40,8 @@ class Pictures(NamedTuple):
     Attributes:
         images: uint8 (M, H, W, C) for the model. M is N, or 1 where N is 0: models dislike nothing.
         sizes: int32 (N, 2), height and width in px of the originals, turned upright; at least 1.
-        ok: bool (N,), whether a row was decoded.
-        reasons: string (N,), why not; empty where it was.
+        ok: bool (N,).
+        reasons: string (N,), empty where it was decoded.
     """
 
     images: tf.Tensor
@@ -179,11 +177,7 @@ def decode_strings(contents: tf.Tensor, form: ImageFormat) -> Pictures:
 
 
 def contents_of(examples: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Encoded images out of serialized `tf.Example`s, string (N,).
-
-    Returns:
-        string (N,), empty where there is none, and bool (N,), whether it is a `tf.Example`.
-    """
+    """Encoded images in serialized `tf.Example`s (N,), and whether each is one, bool (N,)."""
     count = tf.size(examples)
     feature = {ENCODED_KEY: tf.io.FixedLenFeature([], tf.string, default_value="")}
     at, (found,) = _map_strings(
@@ -269,7 +263,6 @@ def _blank(form: ImageFormat, reason: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, 
 
 
 def _function(call: Callable[..., Outputs], spec: tf.TensorSpec) -> Any:
-    """A concrete function with one named input."""
     return tf.function(call, input_signature=[spec], autograph=False).get_concrete_function()
 
 

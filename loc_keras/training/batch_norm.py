@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from loc_keras.boxes import Tensor
 from loc_keras.models.body import body_layers
 
 
@@ -16,10 +17,7 @@ def batch_norms(localizer: keras.Model) -> list[keras.layers.BatchNormalization]
 
 
 def synchronize(localizer: keras.Model, wanted: bool) -> None:
-    """Chooses whether batches are normalised by the statistics of all devices together.
-
-    It changes what is traced from now on; a model must be compiled anew after it.
-    """
+    """Chooses whether batches are normalised by all devices together; a model is compiled after."""
     for layer in batch_norms(localizer):
         layer.synchronized = wanted
 
@@ -63,9 +61,6 @@ class AveragedStatistics(keras.callbacks.Callback):
         self._strategy.run(mean)
 
 
-Tensor = Any  # A Keras tensor; Keras has no public static type for it.
-
-
 class FusedCall:
     """Replaces the `call` of a layer that `can_fuse` by TensorFlow's fused kernel.
 
@@ -101,10 +96,7 @@ class FusedCall:
 
 
 def fuse_batch_norms(localizer: keras.Model) -> int:
-    """Lets every batch normalisation that can use the fused kernel do so, and tells how many do.
-
-    May be called twice; the model must be compiled anew after it.
-    """
+    """Fuses every batch normalisation that can be, before compiling; gives their number."""
     if keras.backend.backend() != "tensorflow":
         return 0
     layers = [layer for layer in batch_norms(localizer) if can_fuse(layer)]
@@ -129,5 +121,4 @@ def can_fuse(layer: keras.layers.BatchNormalization) -> bool:
 
 
 def _move(statistic: keras.Variable, value: Tensor, momentum: float) -> None:
-    """Moves an average as Keras does."""
     statistic.assign(statistic * momentum + value * (1.0 - momentum))

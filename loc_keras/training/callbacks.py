@@ -18,8 +18,7 @@ from loc_keras.errors import TrainingError
 from loc_keras.models.body import body_layers
 from loc_keras.training.batch_norm import batch_norms
 from loc_keras.training.distribution import Distribution
-from loc_keras.training.model import TrainingModel
-from loc_keras.training.plan import size_at
+from loc_keras.training.model import TrainingModel, size_at
 from loc_keras.training.run_folder import (
     BEST_FILE,
     LAST_FILE,

@@ -37,7 +37,7 @@ class CheckpointError(TrainingError):
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """What a checkpoint holds: where it lies, its arrays by name, and its plain values."""
+    """What a checkpoint holds: arrays by name, and plain values."""
 
     path: Path
     arrays: Mapping[str, np.ndarray]
@@ -45,18 +45,14 @@ class Checkpoint:
 
 
 def checkpoint_name(step: int, *, epoch_end: bool) -> str:
-    """Name of the folder after `step` steps; names sort as they were written.
-
-    The last step of an epoch may have two: one before the epoch's validation, one after it.
-    """
+    """Name of the folder; the last step of an epoch has one before and one after validation."""
     return f"step-{step:08d}" + ("-epoch-end" if epoch_end else "")
 
 
 def begin_checkpoint(folder: Path, name: str, models: Iterable[Path]) -> Path:
-    """Makes a folder aside, which it gives, and takes the models as they are now.
+    """Makes a folder aside with the models as they are now, and gives it.
 
-    They are linked, not copied, where the disk can do that: a file that is replaced by renaming, as
-    ours are, leaves the link as it was.
+    They are linked where the disk can do that: replacing a file by renaming leaves the link alone.
 
     Raises:
         CheckpointError: If the disk is full or cannot be written; what was there before stays.
@@ -72,12 +68,9 @@ def begin_checkpoint(folder: Path, name: str, models: Iterable[Path]) -> Path:
 def end_checkpoint(
     aside: Path, name: str, arrays: Mapping[str, np.ndarray], state: Mapping[str, Any]
 ) -> Path:
-    """Writes the rest down to the disk, with checksums of all, and renames the folder aside.
+    """Writes the rest down, with checksums of all, and renames the folder, perhaps over another.
 
-    A checkpoint of that name is replaced. The state holds what JSON can; not-a-number passes.
-
-    Raises:
-        CheckpointError: As `begin_checkpoint`.
+    The state holds what JSON can; not-a-number passes. It raises as `begin_checkpoint`.
     """
     target = aside.with_name(name)
     with _one_sentence(target, aside):
@@ -153,10 +146,7 @@ def is_own_name(name: str) -> bool:
 
 
 def prune(folder: Path, keep: int) -> None:
-    """Removes all checkpoints but the last `keep`, and what killed processes left half-written.
-
-    Only one process may write to the folder.
-    """
+    """Removes all but the newest, and what killed processes left; no other process may write."""
     old = checkpoints_in(folder)[:-keep]
     halves = [path for path in folder.iterdir() if _ASIDE.fullmatch(path.name)]
     for path in [*old, *halves]:
@@ -182,7 +172,6 @@ def put_back(model: Path, target: Path) -> None:
 
 
 def _write_down(path: Path, content: bytes) -> None:
-    """Writes all bytes and waits until they are on the disk."""
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     try:
         rest = memoryview(content)
@@ -204,7 +193,6 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _link(source: Path, target: Path) -> None:
-    """A second name for a file; a copy where the disk knows no links."""
     try:
         os.link(source, target)
     except OSError:

@@ -14,26 +14,14 @@ import tensorflow as tf
 from keras import ops
 from safetensors.numpy import load, save
 
+from loc_keras.training import checkpoint_files
 from loc_keras.training.batch_norm import AveragedStatistics
 from loc_keras.training.callbacks import Logs, Place, Position
-from loc_keras.training.checkpoint_files import (
-    Checkpoint,
-    CheckpointError,
-    begin_checkpoint,
-    checkpoint_name,
-    end_checkpoint,
-    models_in,
-    newest_checkpoint,
-    prune,
-    put_back,
-)
 from loc_keras.training.distribution import ALONE, Distribution
 from loc_keras.training.model import with_training_targets
 from loc_keras.training.run_folder import Interruption
 
-FORMAT = 1
-"""Version of what `state.json` means."""
-
+FORMAT = 1  # Version of what `state.json` means.
 
 MODEL, OPTIMIZER, METRICS = "model", "optimizer", "metrics"
 """Groups of variables: weights, statistics, seeds; slots, averages, scales, the step; sums."""
@@ -45,11 +33,9 @@ class Stateful(Protocol):
 
     def state(self) -> dict[str, Any]:
         """Its values, which JSON can hold."""
-        ...
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Takes such values back."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,14 +58,11 @@ class CheckpointWriter:
         self._running: Future[None] | None = None
 
     def submit(self, snapshot: Snapshot) -> None:
-        """Begins to write, after the snapshot before is down.
-
-        The models are taken at once: the next step may bring a better one.
-        """
+        """Begins to write, once the one before is done; takes the models at once."""
         self.wait()
         # Weights that are no numbers are not worth going back to: the guard will say more.
         if are_finite(snapshot.arrays):
-            aside = begin_checkpoint(self.folder, snapshot.name, snapshot.models)
+            aside = checkpoint_files.begin_checkpoint(self.folder, snapshot.name, snapshot.models)
             self._running = self._pool.submit(self._write, snapshot, aside)
 
     def check(self) -> None:
@@ -94,8 +77,8 @@ class CheckpointWriter:
             running.result()
 
     def _write(self, snapshot: Snapshot, aside: Path) -> None:
-        end_checkpoint(aside, snapshot.name, snapshot.arrays, snapshot.state)
-        prune(self.folder, self.keep)
+        checkpoint_files.end_checkpoint(aside, snapshot.name, snapshot.arrays, snapshot.state)
+        checkpoint_files.prune(self.folder, self.keep)
 
 
 class NoWriter(CheckpointWriter):
@@ -206,7 +189,7 @@ class TrainingCheckpoint(keras.callbacks.Callback):
             "callbacks": callback_states(self.others),
             "random": random_state(),
         }
-        name = checkpoint_name(step, epoch_end=place.step == 0 and step > 0)
+        name = checkpoint_files.checkpoint_name(step, epoch_end=place.step == 0 and step > 0)
         with self.devices.scope():
             arrays = collect_arrays(self.model)
         return Snapshot(name, arrays, state, self.models())
@@ -223,38 +206,41 @@ class TrainingCheckpoint(keras.callbacks.Callback):
         )
 
 
-def place_of(saved: Checkpoint) -> Place:
+def place_of(saved: checkpoint_files.Checkpoint) -> Place:
     """Where a checkpoint was taken."""
     return Place(saved.state["epoch"], saved.state["step"])
 
 
-def rate_of(saved: Checkpoint | None) -> float:
+def rate_of(saved: checkpoint_files.Checkpoint | None) -> float:
     """Factor on the learning rate with which the run goes on."""
     return 1.0 if saved is None else float(saved.state["rate"])
 
 
-def is_done(saved: Checkpoint, epochs: int) -> bool:
+def is_done(saved: checkpoint_files.Checkpoint, epochs: int) -> bool:
     """Whether nothing is left to train."""
     return bool(saved.state["done"]) or place_of(saved).epoch >= epochs
 
 
-def restore_models(saved: Checkpoint, targets: Iterable[Path]) -> None:
+def restore_models(saved: checkpoint_files.Checkpoint, targets: Iterable[Path]) -> None:
     """Puts back the saved models as they were; a model that did not exist then is removed."""
-    models = {path.name: path for path in models_in(saved)}
+    models = {path.name: path for path in checkpoint_files.models_in(saved)}
     for target in targets:
         if target.name in models:
-            put_back(models[target.name], target)
+            checkpoint_files.put_back(models[target.name], target)
         else:
             target.unlink(missing_ok=True)
 
 
 def restore_variables(
-    model: keras.Model, saved: Checkpoint, phase: int, devices: Distribution = ALONE
+    model: keras.Model,
+    saved: checkpoint_files.Checkpoint,
+    phase: int,
+    devices: Distribution = ALONE,
 ) -> Callable[[], None]:
-    """Puts all variables back but those of the measures, which `fit` resets as it begins.
+    """Puts all variables back but the measures, which `fit` resets as it begins.
 
-    A checkpoint of the phase before, at its end, gives its weights alone. What is given back puts
-    the measures of the half-done epoch back.
+    A checkpoint of the phase before, at its end, gives its weights alone. The function that is
+    given back restores the measures of the half-done epoch.
     """
     half_done = saved.state["step"] > 0
     same_phase = saved.state["phase"] == phase
@@ -270,16 +256,15 @@ def restore_variables(
 
 def checkpoint_to_resume(
     devices: Distribution, folder: Path, say: Callable[[str], None]
-) -> Checkpoint | None:
-    """The newest whole checkpoint of the chief's folder, for all workers.
-
-    The other workers need no access to the run folder.
-    """
-    newest = newest_checkpoint(folder, say) if devices.is_chief else None
+) -> checkpoint_files.Checkpoint | None:
+    """The newest whole checkpoint of the chief's folder, for all workers, even without access."""
+    newest = checkpoint_files.newest_checkpoint(folder, say) if devices.is_chief else None
     return checkpoint_of_chief(devices, newest)
 
 
-def checkpoint_of_chief(devices: Distribution, saved: Checkpoint | None) -> Checkpoint | None:
+def checkpoint_of_chief(
+    devices: Distribution, saved: checkpoint_files.Checkpoint | None
+) -> checkpoint_files.Checkpoint | None:
     """Sends the chief's checkpoint to all workers; what the others give is ignored."""
     if devices.cluster is None:
         return saved
@@ -287,16 +272,16 @@ def checkpoint_of_chief(devices: Distribution, saved: Checkpoint | None) -> Chec
     return _unpacked(content) if content else None
 
 
-def _packed(saved: Checkpoint) -> bytes:
+def _packed(saved: checkpoint_files.Checkpoint) -> bytes:
     """Length of the plain values, the plain values, the arrays."""
     plain = json.dumps({"path": str(saved.path), "state": saved.state}).encode()
     return len(plain).to_bytes(8, "big") + plain + save(dict(saved.arrays))
 
 
-def _unpacked(content: bytes) -> Checkpoint:
+def _unpacked(content: bytes) -> checkpoint_files.Checkpoint:
     end = 8 + int.from_bytes(content[:8], "big")
     plain: Mapping[str, Any] = json.loads(content[8:end])
-    return Checkpoint(Path(plain["path"]), load(content[end:]), plain["state"])
+    return checkpoint_files.Checkpoint(Path(plain["path"]), load(content[end:]), plain["state"])
 
 
 def variables_of(model: keras.Model) -> dict[str, list[keras.Variable]]:
@@ -315,10 +300,7 @@ def build_optimizer(model: keras.Model) -> None:
 
 
 def build_metrics(model: keras.Model) -> None:
-    """Makes the variables of losses and measures, which Keras would make in the first step.
-
-    A step that makes variables is traced a second time without them.
-    """
+    """Makes variables of losses and measures, for which Keras would trace a second first step."""
     outputs = {name: ops.zeros((1, *one.shape[1:])) for name, one in model.output.items()}
     truth = {"softmax": ops.zeros((1,), "int32"), "bbox": ops.zeros((1, 4))}
     targets = with_training_targets(truth, list(outputs))
@@ -330,7 +312,7 @@ def build_metrics(model: keras.Model) -> None:
 def collect_arrays(model: keras.Model) -> dict[str, np.ndarray]:
     """Values of all variables as they are now, by names such as `model/0003/stem/kernel`.
 
-    The arrays are read-only where that spares a copy, and stay as they are while training goes on.
+    Arrays may be read-only; they stay as they are while training goes on.
     """
     return {
         f"{group}/{index:04d}/{variable.path}": _value_of(variable)
@@ -342,8 +324,7 @@ def collect_arrays(model: keras.Model) -> dict[str, np.ndarray]:
 def _value_of(variable: keras.Variable) -> np.ndarray:
     """The value of a variable, without a copy where one device holds it.
 
-    Reading a variable this way shares its buffer, and TensorFlow copies a shared buffer before it
-    writes to it. So training waits for one call a variable, and for no copy.
+    Its buffer is shared then, and TensorFlow copies a shared buffer before it writes to it.
     """
     value = variable.value
     if isinstance(value, tf.distribute.DistributedValues):
@@ -354,9 +335,9 @@ def _value_of(variable: keras.Variable) -> np.ndarray:
 def restore_arrays(
     model: keras.Model, arrays: Mapping[str, np.ndarray], groups: Iterable[str]
 ) -> None:
-    """Puts copies back into the variables of some groups, matched by their order.
+    """Puts copies back into the variables of some groups, in their order.
 
-    Paths are for readers: Keras numbers unnamed layers through a whole process.
+    Paths are not compared: Keras numbers unnamed layers through a whole process.
 
     Raises:
         CheckpointError: If number, shape or type of the variables differ.
@@ -365,14 +346,14 @@ def restore_arrays(
         variables = variables_of(model)[group]
         names = sorted(name for name in arrays if name.startswith(f"{group}/"))
         if len(names) != len(variables):
-            raise CheckpointError(
+            raise checkpoint_files.CheckpointError(
                 f"the checkpoint holds {len(names)} {group} variables, but there are "
                 f"{len(variables)}; it was made by another version of the program."
             )
         for name, variable in zip(names, variables, strict=True):
             array = arrays[name]
             if array.shape != tuple(variable.shape) or str(array.dtype) != variable.dtype:
-                raise CheckpointError(
+                raise checkpoint_files.CheckpointError(
                     f"the checkpoint's {name} is {array.dtype} {array.shape}, but {variable.path} "
                     f"is {variable.dtype} {tuple(variable.shape)}; it was made by another version "
                     "of the program."
@@ -403,7 +384,7 @@ def random_state() -> dict[str, Any]:
 
 
 def restore_random(state: Mapping[str, Any]) -> None:
-    """Puts the generators back to where `random_state` found them."""
+    """The inverse of `random_state`."""
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words), gauss))
     inner = state["numpy"]["state"]

@@ -91,8 +91,7 @@ class Distribution:
     def spread(self, make: Callable[[Share | None], tf.data.Dataset]) -> Any:
         """Gives every device its part of each batch, as `keras.Model.fit` takes it.
 
-        `make` builds the batches, or a worker's share of each; all shares must be cut into as many
-        batches, since the workers wait for each other at each.
+        `make` builds the batches, or a worker's share of each; shares have as many batches.
         """
         if self.strategy is None:
             return make(None)
@@ -169,8 +168,7 @@ class Distribution:
         return f"{devices} in {self.workers} workers" if self.workers > 1 else devices
 
 
-ALONE = Distribution()
-"""One process on one device."""
+ALONE = Distribution()  # One process on one device.
 
 
 def distribution(
@@ -178,13 +176,9 @@ def distribution(
 ) -> Distribution:
     """Chooses the devices; with several workers it waits until all of them are there.
 
-    It has to come before TensorFlow's first operation.
-
-    Args:
-        strategy: "single", "mirrored", "multi_worker" or "auto": multi_worker where TF_CONFIG
-            names several workers, mirrored where several GPUs are visible, else single.
-        batch_size: Images in a global batch.
-        environment: Holds TF_CONFIG.
+    It has to come before TensorFlow's first operation. The strategy is "single", "mirrored",
+    "multi_worker" or "auto": multi_worker where TF_CONFIG in the environment names several workers,
+    mirrored where several GPUs are visible, else single. The batch is the global one.
 
     Raises:
         TrainingError: If the strategy does not fit TF_CONFIG, or the batch the devices.
@@ -216,13 +210,10 @@ def distribution(
 
 
 def refuse_for_devices(devices: Distribution, train: TrainConfig) -> None:
-    """Refuses settings that Keras and TensorFlow fail at on several devices, once they trace.
+    """Refuses settings that fail on several devices, with TrainingError.
 
     Keras 3.15 adds up gradients within a condition, where TensorFlow's strategies cannot exchange
     them; and TensorFlow 2.21 has no exchange between processors that XLA could compile.
-
-    Raises:
-        TrainingError: If there is one.
     """
     if devices.strategy is None:
         return
@@ -253,8 +244,7 @@ def small_share_note(devices: Distribution, train: TrainConfig) -> str | None:
 def released_workers(devices: Distribution) -> Iterator[None]:
     """Lets the other workers end after the chief has done the rest.
 
-    They also end well after an error that the user can correct; after a fault of ours they are
-    left to notice that the chief is gone.
+    So they do after an error of the user; after a fault of ours they notice that the chief is gone.
     """
     try:
         yield
@@ -265,13 +255,11 @@ def released_workers(devices: Distribution) -> Iterator[None]:
 
 
 def _release(devices: Distribution) -> None:
-    """Ignores workers that are lost by now: the run is whole."""
     with suppress(*LOST):
         devices.meet()
 
 
 def _devices() -> list[str]:
-    """Names of the GPUs or, where there are none, of the logical CPUs."""
     kind = "GPU" if tf.config.get_visible_devices("GPU") else "CPU"
     return [device.name for device in tf.config.list_logical_devices(kind)]
 
@@ -290,14 +278,12 @@ class PatchedMultiWorkerStrategy(tf.distribute.MultiWorkerMirroredStrategy):
     """TensorFlow's strategy for several workers, with `reduce` as Keras 3 calls it.
 
     Up to Keras 3.15 at least, `fit` reduces scalars along axis 0 (issue 20585), which fails.
-    Calls that work in TensorFlow's strategy give the same here.
     """
 
     def reduce(self, reduce_op: Any, value: Any, axis: int | None = None) -> Any:
-        """Reduces over all replicas, as the method of TensorFlow does.
+        """As TensorFlow's; a structure gives the first replica's, of which Keras asks the shapes.
 
-        A structure of values is answered by those of the first replica, since Keras asks so for
-        shapes alone; axis 0 of scalars is taken as None.
+        Axis 0 of scalars is taken as None.
         """
         if tf.nest.is_nested(value):
             return tf.nest.map_structure(lambda one: self.experimental_local_results(one)[0], value)
@@ -311,8 +297,7 @@ HEARTBEAT_SECONDS = 100
 process may not get to answer for longer. A process that ends is noticed at once all the same, since
 its connections break; only a machine that falls silent is noticed this late."""
 
-END_SECONDS = 30
-"""How long a worker that ends waits for the others to end."""
+END_SECONDS = 30  # How long a worker that ends waits for the others to end.
 
 
 def set_worker_timeouts() -> None:

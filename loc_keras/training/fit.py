@@ -14,49 +14,20 @@ from loc_keras.data.dataset import HeldOutShare, TrainStream
 from loc_keras.errors import TrainingError
 from loc_keras.evaluation.figures import run_figures
 from loc_keras.models.body import NORMALIZATION
+from loc_keras.training import callbacks, checkpointing, run_folder
 from loc_keras.training.batch_norm import AveragedStatistics
-from loc_keras.training.callbacks import (
-    SLOWER,
-    AveragedWeights,
-    Checkpoints,
-    EpochFigures,
-    FiniteLossGuard,
-    HistoryFile,
-    NotFiniteError,
-    PatientStopping,
-    Place,
-    Position,
-    ProgressiveSize,
-    SharedInterruption,
-    Sources,
-    WithinEpochValidation,
-    diagnosis,
-)
 from loc_keras.training.checkpoint_files import Checkpoint
-from loc_keras.training.checkpointing import (
-    CheckpointWriter,
-    TrainingCheckpoint,
-    build_metrics,
-    build_optimizer,
-    checkpoint_to_resume,
-    checkpoint_writer,
-    is_done,
-    place_of,
-    rate_of,
-    restore_callbacks,
-    restore_models,
-    restore_variables,
-)
 from loc_keras.training.distribution import ALONE, Distribution
 from loc_keras.training.measure import SILENT, answer_function, collect_outcomes, progress_style
-from loc_keras.training.model import TrainingModel, compiled_training_model, with_targets
-from loc_keras.training.plan import FitPlan, FitResult, Phase, set_trainable, training_phases
-from loc_keras.training.run_folder import (
-    CHECKPOINTS,
-    HISTORY_FILE,
-    HISTORY_STEPS_FILE,
-    TENSORBOARD,
-    Interruption,
+from loc_keras.training.model import (
+    FitPlan,
+    FitResult,
+    Phase,
+    TrainingModel,
+    compiled_training_model,
+    set_trainable,
+    training_phases,
+    with_targets,
 )
 from loc_keras.training.tensorboard import step_scalars
 
@@ -69,7 +40,7 @@ def fit_localizer(
     plan: FitPlan,
     folder: Path,
     extra_callbacks: Sequence[keras.callbacks.Callback] = (),
-    sources: Sources | None = None,
+    sources: callbacks.Sources | None = None,
     say: Callable[[str], None] = print,
     how_to_resume: str = "the run goes on when it is started again on the same folder.",
     devices: Distribution = ALONE,
@@ -83,13 +54,12 @@ def fit_localizer(
     chief's folder alone is read and written.
 
     Args:
-        localizer: the model, made within the scope of the devices; its weights are changed in
-            place.
+        localizer: made within the scope of the devices; its weights are changed in place.
         train: gives endless batches of (images, targets) from a global step on.
         val: finite batches of the same.
         plan: how long and how.
-        folder: the run folder; gets best.keras, last.keras, history.csv, tensorboard/ and
-            checkpoints/, which `run_folder.close_run` removes when the run is finished.
+        folder: gets best.keras, last.keras, history.csv, tensorboard/ and checkpoints/, which
+            `run_folder.close_run` removes when the run is finished.
         extra_callbacks: come after ours, so that they see all figures in the logs.
         sources: names the images in the batch of a step, for the diagnosis of a failure.
         say: takes sentences for the user.
@@ -103,33 +73,33 @@ def fit_localizer(
             checkpoint cannot be written.
         Interrupted: after Ctrl-C or SIGTERM, with a checkpoint of the last step.
     """
-    interruption = Interruption(how_to_resume, together=devices.cluster is not None)
+    interruption = run_folder.Interruption(how_to_resume, together=devices.cluster is not None)
     compile_phase = compiled.compiled if compiled else partial(compiled_training_model, localizer)
     fit = _Fit(
         localizer, train, val, plan, folder, extra_callbacks, say, devices, val_share, interruption,
         compile_phase,
     )  # fmt: skip
-    checkpoints = folder / CHECKPOINTS
-    writer = checkpoint_writer(devices, checkpoints, plan.train.keep_checkpoints)
+    checkpoints = folder / run_folder.CHECKPOINTS
+    writer = checkpointing.checkpoint_writer(devices, checkpoints, plan.train.keep_checkpoints)
     slower: float | None = None
     with interruption.waiting():
         while True:
-            saved = checkpoint_to_resume(devices, checkpoints, say)
-            rate = slower or rate_of(saved)
+            saved = checkpointing.checkpoint_to_resume(devices, checkpoints, say)
+            rate = slower or checkpointing.rate_of(saved)
             try:
                 models, history = fit.to_the_end(saved, writer, rate)
                 break
-            except NotFiniteError as fault:
+            except callbacks.NotFiniteError as fault:
                 writer.wait()
-                saved = checkpoint_to_resume(devices, checkpoints, say)
+                saved = checkpointing.checkpoint_to_resume(devices, checkpoints, say)
                 if saved is None or rate != 1:
                     last = saved.path if saved else None
-                    raise diagnosis(fault, last, folder, sources) from fault
+                    raise callbacks.diagnosis(fault, last, folder, sources) from fault
                 say(
                     f"the loss is not finite at {fault.at}: going back to {saved.path}, with the "
-                    f"learning rate times {SLOWER:g} from there on. This is done once."
+                    f"learning rate times {callbacks.SLOWER:g} from there on. This is done once."
                 )
-                slower = SLOWER
+                slower = callbacks.SLOWER
             finally:
                 writer.wait()
     if models.best_epoch is None:
@@ -147,8 +117,6 @@ def fit_localizer(
 
 @dataclass(frozen=True, eq=False)
 class _Fit:
-    """What `fit_localizer` was given, and the parts of its run."""
-
     localizer: keras.Model
     train: TrainStream
     val: tf.data.Dataset
@@ -158,37 +126,37 @@ class _Fit:
     say: Callable[[str], None]
     devices: Distribution
     val_share: HeldOutShare | None
-    interruption: Interruption
+    interruption: run_folder.Interruption
     compile_phase: Callable[..., TrainingModel]
 
     def to_the_end(
-        self, saved: Checkpoint | None, writer: CheckpointWriter, rate: float
-    ) -> tuple[Checkpoints, HistoryFile]:
+        self, saved: Checkpoint | None, writer: checkpointing.CheckpointWriter, rate: float
+    ) -> tuple[callbacks.Checkpoints, callbacks.HistoryFile]:
         """Trains all phases that are left, from a checkpoint or from nothing."""
         plan, train = self.plan, self.plan.train
-        place = Place() if saved is None else place_of(saved)
-        position = Position(plan.steps_per_epoch, place)
-        models = Checkpoints(self.localizer, self.folder, train.monitor, plan.val_images)
-        history = HistoryFile(self.folder / HISTORY_FILE)
+        place = callbacks.Place() if saved is None else checkpointing.place_of(saved)
+        position = callbacks.Position(plan.steps_per_epoch, place)
+        models = callbacks.Checkpoints(self.localizer, self.folder, train.monitor, plan.val_images)
+        history = callbacks.HistoryFile(self.folder / run_folder.HISTORY_FILE)
         if saved is not None:
             self.say(
                 f"going on from {saved.path.name}: {place.epoch} epochs and {place.step} of "
                 f"{plan.steps_per_epoch} steps of the next are done."
             )
             if self.devices.is_chief:
-                restore_models(saved, (models.best_path, models.last_path))
-            if is_done(saved, train.epochs):
-                restore_callbacks((models, history), saved.state["callbacks"])
+                checkpointing.restore_models(saved, (models.best_path, models.last_path))
+            if checkpointing.is_done(saved, train.epochs):
+                checkpointing.restore_callbacks((models, history), saved.state["callbacks"])
                 return models, history
         lasting = self._lasting_callbacks(position, models, history)
         for phase in training_phases(train.epochs, train.fine_tune.freeze_epochs):
             if place.epoch >= phase.end:
                 continue
-            callbacks = self._phase_callbacks(phase, position, lasting)
-            checkpoint = TrainingCheckpoint(
+            acting = self._phase_callbacks(phase, position, lasting)
+            checkpoint = checkpointing.TrainingCheckpoint(
                 writer,
                 position,
-                callbacks,
+                acting,
                 models.models,
                 every=train.checkpoint_every_steps,
                 facts={"rate": rate, "phase": phase.first},
@@ -197,22 +165,25 @@ class _Fit:
             )
             if saved is not None:
                 same_phase = saved.state["phase"] == phase.first
-                checkpoint.resume_with(saved.state, callbacks if same_phase else lasting)
-            self._fit_phase(phase, place, saved, rate, position, [*callbacks, checkpoint])
-            saved, place = None, Place(phase.end, 0)
+                checkpoint.resume_with(saved.state, acting if same_phase else lasting)
+            self._fit_phase(phase, place, saved, rate, position, [*acting, checkpoint])
+            saved, place = None, callbacks.Place(phase.end, 0)
         return models, history
 
     def _lasting_callbacks(
-        self, position: Position, models: Checkpoints, history: HistoryFile
+        self,
+        position: callbacks.Position,
+        models: callbacks.Checkpoints,
+        history: callbacks.HistoryFile,
     ) -> list[keras.callbacks.Callback]:
         """Those whose values go on from phase to phase, in the order in which they act."""
         train, is_chief = self.plan.train, self.devices.is_chief
         every = train.validate_every_steps
-        board = str(self.folder / TENSORBOARD)
+        board = str(self.folder / run_folder.TENSORBOARD)
         profile = train.profile_steps or 0  # 0 switches the profiler off.
         return _without_none(
-            EpochFigures(train.batch_size, position),
-            FiniteLossGuard(position),
+            callbacks.EpochFigures(train.batch_size, position),
+            callbacks.FiniteLossGuard(position),
             self._within_epoch(every, position, models) if every and is_chief else None,
             models,
             history,
@@ -223,51 +194,54 @@ class _Fit:
         )
 
     def _phase_callbacks(
-        self, phase: Phase, position: Position, lasting: Sequence[keras.callbacks.Callback]
+        self,
+        phase: Phase,
+        position: callbacks.Position,
+        lasting: Sequence[keras.callbacks.Callback],
     ) -> list[keras.callbacks.Callback]:
         """All of a phase, in the order in which they act; those not in `lasting` begin anew."""
         plan, train, devices = self.plan, self.plan.train, self.devices
         sizes, patience = train.progressive_size, train.early_stopping_patience
         return _without_none(
             # These two come first: the others see what all devices have in common.
-            SharedInterruption(devices, self.interruption) if devices.cluster else None,
+            callbacks.SharedInterruption(devices, self.interruption) if devices.cluster else None,
             AveragedStatistics(self.localizer, devices.strategy) if devices.strategy else None,
             position,
-            ProgressiveSize(sizes, plan.total_steps, position) if sizes else None,
+            callbacks.ProgressiveSize(sizes, plan.total_steps, position) if sizes else None,
             # Early, so that all others see the averaged weights at an epoch's end.
-            AveragedWeights() if train.ema is not None else None,
+            callbacks.AveragedWeights() if train.ema is not None else None,
             *lasting,
             # While the body rests, the heads have nothing to lose by waiting.
-            PatientStopping.of(train.monitor, patience) if patience and phase.body_learns else None,
+            callbacks.PatientStopping.of(train.monitor, patience)
+            if patience and phase.body_learns
+            else None,
         )
 
     def _fit_phase(
         self,
         phase: Phase,
-        place: Place,
+        place: callbacks.Place,
         saved: Checkpoint | None,
         rate: float,
-        position: Position,
-        callbacks: list[keras.callbacks.Callback],
+        position: callbacks.Position,
+        acting: list[keras.callbacks.Callback],
     ) -> None:
-        """Trains from a place in the phase to its end.
-
-        The checkpoint of that place is in the phase or at the end of the one before it; `rate` is a
-        factor on the learning rate.
-        """
+        """Trains from a place in the phase, or at the end of the one before it, to its end."""
         plan, devices = self.plan, self.devices
         with devices.scope():
             model = self.compile_phase(plan, phase, rate=rate)
-            build_optimizer(model)
+            checkpointing.build_optimizer(model)
         if devices.strategy is None:  # For several devices `fit` does it.
-            build_metrics(model)
+            checkpointing.build_metrics(model)
         targets = partial(
             with_targets, names=list(model.output), background=plan.background is not None
         )
         first_step = place.epoch * plan.steps_per_epoch + place.step
         stream = devices.train_batches(self.train, first_step, targets)
         if saved is not None:
-            position.restore_metrics = restore_variables(model, saved, phase.first, devices)
+            position.restore_metrics = checkpointing.restore_variables(
+                model, saved, phase.first, devices
+            )
         model.fit(
             stream,
             validation_data=devices.held_out_batches(self.val, self.val_share, targets),
@@ -275,20 +249,20 @@ class _Fit:
             initial_epoch=place.epoch,
             epochs=phase.end,
             steps_per_epoch=plan.steps_per_epoch,
-            callbacks=callbacks,
+            callbacks=acting,
             shuffle=False,
             verbose=progress_style() if devices.is_chief else SILENT,
         )
 
     def _within_epoch(
-        self, every: int, position: Position, models: Checkpoints
-    ) -> WithinEpochValidation:
+        self, every: int, position: callbacks.Position, models: callbacks.Checkpoints
+    ) -> callbacks.WithinEpochValidation:
         """Validation between the ends of epochs: rows in a file, scalars, models.
 
         It measures the weights as they stand and no losses: with a moving average or with
-        `val_loss` as the monitor, the best model is chosen at the ends of epochs alone.
+        `val_loss` the best model is chosen at the ends of epochs alone.
         """
-        write_scalars = step_scalars(self.folder / TENSORBOARD)
+        write_scalars = step_scalars(self.folder / run_folder.TENSORBOARD)
         answer = answer_function(self.localizer)
 
         def report(step: int, epoch: int, measured: Mapping[str, float]) -> None:
@@ -299,8 +273,8 @@ class _Fit:
         def measure() -> Mapping[str, float]:
             return run_figures(collect_outcomes(answer, self.val, background=self.plan.background))
 
-        return WithinEpochValidation(
-            every, position, measure, report, self.folder / HISTORY_STEPS_FILE
+        return callbacks.WithinEpochValidation(
+            every, position, measure, report, self.folder / run_folder.HISTORY_STEPS_FILE
         )
 
 
@@ -337,12 +311,12 @@ class SharedLocalizer:
                 variable.assign(value)
             return model
         model = compiled_training_model(self.localizer, plan, phase, rate=rate)
-        build_optimizer(model)
+        checkpointing.build_optimizer(model)
         own = [*model.optimizer.variables, *(model.variances.variables if model.variances else [])]
         beginning = [(one, keras.ops.convert_to_numpy(one).copy()) for one in own]
         self._kept[key] = model, beginning
         return model
 
 
-def _without_none(*callbacks: keras.callbacks.Callback | None) -> list[keras.callbacks.Callback]:
-    return [callback for callback in callbacks if callback is not None]
+def _without_none(*every: keras.callbacks.Callback | None) -> list[keras.callbacks.Callback]:
+    return [callback for callback in every if callback is not None]

@@ -59,12 +59,9 @@ def outcomes_from(
 ) -> Outcomes:
     """Outcomes of what a model gave, its boxes brought back to the original pictures.
 
-    Args:
-        labels: True classes, (N,).
-        outputs: See `Outcomes`; with `softmax` (N, K), `bbox` and `bbox_true` (N, 4).
-        pictures: The same images in the same order. Without them a px is a side of the model's
-            image, which makes a difference for corner errors, and under letterbox for IoUs.
-        background: Index of the class of images without an object; None where all show one.
+    Outputs hold `softmax` (N, K), `bbox` and `bbox_true` (N, 4); `pictures` are the same images in
+    the same order. Without them a px is a side of the model's image, which makes a difference for
+    corner errors, and under letterbox for IoUs. `background` is as in `Outcomes`.
     """
     boxes, boxes_pred = outputs["bbox_true"], outputs["bbox"]
     if pictures is None:

@@ -1,26 +1,159 @@
-"""The model that is compiled: a localizer, with its losses, measures and targets of training."""
+"""What a training compiles: its plan, its phases and sizes, the model with losses and measures."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
 from keras import ops
 
-from loc_keras.config.train import LossConfig
+from loc_keras.boxes import Tensor
+from loc_keras.config.train import FineTuneConfig, LossConfig, SizeStageConfig, TrainConfig
+from loc_keras.data.dataset import LocalizationData
 from loc_keras.data.resize import are_empty
+from loc_keras.errors import TrainingError
 from loc_keras.losses import BoxLoss, ClassLoss, DistributionFocalLoss
 from loc_keras.metrics import bbox_metrics, class_metrics, joint_metrics
+from loc_keras.models.assembly import SMALLEST_SIDE
+from loc_keras.models.body import body_groups, body_layers
 from loc_keras.models.heads import SIDES_LAYER
 from loc_keras.training.batch_norm import fuse_batch_norms, synchronize
 from loc_keras.training.optimizer import learning_rate_schedule, make_optimizer
-from loc_keras.training.plan import FitPlan, Phase, rate_factors, set_trainable
 
-Tensor = Any  # A Keras tensor; Keras has no public static type for it.
+SMALL_BATCH = 16
+"""Below this many images batch statistics get noisy and batch normalisation loses accuracy (Wu and
+He 2018, "Group Normalization", figure 1)."""
+
+
+@dataclass(frozen=True)
+class FitPlan:
+    """How long and how to train: sections of the config, and what the data decide.
+
+    `val_images` counts for the standard error of figures; `background` is the index of the class of
+    images without an object, or None where all show one.
+    """
+
+    train: TrainConfig
+    loss: LossConfig
+    steps_per_epoch: int
+    val_images: int
+    background: int | None = None
+
+    @classmethod
+    def for_data(cls, train: TrainConfig, loss: LossConfig, data: LocalizationData) -> "FitPlan":
+        """The plan of a training on some data; TrainingError as of `refuse_wrong_sizes`."""
+        refuse_wrong_sizes(train.progressive_size, data.image_shape)
+        steps = train.steps_per_epoch or data.steps_per_epoch
+        return cls(train, loss, steps, data.sizes["val"], data.background)
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole training."""
+        return self.train.epochs * self.steps_per_epoch
+
+    def with_train(self, **settings: Any) -> "FitPlan":
+        """A plan with other settings of the section `train`, which are not validated."""
+        return replace(self, train=self.train.model_copy(update=settings))
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What fitting left behind: where the models lie and how the run went."""
+
+    best_path: Path
+    last_path: Path
+    best_epoch: int
+    history: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Epochs from the first, from 0, to before the end, and whether the body learns, too."""
+
+    first: int
+    end: int
+    body_learns: bool
+
+    @property
+    def epochs(self) -> int:
+        """Number of epochs."""
+        return self.end - self.first
+
+
+def training_phases(epochs: int, freeze_epochs: int) -> list[Phase]:
+    """Splits a training into the epochs with a resting body and those in which all learns."""
+    rest = min(freeze_epochs, epochs)
+    phases = [Phase(0, rest, body_learns=False), Phase(rest, epochs, body_learns=True)]
+    return [phase for phase in phases if phase.epochs]
+
+
+def set_trainable(localizer: keras.Model, body_learns: bool, batch_norm: str) -> None:
+    """Chooses which of the body's layers learn, before a model is compiled.
+
+    A frozen batch normalisation keeps its stored statistics and takes them in place of the batch's.
+    """
+    for layer in body_layers(localizer):
+        frozen = batch_norm == "frozen" and isinstance(layer, keras.layers.BatchNormalization)
+        layer.trainable = body_learns and not frozen
+
+
+def rate_factors(localizer: keras.Model, fine_tune: FineTuneConfig) -> dict[str, float]:
+    """Factors on the learning rate of the body's variables, by path; those of 1 are left out.
+
+    The last stage has `body_rate`, each before it `layer_decay` times that of the next (Howard and
+    Ruder 2018, "Universal Language Model Fine-tuning", section 3.2, discriminative fine-tuning).
+    """
+    factors: dict[str, float] = {}
+    for depth, group in enumerate(reversed(body_groups(localizer))):
+        factor = fine_tune.body_rate * fine_tune.layer_decay**depth
+        for layer in group:
+            factors |= {variable.path: factor for variable in layer.trainable_variables}
+    return {path: factor for path, factor in factors.items() if factor != 1.0}
+
+
+def small_batch_warning(train: TrainConfig) -> str | None:
+    """One sentence where a small batch would spoil the statistics that came with the weights."""
+    if train.batch_size >= SMALL_BATCH or train.fine_tune.batch_norm == "frozen":
+        return None
+    return (
+        f"train.batch_size {train.batch_size} gives noisy batch statistics, which overwrite those "
+        f"that came with the weights; set train.fine_tune.batch_norm to frozen, or batch_size to "
+        f"{SMALL_BATCH} or more."
+    )
+
+
+def refuse_wrong_sizes(stages: Sequence[SizeStageConfig], image_shape: tuple[int, ...]) -> None:
+    """Raises TrainingError for stages that do not make images smaller, or make them too small."""
+    height, width = image_shape[:2]
+    for number, stage in enumerate(stages):
+        least = -(-SMALLEST_SIDE * max(height, width) // min(height, width))
+        if not least <= stage.side < max(height, width):
+            raise TrainingError(
+                f"train.progressive_size[{number}].side is {stage.side} px, and the images have "
+                f"{height} x {width} px: give {least} to {max(height, width) - 1}."
+            )
+
+
+def size_at(
+    step: int, stages: Sequence[SizeStageConfig], total_steps: int, image_size: tuple[int, int]
+) -> tuple[int, int] | None:
+    """Size (height, width) in px of the images in a step, from 0; None for full size.
+
+    Sides keep their ratio but for rounding; after the stages images are of full size.
+    """
+    end = 0.0
+    for stage in stages:
+        end += stage.share
+        if step < round(end * total_steps):
+            height, width = (round(side * stage.side / max(image_size)) for side in image_size)
+            return height, width
+    return None
+
 
 CLASS_OUTPUT = "softmax"
-SIDES_OUTPUT = "bbox_distribution"
-"""Name of the extra output, present in training only, whose logits the focal loss needs."""
+SIDES_OUTPUT = "bbox_distribution"  # In training alone: the logits for the focal loss.
 
 
 class LogVariances(keras.layers.Layer):
@@ -40,8 +173,8 @@ class UncertainLoss(keras.losses.Loss):
     It is exp(-s) L + s / 2 with s = log(variance), as Kendall, Gal and Cipolla 2018 have it
     ("Multi-Task Learning Using Uncertainty to Weigh Losses", equation 10) but for their factor 1/2
     on regressions, which only shifts s. Where s follows, the term weighs 1 / (2 L): all terms pull
-    alike, however large they are. At the start, with s = 0, it is the loss itself. A loss that
-    reaches 0 would drive s to minus infinity; `FLOOR` is as low as it counts.
+    alike. At the start, with s = 0, it is the loss itself. A loss that reaches 0 would drive s to
+    minus infinity; `FLOOR` is as low as it counts.
     """
 
     FLOOR = -5.0
@@ -69,10 +202,7 @@ class TrainingModel(keras.Model):
     joint: Sequence[keras.metrics.Metric] = ()
     variances: LogVariances | None = None
     train_size: tuple[int, int] | None = None
-    """(height, width) in pixels to which images are resized in training alone; None: as they are.
-
-    After a change the training step must be made anew (`make_train_function(force=True)`).
-    """
+    """(height, width) in px of images in training; None: as they are. A change needs a new step."""
 
     def call(self, inputs: Tensor, training: bool | None = None, mask: Any = None) -> Any:
         """Runs the network; in training on images of `train_size`."""
@@ -83,7 +213,7 @@ class TrainingModel(keras.Model):
     def compute_metrics(
         self, x: Tensor, y: Mapping[str, Tensor], y_pred: Mapping[str, Tensor], sample_weight: Any
     ) -> dict[str, Any]:
-        """Updates the measures of each output and the joint ones, and gives all results."""
+        """Updates all measures and gives their results."""
         super().compute_metrics(x, y, y_pred, sample_weight)
         for metric in self.joint:
             metric.update_state(y, y_pred, sample_weight)
@@ -91,19 +221,12 @@ class TrainingModel(keras.Model):
 
 
 def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """Images (N, h, w, C) of any dtype as float32 (N, height, width, C).
-
-    Bilinear with the kernel widened where the image shrinks, so that no pixel is passed over.
-    Boxes in fractions of the image stay as they are.
-    """
+    """Images (N, h, w, C) as float32 (N, height, width, C), averaged over the covered pixels."""
     return ops.image.resize(ops.cast(images, "float32"), size, antialias=True)
 
 
 def training_model(localizer: keras.Model) -> TrainingModel:
-    """Wraps a localizer, sharing its layers and weights.
-
-    A localizer with the distribution head gets the third output `bbox_distribution`.
-    """
+    """Wraps a localizer, sharing its layers; one with the distribution head gets `SIDES_OUTPUT`."""
     outputs = dict(localizer.output)
     if any(layer.name == SIDES_LAYER for layer in localizer.layers):
         outputs[SIDES_OUTPUT] = localizer.get_layer(SIDES_LAYER).output
@@ -182,8 +305,8 @@ def with_targets(
 ) -> tf.data.Dataset:
     """Gives every output in `names` its target, and its weights where some images show no object.
 
-    Batches are (images, targets), perhaps with the weight of each image for a third. With a
-    `background`, a class of images without an object, they get `box_weights`, times these.
+    Batches are (images, targets), perhaps with a weight of each image, which `box_weights` are
+    times.
     """
 
     def ask(
@@ -205,9 +328,8 @@ def with_targets(
 def box_weights(boxes: tf.Tensor, names: Sequence[str]) -> dict[str, tf.Tensor]:
     """Weight (B,) of each image in each output: 0 for the box where that is empty, else 1.
 
-    Keras divides the weighted sum of a batch by its number of images, not by its weights. So an
-    image with an object counts as much as it does among as many images that all show one, and the
-    box loss of a batch without any object is 0. Boxes are float32 (B, 4).
+    Keras divides the weighted sum of a batch by its number of images: so one with an object counts
+    the same whatever stands beside it, and the box loss of a batch without any object is 0.
     """
     shown = 1.0 - tf.cast(are_empty(boxes), tf.float32)
     return {name: tf.ones_like(shown) if name == CLASS_OUTPUT else shown for name in names}
@@ -216,6 +338,6 @@ def box_weights(boxes: tf.Tensor, names: Sequence[str]) -> dict[str, tf.Tensor]:
 def as_batch(
     images: tf.Tensor, targets: Mapping[str, tf.Tensor], names: Sequence[str], *, background: bool
 ) -> tf.data.Dataset:
-    """One batch as a data set of that batch alone, as `with_targets`."""
+    """A data set of one batch, as by `with_targets`."""
     batch = tf.data.Dataset.from_tensors((images, dict(targets)))
     return with_targets(batch, names, background=background).cache()

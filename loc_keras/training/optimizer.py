@@ -27,15 +27,11 @@ the peak: those of PyTorch's OneCycleLR, whose last rate is 1e-4 of the first.""
 def learning_rate_schedule(
     *, peak: float, schedule: str, warmup_steps: int, total_steps: int
 ) -> Schedule:
-    """A linear rise to the peak, then a half cosine to 0 or a constant rate; or one cycle.
+    """A linear rise to the peak over the warm-up, then a half cosine to 0 or a constant rate.
 
-    Args:
-        peak: highest learning rate, > 0.
-        schedule: "cosine" (Loshchilov and Hutter 2017, equation 5, one period), "constant" or
-            "one_cycle" (Smith and Topin 2018, "Super-Convergence", both halves as cosines, the
-            momentum left as it is), which has a rise of its own.
-        warmup_steps: steps of the rise (Goyal et al. 2017); 0 for none; not for "one_cycle".
-        total_steps: steps of the whole training, the rise included.
+    "cosine" is equation 5 of Loshchilov and Hutter 2017 with one period. "one_cycle" (Smith and
+    Topin 2018, "Super-Convergence", both halves as cosines, the momentum left as it is) has a rise
+    of its own in place of the warm-up (Goyal et al. 2017). `total_steps` include the rise.
     """
     if schedule == "one_cycle":
         return OneCycle(peak, total_steps)
@@ -78,7 +74,6 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def _half_cosine(start: float, end: float, share: Any) -> Any:
-    """From `start` where `share` is 0 to `end` where it is 1."""
     return end + (start - end) * 0.5 * (1.0 + keras.ops.cos(math.pi * share))
 
 
@@ -162,9 +157,7 @@ def make_optimizer(
     """Makes AdamW (Loshchilov and Hutter 2019) or Adam (Kingma and Ba 2015).
 
     AdamW's weight decay is apart from the gradient and scaled by the learning rate, with biases and
-    scales exempt; Adam's is added to the gradient of every variable. Batches are accumulated into
-    one update as `train` says. `rate_factors` are for the rate, and AdamW's decay, of variables by
-    their path.
+    scales exempt; Adam's is added to every gradient. `rate_factors` are those of `Adam`.
     """
     rate = train.learning_rate if schedule is None else schedule
     ema, accumulate = train.ema, train.accumulate

@@ -8,12 +8,8 @@ from typing import Any
 from loc_keras._environ import DRIVER, may_have_gpu, tf
 from loc_keras.errors import TrainingError
 
-BFLOAT16_CAPABILITY = (8, 0)
-"""NVIDIA GPUs compute in bfloat16 on tensor cores from this compute capability (Ampere) on."""
-
-FLOAT16_CAPABILITY = (7, 0)
-"""NVIDIA GPUs compute in float16 on tensor cores from this compute capability (Volta) on."""
-
+BFLOAT16_CAPABILITY, FLOAT16_CAPABILITY = (8, 0), (7, 0)
+"""NVIDIA GPUs compute in these on tensor cores from this compute capability (Ampere, Volta) on."""
 
 BFLOAT16_FLAGS = frozenset({"amx_bf16", "avx512_bf16"})
 """What Linux calls the units of x86 processors that multiply in bfloat16."""
@@ -68,10 +64,7 @@ def visible_gpus() -> list[Any]:
 
 
 def grow_gpu_memory() -> None:
-    """Lets each GPU take memory as it is needed; has to come before the first operation.
-
-    In a process that has computed already, such as a notebook, the setting stays as it is.
-    """
+    """Lets GPUs take memory as needed; before the first operation, else the setting stays."""
     for gpu in visible_gpus():
         with contextlib.suppress(RuntimeError):
             tf.config.experimental.set_memory_growth(gpu, True)
@@ -80,10 +73,8 @@ def grow_gpu_memory() -> None:
 def set_precision(precision: str, *, wide: bool = False) -> str:
     """Sets Keras's global dtype policy and gives its name.
 
-    Args:
-        precision: "auto", "float32", "mixed_float16" or "mixed_bfloat16"; "auto" looks at the
-            first GPU or, where there is none, at the processor.
-        wide: whether the body has so many channels that a processor's bfloat16 units pay.
+    "auto" looks at the first GPU or, where there is none, at the processor, whose bfloat16 units
+    pay for `wide` bodies alone.
     """
     if precision == "auto":
         capabilities = gpu_capabilities()

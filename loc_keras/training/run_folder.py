@@ -1,4 +1,4 @@
-"""The folder of a run: its file names, its state, its lock, its environment, and interruptions."""
+"""The folder of a run: names, state, lock, environment, what was fitted, and interruptions."""
 
 import contextlib
 import json
@@ -15,10 +15,12 @@ from enum import Enum
 from importlib import metadata
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
-from loc_keras.atomic_file import lock_file, remove_halves, write_text
-from loc_keras.errors import Interrupted, ModelError, TrainingError, first_line
+from pydantic import TypeAdapter, ValidationError
+
+from loc_keras.atomic_file import file_sha256, lock_file, remove_halves, write_text
+from loc_keras.errors import Interrupted, ModelError, TrainingError, TrustError, first_line
 from loc_keras.training.checkpoint_files import is_own_name
 
 CONFIG_FILE, ENVIRONMENT_FILE, CLASSES_FILE = "config.yaml", "environment.json", "classes.txt"
@@ -33,14 +35,12 @@ CHECKPOINTS, FOLDS = "checkpoints", "folds"
 """Names within a run folder (`docs/architecture.md` says what each holds). A folder with
 `CHECKPOINTS` holds an unfinished run."""
 
-LOCK_FILE = ".lock"
-"""In `CHECKPOINTS`, by which that folder is known to be a run's."""
+LOCK_FILE = ".lock"  # In `CHECKPOINTS`, by which that folder is known to be a run's.
 
 _BEFORE_CONFIG = {CHECKPOINTS, PLOTS, CLASSES_FILE, ENVIRONMENT_FILE, SKIPPED_FILE}
 _BEFORE_CONFIG |= {NEAR_DUPLICATES_FILE}
 
 PACKAGES = ("tensorflow", "keras", "keras-cv", "tensorboard", "numpy", "matplotlib")
-"""Packages whose versions are written down."""
 
 
 class RunState(Enum):
@@ -69,7 +69,6 @@ def run_state(folder: Path) -> RunState:
 
 
 def _shown(folder: Path) -> set[str]:
-    """Names in a folder that are not hidden."""
     names = os.listdir(folder) if folder.is_dir() else []
     return {name for name in names if not name.startswith(".")}
 
@@ -115,11 +114,7 @@ def only_process(folder: Path) -> Iterator[None]:
 
 
 def refuse_changes(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Refuses to go on under another config, both flat, by dotted key.
-
-    Raises:
-        TrainingError: Naming the keys that differ, with the old and the new value.
-    """
+    """Raises TrainingError that names the keys, flat by dots, whose values differ."""
     changes = [
         f"{key} {before.get(key)!r} -> {now.get(key)!r}"
         for key in sorted(before.keys() | now.keys())
@@ -140,12 +135,9 @@ KNOWN_BY_SIZES = (
 
 
 def refuse_other_data(folder: Path, fingerprint: str, by_sizes: str = "") -> str | None:
-    """Refuses to go on with other images or labels than those of the fingerprint.
+    """Raises TrainingError where images or labels are not those that the run was begun with.
 
-    Gives a sentence where the data could only be compared as earlier versions did, `by_sizes`.
-
-    Raises:
-        TrainingError: If neither is the one in the run folder.
+    Gives a sentence where they could only be compared as earlier versions did, `by_sizes`.
     """
     before = read_environment(folder).get("data_fingerprint")
     if by_sizes and before == by_sizes:
@@ -234,11 +226,7 @@ def refuse_used_folder(folder: Path) -> None:
 
 
 def read_classes(path: Path) -> tuple[str, ...] | None:
-    """Class names, one a line in label order; None where there is no such file.
-
-    Raises:
-        ModelError: If the file cannot be read.
-    """
+    """Class names, one a line in label order; None without a file, ModelError if unreadable."""
     try:
         return tuple(path.read_text(encoding="utf-8").removesuffix("\n").split("\n"))
     except FileNotFoundError:
@@ -276,16 +264,63 @@ def _version(package: str) -> str | None:
         return None
 
 
+Fitted = TypeVar("Fitted")
+
+
+def write_fitted(
+    path: Path, content: Fitted, adapter: TypeAdapter[Fitted], indent: int | None = 1
+) -> None:
+    """Writes as JSON what was fitted to a model, whole or not at all; None for one line."""
+    write_text(path, json.dumps(adapter.dump_python(content, mode="json"), indent=indent) + "\n")
+
+
+def read_fitted(
+    path: Path,
+    model_path: Path,
+    adapter: TypeAdapter[Fitted],
+    version: int,
+    digest_of: Callable[[Fitted], str],
+) -> Fitted | None:
+    """Reads what was fitted to the model that it stands beside; None where there is no file.
+
+    `version` is of the form that is known, `digest_of` gives the SHA-256 of a content's model.
+    TrustError where the file is damaged, of another version, or of another model.
+    """
+    if not path.is_file():
+        return None
+    again = "run python -m loc_keras.calibrate again"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        found = content.get("version") if isinstance(content, dict) else None
+        if found != version:
+            raise TrustError(f"{path} is of version {found}, not {version}; {again}.")
+        fitted = adapter.validate_python(content)
+    except (ValueError, RecursionError) as error:  # Of JSON, UTF-8 and pydantic.
+        raise TrustError(
+            f"{path} is damaged ({_first_fault(error)}); move it away and {again}."
+        ) from error
+    if digest_of(fitted) != file_sha256(model_path):
+        raise TrustError(
+            f"{path} was fitted to another model than {model_path}, whose file has changed since; "
+            f"{again}."
+        )
+    return fitted
+
+
+def _first_fault(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return str(error)
+
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 Handler = Callable[[int, FrameType | None], None]
 
 
 @contextmanager
 def handled_signals(handler: Handler, numbers: Iterable[int] = SIGNALS) -> Iterator[None]:
-    """Handles signals for a while.
-
-    Outside of the main thread signals cannot be caught, and nothing changes.
-    """
+    """Handles signals for a while; outside of the main thread nothing changes."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -298,14 +333,10 @@ def handled_signals(handler: Handler, numbers: Iterable[int] = SIGNALS) -> Itera
 
 
 class Interruption:
-    """Whether the run was asked to stop.
+    """Whether the run was asked to stop; `how_to_resume` is part of a sentence for the user.
 
-    Args:
-        how_to_resume: For the user who stops it, as a part of a sentence.
-        together: Whether several processes stop together, when they have agreed to.
-
-    Attributes:
-        asked: Number of the signal that came to this process; None while none did.
+    With `together` several processes stop when they have agreed to. `asked` is the number of the
+    signal that came to this one, None while none did.
     """
 
     def __init__(self, how_to_resume: str, *, together: bool = False) -> None:

@@ -114,5 +114,4 @@ def step_scalars(folder: Path) -> Callable[[int, Mapping[str, float]], None]:
 
 
 def _plain(value: Any) -> bool | int | float | str:
-    """Keeps what TensorBoard's table can hold and writes all else as text."""
     return value if isinstance(value, bool | int | float | str) else str(value)

@@ -16,6 +16,7 @@ from loc_keras.training.batch_norm import fuse_batch_norms
 from loc_keras.training.callbacks import FiniteLossGuard, Logs, Position
 from loc_keras.training.measure import SILENT, answer_function, collect_outcomes, progress_style
 from loc_keras.training.model import (
+    FitPlan,
     TrainingModel,
     as_batch,
     compile_localizer,
@@ -24,42 +25,28 @@ from loc_keras.training.model import (
     with_targets,
 )
 from loc_keras.training.optimizer import make_optimizer
-from loc_keras.training.plan import FitPlan
 
-Batch = tuple[tf.Tensor, Mapping[str, tf.Tensor]]
-"""Images and targets."""
+Batch = tuple[tf.Tensor, Mapping[str, tf.Tensor]]  # Images and targets.
 
-NEAR_ZERO = 0.05
-"""Both losses must end below this: class cross entropy, and 1 minus the mean IoU."""
+NEAR_ZERO = 0.05  # Both losses must end below: class cross entropy, and 1 minus the mean IoU.
 
 LOWEST, HIGHEST = 1e-6, 1.0
 """Learning rates between which a sweep searches: Adam's useful ones lie well inside."""
 
-STEPS = 150
-"""Batches of a sweep, 25 for each factor of ten."""
-
-MEMORY = 0.9
-"""Share of the running mean of the loss that each batch keeps: about the last ten count."""
-
-DIVERGED = 4.0
-"""A sweep ends where the loss is so many times the lowest it was."""
-
+STEPS = 150  # Batches of a sweep, 25 for each factor of ten.
+MEMORY = 0.9  # Share of the loss's running mean that each batch keeps: about ten count.
+DIVERGED = 4.0  # A sweep ends where the loss is so many times the lowest it was.
 BELOW_LOWEST = 10.0
 """The suggested rate is the one of the lowest loss over this: at the lowest itself the loss is
 about to diverge."""
 
-SMALLEST = 4
-"""Smallest batch that is timed."""
-
-WARM, TIMED = 2, 4
-"""Steps of each batch size that are not counted, and those of which the fastest counts."""
-
+SMALLEST = 4  # Smallest batch that is timed.
+WARM, TIMED = 2, 4  # Steps of each size that are not counted, and those of which the fastest is.
 NEAR_BEST = 0.95
 """The smallest batch of this share of the best speed is suggested: larger ones buy no time, and
 each of their steps sees more images for the same change."""
 
-LONGEST_STEP_S = 20.0
-"""No larger batch is tried once a step takes this long."""
+LONGEST_STEP_S = 20.0  # No larger batch is tried once a step takes this long.
 
 
 @dataclass(frozen=True)
@@ -87,11 +74,7 @@ def overfit_batch(
 ) -> OverfitResult:
     """Trains on one batch alone, by Adam at a constant rate, without label smoothing or decay.
 
-    The weights of the localizer are changed. Of the plan its learning rate, losses and background
-    are taken.
-
-    Raises:
-        TrainingError: if a step's loss is not finite.
+    The localizer's weights are changed. TrainingError where a step's loss is not finite.
     """
     fuse_batch_norms(localizer)
     model = training_model(localizer)
@@ -169,8 +152,6 @@ def sweep_rates(
 
 
 class _RisingRate(keras.callbacks.Callback):
-    """Sets each step's rate and notes its loss."""
-
     def __init__(self, rates: Sequence[float]) -> None:
         super().__init__()
         self.rates = rates
@@ -191,10 +172,7 @@ class _RisingRate(keras.callbacks.Callback):
 
 
 def running_mean(values: Sequence[float]) -> list[float]:
-    """Exponentially weighted mean up to each value, without the bias of its start.
-
-    The correction is that of Kingma and Ba 2015 ("Adam", section 3).
-    """
+    """Exponentially weighted means, corrected as by Kingma and Ba 2015 ("Adam", section 3)."""
     mean, means = 0.0, []
     for count, value in enumerate(values, start=1):
         mean = MEMORY * mean + (1 - MEMORY) * value
@@ -233,11 +211,8 @@ def batch_speeds(
 ) -> list[BatchSpeed]:
     """Times the step, without reading and augmenting, at sizes that double up to the largest.
 
-    A row a size. The last one may say that it did not fit. The weights of the localizer are spoilt;
-    the batch is repeated to each size.
-
-    Raises:
-        TrainingError: If the smallest size does not fit.
+    A row a size; the last may say that it did not fit, TrainingError where the smallest does not.
+    The localizer's weights are spoilt; the batch is repeated to each size.
     """
     steady = plan.with_train(schedule="constant", warmup_epochs=0.0)
     model = compiled_training_model(localizer, steady)
@@ -260,7 +235,6 @@ def batch_speeds(
 
 
 def _timed_step(model: TrainingModel, batch: Batch, *, background: bool) -> Callable[[int], float]:
-    """A function that gives the seconds of the fastest step with a batch of a size."""
     images, targets = batch
     rows = tf.data.Dataset.from_tensor_slices((images, dict(targets))).cache().repeat()
 
@@ -313,7 +287,6 @@ def _fit(
     *callbacks: keras.callbacks.Callback,
     verbose: int = SILENT,
 ) -> None:
-    """Takes some steps as one epoch."""
     model.fit(
         data,
         steps_per_epoch=steps,

@@ -34,8 +34,7 @@ from sklearn.model_selection import StratifiedKFold
 from loc_keras.boxes import Tensor, area, iou
 from loc_keras.errors import TrustError
 
-LOWEST, HIGHEST = 0.1, 10.0
-"""The range of T."""
+LOWEST, HIGHEST = 0.1, 10.0  # The range of T.
 
 DEVIATION = 0.5
 """Of the Gaussian prior of log T around 0. If all calibration images are right, the likelihood
@@ -68,10 +67,7 @@ def fit_temperature(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> floa
 
     The likelihood of these images is never worse than with T = 1, which is also the answer where T
     makes no difference: for a single class, or if all classes are equally likely in each row.
-
-    Args:
-        probabilities: float (N, K), of each class, rows that add up to 1.
-        labels: int (N,), true classes.
+    Probabilities are float (N, K), rows that add up to 1, labels int (N,).
 
     Raises:
         TrustError: There is no image, or the arrays do not fit together.
@@ -164,16 +160,10 @@ def box_sides(boxes: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class BoxConfidence:
-    """A fitted regression; all tuples have one number for each signal.
+    """A fitted regression; all tuples have one number for each signal, by its name.
 
-    Attributes:
-        names: Of the signals.
-        mean: Of the calibration images; a signal that is NaN counts as this.
-        scale: Standard deviation of the calibration images; 1 where it is 0.
-        low: Smallest value there; smaller ones count as this.
-        high: Largest value there; larger ones count as this.
-        weights: Of the standardised signals.
-        bias: Log odds at the mean.
+    Mean (as which NaN counts) and scale (1 where it is 0) standardise signals, which are first cut
+    to low and high, the extremes of the calibration images. The bias is the log odds at the mean.
     """
 
     names: tuple[str, ...]
@@ -195,7 +185,7 @@ def fit_box_confidence(
     Args:
         signals: By name, each float (N,), finite.
         good: bool (N,), whether each box has an IoU of at least .5.
-        prior: Weights of standardised signals before any image is seen; 0 for those without one.
+        prior: Weights of standardised signals before any image is seen; else 0.
 
     Raises:
         TrustError: There is no image or no signal, or a signal does not fit or is not finite.
@@ -223,11 +213,7 @@ def fit_box_confidence(
 
 
 def apply_box_confidence(signals: Mapping[str, Tensor], fitted: BoxConfidence) -> Tensor:
-    """Probability that each box is good, float32 (N,), never NaN; by signals (N,), by name.
-
-    Raises:
-        TrustError: A signal is missing.
-    """
+    """Probability that each box is good, float32 (N,), never NaN; TrustError without a signal."""
     missing = [name for name in fitted.names if name not in signals]
     if missing:
         raise TrustError(
@@ -257,11 +243,7 @@ def most_probable(probabilities: Tensor) -> Tensor:
 def checked_classes(
     probabilities: npt.ArrayLike, labels: npt.ArrayLike
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """Probabilities (N, K) and true classes (N,) of at least one image.
-
-    Raises:
-        TrustError: They do not fit together, or hold what no model gives.
-    """
+    """Probabilities (N, K) and true classes (N,) of one image or more; TrustError if wrong."""
     p, y = np.asarray(probabilities, np.float64), np.asarray(labels)
     if p.ndim != 2 or y.shape != p.shape[:1] or not p.size:
         raise TrustError(

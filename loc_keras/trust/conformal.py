@@ -1,4 +1,4 @@
-"""Split conformal prediction: outer and inner boxes and label sets with a promised coverage.
+"""Conformal prediction: outer and inner boxes and label sets with a promised coverage.
 
 Scores say how badly an answer misses the truth. If the n calibration images and a new image are
 exchangeable, the new score is at most the k-th smallest of the n, k = ceil((n + 1) coverage), with
@@ -31,20 +31,34 @@ with U = 1 it may have to be added to an empty set, and sets are larger than was
 (docs/experiments.md). The default penalty, .01 from the second rank on, is as mild as can be while
 still telling equal scores apart: the last labels of a confident model all have an APS score of 1
 within float32.
+
+**Folds.** Sets too small to hold images back take cross-conformal prediction in the form of CV+
+(Vovk 2015; Barber, Candès, Ramdas and Tibshirani 2021, section 3.2). Each of the n training images
+has a score from the model that was trained without it. Of a new image every label or box y is
+scored by each of these models, and believed unless fewer than coverage (n + 1) of the scores R_i
+lie below the score of y under the model of the same fold. If all images are exchangeable, the truth
+is believed with a probability of at least 2 coverage - 1, less a term below sqrt(2 / n) (theorem 4
+there), and of about `coverage` wherever a model changes little with a fold; models of any quality,
+trained for any length, keep that. A box y is believed where at least n - k + 1 of n outer boxes
+hold it, k the rank of split conformal prediction; each is the box of an image's fold, moved by the
+image's score. So every side is an order statistic of the n sides, and likewise for inner boxes; the
+inner box is cut to the outer one.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal
 
+import keras
 import numpy as np
 import numpy.typing as npt
-from keras import ops
+from keras import layers, ops
 
 from loc_keras.boxes import Tensor
 from loc_keras.errors import TrustError
+from loc_keras.evaluation.outcomes import Outcomes
 from loc_keras.trust.confidence import checked_classes, most_probable
 
 Scaling = Literal["additive", "size", "spread"]
@@ -70,11 +84,10 @@ Floats = npt.NDArray[np.floating]
 
 
 def conformal_quantile(scores: npt.ArrayLike, coverage: float) -> float:
-    """The ceil((n + 1) coverage)-th smallest of scores float (n,), finite; coverage in (0, 1).
+    """The ceil((n + 1) coverage)-th smallest of scores float (n,); coverage in (0, 1).
 
-    Raises:
-        TrustError: The images are too few for the coverage, a score is not finite, or the
-            coverage is out of range.
+    TrustError where the images are too few for the coverage, a score is not finite, or the coverage
+    is out of range.
     """
     values = np.asarray(scores, np.float64).ravel()
     bad = int(np.count_nonzero(~np.isfinite(values)))
@@ -90,9 +103,7 @@ def conformal_quantile(scores: npt.ArrayLike, coverage: float) -> float:
 def conformal_rank(images: int, coverage: float) -> int:
     """Which of n sorted calibration scores is the quantile: ceil((n + 1) coverage), in 1..n.
 
-    Raises:
-        TrustError: It would be n + 1, so no score promises this much; or the coverage is not in
-            (0, 1).
+    TrustError where it would be n + 1, so that no score promises this much.
     """
     rank = math.ceil((images + 1) * _exact(coverage))
     if rank <= images:
@@ -105,11 +116,7 @@ def conformal_rank(images: int, coverage: float) -> int:
 
 
 def least_images(coverage: float) -> int:
-    """Fewest calibration images that can promise the coverage: 1 / (1 - coverage) - 1, rounded up.
-
-    Raises:
-        TrustError: The coverage is out of range.
-    """
+    """Fewest calibration images that can promise the coverage: 1 / (1 - coverage) - 1, or above."""
     share = _exact(coverage)
     return math.ceil(share / (1 - share))
 
@@ -124,13 +131,9 @@ def highest_coverage(images: int) -> float:
 
 @dataclass(frozen=True)
 class BoxMargins:
-    """Fitted margins.
+    """Fitted margins: one, or one for each predicted class, times a scale of each side.
 
-    Attributes:
-        scaling: What they are multiplied with.
-        coverage: Promised share of images, for each of the two boxes, in (0, 1).
-        outer: Margins of the outer box: one, or one for each predicted class.
-        inner: Likewise of the inner box.
+    The promise of `coverage` is for each of the two boxes.
     """
 
     scaling: Scaling
@@ -160,13 +163,13 @@ def fit_boxes(
         boxes_pred: Predicted boxes, float (N, 4).
         coverage: Promised share, in (0, 1).
         scaling: One of SCALINGS.
-        spread: Standard deviation of each predicted side, float (N, 4); for `spread` only.
+        spread: For `spread`, standard deviation of each predicted side, float (N, 4).
         classes_pred: Predicted classes, int (N,); None for one margin for all.
         class_names: Of all K classes; needed with `classes_pred`.
 
     Raises:
-        TrustError: The images, or those of a class, are too few for the coverage; or the arrays
-            do not fit together.
+        TrustError: The images, or those of a class, are too few for the coverage; or the arrays do
+            not fit together.
     """
     true, pred = checked_boxes(boxes, boxes_pred)
     scales = ops.convert_to_numpy(scales_of(pred, scaling, spread))
@@ -183,11 +186,7 @@ def fit_boxes(
 
 
 def scales_of(boxes_pred: Tensor, scaling: Scaling, spread: Tensor | None = None) -> Tensor:
-    """Scale of each side, above 0, float32 (..., 4); `spread` likewise, standard deviations.
-
-    Raises:
-        TrustError: There is no such scaling, or no spread for it.
-    """
+    """Scale of each side, above 0, float32 (..., 4); TrustError if it needs a missing spread."""
     boxes_pred = ops.cast(boxes_pred, "float32")
     if scaling == "additive":
         return ops.ones_like(boxes_pred)
@@ -228,13 +227,8 @@ def margins_of(values: Sequence[float], classes_pred: Tensor | None = None) -> T
 def outer_boxes(boxes_pred: Tensor, scales: Tensor, margins: Tensor | float) -> Tensor:
     """Boxes that hold the true box as promised, float32 (..., 4), within the picture.
 
-    A higher margin never gives a smaller box; a negative one that would turn a box inside out stops
-    where its sides meet.
-
-    Args:
-        boxes_pred: (..., 4), in fractions, not inverted.
-        scales: (..., 4), see `scales_of`.
-        margins: () or (...).
+    Boxes in fractions and scales are (..., 4), margins () or (...). A higher margin never gives a
+    smaller box; a negative one that would turn a box inside out stops where its sides meet.
     """
     low, high, scale_low, scale_high, margin = _parts(boxes_pred, scales, margins)
     margin = ops.maximum(margin, -(high - low) / (scale_low + scale_high))
@@ -272,13 +266,9 @@ def areas(boxes: Floats) -> npt.NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class LabelSets:
-    """Fitted label sets.
+    """Fitted label sets; a penalty of 0 is APS, ranks up to `k_reg` have none.
 
-    Attributes:
-        coverage: Promised share of images whose true class is in the set, in (0, 1).
-        threshold: Largest score of a label in the set.
-        penalty: Added for each rank beyond `k_reg`, at least 0; 0 is APS.
-        k_reg: Ranks without a penalty, at least 0.
+    The threshold is the largest score of a label in the set; coverage is the promised share.
     """
 
     coverage: float
@@ -296,10 +286,8 @@ def fit_label_sets(
 ) -> LabelSets:
     """Fits the threshold on images the model was not trained on: float (N, K) and true int (N,).
 
-    `penalty` and `k_reg` are chosen before looking at these images: else the promise is off.
-
-    Raises:
-        TrustError: The images are too few for the coverage, or the arrays do not fit together.
+    `penalty` and `k_reg` are chosen before looking at these images: else the promise is off. It
+    raises as `conformal_quantile`.
     """
     quantile = conformal_quantile(true_scores(probabilities, labels, penalty, k_reg), coverage)
     return LabelSets(coverage, float(threshold_above(quantile)), penalty, k_reg)
@@ -356,11 +344,7 @@ def true_scores(
 def checked_boxes(
     boxes: npt.ArrayLike, boxes_pred: npt.ArrayLike
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """True and predicted boxes, each float64 (N, 4), of any number of images.
-
-    Raises:
-        TrustError: Their shapes differ or are not (N, 4), or a coordinate is not finite.
-    """
+    """True and predicted boxes, each float64 (N, 4); TrustError for other shapes, or not finite."""
     true, pred = np.asarray(boxes, np.float64), np.asarray(boxes_pred, np.float64)
     if true.shape != pred.shape or true.ndim != 2 or true.shape[1] != 4:
         raise TrustError(
@@ -377,8 +361,109 @@ def checked_boxes(
     return true, pred
 
 
+FOLD_OUTPUTS = {"softmax": "softmax_folds", "bbox": "bbox_folds", "spread": "spread_folds"}
+"""Outputs of a localizer, and what they are called when each fold's model gives one."""
+
+
+@dataclass(frozen=True)
+class CrossScores:
+    """Scores of the training images by the models that were trained without them.
+
+    `penalty` and `k_reg` are as in `LabelSets`. Of each image `folds` has the fold, from 0, and
+    `labels` the score of its true class; of each that shows an object `box_folds`, `outer` and
+    `inner`.
+    """
+
+    coverage: float
+    scaling: Scaling
+    penalty: float
+    k_reg: int
+    folds: tuple[int, ...]
+    labels: tuple[float, ...]
+    box_folds: tuple[int, ...]
+    outer: tuple[float, ...]
+    inner: tuple[float, ...]
+
+
+def fit_cross(
+    outcomes: Outcomes,
+    folds: npt.NDArray[np.integer],
+    *,
+    coverage: float,
+    scaling: Scaling,
+    penalty: float,
+    k_reg: int,
+) -> CrossScores:
+    """Scores out-of-fold answers of all training images; `folds` int (N,) says by which model.
+
+    Raises:
+        TrustError: The images are too few for the coverage, or the arrays do not fit together.
+    """
+    objects = outcomes.take(outcomes.shown)
+    for images in (len(outcomes), len(objects)):
+        conformal_rank(images, coverage)  # Refuses too few.
+    true, pred = checked_boxes(objects.outputs["bbox_true"], objects.outputs["bbox"])
+    scales = ops.convert_to_numpy(scales_of(pred, scaling, objects.outputs.get("spread")))
+    labels = true_scores(outcomes.probabilities, outcomes.labels, penalty, k_reg)
+    return CrossScores(
+        float(coverage),
+        scaling,
+        penalty,
+        k_reg,
+        tuple(folds.tolist()),
+        tuple(threshold_above(labels).tolist()),
+        tuple(folds[outcomes.shown].tolist()),
+        tuple(outer_scores(true, pred, scales).tolist()),
+        tuple(inner_scores(true, pred, scales).tolist()),
+    )
+
+
+def cross_stated(outputs: Mapping[str, Tensor], cross: CrossScores) -> dict[str, Tensor]:
+    """`box_outer`, `box_inner` and `label_set` of `stated`, by all models of the folds.
+
+    Args:
+        outputs: `softmax_folds` (N, M, K) and `bbox_folds` (N, M, 4) of M models, with the scaling
+            `spread` also `spread_folds` (N, M, 4); `softmax` (N, K), whose top label is always in.
+        cross: What was fitted.
+    """
+    pred = ops.cast(outputs["bbox_folds"], "float32")
+    scales = scales_of(pred, cross.scaling, outputs.get("spread_folds"))
+    index = ops.convert_to_tensor(list(cross.box_folds), dtype="int32")
+    pred, scales = ops.take(pred, index, axis=1), ops.take(scales, index, axis=1)
+    images = len(cross.outer)
+    believed = images - conformal_rank(images, cross.coverage)  # From 0: the n - k + 1-th.
+    sides = outer_boxes(pred, scales, ops.convert_to_tensor(list(cross.outer), dtype="float32"))
+    low, high = ops.sort(sides[..., :2], axis=1), ops.sort(sides[..., 2:], axis=1)
+    outer = ops.concatenate([low[:, believed], high[:, images - 1 - believed]], axis=-1)
+    sides = inner_boxes(pred, scales, ops.convert_to_tensor(list(cross.inner), dtype="float32"))
+    empty = ops.expand_dims(is_empty(sides), axis=-1)  # Lies in every box: beyond both ends.
+    low = ops.sort(ops.where(empty, 1.0, sides[..., :2]), axis=1)[:, images - 1 - believed]
+    high = ops.sort(ops.where(empty, 0.0, sides[..., 2:]), axis=1)[:, believed]
+    low, high = ops.maximum(low, outer[:, :2]), ops.minimum(high, outer[:, 2:])
+    inner = ops.concatenate([low, high], axis=-1)
+    inner = ops.where(ops.expand_dims(is_empty(inner), -1), ops.zeros_like(inner), inner)
+    return {"box_outer": outer, "box_inner": inner, "label_set": _label_sets(outputs, cross)}
+
+
+def fold_ensemble(models: Sequence[keras.Model]) -> keras.Model:
+    """One model of several (`observer` of each fold's localizer), for `cross_stated`."""
+    image = keras.Input(models[0].input_shape[1:], name="image")
+    answers = []
+    for number, model in enumerate(models):
+        model.name = f"fold_{number}"
+        answers.append(model(image))
+    stacked = {}
+    for name, new in FOLD_OUTPUTS.items():
+        if name in answers[0]:
+            # Half precision would round what is promised.
+            row = layers.Reshape((1, answers[0][name].shape[-1]), dtype="float32")
+            stacked[new] = layers.Concatenate(axis=1, name=new, dtype="float32")(
+                [row(one[name]) for one in answers]
+            )
+    return keras.Model(image, stacked, name="folds")
+
+
 def _exact(coverage: float) -> Fraction:
-    """The fraction that was meant, in (0, 1)."""
     if not 0 < coverage < 1:
         raise TrustError(
             f"A coverage is a share between 0 and 1, such as 0.9, but {coverage} was asked for."
@@ -431,3 +516,17 @@ def _groups(
             f"margin for all classes."
         )
     return groups
+
+
+def _label_sets(outputs: Mapping[str, Tensor], cross: CrossScores) -> Tensor:
+    shares = outputs["softmax_folds"]
+    models, classes = shares.shape[1:]
+    flat = label_scores(ops.reshape(shares, (-1, classes)), cross.penalty, cross.k_reg)
+    scores = ops.reshape(flat, (-1, models, classes))
+    rank = conformal_rank(len(cross.labels), cross.coverage)
+    higher = ops.zeros_like(scores[:, 0], dtype="int32")
+    for fold in range(models):
+        own = [score for score, at in zip(cross.labels, cross.folds, strict=True) if at == fold]
+        below = scores[:, fold, :, None] > ops.convert_to_tensor(own, dtype="float32")
+        higher = higher + ops.sum(ops.cast(below, "int32"), axis=-1)
+    return ops.logical_or(higher < rank, is_most_probable(outputs["softmax"]))

@@ -11,35 +11,15 @@ from scipy.stats import betabinom
 
 from loc_keras.config.schema import TrustConfig
 from loc_keras.errors import TrustError
+from loc_keras.evaluation import reliability
 from loc_keras.evaluation.bootstrap import Bootstrap
 from loc_keras.evaluation.outcomes import BOX_HIT, Outcomes, paired_iou
-from loc_keras.evaluation.reliability import (
-    DEFAULT,
-    Guarantee,
-    TrustFigures,
-    auroc_difference,
-    auroc_estimate,
-    expected_calibration_error,
-    negative_log_likelihood,
-    reliability_bins,
-)
+from loc_keras.trust import conformal
 from loc_keras.trust.confidence import PRIOR, box_signals, fit_box_confidence, fit_temperature
-from loc_keras.trust.conformal import (
-    K_REG,
-    PENALTY,
-    areas,
-    conformal_rank,
-    fit_boxes,
-    fit_label_sets,
-    is_empty,
-    within,
-)
-from loc_keras.trust.cross import fit_cross
 from loc_keras.trust.shift import measure_shift
 from loc_keras.trust.statements import Statements, Trust, promised_share, stated
 
-BINS = 10
-"""Of reliability diagrams."""
+BINS = 10  # Of reliability diagrams.
 
 PER_CLASS_WITH_BACKGROUND = (
     "margins for each class (trust.per_class) cannot be fitted beside a class of images without an "
@@ -59,15 +39,14 @@ def fit_statements(
         outcomes: By `observe`, of images that the model was not trained on and no choice was made
             by; or of all training images, each by a model that was trained without it.
         options: What is asked for.
-        class_names: Name of each class, by index.
-        folds: int (N,), fold of each image, from 0, where others have answered in place of the
-            model; None without folds.
+        class_names: By index.
+        folds: int (N,), fold of each image, from 0, where others have answered; None without folds.
 
     Raises:
         TrustError: If the images are too few, or do not serve what is asked for.
     """
     probabilities = np.asarray(outcomes.probabilities, np.float64)
-    penalty = PENALTY if options.label_sets == "raps" else 0.0
+    penalty = conformal.PENALTY if options.label_sets == "raps" else 0.0
     objects = outcomes.take(outcomes.shown)
     spread = objects.outputs.get("spread")
     scaling = options.scaling
@@ -76,14 +55,14 @@ def fit_statements(
     share = options.coverage
     promised: dict[str, Any]
     if folds is not None:
-        scores = fit_cross(
-            outcomes, folds, coverage=share, scaling=scaling, penalty=penalty, k_reg=K_REG
+        scores = conformal.fit_cross(
+            outcomes, folds, coverage=share, scaling=scaling, penalty=penalty, k_reg=conformal.K_REG
         )
         promised = {"cross": scores}
     else:
         if options.per_class and outcomes.background is not None:
             raise TrustError(PER_CLASS_WITH_BACKGROUND)
-        boxes = fit_boxes(
+        boxes = conformal.fit_boxes(
             objects.outputs["bbox_true"],
             objects.outputs["bbox"],
             coverage=share,
@@ -92,7 +71,9 @@ def fit_statements(
             classes_pred=objects.predicted if options.per_class else None,
             class_names=class_names if options.per_class else None,
         )
-        sets = fit_label_sets(probabilities, outcomes.labels, share, penalty, K_REG)
+        sets = conformal.fit_label_sets(
+            probabilities, outcomes.labels, share, penalty, conformal.K_REG
+        )
         promised = {"boxes": boxes, "label_sets": sets}
     return Statements(
         temperature=fit_temperature(probabilities, outcomes.labels),
@@ -106,8 +87,8 @@ def trust_figures(
     trust: Trust,
     outcomes: Outcomes,
     to_px: Callable[[npt.NDArray[np.floating]], npt.NDArray[np.float64]],
-    bootstrap: Bootstrap = DEFAULT,
-) -> TrustFigures:
+    bootstrap: Bootstrap = reliability.DEFAULT,
+) -> reliability.TrustFigures:
     """Measures every statement on outcomes of images with known truth that it was not fitted on.
 
     `to_px` takes boxes (N, 4) in fractions of the model's images to px of the pictures.
@@ -122,24 +103,31 @@ def trust_figures(
     shown, p_iou50 = outcomes.shown, values["p_iou50"]
     good = good_boxes(outcomes.take(shown))
     confidences = before.max(axis=1), after.max(axis=1)
-    empty = np.asarray(ops.convert_to_numpy(is_empty(values["box_inner"])), bool)
+    empty = np.asarray(ops.convert_to_numpy(conformal.is_empty(values["box_inner"])), bool)
     inner_px = np.where(empty[:, None], 0.0, to_px(values["box_inner"]))
     outer_px = to_px(values["box_outer"])
     # The whole of the model's image, cut to the picture: bars of a letterbox are none of it.
-    whole = areas(to_px(np.tile(np.array([[0.0, 0.0, 1.0, 1.0]]), (len(outcomes), 1))))
-    shares = {"outer": areas(outer_px) / whole, "inner": areas(inner_px) / whole}
-    first, second = (expected_calibration_error(one, right) for one in confidences)
-    bins_before, bins_after = (reliability_bins(one, right, BINS) for one in confidences)
-    losses = [negative_log_likelihood(one, outcomes.labels) for one in (before, after)]
-    return TrustFigures(
+    whole = conformal.areas(to_px(np.tile(np.array([[0.0, 0.0, 1.0, 1.0]]), (len(outcomes), 1))))
+    shares = {
+        "outer": conformal.areas(outer_px) / whole,
+        "inner": conformal.areas(inner_px) / whole,
+    }
+    first, second = (reliability.expected_calibration_error(one, right) for one in confidences)
+    bins_before, bins_after = (
+        reliability.reliability_bins(one, right, BINS) for one in confidences
+    )
+    losses = [reliability.negative_log_likelihood(one, outcomes.labels) for one in (before, after)]
+    return reliability.TrustFigures(
         temperature=trust.statements.temperature,
         ece=(first, second),
         nll=(losses[0], losses[1]),
         class_bins=(bins_before, bins_after),
-        box_bins=reliability_bins(p_iou50[shown], good, BINS),
-        auroc_p_iou50=auroc_estimate(p_iou50[shown], good, bootstrap),
-        auroc_confidence=auroc_estimate(confidences[0][shown], good, bootstrap),
-        auroc_gain=auroc_difference(p_iou50[shown], confidences[0][shown], good, bootstrap),
+        box_bins=reliability.reliability_bins(p_iou50[shown], good, BINS),
+        auroc_p_iou50=reliability.auroc_estimate(p_iou50[shown], good, bootstrap),
+        auroc_confidence=reliability.auroc_estimate(confidences[0][shown], good, bootstrap),
+        auroc_gain=reliability.auroc_difference(
+            p_iou50[shown], confidences[0][shown], good, bootstrap
+        ),
         guarantees=_guarantees(values, outcomes, trust, bootstrap, shares),
         shift=replace(measure_shift(trust.shift, outcomes), split=trust.calibration.compared_with),
         probabilities=after,
@@ -168,7 +156,7 @@ def chance_of_less(kept: npt.NDArray[np.bool_], coverage: float, calibration_ima
     Over calibration sets and images, the number kept among m images is beta-binomial with k and
     n + 1 - k for the k-th of n calibration scores (see `benchmarks.coverage_study`).
     """
-    rank = conformal_rank(calibration_images, coverage)
+    rank = conformal.conformal_rank(calibration_images, coverage)
     distribution = betabinom(len(kept), rank, calibration_images + 1 - rank)
     return float(distribution.cdf(int(kept.sum()))) if len(kept) else 1.0
 
@@ -179,7 +167,7 @@ def _guarantees(
     trust: Trust,
     bootstrap: Bootstrap,
     shares: Mapping[str, npt.NDArray[np.float64]],
-) -> list[Guarantee]:
+) -> list[reliability.Guarantee]:
     """How often label sets, outer and inner boxes were kept; boxes of images with an object."""
     base, shown = trust.calibration, outcomes.shown
     proven = promised_share(base.method, base.coverage)
@@ -194,8 +182,8 @@ def _guarantees(
         sizes: npt.NDArray[np.floating],
         empty: npt.NDArray[np.bool_],
         calibration_images: int,
-    ) -> Guarantee:
-        return Guarantee(
+    ) -> reliability.Guarantee:
+        return reliability.Guarantee(
             name,
             base.coverage,
             bootstrap.estimates({"kept": kept})["kept"],
@@ -205,7 +193,10 @@ def _guarantees(
         )
 
     in_set = sets[np.arange(len(outcomes)), outcomes.labels]
-    in_outer, in_box = within(boxes, outer), np.logical_or(hollow, within(inner, boxes))
+    in_outer, in_box = (
+        conformal.within(boxes, outer),
+        np.logical_or(hollow, conformal.within(inner, boxes)),
+    )
     never, no_label = np.zeros(len(boxes), bool), np.logical_not(sets.any(axis=1))
     objects = base.object_images
     return [

@@ -28,17 +28,12 @@ from pydantic import Field, TypeAdapter
 
 from loc_keras.boxes import Tensor
 from loc_keras.errors import TrustError
-from loc_keras.trust.fitted_file import read_fitted, write_fitted
+from loc_keras.training.run_folder import read_fitted, write_fitted
 from loc_keras.trust.shift import rounded
 
-STATED = ("novelty", "known")
-"""Names of the outputs that this module adds."""
-
-FOLDS = 5
-"""Of the training images, where no image is held back."""
-
-RAMP = 0.01
-"""Length of the ramps of `p_values`, in distances: a hundredth of a squared distance."""
+STATED = ("novelty", "known")  # Names of the outputs that this module adds.
+FOLDS = 5  # Of the training images, where no image is held back.
+RAMP = 0.01  # Length of the ramps of `p_values`, in distances: a hundredth of a squared distance.
 
 MOST_TRAINING, MOST_KEPT = 4096, 1000
 """Images that distances are fitted to, and distances that are kept for p-values, at most."""
@@ -58,10 +53,8 @@ Floats = npt.NDArray[np.float64]
 class Fold:
     """What pictures are compared with, and the distances of images that it was not fitted to.
 
-    Attributes:
-        mean: Of each statistic, (F,).
-        factor: Rows of the lower triangle of the Cholesky factor of the inverse covariance.
-        distances: In rising order.
+    The mean is of each statistic, (F,); `factor` has the rows of the lower triangle of the Cholesky
+    factor of the inverse covariance; distances rise.
     """
 
     mean: list[float]
@@ -73,14 +66,9 @@ class Fold:
 class Novelty:
     """What was fitted; n distances in all.
 
-    Attributes:
-        version: Of its form.
-        model_sha256: Of the model's file.
-        split: Whose images gave the distances.
-        training_images: To which the rest was fitted.
-        level: Pictures with a p-value below are not known.
-        folds: One where images were held back.
-        tail: Mean by which distances beyond the largest exceed it.
+    The split gave the distances, training images the rest. Pictures with a p-value below `level`
+    are not known; there is one fold where images were held back; `tail` is the mean by which
+    distances beyond the largest exceed it.
     """
 
     version: int
@@ -101,11 +89,7 @@ def write_novelty(path: Path, novelty: Novelty) -> None:
 
 
 def read_novelty(path: Path, model_path: Path) -> Novelty | None:
-    """Reads the file that stands beside a model; None where there is none.
-
-    Raises:
-        TrustError: If it is damaged, of another version, or of another model.
-    """
+    """Reads the file beside a model, as `read_fitted`."""
     return read_fitted(path, model_path, _ADAPTER, VERSION, lambda found: found.model_sha256)
 
 
@@ -124,9 +108,9 @@ def fit_novelty(
         training: `statistics` of training images, float (M, F).
         others: Of images that were held back, float (n, F); None where there are folds.
         folds: Rows of the training images in each, at least two.
-        level: See `Novelty`, as for `split` and `model_sha256`.
-        split: Likewise.
-        model_sha256: Likewise.
+        level: See `Novelty`.
+        split: See `Novelty`.
+        model_sha256: Of the model's file, in hex.
 
     Raises:
         TrustError: If a statistic is not finite.
@@ -162,14 +146,11 @@ def _fitted(training: Floats, others: Floats) -> Fold:
 
 
 def statistics(images: Tensor) -> Tensor:
-    """What pictures are compared by, float32 (N, F).
+    """What pictures, raw pixels 0..255 (N, H, W, C), are compared by, float32 (N, F).
 
     Of each channel mean and deviation; and, of lightness and of the differences of neighbouring
     channels, at up to five scales and for each of the three Haar wavelets, the mean size of the
     coefficients and the share of those near nothing.
-
-    Args:
-        images: Raw pixels 0..255, (N, H, W, C).
     """
     pixels = ops.cast(images, "float32") / 255.0
     spread = ops.log(ops.std(pixels, axis=(1, 2)) + _LEAST_DEVIATION)
@@ -230,8 +211,7 @@ def novelty_of(features: Tensor, novelty: Novelty) -> dict[str, Tensor]:
 class StatedNovelty(layers.Layer):
     """Says of images, raw pixels (N, H, W, C), how much they are like the training images.
 
-    Args:
-        novelty: What was fitted, or its form in JSON.
+    `novelty` may be in the form of JSON.
     """
 
     def __init__(self, novelty: Novelty | dict[str, Any], **kwargs: Any) -> None:

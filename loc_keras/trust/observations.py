@@ -41,20 +41,14 @@ def observe(
 ) -> Outcomes:
     """Asks for every image of a finite data set, with what trust is built on.
 
-    Args:
-        localizer: The model.
-        dataset: At least one batch of (images, targets); images raw pixels (B, H, W, C), targets as
-            for training.
-        pictures: The same images, for boxes in px; see `measure.outcomes_from`.
-        flip: See `observed_outputs`, as for `folds`.
-        background: Index of the class of images without an object, or None.
-        folds: Of `cross.fold_ensemble`.
-        novelty: Where it was fitted.
+    Batches are (images, targets), images raw pixels (B, H, W, C), targets as for training;
+    `pictures` are the same images, for boxes in px (`measure.outcomes_from`), `background` the
+    index of that class. Flip and folds are as in `observed_outputs`.
 
     Returns:
         Outcomes whose `outputs` are `observed_outputs`, with novelty those of `novelty_of`,
-        `bbox_true`, and `brightness` and `contrast`: mean and standard deviation of each image's
-        pixel values, float32 (N,), 0..255.
+            `bbox_true`, and `brightness` and `contrast`: mean and standard deviation of each
+            image's pixel values, float32 (N,), 0..255.
     """
     # Applying trust, as `predict` does, needs no data set.
     from loc_keras.training.measure import collect_outcomes
@@ -100,16 +94,13 @@ def observed_outputs(
 ) -> dict[str, Tensor]:
     """The tensors of a localizer that trust is built on.
 
-    Args:
-        localizer: A functional model with the outputs `softmax` and `bbox`.
-        flip: Whether it also looks at the mirrored image, which takes twice the time.
-        folds: Models that were trained without a fold (`cross.fold_ensemble`), whose outputs are
-            added; None where trust needs none.
+    With `flip` it also looks at the mirrored image, which takes twice the time; outputs of `folds`,
+    by `fold_ensemble`, are added.
 
     Returns:
-        `softmax` (N, K), `bbox` (N, 4), `features` (N, F); of a distribution head also `spread`
-        (N, 4), `mean_iou` (N,) and `chance50` (N,), see `SideStatistics`; with `flip` also
-        `softmax_mirrored` (N, K) and `bbox_mirrored` (N, 4), turned back.
+        `softmax` (N, K), `bbox` (N, 4), `features` (N, F); of a distribution head also `spread` (N,
+            4), `mean_iou` (N,) and `chance50` (N,), see `SideStatistics`; with `flip` also
+            `softmax_mirrored` (N, K) and `bbox_mirrored` (N, 4), turned back.
     """
     outputs = {name: localizer.output[name] for name in ("softmax", "bbox")}
     outputs["features"] = localizer.get_layer(FEATURES_LAYER).output

@@ -20,11 +20,8 @@ from loc_keras.evaluation.outcomes import Outcomes
 from loc_keras.evaluation.reliability import Shift, ShiftTest
 from loc_keras.trust.confidence import box_signals
 
-LEVEL = 0.01
-"""Sets that were drawn alike are called different this often at most."""
-
-MOST_KEPT = 2000
-"""Calibration images whose statistics are kept, at most."""
+LEVEL = 0.01  # Sets that were drawn alike are called different this often at most.
+MOST_KEPT = 2000  # Calibration images whose statistics are kept, at most.
 
 PROJECTIONS = 8
 CLASSES = "predicted classes"
@@ -41,11 +38,8 @@ Columns = Mapping[str, npt.NDArray[np.floating]]
 class ShiftReference:
     """The statistics of the calibration images.
 
-    Attributes:
-        images: How many there were.
-        values: By signal, its values for them, or for an even sample of `MOST_KEPT`.
-        classes: Images answered with each class.
-        feature_scale: Standard deviation of each feature, (F,).
+    Values are by signal, for all images or an even sample of `MOST_KEPT`; `classes` counts images
+    answered with each; `feature_scale` is the standard deviation of each feature, (F,).
     """
 
     images: int
@@ -74,9 +68,7 @@ def measure_shift(reference: ShiftReference, outcomes: Outcomes, level: float = 
     Every signal is compared by the two-sample test of Kolmogorov and Smirnov, and the numbers of
     images answered with each class by a chi-square test; p-values are multiplied by the number of
     tests (Bonferroni), so that sets drawn alike are called different at most in a share `level`.
-
-    Raises:
-        TrustError: If the model gives other features, signals or classes than the calibrated one.
+    TrustError if the model gives other features, signals or classes than the calibrated one.
     """
     features, known = np.shape(outcomes.outputs["features"])[1], len(reference.feature_scale)
     if features != known:

@@ -1,8 +1,7 @@
 """What is stated of a single answer, beside class and box: `trust.json` and the exported model.
 
 `stated` is written once in `keras.ops`: on arrays when measuring, inside `trusted_model` when
-exporting. `trust.json` holds all that was fitted on the calibration set, and the model it belongs
-to.
+exporting. `trust.json` holds all that was fitted on the calibration set.
 """
 
 from collections.abc import Mapping
@@ -17,24 +16,8 @@ from pydantic import Field, TypeAdapter
 from loc_keras.atomic_file import file_sha256
 from loc_keras.boxes import Tensor
 from loc_keras.errors import TrustError
-from loc_keras.trust.confidence import (
-    BoxConfidence,
-    apply_box_confidence,
-    apply_temperature,
-    box_signals,
-    most_probable,
-)
-from loc_keras.trust.conformal import (
-    BoxMargins,
-    LabelSets,
-    inner_boxes,
-    label_sets,
-    margins_of,
-    outer_boxes,
-    scales_of,
-)
-from loc_keras.trust.cross import CrossScores, cross_stated
-from loc_keras.trust.fitted_file import read_fitted, write_fitted
+from loc_keras.training.run_folder import read_fitted, write_fitted
+from loc_keras.trust import confidence, conformal
 from loc_keras.trust.observations import observed_outputs
 from loc_keras.trust.shift import ShiftReference
 
@@ -49,24 +32,16 @@ STATED = ("softmax_calibrated", "p_iou50", "box_outer", "box_inner", "label_set"
 class Statements:
     """What was fitted on calibration images, as far as an answer needs it.
 
-    Attributes:
-        temperature: Of the class probabilities, above 0.
-        box_confidence: Model of `p_iou50`.
-        label_sets: Threshold of label sets; None with `cross`, as `boxes`.
-        boxes: Margins of outer and inner boxes.
-        flip: Whether the model also looks at the mirrored image.
-        cross: Scores out of folds, which decide boxes and label sets; None without folds.
-
-    Raises:
-        ValueError: If nothing decides boxes or label sets.
+    The temperature divides class logits; with `flip` the model also looks at the mirrored image.
+    Without folds `boxes` and `label_sets` decide, with folds `cross`; ValueError if neither can.
     """
 
     temperature: Annotated[float, Field(gt=0)]
-    box_confidence: BoxConfidence
-    label_sets: LabelSets | None = None
-    boxes: BoxMargins | None = None
+    box_confidence: confidence.BoxConfidence
+    label_sets: conformal.LabelSets | None = None
+    boxes: conformal.BoxMargins | None = None
     flip: bool = False
-    cross: CrossScores | None = None
+    cross: conformal.CrossScores | None = None
 
     def __post_init__(self) -> None:
         """Refuses what would leave a statement out."""
@@ -89,19 +64,25 @@ def stated(outputs: Mapping[str, Tensor], statements: Statements) -> dict[str, T
     """
     softmax, bbox, boxes = outputs["softmax"], outputs["bbox"], statements.boxes
     if statements.cross is not None:
-        promised = cross_stated(outputs, statements.cross)
+        promised = conformal.cross_stated(outputs, statements.cross)
     else:
         assert boxes is not None and statements.label_sets is not None
-        scales = scales_of(bbox, boxes.scaling, outputs.get("spread"))
-        predicted = most_probable(softmax)
+        scales = conformal.scales_of(bbox, boxes.scaling, outputs.get("spread"))
+        predicted = confidence.most_probable(softmax)
         promised = {
-            "box_outer": outer_boxes(bbox, scales, margins_of(boxes.outer, predicted)),
-            "box_inner": inner_boxes(bbox, scales, margins_of(boxes.inner, predicted)),
-            "label_set": label_sets(softmax, statements.label_sets),
+            "box_outer": conformal.outer_boxes(
+                bbox, scales, conformal.margins_of(boxes.outer, predicted)
+            ),
+            "box_inner": conformal.inner_boxes(
+                bbox, scales, conformal.margins_of(boxes.inner, predicted)
+            ),
+            "label_set": conformal.label_sets(softmax, statements.label_sets),
         }
     return {
-        "softmax_calibrated": apply_temperature(softmax, statements.temperature),
-        "p_iou50": apply_box_confidence(box_signals(outputs), statements.box_confidence),
+        "softmax_calibrated": confidence.apply_temperature(softmax, statements.temperature),
+        "p_iou50": confidence.apply_box_confidence(
+            confidence.box_signals(outputs), statements.box_confidence
+        ),
         **promised,
     }
 
@@ -137,10 +118,8 @@ class Calibration:
     """On what trust was fitted.
 
     Attributes:
-        images: Of the split.
-        object_images: Those that show an object, on which everything about boxes rests.
+        object_images: Images of the split with an object, on which everything about boxes rests.
         data_fingerprint: SHA-256 of the data and their splits, in hex.
-        model_sha256: Of the model's file.
         coverage: Asked share.
         method: Whether the model itself answered images held back, or others in its place.
         folds: How many others; 0 with `split`.
@@ -168,12 +147,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Trust:
-    """The content of the file.
-
-    Attributes:
-        version: Of its form.
-        shift: Statistics of the calibration images, with which new ones are compared.
-    """
+    """The content of the file; `shift` has what new images are compared with."""
 
     version: int
     calibration: Calibration
@@ -200,8 +174,7 @@ def read_trust(path: Path, model_path: Path) -> Trust | None:
 def read_folds(folder: Path, trust: Trust) -> keras.Model | None:
     """Opens the models of the folds beside a run's model; None where trust needs none.
 
-    Raises:
-        TrustError: If they are not there, or others than those that trust was fitted with.
+    TrustError where they are not there, or others than those that trust was fitted with.
     """
     if trust.statements.cross is None:
         return None
@@ -216,11 +189,7 @@ def read_folds(folder: Path, trust: Trust) -> keras.Model | None:
 
 @keras.saving.register_keras_serializable(package="loc_keras")
 class StatedTrust(layers.Layer):
-    """Gives `statements.stated` of a localizer's outputs.
-
-    Args:
-        statements: What was fitted, or its form in JSON.
-    """
+    """Gives `statements.stated` of a localizer's outputs; statements may be in the form of JSON."""
 
     def __init__(self, statements: Statements | dict[str, Any], **kwargs: Any) -> None:
         """Stores what was fitted; see the class."""
@@ -255,9 +224,9 @@ class StatedTrust(layers.Layer):
 def trusted_model(
     localizer: keras.Model, statements: Statements, folds: keras.Model | None = None
 ) -> keras.Model:
-    """A model that answers `softmax`, `bbox` and what `stated` says, sharing all weights.
+    """A model with the outputs `softmax`, `bbox` and those of `stated`, sharing all weights.
 
-    `folds` is what `read_folds` gives, needed with `statements.cross`.
+    `folds` are of `read_folds`, needed with `statements.cross`.
     """
     outputs = observed_outputs(localizer, flip=statements.flip, folds=folds)
     outputs.pop("features")

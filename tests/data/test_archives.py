@@ -13,7 +13,7 @@ from helpers.tool_files import DRAWN, SIZES, labelme
 
 from loc_keras.cli.data_source import DataSource, read_folder
 from loc_keras.config.load import config_from_tree
-from loc_keras.data import archives
+from loc_keras.data import files as archives
 from loc_keras.errors import DataError
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.trust_examples import write_noise
 from PIL import Image
 
 from loc_keras.cli.data_source import DataSource
@@ -18,24 +19,13 @@ from loc_keras.report.thumbnails import small_pictures
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """40 pictures of two classes, 60 x 30 px, with a box in the left half, as CSV."""
     root = tmp_path_factory.mktemp("pictures")
-    (root / "images").mkdir()
-    lines = []
-    for number in range(40):
-        pixels = np.random.default_rng(number).integers(0, 255, (30, 60, 3)).astype(np.uint8)
-        Image.fromarray(pixels).save(root / "images" / f"{number}.png")
-        lines.append(f"{number}.png,{'ab'[number % 2]},0.1,0.2,0.5,0.8")
-    (root / "all.csv").write_text("\n".join(lines) + "\n")
-    (root / "config.yaml").write_text(f"""
-data:
-  source:
-    format: csv
-    path: "{root}"
-    csv: {{splits: {{train: {{csv: all.csv, images: images}}, val: null, test: null}}}}
+    rest = """
   image_size: 32
   resize: letterbox
-  split: {{val: 0.1, test: 0.1}}
-train: {{batch_size: 8}}
-""")
+  split: {val: 0.1, test: 0.1}
+train: {batch_size: 8}
+"""
+    write_noise(root, (30, 60), lambda number: f"{'ab'[number % 2]},0.1,0.2,0.5,0.8", rest)
     return root
 
 

@@ -12,9 +12,8 @@ from loc_keras import digits as command
 from loc_keras.config.augment import AugmentConfig
 from loc_keras.config.data import CSV_FILES, SourceConfig
 from loc_keras.data import pipeline as streams
-from loc_keras.data.digit_sources import load_digits
 from loc_keras.data.digits import INK_THRESHOLD, DigitRenderer, DigitTask
-from loc_keras.data.digits_data import build_digits_data, digit_splits, write_digits
+from loc_keras.data.digits_data import build_digits_data, digit_splits, load_digits, write_digits
 from loc_keras.data.formats.csv_file import read_csv
 from loc_keras.data.geometry import linear_map, warp_affine
 from loc_keras.data.resolve import resolve

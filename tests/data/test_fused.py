@@ -7,11 +7,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers.reference_boxes import iou, visible_extent
 from PIL import Image, ImageDraw
 
 from loc_keras.config.augment import AugmentConfig
 from loc_keras.data.augment.batch import augmentation_from
-from loc_keras.data.fused import LARGEST_STEP, Kind, Sources, load_source, most_pixels, warp_sources
+from loc_keras.data.geometry import (
+    LARGEST_STEP,
+    Kind,
+    Sources,
+    load_source,
+    most_pixels,
+    warp_sources,
+)
 from loc_keras.data.pipeline import train_dataset
 from loc_keras.data.pixel_store import image_set, store_pixels
 from loc_keras.data.records import Records
@@ -128,22 +136,11 @@ def test_the_box_is_the_extent_of_the_pixels(tmp_path, rule, also):
     scores = []
     for images, targets in take(stream(records, rule, knobs=GEOMETRY | also), 10):
         pairs = zip(images, targets["bbox"], strict=True)
-        scores += [iou(extent(image), box * [60, 48, 60, 48]) for image, box in pairs]
+        sides = [60, 48, 60, 48]
+        scores += [iou(visible_extent(i.mean(axis=-1)), box * sides) for i, box in pairs]
     assert len(scores) == 60
     assert np.mean(scores) >= 0.93
     assert np.min(scores) >= 0.8
-
-
-def extent(image):
-    seen = image.mean(axis=-1) >= 128
-    rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
-    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], float)
-
-
-def iou(a, b):
-    side = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
-    inter = np.prod(np.maximum(side, 0))
-    return inter / (np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - inter)
 
 
 # What is handed over

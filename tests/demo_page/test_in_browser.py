@@ -21,16 +21,7 @@ from helpers.hostile_images import HOSTILE
 from helpers.localizer_run import CLASSES, kinds, write_made_up_trust, write_run
 
 from loc_keras import Localizer
-from loc_keras.demo_page.guard import (
-    MEGABYTE,
-    Guard,
-    Limits,
-    address_of,
-    keep_newest,
-    listen,
-    server_of,
-    uploads_folder,
-)
+from loc_keras.demo_page import guard
 from loc_keras.demo_page.page import NOTHING_SENT, Answered, answer_html, facts, percent
 
 pytestmark = [
@@ -46,7 +37,7 @@ CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"
 """Chromium shows a moving pattern in place of a camera, and does not ask."""
 
 PHONE, DESK = 390, 1200
-LIMITS = Limits(file_bytes=MEGABYTE, kept=4)
+LIMITS = guard.Limits(file_bytes=guard.MEGABYTE, kept=4)
 
 TOLD = "return document.querySelector('#demo-output').innerText"
 CELLS = """
@@ -99,15 +90,15 @@ def hosts():
 @pytest.fixture(scope="module")
 def site(place, hosts):
     """The page's address and its folder of uploads."""
-    with listen("127.0.0.1", 0) as taken, uploads_folder() as folder:
+    with guard.listen("127.0.0.1", 0) as taken, guard.uploads_folder() as folder:
         from loc_keras.demo_page.blocks import application, build_page
 
         page = application(build_page(place.localizer, LIMITS, 3), LIMITS)
-        guard = Guard(page, LIMITS, partial(keep_newest, folder, LIMITS.kept))
-        server = server_of(guard, LIMITS)
+        guarded = guard.Guard(page, LIMITS, partial(guard.keep_newest, folder, LIMITS.kept))
+        server = guard.server_of(guarded, LIMITS)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [taken]})
         thread.start()
-        yield SimpleNamespace(address=address_of(taken), folder=folder, hosts=hosts)
+        yield SimpleNamespace(address=guard.address_of(taken), folder=folder, hosts=hosts)
         server.should_exit = True
         thread.join()
 
@@ -185,7 +176,7 @@ def test_files_that_are_no_answer_get_one_sentence(page, place, tmp_path):
 
 def test_a_file_that_is_too_large_is_refused_by_the_page(page, site, tmp_path):
     large = tmp_path / "large.bmp"
-    large.write_bytes(bytes(2 * MEGABYTE))
+    large.write_bytes(bytes(2 * guard.MEGABYTE))
     page.choose(FIELD, large)
     page.wait(
         "return document.body.innerText.includes('exceed the maximum allowed size of 1.0 Mb')"

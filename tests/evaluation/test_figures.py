@@ -201,26 +201,20 @@ def test_a_run_and_its_evaluation_have_the_same_figures_to_the_bit(background, c
     assert run.get("classes") == (1 if classes == 1 else None)
 
 
-KEYS = [
-    *("class_accuracy", "top5_accuracy", "mean_iou", "median_iou", "acc50", "acc75", "acc90"),
-    *("top1_loc", "top5_loc", "gt_known_loc", "max_box_acc_v2", "corner_error_px"),
-]
-
-
 # What is there, and in which order.
 
 
 def test_figures_are_in_the_order_that_is_promised() -> None:
-    assert list(evaluated(random_outcomes()).figures) == KEYS
+    assert list(evaluated(random_outcomes()).figures) == reference.KEYS
     rejecting = evaluated(random_outcomes(background=BACKGROUND))
-    assert list(rejecting.figures) == [*KEYS, "rejection", "false_rejection"]
-    assert all(list(group.figures) == KEYS for group in rejecting.classes)
+    assert list(rejecting.figures) == [*reference.KEYS, "rejection", "false_rejection"]
+    assert all(list(group.figures) == reference.KEYS for group in rejecting.classes)
 
 
 @pytest.mark.parametrize("classes", [1, 5])
 def test_top5_figures_need_more_than_five_classes(classes: int) -> None:
     found = evaluate(random_outcomes(30, classes), NAMES[:classes], TRAIN_BOXES, resamples=FEW)
-    assert list(found.figures) == [name for name in KEYS if not name.startswith("top5")]
+    assert list(found.figures) == [name for name in reference.KEYS if not name.startswith("top5")]
 
 
 def test_counts_of_images() -> None:

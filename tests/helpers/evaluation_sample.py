@@ -22,14 +22,7 @@ from loc_keras.evaluation.reliability import (
     detection_scores,
     reliability_bins,
 )
-from loc_keras.report.evaluation_content import (
-    EvaluationPage,
-    NearDuplicate,
-    Suspect,
-    choose_suspects,
-    suspect_words,
-    wanted_pictures,
-)
+from loc_keras.report import evaluation_content
 
 
 def sample_outcomes(
@@ -216,24 +209,26 @@ def sample_page(
     background: int | None = None,
     suspects: int = 12,
     **other: Any,
-) -> EvaluationPage:
+) -> evaluation_content.EvaluationPage:
     """The whole input of a page."""
     outcomes = sample_outcomes(images, len(names), background=background)
     trust = sample_trust(outcomes, len(names), shifted=shifted) if trusted else None
     chances = None if trust is None else trust.p_iou50
-    chosen = choose_suspects(outcomes, chances, suspects)
+    chosen = evaluation_content.choose_suspects(outcomes, chances, suspects)
     doubtful = [
-        Suspect(
+        evaluation_content.Suspect(
             int(row),
-            suspect_words(outcomes, int(row), chances),
+            evaluation_content.suspect_words(outcomes, int(row), chances),
             [
-                NearDuplicate(f"train/{row:05d}.jpg", drawn_picture(outcomes, int(row)), names[0]),
-                NearDuplicate(f"train/{row + 1:05d}.jpg", None, names[-1]),
+                evaluation_content.NearDuplicate(
+                    f"train/{row:05d}.jpg", drawn_picture(outcomes, int(row)), names[0]
+                ),
+                evaluation_content.NearDuplicate(f"train/{row + 1:05d}.jpg", None, names[-1]),
             ][: place % 3],
         )
         for place, row in enumerate(chosen)
     ]
-    wanted = wanted_pictures(outcomes, detection_scores(outcomes, trust), chosen)
+    wanted = evaluation_content.wanted_pictures(outcomes, detection_scores(outcomes, trust), chosen)
     values: dict[str, Any] = {
         "title": "Animals of the farm",
         "run": "animals-resnet18",
@@ -247,4 +242,4 @@ def sample_page(
         "trust": trust,
         "suspects": doubtful,
     }  # fmt: skip
-    return EvaluationPage(**{**values, **other})
+    return evaluation_content.EvaluationPage(**{**values, **other})

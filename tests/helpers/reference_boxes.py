@@ -57,6 +57,13 @@ def iou(true: Sequence[float], pred: Sequence[float]) -> float:
     return _over(common, _length(tx) * _length(ty) + _length(px) * _length(py) - common)
 
 
+def visible_extent(picture: np.ndarray) -> np.ndarray:
+    """Extent of what is bright in a picture (H, W), float64 (x1, y1, x2, y2) in px."""
+    seen = picture >= 128
+    rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
+    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], float)
+
+
 def giou(true: Sequence[float], pred: Sequence[float]) -> float:
     (tx, ty), (px, py) = _axes(true), _axes(pred)
     hull = _span(tx, px) * _span(ty, py)

@@ -10,6 +10,12 @@ from typing import Any
 
 Box = Sequence[float]
 
+KEYS = [
+    *("class_accuracy", "top5_accuracy", "mean_iou", "median_iou", "acc50", "acc75", "acc90"),
+    *("top1_loc", "top5_loc", "gt_known_loc", "max_box_acc_v2", "corner_error_px"),
+]
+"""Keys of all figures but the rejections, in the order of tables and files."""
+
 
 def iou(a: Box, b: Box) -> float:
     width = min(a[2], b[2]) - max(a[0], b[0])

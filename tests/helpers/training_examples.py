@@ -5,7 +5,7 @@ import tensorflow as tf
 
 import loc_keras
 from loc_keras.config.train import LossConfig, TrainConfig
-from loc_keras.training.plan import FitPlan
+from loc_keras.training.model import FitPlan
 
 IMAGE_SHAPE = (32, 32, 1)
 

@@ -1,6 +1,10 @@
 """Trust figures made up for outcomes, for the tests of what is written about them."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
+from PIL import Image
 
 from loc_keras.evaluation.outcomes import Estimate, Outcomes
 from loc_keras.evaluation.reliability import (
@@ -11,6 +15,24 @@ from loc_keras.evaluation.reliability import (
     reliability_bins,
 )
 from loc_keras.training.measure import outcomes_from
+
+
+def write_noise(root: Path, sides: tuple[int, int], row: Callable[[int], str], rest: str) -> None:
+    """40 pictures of noise (height, width), a CSV row for each, a config that ends in `rest`."""
+    (root / "images").mkdir()
+    lines = []
+    for number in range(40):
+        pixels = np.random.default_rng(number).integers(0, 255, (*sides, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(root / "images" / f"{number}.png")
+        lines.append(f"{number}.png,{row(number)}")
+    (root / "all.csv").write_text("\n".join(lines) + "\n")
+    (root / "config.yaml").write_text(f"""
+data:
+  source:
+    format: csv
+    path: "{root}"
+    csv: {{splits: {{train: {{csv: all.csv, images: images}}, val: null, test: null}}}}
+{rest}""")
 
 
 def trust_of(outcomes: Outcomes) -> TrustFigures:

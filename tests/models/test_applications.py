@@ -14,13 +14,6 @@ from keras import applications, ops
 import loc_keras
 from loc_keras.data.resize import ImageFormat
 from loc_keras.errors import ModelError
-from loc_keras.models.applications import (
-    application_names,
-    application_preprocessing,
-    build_application,
-    find_application,
-    weights_files,
-)
 from loc_keras.models.body import (
     BODY_NAME,
     Preprocessing,
@@ -28,6 +21,13 @@ from loc_keras.models.body import (
     measured_preprocessing,
     normalised,
     preprocessing_of,
+)
+from loc_keras.models.other_bodies import (
+    application_names,
+    application_preprocessing,
+    build_application,
+    find_application,
+    weights_files,
 )
 from loc_keras.serving.bundle import Bundle
 from loc_keras.serving.saved_model import export_saved_model

@@ -8,7 +8,7 @@ import pytest
 from keras import ops
 
 import loc_keras
-from loc_keras.config import model as config_model
+from loc_keras.config import schema as config_model
 from loc_keras.errors import ModelError
 from loc_keras.models import assembly
 from loc_keras.models.backbone import RESNETS, resnet_maps

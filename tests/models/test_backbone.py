@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 import loc_keras
-from loc_keras.config import model as config_model
+from loc_keras.config import schema as config_model
 from loc_keras.models.backbone import RESNETS, StochasticDepth, resnet_maps
 
 

@@ -11,7 +11,7 @@ from keras import ops
 import loc_keras
 from loc_keras.errors import ModelError
 from loc_keras.models.body import body_layers, preprocessing_of
-from loc_keras.models.hub_bodies import build_hub_body
+from loc_keras.models.other_bodies import build_hub_body
 
 SHAPE = (64, 64, 3)
 

@@ -12,10 +12,10 @@ from helpers.torch_resnet import seeded_images, seeded_state
 from safetensors.numpy import save_file
 
 import loc_keras
-from loc_keras.config.model import BackboneConfig
+from loc_keras.config.schema import BackboneConfig
 from loc_keras.errors import ModelError
 from loc_keras.models.backbone import RESNETS
-from loc_keras.models.hub_bodies import read_hub_weights
+from loc_keras.models.other_bodies import read_hub_weights
 from loc_keras.models.torch_weights import read_torch_weights, torch_tensors
 from loc_keras.models.weights import Start, initial_weights
 

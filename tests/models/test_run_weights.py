@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import loc_keras
-from loc_keras.config.model import BackboneConfig
+from loc_keras.config.schema import BackboneConfig
 from loc_keras.errors import ModelError
 from loc_keras.models.body import BODY_NAME, body_layers
 from loc_keras.models.weights import initial_weights

@@ -22,8 +22,7 @@ from helpers.torch_resnet import (
 from safetensors.numpy import load_file, save_file
 
 from loc_keras.cli.build import localizer_from
-from loc_keras.config.model import BackboneConfig
-from loc_keras.config.schema import Config
+from loc_keras.config.schema import BackboneConfig, Config
 from loc_keras.data.dataset import LocalizationData
 from loc_keras.errors import ModelError
 from loc_keras.models.body import random_weights

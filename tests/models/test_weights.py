@@ -6,7 +6,7 @@ import pytest
 
 import loc_keras
 from loc_keras import train
-from loc_keras.config.model import BackboneConfig
+from loc_keras.config.schema import BackboneConfig
 from loc_keras.errors import ModelError
 from loc_keras.models.body import body_layers
 from loc_keras.models.weights import find_start, names_a_run

@@ -21,15 +21,19 @@ from loc_keras.config.data import SourceConfig
 from loc_keras.data.annotations import Annotations, Fault, ImageRef
 from loc_keras.data.check.run import check_data, quick_check
 from loc_keras.data.fault_kinds import kind_of
-from loc_keras.report.data_charts import (
+from loc_keras.errors import clean
+from loc_keras.report.data_report import (
+    MOST_ROWS,
     class_chart,
     coverage,
+    data_page,
+    findings_json,
     place_charts,
     save_preview,
     shape_charts,
+    write_report,
 )
-from loc_keras.report.data_report import MOST_ROWS, data_page, findings_json, write_report
-from loc_keras.report.style import TRUTH, clean, figure_to_array
+from loc_keras.report.style import TRUTH, figure_to_array
 from loc_keras.report.thumbnails import SIDE, thumb_of, with_box
 
 Report = tuple[Path, list[tuple[str, str, int]]]

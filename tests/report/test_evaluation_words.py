@@ -10,10 +10,14 @@ from loc_keras.evaluation.figures import format_interval, format_value, percent
 from loc_keras.evaluation.outcomes import Estimate, Evaluation
 from loc_keras.evaluation.reliability import Guarantee, ReliabilityBin, Shift, reliability_bins
 from loc_keras.report.evaluation_charts import (
+    Pair,
+    confused_pairs,
     corner_curve,
+    ink_on,
     iou_curve,
     iou_histogram,
     reliability_chart,
+    shade,
 )
 from loc_keras.report.evaluation_content import (
     easy_sentence,
@@ -24,7 +28,6 @@ from loc_keras.report.evaluation_content import (
     verdict,
 )
 from loc_keras.report.evaluation_report import evaluation_page
-from loc_keras.report.evaluation_tables import Pair, confused_pairs, ink_on, shade
 from loc_keras.report.style import figure_to_array
 
 NAN = float("nan")

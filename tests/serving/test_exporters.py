@@ -24,7 +24,7 @@ from loc_keras.serving import live_check, portable, saved_model
 from loc_keras.serving.bundle import Bundle
 from loc_keras.serving.portable import FORMATS, SAVED_MODEL
 from loc_keras.serving.signatures import pixel_function
-from loc_keras.trust.cross import fold_ensemble
+from loc_keras.trust.conformal import fold_ensemble
 from loc_keras.trust.fit import fit_statements
 from loc_keras.trust.novelty import fit_novelty, statistics_over, with_novelty
 from loc_keras.trust.observations import observer

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from loc_keras.data import exif, image_bytes
+from loc_keras.data import image_bytes
 from loc_keras.data.resize import ImageFormat
 from loc_keras.serving.signatures import Pictures, decode_strings
 
 HEIGHT, WIDTH = 60, 90
 STRING = [tf.TensorSpec([], tf.string)]
-orientation_in = tf.function(exif.orientation_in, STRING, autograph=False)
+orientation_in = tf.function(image_bytes.orientation_in, STRING, autograph=False)
 first_frame = tf.function(image_bytes.first_frame, STRING, autograph=False)
 STRINGS = [tf.TensorSpec([None], tf.string)]
 

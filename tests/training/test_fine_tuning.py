@@ -10,15 +10,15 @@ import loc_keras
 from loc_keras.config.train import FineTuneConfig, TrainConfig
 from loc_keras.models.body import body_groups, body_layers
 from loc_keras.training.fit import fit_localizer
-from loc_keras.training.model import compiled_training_model
-from loc_keras.training.optimizer import Adam, make_optimizer
-from loc_keras.training.plan import (
+from loc_keras.training.model import (
     Phase,
+    compiled_training_model,
     rate_factors,
     set_trainable,
     small_batch_warning,
     training_phases,
 )
+from loc_keras.training.optimizer import Adam, make_optimizer
 
 SHAPE = (32, 32, 1)
 

@@ -16,8 +16,7 @@ from loc_keras.errors import ConfigError, TrainingError
 from loc_keras.models.heads import ResampleLike1D
 from loc_keras.training import model as model_file
 from loc_keras.training.fit import fit_localizer
-from loc_keras.training.model import training_model
-from loc_keras.training.plan import refuse_wrong_sizes, size_at
+from loc_keras.training.model import refuse_wrong_sizes, size_at, training_model
 
 
 def stage(share, side):

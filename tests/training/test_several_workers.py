@@ -86,7 +86,7 @@ from loc_keras.models import assembly
 from loc_keras.training import precision
 from loc_keras.training.distribution import distribution
 from loc_keras.training.fit import fit_localizer
-from loc_keras.training.plan import FitPlan
+from loc_keras.training.model import FitPlan
 
 devices = distribution("mirrored", batch_size=16)
 assert devices.replicas == 2

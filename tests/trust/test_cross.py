@@ -14,15 +14,17 @@ from loc_keras.atomic_file import file_sha256
 from loc_keras.config.schema import TrustConfig
 from loc_keras.errors import TrustError
 from loc_keras.trust.conformal import (
+    CrossScores,
+    cross_stated,
     fit_boxes,
     fit_label_sets,
+    fold_ensemble,
     inner_boxes,
     label_sets,
     outer_boxes,
     scales_of,
     within,
 )
-from loc_keras.trust.cross import CrossScores, cross_stated, fold_ensemble
 from loc_keras.trust.fit import fit_statements
 from loc_keras.trust.observations import observer
 from loc_keras.trust.shift import shift_reference

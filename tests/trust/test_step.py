@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
-from helpers.trust_examples import seen_by
+from helpers.trust_examples import seen_by, write_noise
 from PIL import Image
 from rich.console import Console
 
@@ -24,24 +24,14 @@ from loc_keras.trust.statements import guarantee_words
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """20 pictures of one class and 20 without an object, as CSV."""
     root = tmp_path_factory.mktemp("pictures")
-    (root / "images").mkdir()
-    lines = []
-    for number in range(40):
-        pixels = np.random.default_rng(number).integers(0, 255, (20, 20, 3)).astype(np.uint8)
-        Image.fromarray(pixels).save(root / "images" / f"{number}.png")
-        lines.append(f"{number}.png,thing,0.1,0.2,0.5,0.8" if number % 2 else f"{number}.png,,,,,")
-    (root / "all.csv").write_text("\n".join(lines) + "\n")
-    (root / "config.yaml").write_text(f"""
-data:
-  source:
-    format: csv
-    path: "{root}"
+    rest = """
     background: nothing
-    csv: {{splits: {{train: {{csv: all.csv, images: images}}, val: null, test: null}}}}
   image_size: 20
-  split: {{val: 0.1, test: 0, calibration: 0.4}}
-train: {{batch_size: 4}}
-""")
+  split: {val: 0.1, test: 0, calibration: 0.4}
+train: {batch_size: 4}
+"""
+    rows = (",,,,", "thing,0.1,0.2,0.5,0.8")
+    write_noise(root, (20, 20), lambda number: rows[number % 2], rest)
     return root
 
 

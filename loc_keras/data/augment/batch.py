@@ -11,11 +11,20 @@ import tensorflow as tf
 from scipy.special import betaincinv
 
 from loc_keras.config.augment import AugmentConfig
-from loc_keras.data.augment.draws import CANDIDATES, Drawn, Draws, column_names
-from loc_keras.data.augment.geometry import MIRRORS, WARPS, choose_maps, first_good, mirror, warps
+from loc_keras.data.augment.geometry import (
+    CANDIDATES,
+    MIRRORS,
+    WARPS,
+    Drawn,
+    Draws,
+    choose_maps,
+    column_names,
+    first_good,
+    mirror,
+    warps,
+)
 from loc_keras.data.augment.photometric import COLOUR_KEYS, recolour
-from loc_keras.data.fused import Kind, Sources, warp_sources
-from loc_keras.data.geometry import warp
+from loc_keras.data.geometry import Kind, Sources, warp, warp_sources
 from loc_keras.data.pipeline import Augmentation, Targets
 from loc_keras.data.resize import ImageFormat
 from loc_keras.errors import DataError
@@ -44,10 +53,8 @@ def augmentation_from(
 ) -> Augmentation | None:
     """Builds the pipeline stage for whole images, or None where nothing is drawn for them.
 
-    `mixup` and `cutmix`, which turn the class targets into probabilities, need `num_classes`.
-
-    Raises:
-        DataError: If that is missing.
+    `mixup` and `cutmix`, which turn the class targets into probabilities, need `num_classes`:
+    DataError without.
     """
     columns = len(draw_names(options))
     if not columns:
@@ -73,15 +80,11 @@ def augment(
     options: AugmentConfig,
     num_classes: int | None = None,
 ) -> tuple[tf.Tensor, Targets]:
-    """Augments one batch.
+    """Augments one batch of images uint8 (B, H, W, C).
 
-    Args:
-        images: uint8 (B, H, W, C).
-        targets: `"bbox"` float32 (B, 4), fractions; mixing also takes `"softmax"` int32 (B,);
-            other entries pass unchanged.
-        draws: float32 (B, columns), uniform in [0, 1); the columns are `draw_names(options)`.
-        options: Ranges of the changes.
-        num_classes: K, needed for mixing, after which `"softmax"` is float32 (B, K), shares.
+    Of the targets, `"bbox"` is float32 (B, 4), fractions; mixing among `num_classes` also takes
+    `"softmax"` int32 (B,) and makes float32 (B, K) of it, shares; others pass unchanged. Draws are
+    float32 (B, columns), uniform in [0, 1), with the columns `draw_names(options)`.
     """
     named = Draws(draws, draw_names(options))
     boxes = targets["bbox"]
@@ -121,7 +124,6 @@ def _finish(
     options: AugmentConfig,
     num_classes: int | None,
 ) -> tuple[tf.Tensor, Targets]:
-    """What comes after the geometry."""
     if options.cutout:
         images = cutout(images, targets["bbox"], named, options)
     images = recolour(images, named, options)
@@ -217,7 +219,6 @@ def beta_quantiles(alpha: float) -> np.ndarray:
 
 
 def _mixup_part(options: AugmentConfig) -> float:
-    """Share of the mixed images that are blended rather than patched."""
     if not options.cutmix:
         return 1.0
     return 0.5 if options.mixup else 0.0

@@ -2,17 +2,71 @@
 
 A box follows its map by its moved corners or its moved inscribed ellipse, and is cut where the
 picture ends; the share of it that stays in the picture is exact, from the clipped polygon's area.
+The uniform random numbers behind all augmentation are here by name as well.
 """
 
 import math
-from typing import TypeAlias
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple, TypeAlias
 
 import tensorflow as tf
 
 from loc_keras.config.augment import AugmentConfig
-from loc_keras.data.augment.draws import CANDIDATES, Drawn, Draws, log_uniform
 from loc_keras.data.geometry import from_affine, linear_map, map_points, matrix, tilt
 from loc_keras.data.resize import are_empty, keep_empty
+
+CANDIDATES = 4
+"""Draws of the geometry and of the cutout for each image, of which the first good one counts.
+
+A draw is given up for hiding too much of the object, which is rare; the chance that four are
+falls with the fourth power, and what then remains is the picture without that change.
+"""
+
+
+class Drawn(NamedTuple):
+    """Names of what a key of the config draws for each image: once, and `CANDIDATES` times."""
+
+    once: tuple[str, ...] = ()
+    candidates: tuple[str, ...] = ()
+
+
+class Draws(NamedTuple):
+    """A batch of draws, float32 (B, columns) uniform in [0, 1), and the columns' names."""
+
+    values: tf.Tensor
+    names: tuple[str, ...]
+
+    def column(self, name: str) -> tf.Tensor:
+        """The draws of one name, float32 (B,)."""
+        return self.values[:, self.names.index(name)]
+
+    def candidates(self, name: str) -> tf.Tensor:
+        """The draws of one name, float32 (B, CANDIDATES)."""
+        first = self.names.index(name)
+        return self.values[:, first : first + CANDIDATES]
+
+    def signed(self, name: str) -> tf.Tensor:
+        """The candidates of one name, spread over [-1, 1); float64 (B, CANDIDATES)."""
+        return tf.cast(self.candidates(name), tf.float64) * 2.0 - 1.0
+
+
+def column_names(options: AugmentConfig, drawn: Mapping[str, Drawn]) -> Iterator[str]:
+    """Names of the columns of a row of draws, in the order of the config's keys that are on.
+
+    Those of candidates come last, each `CANDIDATES` times.
+    """
+    keys = [key for key in AugmentConfig.model_fields if key in drawn and getattr(options, key)]
+    for key in keys:
+        yield from drawn[key].once
+    for key in keys:
+        for name in drawn[key].candidates:
+            yield from [name] * CANDIDATES
+
+
+def log_uniform(signed: tf.Tensor, largest: float) -> tf.Tensor:
+    """Factors from 1 / (1 + largest) to 1 + largest for draws in [-1, 1); float64."""
+    return tf.exp(signed * math.log1p(largest))
+
 
 Size: TypeAlias = tuple[int, int]
 
@@ -129,15 +183,12 @@ def random_maps(
 def random_crop(
     boxes: tf.Tensor, empty: tf.Tensor, draws: Draws, size: Size, options: AugmentConfig
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Windows that hold at least `min_visible` of the box.
+    """Windows that hold at least `min_visible` of the box, anywhere where a box is `empty`.
 
     Along each axis the window holds at least the root of that share of the box, so both together
-    hold the share. A window too small for it is enlarged. Where a box is `empty`, it holds the
-    picture's frame, and windows may lie anywhere.
-
-    Returns:
-        Centres of the windows in pixels from the picture's centre, and the factors that blow the
-        windows up to the picture; both float64 (B, CANDIDATES, 2), (x, y).
+    hold the share; one too small for it is enlarged. It gives centres in pixels from the picture's
+    centre, and the factors that blow the windows up to the picture; both float64 (B, CANDIDATES,
+    2), (x, y).
     """
     area = 1.0 - options.crop * tf.cast(draws.candidates("crop_area"), tf.float64)
     stretch = log_uniform(draws.signed("crop_aspect"), options.crop_aspect)
@@ -156,48 +207,6 @@ def random_crop(
         centres.append(first + (last - first) * draw + window / 2)
         zooms.append(side / window)
     return tf.stack(centres, axis=-1), tf.stack(zooms, axis=-1)
-
-
-def _random_linear(draws: Draws, options: AugmentConfig) -> tf.Tensor:
-    """Mirroring, scale, aspect, shear and rotation, float64 (B, CANDIDATES, 2, 2)."""
-    shape = [tf.shape(draws.values)[0], CANDIDATES]
-    zero, one = tf.zeros(shape, tf.float64), tf.ones(shape, tf.float64)
-    factor, stretch, angle, shear = one, one, zero, zero
-    if options.scale:
-        factor = log_uniform(draws.signed("scale"), options.scale)
-    if options.aspect:
-        # Half of the change goes to each axis, so that the area stays.
-        stretch = tf.sqrt(log_uniform(draws.signed("aspect"), options.aspect))
-    if options.rotation:
-        angle = draws.signed("rotation") * math.radians(options.rotation)
-    if options.shear:
-        shear = draws.signed("shear_x") * options.shear
-    linear = linear_map(angle, one, one, shear)
-    if options.shear:
-        linear = linear @ matrix([[one, zero], [draws.signed("shear_y") * options.shear, one]])
-    sign_x, sign_y = _mirror_signs(draws, options)
-    scales = [factor * stretch * sign_x[:, tf.newaxis], factor / stretch * sign_y[:, tf.newaxis]]
-    return linear * tf.stack(scales, axis=-1)[..., tf.newaxis, :]
-
-
-def _mirror_signs(draws: Draws, options: AugmentConfig) -> tuple[tf.Tensor, tf.Tensor]:
-    """-1 where an image is mirrored, else 1, along x and along y; float64 (B,) each."""
-    one = tf.ones([tf.shape(draws.values)[0]], tf.float64)
-    along_x = tf.where(draws.column("flip") < 0.5, -one, one) if options.flip else one
-    if not options.flip_vertical:
-        return along_x, one
-    return along_x, tf.where(draws.column("flip_vertical") < 0.5, -one, one)
-
-
-def _mirror_maps(draws: Draws, options: AugmentConfig) -> tf.Tensor:
-    """The maps that only mirror, float64 (B, 3, 3)."""
-    signs = _mirror_signs(draws, options)
-    return tf.linalg.diag(tf.stack([*signs, tf.ones_like(signs[0])], axis=-1))
-
-
-def _intersection(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    low, high = tf.maximum(a[..., :2], b[..., :2]), tf.minimum(a[..., 2:], b[..., 2:])
-    return tf.concat([low, tf.maximum(low, high)], axis=-1)
 
 
 def visible_part(
@@ -274,6 +283,48 @@ def to_centred(boxes: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
 def to_fractions(boxes: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
     """The inverse of `to_centred`, clipped to 0..1."""
     return tf.cast(tf.clip_by_value(boxes / _sides(size) + 0.5, 0.0, 1.0), tf.float32)
+
+
+def _random_linear(draws: Draws, options: AugmentConfig) -> tf.Tensor:
+    """Mirroring, scale, aspect, shear and rotation, float64 (B, CANDIDATES, 2, 2)."""
+    shape = [tf.shape(draws.values)[0], CANDIDATES]
+    zero, one = tf.zeros(shape, tf.float64), tf.ones(shape, tf.float64)
+    factor, stretch, angle, shear = one, one, zero, zero
+    if options.scale:
+        factor = log_uniform(draws.signed("scale"), options.scale)
+    if options.aspect:
+        # Half of the change goes to each axis, so that the area stays.
+        stretch = tf.sqrt(log_uniform(draws.signed("aspect"), options.aspect))
+    if options.rotation:
+        angle = draws.signed("rotation") * math.radians(options.rotation)
+    if options.shear:
+        shear = draws.signed("shear_x") * options.shear
+    linear = linear_map(angle, one, one, shear)
+    if options.shear:
+        linear = linear @ matrix([[one, zero], [draws.signed("shear_y") * options.shear, one]])
+    sign_x, sign_y = _mirror_signs(draws, options)
+    scales = [factor * stretch * sign_x[:, tf.newaxis], factor / stretch * sign_y[:, tf.newaxis]]
+    return linear * tf.stack(scales, axis=-1)[..., tf.newaxis, :]
+
+
+def _mirror_signs(draws: Draws, options: AugmentConfig) -> tuple[tf.Tensor, tf.Tensor]:
+    """-1 where an image is mirrored, else 1, along x and along y; float64 (B,) each."""
+    one = tf.ones([tf.shape(draws.values)[0]], tf.float64)
+    along_x = tf.where(draws.column("flip") < 0.5, -one, one) if options.flip else one
+    if not options.flip_vertical:
+        return along_x, one
+    return along_x, tf.where(draws.column("flip_vertical") < 0.5, -one, one)
+
+
+def _mirror_maps(draws: Draws, options: AugmentConfig) -> tf.Tensor:
+    """The maps that only mirror, float64 (B, 3, 3)."""
+    signs = _mirror_signs(draws, options)
+    return tf.linalg.diag(tf.stack([*signs, tf.ones_like(signs[0])], axis=-1))
+
+
+def _intersection(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    low, high = tf.maximum(a[..., :2], b[..., :2]), tf.minimum(a[..., 2:], b[..., 2:])
+    return tf.concat([low, tf.maximum(low, high)], axis=-1)
 
 
 def _sides(size: tuple[int, int]) -> tf.Tensor:

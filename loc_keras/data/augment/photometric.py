@@ -25,7 +25,7 @@ from typing import Any, NamedTuple, TypeAlias
 import tensorflow as tf
 
 from loc_keras.config.augment import AugmentConfig
-from loc_keras.data.augment.draws import Drawn, Draws, log_uniform
+from loc_keras.data.augment.geometry import Drawn, Draws, log_uniform
 
 Paint: TypeAlias = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
@@ -66,11 +66,10 @@ def recolour(images: tf.Tensor, draws: Draws, options: AugmentConfig) -> tf.Tens
 def _compiled(step: Step, options: AugmentConfig, names: tuple[str, ...], last: bool) -> Paint:
     """A step as a function of pixels (uint8 or float32) and draws' values, clipped to 0..255.
 
-    It gives float32, or, as the last of several, uint8.
-
-    Compiled, a step is one loop over the pixels instead of several passes through memory, which
-    takes between a half and a fifth of the time. Each step is compiled by itself: with several in
-    one, XLA (tensorflow 2.21) was seen to give other pixels than the operations do one by one.
+    It gives float32, or, as the last of several, uint8. Compiled, a step is one loop over the
+    pixels, which takes between a half and a fifth of the time. Each is compiled by itself: with
+    several in one, XLA (tensorflow 2.21) was seen to give other pixels than the operations do one
+    by one.
     """
 
     @tf.function(autograph=False, jit_compile=True)
@@ -169,7 +168,6 @@ def _contrast_brightness(pixels: tf.Tensor, draws: Draws, options: AugmentConfig
 
 
 def _saturation_gray(pixels: tf.Tensor, draws: Draws, options: AugmentConfig) -> tf.Tensor:
-    """Scales the distance to grey."""
     factor = tf.ones([tf.shape(pixels)[0], 1, 1, 1])
     if options.saturation:
         factor = 1.0 + _signed(draws, "saturation") * options.saturation
@@ -190,10 +188,7 @@ def _blur(pixels: tf.Tensor, draws: Draws, options: AugmentConfig) -> tf.Tensor:
 
 
 def gaussian_blur(pixels: tf.Tensor, sigma: tf.Tensor, largest: float) -> tf.Tensor:
-    """Blurs each image float32 (B, H, W, C) by its own standard deviation, in px, up to `largest`.
-
-    Beyond the border the picture is mirrored; 0 leaves an image as it is.
-    """
+    """Blurs images float32 (B, H, W, C) by deviations in px, up to `largest`, mirrored outside."""
     for axis in (1, 2):
         side = pixels.shape[axis]
         # Mirrored once, a picture reaches no further than its own side.

@@ -36,7 +36,7 @@ from loc_keras.data.formats.listing import (
 from loc_keras.data.formats.parsing import RowError, corners, number, quoted
 from loc_keras.data.image_header import HeaderError, read_headers
 from loc_keras.data.resolve import TOLERANCE, TOLERANCE_PX, picture_size
-from loc_keras.errors import DataError
+from loc_keras.errors import DataError, counted
 
 _ENDINGS = (".csv", ".tsv", ".txt")
 _MOST_FILES = 2_000
@@ -48,8 +48,7 @@ _SAMPLED_BOXES = 300
 _MOSTLY = 0.9
 _SPLITS_KEY = "data.source.csv.splits"
 
-_Objects = set[tuple[str, str]]
-"""(image, class) of all rows of a table."""
+_Objects = set[tuple[str, str]]  # (image, class) of all rows of a table.
 
 
 def detect_csv(listing: Listing) -> Iterator[Guess]:
@@ -122,7 +121,6 @@ def _forms(listing: Listing) -> tuple[dict[str, Form], dict[str, Doubt]]:
 
 
 def _tables(listing: Listing) -> list[str]:
-    """Files that may be tables."""
     return [
         name
         for name in listing.files(*_ENDINGS)
@@ -169,7 +167,7 @@ def _guess(listing: Listing, found: dict[str, Form], doubts: dict[str, Doubt]) -
                 question, answers = form.question, form.answers
     used = [name for names in groups.values() for name in names]
     options = {**form.settings, "splits": splits, **({"units": "pixel"} if form.pixels else {})}
-    why = f"{len(used)} {'table' if len(used) == 1 else 'tables'} with boxes: {used[0]}"
+    why = f"{counted(len(used), 'table')} with boxes: {used[0]}"
     return Guess(
         "csv",
         listing.root,
@@ -349,6 +347,5 @@ def _stem(table: str) -> str:
 
 
 def _spread(values: Sequence[Any], most: int) -> list[Any]:
-    """At most so many of some values, evenly spaced."""
     step = max(1, len(values) / most)
     return [values[int(place * step)] for place in range(min(most, len(values)))]

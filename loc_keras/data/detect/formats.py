@@ -5,7 +5,7 @@ import posixpath
 from collections import Counter
 from collections.abc import Iterator
 
-from loc_keras.data import archives, files
+from loc_keras.data import files
 from loc_keras.data.formats.listing import MOST_NAMES, Guess, Listing, list_folder
 from loc_keras.data.formats.parsing import IMAGE_ENDINGS, below
 from loc_keras.data.formats.registry import FORMATS
@@ -13,19 +13,16 @@ from loc_keras.data.formats.tool_table import way_on
 from loc_keras.errors import DataError
 
 _MOST_ENDINGS = 6
-_PACKED = {"." + ending.rpartition(".")[2] for ending in archives.ENDINGS}
+_PACKED = {"." + ending.rpartition(".")[2] for ending in files.ARCHIVE_ENDINGS}
 _MOST_FOLDERS = 3
 _LABEL_FOLDERS = frozenset({"annotations", "annotation", "labels", "label", "ann", "anns"})
 _DOCUMENTS = frozenset({".md", ".pdf", ".html", ".py", ".ipynb", ".zip"})
 
 
 def list_data_folder(root: str) -> Listing:
-    """Lists a data folder for `guesses`, or the one of a file of labels and its images.
+    """Lists a data folder for `guesses`, or the one of a file of labels, which alone counts then.
 
-    Then no other file of labels counts.
-
-    Raises:
-        DataError: If it is missing or empty, or no image lies near the file.
+    DataError if it is missing or empty, or no image lies near the file.
     """
     if files.is_file(root):
         folder = posixpath.dirname(root if files.is_remote(root) else os.path.abspath(root))
@@ -55,7 +52,9 @@ def unrecognised(listing: Listing) -> str:
     """A sentence for a folder that no reading fits: what is there, and what would be needed."""
     if sentence := way_on(listing):
         return sentence
-    packed = [name for name in listing.files(*_PACKED) if name.lower().endswith(archives.ENDINGS)]
+    packed = [
+        name for name in listing.files(*_PACKED) if name.lower().endswith(files.ARCHIVE_ENDINGS)
+    ]
     if packed:
         place = files.join(listing.root, packed[0])
         return f"{listing.root} holds the archive {packed[0]}; --data {place} reads what is in it."

@@ -22,13 +22,10 @@ _MOST_NAMED = 3
 
 
 class LabelFiles(NamedTuple):
-    """Files of which the same was made.
+    """Files of which the same was made, by name, or how many and where.
 
-    Attributes:
-        files: Their names, or how many there are and where.
-        use: `"train"`, `"train and test"`, ... where objects of them are used, `"names"` where
-            they say what is what, `""` where nothing is used.
-        why: Why they are not used; `""` where they are.
+    The use is `"train"`, `"train and test"`, ... where objects of them are used, `"names"` where
+    they say what is what, `""` where nothing is used, and `why` says why.
     """
 
     files: str

@@ -72,11 +72,9 @@ _NAME_THEM = "rename its columns, or name them by data.source.csv.names in a con
 
 
 class Doubt(NamedTuple):
-    """Why a file that looks like a table of boxes is not read as one.
+    """Why a file looks like a table of boxes, "but", and is not read as one.
 
-    Attributes:
-        why: What follows "file.csv looks like a table of boxes, but".
-        sure: Whether it can hardly be anything else.
+    It is `sure` where it can hardly be anything else.
     """
 
     why: str
@@ -91,12 +89,10 @@ class Form:
         settings: Of the section `data.source.csv`, without `splits` and `units`.
         rows: Some rows, by meaning: `file`, `label`, those of the box, ...
         pixels: Whether the box is in px.
-        question: What the fields leave open, as a sentence that names the setting; `""` for
-            nothing.
+        question: What the fields leave open, as a sentence that names the setting, or `""`.
         answers: Keys of the config of which one answers the question.
-        note: What was decided by the fields, as a sentence; `""` for nothing.
-        styles: Kinds of box that the four numbers may be, the likeliest first; none where the
-            fields have decided it.
+        note: What was decided by the fields, as a sentence, or `""`.
+        styles: Kinds of box that the four numbers may be, the likeliest first; none where decided.
     """
 
     settings: dict[str, Any]
@@ -110,14 +106,9 @@ class Form:
 
 @dataclass(frozen=True)
 class Table:
-    """A text cut into fields.
+    """A text cut into fields: the first row if it holds no number, and those of the usual length.
 
-    Attributes:
-        delimiter: What it was cut by.
-        header: The first row, where it holds no number.
-        rows: The rows below with as many fields as most rows have.
-        odd: Number of rows with more or fewer.
-        titled: Whether a line stands above the header.
+    `odd` rows have more fields or fewer; where it is `titled`, a line stands above the header.
     """
 
     delimiter: str
@@ -179,7 +170,6 @@ def cut(text: str, *, whole: bool, most: int | None = _MOST_ROWS) -> Table | Dou
 
 
 def _numbers(columns: Sequence[Sequence[str]]) -> int:
-    """How many columns hold numbers in at least half of their rows."""
     return sum(_share(_is_number, column) >= _HALF for column in columns)
 
 
@@ -488,11 +478,9 @@ def _is_number(text: str) -> bool:
 
 
 def _is_text(values: Sequence[str]) -> bool:
-    """Whether a column holds words in most rows."""
     return _share(lambda text: text and not _is_number(text), values) > _HALF
 
 
 def _are_whole(values: Sequence[str]) -> bool:
-    """Whether a column holds whole numbers in most rows."""
     numbers = [value for value in map(number, values) if value is not None]
     return sum(value % 1 == 0 for value in numbers) >= _MOSTLY * len(numbers)

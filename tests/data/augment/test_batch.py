@@ -11,8 +11,7 @@ from loc_keras.data.augment.batch import (
     augmentation_from,
     draw_names,
 )
-from loc_keras.data.augment.draws import CANDIDATES
-from loc_keras.data.augment.geometry import ellipse_bounds, visible_part
+from loc_keras.data.augment.geometry import CANDIDATES, ellipse_bounds, visible_part
 from loc_keras.data.geometry import warp
 from loc_keras.errors import DataError
 

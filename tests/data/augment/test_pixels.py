@@ -11,13 +11,13 @@ import functools
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers.reference_boxes import iou, visible_extent
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loc_keras.config.augment import AugmentConfig
 from loc_keras.data.augment.batch import augment, augmentation_from, draw_names
-from loc_keras.data.augment.draws import Draws
-from loc_keras.data.augment.geometry import choose_maps, random_maps, to_centred
+from loc_keras.data.augment.geometry import Draws, choose_maps, random_maps, to_centred
 
 HEIGHT, WIDTH = 40, 100
 SIDES = np.array([WIDTH, HEIGHT, WIDTH, HEIGHT], float)
@@ -77,19 +77,6 @@ def drawn(boxes, shape):
     return np.stack(pictures)
 
 
-def extent(picture):
-    """Visible extent of a shape in pixels, (x1, y1, x2, y2)."""
-    seen = picture >= 128
-    rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
-    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], float)
-
-
-def iou(a, b):
-    side = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
-    inter = np.prod(np.maximum(side, 0))
-    return inter / (np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - inter)
-
-
 def random_draws(options, count, seed):
     columns = len(draw_names(options))
     return np.random.default_rng(seed).random((count, columns)).astype(np.float32)
@@ -111,7 +98,7 @@ def moved(shape, knobs):
     )
     boxes_px = targets["bbox"].numpy() * SIDES
     assert np.abs(boxes_px - boxes * SIDES).max() > 2
-    return np.stack([extent(image[..., 0]) for image in images.numpy()]), boxes_px
+    return np.stack([visible_extent(image[..., 0]) for image in images.numpy()]), boxes_px
 
 
 def scores(shape, knobs):

@@ -296,7 +296,7 @@ def test_preview_decodes_no_more_than_it_shows(
 ) -> None:
     from loc_keras import check
     from loc_keras.data import dataset as file_data
-    from loc_keras.report import data_charts
+    from loc_keras.report import data_report
 
     decoded: list[list[str]] = []
     store = file_data.store_pixels
@@ -306,7 +306,7 @@ def test_preview_decodes_no_more_than_it_shows(
         return store(records, *more, **options)
 
     monkeypatch.setattr(file_data, "store_pixels", counted)
-    monkeypatch.setattr(data_charts, "save_preview", lambda path, *more, **options: path)
+    monkeypatch.setattr(data_report, "save_preview", lambda path, *more, **options: path)
     config = ["--config", str(config_file(clean_set(tmp_path / "set"))), "--quick"]
     less = ["--set", "train.batch_size=4", "--set", "data.split.val=0.4"]
     assert check.main([*config, *less, "--preview", "2"]) == 0

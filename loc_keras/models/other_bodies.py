@@ -1,13 +1,22 @@
-"""Bodies from KerasHub (an optional package), and its weights for our own ResNets.
+"""Bodies of other packages, with their own normalisation: `keras.applications` and KerasHub.
 
-A preset is a name that KerasHub knows, which it fetches, or a folder of `save_to_preset`.
+KerasHub is optional, and has weights for our own ResNets as well. A preset is a name that it knows,
+which it fetches, or a folder of `save_to_preset`.
 """
 
+import hashlib
 import inspect
 import json
 import os
+import re
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 import keras
@@ -17,38 +26,183 @@ from loc_keras.atomic_file import file_sha256
 from loc_keras.errors import ModelError, first_line
 from loc_keras.models.backbone import RESNETS
 from loc_keras.models.body import (
+    COLOURS,
     IMAGENET,
     Body,
     Preprocessing,
     WeightsOrigin,
     cut_to_maps,
+    measured_preprocessing,
     random_weights,
+    raw_pixels,
     refuse_channels,
     scaled_and_shifted,
 )
 from loc_keras.models.torch_weights import SharedWeights, torch_tensors
 
-PREFIX = "hub/"
-"""What the names of these bodies begin with."""
+APPLICATIONS = "applications/"
 
-CONFIG_FILE = "config.json"
-"""Where `save_to_preset` keeps the class of the backbone and its arguments."""
+HUB = "hub/"  # What the names of bodies from `keras.applications` and from KerasHub begin with.
 
-CONVERTER_FILE = "image_converter.json"
-"""Where `save_to_preset` keeps the normalisation of the pixels."""
+LICENCES = MappingProxyType(
+    {
+        "densenet": "BSD-3-Clause",
+        "inception_resnet_v2": "Apache-2.0",
+        "inception_v3": "Apache-2.0",
+        "mobilenet": "Apache-2.0",
+        "mobilenet_v2": "Apache-2.0",
+        "nasnet": "Apache-2.0",
+        "resnet": "MIT",
+        "resnet_v2": "BSD (that of facebook/fb.resnet.torch)",
+        "vgg16": "CC-BY-4.0",
+        "vgg19": "CC-BY-4.0",
+        "xception": "MIT",
+    }
+)
+"""Licences of the weights by the module that builds the network, as the sections "License" of
+Keras's own page on applications say (docs/templates/applications.md up to Keras 2.3). Nothing is
+said about the weights that came later."""
+
+CONFIG_FILE, CONVERTER_FILE = "config.json", "image_converter.json"
+"""Where `save_to_preset` keeps the backbone's class with its arguments, and how pixels are
+normalised."""
 
 # Where the numbers of a preset that fit one file stand: KerasHub's own and timm's.
 _WEIGHTS_FILES = ("model.weights.h5", "model.safetensors")
+
+_MD5_LENGTH = 32  # Hexadecimal digits; a SHA-256 has twice as many.
+
+
+def build_application(name: str, image_shape: tuple[int, int, int], weights: str = "none") -> Body:
+    """Builds `applications/<name>` for images of (height, width, channels).
+
+    Weights are "none", "imagenet", or the path of a file as Keras offers it for this body without
+    its top. ModelError where the name, the size, the channels or the weights do not fit.
+    """
+    found, module = find_application(name)
+    body = f"{APPLICATIONS}{found}"
+    preprocessing = application_preprocessing(found)
+    pretrained = weights != "none"
+    if pretrained:
+        refuse_channels(body, image_shape[-1])
+    given = None if weights in ("none", "imagenet") else Path(weights).expanduser()
+    with weights_files(body, given) as files:
+        network = _build(found, body, image_shape, given, pretrained)
+    if pretrained and not files:
+        raise ModelError(
+            f"this version of Keras does not say which weights it read for {body}; install the "
+            "version that requirements.txt names."
+        )
+    normalises = preprocessing == raw_pixels(COLOURS)
+    if normalises:
+        preprocessing = raw_pixels(image_shape[-1])
+    return Body(
+        network=cut_to_maps(network, body),
+        preprocessing=preprocessing if pretrained or normalises else None,
+        origin=_origin(body, weights, module, files) if pretrained else random_weights(body),
+    )
+
+
+def find_application(name: str) -> tuple[str, ModuleType]:
+    """Finds a body by its name, in any case, with or without `applications/` before it.
+
+    Gives the name as Keras writes it, and the module that holds its `preprocess_input`; ModelError,
+    with the names most like it, where there is none.
+    """
+    asked = name.removeprefix(APPLICATIONS)
+    names = {one.lower(): one for one in application_names()}
+    found = names.get(asked.lower())
+    if found is None:
+        near = [names[one] for one in get_close_matches(asked.lower(), names)]
+        hint = (
+            f"did you mean {' or '.join(APPLICATIONS + one for one in near)}?"
+            if near
+            else f"it has {', '.join(names.values())}."
+        )
+        raise ModelError(f"model.backbone.name: keras.applications has no {asked!r}; {hint}")
+    # The function is at home in the private module of the same name as the public one.
+    home = str(getattr(keras.applications, found).__module__).rpartition(".")[2]
+    return found, getattr(keras.applications, home)
+
+
+def application_names() -> list[str]:
+    """The bodies that the installed Keras builds, as `keras.applications` names them."""
+    return sorted(
+        name
+        for name, value in vars(keras.applications).items()
+        if name[:1].isupper() and callable(value)
+    )
+
+
+def application_preprocessing(name: str) -> Preprocessing:
+    """How pixels must be normalised, by trying `preprocess_input`; ModelError if not affine."""
+    found, module = find_application(name)
+    measured = measured_preprocessing(module.preprocess_input)
+    if measured is None:
+        raise ModelError(
+            f"{APPLICATIONS}{found} normalises its pixels in a way that this version does not "
+            "know; choose another model.backbone.name."
+        )
+    return measured
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """A file that weights were read from, and the address, or words, of where it comes from.
+
+    `known` tells whether it is the file that Keras offers, not one given in its place.
+    """
+
+    path: Path
+    source: str
+    known: bool
+
+
+@contextmanager
+def weights_files(body: str, given: Path | None = None) -> Iterator[list[WeightsFile]]:
+    """Watches the files that Keras fetches for a body while the block runs, and gives their list.
+
+    `keras.applications` tells neither which file it read nor, without a network, which file to put
+    where: so its own `get_file` is replaced for that time. A given file is taken in place of what
+    Keras would fetch. ModelError where that is not there, or one cannot be fetched.
+    """
+    if given is not None and not given.is_file():
+        raise ModelError(f"model.backbone.weights: there is no file {given}.")
+    home = sys.modules[keras.utils.get_file.__module__]
+    fetch = keras.utils.get_file
+    files: list[WeightsFile] = []
+
+    def get_file(fname: str, origin: str, **settings: Any) -> str:
+        if given is not None:
+            known = _has_digest(given, settings.get("file_hash"))
+            words = origin if known else f"the file {given.name}, given by the user"
+            files.append(WeightsFile(given, words, known))
+            return str(given)
+        cache = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+        try:
+            path = fetch(fname, origin, cache_dir=str(cache), **settings)
+        except Exception as error:  # Keras raises the bare class where an address fails.
+            folder = cache / settings.get("cache_subdir", "datasets")
+            raise ModelError(
+                f"the weights of {body} cannot be fetched ({_reason(error, origin)}); fetch "
+                f"{origin} on a machine with a network and put it to {folder / fname}, or name "
+                "it as model.backbone.weights."
+            ) from error
+        files.append(WeightsFile(Path(path), origin, known=True))
+        return str(path)
+
+    home.get_file = get_file  # type: ignore[attr-defined]
+    try:
+        yield files
+    finally:
+        home.get_file = fetch  # type: ignore[attr-defined]
 
 
 def build_hub_body(name: str, image_shape: tuple[int, int, int], weights: str = "none") -> Body:
     """Builds a body from `hub/<preset>`, a name that KerasHub knows or a folder.
 
-    Weights are "none" for random ones, or "imagenet" for those that come with the preset, whatever
-    they were trained on.
-
-    Raises:
-        ModelError: If the package, the preset, the images or the weights do not fit.
+    Weights are "none", or "imagenet" for those that come with the preset, whatever they were
+    trained on. ModelError where the package, the preset, the images or the weights do not fit.
     """
     if weights not in ("none", "imagenet"):
         raise ModelError(
@@ -72,24 +226,20 @@ def build_hub_body(name: str, image_shape: tuple[int, int, int], weights: str = 
 
 
 def find_preset(name: str) -> tuple[Any, str, type | None]:
-    """Finds `hub/<preset>` without fetching anything.
+    """Finds `hub/<preset>` without fetching anything; ModelError if package or preset is unknown.
 
     Gives the package, the preset as it takes it, and the class of its backbone; None where only a
     network can tell.
-
-    Raises:
-        ModelError: If the package is missing or the preset unknown.
     """
     hub = _keras_hub(name)
-    preset = os.path.expanduser(name.removeprefix(PREFIX))
+    preset = os.path.expanduser(name.removeprefix(HUB))
     return hub, preset, _backbone_class(hub, name, preset)
 
 
 def read_hub_weights(preset: str, body: str) -> SharedWeights:
     """Reads a preset, which KerasHub fetches where it is not a folder, for a body of `RESNETS`.
 
-    Raises:
-        ModelError: if KerasHub is not installed, or the preset cannot be had or is of another body.
+    ModelError where KerasHub is not installed, or the preset cannot be had or is of another body.
     """
     local = Path(preset).is_dir()
     hub = _keras_hub(f"the preset {preset}", ", or give the weights as a .safetensors file")
@@ -115,6 +265,64 @@ def read_hub_weights(preset: str, body: str) -> SharedWeights:
         source=f"KerasHub preset {Path(preset).name if local else preset}{note}",
         licence="unknown",
         sha256=_sha256(preset),
+    )
+
+
+def _has_digest(path: Path, digest: str | None) -> bool:
+    """Whether a file has the digest, MD5 or SHA-256 in hex, that Keras knows of its own."""
+    if digest is None:
+        return False
+    kind = "md5" if len(digest) == _MD5_LENGTH else "sha256"
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, kind).hexdigest() == digest
+
+
+def _reason(error: Exception, origin: str) -> str:
+    text = str(error).replace(f"URL fetch failure on {origin}: ", "").removeprefix("None -- ")
+    return " ".join(text.split()) or type(error).__name__
+
+
+def _build(
+    found: str, body: str, image_shape: tuple[int, int, int], given: Path | None, pretrained: bool
+) -> keras.Model:
+    height, width, channels = image_shape
+    try:
+        with warnings.catch_warnings():
+            # MobileNets warn that weights for 224 px are taken at other sizes: that is meant.
+            warnings.simplefilter("ignore", UserWarning)
+            return getattr(keras.applications, found)(
+                include_top=False,
+                weights="imagenet" if pretrained else None,
+                input_shape=image_shape,
+            )
+    except (ValueError, TypeError, OSError, KeyError) as error:
+        reason = str(error).strip().split("\n")[0]
+        smallest = re.search(r"at least (\d+)", reason)
+        if smallest:
+            raise ModelError(
+                f"image size {height} x {width} px is too small for {body}: each side must have "
+                f"at least {smallest[1]} px; raise data.image_size."
+            ) from error
+        if given is not None:
+            raise ModelError(
+                f"model.backbone.weights: {given} does not fit {body} ({reason}); give the file "
+                "that Keras offers for this body without its top."
+            ) from error
+        raise ModelError(
+            f"{body} cannot be built for images of {height} x {width} x {channels} ({reason}); "
+            "choose another data.image_size, data.channels or model.backbone.name."
+        ) from error
+
+
+def _origin(body: str, weights: str, module: ModuleType, files: list[WeightsFile]) -> WeightsOrigin:
+    home = module.__name__.rpartition(".")[2]
+    file = files[-1]
+    return WeightsOrigin(
+        body=body,
+        weights=weights,
+        source=f"keras.applications, ImageNet: {file.source}" if file.known else file.source,
+        licence=LICENCES.get(home, "unknown") if file.known else "unknown",
+        sha256=file_sha256(file.path),
     )
 
 
@@ -190,7 +398,7 @@ def _backbone_class(hub: Any, name: str, preset: str) -> type | None:
     known = sorted({one for cls in classes for one in getattr(cls, "presets", {})})
     near = get_close_matches(preset, known)
     hint = (
-        f"did you mean {' or '.join(PREFIX + one for one in near)}?"
+        f"did you mean {' or '.join(HUB + one for one in near)}?"
         if near
         else f"give one of those at keras.io/keras_hub/presets, or a folder with {CONFIG_FILE}."
     )
