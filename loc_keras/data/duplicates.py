@@ -3,7 +3,6 @@
 import hashlib
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
@@ -11,9 +10,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from loc_keras.data.annotations import WHOLE_FILE, ImageRef
-from loc_keras.data.files import file_size, read_bytes
-
-_THREADS = 8
+from loc_keras.data.files import file_size, for_each, read_bytes
 
 
 def identical_groups(refs: Sequence[ImageRef]) -> np.ndarray:
@@ -26,8 +23,7 @@ def identical_groups(refs: Sequence[ImageRef]) -> np.ndarray:
         length = file_size(ref.path) if ref.length == WHOLE_FILE else ref.length
         by_length[length].append(ref)
     doubtful = [ref for same in by_length.values() if len(same) > 1 for ref in same]
-    with ThreadPoolExecutor(_THREADS) as pool:
-        digests = dict(zip(doubtful, pool.map(_digest, doubtful), strict=True))
+    digests = dict(zip(doubtful, for_each(_digest, doubtful), strict=True))
     return first_of([digests.get(ref, ref) for ref in refs])
 
 

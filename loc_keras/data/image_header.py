@@ -6,7 +6,6 @@ import io
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from typing import IO, NamedTuple
@@ -33,7 +32,7 @@ HEIF = "HEIF"
 
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
-_CHUNK = 64  # Files that a thread reads in a row; handing over one takes as long as reading it.
+_HEAD = 2**24  # Bytes of a file that are read before its header is looked at.
 _PNG_BITS = 24  # Byte of a PNG file that holds its bits a sample.
 _TIFF_BITS = 258  # TIFF tag BitsPerSample.
 _BITS = {"1": 1, "I;16": 16, "I;16B": 16, "I;16L": 16, "I": 16, "F": 32}
@@ -104,39 +103,58 @@ def header_of(content: bytes) -> Header:
     Raises:
         HeaderError: As `read_header` does.
     """
+    return open_content(content)[0]
+
+
+def open_content(content: bytes) -> tuple[Header, Image.Image]:
+    """As `header_of`, with the opened image, whose pixels are not decoded yet."""
     if not content:
         raise HeaderError("is empty", "empty")
     return _parse(io.BytesIO(content), content[: _PNG_BITS + 1])
 
 
-def read_headers(refs: Sequence[ImageRef], threads: int = 8) -> list[Header | HeaderError]:
-    """Reads many headers at once: for each image its header, or what `read_header` would raise.
+def read_content(ref: ImageRef) -> bytes:
+    """Reads the bytes of an image; of a large file only where it has a header.
 
-    Threads wait for that many files at the same time; the parsing itself takes turns.
+    Raises:
+        HeaderError: As `read_header` does.
     """
-    parts = [refs[start : start + _CHUNK] for start in range(0, len(refs), _CHUNK)]
-    with without_image_warnings(), ThreadPoolExecutor(threads) as pool:
-        return [found for part in pool.map(_headers_or_errors, parts) for found in part]
+    with _reading(), _opened(ref) as file:
+        content = file.read(_HEAD)
+        if len(content) < _HEAD:
+            return content
+        file.seek(0)
+        _parse(file, content[: _PNG_BITS + 1])
+        file.seek(0)
+        return file.read()
 
 
-def _headers_or_errors(refs: Sequence[ImageRef]) -> list[Header | HeaderError]:
-    found: list[Header | HeaderError] = []
-    for ref in refs:
-        try:
-            found.append(_read(ref))
-        except HeaderError as error:
-            found.append(error)
-    return found
+def read_headers(refs: Sequence[ImageRef]) -> list[Header | HeaderError]:
+    """Reads many headers: for each image its header, or what `read_header` would raise."""
+    with without_image_warnings():
+        return files.for_each(_header_or_error, refs)
+
+
+def _header_or_error(ref: ImageRef) -> Header | HeaderError:
+    try:
+        return _read(ref)
+    except HeaderError as error:
+        return error
 
 
 def _read(ref: ImageRef) -> Header:
+    with _reading(), _opened(ref) as file:
+        first = file.read(_PNG_BITS + 1)
+        if not first:
+            raise HeaderError("is empty", "empty")
+        file.seek(0)
+        return _parse(file, first)[0]
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
     try:
-        with _opened(ref) as file:
-            first = file.read(_PNG_BITS + 1)
-            if not first:
-                raise HeaderError("is empty", "empty")
-            file.seek(0)
-            return _parse(file, first)
+        yield
     except FileNotFoundError as error:
         raise HeaderError("does not exist", "missing_image") from error
     except files.file_errors() as error:
@@ -145,26 +163,27 @@ def _read(ref: ImageRef) -> Header:
         raise HeaderError(f"cannot be read ({first_line(error)})", "unreadable") from error
 
 
-def _parse(file: IO[bytes], first: bytes) -> Header:
+def _parse(file: IO[bytes], first: bytes) -> tuple[Header, Image.Image]:
     try:
         named = file_orientation(file)
         file.seek(0)
-        with Image.open(file, formats=formats_of(first)) as image:
-            width, height = image.size
-            if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
-                raise _too_large(f"{width} x {height} px")
-            if width < 1 or height < 1:
-                raise HeaderError(f"declares {width} x {height} px", "not_image")
-            return Header(
-                width=width,
-                height=height,
-                orientation=named or orientation_of(image),
-                # Photographs of telephones hold a second picture behind the first.
-                format="JPEG" if image.format == "MPO" else str(image.format),
-                mode=image.mode,
-                frames=2 if image.format != "MPO" and _animated(image) else 1,
-                bits=_bits(image, first),
-            )
+        image = Image.open(file, formats=formats_of(first))
+        width, height = image.size
+        if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
+            raise _too_large(f"{width} x {height} px")
+        if width < 1 or height < 1:
+            raise HeaderError(f"declares {width} x {height} px", "not_image")
+        header = Header(
+            width=width,
+            height=height,
+            orientation=named or orientation_of(image),
+            # Photographs of telephones hold a second picture behind the first.
+            format="JPEG" if image.format == "MPO" else str(image.format),
+            mode=image.mode,
+            frames=2 if image.format != "MPO" and _animated(image) else 1,
+            bits=_bits(image, first),
+        )
+        return header, image
     except HeaderError:
         raise
     except Image.DecompressionBombError as error:

@@ -6,10 +6,11 @@ so that neither a frame nor one strong edge outweighs the rest, and each of nine
 Before that the one is laid over the other by a shift and a scale along each axis (after Lucas and
 Kanade, 1981, "An iterative image registration technique with an application to stereo vision"),
 since a cut of 4 % moves every detail out of its place. Coarse thumbnails tell which pairs are
-compared so.
+compared at all, and one step of the alignment, at half the size, which of these may agree.
 """
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 from scipy.ndimage import uniform_filter
+from threadpoolctl import threadpool_limits
 
 from loc_keras.data.duplicates import components, first_of
 from loc_keras.data.image_bytes import UPRIGHT_TURNS
@@ -44,8 +46,14 @@ that never moves."""
 
 MOST_COMPARED = 10**11  # Pairs of coarse thumbnails that are compared, at most; that takes minutes.
 
+_DRAFT_SIDE = 4 * SIDE  # At half of it other pairs are found.
 _COARSE = 0.65  # Correlation of coarse thumbnails below which pairs are not looked at.
 _COARSE_STEP = SIDE // 8
+_PROMISING = 0.55
+"""Correlation of the details at half the size, after one step of the alignment, below which pairs
+are not aligned: none of 23,477 copies of photographs that are found has less, and 80 % of other
+pairs have."""
+
 _MOST_CANDIDATES = 8  # For each picture, the nearest ones.
 _NOISE = 4.0  # Differences of grey below which details are mere noise.
 _PLAIN = 0.03  # Mean square of details below which there is nothing to be told by.
@@ -54,9 +62,9 @@ _TINY = 1e-9
 _MARGIN = 0.1  # Part of each side that an aligned picture may lack.
 _REACH = 0.2  # Of shift and scale, in halves of the side.
 _STEPS = ((2, 5), (1, 4))  # Reduction of the thumbnails and number of steps of the alignment.
-_ROWS, _COLUMNS = 512, 2048  # Pairs that are compared at once.
+_ROWS, _COLUMNS = 256, 1024  # Pairs that are compared at once.
 _MAIN = 0.9  # Part of the squares of all coarse details that lies on the main axes.
-_BATCH = 256  # Pictures whose details are held at once.
+_BATCH = 128  # Pictures whose details are held at once.
 
 
 class NearPairs(NamedTuple):
@@ -74,12 +82,17 @@ class NearPairs(NamedTuple):
 def thumbnail(image: Image.Image, orientation: int = UPRIGHT) -> npt.NDArray[np.uint8]:
     """The grey thumbnail of a stored picture, uint8 (SIDE, SIDE): means over the covered pixels.
 
-    Its EXIF orientation is undone.
+    Its EXIF orientation is undone. A JPEG picture that is not decoded yet is decoded for it in grey
+    and, where it is large, at a half, a quarter or an eighth of its size.
     """
-    small = image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BOX)
+    image.draft("L", (_DRAFT_SIDE, _DRAFT_SIDE))
+    if image.mode != "L":
+        # Transparent pixels and palettes have their colours.
+        image = image.convert("RGB").convert("L")
+    small = image.resize((SIDE, SIDE), Image.Resampling.BOX)
     if orientation in UPRIGHT_TURNS:
         small = small.transpose(UPRIGHT_TURNS[orientation])
-    return np.asarray(small.convert("L"))
+    return np.asarray(small)
 
 
 def near_pairs(
@@ -92,13 +105,14 @@ def near_pairs(
     likeliest were compared.
     """
     among = thumbnails if others is None else others
-    first, second = _candidates(thumbnails, others)
+    # Threads of BLAS would wait for its next small product by spinning.
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
+        first, second = _candidates(thumbnails, others, pool)
 
-    def compared(start: int) -> Floats:
-        rows = slice(start, start + _BATCH)
-        return _agreements(thumbnails[first[rows]], among[second[rows]])
+        def compared(start: int) -> Floats:
+            rows = slice(start, start + _BATCH)
+            return _agreements(thumbnails[first[rows]], among[second[rows]])
 
-    with ThreadPoolExecutor() as pool:
         parts = list(pool.map(compared, range(0, len(first), _BATCH)))
     found = NearPairs(first, second, np.concatenate([np.zeros(0, np.float32), *parts]))
     return found.take(found.agreement >= LEAST_AGREEMENT)
@@ -126,17 +140,19 @@ def leak_words(count: int, total: int, split: str = "") -> str:
 
 
 def _candidates(
-    thumbnails: npt.NDArray[np.uint8], others: npt.NDArray[np.uint8] | None
+    thumbnails: npt.NDArray[np.uint8],
+    others: npt.NDArray[np.uint8] | None,
+    pool: ThreadPoolExecutor,
 ) -> tuple[Rows, Rows]:
     """Pairs of rows whose coarse thumbnails correlate, for each first row the nearest ones."""
-    own = _coarse_details(thumbnails)
-    among = own if others is None else _coarse_details(others)
+    own = _coarse_details(thumbnails, pool)
+    among = own if others is None else _coarse_details(others, pool)
     short = _shortening(among)
     own_short = short(own)
     among_short = own_short if others is None else short(among)
-    memory = np.empty(_ROWS * _COLUMNS, np.float32)  # Used again, it stays in the cache.
-    found = [np.zeros((2, 0), np.int64)]
-    for start in range(0, len(own), _ROWS):
+
+    def nearest(start: int) -> Rows:
+        memory = np.empty(_ROWS * _COLUMNS, np.float32)  # Used again, it stays in the cache.
         rows = slice(start, start + _ROWS)
         best = np.zeros((2, 0), np.int64), np.zeros(0, np.float32)
         # Each pair once: of the same ones, those with later ones.
@@ -152,8 +168,10 @@ def _candidates(
                     np.concatenate([best[0], pairs[:, kept]], axis=1),
                     np.concatenate([best[1], likeness[kept]]),
                 )
-        found.append(best[0][:, np.lexsort(best[0][::-1])])
-    first, second = np.concatenate(found, axis=1)
+        return best[0][:, np.lexsort(best[0][::-1])]
+
+    found = pool.map(nearest, range(0, len(own), _ROWS))
+    first, second = np.concatenate([np.zeros((2, 0), np.int64), *found], axis=1)
     return first, second
 
 
@@ -197,37 +215,57 @@ def _nearest(pairs: Rows, likeness: Floats) -> tuple[Rows, Floats]:
     return pairs[:, order], likeness[order]
 
 
-def _coarse_details(thumbnails: npt.NDArray[np.uint8]) -> Floats:
+def _coarse_details(thumbnails: npt.NDArray[np.uint8], pool: ThreadPoolExecutor) -> Floats:
     """Details of 8 x 8 px as unit vectors, float32 (N, 98); zeros for plain pictures."""
-    parts = [np.zeros((0, 98), np.float32)]
-    for start in range(0, len(thumbnails), _BATCH):
+
+    def coarse(start: int) -> Floats:
         grey = thumbnails[start : start + _BATCH].astype(np.float32)
+        details = _details(_reduced(grey, _COARSE_STEP)).reshape(len(grey), -1)
+        length = np.linalg.norm(details, axis=1, keepdims=True)
         plain = np.square(_details(grey)).mean(axis=(1, 2, 3)) < _PLAIN
-        found = _unit(_details(_reduced(grey, _COARSE_STEP)))
-        found[plain] = 0
-        parts.append(found)
-    return np.concatenate(parts)
+        return np.where(plain[:, None], 0, details / np.maximum(length, 1e-6))
+
+    parts = pool.map(coarse, range(0, len(thumbnails), _BATCH))
+    return np.concatenate([np.zeros((0, 98), np.float32), *parts])
 
 
 def _agreements(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]) -> Floats:
-    """Correlation of the details of row i with row i, laid over each other in the best way."""
+    """Correlation of the details of row i with row i, laid over each other in the best way.
+
+    It is 0 where one step towards that way shows that it will not be much.
+    """
     one, other = first.astype(np.float32), second.astype(np.float32)
-    found = _agreement(one, other)
-    rest = np.flatnonzero(found < LEAST_AGREEMENT)
+    found = np.zeros(len(one), np.float32)
+    rows = np.flatnonzero(_promising(_reduced(one, 2), _reduced(other, 2)))
+    if len(rows):
+        found[rows] = _agreement(one[rows], other[rows])
+    rest = rows[found[rows] < LEAST_AGREEMENT]
     if not len(rest):
         return found
     for a, b in ((one[rest], other[rest]), (other[rest], one[rest])):
-        found[rest] = np.maximum(found[rest], _agreement(_warped(a, _alignment(a, b)), b))
+        found[rest] = np.maximum(found[rest], _agreement(_warped(a, _alignment(a, b, _STEPS)), b))
     return found
+
+
+def _promising(one: Floats, other: Floats) -> npt.NDArray[np.bool_]:
+    """Whether details of row i and row i correlate after one step of the alignment of either."""
+    inner = _inner(one.shape[1])
+    best = np.zeros(len(one), np.float32)
+    for a, b in ((one, other), (other, one)):
+        moved = _warped(a, _alignment(a, b, ((1, 1),)))
+        x, y = (_details(grey[:, inner, inner]) for grey in (moved, b))
+        shared, own, theirs = (np.einsum("nkij,nkij->n", *of) for of in ((x, y), (x, x), (y, y)))
+        best = np.maximum(best, shared / np.sqrt(np.maximum(own * theirs, _TINY)))
+    return np.asarray(best >= _PROMISING)
 
 
 def _agreement(one: Floats, other: Floats) -> Floats:
     """Correlation of the details of row i with row i; 0 where one of nine parts differs."""
     inner = _inner(SIDE)
     a, b = (_details(grey[:, inner, inner]) for grey in (one, other))
-    shared, own, theirs = (_of_parts((x * y).sum(axis=3)) for x, y in ((a, b), (a, a), (b, b)))
+    shared, own, theirs = (_of_parts((x * y).sum(axis=1)) for x, y in ((a, b), (a, a), (b, b)))
     part = shared / np.sqrt(np.maximum(own * theirs, _TINY))
-    telling = np.maximum(own, theirs) > _PLAIN_PART * _of_parts(np.ones_like(a[:1, :, :, 0]))
+    telling = np.maximum(own, theirs) > _PLAIN_PART * _of_parts(np.ones_like(a[:1, 0]))
     whole = shared.sum(axis=1) / np.sqrt(np.maximum(own.sum(axis=1) * theirs.sum(axis=1), _TINY))
     differs = (telling & (part < LEAST_OF_PART)).any(axis=1)
     return np.where(differs, 0, whole).astype(np.float32)
@@ -240,14 +278,14 @@ def _of_parts(values: Floats) -> Floats:
     return np.asarray(sums.reshape(len(values), -1))
 
 
-def _alignment(moved: Floats, fixed: Floats) -> Floats:
-    """How to read the one pictures (N, SIDE, SIDE) so that they lie on the others.
+def _alignment(moved: Floats, fixed: Floats, steps: Sequence[tuple[int, int]]) -> Floats:
+    """How to read the one pictures (N, S, S) so that they lie on the others, by `steps`.
 
     It is float32 (N, 4), scale - 1 and shift along x, then along y, for places from -1 to 1.
     """
     found = np.zeros((len(moved), 4), np.float32)
-    for step, turns in _STEPS:
-        a, side = _reduced(moved, step), SIDE // step
+    for step, turns in steps:
+        a, side = _reduced(moved, step), moved.shape[1] // step
         inner = _inner(side)
         b = _standard(_reduced(fixed, step)[:, inner, inner])
         place = _places(side)[inner]
@@ -282,10 +320,12 @@ def _warped(grey: Floats, alignment: Floats) -> Floats:
 
 
 def _details(grey: Floats) -> Floats:
-    """Differences along x and y, (N, S - 1, S - 1, 2), each by the mean of the nine around it."""
-    across, down = np.diff(grey, axis=2)[:, :-1], np.diff(grey, axis=1)[:, :, :-1]
-    around = uniform_filter(across**2 + down**2, size=(0, 3, 3), mode="nearest")
-    return np.stack([across, down], axis=-1) / np.sqrt(around + _NOISE**2)[..., None]
+    """Differences along x and y, (N, 2, S - 1, S - 1), each by the mean of the nine around it."""
+    corner = grey[:, :-1, :-1]
+    found = np.stack([grey[:, :-1, 1:] - corner, grey[:, 1:, :-1] - corner], axis=1)
+    around = uniform_filter(np.square(found).sum(axis=1), size=(0, 3, 3), mode="nearest")
+    found /= np.sqrt(around + _NOISE**2)[:, None]
+    return found
 
 
 def _places(side: int) -> Floats:
@@ -299,16 +339,16 @@ def _inner(side: int) -> slice:
 
 
 def _reduced(grey: Floats, step: int) -> Floats:
-    count, side = len(grey), grey.shape[1] // step
-    return grey.reshape(count, side, step, side, step).mean(axis=(2, 4))
+    """Means over squares of 1, 2 or 4 px a side."""
+    while step > 1:
+        rows = grey[:, ::2] + grey[:, 1::2]
+        grey, step = (rows[:, :, ::2] + rows[:, :, 1::2]) * np.float32(0.25), step // 2
+    return grey
 
 
 def _standard(grey: Floats) -> Floats:
     """Pictures with mean 0 and deviation 1."""
-    grey = grey - grey.mean(axis=(1, 2), keepdims=True)
-    return grey / np.maximum(np.sqrt(np.square(grey).mean(axis=(1, 2), keepdims=True)), 1e-3)
-
-
-def _unit(details: Floats) -> Floats:
-    flat = details.reshape(len(details), -1)
-    return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)
+    flat = grey.reshape(len(grey), -1)
+    flat = flat - flat.mean(axis=1, keepdims=True)
+    deviation = np.sqrt(np.einsum("ij,ij->i", flat, flat) / flat.shape[1])
+    return (flat / np.maximum(deviation, 1e-3)[:, None]).reshape(grey.shape)

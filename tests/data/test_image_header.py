@@ -142,10 +142,12 @@ def test_the_largest_picture_still_passes(write, recwarn):
     assert not list(recwarn)
 
 
-def test_many_headers_keep_their_order(write):
+@pytest.mark.parametrize("quick", [0.0, 1.0])  # Seconds: read in threads, or in turn.
+def test_many_headers_keep_their_order(write, monkeypatch, quick):
+    monkeypatch.setattr("loc_keras.data.files._QUICK", quick)
     refs = [write(png_of_size(3 + i, 5), f"{i}.png") for i in range(150)]
     refs[70] = ImageRef("nowhere.png")
-    found = read_headers(refs, threads=3)
+    found = read_headers(refs)
     assert [header.width for i, header in enumerate(found) if i != 70] == [
         3 + i for i in range(150) if i != 70
     ]

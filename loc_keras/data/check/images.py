@@ -1,12 +1,13 @@
 """What image files are: their headers, and whether all of them decodes."""
 
+import hashlib
 import io
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import repeat
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +15,16 @@ from PIL import Image
 
 from loc_keras.data import files
 from loc_keras.data.annotations import Annotated, Annotations, Fault, ImageRef, Subject
-from loc_keras.data.files import read_bytes
-from loc_keras.data.image_header import Header, HeaderError, read_headers, without_image_warnings
+from loc_keras.data.image_header import (
+    Header,
+    HeaderError,
+    open_content,
+    read_content,
+    read_headers,
+    without_image_warnings,
+)
 from loc_keras.data.near_duplicates import thumbnail
-from loc_keras.data.records import UPRIGHT
+from loc_keras.data.records import THUMBNAIL_SIDE, UPRIGHT
 from loc_keras.data.resolve import TOLERANCE_PX, picture_size
 
 ENDINGS: dict[str, tuple[str, ...]] = {
@@ -36,10 +43,9 @@ ENDINGS: dict[str, tuple[str, ...]] = {
 IMAGE_ENDINGS = frozenset(ending for endings in ENDINGS.values() for ending in endings)
 
 _WINDOW = 512
-_MOST_WORKERS = 8
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImageFacts:
     """What is known of one image.
 
@@ -47,19 +53,30 @@ class ImageFacts:
         header: What the file says of itself, or None where it cannot be read.
         trouble: Kind of finding that keeps the image from being used; `""` for none.
         reason: What that is, as the end of a sentence that starts with the image.
-        thumbnail: uint8 (SIDE, SIDE), as `near_duplicates.thumbnail` of the upright picture; None
-            where it was not made.
+        digest: Hash of its bytes; `b""` where only the header was read.
     """
 
     header: Header | None
     trouble: str = ""
     reason: str = ""
-    thumbnail: npt.NDArray[np.uint8] | None = None
+    digest: bytes = b""
 
     @property
     def opened(self) -> Header | HeaderError:
         """The header, or why there is none."""
         return self.header or HeaderError(self.reason, self.trouble)
+
+
+class Inspection(NamedTuple):
+    """What is known of images, in their order.
+
+    Attributes:
+        thumbnails: uint8 (N, SIDE, SIDE), as `near_duplicates.thumbnail` of the upright pictures,
+            zeros where they cannot be decoded; None where they were not made.
+    """
+
+    facts: dict[ImageRef, ImageFacts]
+    thumbnails: npt.NDArray[np.uint8] | None
 
 
 def inspect_images(
@@ -68,25 +85,31 @@ def inspect_images(
     decode: bool,
     near: bool = False,
     progress: Callable[[int], None] | None = None,
-) -> dict[ImageRef, ImageFacts]:
-    """Looks at images, each once and several at a time; gives what was found, in the order given.
+) -> Inspection:
+    """Looks at images, each once and several at a time.
 
     Without `decode` only headers are read; `near` makes thumbnails of decoded pictures. `progress`
     is called with the number of images that were finished since the last call.
     """
-    unique = iter(dict.fromkeys(refs))
+    unique = list(dict.fromkeys(refs))
     found: dict[ImageRef, ImageFacts] = {}
-    workers = min(_MOST_WORKERS, os.cpu_count() or 1)
-    with without_image_warnings(), ThreadPoolExecutor(workers) as pool:
+    side, count = THUMBNAIL_SIDE, len(unique) if decode and near else 0
+    thumbnails = np.zeros((count, side, side), np.uint8) if count else None
+    threads = min(8, os.cpu_count() or 1)
+    with without_image_warnings():
         # Windows bound the number of waiting tasks, however many images there are.
-        while window := list(islice(unique, _WINDOW)):
-            facts = list(map(_facts, read_headers(window)))
+        for start in range(0, len(unique), _WINDOW):
+            window = slice(start, start + _WINDOW)
+            refs = unique[window]
             if decode:
-                facts = list(pool.map(lambda ref, one: _decoded(ref, one, near), window, facts))
-            found.update(zip(window, facts, strict=True))
+                small = repeat(None) if thumbnails is None else thumbnails[window]
+                facts = files.for_each(_decoded, list(zip(refs, small, strict=False)), threads)
+            else:
+                facts = list(map(_facts, read_headers(refs)))
+            found.update(zip(refs, facts, strict=True))
             if progress:
-                progress(len(window))
-    return found
+                progress(len(refs))
+    return Inspection(found, thumbnails)
 
 
 def _facts(header: Header | HeaderError) -> ImageFacts:
@@ -98,21 +121,30 @@ def _facts(header: Header | HeaderError) -> ImageFacts:
     return ImageFacts(header)
 
 
-def _decoded(ref: ImageRef, facts: ImageFacts, near: bool) -> ImageFacts:
-    """Decodes the first picture, all of it; never raises for what is wrong with it."""
-    if facts.header is None or facts.trouble:
+def _decoded(place: tuple[ImageRef, npt.NDArray[np.uint8] | None]) -> ImageFacts:
+    """Decodes the first picture, all of it; never raises for what is wrong with it.
+
+    `place` is the image and where its thumbnail is written, if it is.
+    """
+    ref, small = place
+    try:
+        content = read_content(ref)
+        header, image = open_content(content)
+    except HeaderError as error:
+        return _facts(error)
+    facts = replace(_facts(header), digest=hashlib.sha256(content).digest())
+    if facts.trouble:
         return facts
     try:
-        data = read_bytes(ref.path, ref.offset, ref.length)
-        if facts.header.format == "PNG":
+        if header.format == "PNG":
             # Decoding stops after the last pixel; this walks to the end and sums all chunks.
-            with Image.open(io.BytesIO(data)) as image:
-                image.verify()
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
-            if not near:
-                return facts
-            return replace(facts, thumbnail=thumbnail(image, facts.header.orientation))
+            image.verify()
+        if header.format != "JPEG":
+            image = Image.open(io.BytesIO(content))
+        made = thumbnail(image, header.orientation)
+        if small is not None:
+            small[:] = made
+        return facts
     except MemoryError:
         return replace(facts, trouble="too_large", reason="needs more memory than is free")
     except Exception as error:  # PIL's decoders raise nearly anything on hostile bytes.

@@ -19,7 +19,7 @@ from loc_keras.data.annotations import (
     known_classes,
 )
 from loc_keras.data.check.images import ImageFacts
-from loc_keras.data.duplicates import identical_groups
+from loc_keras.data.duplicates import first_of, identical_groups
 from loc_keras.data.near_duplicates import near_pairs
 from loc_keras.data.resolve import CheckedObject, CheckedObjects
 from loc_keras.errors import DataError
@@ -189,15 +189,16 @@ def _balance(
 def identical_images(images: Mapping[ImageRef, ImageFacts]) -> dict[ImageRef, int]:
     """For each image the place, among all, of the first with the same bytes.
 
-    Those with trouble are not read, and so each has a number of its own.
+    Those with trouble each have a number of their own.
 
     Raises:
         DataError: If a file has gone since it was looked at.
     """
     readable = [image for image, facts in images.items() if not facts.trouble]
     place = {image: number for number, image in enumerate(images)}
+    digests = [images[image].digest for image in readable]
     try:
-        firsts = identical_groups(readable).tolist()
+        firsts = (first_of(digests) if all(digests) else identical_groups(readable)).tolist()
     except OSError as error:
         raise DataError(
             f"{error.filename} could be read at first and cannot be now "
@@ -209,15 +210,15 @@ def identical_images(images: Mapping[ImageRef, ImageFacts]) -> dict[ImageRef, in
 
 def duplicate_findings(
     objects: CheckedObjects,
-    images: Mapping[ImageRef, ImageFacts],
     identical: Mapping[ImageRef, int],
+    thumbnails: npt.NDArray[np.uint8] | None,
     *,
     class_names: Sequence[str],
-    near: bool,
 ) -> list[Fault]:
-    """What is wrong about images that occur twice or, if `near`, are almost identical.
+    """What is wrong about images that occur twice or, by their thumbnails, are almost identical.
 
-    `identical` is from `identical_images`; labels that mean one class are no conflict.
+    `identical` is from `identical_images`, `thumbnails` uint8 (N, SIDE, SIDE), of the same images
+    in their order; labels that mean one class are no conflict.
     """
     columns, meant = objects.objects, class_meant(class_names)
     findings = _same_group(objects)
@@ -226,18 +227,17 @@ def duplicate_findings(
     odd = crosses_splits(objects) | (columns.firsts(objects.split) != every)
     for image in columns.take(odd).images:
         findings += _same_file(by_image[image])
-    first_of: dict[int, ImageRef] = {}
+    firsts: dict[int, ImageRef] = {}
     for one in columns.images:
-        first = first_of.setdefault(identical[one], one)
+        first = firsts.setdefault(identical[one], one)
         if first != one:
             findings += _same_bytes(by_image[first], by_image[one], meant)
-    if near:
-        thumbnails = {
-            image: made
-            for image in first_of.values()
-            if (made := images[image].thumbnail) is not None
-        }
-        findings += _near_images(thumbnails, by_image)
+    if thumbnails is not None:
+        repeats = [row for row, first in enumerate(identical.values()) if row != first]
+        if repeats:
+            thumbnails = thumbnails.copy()
+            thumbnails[repeats] = 0  # Plain pictures are like none.
+        findings += _near_images(list(identical), thumbnails, by_image)
     return findings
 
 
@@ -325,14 +325,12 @@ def _same_bytes(
 
 
 def _near_images(
-    thumbnails: Mapping[ImageRef, npt.NDArray[np.uint8]],
+    images: Sequence[ImageRef],
+    thumbnails: npt.NDArray[np.uint8],
     by_image: _ByImage,
 ) -> list[Fault]:
     """Each image that looks like earlier ones, once: with one of another split, else the first."""
-    if not thumbnails:
-        return []
-    images = list(thumbnails)
-    pairs = near_pairs(np.stack(list(thumbnails.values())))
+    pairs = near_pairs(thumbnails)
     found: dict[int, Fault] = {}
     for earlier, later in zip(pairs.first.tolist(), pairs.second.tolist(), strict=True):
         fault = _near(by_image[images[earlier]], by_image[images[later]])

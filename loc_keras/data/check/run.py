@@ -77,12 +77,12 @@ def check_data(
 ) -> CheckResult:
     """Checks a data set: annotations, headers, boxes, classes, bytes, and perhaps pixels.
 
-    Memory holds as many decoded images as there are cores (at most eight) and a few hundred bytes
-    for each other one. `near` asks for near duplicates among decoded images; `progress` is called
+    Memory holds as many decoded images as there are cores (at most eight) and some 2 kB for each
+    image. `near` asks for near duplicates among decoded images; `progress` is called
     with the number of images that were finished since the last call.
     """
     refs = annotations.joined.images
-    images = inspect_images(refs, decode=decode, near=near, progress=progress)
+    images, thumbnails = inspect_images(refs, decode=decode, near=near, progress=progress)
     headers = {image: facts.opened for image, facts in images.items()}
     annotations, source, of_views = settle_view(annotations, headers, source)
     objects = checked_objects(annotations, headers, source)
@@ -108,9 +108,7 @@ def check_data(
         *box_findings(objects),
         *class_findings(objects, given, splits, source.background),
         *_multi_object_findings(objects, source.several),
-        *duplicate_findings(
-            objects, images, identical, class_names=class_names, near=decode and near
-        ),
+        *duplicate_findings(objects, identical, thumbnails, class_names=class_names),
     ]
     # By annotation file, in the order in which files are first met, then by row; what concerns
     # the data set as a whole comes last.

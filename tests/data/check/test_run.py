@@ -478,7 +478,7 @@ def test_no_damage_to_an_image_stops_the_check(tmp_path: Path) -> None:
         path = tmp_path / f"{number}.png"
         path.write_bytes(bytes(content[:end]))
         refs.append(ImageRef(str(path)))
-    facts = inspect_images(refs, decode=True, near=True)
+    facts = inspect_images(refs, decode=True, near=True).facts
     assert len(facts) == 2000
     assert {one.trouble for one in facts.values()} - {""} <= set(CATALOGUE)
     assert sum(not one.trouble for one in facts.values()) > 200
