@@ -1,13 +1,14 @@
-"""What knowing images by their content costs: the start of a run, and `check`, beside older code.
+"""How time and memory of `check`, of the start of a run and of `predict` grow, beside older code.
 
 Run from the root of the repository, with a checkout of the older code in another folder:
 
-    python -m benchmarks.data_start --against FOLDER [--images 10000] [--side 200] [--rounds 3]
+    python -m benchmarks.data_start --against FOLDER [--images 1000 10000 100000] [--side 64]
 
-Both read the same new JPEG files. A start is all that happens before the first step: annotations,
-headers, identical images, cut, and every image decoded once; ours also fingerprints the bytes and
-looks for near duplicates, with `--together near` among all, else across splits alone. Each
-measurement is a process of its own, in turns; read the ratios, since machines differ.
+All read the same new JPEG files. `check` and `predict` are whole commands, the latter with a model
+of 32 px that is as small as can be. A start is all that happens before the first step, without
+imports: annotations, headers, identical images, cut, every image decoded once and fingerprinted,
+and near duplicates, with `--together near` among all, else across splits alone. Each measurement
+is a process of its own, in turns; read the ratios, since machines differ.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,40 +29,51 @@ from rich.console import Console
 from benchmarks.common import median_ratio, peak_mib, table_of
 
 OLD, NEW = "older", "this"
-WORKS = ("start", "check")
+WORKS = ("check", "start", "predict")
+UNITS = ("seconds", "cpu_seconds", "peak_mib")
+MODEL_SIDE = 32
 
 
 def main() -> None:
-    """Measures and prints, or does one measurement for another process."""
+    """Measures and prints, or does one part for another process."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--against", type=Path, help="checkout of the older code")
-    parser.add_argument("--images", type=int, default=10_000)
+    parser.add_argument("--images", type=int, nargs="+", default=[10_000])
     parser.add_argument("--side", type=int, default=200, help="of the images in px")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--works", nargs="+", choices=WORKS, default=list(WORKS))
     parser.add_argument("--together", choices=("identical", "near"), default="identical")
-    parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--start", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--model", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.measure:
-        sys.stdout.write(json.dumps(_measured(*args.measure)) + "\n")
-        return
-    if args.against is None:
+    if args.start:
+        sys.stdout.write(json.dumps(_started(args.start)) + "\n")
+    elif args.model:
+        _save_model(args.model)
+    elif args.against is None:
         parser.error("--against is needed")
-    with tempfile.TemporaryDirectory() as folder:
-        config = _write_set(Path(folder), args.images, args.side, args.together)
-        Console().print(table_of(_rows(config, args)))
+    else:
+        for images in args.images:
+            with tempfile.TemporaryDirectory() as folder:
+                config = _write_set(Path(folder), images, args.side, args.together)
+                title = f"{images:,} images of {args.side} px"
+                Console().print(table_of(_rows(config, args), title))
 
 
 def _rows(config: Path, args: argparse.Namespace) -> list[dict[str, Any]]:
     """Medians and ratios of each work."""
-    codes = {OLD: args.against, NEW: Path.cwd()}
+    codes = {name: config.parent / name for name in (OLD, NEW)}
+    for code, checkout in zip(codes.values(), (args.against, Path.cwd()), strict=True):
+        # The package alone: this file and what it imports measure either code.
+        code.mkdir()
+        (code / "loc_keras").symlink_to(checkout.absolute() / "loc_keras")
     rows = []
     for work in args.works:
         found: dict[str, list[dict[str, float]]] = {name: [] for name in codes}
-        for _ in range(args.rounds):
+        for number in range(args.rounds):
             for name, code in codes.items():
-                found[name].append(_in_process(work, config, code))
-        for unit in ("seconds", "cpu_seconds", "peak_mib"):
+                found[name].append(_measured(work, config, code, f"{name}{number}"))
+        for unit in UNITS:
             old, new = ([one[unit] for one in found[name]] for name in (OLD, NEW))
             medians = {
                 name: round(float(np.median(values)), 2)
@@ -70,36 +83,65 @@ def _rows(config: Path, args: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
-def _in_process(work: str, config: Path, code: Path) -> dict[str, float]:
-    # This file measures either code; only `loc_keras` is the one of the folder.
-    told = subprocess.run(
-        [sys.executable, __file__, "--measure", work, str(config)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join((str(code), str(Path.cwd())))},
-        cwd=config.parent,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    found: dict[str, float] = json.loads(told.stdout.splitlines()[-1])
-    return found
-
-
-def _measured(work: str, config: str) -> dict[str, float]:
-    from loc_keras.cli.data_source import DataSource
-    from loc_keras.config.load import load_config
-    from loc_keras.data.check.run import check_data
-
-    source = DataSource(load_config(config))
-    began, began_cpu = time.perf_counter(), time.process_time()
+def _measured(work: str, config: Path, code: Path, name: str) -> dict[str, float]:
+    run = partial(_run, code, config.parent)
+    if work == "check":
+        return run("-m", "loc_keras.check", "--config", str(config))[0]
     if work == "start":
-        source.build()
-    else:
-        check_data(source.annotations, source.section)
-    return {
-        "seconds": time.perf_counter() - began,
-        "cpu_seconds": time.process_time() - began_cpu,
-        "peak_mib": peak_mib(),
-    }
+        return dict(json.loads(run(__file__, "--start", str(config))[1].splitlines()[-1]))
+    model, out = config.parent / f"{name}.keras", config.parent / f"{name}_answers"
+    run(__file__, "--model", str(model))
+    command = ("--model", str(model), str(config.parent / "images"), "--out", str(out))
+    return run("-m", "loc_keras.predict", *command)[0]
+
+
+def _run(code: Path, folder: Path, *arguments: str) -> tuple[dict[str, float], str]:
+    """Runs Python with the `loc_keras` of a folder; gives what it took, and what it printed."""
+    began = time.perf_counter()
+    with (folder / "printed").open("w+") as printed:
+        process = subprocess.Popen(
+            [sys.executable, *arguments],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join((str(code), str(Path.cwd())))},
+            cwd=folder,
+            stdout=printed,
+            stderr=subprocess.STDOUT,
+        )
+        _, status, used = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - began
+        printed.seek(0)
+        told = printed.read()
+    if status:
+        raise RuntimeError(f"{code}: {told[-2000:]}")
+    cpu_seconds, peak = used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+    return dict(zip(UNITS, (seconds, cpu_seconds, peak), strict=True)), told
+
+
+def _started(config: Path) -> dict[str, float]:
+    import keras  # noqa: F401  # What takes seconds to import, and older code imports first.
+
+    import loc_keras.train  # noqa: F401
+
+    try:
+        from loc_keras.cli.data_source import DataSource
+        from loc_keras.config.load import load_config
+
+        build = DataSource(load_config(config)).build
+    except ImportError:  # As it was called up to 8832d82.
+        from loc_keras.config_io import load_config  # type: ignore[import-not-found, no-redef]
+        from loc_keras.from_config import data_from  # type: ignore[import-not-found]
+
+        build = partial(data_from, load_config(config))
+    began, began_cpu = time.perf_counter(), time.process_time()
+    build()
+    seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - began_cpu
+    return dict(zip(UNITS, (seconds, cpu_seconds, peak_mib()), strict=True))
+
+
+def _save_model(path: Path) -> None:
+    from loc_keras.models.assembly import build_localizer
+
+    shape = (MODEL_SIDE, MODEL_SIDE, 3)
+    build_localizer(image_shape=shape, num_classes=5, width=4, stem="small").save(path)
 
 
 def _write_set(root: Path, images: int, side: int, together: str) -> Path:
