@@ -129,6 +129,15 @@ def test_copies_are_found_wherever_they_stand_among_many() -> None:
     assert others.first.tolist() == [0] and others.second.tolist() == [1999]
 
 
+def test_large_jpeg_pictures_are_decoded_at_a_part_of_their_size() -> None:
+    stored = rewritten(photograph(0, (1024, 768)), 90)
+    whole = np.asarray(rewritten(photograph(0, (1024, 768)), 90).convert("L"))
+    made = thumbnail(stored)
+    assert stored.size == (256, 192)
+    means = whole.reshape(SIDE, 24, SIDE, 32).mean(axis=(1, 3))
+    assert np.abs(made - means).mean() < 1
+
+
 @pytest.mark.parametrize("rule", ["stretch", "letterbox"])
 def test_thumbnails_of_training_are_those_of_pillow(tmp_path: Path, rule: ResizeRule) -> None:
     """Pillow makes the one from the whole file, TensorFlow the other from the model's image."""

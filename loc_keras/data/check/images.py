@@ -43,6 +43,7 @@ ENDINGS: dict[str, tuple[str, ...]] = {
 IMAGE_ENDINGS = frozenset(ending for endings in ENDINGS.values() for ending in endings)
 
 _WINDOW = 512
+_NO_MEMORY = "needs more memory than is free"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +133,8 @@ def _decoded(place: tuple[ImageRef, npt.NDArray[np.uint8] | None]) -> ImageFacts
         header, image = open_content(content)
     except HeaderError as error:
         return _facts(error)
+    except MemoryError:
+        return _facts(HeaderError(_NO_MEMORY, "too_large"))
     facts = replace(_facts(header), digest=hashlib.sha256(content).digest())
     if facts.trouble:
         return facts
@@ -146,7 +149,7 @@ def _decoded(place: tuple[ImageRef, npt.NDArray[np.uint8] | None]) -> ImageFacts
             small[:] = made
         return facts
     except MemoryError:
-        return replace(facts, trouble="too_large", reason="needs more memory than is free")
+        return replace(facts, trouble="too_large", reason=_NO_MEMORY)
     except Exception as error:  # PIL's decoders raise nearly anything on hostile bytes.
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         return replace(facts, trouble="truncated", reason=f"cannot be decoded: {reason}")
