@@ -32,7 +32,7 @@ HEIF = "HEIF"
 
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
-_HEAD = 2**24  # Bytes of a file that are read before its header is looked at.
+_LARGE = 2**24  # Bytes from which on a file is not read before its header.
 _PNG_BITS = 24  # Byte of a PNG file that holds its bits a sample.
 _TIFF_BITS = 258  # TIFF tag BitsPerSample.
 _BITS = {"1": 1, "I;16": 16, "I;16B": 16, "I;16L": 16, "I": 16, "F": 32}
@@ -119,14 +119,11 @@ def read_content(ref: ImageRef) -> bytes:
     Raises:
         HeaderError: As `read_header` does.
     """
-    with _reading(), _opened(ref) as file:
-        content = file.read(_HEAD)
-        if len(content) < _HEAD:
-            return content
-        file.seek(0)
-        _parse(file, content[: _PNG_BITS + 1])
-        file.seek(0)
-        return file.read()
+    with _reading():
+        size = files.file_size(ref.path) if ref.length == WHOLE_FILE else ref.length
+        if size > _LARGE:
+            _read(ref)
+        return files.read_bytes(*ref)
 
 
 def read_headers(refs: Sequence[ImageRef]) -> list[Header | HeaderError]:

@@ -113,13 +113,13 @@ def inspect_images(
     return Inspection(found, thumbnails)
 
 
-def _facts(header: Header | HeaderError) -> ImageFacts:
+def _facts(header: Header | HeaderError, digest: bytes = b"") -> ImageFacts:
     if isinstance(header, HeaderError):
         return ImageFacts(None, header.kind, header.reason)
     if header.format == "TIFF" and header.mode in ("I", "F"):
         reason = f"has pixels of the mode {header.mode}, which have no fixed range"
-        return ImageFacts(header, "unsupported_mode", reason)
-    return ImageFacts(header)
+        return ImageFacts(header, "unsupported_mode", reason, digest)
+    return ImageFacts(header, digest=digest)
 
 
 def _decoded(place: tuple[ImageRef, npt.NDArray[np.uint8] | None]) -> ImageFacts:
@@ -135,7 +135,7 @@ def _decoded(place: tuple[ImageRef, npt.NDArray[np.uint8] | None]) -> ImageFacts
         return _facts(error)
     except MemoryError:
         return _facts(HeaderError(_NO_MEMORY, "too_large"))
-    facts = replace(_facts(header), digest=hashlib.sha256(content).digest())
+    facts = _facts(header, hashlib.sha256(content).digest())
     if facts.trouble:
         return facts
     try:
