@@ -57,6 +57,9 @@ GROUPED_COLUMNS = (*CSV_COLUMNS, "group")
 UNASSIGNED = "unassigned"
 """What tables of AutoML call rows of no split."""
 
+AT_ONCE = 200
+"""Rows from which on they are read at once; to begin with that takes some milliseconds a file."""
+
 _KEY = "data.source.csv"
 _BRACKETS = "[](){} "
 _MORE_COLUMNS = ("width", "height", "group", "split")
@@ -232,7 +235,7 @@ class _CsvReader:
         regular = lines.regular(layout.width, at)
         odd = list(lines.rows(at, but=regular))
         rows = np.flatnonzero(regular)
-        if part.find_folder(lines, at):
+        if part.find_folder(lines, at) and len(rows) >= AT_ONCE:
             rows = rows[part.add_table(lines.content_of(regular), rows + 1)]
         odd += [row for line in rows.tolist() for row in lines.rows(line, line + 1)]
         odd.sort(key=lambda one: one[0])

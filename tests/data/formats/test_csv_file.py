@@ -11,10 +11,11 @@ from helpers.reader_fuzz import (
     mutated_fields,
     write_files,
 )
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loc_keras.config.data import CSV_FILES
+from loc_keras.data.formats import csv_file
 from loc_keras.data.formats.csv_file import read_csv
 from loc_keras.data.formats.csv_rows import LONGEST_ROW, read_rows
 from loc_keras.data.formats.parsing import RowError, corners
@@ -421,3 +422,33 @@ def test_no_input_breaks_the_reader(tmp_path, examples):
         return read_csv(root, **{"splits": ONE, "header": True, "columns": BY_NAME, **options})
 
     assert_only_data_errors(tmp_path, VALID, read, examples, BY_COMMA, options=OPTIONS)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    rows=st.lists(
+        st.tuples(
+            st.sampled_from(["0.png", "1.png", "none.png", "", " 0.png ", "../x.png"]),
+            st.sampled_from(["cat", "01", "1", "", "dog ", "a\u200b"]),
+            *[st.sampled_from(["1", "2.5", " 3", "1e1", "inf", "nan", "", "x", "1_0", "٣"])] * 4,
+            st.sampled_from(["train", "val", "", "unassigned", "half"]),
+        ),
+        min_size=1,
+        max_size=12,
+    )
+)
+def test_rows_mean_the_same_together_and_one_by_one(tmp_path_factory, rows):
+    # Rows with quotes are read one by one, others by columns, here however few they are.
+    root = tmp_path_factory.mktemp("rows")
+    write_files(root, {"images/0.png": b"", "images/1.png": b""})
+    found = []
+    for quote in ("", '"'):
+        lines = [",".join(f"{quote}{cell}{quote}" for cell in row) for row in rows]
+        (root / "data.csv").write_text("\n".join(lines), encoding="utf-8")
+        columns = ("file", "label", "x1", "y1", "w", "h", "split")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(csv_file, "AT_ONCE", 0)
+            read = read_csv(str(root), splits=ONE, columns=columns, box="xywh")
+        objects = {split: list(map(repr, part)) for split, part in read.objects.items()}
+        found.append((objects, read.faults, list(read.empty), read.folders))
+    assert found[0] == found[1]

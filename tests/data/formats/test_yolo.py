@@ -13,6 +13,7 @@ from helpers.reader_fuzz import (
     write_files,
 )
 
+from loc_keras.data.annotations import ImageRef
 from loc_keras.data.formats.yolo import read_yolo
 from loc_keras.data.formats.yolo_yaml import LARGEST_YAML, parse_yaml
 from loc_keras.errors import DataError
@@ -407,6 +408,26 @@ def test_wrong_options_are_named(tmp_path):
         read_yolo(str(tmp_path), yaml="../x.yaml")
     with pytest.raises(DataError, match=r"data folder .* does not exist"):
         read_yolo(str(tmp_path / "none"))
+
+
+def test_one_odd_line_leaves_the_others_as_they_are(read):
+    # Nothing but numbers is read at once; where one is none, line by line.
+    plain = {"a": "0 .5 .5 .2 .4\n1 .25 .75 .5 .5 .9\n", "b": "", "c": "1 .1 .1 .9 .2 .5 .8\n"}
+    images = {f"images/{stem}.jpg": "" for stem in "abcd"}
+    found = []
+    for odd in ("", "0 .5 .5 .2 x\n"):
+        labels = {f"labels/{stem}.txt": text for stem, text in {**plain, "d": odd}.items()}
+        found.append(read(f"train: images\n{NAMES}", {**images, **labels}))
+    first, second = found
+    assert [(one.name, one.row) for one in first.objects["train"]] == [
+        ("images/a.jpg", 1),
+        ("images/a.jpg", 2),
+        ("images/c.jpg", 1),
+    ]
+    assert list(map(repr, first.objects["train"])) == list(map(repr, second.objects["train"]))
+    assert [fault.kind for fault in first.faults] == ["no_object", "no_object", "score"]
+    assert [fault.kind for fault in second.faults] == ["no_object", "number", "score"]
+    assert dict(second.unread) == {ImageRef(f"{second.folders[0]}/d.jpg"): 1}
 
 
 def test_the_yaml_file_may_lie_in_a_subfolder(tmp_path, monkeypatch):
