@@ -25,7 +25,7 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import IO, Any
 
 ONEDNN_VARIABLE = "TF_ENABLE_ONEDNN_OPTS"
 LOG_LEVEL_VARIABLE = "TF_CPP_MIN_LOG_LEVEL"
@@ -69,14 +69,12 @@ def without_native_lines() -> Iterator[None]:
 
     After an error all is written.
     """
-    import tempfile
-
     try:
         stderr = os.dup(STDERR)
     except OSError:  # It is closed.
         yield
         return
-    with tempfile.TemporaryFile() as held, open(stderr, "wb", buffering=0) as true_stderr:
+    with _held() as held, open(stderr, "wb", buffering=0) as true_stderr:
         os.dup2(held.fileno(), STDERR)
         known = _OF_NO_USE
         try:
@@ -88,6 +86,15 @@ def without_native_lines() -> Iterator[None]:
             os.dup2(stderr, STDERR)
             held.seek(0)
             true_stderr.writelines(line for line in held if not known.match(line))
+
+
+def _held() -> IO[bytes]:
+    """A place for bytes: memory where the system offers it, since a disk may be full."""
+    if hasattr(os, "memfd_create"):
+        return open(os.memfd_create("stderr"), "w+b")
+    import tempfile
+
+    return tempfile.TemporaryFile()
 
 
 class LateModule:
