@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from loc_keras import _environ
+from loc_keras.errors import TrainingError
 from loc_keras.training import precision
 
 INTEL_WITH_UNITS = "processor\t: 0\nflags\t\t: fpu avx2 avx512f avx512_bf16 amx_bf16\n"
@@ -136,3 +137,36 @@ def test_a_gpu_decides_before_the_processor(tmp_path, monkeypatch):
     monkeypatch.setattr(precision, "CPU_INFO", file)
     monkeypatch.setattr(precision, "gpu_capabilities", lambda: [(7, 5)])
     assert precision.set_precision("auto", wide=True) == "mixed_float16"
+
+
+# GPUs; on a machine without one
+
+
+def test_a_gpu_that_is_not_used_is_told(monkeypatch, tmp_path):
+    monkeypatch.setattr(precision.tf.config, "list_physical_devices", lambda kind: [])
+    monkeypatch.setattr(precision, "DRIVER", tmp_path)
+    assert f"{tmp_path} shows a driver of NVIDIA, but TensorFlow uses no GPU" in (
+        precision.missing_gpu_note()
+    )
+    monkeypatch.setattr(precision, "DRIVER", tmp_path / "none")
+    assert precision.missing_gpu_note() is None
+
+
+@pytest.mark.parametrize(
+    ("name", "chosen"), [("cpu", []), ("gpu", ["a", "b"]), ("1", ["b"]), (" 0, 1", ["a", "b"])]
+)
+def test_a_device_is_chosen_by_its_name(name, chosen, monkeypatch):
+    seen = []
+    monkeypatch.setattr(precision, "may_have_gpu", lambda: True)
+    config = precision.tf.config
+    monkeypatch.setattr(config, "list_physical_devices", lambda kind: ["a", "b"])
+    monkeypatch.setattr(config, "set_visible_devices", lambda these, kind: seen.append(these))
+    precision.use_device(name)
+    assert seen == [chosen]
+
+
+@pytest.mark.parametrize("name", ["gpu", "0", "tpu", "-1"])
+def test_a_device_that_is_not_there_is_refused(name, monkeypatch):
+    monkeypatch.setattr(precision.tf.config, "list_physical_devices", lambda kind: [])
+    with pytest.raises(TrainingError, match=f"--device {name}: TensorFlow finds 0 GPUs here"):
+        precision.use_device(name)
