@@ -86,9 +86,9 @@ def run(args: argparse.Namespace) -> int:
     started = time.perf_counter()
     if args.find_lr:
         refuse_foreign(*_rate_place(args.find_lr))
-    precision.use_device(args.device)
-    if args.device is None:
+    if args.device != "cpu":
         print_note(console, precision.missing_gpu_note())
+    precision.use_device(args.device)
     source = _read_or_resume(args, console)
     if source is None:
         return 0

@@ -34,9 +34,9 @@ def use_device(name: str | None) -> None:
     if name == "cpu":
         numbers = []
     if not all(number.isdecimal() and int(number) < len(gpus) for number in numbers):
+        known = f"cpu, gpu, or numbers below {len(gpus)}" if gpus else "cpu"
         raise TrainingError(
-            f"--device {name}: TensorFlow finds {len(gpus)} GPUs here; name cpu, gpu, or numbers "
-            f"below {len(gpus)}." + (f" {missing_gpu_note() or ''}".rstrip())
+            f"--device {name}: TensorFlow finds {len(gpus)} GPUs here; name {known}."
         )
     if gpus:
         try:
