@@ -1,5 +1,6 @@
 """What every test gets: quiet logs, no window, its own temporary folder, a clean dtype policy."""
 
+import gc
 import os
 import sys
 import tempfile
@@ -13,6 +14,33 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 DATA_VARIABLE = "LOC_KERAS_DATA"
+
+
+OPTIMIZED = ("cli",)
+"""Folders of tests whose graphs TensorFlow optimizes, as it does for users."""
+
+
+def pytest_collection_finish() -> None:
+    """Keeps the garbage collector from all that was imported, and from stopping at each model."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 10, 10)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _graphs_stay_as_traced(request: pytest.FixtureRequest) -> None:
+    """Runs graphs as they were traced, but for commands and where tests behind a marker are run.
+
+    Optimizing a graph takes longer than the few steps of a test; so it is left to the tests of
+    commands, `-m whole`, `-m slow` and all that runs in a process of its own. Deterministic runs
+    switch it off for their whole process: each file begins anew.
+    """
+    tensorflow = sys.modules.get("tensorflow")
+    if tensorflow is not None:
+        within = request.path.relative_to(Path(__file__).parent).parts[0] in OPTIMIZED
+        default = "not slow and not whole" in request.config.option.markexpr
+        options = {"disable_meta_optimizer": default and not within}
+        tensorflow.config.optimizer.set_experimental_options(options)
 
 
 @pytest.fixture(scope="session", autouse=True)

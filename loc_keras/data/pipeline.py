@@ -248,12 +248,8 @@ def train_stream(
     first_epoch, first_step = divmod(start_step, steps)
 
     def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
-        key = _epoch_key(seed, TRAIN, epoch)
-        keys = tf.random.split(key, 2, alg="philox")
-        order = tf.random.experimental.stateless_shuffle(
-            tf.range(slots, dtype=tf.int64), keys[0], alg="philox"
-        )
-        draws = _uniform(slots, columns, keys[1])
+        order, key = _epoch_order(slots, seed, epoch)
+        draws = _uniform(slots, columns, key)
         start = tf.where(tf.equal(epoch, first_epoch), tf.cast(first_step, tf.int64), 0)
 
         def batch(step: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -272,8 +268,16 @@ def batch_indices(
     size: int, batch_size: int, seed: int, step: int, steps: int = 1
 ) -> npt.NDArray[np.int64]:
     """Indices int64 (steps * B,) of the images in batches of the training stream from `step` on."""
-    stream = train_stream(size, batch_size, seed, columns=0, start_step=step).take(steps)
-    return np.concatenate([batch["index"].numpy() for batch in stream])
+    slots = _slots(size, batch_size)
+    per_epoch = slots // batch_size
+    numbers = np.arange(step, step + steps)
+    found = []
+    with tf.device("CPU:0"):  # As the pipeline draws them.
+        for epoch in range(step // per_epoch, numbers[-1] // per_epoch + 1):
+            order = _epoch_order(slots, seed, tf.constant(epoch, tf.int64))[0].numpy() % size
+            places = numbers[numbers // per_epoch == epoch] % per_epoch
+            found.append(order[: per_epoch * batch_size].reshape(per_epoch, batch_size)[places])
+    return np.concatenate(found).ravel()
 
 
 def eval_stream(
@@ -339,6 +343,13 @@ def free_memory() -> int:
 def _slots(size: int, batch_size: int) -> int:
     """Places in one epoch: the size, or its first multiple that fills a batch."""
     return size if size >= batch_size else -(-batch_size // size) * size
+
+
+def _epoch_order(slots: int, seed: int, epoch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Places of a training epoch in its order, int64 (slots,), and the key of its draws."""
+    keys = tf.random.split(_epoch_key(seed, TRAIN, epoch), 2, alg="philox")
+    order = tf.range(slots, dtype=tf.int64)
+    return tf.random.experimental.stateless_shuffle(order, keys[0], alg="philox"), keys[1]
 
 
 def _epoch_key(seed: int, split: int, epoch: tf.Tensor) -> tf.Tensor:

@@ -76,8 +76,16 @@ def make_records(folder, picture, sizes=SIZES):
     )
 
 
+STORES = {}
+"""Stores by the number of their records, which they hold, and the rule: they are made once."""
+
+
 def stream(records, rule="stretch", *, knobs=GEOMETRY, fused=True, batch=6, start=0):
-    images = image_set(store_pixels(records, ImageFormat(TARGET, 3, rule), keep="none"))
+    key = id(records), rule
+    if key not in STORES:
+        form = ImageFormat(TARGET, 3, rule)
+        STORES[key] = records, store_pixels(records, form, keep="none")
+    images = image_set(STORES[key][1])
     if not fused:
         images = replace(images, unresized=None)
     stage = augmentation_from(AugmentConfig(**knobs))

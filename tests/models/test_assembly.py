@@ -1,5 +1,6 @@
 """The networks: one battery for every head and body, sizes, and the heads' layers by hand."""
 
+import functools
 from typing import get_args
 
 import keras
@@ -41,6 +42,12 @@ every_case = pytest.mark.parametrize("case", CASES)
 def small(**changes):
     settings = {"image_shape": (40, 48, 1), "num_classes": 3, "width": 4, **changes}
     return loc_keras.build_localizer(**settings)
+
+
+@functools.cache
+def usual(case):
+    """The float32 model of a case, for tests that leave its weights as they are."""
+    return small(**CASES[case])
 
 
 def pictures(model, count, seed=0):
@@ -124,7 +131,7 @@ def test_strided_convolution_is_padded_symmetrically():
 )
 def test_outputs_are_named_float32_and_in_order(policy, case):
     keras.mixed_precision.set_global_policy(policy)
-    model = small(**CASES[case])
+    model = usual(case) if policy == "float32" else small(**CASES[case])
     answer = answers(model, pictures(model, 5))
     assert set(answer) == {"softmax", "bbox"}
     assert answer["softmax"].shape == (5, 3)
@@ -143,7 +150,7 @@ def test_outputs_are_named_float32_and_in_order(policy, case):
 @every_case
 def test_layers_have_names_of_their_own(case):
     # Files of weights, frozen layers and the first weights find layers by name.
-    model = small(**CASES[case])
+    model = usual(case)
     known = ("stem_", "stage", "bbox", "softmax", "images", "normalization", BODY_NAME)
     assert all(layer.name.startswith(known) for layer in model.layers)
 
@@ -151,7 +158,7 @@ def test_layers_have_names_of_their_own(case):
 @every_case
 def test_every_weight_learns(case):
     tf = pytest.importorskip("tensorflow")
-    model = small(**CASES[case])
+    model = usual(case)
     images = pictures(model, 4).astype(np.float32)
     with tf.GradientTape() as tape:
         outputs = model(images, training=True)

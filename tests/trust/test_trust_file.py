@@ -30,6 +30,7 @@ from loc_keras.trust.statements import (
     STATED,
     VERSION,
     Calibration,
+    Statements,
     Trust,
     read_trust,
     stated,
@@ -50,11 +51,15 @@ def model_path(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def fitted(seen: Outcomes) -> Statements:
+    return fit_statements(seen, TrustConfig(coverage=0.9), CLASSES)
+
+
 @pytest.fixture
-def trust(seen: Outcomes, model_path: Path) -> Trust:
+def trust(seen: Outcomes, fitted: Statements, model_path: Path) -> Trust:
     base = Calibration("calibration", len(seen), len(seen), "data", file_sha256(model_path), 0.9)
-    options = TrustConfig(coverage=0.9)
-    return Trust(VERSION, base, fit_statements(seen, options, CLASSES), shift_reference(seen))
+    return Trust(VERSION, base, fitted, shift_reference(seen))
 
 
 def test_round_trip(trust: Trust, tmp_path: Path, model_path: Path, seen: Outcomes) -> None:
@@ -186,12 +191,8 @@ def test_chance_of_being_kept_so_seldom(kept: list[bool], images: int, chance: f
     assert chance_of_less(np.array(kept), 0.9, images) == pytest.approx(chance)
 
 
-def test_a_box_is_a_share_of_the_picture_and_not_of_its_bars() -> None:
-    seen = seen_by(np.random.default_rng(0))
-    images = len(seen)
-    base = Calibration("calibration", images, images, "data", "", 0.9)
-    statements = fit_statements(seen, TrustConfig(coverage=0.9), CLASSES)
-    trust = Trust(VERSION, base, statements, shift_reference(seen))
+def test_a_box_is_a_share_of_the_picture_and_not_of_its_bars(trust: Trust, seen: Outcomes) -> None:
+    images, statements = len(seen), trust.statements
     # 60 x 30 px in 32 x 32: the picture lies at y .25 to .75, and the bars above and below it.
     pictures = SplitPictures(
         np.array(["a"] * images, object), np.tile([[30, 60]], (images, 1)), "letterbox", (32, 32)
