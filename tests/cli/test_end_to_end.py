@@ -1,6 +1,8 @@
 """The public commands on a tiny task: every file of a run, and what a user reads."""
 
+import contextlib
 import csv
+import io
 import json
 import shutil
 
@@ -284,10 +286,18 @@ def test_evaluating_with_data_that_does_not_fit_is_refused(workplace, finished, 
     assert "damaged" in capsys.readouterr().err
 
 
-def test_evaluating_on_other_splits_is_said(workplace, finished, capsys):
-    assert evaluate.main(["--run", str(finished)]) == 0
-    assert "not the splits" not in capsys.readouterr().out
-    assert evaluate.main(["--run", str(finished), "--set", "train.seed=4"]) == 0
+@pytest.fixture(scope="module")
+def told_of_evaluating(finished):
+    """What `evaluate` prints of the run, whose folder then holds the evaluation."""
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        assert evaluate.main(["--run", str(finished)]) == 0
+    return printed.getvalue()
+
+
+def test_evaluating_on_other_splits_is_said(told_of_evaluating, finished, tmp_path, capsys):
+    assert "not the splits" not in told_of_evaluating
+    other = ["--set", "train.seed=4", "--out", str(tmp_path)]
+    assert evaluate.main(["--run", str(finished), *other]) == 0
     assert "not the splits" in capsys.readouterr().out
 
 
@@ -301,12 +311,10 @@ SAME_FIGURES = {
 }
 
 
-def test_evaluation_is_complete(finished, capsys):
-    assert evaluate.main(["--run", str(finished)]) == 0
-    told = capsys.readouterr().out
-    assert "95 % interval" in told
-    assert "constant box" in told
-    assert "object in the outer box" in told
+def test_evaluation_is_complete(finished, told_of_evaluating):
+    assert "95 % interval" in told_of_evaluating
+    assert "constant box" in told_of_evaluating
+    assert "object in the outer box" in told_of_evaluating
     folder = finished / "evaluation" / "test"
     found = json.loads((folder / "metrics.json").read_text())
     ours = json.loads((finished / "metrics.json").read_text())["test"]
