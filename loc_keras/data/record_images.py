@@ -244,6 +244,17 @@ def thumbnails(pictures: tf.Tensor, sizes: tf.Tensor, form: ImageFormat) -> tf.T
     Pictures are uint8 (N, height, width, channels), their sizes before resizing int32 (N, 2), and
     the thumbnails uint8 (N, SIDE * SIDE).
     """
+    return _thumbnails(form)(pictures, sizes)
+
+
+@functools.cache
+def _thumbnails(form: ImageFormat) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """`thumbnails` as a function that is traced once in a process."""
+    spec = tf.TensorSpec([None, *form.shape], tf.uint8), tf.TensorSpec([None, 2], tf.int32)
+    return tf.function(partial(_reduced, form=form), input_signature=spec, autograph=False)
+
+
+def _reduced(pictures: tf.Tensor, sizes: tf.Tensor, form: ImageFormat) -> tf.Tensor:
     covered, offset = tf.constant([form.size]), tf.constant([[0, 0]])
     if form.rule == "letterbox":
         covered, offset = letterbox_placement(sizes, form.size)
