@@ -24,7 +24,7 @@ def pytest_collection_finish() -> None:
     """Keeps the garbage collector from all that was imported, and from stopping at each model."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 10, 10)
+    gc.set_threshold(10_000, 10, 10)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -87,10 +87,10 @@ def optional_data() -> Path:
 
 @pytest.fixture
 def short_body(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Gives `resnet18` two stages of one block, for tests that are about something else.
+    """Gives `resnet18` one stage of one block, for tests that are about something else.
 
     Most of the time of a test that fits or exports a model is the tracing of its layers.
     """
     from loc_keras.models import assembly
 
-    monkeypatch.setattr(assembly, "RESNETS", {"resnet18": ((1, 1), "basic", "")})
+    monkeypatch.setattr(assembly, "RESNETS", {"resnet18": ((1,), "basic", "")})

@@ -81,6 +81,7 @@ def test_phases_cover_every_epoch_once():
     assert training_phases(5, 5) == [Phase(0, 5, body_learns=False)]
 
 
+@pytest.mark.usefixtures("short_body")
 def test_resting_body_keeps_weights_and_statistics_while_heads_learn(tmp_path):
     localizer = tiny("distribution")
     body = body_layers(localizer)
