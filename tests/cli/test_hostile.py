@@ -76,13 +76,13 @@ def test_label_files_that_are_pipes_are_told(among_unfit, tmp_path, capsys):
 
 
 IN_A_THREAD = """
-def waiting(path, most=None, opened=files.open_binary):
+def waiting(most, path, flags, opened=files._open_regular):
     if path.endswith("7.png"):
         print("waits", flush=True)
         os.open(pipe, os.O_RDONLY)  # For somebody who writes to it.
-    return opened(path, most)
+    return opened(most, path, flags)
 
-files.open_binary = waiting
+files._open_regular = waiting
 """
 IN_TENSORFLOW = """
 from loc_keras.data import dataset
