@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-# Before the first import of TensorFlow and Matplotlib; a value set by the caller wins.
+# Before the first import of TensorFlow, Matplotlib and NumPy; a value set by the caller wins.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("MPLBACKEND", "Agg")
+# Test processes share the cores; threads that wait for each other over small matrices take longer.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 DATA_VARIABLE = "LOC_KERAS_DATA"
 
