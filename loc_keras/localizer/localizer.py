@@ -5,6 +5,7 @@ import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeGuard, cast, overload
 
@@ -22,8 +23,8 @@ from loc_keras.localizer.pictures import (
     PictureReader,
     Pixels,
     described,
+    drawn_answer,
     quiet_pillow,
-    upright_picture,
 )
 from loc_keras.localizer.results import Localization, localization_of
 
@@ -128,13 +129,14 @@ class Localizer:
         _check_counts(batch_size, top_k)
         with quiet_pillow():
             if _is_single(images):
-                return self._answerer.ask([self._reader.read(images)], top_k)[0]
-            answers = []
+                (answer,) = self._answerer.ask([self._reader.read(images)], top_k)
+                return replace(answer, source=images)
+            answers: list[Localization] = []
             batch = cast(Iterable[ImageLike], images)
-            for answer in self.stream(batch, batch_size=batch_size, top_k=top_k):
-                if isinstance(answer, ImageError):
-                    raise answer
-                answers.append(answer)
+            for each in self.stream(batch, batch_size=batch_size, top_k=top_k):
+                if isinstance(each, ImageError):
+                    raise each
+                answers.append(each)
             return answers
 
     def stream(
@@ -187,12 +189,7 @@ class Localizer:
         `save_to`, whole or not at all, in the place of one that this wrote and none other; its
         ending chooses the format. ImageError where the image cannot be read.
         """
-        from loc_keras.report.image_boxes import draw_answer  # Loads fonts.
-
-        with quiet_pillow():
-            picture = upright_picture(image)
-        score = f"{result.label} {100 * result.score:.0f} %"
-        drawn = draw_answer(picture, score, result.box, result.box_outer, result.box_inner)
+        drawn = drawn_answer(image, result)
         if save_to is not None:
             path = Path(save_to)
             place = path.parent, (path.name,), "give another file to save_to"

@@ -25,6 +25,7 @@ from loc_keras.data.image_header import Header, HeaderError, header_of, orientat
 from loc_keras.data.record_images import CONTENT, ORIENTATION, loader, undecodable
 from loc_keras.data.resize import ImageFormat, resize_images
 from loc_keras.errors import ImageError, first_line
+from loc_keras.localizer.results import Localization
 
 ImageLike = str | os.PathLike[str] | bytes | bytearray | memoryview | npt.NDArray | Image.Image
 """One image: a file, the bytes of one, pixels (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) with values
@@ -91,6 +92,16 @@ def upright_picture(image: ImageLike) -> Image.Image:
     else:
         pixels = _decoded(content_of(image, name), name, _whole_loader()).numpy()
     return Image.fromarray(decode.with_channels(tf.constant(pixels), _COLOUR).numpy())
+
+
+def drawn_answer(image: ImageLike, answer: Localization) -> Image.Image:
+    """The upright image with the boxes of an answer, above a legend where there are several."""
+    from loc_keras.report.image_boxes import draw_answer  # Loads fonts.
+
+    with quiet_pillow():
+        picture = upright_picture(image)
+    score = f"{answer.label} {100 * answer.score:.0f} %"
+    return draw_answer(picture, score, answer.box, answer.box_outer, answer.box_inner)
 
 
 def array_pixels(image: npt.NDArray, name: str) -> npt.NDArray[np.uint8]:

@@ -1,7 +1,11 @@
 """What is answered about one image. NumPy alone: Beam pickles this module by value."""
 
+import base64
+import contextlib
+import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -44,6 +48,7 @@ class Localization:
         label_set: Classes of which the true one is one with it, the most probable first.
         novelty: p-value of the image being drawn as the training images were, 0..1.
         known: Whether it is no smaller than the level that was set.
+        source: The image that was asked about, alone; a notebook shows it.
     """
 
     label: str
@@ -60,6 +65,7 @@ class Localization:
     label_set: tuple[str, ...] | None = None
     novelty: float | None = None
     known: bool | None = None
+    source: Any = field(default=None, repr=False, compare=False)
 
     def as_dict(self) -> dict[str, Any]:
         """The answer as values of JSON, numbers to a millionth.
@@ -90,6 +96,25 @@ class Localization:
         if self.novelty is not None:
             plain |= {"novelty": round(self.novelty, _DECIMALS), "known": self.known}
         return plain
+
+    def _repr_html_(self) -> str:
+        """The image with its boxes, if it can still be read, above the answer as a table."""
+        shown = ""
+        if self.source is not None:
+            from loc_keras.errors import ImageError
+            from loc_keras.localizer.pictures import drawn_answer
+
+            with contextlib.suppress(ImageError):
+                held = io.BytesIO()
+                drawn_answer(self.source, self).save(held, "PNG")
+                content = base64.b64encode(held.getvalue()).decode("ascii")
+                shown = f'<img alt="the image" src="data:image/png;base64,{content}">'
+        values = {key: value for key, value in self.as_dict().items() if key != "top_k"}
+        rows = "".join(
+            f"<tr><th>{escape(key)}</th><td>{escape(str(value))}</td></tr>"
+            for key, value in values.items()
+        )
+        return f"{shown}<table>{rows}</table>"
 
 
 def localization_of(

@@ -1,6 +1,8 @@
 """`Localizer`: the pipeline's very pixels, the evaluation's answers, errors in one sentence."""
 
+import base64
 import csv
+import html
 import io
 import json
 import re
@@ -493,6 +495,24 @@ def test_what_is_no_model_is_told(tmp_path):
 
 
 # Pictures
+
+
+def test_a_notebook_shows_an_answer_with_its_image(localizer, tmp_path):
+    path = tmp_path / "<b>.png"
+    Image.new("RGB", (40, 30), (0, 90, 0)).save(path)
+    answer = localizer.predict(path)
+    shown = answer._repr_html_()
+    image, rows = shown.split("<table>")
+    content = base64.b64decode(image.partition("base64,")[2].partition('"')[0])
+    with Image.open(io.BytesIO(content)) as drawn:
+        np.testing.assert_array_equal(
+            np.asarray(drawn), np.asarray(localizer.annotate(path, answer))
+        )
+    assert f"<tr><th>label</th><td>{html.escape(answer.label)}</td></tr>" in rows
+    assert f"<td>{answer.as_dict()['box']}</td>" in rows
+    path.unlink()  # Then what was answered is left.
+    assert answer._repr_html_() == "<table>" + rows
+    assert answer == localizer.predict([np.asarray(Image.new("RGB", (40, 30), (0, 90, 0)))])[0]
 
 
 def test_an_answer_is_drawn_in_the_images_own_pixels(localizer, tmp_path):
