@@ -48,7 +48,8 @@ def environment(folder):
 
 
 def run(programs, folder, *command):
-    variables = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    unset = ("PYTHONPATH", "TF_CPP_MIN_LOG_LEVEL")  # Users have neither.
+    variables = {k: v for k, v in os.environ.items() if k not in unset}
     return subprocess.run(
         command,
         cwd=folder,
