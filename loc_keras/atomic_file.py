@@ -23,6 +23,9 @@ from loc_keras.errors import DataError
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
 LABEL_JOINT = "|"
+LATEST = "latest"
+"""Beside runs, leads to the newest."""
+_LONGEST_PLACE = 4096
 _LONGEST_ENDING = 16
 _ASIDE = re.compile(r"\.(\d+)-writing-([0-9a-f]{8})[0-9a-f]{8}(\..*)?", re.DOTALL)
 _NOTING = threading.Lock()
@@ -96,6 +99,54 @@ def folder_aside(folder: Path) -> Iterator[Path]:
                 entry.rename(folder / entry.name)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def point_to(link: Path, target: Path) -> bool:
+    """Lets a link lead to a folder beside it or below; a text file where the system has no links.
+
+    What this function has not made is never replaced: only a link, or a text of one line, that
+    leads to a place below its own folder counts as ours.
+
+    Returns:
+        Whether it leads there now.
+    """
+    place = os.path.relpath(target, link.parent)
+    if os.path.lexists(link) and _led_to(link) is None:
+        return False
+    try:
+        with written_aside(link) as aside:
+            try:
+                aside.symlink_to(place, target_is_directory=True)
+            except (OSError, NotImplementedError):
+                aside.write_text(f"{place}\n", encoding="utf-8")
+    except OSError:
+        return False
+    return True
+
+
+def followed(path: str | os.PathLike[str]) -> Path:
+    """The folder that a link of `point_to` leads to; any other path as it is."""
+    path = Path(path)
+    place = _led_to(path) if path.name == LATEST else None
+    return path if place is None else path.parent / place
+
+
+def _led_to(link: Path) -> str | None:
+    """Where a link of ours leads, from its own folder; None for anything else."""
+    try:
+        if link.is_symlink():
+            place = os.readlink(link)
+        elif link.stat().st_size <= _LONGEST_PLACE:
+            place = link.read_text(encoding="utf-8").removesuffix("\n")
+        else:
+            return None
+    except (OSError, ValueError):
+        return None
+    below = os.path.normpath(place).split(os.sep)
+    is_plain = place and "\n" not in place and not os.path.isabs(place) and os.pardir not in below
+    if not is_plain or not (link.is_symlink() or (link.parent / place).is_dir()):
+        return None
+    return place
 
 
 def write_text(path: Path, text: str) -> None:

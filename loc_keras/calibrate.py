@@ -8,8 +8,8 @@ data, novelty.json, by which pictures unlike the training images are told.
 import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
-from pathlib import Path
 
+from loc_keras.atomic_file import followed
 from loc_keras.cli.console import run_work
 from loc_keras.cli.options import add_run_data_arguments, command_parser
 
@@ -20,7 +20,7 @@ PAGE = "trust.md"
 def build_parser() -> ArgumentParser:
     """The parser of the command line."""
     parser = command_parser("calibrate", __doc__, EXAMPLES, PAGE)
-    parser.add_argument("--run", type=Path, required=True, help="run folder with best.keras")
+    parser.add_argument("--run", type=followed, required=True, help="run folder with best.keras")
     add_run_data_arguments(parser)
     parser.add_argument(
         "--coverage", type=float, metavar="SHARE", help="as trust.coverage of the config, say 0.9"

@@ -5,8 +5,8 @@ import signal
 import sys
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Sequence
-from pathlib import Path
 
+from loc_keras.atomic_file import followed
 from loc_keras.cli.console import run_work
 from loc_keras.cli.options import TOP_K, command_parser, count
 
@@ -22,7 +22,7 @@ def build_parser() -> ArgumentParser:
     """The parser of the command line."""
     parser = command_parser("demo", __doc__, EXAMPLES, PAGE)
     add = parser.add_argument
-    add("--model", type=Path, required=True, help="a run's folder, a .keras file, or an export")
+    add("--model", type=followed, required=True, help="a run's folder, a .keras file, or an export")
     add("--host", default=HOST, help="0.0.0.0 for all who reach this machine; else it alone")
     add(
         "--allow-host",

@@ -5,6 +5,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
+from loc_keras.atomic_file import followed
 from loc_keras.cli.console import run_work
 from loc_keras.cli.options import add_run_data_arguments, command_parser
 
@@ -16,9 +17,13 @@ def build_parser() -> ArgumentParser:
     """The parser of the command line."""
     parser = command_parser("evaluate", __doc__, EXAMPLES, PAGE)
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--run", type=Path, help="run folder with best.keras")
+    which.add_argument("--run", type=followed, help="run folder with best.keras")
     which.add_argument(
-        "--compare", type=Path, nargs="+", metavar="RUN", help="several runs, on the same images"
+        "--compare",
+        type=followed,
+        nargs="+",
+        metavar="RUN",
+        help="several runs, on the same images",
     )
     add_run_data_arguments(parser, folder=True)
     parser.add_argument("--split", choices=("val", "test", "calibration"), default="test")

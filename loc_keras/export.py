@@ -9,6 +9,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
+from loc_keras.atomic_file import followed
 from loc_keras.cli.console import run_work
 from loc_keras.cli.options import add_run_data_arguments, command_parser
 
@@ -26,7 +27,7 @@ QUANTIZE = ("none", "float16", "int8")
 def build_parser() -> ArgumentParser:
     """The parser of the command line."""
     parser = command_parser("export", __doc__, EXAMPLES, PAGE)
-    parser.add_argument("--run", type=Path, required=True, help="run folder with best.keras")
+    parser.add_argument("--run", type=followed, required=True, help="run folder with best.keras")
     add_run_data_arguments(parser)
     parser.add_argument(
         "--out",

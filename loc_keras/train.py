@@ -61,6 +61,7 @@ def build_parser() -> ArgumentParser:
         help=f"with --data: time that training may take, about; {BUDGET_MINUTES} if not given",
     )
     add("--weights", metavar="NAME", help="with --data: pretrained weights")
+    add("--explain", action="store_true", help="with --data: print each choice with its reason")
     add(
         "--write-config",
         type=Path,
@@ -106,8 +107,8 @@ def read_arguments(arguments: Sequence[str] | None = None) -> Namespace:
         parser.error(
             "--resume goes with none of --run-dir, --overfit-batch, --find-lr, --find-batch"
         )
-    for name in ("name", "minutes", "weights", "write_config"):
-        if args.data is None and getattr(args, name) is not None:
+    for name in ("name", "minutes", "weights", "write_config", "explain"):
+        if args.data is None and getattr(args, name) not in (None, False):
             parser.error(f"--{name.replace('_', '-')} goes with --data")
     if args.minutes is not None and not args.minutes > 0:
         parser.error("--minutes needs a number above 0")

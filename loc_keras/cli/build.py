@@ -28,7 +28,7 @@ from loc_keras.training.tensorboard import HyperParameters, ImagePanel, Inferenc
 from loc_keras.trust.novelty import Novelty, with_novelty
 from loc_keras.trust.statements import Trust, read_folds, trusted_model
 
-PANEL_IMAGES = 8
+PANEL_IMAGES = 6
 """Validation images that TensorBoard shows each epoch."""
 
 MOMENT_IMAGES = 4096
@@ -93,18 +93,25 @@ def board_from(
 
     def draw(
         images: np.ndarray, truth: Mapping[str, np.ndarray], answers: Mapping[str, np.ndarray]
-    ) -> np.ndarray:
-        title = f"The same {len(images)} validation images each epoch"
+    ) -> list[np.ndarray]:
         names, background = data.class_names, data.background
         pictures, shown = data.pictures["val"], dict(enumerate(images))
         if pictures.rule == "stretch" and pictures.records is not None:
             # In their own shape, in which fractions are the same.
             shown |= split_pictures_at(data, "val", list(shown))
-        return figure_to_array(
-            draw_gallery(
-                list(shown.values()), truth, answers, names, title=title, background=background
+        one = [slice(place, place + 1) for place in range(len(images))]
+        return [
+            figure_to_array(
+                draw_gallery(
+                    list(shown.values())[at],
+                    {name: value[at] for name, value in truth.items()},
+                    {name: value[at] for name, value in answers.items()},
+                    names,
+                    background=background,
+                )
             )
-        )
+            for at in one
+        ]
 
     return [
         InferenceGraph(localizer, board),

@@ -13,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from loc_keras._environ import STARTED
 from loc_keras.cli.options import CONSOLE_SCRIPT
 from loc_keras.errors import Interrupted, LocKerasError
 
@@ -47,6 +48,17 @@ def run_work(
     )
 
 
+def is_program() -> bool:
+    """Whether this process is one of our commands and nothing else."""
+    package = getattr(sys.modules["__main__"], "__package__", None)
+    return package == "loc_keras" or Path(sys.argv[0]).stem == CONSOLE_SCRIPT
+
+
+def command_began() -> float:
+    """When the command began, by `time.monotonic`: with the process, where that is its own."""
+    return STARTED if is_program() else time.monotonic()
+
+
 def run_command(
     command: Callable[[], int], *, when_interrupted: str = "stopped.", waits: bool = False
 ) -> int:
@@ -61,9 +73,7 @@ def run_command(
     A program is ended 2 s after Ctrl-C at the latest, whatever it waits for, unless it `waits` for
     other processes to end.
     """
-    package = getattr(sys.modules["__main__"], "__package__", None)
-    is_program = package == "loc_keras" or Path(sys.argv[0]).stem == CONSOLE_SCRIPT
-    at_once = is_program and not waits and sys.platform != "win32"
+    at_once = is_program() and not waits and sys.platform != "win32"
     if at_once:
         _end_in_time(when_interrupted)
     try:
@@ -129,7 +139,8 @@ def _end_in_time(sentence: str) -> None:
             time.sleep(_PATIENCE_SECONDS)
             at_work = time.process_time() - used > _AT_WORK * _PATIENCE_SECONDS
             at_work &= signal.getsignal(signal.SIGINT) is not signal.default_int_handler
-        os.write(stderr, f"{sentence}\n".encode())
+        over_live_line = "\r\x1b[K" if os.isatty(stderr) else ""
+        os.write(stderr, f"{over_live_line}{sentence}\n".encode())
         os._exit(INTERRUPTED)
 
     threading.Thread(target=wait, daemon=True).start()

@@ -4,7 +4,7 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import getitem
@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from loc_keras.atomic_file import own_files, write_text
+from loc_keras.atomic_file import LATEST, followed, own_files, write_text
 from loc_keras.cli.console import print_line, print_note
 from loc_keras.cli.data_source import DataSource, Reading, print_label_files, read_folder
 from loc_keras.config.load import (
@@ -37,24 +37,39 @@ from loc_keras.recipe.rules import BUDGET_MINUTES, Choice, Facts, choose
 from loc_keras.training.precision import cpu_has_avx512, cpu_has_bfloat16, device_summary
 from loc_keras.training.run_folder import CONFIG_FILE
 
-_WEIGHTS = "model.backbone.weights"
+_WEIGHTS, _EPOCHS = "model.backbone.weights", "train.epochs"
 
 
-def source_to_train(args: argparse.Namespace, console: Console) -> DataSource | None:
-    """The data of `--config`, or of `--data` with what was chosen for it, which is printed.
+@dataclass(frozen=True, eq=False)
+class FolderPlan:
+    """What a folder is trained with: data with all settings, those that were chosen, and notes.
+
+    `with_epochs` gives the config of a training of another length, and all that depends on it; None
+    where the length was asked for.
+    """
+
+    source: DataSource
+    choices: list[Choice]
+    notes: list[str]
+    with_epochs: Callable[[int], Config] | None = None
+
+
+def plan_to_train(args: argparse.Namespace, console: Console) -> FolderPlan | None:
+    """What `--config` says, or what was chosen for `--data`, which is printed.
 
     None where the choices were written to a file and that was all.
     """
     if args.config is not None:
         config, shrunk = load_shrunk(args.config, args.set)
         print_note(console, shrunk)
-        return DataSource(config)
+        return FolderPlan(DataSource(config), [], [])
     minutes = BUDGET_MINUTES if args.minutes is None else args.minutes
     plan = plan_folder(args.data, args.set, name=args.name, minutes=minutes, weights=args.weights)
     to_screen = args.write_config == Path("-")
-    print_plan(Console(markup=False, stderr=True) if to_screen else console, plan)
+    shown_on = Console(markup=False, stderr=True) if to_screen else console
+    print_plan(shown_on, plan, explain=args.explain)
     if args.write_config is None:
-        return plan.source
+        return plan
     text = plan_text(plan)
     if to_screen:
         sys.stdout.write(text)
@@ -103,7 +118,7 @@ def load_shrunk(path: Path, overrides: Sequence[str]) -> tuple[Config, str | Non
 
 
 def source_to_check(args: argparse.Namespace, console: Console) -> DataSource:
-    """As `source_to_train`, also for a folder of which much cannot be used."""
+    """The data, as by `plan_to_train`, also for a folder of which much cannot be used."""
     if args.config is not None:
         return DataSource(load_config(args.config, args.set))
     plan = plan_folder(args.data, args.set, lenient=True)
@@ -128,15 +143,6 @@ def source_to_convert(args: argparse.Namespace, console: Console) -> DataSource:
     return reading.source
 
 
-@dataclass(frozen=True, eq=False)
-class FolderPlan:
-    """What a folder is trained with: data with all settings, those that were chosen, and notes."""
-
-    source: DataSource
-    choices: list[Choice]
-    notes: list[str]
-
-
 def plan_folder(
     folder: str,
     overrides: Sequence[str] = (),
@@ -158,22 +164,29 @@ def plan_folder(
     folder = os.path.expanduser(folder)
     name = name or name_of(folder)
     if weights is not None:
+        if os.path.basename(weights) == LATEST:  # The config is to name that very run.
+            weights = str(followed(weights))
         overrides = [f"{_WEIGHTS}={weights}", *overrides]
     reading = read_folder(folder, overrides, name=name, lenient=lenient)
     flat = flat_settings(reading.source.config.model_dump())
     asked = {key: flat[key] for key in asked_keys(overrides)}
-    chosen: list[Choice] = []
-    notes: list[str] = []
-    if reading.records.splits:
-        facts = _facts(reading, asked.get(_WEIGHTS))
-        chosen, notes = choose(facts, minutes=minutes, asked=asked)
-    choices = [*_source_choices(reading.guess), *chosen, _on_error(reading)]
-    tree = _tree_of(choices)
-    config = config_from_tree(tree, overrides, origin=f"--data {folder}", name=name)
+    facts = _facts(reading, asked.get(_WEIGHTS)) if reading.records.splits else None
+
+    def chosen(more: Mapping[str, Any]) -> tuple[Config, list[Choice], list[str]]:
+        found, notes = (
+            choose(facts, minutes=minutes, asked={**asked, **more}) if facts else ([], [])
+        )
+        choices = [*_source_choices(reading.guess), *found, _on_error(reading)]
+        tree = _tree_of(choices)
+        config = config_from_tree(tree, overrides, origin=f"--data {folder}", name=name)
+        return config, choices, notes
+
+    config, choices, notes = chosen({})
     return FolderPlan(
         reading.source.with_config(config),
         _in_force(config, choices, asked),
         [*reading.notes, *notes],
+        None if _EPOCHS in asked or facts is None else lambda epochs: chosen({_EPOCHS: epochs})[0],
     )
 
 
@@ -188,21 +201,62 @@ def safe_name(folder: str) -> str:
     return re.sub(r"[^\w.-]+", "_", last).strip("._") or "folder"
 
 
-def print_plan(console: Console, plan: FolderPlan) -> None:
-    """Prints what was chosen as a table, and the notes; what was left at null is not shown."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("choice", no_wrap=True)
-    table.add_column("value", overflow="fold")
-    table.add_column("why", overflow="fold")
-    before = ""
-    for key, value, why in plan.choices:
-        if value is not None:
-            table.add_row(Text(key), Text(shown_value(value)), Text("" if why == before else why))
-            before = why
-    console.print(table)
+def print_plan(console: Console, plan: FolderPlan, *, explain: bool = False) -> None:
+    """Prints what was chosen, and the notes; what was left at null is not shown.
+
+    The choices are a line for each part of `PARTS`, cut to the console's width, or, with `explain`,
+    a row for each with its reason.
+    """
+    if explain:
+        table = Table(box=SIMPLE_HEAD, pad_edge=False)
+        table.add_column("choice", no_wrap=True)
+        table.add_column("value", overflow="fold")
+        table.add_column("why", overflow="fold")
+        before = ""
+        for key, value, why in plan.choices:
+            if value is not None:
+                cells = key, shown_value(value), "" if why == before else why
+                table.add_row(*map(Text, cells))
+                before = why
+        console.print(table)
+    else:
+        for part, words in chosen_parts(plan.choices).items():
+            console.print(f"{part:10}{words}", highlight=False, no_wrap=True, overflow="ellipsis")
+        console.print("          all of them, with reasons: --explain", highlight=False)
     print_label_files(console, plan.source)
     for note in plan.notes:
         print_note(console, note)
+
+
+PARTS = {
+    "data": ("data.source.format", "data.source.path", "data.source.several", "data.source"),
+    "held back": ("data.split",),
+    "input": ("data.image_size", "data.resize", "data.channels", "data"),
+    "model": ("model.backbone.name", "model.backbone.width", "model.backbone.weights", "model"),
+    "augment": ("augment",),
+    "loss": ("loss",),
+    "training": ("train.epochs", "train.batch_size", "train.learning_rate", "train"),
+    "trust": ("trust",),
+}
+"""Lines of the choices: keys in their order, a section for all its other keys."""
+
+
+def chosen_parts(choices: Sequence[Choice]) -> dict[str, str]:
+    """The choices in a line for each part: the last word of each key and its value.
+
+    What was switched off is named without its value.
+    """
+    left = {choice.key: choice.value for choice in choices if choice.value is not None}
+    parts: dict[str, list[str]] = {}
+    for part, wanted in PARTS.items():
+        for start in wanted:
+            for key in [key for key in left if key == start or key.startswith(f"{start}.")]:
+                value, name = left.pop(key), key.rpartition(".")[2]
+                words = f"{'' if value else 'no '}{name}" if isinstance(value, bool) else ""
+                parts.setdefault(part, []).append(words or f"{name} {shown_value(value)}")
+    other = [f"{key} {shown_value(value)}" for key, value in left.items()]
+    found = parts | ({"other": other} if other else {})
+    return {part: ", ".join(words) for part, words in found.items()}
 
 
 def shown_value(value: Any) -> str:

@@ -4,6 +4,7 @@ The training images are cut into folds. For each fold a model is trained on the 
 the run's own validation images, and asked about the fold.
 """
 
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -84,16 +85,20 @@ def out_of_fold(
         keras.utils.set_random_seed(seed + number)
         localizer = localizer_from(config, part)
         shared.become(localizer)
+        plan = FitPlan.for_data(shorter, config.loss, part)
         open_run(folder / FOLDS / str(number))
         result = fit_localizer(
             shared.localizer,
             train=part.train,
             val=validation_set(part),
-            plan=FitPlan.for_data(shorter, config.loss, part),
+            plan=plan,
             folder=folder / FOLDS / str(number),
             sources=part.batch_names,
             say=lambda words: print_note(console, words),
             compiled=shared,
+            console=console,
+            name=f"fold {number}/{len(folds)}",
+            after=partial(_other_folds, len(folds) - number),
         )
         localizer.load_weights(result.best_path)
         shared.become(localizer)
@@ -102,6 +107,10 @@ def out_of_fold(
         answered.append(collect_outcomes(answer, part.calibration, background=data.background))
     numbers = np.repeat(np.arange(len(folds)), [len(part) for part in answered])
     return join_outcomes(answered), numbers, fold_ensemble(models)
+
+
+def _other_folds(count: int, epochs: int, epoch_seconds: float) -> float:
+    return count * epochs * epoch_seconds
 
 
 def folds_of(

@@ -11,6 +11,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import NoReturn
 
+from loc_keras.atomic_file import followed
+
 CONSOLE_SCRIPT = "loc-keras"
 
 BATCH_SIZE, TOP_K = 32, 5
@@ -98,7 +100,7 @@ def add_data_arguments(parser: argparse.ArgumentParser, *, resume: bool = False)
     )
     if resume:
         group.add_argument(
-            "--resume", type=Path, metavar="RUN_DIR", help="go on with an unfinished run"
+            "--resume", type=followed, metavar="RUN_DIR", help="go on with an unfinished run"
         )
     add_set(parser)
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -13,11 +14,13 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 from rich.console import Console
 
-from loc_keras.atomic_file import safe_cell, write_text
+from loc_keras.atomic_file import safe_cell, write_text, written_aside
 from loc_keras.cli.console import print_line, print_note
 from loc_keras.cli.data_source import DataSource, read_folder
+from loc_keras.cli.options import program
 from loc_keras.config.data import SourceConfig
 from loc_keras.config.load import flat_settings, load_config, value_text
 from loc_keras.config.schema import Config
@@ -30,7 +33,8 @@ from loc_keras.evaluation.figures import APART_KEY, run_figures
 from loc_keras.evaluation.outcomes import Outcomes
 from loc_keras.models.body import WeightsOrigin, preprocessing_of
 from loc_keras.models.weights import open_model
-from loc_keras.report.gallery import choose_examples, draw_gallery
+from loc_keras.report.gallery import choose_examples, draw_gallery, spread_by_iou
+from loc_keras.report.image_boxes import to_rgb
 from loc_keras.report.style import save_figure
 from loc_keras.report.terminal import classes_words
 from loc_keras.report.thumbnails import Pixels, small_pictures
@@ -38,12 +42,15 @@ from loc_keras.serving.bundle import EXTRA_FOLDER, model_card
 from loc_keras.training.measure import answer_function, collect_outcomes
 from loc_keras.training.model import FitResult
 from loc_keras.training.precision import device_summary
+from loc_keras.training.progress import clock_time
 from loc_keras.training.run_folder import (
     BEST_FILE,
     CARD_FILE,
     CLASSES_FILE,
     CONFIG_FILE,
     ENVIRONMENT_FILE,
+    EXAMPLES,
+    EXPORT,
     HISTORY_FILE,
     KNOWN_BY_SIZES,
     METRICS_FILE,
@@ -67,6 +74,10 @@ from loc_keras.training.run_folder import (
 Measured = dict[str, dict[str, float | int]]
 SHOWN_SKIPPED = 5
 GALLERY_IMAGES = 16
+EXAMPLE_IMAGES = 3
+MOST_TRIED = 20
+"""Pictures of which the first that is a file is named in a command."""
+LINES_AT_END = 15
 
 
 def print_data(console: Console, data: LocalizationData, *, listed: bool = True) -> None:
@@ -173,8 +184,14 @@ def write_start(
     write_text(folder / CONFIG_FILE, config_text)
 
 
-def finish_run(folder: Path, best: keras.Model, data: LocalizationData, name: str) -> Measured:
-    """Measures the best model on validation and test images, and draws the run's pictures."""
+def finish_run(
+    folder: Path, best: keras.Model, data: LocalizationData, name: str
+) -> tuple[Measured, dict[Split, Outcomes]]:
+    """Measures the best model on validation and test images, and draws the run's pictures.
+
+    Returns:
+        The figures, as in the file, and the answers, by split.
+    """
     from loc_keras.report.architecture import save_architecture
     from loc_keras.report.curves import save_curves
 
@@ -200,7 +217,9 @@ def finish_run(folder: Path, best: keras.Model, data: LocalizationData, name: st
     save_architecture(best, plots / "architecture.png")
     for split, found in outcomes.items():
         _draw_gallery(folder, split, found, data)
-    return measured
+    split = "test" if "test" in outcomes else "val"
+    _save_examples(folder / EXAMPLES, split, outcomes[split], data)
+    return measured, outcomes
 
 
 def write_card(
@@ -253,20 +272,46 @@ def exported_before(folder: Path, *bases: Path) -> Path | None:
 
 
 def print_end(
-    console: Console, folder: Path, result: FitResult, exported: Path | None, seconds: float
+    console: Console,
+    folder: Path,
+    result: FitResult,
+    data: LocalizationData,
+    figures: Sequence[str],
+    findings: Sequence[str],
+    exported: Path | None,
+    seconds: float,
 ) -> None:
-    """Prints where everything lies."""
-    rows: Mapping[str, Any] = {
-        f"best model (epoch {result.best_epoch + 1})": result.best_path,
-        "last model": result.last_path,
-        "figures": folder / METRICS_FILE,
-        "pictures": folder / PLOTS,
-        "TensorBoard": f"tensorboard --logdir {folder / TENSORBOARD}",
-        "SavedModel": exported or "not exported",
-    }
-    for label, value in rows.items():
-        print_line(console, f"{label + ':':26s}{value}")
-    console.print(f"finished in {seconds / 60:.1f} min", highlight=False)
+    """Prints the figures, what is worth looking at, what to do next, and how long the run took.
+
+    These are `LINES_AT_END` at most on a terminal that is as wide as the longest path.
+    """
+    split: Split = "val" if data.test is None else "test"
+    print_line(console, "\n".join(figures))
+    picture = folder / PLOTS / f"{split}_gallery.png"
+    commands = next_commands(folder, data, exported)
+    room = LINES_AT_END - len(figures) - len(commands) - 3
+    for finding in [*findings[:room], str(picture)]:
+        print_line(console, f"look at: {finding}")
+    print_line(console, "\n".join(["next:", *commands]))
+    epoch = f"epoch {result.best_epoch + 1} of {len(result.history)}"
+    served = "not exported" if exported is None else f"exported to {exported}"
+    print_line(console, f"finished in {clock_time(seconds)}, {epoch}; {served}")
+
+
+def next_commands(folder: Path, data: LocalizationData, exported: Path | None) -> list[str]:
+    """Three commands that go on from a finished run, with its own paths."""
+    run = shlex.quote(str(folder))
+    pictures = data.pictures["val" if data.test is None else "test"]
+    shown = next(filter(os.path.isfile, pictures.paths[:MOST_TRIED]), None)
+    picture = f"--model {run} {shlex.quote(shown or '')} --out answers --draw"
+    out = shlex.quote(f"saved_models/{folder.parent.name}")
+    is_published = exported is not None and exported.parent != folder / EXPORT
+    last = f"--run {run} --out {out}"
+    return [
+        f"{program('evaluate')} --run {run}",
+        f"{program('predict')} {picture}" if shown else f"tensorboard --logdir {run}/{TENSORBOARD}",
+        f"{program('demo')} --model {run}" if is_published else f"{program('export')} {last}",
+    ]
 
 
 def _draw_gallery(folder: Path, split: Split, outcomes: Outcomes, data: LocalizationData) -> None:
@@ -294,6 +339,16 @@ def _draw_gallery(folder: Path, split: Split, outcomes: Outcomes, data: Localiza
         background=label,
     )
     save_figure(figure, folder / PLOTS / f"{split}_gallery.png")
+
+
+def _save_examples(folder: Path, split: Split, outcomes: Outcomes, data: LocalizationData) -> None:
+    """Keeps a few pictures, at even ranks of IoU, the best first, for the page to try the model."""
+    chosen = spread_by_iou(np.nan_to_num(outcomes.ious), EXAMPLE_IMAGES)[::-1].tolist()
+    pictures = split_pictures_at(data, split, chosen)
+    folder.mkdir(exist_ok=True)
+    for number, pixels in enumerate(pictures.values(), start=1):
+        with written_aside(folder / f"{number}.png") as aside:
+            Image.fromarray(to_rgb(pixels)).save(aside)
 
 
 def split_pictures_at(

@@ -92,10 +92,13 @@ class TrustOfRun:
     measured: TrustOnSplit | None = None
     error: TrustError | None = None
 
-    def print(self, console: Console) -> None:
-        """Prints the summary, if there is one."""
-        if self.trust is not None and self.measured is not None:
-            print_trust(console, self.trust, self.measured)
+    @property
+    def promised(self) -> float:
+        """The share of images for which the boxes are proven to keep what they promise."""
+        if self.trust is None or self.measured is None:
+            return 0.0
+        asked = self.measured.figures.guarantees[0].asked
+        return promised_share(self.trust.calibration.method, asked)
 
 
 def trust_of(run: RunWithData) -> Trust | None:
@@ -181,11 +184,12 @@ def _training_statistics(
         return found, []
 
 
-def print_novelty(console: Console, card: Mapping[str, Any]) -> None:
-    """Prints how many of the test images are told unknown."""
-    if "unknown_test_images" in card:
-        share = percent(card["unknown_test_images"])
-        print_line(console, f"novelty: {share} % of the test images are told unknown")
+def novelty_words(card: Mapping[str, Any]) -> str:
+    """How many of the test images are told unknown; "" where there are none."""
+    if "unknown_test_images" not in card:
+        return ""
+    share = percent(card["unknown_test_images"])
+    return f"novelty: {share} % of the test images are told unknown"
 
 
 def fitted_on(trust: Trust, run: RunWithData, split: str) -> bool:
@@ -375,7 +379,7 @@ def add_trust(
     if measured is not None:
         card |= {"measured_on": measured.split, **trust_json(measured.figures)}
         # Above the picture stands what is proven, which with folds is less than what is asked.
-        share = promised_share(trust.calibration.method, measured.figures.guarantees[0].asked)
+        share = TrustOfRun(card, trust, measured).promised
         _save_picture(folder / PLOTS / f"{measured.split}_trust.png", data, measured, share)
     return TrustOfRun(card, trust, measured)
 

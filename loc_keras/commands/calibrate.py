@@ -5,14 +5,14 @@ import argparse
 from rich.console import Console
 
 from loc_keras.atomic_file import refuse_foreign
-from loc_keras.cli.console import print_note
+from loc_keras.cli.console import print_line, print_note
 from loc_keras.cli.runs import load_run, print_data
 from loc_keras.cli.trust import (
     add_novelty,
     calibrate_model,
     check_images,
     measured_on,
-    print_novelty,
+    novelty_words,
     print_trust,
     trust_place,
 )
@@ -32,7 +32,9 @@ def run(args: argparse.Namespace) -> int:
     check_images(run.config.trust, run.data, args.split)
     if run.same_data:
         level = run.config.trust.novelty_level
-        print_novelty(console, add_novelty(run.folder, run.model_path, run.data, level)[1])
+        _, card = add_novelty(run.folder, run.model_path, run.data, level)
+        if words := novelty_words(card):
+            print_line(console, words)
     trust = calibrate_model(
         run.folder, run.model_path, run.localizer, run.data, run.config.trust, args.split
     )

@@ -3,7 +3,6 @@
 import argparse
 import shlex
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,7 @@ import keras
 from rich.console import Console
 from rich.table import Table
 
-from loc_keras.atomic_file import own_files, refuse_foreign
+from loc_keras.atomic_file import LATEST, own_files, point_to, refuse_foreign
 from loc_keras.cli.build import (
     board_from,
     bundle_of,
@@ -21,9 +20,10 @@ from loc_keras.cli.build import (
     localizer_from,
     validation_set,
 )
-from loc_keras.cli.console import print_line, print_note
-from loc_keras.cli.data_arguments import source_to_train
+from loc_keras.cli.console import command_began, print_line, print_note
+from loc_keras.cli.data_arguments import FolderPlan, plan_to_train
 from loc_keras.cli.data_source import DataSource, print_label_files
+from loc_keras.cli.minutes import TimedTraining, as_begun, time_after
 from loc_keras.cli.runs import (
     exported_before,
     finish_run,
@@ -33,15 +33,17 @@ from loc_keras.cli.runs import (
     write_card,
     write_start,
 )
-from loc_keras.cli.trust import add_novelty, add_trust, check_trust, print_novelty
+from loc_keras.cli.trust import add_novelty, add_trust, check_trust, novelty_words
 from loc_keras.config.load import dump_config, load_config
 from loc_keras.config.schema import Config
+from loc_keras.data.annotations import Split
 from loc_keras.data.dataset import LocalizationData
 from loc_keras.errors import TrainingError, TrustError
 from loc_keras.models.assembly import refuse_unknown_body
 from loc_keras.models.body import WeightsOrigin
 from loc_keras.models.weights import find_start, refuse_absent
-from loc_keras.report.terminal import print_metrics
+from loc_keras.recipe.rules import BUDGET_MINUTES
+from loc_keras.report.terminal import result_lines, weak_points
 from loc_keras.serving.bundle import behind_served, folder_aside
 from loc_keras.training import precision
 from loc_keras.training.cluster import Cluster, cluster_from_environment
@@ -58,6 +60,7 @@ from loc_keras.training.model import FitPlan, FitResult, small_batch_warning
 from loc_keras.training.run_folder import (
     CONFIG_FILE,
     EXPORT,
+    RunClock,
     RunState,
     changed_packages,
     close_run,
@@ -83,15 +86,16 @@ WIDE = 32
 def run(args: argparse.Namespace) -> int:
     """Trains, measures and exports; gives the exit code."""
     console = Console(markup=False)
-    started = time.perf_counter()
+    began = command_began()
     if args.find_lr:
         refuse_foreign(*_rate_place(args.find_lr))
     if args.device != "cpu":
         print_note(console, precision.missing_gpu_note())
     precision.use_device(args.device)
-    source = _read_or_resume(args, console)
-    if source is None:
+    chosen = _read_or_resume(args, console)
+    if chosen is None:
         return 0
+    source = chosen.source
     config, is_trial = source.config, _is_trial(args)
 
     # What can fail at the end is tried before hours are spent.
@@ -100,8 +104,11 @@ def run(args: argparse.Namespace) -> int:
     cluster = cluster_from_environment()
     _refuse_for_workers(args, cluster)
     wanted = args.resume or args.run_dir
-    resumed = False
+    resumed, with_epochs = False, chosen.with_epochs
     if cluster is None or cluster.is_chief:
+        if args.run_dir and with_epochs and run_state(args.run_dir) is RunState.UNFINISHED:
+            config, with_epochs = as_begun(config, load_config(args.run_dir / CONFIG_FILE)), None
+            source = source.with_config(config)
         resumed = goes_on(wanted, config)
         if config.export.enabled and config.export.publish and not is_trial:
             with folder_aside(export_base(config)):
@@ -139,6 +146,13 @@ def run(args: argparse.Namespace) -> int:
     )
     if not devices.is_chief:
         return _help_chief(devices, fit)
+    timed = None
+    if with_epochs and devices.strategy is None:
+        minutes = BUDGET_MINUTES if args.minutes is None else args.minutes
+        timed = TimedTraining(config, with_epochs, data, localizer, 60 * minutes, began)
+        config, plan = timed.config, timed.plan
+        fit = partial(fit, plan=plan, compiled=timed.rehearsal, budget=timed.budget)
+        print_line(console, timed.words)
 
     if resumed:
         folder = wanted
@@ -153,6 +167,9 @@ def run(args: argparse.Namespace) -> int:
         facts: dict[str, Any] = {"replicas": devices.replicas, "workers": devices.workers}
         facts["label_files"] = [one._asdict() for one in source.label_files]
         write_start(folder, dump_config(config), policy, data, **facts)
+    root = Path(config.run.dir)
+    if root.absolute() in folder.absolute().parents:
+        point_to(root / LATEST, folder)
     console.print(
         f"run folder {folder}; {policy}, {devices.describe()}, {localizer.count_params():,} "
         "parameters",
@@ -161,17 +178,25 @@ def run(args: argparse.Namespace) -> int:
     workers = ", in all workers" if devices.workers > 1 else ""
     resume = how_to_resume(folder)
     print_line(console, f"if it stops, {resume}{workers}")
-    with only_process(folder), resumable(resume):
+    if timed:
+        timed.budget.changed = partial(timed.correct, folder)
+    with only_process(folder, began) as clock, resumable(resume):
         with devices.watching(GO_ON):
             result = fit(
                 folder=folder,
-                extra_callbacks=board_from(config, data, localizer, folder),
+                extra_callbacks=[
+                    *board_from(config, data, localizer, folder),
+                    keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: clock.keep()),
+                ],
                 sources=data.batch_names,
                 say=partial(print_note, console),
                 how_to_resume=resume,
+                console=console,
+                after=timed.after if timed else time_after(config, data, plan),
             )
+            config = timed.config if timed else config
         with released_workers(devices):
-            return _finish(config, data, folder, result, start.origin, console, started)
+            return _finish(config, data, folder, result, start.origin, console, clock)
 
 
 def _finish(
@@ -181,13 +206,13 @@ def _finish(
     result: FitResult,
     origin: WeightsOrigin,
     console: Console,
-    started: float,
+    clock: RunClock,
 ) -> int:
     """Measures, calibrates and exports; done again from its beginning when it was interrupted."""
     base, own = export_base(config), folder / EXPORT
     exported = exported_before(folder, own, base) if config.export.enabled else None
     best = keras.saving.load_model(result.best_path)
-    measured = finish_run(folder, best, data, str(config.name))
+    measured, outcomes = finish_run(folder, best, data, str(config.name))
     level = config.trust.novelty_level
     novelty, novelty_card = None, dict[str, Any]()
     try:
@@ -214,21 +239,28 @@ def _finish(
                 exported = export_saved_model(bundle, base if to_servers else own)
         close_run(folder)
     finally:
-        seconds = time.perf_counter() - started
-        console.print()
-        print_metrics(console, measured)
-        trust.print(console)
-        print_novelty(console, novelty_card)
-        print_end(console, folder, result, exported, seconds)
+        split: Split = "test" if "test" in outcomes else "val"
+        answers, kept = outcomes[split], trust.measured
+        figures = result_lines(
+            split,
+            answers,
+            data.leaked(split),
+            kept.figures if kept is not None and kept.split == split else None,
+            trust.promised,
+        )
+        findings = weak_points(answers, data.class_names)
+        if novelty_card.get("unknown_test_images", 0) > 2 * level:
+            findings.insert(0, novelty_words(novelty_card))
+        print_end(console, folder, result, data, figures, findings, exported, clock.seconds)
     if trust.error:
         raise trust.error
     return 0
 
 
-def _read_or_resume(args: argparse.Namespace, console: Console) -> DataSource | None:
-    """What to work on: as `source_to_train`, or the config of the run that `--resume` names."""
+def _read_or_resume(args: argparse.Namespace, console: Console) -> FolderPlan | None:
+    """What to work on: as `plan_to_train`, or the config of the run that `--resume` names."""
     if args.resume is None:
-        return source_to_train(args, console)
+        return plan_to_train(args, console)
     state = run_state(args.resume)
     if state is RunState.OTHER:
         raise TrainingError(
@@ -240,7 +272,7 @@ def _read_or_resume(args: argparse.Namespace, console: Console) -> DataSource | 
             f"{args.resume} holds nothing to go on with; begin with --config and --run-dir "
             f"{args.resume}, or, where several machines train, put the run folder where all see it."
         )
-    return DataSource(load_config(args.resume / CONFIG_FILE, args.set))
+    return FolderPlan(DataSource(load_config(args.resume / CONFIG_FILE, args.set)), [], [])
 
 
 def how_to_resume(folder: Path) -> str:
@@ -312,7 +344,7 @@ def _overfit(
     from loc_keras.training.trials import NEAR_ZERO, overfit_batch
 
     batch = next(iter(data.train(0)))
-    result = overfit_batch(localizer, batch, plan=plan, steps=steps)
+    result = overfit_batch(localizer, batch, plan=plan, steps=steps, console=console)
     verdict = (
         f"learned by heart (both at most {NEAR_ZERO:g})"
         if result.passed

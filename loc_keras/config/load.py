@@ -116,11 +116,21 @@ def asked_keys(overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def dump_config(config: Config) -> str:
-    """Writes a config as YAML with every key, so that reading it gives an equal config.
+    """Writes a config as YAML, so that reading it gives an equal config.
 
-    Only one whose `name` is set reads back equal, as `load_config` fills in a missing one.
+    Of what applies to other formats alone nothing is written, unless it was changed. Only a config
+    whose `name` is set reads back equal, as `load_config` fills in a missing one.
     """
-    return _yaml_text(config.model_dump())
+    tree, source = config.model_dump(), config.data.source
+    for name in type(source).model_fields:
+        section = getattr(source, name)
+        if isinstance(section, Section) and name != source.format and section == type(section)():
+            del tree["data"]["source"][name]
+    for name, value in type(config.augment)():
+        is_digits = name.startswith("digit_") and source.format != "digits"
+        if is_digits and getattr(config.augment, name) == value:
+            del tree["augment"][name]
+    return _yaml_text(tree)
 
 
 def value_text(value: Any) -> str:

@@ -1,12 +1,13 @@
 """The page, made of Gradio's parts; the one module that imports Gradio."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from loc_keras.demo_page.guard import Limits, is_within
-from loc_keras.demo_page.page import NOTHING_SENT, answer, answer_html, part
+from loc_keras.demo_page.page import NOTHING_SENT, answer, answer_html, examples_of, part
 from loc_keras.localizer import Localizer
 from loc_keras.report import html
 
@@ -15,6 +16,7 @@ _FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
 _MONO = ["ui-monospace", "Consolas", "monospace"]
 
 _OLD_SECONDS = 600
+_EXAMPLE_WIDTH = 80  # Px, so that three stand side by side on a phone.
 _LEAST_WIDTH = 320  # Px of a column; on a phone the two stand one below the other.
 
 
@@ -35,6 +37,17 @@ def build_page(localizer: Localizer, limits: Limits, top_k: int) -> Any:
         with gr.Row(equal_height=False):
             with gr.Column(min_width=_LEAST_WIDTH):
                 field = _image_field()
+                examples = examples_of(localizer.path)
+                with gr.Row():
+                    buttons = [
+                        gr.Button(
+                            f"Example {number}",
+                            size="sm",
+                            min_width=_EXAMPLE_WIDTH,
+                            elem_classes="demo-example",
+                        )
+                        for number in range(1, len(examples) + 1)
+                    ]
             with gr.Column(min_width=_LEAST_WIDTH):
                 hint = answer_html(NOTHING_SENT)
                 output = gr.HTML(hint, elem_id="demo-output", apply_default_css=False)
@@ -43,6 +56,10 @@ def build_page(localizer: Localizer, limits: Limits, top_k: int) -> Any:
         field.change(
             html_of, field, output, api_visibility="private", show_progress="minimal", **one_by_one
         )
+        for button, file in zip(buttons, examples, strict=True):
+            button.click(
+                partial(html_of, file), None, output, api_visibility="private", **one_by_one
+            )
         # For programs alone: `gradio_client` finds it by its name.
         gr.Button(visible=False).click(
             record_of, field, gr.JSON(visible=False), api_name="predict", **one_by_one
@@ -98,7 +115,7 @@ def _image_field() -> Any:
         webcam_options=gr.WebcamOptions(mirror=False),
         buttons=[],
         label="Image",
-        height=360,
+        height=240,
         elem_id="demo-image",
     )
     folder, move = Path(field.GRADIO_CACHE), field.async_move_resource_to_block_cache

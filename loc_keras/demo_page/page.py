@@ -14,6 +14,7 @@ from loc_keras.errors import ImageError
 from loc_keras.localizer import Localization, Localizer
 from loc_keras.report import html
 from loc_keras.report.thumbnails import encoded
+from loc_keras.training.run_folder import EXAMPLES
 
 NOTHING_SENT = "Drop an image here, or take one with the camera."
 GONE = "This image is no longer held; send it again."
@@ -81,6 +82,12 @@ def answer_html(answer: Answered | str) -> str:
     return part("answer", result, picture, percent, list(facts(result)), box_rows(result))
 
 
+def examples_of(model: Path) -> list[Path]:
+    """Pictures that a run keeps for the page; none for a model without."""
+    folder = model.parent if model.is_file() else model
+    return sorted((folder / EXAMPLES).glob("*.png"))
+
+
 def part(macro: str, *arguments: Any) -> str:
     """One of the parts in `demo.html.j2`, as a plain `str`, which is what Gradio knows."""
     return str(html.part(macro, *arguments, of="demo.html.j2"))
@@ -95,14 +102,18 @@ def percent(fraction: float) -> str:
 
 
 def facts(result: Localization) -> Iterator[str]:
-    """Sentences: what novelty says, that nothing was found, and what trust says."""
+    """Sentences: what novelty and trust say and, where there is none, what is not known."""
     if result.known is False:
         yield "This picture is unlike those the model was trained on: do not rely on the answer."
     if result.novelty is not None:
         share = percent(result.novelty)
         yield f"Of pictures like those of training, {share} are as unusual as this one."
+    else:
+        yield "Whether this picture is like those of training is not known."
     if not result.found:
         yield "No object is found, so there is no box."
+    elif result.p_iou50 is None:
+        yield "How sure the box is, is not known: no trust was fitted to this model."
     if result.p_iou50 is not None:
         chance = percent(result.p_iou50)
         yield f"The box is right (IoU at least 0.5) with a probability of {chance}."

@@ -331,6 +331,12 @@ def figures_of(outcomes: Outcomes, bootstrap: Bootstrap) -> dict[str, Estimate]:
     return _estimates(of_all, outcomes, bootstrap) | _estimates(of_objects, outcomes, bootstrap)
 
 
+def estimates_of(keys: Iterable[str], outcomes: Outcomes) -> dict[str, Estimate]:
+    """Some figures of `FIGURES`, each of its own images, with 95 % intervals."""
+    bootstrap = Bootstrap()
+    return {key: _estimates([FIGURES[key]], outcomes, bootstrap)[key] for key in keys}
+
+
 def _rejections(outcomes: Outcomes, bootstrap: Bootstrap) -> dict[str, Estimate]:
     estimates: dict[str, Estimate] = {}
     for figure in FIGURES.values():

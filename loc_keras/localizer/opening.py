@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import tensorflow as tf
 from ruamel.yaml import YAML
 
-from loc_keras.atomic_file import file_sha256
+from loc_keras.atomic_file import file_sha256, followed
 from loc_keras.data.resize import ImageFormat, ResizeRule
 from loc_keras.errors import ModelError, TrustError, first_line
 from loc_keras.models.weights import open_model
@@ -85,6 +85,7 @@ class Settings:
 
 def open_trained(path: Path) -> Opened:
     """Opens whichever it is; ModelError if it is none, TrustError if its trust cannot be used."""
+    path = followed(path)
     if path.is_file():
         if not zipfile.is_zipfile(path):
             raise ModelError(

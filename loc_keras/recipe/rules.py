@@ -454,8 +454,8 @@ def _training(
     )
     if tuned:
         _fine_tune(chooser, tuned, epochs, batch)
-    warmup = round(min(WARMUP_EPOCHS, WARMUP_SHARE * epochs), 2)
-    chooser.pick("train.warmup_epochs", warmup, "a tenth, at most 3")
+    warmup = round(min(WARMUP_EPOCHS, max(1.0, WARMUP_SHARE * epochs), epochs), 2)
+    chooser.pick("train.warmup_epochs", warmup, "a tenth, 1 to 3")
     shortest, longest = EMA_STEPS
     window = min(max(min(EMA_EPOCHS * steps, epochs * steps // 10), shortest), longest)
     chooser.pick("train.ema", round(1 - 1 / window, 4), f"averages over some {window:,} steps")

@@ -4,7 +4,9 @@ Jinja2 escapes every value that a template shows; only markup that templates and
 of escaped text is `Markup`. Text is shown as one line of printable characters.
 """
 
+import itertools
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -31,6 +33,7 @@ _ENCODED_SIDE = 256  # Px of the longer side: more than its place, for screens o
 _MOST_BYTES = 22_000  # Of a picture: a page with some 130 of them stays below 4 MB.
 _LONGEST_FILE = 44
 _LONGEST_TEXT = 1000
+_CELL = re.compile(r"<t[dh](?=[ >])")
 _UNBROKEN = 20  # Letters of a name that stay together.
 
 _COLOURS = (
@@ -108,6 +111,19 @@ def boxed_picture(
     )
 
 
+def under(rows: Markup, heads: Sequence[str]) -> Markup:
+    """Rows of a table whose cells carry the head of their column, for narrow screens.
+
+    Every row has a cell for each head, and no cell holds a table.
+    """
+    columns = itertools.cycle(heads)
+
+    def labelled(found: re.Match[str]) -> str:
+        return Markup('{} data-head="{}"').format(Markup(found[0]), next(columns))
+
+    return Markup(_CELL.sub(labelled, rows))
+
+
 def legend(kinds: Iterable[str], bad: str) -> Markup:
     """What the lines over pictures mean, by the kinds of `BOXES`, and what a frame means."""
     return part("legend", {kind: BOXES[kind].words for kind in kinds}, bad)
@@ -168,6 +184,7 @@ _ENVIRONMENT.filters |= {
     "css": _css_share,
     "fixed": _fixed,
     "name": name,
+    "under": under,
 }
 _ENVIRONMENT.tests["finite"] = math.isfinite
 _ENVIRONMENT.globals |= {

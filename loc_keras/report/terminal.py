@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
+import numpy.typing as npt
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -16,12 +18,14 @@ from loc_keras.evaluation.figures import (
     APART_KEY,
     BY_RUN_KEY,
     MISSING,
+    confusion,
+    estimates_of,
     figure_of,
     format_interval,
     format_value,
     percent,
 )
-from loc_keras.evaluation.outcomes import Estimate, Evaluation
+from loc_keras.evaluation.outcomes import Estimate, Evaluation, Outcomes
 from loc_keras.evaluation.reliability import Guarantee, TrustFigures
 from loc_keras.report.evaluation_content import (
     OBJECTS_ONLY,
@@ -39,9 +43,10 @@ EXAMPLES = 3
 
 Metrics = Mapping[str, Mapping[str, float]]
 
+APART_SHORT = "near duplicates"
 SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
 SPLIT_NAMES |= {
-    f"{split}{APART_KEY}": f"{SPLIT_NAMES[split]}, without\nnear duplicates"
+    f"{split}{APART_KEY}": f"{SPLIT_NAMES[split]}, without\n{APART_SHORT}"
     for split in ("val", "test")
 }
 COUNT_NAMES = {"images": "images", "object_images": "images with an object"}
@@ -142,6 +147,79 @@ def print_metrics(console: Console, metrics: Metrics) -> None:
     for key, sentence in (("classes", ONE_CLASS), ("object_images", OBJECTS_ONLY)):
         if key in present:
             _print_line(console, sentence)
+
+
+RESULT = ("class_accuracy", "mean_iou", "top1_loc")
+RESULT_ONE_CLASS = ("mean_iou", "acc50")
+RESULT_BACKGROUND = ("rejection", "false_rejection")
+"""Figures at the end of a run, by what its classes are."""
+
+FEW = 5
+"""Images of a class below which it is not called weak, being luck."""
+
+
+def result_lines(
+    split: str,
+    outcomes: Outcomes,
+    leaked: npt.NDArray[np.bool_] | None = None,
+    trust: TrustFigures | None = None,
+    promised: float = 0.0,
+) -> list[str]:
+    """The figures at the end of a run with their intervals, a line each below a header.
+
+    Args:
+        split: What the images are of.
+        outcomes: The answers.
+        leaked: Which images are near duplicates of training images, (N,); figures without them
+            stand beside the others.
+        trust: How the promises of single answers were kept.
+        promised: The share of images for which the outer box is promised.
+    """
+    keys = RESULT if outcomes.probabilities.shape[1] > 1 else RESULT_ONE_CLASS
+    keys += RESULT_BACKGROUND if outcomes.background is not None else ()
+    apart = {} if leaked is None else estimates_of(keys, outcomes.take(~leaked))
+    on = f"{len(outcomes):,} {SPLIT_NAMES[split]} images"
+    lines = [_result_line(on, "value", "95 % interval", f"without {APART_SHORT}" if apart else "")]
+    for key, one in estimates_of(keys, outcomes).items():
+        cells = figure_of(key).name, format_value(key, one.value), format_interval(key, one)
+        beside = format_value(key, apart[key].value) if key in apart else ""
+        lines.append(_result_line(*cells, beside))
+    for one in trust.guarantees if trust is not None else ():
+        if one.name == "outer box":
+            name, interval = figure_of(one.name).name, format_interval(one.name, one.kept)
+            value = format_value(one.name, one.kept.value)
+            lines.append(_result_line(name, value, interval, f"promised: {100 * promised:g} %"))
+    return lines
+
+
+def weak_points(outcomes: Outcomes, class_names: Sequence[str]) -> list[str]:
+    """What is worth looking at in some answers: the weakest class, the commonest confusion."""
+    right = outcomes.class_hits & outcomes.box_hits
+    background = outcomes.background
+    objects = [at for at in range(len(class_names)) if at != background]
+    shares = {}
+    for at in objects:
+        own = outcomes.labels == at
+        if own.sum() >= FEW and not right[own].all():
+            shares[at] = right[own].mean(), int(right[own].sum()), int(own.sum())
+    found = []
+    if shares and len(objects) > 1:
+        at = min(shares, key=lambda one: shares[one])
+        _, hits, images = shares[at]
+        name = clean(class_names[at], 30)
+        found.append(f"weakest class: {name}, class and box right in {hits} of {images} images")
+    wrong = confusion(outcomes)
+    np.fill_diagonal(wrong, 0)
+    true, answered = np.unravel_index(int(wrong.argmax()), wrong.shape)
+    if wrong[true, answered] > 1:
+        names = (clean(class_names[at], 30) for at in (true, answered))
+        of = int((outcomes.labels == true).sum())
+        found.append("{} taken for {}: {} of {} images".format(*names, wrong[true, answered], of))
+    return found
+
+
+def _result_line(name: str, value: str, interval: str, beside: str) -> str:
+    return f"{name:26}{value:>9}{interval:>17}{beside:>28}".rstrip()
 
 
 def print_evaluation(console: Console, evaluation: Evaluation, trust: TrustFigures | None) -> None:

@@ -167,6 +167,11 @@ class EpochFigures(keras.callbacks.Callback):
         self._seconds = 0.0
         self._step_began = 0.0
 
+    @property
+    def images_per_second(self) -> float | None:
+        """Of this epoch so far; None before its second step."""
+        return (self._steps - 1) * self.batch_size / self._seconds if self._seconds > 0 else None
+
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Starts to count anew."""
         self._steps = 0
@@ -190,8 +195,8 @@ class EpochFigures(keras.callbacks.Callback):
             return
         rate = self.model.optimizer.learning_rate
         logs["learning_rate"] = float(keras.ops.convert_to_numpy(rate))
-        if self._seconds > 0:
-            logs["images_per_second"] = (self._steps - 1) * self.batch_size / self._seconds
+        if self.images_per_second is not None:
+            logs["images_per_second"] = self.images_per_second
         logs.update(joint_score(logs))
 
 
@@ -315,11 +320,20 @@ def _without_marks(localizer: keras.Model) -> Iterator[None]:
 class PatientStopping(keras.callbacks.EarlyStopping):
     """Keras's early stopping, whose patience survives an interruption."""
 
-    @classmethod
-    def of(cls, monitor: str, patience: int) -> "PatientStopping":
+    def __init__(self, monitor: str, patience: int, say: Callable[[str], None]) -> None:
         """Stops after `patience` epochs without a better monitor, which tells its direction."""
-        mode = "min" if monitor.endswith("loss") else "max"
-        return cls(monitor, patience=patience, mode=mode, verbose=1)
+        super().__init__(
+            monitor, patience=patience, mode="min" if monitor.endswith("loss") else "max"
+        )
+        self.say = say
+
+    def on_train_end(self, logs: Logs = None) -> None:
+        """Says that it stopped the training."""
+        if self.stopped_epoch > 0:
+            self.say(
+                f"stopped after epoch {self.stopped_epoch + 1}: {self.monitor} was no better for "
+                f"{self.patience} epochs."
+            )
 
     def state(self) -> dict[str, Any]:
         """The best value, and the epochs since."""

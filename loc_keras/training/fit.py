@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from rich.console import Console
 
 from loc_keras.data.dataset import HeldOutShare, TrainStream
 from loc_keras.errors import TrainingError
@@ -16,9 +17,10 @@ from loc_keras.evaluation.figures import run_figures
 from loc_keras.models.body import NORMALIZATION
 from loc_keras.training import callbacks, checkpointing, run_folder
 from loc_keras.training.batch_norm import AveragedStatistics
+from loc_keras.training.budget import After, Budget, Rehearsal, nothing_after
 from loc_keras.training.checkpoint_files import Checkpoint
 from loc_keras.training.distribution import ALONE, Distribution
-from loc_keras.training.measure import SILENT, answer_function, collect_outcomes, progress_style
+from loc_keras.training.measure import answer_function, collect_outcomes
 from loc_keras.training.model import (
     FitPlan,
     FitResult,
@@ -29,7 +31,8 @@ from loc_keras.training.model import (
     training_phases,
     with_targets,
 )
-from loc_keras.training.tensorboard import step_scalars
+from loc_keras.training.progress import LiveLine, TrainingProgress
+from loc_keras.training.tensorboard import Profiler, Scalars
 
 
 def fit_localizer(
@@ -45,7 +48,11 @@ def fit_localizer(
     how_to_resume: str = "the run goes on when it is started again on the same folder.",
     devices: Distribution = ALONE,
     val_share: HeldOutShare | None = None,
-    compiled: "SharedLocalizer | None" = None,
+    compiled: "SharedLocalizer | Rehearsal | None" = None,
+    budget: Budget | None = None,
+    console: Console | None = None,
+    name: str = "",
+    after: After = nothing_after,
 ) -> FitResult:
     """Trains a localizer and leaves its models, checkpoints, history and logs in the run folder.
 
@@ -67,6 +74,10 @@ def fit_localizer(
         devices: what trains; the figures in the logs are those of all devices together.
         val_share: gives a share of the same images as `val`; needed for several devices.
         compiled: keeps what is compiled of the localizer, which is its own, for further trainings.
+        budget: ends the training in time.
+        console: shows how the training goes, in the chief alone; None: nothing does.
+        name: see `TrainingProgress`.
+        after: likewise.
 
     Raises:
         TrainingError: if the loss is not finite for the second time, the monitor never was, or a
@@ -75,14 +86,23 @@ def fit_localizer(
     """
     interruption = run_folder.Interruption(how_to_resume, together=devices.cluster is not None)
     compile_phase = compiled.compiled if compiled else partial(compiled_training_model, localizer)
+    line = LiveLine(console if devices.is_chief else None)
+    shown = partial(
+        TrainingProgress,
+        line,
+        epochs=plan.train.epochs,
+        name=name,
+        after=after,
+        budget=budget,
+    )
     fit = _Fit(
         localizer, train, val, plan, folder, extra_callbacks, say, devices, val_share, interruption,
-        compile_phase,
+        compile_phase, shown, budget,
     )  # fmt: skip
     checkpoints = folder / run_folder.CHECKPOINTS
     writer = checkpointing.checkpoint_writer(devices, checkpoints, plan.train.keep_checkpoints)
     slower: float | None = None
-    with interruption.waiting():
+    with interruption.waiting(), line:
         while True:
             saved = checkpointing.checkpoint_to_resume(devices, checkpoints, say)
             rate = slower or checkpointing.rate_of(saved)
@@ -128,6 +148,8 @@ class _Fit:
     val_share: HeldOutShare | None
     interruption: run_folder.Interruption
     compile_phase: Callable[..., TrainingModel]
+    shown: Callable[..., TrainingProgress]
+    budget: Budget | None
 
     def to_the_end(
         self, saved: Checkpoint | None, writer: checkpointing.CheckpointWriter, rate: float
@@ -179,17 +201,19 @@ class _Fit:
         """Those whose values go on from phase to phase, in the order in which they act."""
         train, is_chief = self.plan.train, self.devices.is_chief
         every = train.validate_every_steps
-        board = str(self.folder / run_folder.TENSORBOARD)
-        profile = train.profile_steps or 0  # 0 switches the profiler off.
+        board = self.folder / run_folder.TENSORBOARD
+        scalars = Scalars(board, position) if is_chief else None
+        figures = callbacks.EpochFigures(train.batch_size, position)
         return _without_none(
-            callbacks.EpochFigures(train.batch_size, position),
+            figures,
             callbacks.FiniteLossGuard(position),
-            self._within_epoch(every, position, models) if every and is_chief else None,
+            self._within_epoch(every, position, models, scalars) if every and scalars else None,
             models,
             history,
-            keras.callbacks.TensorBoard(board, write_graph=False, profile_batch=profile)
-            if is_chief
-            else None,
+            self.budget,
+            self.shown(position, figures, models),
+            scalars,
+            Profiler(board, train.profile_steps) if train.profile_steps and is_chief else None,
             *self.extra_callbacks,
         )
 
@@ -212,7 +236,7 @@ class _Fit:
             callbacks.AveragedWeights() if train.ema is not None else None,
             *lasting,
             # While the body rests, the heads have nothing to lose by waiting.
-            callbacks.PatientStopping.of(train.monitor, patience)
+            callbacks.PatientStopping(train.monitor, patience, self.say)
             if patience and phase.body_learns
             else None,
         )
@@ -247,26 +271,29 @@ class _Fit:
             validation_data=devices.held_out_batches(self.val, self.val_share, targets),
             validation_steps=devices.held_out_steps(self.val),
             initial_epoch=place.epoch,
-            epochs=phase.end,
+            epochs=self.budget.most if self.budget and phase.body_learns else phase.end,
             steps_per_epoch=plan.steps_per_epoch,
             callbacks=acting,
             shuffle=False,
-            verbose=progress_style() if devices.is_chief else SILENT,
+            verbose=0,
         )
 
     def _within_epoch(
-        self, every: int, position: callbacks.Position, models: callbacks.Checkpoints
+        self,
+        every: int,
+        position: callbacks.Position,
+        models: callbacks.Checkpoints,
+        scalars: Scalars,
     ) -> callbacks.WithinEpochValidation:
         """Validation between the ends of epochs: rows in a file, scalars, models.
 
         It measures the weights as they stand and no losses: with a moving average or with
         `val_loss` the best model is chosen at the ends of epochs alone.
         """
-        write_scalars = step_scalars(self.folder / run_folder.TENSORBOARD)
         answer = answer_function(self.localizer)
 
         def report(step: int, epoch: int, measured: Mapping[str, float]) -> None:
-            write_scalars(step, measured)
+            scalars.write(step, measured)
             if self.plan.train.ema is None:
                 models.offer(measured, epoch)
 

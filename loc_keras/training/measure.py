@@ -1,6 +1,5 @@
 """Asks a model for its answers over a data set."""
 
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -14,15 +13,8 @@ from loc_keras.evaluation.outcomes import Outcomes
 if TYPE_CHECKING:
     from loc_keras.data.dataset import SplitPictures
 
-SILENT, BAR, LINE_AN_EPOCH = 0, 1, 2
-
 Answer = Callable[[tf.Tensor], Mapping[str, Any]]
 """Gives the outputs of a localizer for images, at least `softmax` and `bbox`."""
-
-
-def progress_style() -> int:
-    """Keras's bar on a terminal; one line an epoch in a file, which a bar would flood."""
-    return BAR if sys.stdout.isatty() else LINE_AN_EPOCH
 
 
 def answer_function(localizer: keras.Model) -> Answer:

@@ -245,6 +245,18 @@ def compiled_training_model(
     set_trainable(localizer, phase.body_learns, train.fine_tune.batch_norm)
     synchronize(localizer, train.sync_batch_norm)
     fuse_batch_norms(localizer)
+    optimizer = optimizer_of(localizer, plan, phase, rate=rate)
+    model = training_model(localizer)
+    # `auto` is off: XLA slows the step down on a CPU (`docs/experiments.md`).
+    compile_localizer(model, optimizer, plan.loss, jit_compile=train.xla == "on")
+    return model
+
+
+def optimizer_of(
+    localizer: keras.Model, plan: FitPlan, phase: Phase, *, rate: float = 1.0
+) -> keras.optimizers.Optimizer:
+    """The optimizer of a phase of a plan; `rate` is a factor on the learning rate."""
+    train = plan.train
     schedule = learning_rate_schedule(
         peak=train.learning_rate * rate,
         # The heads' own phase ends at full speed: what they learn in it is but a start.
@@ -252,13 +264,9 @@ def compiled_training_model(
         warmup_steps=round(min(train.warmup_epochs, phase.epochs) * plan.steps_per_epoch),
         total_steps=phase.epochs * plan.steps_per_epoch,
     )
-    optimizer = make_optimizer(
+    return make_optimizer(
         train, schedule=schedule, rate_factors=rate_factors(localizer, train.fine_tune)
     )
-    model = training_model(localizer)
-    # `auto` is off: XLA slows the step down on a CPU (`docs/experiments.md`).
-    compile_localizer(model, optimizer, plan.loss, jit_compile=train.xla == "on")
-    return model
 
 
 def compile_localizer(

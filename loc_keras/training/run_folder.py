@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -15,7 +16,7 @@ from enum import Enum
 from importlib import metadata
 from pathlib import Path
 from types import FrameType
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -31,7 +32,7 @@ BEST_FILE, LAST_FILE = "best.keras", "last.keras"
 METRICS_FILE, CARD_FILE = "metrics.json", "model_card.json"
 TRUST_FILE, NOVELTY_FILE = "trust.json", "novelty.json"
 PLOTS, TENSORBOARD, EVALUATION, EXPORT = "plots", "tensorboard", "evaluation", "export"
-CHECKPOINTS, FOLDS = "checkpoints", "folds"
+CHECKPOINTS, FOLDS, EXAMPLES = "checkpoints", "folds", "examples"
 """Names within a run folder (`docs/architecture.md` says what each holds). A folder with
 `CHECKPOINTS` holds an unfinished run."""
 
@@ -93,16 +94,49 @@ def close_run(folder: Path) -> None:
     shutil.rmtree(folder / FOLDS, ignore_errors=True)
 
 
+class RunClock:
+    """Knows how long a run has taken, over all its processes: the lock file keeps it.
+
+    Args:
+        began: When this process began, by `time.monotonic`.
+        file: The lock file; None where it cannot be written.
+    """
+
+    def __init__(self, began: float, file: IO[str] | None = None) -> None:
+        self.began = began
+        self.file = file
+        self.earlier = 0.0
+        if file is not None:
+            file.seek(0)
+            with contextlib.suppress(ValueError):
+                self.earlier = float(file.read())
+
+    @property
+    def seconds(self) -> float:
+        """Time that the run has taken so far."""
+        return self.earlier + time.monotonic() - self.began
+
+    def keep(self) -> None:
+        """Notes the time for the process that goes on."""
+        if self.file is not None:
+            with contextlib.suppress(OSError):  # Of a full disk others tell.
+                self.file.truncate(0)
+                self.file.write(f"{self.seconds:.1f}")
+                self.file.flush()
+
+
 @contextmanager
-def only_process(folder: Path) -> Iterator[None]:
+def only_process(folder: Path, began: float | None = None) -> Iterator[RunClock]:
     """Raises TrainingError where another process trains into an unfinished run.
 
     The system frees the lock at this one's death. What was half-written at a death is removed.
+    `began` is when this process did; now, where it is not given.
     """
+    lock: IO[str] | None = None
     with contextlib.ExitStack() as opened:
         is_free = True
         with contextlib.suppress(OSError):  # Network disks without locks get no protection.
-            lock = opened.enter_context((folder / CHECKPOINTS / LOCK_FILE).open("w"))
+            lock = opened.enter_context((folder / CHECKPOINTS / LOCK_FILE).open("a+"))
             is_free = lock_file(lock)
         if not is_free:
             raise TrainingError(
@@ -110,7 +144,11 @@ def only_process(folder: Path) -> Iterator[None]:
             )
         for place in (folder, folder / PLOTS):
             remove_halves(place)
-        yield
+        clock = RunClock(time.monotonic() if began is None else began, lock)
+        try:
+            yield clock
+        finally:
+            clock.keep()
 
 
 def refuse_changes(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

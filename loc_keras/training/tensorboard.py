@@ -1,6 +1,6 @@
-"""What TensorBoard shows beyond Keras's own scalars and graph: pictures and hyper-parameters."""
+"""What TensorBoard shows of a run: six groups of charts and pictures, graph, hyper-parameters."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +9,81 @@ import numpy as np
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
-DrawPanel = Callable[[np.ndarray, Mapping[str, np.ndarray], Mapping[str, np.ndarray]], np.ndarray]
-"""Draws images (N, H, W, C) with their targets and outputs as one uint8 picture (h, w, 3)."""
+from loc_keras.evaluation.figures import BY_RUN_KEY
+from loc_keras.training.callbacks import Logs, Position
+from loc_keras.training.model import SIDES_OUTPUT
+
+DrawPictures = Callable[
+    [np.ndarray, Mapping[str, np.ndarray], Mapping[str, np.ndarray]], Sequence[np.ndarray]
+]
+"""Draws images (N, H, W, C) with their targets and outputs as a uint8 picture (h, w, 3) each."""
+
+TAGS = {
+    "loss": "loss/total",
+    "softmax_loss": "loss/class",
+    "bbox_loss": "loss/box",
+    f"{SIDES_OUTPUT}_loss": "loss/box sides",
+    "learning_rate": "run/learning rate",
+    "images_per_second": "run/images per second",
+    "score": "run/class accuracy x mean IoU",
+}
+"""Charts by the names of what the logs hold; figures are named by `tag_of`."""
+
+PICTURES = "pictures"
+TRAIN, VALIDATION = "train", "validation"
+
+
+def tag_of(name: str) -> str:
+    """The chart of a value of the logs without its `val_`, behind that of its group."""
+    figure = BY_RUN_KEY.get(name)
+    if figure is None:
+        return TAGS.get(name, f"run/{name}")
+    both = "class and box" if name.endswith("_loc") else "class"
+    return f"{'box' if figure.box_only else both}/{figure.name}"
+
+
+class Scalars(keras.callbacks.Callback):
+    """Writes the figures of each epoch, training and validation into the same charts.
+
+    They stand at the step at which the epoch ended.
+    """
+
+    def __init__(self, folder: Path, position: Position) -> None:
+        super().__init__()
+        self.position = position
+        self._writers = {
+            part: tf.summary.create_file_writer(str(folder / part)) for part in (TRAIN, VALIDATION)
+        }
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        """Writes them."""
+        self.write(self.position.global_step, logs or {})
+
+    def write(self, step: int, figures: Mapping[str, float]) -> None:
+        """Writes figures, those of validation with `val_` before their names."""
+        for name, value in figures.items():
+            key = name.removeprefix("val_")
+            with self._writers[TRAIN if key == name else VALIDATION].as_default():
+                tf.summary.scalar(tag_of(key), value, step=step)
+        for writer in self._writers.values():
+            writer.flush()
+
+
+class Profiler(keras.callbacks.TensorBoard):
+    """Keras's profiler without its charts."""
+
+    def __init__(self, folder: Path, steps: tuple[int, int]) -> None:
+        super().__init__(str(folder), write_graph=False, profile_batch=steps)
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        """Writes no chart."""
+
+    on_test_begin = on_test_end = on_epoch_end
+    on_test_batch_begin = on_epoch_end
 
 
 class ImagePanel(keras.callbacks.Callback):
-    """Writes one picture an epoch: the same validation images with true and predicted boxes."""
+    """Writes the same validation images at each epoch, with true and predicted boxes."""
 
     def __init__(
         self,
@@ -22,7 +91,7 @@ class ImagePanel(keras.callbacks.Callback):
         folder: Path,
         dataset: tf.data.Dataset,
         count: int,
-        draw: DrawPanel,
+        draw: DrawPictures,
     ) -> None:
         super().__init__()
         self.localizer = localizer
@@ -33,7 +102,7 @@ class ImagePanel(keras.callbacks.Callback):
         self.writer = tf.summary.create_file_writer(str(folder / "images"))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Draws and writes the picture."""
+        """Draws and writes the pictures."""
         if self._shown is None:
             # Read only now: the epoch's validation has filled the data set's cache, which a
             # partial reading before it would have spoiled.
@@ -41,9 +110,9 @@ class ImagePanel(keras.callbacks.Callback):
         images, truth = self._shown
         outputs = self.localizer(images, training=False)
         answers = {name: keras.ops.convert_to_numpy(value) for name, value in outputs.items()}
-        picture = self.draw(images, truth, answers)
         with self.writer.as_default():
-            tf.summary.image("validation", picture[np.newaxis], step=epoch)
+            for number, picture in enumerate(self.draw(images, truth, answers), start=1):
+                tf.summary.image(f"{PICTURES}/{number}", picture[np.newaxis], step=epoch)
         self.writer.flush()
 
 
@@ -71,26 +140,26 @@ class InferenceGraph(keras.callbacks.Callback):
 
 
 class HyperParameters(keras.callbacks.Callback):
-    """Writes the settings of the run, by flat names, and at its end the figures they led to."""
+    """Writes the settings of the run, by flat names, and which validation figures go with them."""
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], name: str) -> None:
         super().__init__()
         self.settings = {key: _plain(value) for key, value in settings.items()}
         self.name = name
-        self.writer = tf.summary.create_file_writer(str(folder / "hparams"))
+        # A figure is looked for in a folder below that of the settings.
+        self.writer = tf.summary.create_file_writer(str(folder))
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Writes the settings."""
+        shown = [
+            hparams.Metric(tag_of(key), group=VALIDATION, display_name=BY_RUN_KEY[key].name)
+            for key in ("softmax_accuracy", "bbox_iou", "top1_loc")
+        ]
         with self.writer.as_default():
+            hparams.hparams_config(
+                hparams=[hparams.HParam(key) for key in self.settings], metrics=shown
+            )
             hparams.hparams(self.settings, trial_id=self.name)
-        self.writer.flush()
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Writes the epoch's validation figures beside the settings."""
-        with self.writer.as_default():
-            for name, value in (logs or {}).items():
-                if name.startswith("val_"):
-                    tf.summary.scalar(f"hparams/{name}", value, step=epoch)
         self.writer.flush()
 
 
@@ -98,19 +167,6 @@ def first_images(dataset: tf.data.Dataset, count: int) -> tuple[np.ndarray, dict
     """The first images of a data set and their targets, as arrays; fewer where it has fewer."""
     images, targets = next(iter(dataset.unbatch().batch(count)))
     return images.numpy(), {name: value.numpy() for name, value in targets.items()}
-
-
-def step_scalars(folder: Path) -> Callable[[int, Mapping[str, float]], None]:
-    """Gives a function that writes figures of a step within an epoch as scalars."""
-    writer = tf.summary.create_file_writer(str(folder / "within_epoch"))
-
-    def write(step: int, figures: Mapping[str, float]) -> None:
-        with writer.as_default():
-            for name, value in figures.items():
-                tf.summary.scalar(f"step_{name}", value, step=step)
-        writer.flush()
-
-    return write
 
 
 def _plain(value: Any) -> bool | int | float | str:

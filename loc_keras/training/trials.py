@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 import tensorflow as tf
+from rich.console import Console
 
 from loc_keras.config.train import TrainConfig
 from loc_keras.errors import TrainingError
 from loc_keras.evaluation.figures import run_figures
 from loc_keras.training.batch_norm import fuse_batch_norms
 from loc_keras.training.callbacks import FiniteLossGuard, Logs, Position
-from loc_keras.training.measure import SILENT, answer_function, collect_outcomes, progress_style
+from loc_keras.training.measure import answer_function, collect_outcomes
 from loc_keras.training.model import (
     FitPlan,
     TrainingModel,
@@ -25,6 +26,7 @@ from loc_keras.training.model import (
     with_targets,
 )
 from loc_keras.training.optimizer import make_optimizer
+from loc_keras.training.progress import LiveLine
 
 Batch = tuple[tf.Tensor, Mapping[str, tf.Tensor]]  # Images and targets.
 
@@ -70,11 +72,17 @@ class OverfitResult:
 
 
 def overfit_batch(
-    localizer: keras.Model, batch: Batch, *, plan: FitPlan, steps: int
+    localizer: keras.Model,
+    batch: Batch,
+    *,
+    plan: FitPlan,
+    steps: int,
+    console: Console | None = None,
 ) -> OverfitResult:
     """Trains on one batch alone, by Adam at a constant rate, without label smoothing or decay.
 
-    The localizer's weights are changed. TrainingError where a step's loss is not finite.
+    The localizer's weights are changed. TrainingError where a step's loss is not finite. On a
+    terminal the console shows the steps.
     """
     fuse_batch_norms(localizer)
     model = training_model(localizer)
@@ -84,9 +92,15 @@ def overfit_batch(
     compile_localizer(model, optimizer, plan.loss.model_copy(update={"label_smoothing": 0.0}))
     data = as_batch(*batch, list(model.output), background=plan.background is not None)
     position = Position(steps)
-    before = model.evaluate(data, verbose=SILENT, return_dict=True)
+    before = model.evaluate(data, verbose=0, return_dict=True)
     guard = FiniteLossGuard(position)
-    _fit(model, data.repeat(), steps, position, guard, verbose=progress_style())
+    with LiveLine(console) as line:
+        shown = keras.callbacks.LambdaCallback(
+            on_train_batch_end=lambda batch, logs: line.show(
+                f"step {batch + 1}/{steps}  loss {float(logs['loss']):.3f}"
+            )
+        )
+        _fit(model, data.repeat(), steps, position, guard, shown)
     outcomes = collect_outcomes(answer_function(localizer), [batch], background=plan.background)
     measured = run_figures(outcomes)
     cross_entropy = keras.losses.SparseCategoricalCrossentropy()
@@ -285,7 +299,6 @@ def _fit(
     data: tf.data.Dataset,
     steps: int,
     *callbacks: keras.callbacks.Callback,
-    verbose: int = SILENT,
 ) -> None:
     model.fit(
         data,
@@ -293,5 +306,5 @@ def _fit(
         epochs=1,
         callbacks=list(callbacks),
         shuffle=False,
-        verbose=verbose,
+        verbose=0,
     )

@@ -164,13 +164,18 @@ def test_tensorboard_has_scalars_graph_pictures_and_settings(finished):
             found |= {value.tag for value in event.summary.value}
             if event.graph_def:
                 found.add("a graph with " + ("softmax" if b"softmax" in event.graph_def else "?"))
-    assert {"epoch_loss", "epoch_bbox_loss", "epoch_softmax_loss", "epoch_top1_loc"} <= (
+    # Training and validation of a figure have one tag, and so one chart.
+    assert {"loss/total", "loss/box", "loss/class", "class and box/Top-1 localization"} <= (
         tags["train"] & tags["validation"]
     )
-    assert {"epoch_learning_rate", "epoch_images_per_second"} <= tags["train"]
+    assert {"run/learning rate", "run/images per second"} <= tags["train"]
     assert "a graph with softmax" in tags["graph"]
-    assert tags["images"] == {"validation"}
-    assert any(tag.startswith("_hparams_/") for tag in tags["hparams"])
+    assert tags["images"] == {f"pictures/{number}" for number in range(1, 7)}
+    assert any(tag.startswith("_hparams_/") for tag in tags["tensorboard"])
+    charts = {tag for name in ("train", "validation", "images") for tag in tags[name]}
+    assert {tag.partition("/")[0] for tag in charts} == {
+        *("loss", "class", "box", "class and box", "run", "pictures")
+    }
 
 
 @pytest.mark.whole

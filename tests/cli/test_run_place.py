@@ -5,10 +5,12 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from loc_keras import train
+from loc_keras.atomic_file import followed, point_to
 from loc_keras.cli.console import run_command
 from loc_keras.cli.runs import exported_before, goes_on
 from loc_keras.commands.train import how_to_resume
@@ -149,6 +151,64 @@ def test_two_processes_never_train_into_one_folder(tmp_path, config):
         other.kill()  # As a crash would: the lock goes with its process.
     with run_folder.only_process(folder):
         pass
+
+
+def test_the_time_of_a_run_counts_all_its_processes(tmp_path, config, monkeypatch):
+    folder, now = begun(tmp_path / "run", config), [1000.0]
+    monkeypatch.setattr(run_folder.time, "monotonic", lambda: now[0])
+    with run_folder.only_process(folder, began=990.0) as clock:
+        now[0] += 20
+        assert clock.seconds == pytest.approx(30)
+    # An hour later another process goes on, and is killed after it has noted its time.
+    now[0] += 3600
+    with run_folder.only_process(folder) as clock:
+        now[0] += 5
+        clock.keep()
+        now[0] += 2
+        assert clock.seconds == pytest.approx(37)
+        assert float((folder / "checkpoints" / ".lock").read_text()) == pytest.approx(35)
+    with run_folder.only_process(folder) as clock:
+        assert clock.seconds == pytest.approx(37)
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_latest_leads_to_the_newest_run(tmp_path, monkeypatch, has_links):
+    if not has_links:
+        monkeypatch.setattr(Path, "symlink_to", refuse_link)
+    latest = tmp_path / "runs" / "latest"
+    for stamp in ("20260102-030405", "20260102-030406"):
+        run = tmp_path / "runs" / "my photos" / stamp
+        run.mkdir(parents=True)
+        assert point_to(latest, run)
+        assert latest.is_symlink() == has_links
+        assert followed(str(latest)) == run
+    assert followed(latest.parent / "other") == latest.parent / "other"
+    assert sorted(os.listdir(latest.parent)) == ["latest", "my photos"]
+
+
+def refuse_link(*arguments, **more):
+    raise OSError("a required privilege is not held by the client")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda latest: latest.mkdir(),
+        lambda latest: latest.write_text("notes of somebody\n"),
+        lambda latest: latest.write_bytes(b"\xff\x00"),
+        lambda latest: latest.symlink_to("/tmp"),
+        lambda latest: latest.symlink_to("../elsewhere"),
+    ],
+)
+def test_what_others_call_latest_stays(tmp_path, make):
+    run, latest = tmp_path / "my" / "1", tmp_path / "latest"
+    run.mkdir(parents=True)
+    make(latest)
+    before = os.lstat(latest)
+    assert not point_to(latest, run)
+    assert followed(latest) == latest
+    after = os.lstat(latest)
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
 def test_an_export_that_is_there_already_is_found(tmp_path, config):

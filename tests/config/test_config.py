@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
+from loc_keras.config.data import SourceConfig
 from loc_keras.config.load import dump_config, load_config
 from loc_keras.config.schema import Config
 from loc_keras.errors import ConfigError
@@ -566,15 +567,23 @@ def test_a_fault_of_the_file_is_not_blamed_on_an_override(load: Load) -> None:
 # --- writing ---
 
 
-def test_dump_writes_every_key_and_null_in_words(load: Load) -> None:
-    lines = dump_config(load("data: {image_size: 64}")).splitlines()
+@pytest.mark.parametrize("name", ["digits", "voc", "labelme"])
+def test_dump_writes_every_key_that_applies_and_null_in_words(load: Load, name: str) -> None:
+    text = f"data: {{image_size: 64, source: {{format: {name}, path: x}}}}"
+    lines = dump_config(load(text)).splitlines()
     assert lines[0] == "name: base"
     assert "  image_size: [64, 64]" in lines
     assert "  learning_rate: 0.001" in lines
     assert "  ema: null" in lines
     leaves = [line for line in lines if not line.endswith(":")]
     sections = [line for line in lines if line.endswith(":")]
-    assert len(leaves) + len(sections) == len(dict(every_key(Config)))
+    fields = SourceConfig.model_fields.items()
+    others = [key for key, field in fields if isinstance(field.default, BaseModel) and key != name]
+    starts = [f"data.source.{key}" for key in others]
+    starts += [] if name == "digits" else ["augment.digit_"]
+    written = [key for key, _ in every_key(Config) if not key.startswith(tuple(starts))]
+    assert len(leaves) + len(sections) == len(written)
+    assert not [line for line in lines if line.strip() in {f"{key}:" for key in others}]
 
 
 texts = st.text(min_size=1)

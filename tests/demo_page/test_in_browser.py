@@ -1,5 +1,6 @@
 """The page to try a model on, driven in a real browser: its answers, silence, limits and end."""
 
+import io
 import json
 import os
 import re
@@ -19,6 +20,7 @@ import pytest
 from helpers.browser import found_browser, open_browser
 from helpers.hostile_images import HOSTILE
 from helpers.localizer_run import CLASSES, kinds, write_made_up_trust, write_run
+from PIL import Image
 
 from loc_keras import Localizer
 from loc_keras.demo_page import guard
@@ -61,6 +63,10 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo")
     run = write_run(folder / "run", "letterbox")
     write_made_up_trust(run)
+    (run / "examples").mkdir()
+    for number, name in enumerate(("photo.jpg", "large.jpg", "alpha.png"), start=1):
+        with Image.open(io.BytesIO(kinds()[name])) as opened:
+            opened.convert("RGB").save(run / "examples" / f"{number}.png")
     (run / "classes.txt").write_text(f"{ODD}\n" + "".join(f"{name}\n" for name in CLASSES[1:]))
     files = {}
     for name, content in {
@@ -146,7 +152,7 @@ def test_an_answer_is_that_of_the_localizer(page, place, site):
         assert (
             page.run("return document.querySelector('.demo-label span').innerText") == found.label
         )
-        assert all(fact in told for fact in facts(found)) and len(list(facts(found))) == 2
+        assert all(fact in told for fact in facts(found)) and len(list(facts(found))) == 3
         drawn = place.localizer.annotate(place.files[name], found)
         uri = page.run("return document.querySelector('.demo-picture').src")
         assert uri in answer_html(Answered(found, drawn)), name
@@ -161,6 +167,20 @@ def test_an_answer_is_that_of_the_localizer(page, place, site):
     page.run(CLEAR)
     page.wait("return document.querySelector('.demo-hint') !== null")
     assert page.run(TOLD) == NOTHING_SENT
+
+
+def test_examples_of_the_run_are_answered_and_a_picture_stands_once(page, place):
+    buttons = "[...document.querySelectorAll('button.demo-example')]"
+    assert page.run(f"return {buttons}.map(one => one.innerText)") == [
+        *("Example 1", "Example 2", "Example 3")
+    ]
+    page.run(f"{buttons}[1].click()")
+    page.wait("return document.querySelector('.demo-answer') !== null")
+    found = place.localizer.predict(place.run / "examples" / "2.png")
+    assert f"px of {found.size[1]} x {found.size[0]}" in page.run(TOLD)
+    sent(page, place.files["photo.jpg"])
+    shown = "[...document.querySelectorAll('img')].filter(one => one.offsetHeight > 40).length"
+    assert page.run(f"return {shown}") == 1
 
 
 def test_files_that_are_no_answer_get_one_sentence(page, place, tmp_path):

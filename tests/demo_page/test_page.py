@@ -200,15 +200,19 @@ def test_boxes_that_are_not_there_are_not_told():
     assert [row[0] for row in box_rows(found(**{**TRUSTED, "box_inner": None}))] == ["box", "outer"]
     nothing = found(found=False, box=None, box_fraction=None, label_set=("cat",))
     assert box_rows(nothing) == []
+    unknown = "Whether this picture is like those of training is not known."
     assert list(facts(nothing)) == [
+        unknown,
         "No object is found, so there is no box.",
         "Classes that cannot be ruled out: cat.",
     ]
     assert "<thead>" not in answer_html(Answered(nothing, photograph(0)))
-    assert list(facts(found())) == []
+    unsure = "How sure the box is, is not known: no trust was fitted to this model."
+    assert list(facts(found())) == [unknown, unsure]
+    assert next(facts(found(**TRUSTED))) == unknown
     told = "Of pictures like those of training, 0.2 % are as unusual as this one."
-    assert list(facts(found(novelty=0.002, known=True))) == [told]
-    warned, second = facts(found(novelty=0.002, known=False))
+    assert list(facts(found(novelty=0.002, known=True))) == [told, unsure]
+    warned, second, _ = facts(found(novelty=0.002, known=False))
     assert "unlike those the model was trained on" in warned
     assert second == told
 

@@ -42,6 +42,17 @@ const wide = document.documentElement.scrollWidth, room = innerWidth;
 return [wide, room];
 """
 BROKEN = "return [...document.images].filter(one => !one.complete || !one.naturalWidth).length"
+CUT = """
+return [...document.querySelectorAll('.scroll')]
+  .filter(one => one.scrollWidth > one.clientWidth && !one.querySelector('.confusion')).length
+"""
+UNNAMED = """
+return [...document.querySelectorAll('table.wide')].filter(table => {
+  const heads = [...table.querySelectorAll('thead th')].map(one => one.textContent);
+  return [...table.querySelectorAll('tbody tr')].some(row => heads.join('|') !=
+    [...row.children].map(cell => cell.dataset.head).join('|'));
+}).length
+"""
 FOLDED = """
 return [...document.querySelectorAll('details > :not(summary)')]
   .filter(one => !one.getBoundingClientRect().height || !one.checkVisibility()).length
@@ -73,6 +84,11 @@ def assert_shows_well(browser: Browser, page: Path) -> None:
         assert room == width and wide <= width
         assert browser.run("return document.images.length") > 0
         assert browser.run(BROKEN) == 0
+        assert browser.run(CUT) == 0
+        assert browser.run(UNNAMED) == 0
+    assert browser.run("return document.querySelector('.wide thead').offsetHeight") > 0
+    browser.open(page, PHONE)
+    assert browser.run("return document.querySelector('.wide thead').offsetHeight") == 0
     if browser.run("return document.querySelector('details:not([open])') !== null"):
         assert browser.run(FOLDED) > 0
     browser.open(page, PAPER, media="print")

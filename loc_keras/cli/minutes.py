@@ -1,0 +1,124 @@
+"""What a training command takes after its own training: for `--minutes`, and for the time left."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+
+from loc_keras.atomic_file import write_text
+from loc_keras.cli.build import validation_set
+from loc_keras.cli.folds import fold_training
+from loc_keras.config.load import dump_config
+from loc_keras.config.schema import Config
+from loc_keras.data.dataset import LocalizationData
+from loc_keras.recipe.rules import EPOCHS
+from loc_keras.training.budget import After, Budget, Costs, Rehearsal
+from loc_keras.training.model import FitPlan
+from loc_keras.training.progress import clock_time
+from loc_keras.training.run_folder import CONFIG_FILE
+from loc_keras.trust.novelty import MOST_TRAINING
+
+TRACING_SECONDS = 10.0
+"""Of the first step, where it was not timed."""
+
+FINISH_TRACINGS, FOLDS_TRACINGS, FOLD_TRACINGS = 3.0, 4.0, 0.7
+"""What the end of a run takes without images (opening the model, pictures, the export and its
+check), what folds add to it, and what each fold does beside its epochs, in times of tracing a step:
+all of it is Python and TensorFlow building graphs."""
+
+
+def time_after(
+    config: Config, data: LocalizationData, plan: FitPlan, costs: Costs | None = None
+) -> After:
+    """How long the command goes on after its training.
+
+    Args:
+        config: Says what is done then.
+        data: Says for how many images.
+        plan: Of the training.
+        costs: As they were timed; without them the images are not counted.
+    """
+    folds = config.trust.folds if config.trust.method == "cross" else 0
+    tracing, seconds = TRACING_SECONDS, 0.0
+    if costs is not None:
+        sizes, tracing = data.sizes, costs.tracing
+        # Figures of both splits, novelty of training and test images, trust of the latter.
+        images = min(sizes["train"], MOST_TRAINING) + sizes["val"] + sizes.get("calibration", 0)
+        images += (2 + folds) * sizes.get("test", 0)
+        seconds = images * costs.validation / max(1, sizes["val"])
+    seconds += tracing * (
+        FINISH_TRACINGS + (FOLDS_TRACINGS + folds * FOLD_TRACINGS if folds else 0)
+    )
+    share = 1.0 if plan.train.steps_per_epoch or not folds else 1 - 1 / folds
+
+    def after(epochs: int, epoch_seconds: float) -> float:
+        train = plan.train.model_copy(update={"epochs": epochs})
+        fold_epochs = fold_training(train, config.trust.fold_length).epochs
+        return seconds + folds * fold_epochs * epoch_seconds * share
+
+    return after
+
+
+class TimedTraining:
+    """A training that is to end with its command after so many seconds.
+
+    Args:
+        config: Of a training of about that length; it is replaced as the length is settled.
+        with_epochs: Gives the config of another length.
+        data: What is trained on.
+        localizer: What is trained.
+        seconds: From the beginning of the command to its end.
+        began: When it began, by `time.monotonic`.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        with_epochs: Callable[[int], Config],
+        data: LocalizationData,
+        localizer: keras.Model,
+        seconds: float,
+        began: float,
+    ) -> None:
+        self.config = config
+        self.plan = FitPlan.for_data(config.train, config.loss, data)
+        self.rehearsal = Rehearsal(localizer, self.plan, data.train, validation_set(data))
+        costs, steps = self.rehearsal.costs, self.plan.steps_per_epoch
+        self.after = time_after(config, data, self.plan, costs)
+        self.budget = Budget(seconds, lambda: time.monotonic() - began, self.after, *EPOCHS)
+        epochs = self.budget.epochs_in_time(costs.epoch(steps))
+        self._take(with_epochs(epochs))
+        phase = self.rehearsal.phase
+        rise = min(int(self.config.train.warmup_epochs), phase.epochs)
+        if self.rehearsal.is_adjustable and rise and not self.config.train.progressive_size:
+            self.budget.correct_after = phase.first + rise
+        total = self.budget.spent() + epochs * costs.epoch(steps)
+        total += self.after(epochs, costs.epoch(steps))
+        self.words = (
+            f"timed: {self.config.train.batch_size / costs.step:,.0f} images/s, "
+            f"{costs.validation:.1f} s a validation; {epochs} epochs, import to export "
+            f"{clock_time(total)}"
+        )
+
+    def _take(self, config: Config) -> None:
+        self.config = config
+        self.plan = self.plan.with_train(**dict(config.train))
+        self.budget.epochs = config.train.epochs
+        self.rehearsal.adjust(self.plan)
+
+    def correct(self, folder: Path, epochs: int) -> None:
+        """Goes on with another number of epochs, also in the config of the run's folder."""
+        train = self.config.train.model_copy(update={"epochs": epochs})
+        self._take(self.config.model_copy(update={"train": train}))
+        write_text(folder / CONFIG_FILE, dump_config(self.config))
+
+
+def as_begun(config: Config, before: Config) -> Config:
+    """A config with the length, and what goes with it, of the run that it goes on with."""
+    tuned = config.train.fine_tune.model_copy(
+        update={"freeze_epochs": before.train.fine_tune.freeze_epochs}
+    )
+    length = {name: getattr(before.train, name) for name in ("epochs", "warmup_epochs", "ema")}
+    train = config.train.model_copy(update={**length, "fine_tune": tuned})
+    return config.model_copy(update={"train": train})
