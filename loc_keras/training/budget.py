@@ -135,13 +135,11 @@ class Rehearsal:
     def adjust(self, plan: FitPlan) -> None:
         """Gives the training the course of another plan, at any moment."""
         self.plan = plan
+        self.phase = training_phases(plan.train.epochs, plan.train.fine_tune.freeze_epochs)[-1]
         if not self.is_adjustable:
             return
-        self.phase = training_phases(plan.train.epochs, plan.train.fine_tune.freeze_epochs)[-1]
-        own, new = (
-            _inner(self.model.optimizer),
-            _inner(optimizer_of(self.localizer, plan, self.phase)),
-        )
+        own = _inner(self.model.optimizer)
+        new = _inner(optimizer_of(self.localizer, plan, self.phase))
         for name in _COURSE:
             getattr(own._learning_rate, name).assign(getattr(new._learning_rate, name))
         if own.use_ema:
@@ -171,6 +169,10 @@ class Budget(keras.callbacks.Callback):
         after: Gives what it takes after the training, by epochs and seconds of an epoch.
         fewest: Least number of epochs.
         most: Largest number.
+
+    Attributes:
+        epochs: Number of epochs, as it is known.
+        correct_after: After how many it is corrected; 0: never.
         changed: Is told the corrected number.
     """
 

@@ -78,8 +78,14 @@ class Profiler(keras.callbacks.TensorBoard):
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Writes no chart."""
 
-    on_test_begin = on_test_end = on_epoch_end
-    on_test_batch_begin = on_epoch_end
+    def on_test_begin(self, logs: Logs = None) -> None:
+        """Writes no chart."""
+
+    def on_test_batch_begin(self, batch: int, logs: Logs = None) -> None:
+        """Writes no chart."""
+
+    def on_test_end(self, logs: Logs = None) -> None:
+        """Writes no chart."""
 
 
 class ImagePanel(keras.callbacks.Callback):
