@@ -33,7 +33,8 @@ from loc_keras.evaluation.figures import APART_KEY, run_figures
 from loc_keras.evaluation.outcomes import Outcomes
 from loc_keras.models.body import WeightsOrigin, preprocessing_of
 from loc_keras.models.weights import open_model
-from loc_keras.report.gallery import choose_examples, draw_gallery, spread_by_iou
+from loc_keras.report.evaluation_content import spread_by_iou
+from loc_keras.report.gallery import choose_examples, draw_gallery
 from loc_keras.report.image_boxes import to_rgb
 from loc_keras.report.style import save_figure
 from loc_keras.report.terminal import classes_words

@@ -175,7 +175,7 @@ def result_lines(
         trust: How the promises of single answers were kept.
         promised: The share of images for which the outer box is promised.
     """
-    keys = RESULT if outcomes.probabilities.shape[1] > 1 else RESULT_ONE_CLASS
+    keys = [*(RESULT if outcomes.probabilities.shape[1] > 1 else RESULT_ONE_CLASS)]
     keys += RESULT_BACKGROUND if outcomes.background is not None else ()
     apart = {} if leaked is None else estimates_of(keys, outcomes.take(~leaked))
     on = f"{len(outcomes):,} {SPLIT_NAMES[split]} images"
@@ -184,10 +184,10 @@ def result_lines(
         cells = figure_of(key).name, format_value(key, one.value), format_interval(key, one)
         beside = format_value(key, apart[key].value) if key in apart else ""
         lines.append(_result_line(*cells, beside))
-    for one in trust.guarantees if trust is not None else ():
-        if one.name == "outer box":
-            name, interval = figure_of(one.name).name, format_interval(one.name, one.kept)
-            value = format_value(one.name, one.kept.value)
+    for kept in trust.guarantees if trust is not None else ():
+        if kept.name == "outer box":
+            name, interval = figure_of(kept.name).name, format_interval(kept.name, kept.kept)
+            value = format_value(kept.name, kept.kept.value)
             lines.append(_result_line(name, value, interval, f"promised: {100 * promised:g} %"))
     return lines
 
@@ -210,7 +210,7 @@ def weak_points(outcomes: Outcomes, class_names: Sequence[str]) -> list[str]:
         found.append(f"weakest class: {name}, class and box right in {hits} of {images} images")
     wrong = confusion(outcomes)
     np.fill_diagonal(wrong, 0)
-    true, answered = np.unravel_index(int(wrong.argmax()), wrong.shape)
+    true, answered = divmod(int(wrong.argmax()), len(wrong))
     if wrong[true, answered] > 1:
         names = (clean(class_names[at], 30) for at in (true, answered))
         of = int((outcomes.labels == true).sum())

@@ -140,9 +140,9 @@ class TrainingProgress(keras.callbacks.Callback):
         row = epoch_row(
             epoch + 1, self.epochs, logs or {}, is_best, self.seconds_left(), has_classes
         )
-        text = Text(row)
-        text.highlight_words([BEST], "bold green")
-        self.line.print(text)
+        shown = Text(row)
+        shown.highlight_words([BEST], "bold green")
+        self.line.print(shown)
 
     def seconds_left(self) -> float | None:
         """Time until the command is done, by the pace so far with its pauses; None at the start."""
