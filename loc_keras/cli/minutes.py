@@ -22,10 +22,11 @@ from loc_keras.trust.novelty import MOST_TRAINING
 TRACING_SECONDS = 10.0
 """Of the first step, where it was not timed."""
 
-FINISH_TRACINGS, FOLDS_TRACINGS, FOLD_TRACINGS = 3.0, 4.0, 0.7
+FINISH_TRACINGS, FOLDS_TRACINGS, FOLD_TRACINGS = 3.0, 11.0, 2.3
 """What the end of a run takes without images (opening the model, pictures, the export and its
 check), what folds add to it, and what each fold does beside its epochs, in times of tracing a step:
-all of it is Python and TensorFlow building graphs."""
+all of it is Python and TensorFlow building graphs. Of one run on two busy cores, whose export held
+the models of five folds; the first is a guess."""
 
 
 def time_after(
