@@ -233,7 +233,7 @@ def _read_annotations(file: _File, split: Split, reading: Reading) -> None:
     subject = _places(images, entries, "image_id")
     label = _places(labels, entries, "category_id")
     boxes, plain = _boxes(_column(entries, "bbox"))
-    crowds = np.array(_column(entries, "iscrowd"), bool)
+    crowds = np.fromiter(map(bool, _column(entries, "iscrowd")), bool, len(entries))
     plain &= (subject >= 0) & (label >= 0) & ~crowds & boxes[:, 2:].any(axis=1) & (not repeats)
     boxes = corners_of_all(boxes, "xywh")
     subjects = [Subject(one.ref, one.name, path, one.size) for one in images.values()]

@@ -469,6 +469,15 @@ def test_remote_folders():
     assert found.faults == []
 
 
+@pytest.mark.parametrize("value", [None, 0, "0", "", [], {}])
+def test_an_object_is_no_crowd_whatever_stands_for_none(read, value):
+    content = tree()
+    content["annotations"][0]["iscrowd"] = value
+    found = read(content)
+    assert len(found.objects["train"]) == 3
+    assert found.faults == []
+
+
 # Fuzz
 
 VALID = {"train.json": json.dumps(tree()).encode()}
