@@ -212,9 +212,9 @@ def finish_run(
     # Written before anything is drawn: a picture that fails must not cost the figures.
     write_json(folder / METRICS_FILE, measured)
     plots = folder / PLOTS
-    one_class = len(data.class_names) == 1
+    classes = len(data.class_names)
     title = f"{name}: {data.sizes['train']:,} training, {data.sizes['val']:,} validation images"
-    save_curves(folder / HISTORY_FILE, plots / "curves.png", title=title, one_class=one_class)
+    save_curves(folder / HISTORY_FILE, plots / "curves.png", title=title, classes=classes)
     save_architecture(best, plots / "architecture.png")
     for split, found in outcomes.items():
         _draw_gallery(folder, split, found, data)

@@ -106,7 +106,7 @@ PANELS = (
     Panel("Learning rate", "rate", {"learning_rate": ""}),
     Panel("Speed, images/s", "count", {"images_per_second": ""}),
 )
-CLASS_COLUMNS = ("softmax_loss", "softmax_accuracy")
+CLASS_COLUMNS = {"softmax_loss", "softmax_accuracy"}
 """Columns of the class alone, which say nothing where there is one class."""
 
 LINE_COLOURS = (style.BLUE, style.VERMILLION, style.GREEN, style.PURPLE)
@@ -117,25 +117,28 @@ def save_curves(
     path: str | os.PathLike[str],
     *,
     title: str = "",
-    one_class: bool = False,
+    classes: int | None = None,
 ) -> Path:
     """Draws the curves of a run on one page and writes them as PNG, whole or not at all.
 
     The history is as for `read_history`, with Keras's own names, those of validation with the
-    prefix `val_`; unknown columns are passed over. With one class its loss and accuracy, the same
-    whatever is learned, are not drawn.
+    prefix `val_`; unknown columns are passed over. Figures that say nothing of so few classes are
+    not drawn.
 
     Raises:
         DataError: The history cannot be read, or holds none of the known columns.
     """
     columns = read_history(history)
     drawn = columns
-    if one_class:
-        title = f"{title} (one class: only the box is learned)"
+    if classes is not None:
+        empty = {key for key, figure in BY_RUN_KEY.items() if figure.least_classes > classes}
+        if classes == 1:
+            title = f"{title} (one class: only the box is learned)"
+            empty |= CLASS_COLUMNS
         drawn = {
             name: column
             for name, column in columns.items()
-            if name.removeprefix("val_") not in CLASS_COLUMNS
+            if name.removeprefix("val_") not in empty
         }
     panels = [(panel, curves) for panel in PANELS if (curves := panel_curves(panel, drawn))]
     if not panels:
@@ -215,8 +218,8 @@ def _draw_panel(axes: Axes, panel: Panel, curves: Sequence[Curve]) -> None:
     _limit_values(axes, panel.unit, curves)
     labelled.sort(key=lambda one: -one[0])
     handles = [line for _, line, _ in labelled]
-    place = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
-    legend = style.add_legend(axes, handles=handles, handlelength=1.9, **place)
+    frame = {"frameon": True, "framealpha": 0.85, "edgecolor": "none"}  # Where lines cross it.
+    legend = style.add_legend(axes, handles=handles, handlelength=1.9, loc="best", **frame)
     for text, (_, line, role) in zip(legend.get_texts(), labelled, strict=True):
         text.set(color=line.get_color(), weight="bold" if role == "validation" else "normal")
 
