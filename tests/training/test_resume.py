@@ -273,11 +273,11 @@ def test_workers_and_buffers_do_not_change_the_history(whole, tmp_path):
 
 
 def test_patience_survives():
-    stopping = PatientStopping("val_score", patience=3, mode="max")
+    stopping = PatientStopping("val_score", 3, print)
     stopping.on_train_begin()
     stopping.best, stopping.wait, stopping.best_epoch = np.float32(0.5), 2, 4
     state = json.loads(json.dumps(stopping.state()))
-    other = PatientStopping("val_score", patience=3, mode="max")
+    other = PatientStopping("val_score", 3, print)
     other.on_train_begin()
     other.restore(state)
     assert (other.best, other.wait, other.best_epoch) == (0.5, 2, 4)
