@@ -13,9 +13,9 @@ from loc_keras.data.formats.parsing import (
     box_numbers,
     check_columns,
     corners,
+    image_place,
     label_problem,
     numbered_lines,
-    place,
     quoted,
     require_root,
 )
@@ -72,7 +72,7 @@ def read_cub(root: str) -> Annotations:
         table = images
         try:
             (name,) = images.rows[image][1]
-            path = place(folder, name, root)
+            path = image_place(folder, name, root)
             table = labels
             (label,) = labels.rows[image][1]
             if label not in label_of:

@@ -13,8 +13,8 @@ from loc_keras.data.formats.parsing import (
     RowError,
     box_numbers,
     check_columns,
+    image_place,
     numbered_lines,
-    place,
     quoted,
     require_root,
     whole_number,
@@ -149,7 +149,7 @@ def _read_table(root: str, table: _Table, in_tracks: bool, reading: Reading) -> 
         fields = check_columns(line.split(table.delimiter), header)
         of = dict(zip(header, map(_unquoted, fields), strict=True))
         name = of[table.name]
-        image = ImageRef(place(table.folder, name, root))
+        image = ImageRef(image_place(table.folder, name, root))
         box = box_numbers((of[column] for column in _BOX_COLUMNS), _BOX_COLUMNS)
         size = whole_number("Width", of["Width"]), whole_number("Height", of["Height"])
         try:

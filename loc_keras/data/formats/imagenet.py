@@ -15,6 +15,7 @@ from loc_keras.data.formats.parsing import (
     RowError,
     box_numbers,
     check_columns,
+    image_place,
     label_problem,
     numbered_lines,
     place,
@@ -152,7 +153,7 @@ def _read_tiny_table(
         own = wnid or more[0]
         if own not in label_of:
             raise RowError(f"column wnid: {quoted(own)} is not in wnids.txt", "label")
-        image = ImageRef(place(images, name, root))
+        image = ImageRef(image_place(images, name, root))
         return Annotated(image, name, label_of[own], box_numbers((x1, y1, x2, y2)), path, row)
 
     text = reading.text(path)

@@ -220,6 +220,14 @@ def place(folder: str, name: str, root: str) -> str:
         raise RowError(str(error).replace(repr(name), quoted(name)), "outside") from None
 
 
+def image_place(folder: str, name: str, root: str) -> str:
+    """As `place`, of an image: RowError also where the name is a folder's, such as `.`."""
+    path = place(folder, name, root)
+    if posixpath.basename(name.replace("\\", "/")) in ("", ".", ".."):
+        raise RowError(f"{quoted(name)} names a folder, expected an image", "missing_image")
+    return path
+
+
 class ImageFinder:
     """Finds the images that annotations name, by one rule for every format.
 
@@ -253,7 +261,7 @@ class ImageFinder:
             names = " and ".join(below(self.root, path) for path in fitting[:2])
             reason = f"{quoted(written)} fits {names}; write its folder, too"
             raise RowError(reason, "missing_image")
-        return fitting[0] if fitting else place(folder, written, self.root)
+        return fitting[0] if fitting else image_place(folder, written, self.root)
 
     def named(self, folder: str, written: str) -> tuple[str, str]:
         """As `find`, with the name before: as written, or what was found instead."""
@@ -284,7 +292,7 @@ class ImageFinder:
         if written in names:
             return f"{base}/{written}"
         try:
-            path = place(folder, _on_disk(written), self.root)
+            path = image_place(folder, _on_disk(written), self.root)
         except RowError:
             return None
         parent, name = posixpath.split(path)

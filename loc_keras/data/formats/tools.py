@@ -30,9 +30,9 @@ from loc_keras.data.formats.parsing import (
     below,
     config_path,
     folder_of,
+    image_place,
     label_problem,
     number,
-    place,
     quoted,
     require_root,
 )
@@ -329,7 +329,7 @@ def _image_path(document: Document, picture: Picture, finder: ImageFinder) -> st
     if not fitting and picture.frame:
         raise RowError(f"{name} is no file; extract the frames to use it", "missing_frame")
     if not fitting:
-        return place(folder, name, root)
+        return image_place(folder, name, root)
 
     def near(path: str) -> tuple[bool, bool, int, bool]:
         own = folder_of(path)

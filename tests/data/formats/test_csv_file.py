@@ -416,6 +416,17 @@ OPTIONS = st.fixed_dictionaries(
 BY_COMMA = partial(mutated_fields, separator=",")
 
 
+@pytest.mark.parametrize("name", [".", "./", "images/..", "images/."])
+def test_a_name_of_a_folder_is_no_image(tmp_path, name):
+    rows = f"f,l,x1,y1,x2,y2,s\n{name},c,0,0,1,1,train\na.png,c,0,0,1,1,train\n"
+    write_files(tmp_path, {"data.csv": rows.encode(), "images/a.png": b""})
+    found = read_csv(str(tmp_path), splits=ONE, header=True, columns=BY_NAME)
+    (fault,) = found.faults
+    assert (fault.row, fault.kind) == (2, "missing_image")
+    assert fault.reason.endswith(f"{name!r} names a folder, expected an image")
+    assert len(found.objects["train"]) == 1
+
+
 @FEW_AND_MANY
 def test_no_input_breaks_the_reader(tmp_path, examples):
     def read(root, **options):
