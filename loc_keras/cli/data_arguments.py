@@ -20,6 +20,7 @@ from rich.text import Text
 from loc_keras.atomic_file import LATEST, followed, own_files, write_text
 from loc_keras.cli.console import print_line, print_note
 from loc_keras.cli.data_source import DataSource, Reading, print_label_files, read_folder
+from loc_keras.cli.options import program
 from loc_keras.config.load import (
     asked_keys,
     commented_yaml,
@@ -78,7 +79,7 @@ def plan_to_train(args: argparse.Namespace, console: Console) -> FolderPlan | No
         with own_files(file.parent, (file.name,), "give another file to --write-config"):
             write_text(file, text)
         console.print(
-            f"train on it: python -m loc_keras.train --config {args.write_config}", soft_wrap=True
+            f"train on it: {program('train')} --config {args.write_config}", soft_wrap=True
         )
     return None
 

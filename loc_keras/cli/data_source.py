@@ -13,6 +13,7 @@ import numpy.typing as npt
 from rich.console import Console
 
 from loc_keras.cli.console import print_line
+from loc_keras.cli.options import program
 from loc_keras.config.data import SourceConfig
 from loc_keras.config.load import (
     asked_keys,
@@ -252,8 +253,7 @@ def _warnings_note(checked: CheckResult) -> list[str]:
         return []
     kinds = ", ".join(f"{kind_of(name).title} ({count})" for name, count in counts.items())
     return [
-        f"the quick check warns of {sum(counts.values())}: {kinds}; python -m loc_keras.check "
-        "lists them."
+        f"the quick check warns of {sum(counts.values())}: {kinds}; {program('check')} lists them."
     ]
 
 
@@ -355,7 +355,7 @@ def read_folder(
         many = reading.refused > STOP_SHARE * reading.total
         if many and not lenient and "data.on_error" not in keys:
             raise DataError(
-                f"{reading.refused_sentence()}; python -m loc_keras.check --data {listing.root} "
+                f"{reading.refused_sentence()}; {program('check')} --data {listing.root} "
                 "lists all: mend them, or leave them out with --set data.on_error=skip."
             )
         notes = [*guess.notes, *reading.notes, *_other_notes(guess, possible)]
@@ -371,7 +371,7 @@ def read_folder(
         return replace(doubtful, notes=(*doubtful.notes, f"not usable {'; '.join(failed)}"))
     if not failed or (doubtful is None and way_on(listing)):
         raise DataError(unrecognised(listing))
-    lists = f" python -m loc_keras.check --data {folder} lists all; --fix DIR mends what it can."
+    lists = f" {program('check')} --data {folder} lists all; --fix DIR mends what it can."
     raise DataError(
         f"{listing.root} cannot be read: {'; '.join(failed)}{lists if doubtful is not None else ''}"
     )

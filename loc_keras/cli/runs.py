@@ -101,7 +101,7 @@ def print_data(console: Console, data: LocalizationData, *, listed: bool = True)
     for note in (*data.notes, *(leak_note(data, split) for split in data.near_duplicates)):
         print_note(console, note)
     if data.skipped:
-        where = f"all listed in {SKIPPED_FILE}" if listed else "python -m loc_keras.check lists all"
+        where = f"all listed in {SKIPPED_FILE}" if listed else f"{program('check')} lists all"
         noun = "row" if len(data.skipped) == 1 else "rows"
         console.print(f"left out: {len(data.skipped)} {noun}, {where}")
         for file, row, reason in data.skipped[:SHOWN_SKIPPED]:

@@ -6,6 +6,7 @@ from rich.console import Console
 
 from loc_keras.atomic_file import refuse_foreign
 from loc_keras.cli.console import print_line, print_note
+from loc_keras.cli.options import program
 from loc_keras.cli.runs import load_run, print_data
 from loc_keras.cli.trust import (
     add_novelty,
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         print_trust(console, trust, found)
     console.print(f"written: {run.folder / TRUST_FILE}", highlight=False, soft_wrap=True)
     console.print(
-        "note: models exported before keep what they had; python -m loc_keras.export --run "
+        f"note: models exported before keep what they had; {program('export')} --run "
         f"{run.folder} --out saved_models/{run.name} writes the next version.",
         highlight=False,
         soft_wrap=True,

@@ -14,6 +14,7 @@ from rich.progress import TimeRemainingColumn
 
 from loc_keras.cli.console import progress_bar
 from loc_keras.cli.data_arguments import source_to_convert
+from loc_keras.cli.options import program
 from loc_keras.config.schema import Config
 from loc_keras.data.annotations import SPLITS, Split
 from loc_keras.data.convert import SKIPPED, Conversion, refuse_place, write_dataset
@@ -44,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
     if source.format == "digits":
         raise ConfigError(
             "the digits are drawn and have no files to convert; write them as CSV and PNG with "
-            f"python -m loc_keras.digits --out {options.out}, and convert those."
+            f"{program('digits')} --out {options.out}, and convert those."
         )
     refuse_place(options.out, [os.path.expanduser(source.path)])
     # No format has a place for images for calibration: they stay in training, and are cut off again

@@ -24,6 +24,7 @@ from loc_keras.cli.console import command_began, print_line, print_note
 from loc_keras.cli.data_arguments import FolderPlan, plan_to_train
 from loc_keras.cli.data_source import DataSource, print_label_files
 from loc_keras.cli.minutes import TimedTraining, as_begun, time_after
+from loc_keras.cli.options import program
 from loc_keras.cli.runs import (
     exported_before,
     finish_run,
@@ -232,7 +233,7 @@ def _finish(
                 if behind:
                     print_note(
                         console,
-                        f"{behind}; so it is not published, which python -m loc_keras.export --run "
+                        f"{behind}; so it is not published, which {program('export')} --run "
                         f"{folder} --out {base} would do all the same.",
                     )
                 to_servers = config.export.publish and not behind
@@ -277,7 +278,7 @@ def _read_or_resume(args: argparse.Namespace, console: Console) -> FolderPlan | 
 
 def how_to_resume(folder: Path) -> str:
     """How an unfinished run goes on, as the end of a sentence."""
-    return f"go on with: python -m loc_keras.train --resume {shlex.quote(str(folder))}"
+    return f"go on with: {program('train')} --resume {shlex.quote(str(folder))}"
 
 
 def _refuse_for_workers(args: argparse.Namespace, cluster: Cluster | None) -> None:
