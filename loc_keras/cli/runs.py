@@ -281,6 +281,7 @@ def print_end(
     findings: Sequence[str],
     exported: Path | None,
     seconds: float,
+    base: Path,
 ) -> None:
     """Prints the figures, what is worth looking at, what to do next, and how long the run took.
 
@@ -289,7 +290,7 @@ def print_end(
     split: Split = "val" if data.test is None else "test"
     print_line(console, "\n".join(figures))
     picture = folder / PLOTS / f"{split}_gallery.png"
-    commands = next_commands(folder, data, exported)
+    commands = next_commands(folder, data, exported, base)
     room = LINES_AT_END - len(figures) - len(commands) - 3
     for finding in [*findings[:room], str(picture)]:
         print_line(console, f"look at: {finding}")
@@ -299,13 +300,15 @@ def print_end(
     print_line(console, f"finished in {clock_time(seconds)}, {epoch}; {served}")
 
 
-def next_commands(folder: Path, data: LocalizationData, exported: Path | None) -> list[str]:
-    """Three commands that go on from a finished run, with its own paths."""
+def next_commands(
+    folder: Path, data: LocalizationData, exported: Path | None, base: Path
+) -> list[str]:
+    """Three commands that go on from a finished run, with its own paths; `base` is for versions."""
     run = shlex.quote(str(folder))
     pictures = data.pictures["val" if data.test is None else "test"]
     shown = next(filter(os.path.isfile, pictures.paths[:MOST_TRIED]), None)
     picture = f"--model {run} {shlex.quote(shown or '')} --out answers --draw"
-    out = shlex.quote(f"saved_models/{folder.parent.name}")
+    out = shlex.quote(str(base))
     is_published = exported is not None and exported.parent != folder / EXPORT
     last = f"--run {run} --out {out}"
     return [

@@ -183,7 +183,7 @@ class Localizer:
     def annotate(
         self, image: ImageLike, result: Localization, save_to: str | os.PathLike[str] | None = None
     ) -> Image.Image:
-        """Draws the answer of `predict` on its image: RGB, upright, of the image's own size.
+        """Draws the answer of `predict` on its image: RGB, upright, small ones enlarged.
 
         Where there are several boxes, a legend stands below. The picture is also written to
         `save_to`, whole or not at all, in the place of one that this wrote and none other; its

@@ -164,9 +164,8 @@ def test_the_end_of_a_run_in_at_most_15_lines(width, tmp_path, monkeypatch):
     figures = result_lines("test", outcomes([0, 6, 0], [0, 0, 3], background=2))
     findings = weak_points(outcomes([0, 6, 0], [0, 0, 3]), NAMES)
     console, drawn = terminal(width)
-    runs.print_end(
-        console, folder, result, data, [*figures, "trust"], findings, folder / "export" / "1", 588.4
-    )
+    given = [*figures, "trust"], findings, folder / "export" / "1", 588.4, Path("saved_models/my")
+    runs.print_end(console, folder, result, data, *given)
     screen = drawn()
     lines = shown(screen)
     # Commands stand alone in their lines, to be pasted.
@@ -191,7 +190,8 @@ def test_the_end_of_a_run_in_at_most_15_lines(width, tmp_path, monkeypatch):
 def test_commands_fit_what_there_is():
     folder = Path("runs/my/1")
     drawn = SimpleNamespace(test=None, pictures={"val": SimpleNamespace(paths=["", ""])})
-    assert runs.next_commands(folder, drawn, Path("saved_models/my/3")) == [
+    base = Path("saved_models/my")
+    assert runs.next_commands(folder, drawn, base / "3", base) == [
         "python -m loc_keras.evaluate --run runs/my/1",
         "tensorboard --logdir runs/my/1/tensorboard",
         "python -m loc_keras.demo --model runs/my/1",
