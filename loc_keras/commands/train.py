@@ -252,9 +252,7 @@ def _finish(
         findings = weak_points(answers, data.class_names)
         if novelty_card.get("unknown_test_images", 0) > 2 * level:
             findings.insert(0, novelty_words(novelty_card))
-        print_end(
-            console, folder, result, data, figures, findings, exported, clock.seconds, base
-        )
+        print_end(console, folder, result, data, figures, findings, exported, clock.seconds, base)
     if trust.error:
         raise trust.error
     return 0
