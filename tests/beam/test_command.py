@@ -338,7 +338,7 @@ class Broken(ExportedModelHandler):
 def test_a_step_that_fails_ends_in_a_sentence_and_leaves_nothing(
     model, images, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr(command, "ExportedModelHandler", Broken)
+    monkeypatch.setattr(command.worker, "ExportedModelHandler", Broken)
     assert run_predict(model, tmp_path / "out", images) == 2
     told = capsys.readouterr().err
     assert "error: DirectRunner could not finish (no room [while running" in told
