@@ -209,8 +209,10 @@ def _digest(path: Path) -> str:
     elif path.suffix == ".keras":
         content = _weights(content)
     elif path.name == "history.csv":
-        rows = [dict(row) for row in csv.DictReader(io.StringIO(content.decode()))]
-        content = json.dumps([{**row, "images_per_second": 0} for row in rows]).encode()
+        rows: list[dict[str, Any]] = list(csv.DictReader(io.StringIO(content.decode())))
+        # An epoch of which one step was left has no speed: its column then stands last.
+        rows = [{**row, "images_per_second": 0} for row in rows]
+        content = json.dumps(rows, sort_keys=True).encode()
     elif path.name == "conversion.json":
         content = json.dumps({**json.loads(content), "source": ""}).encode()  # Of their dates.
     elif path.suffix in (".json", ".html", ".yaml", ".jsonl"):
