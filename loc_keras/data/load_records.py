@@ -363,6 +363,11 @@ def grouped_folds(
         parts.append(np.sort(rest[cut["fold"]]))
         rest = np.sort(rest[cut["train"]])
     parts.append(rest)
+    if not all(map(len, parts)) and len(np.unique(groups)) == len(labels) >= folds:
+        # A cut leaves the last image of a class; single ones of small classes are dealt out.
+        order = np.random.default_rng([seed, len(labels)]).permutation(len(labels))
+        order = order[np.argsort(labels[order], kind="stable")]
+        parts = [np.sort(order[fold::folds]) for fold in range(folds)]
     if not all(map(len, parts)):
         raise DataError(
             f"{len(labels)} images cannot be cut into {folds} folds of one image or more that keep "

@@ -119,6 +119,13 @@ def test_folds_share_nothing_and_part_no_group(items, folds, seed):
     assert sum(map(len, held)) == len(set(groups.tolist()))
 
 
+def test_single_images_of_small_classes_fill_every_fold():
+    labels = np.array([0, 0, 0, 0, 0, 1, 1, 1, 1, 2])
+    parts = grouped_folds(labels, np.array([0, 6, 7, 8, 9, 2, 3, 4, 5, 1]), 6, seed=0)
+    assert sorted(map(len, parts)) == [1, 1, 2, 2, 2, 2]
+    np.testing.assert_array_equal(np.sort(np.concatenate(parts)), np.arange(10))
+
+
 def test_folds_have_their_share_of_each_class():
     labels = np.repeat([0, 1, 2], [50, 25, 10])
     for part in grouped_folds(labels, np.arange(85), 5, seed=3):
