@@ -117,7 +117,7 @@ def point_to(link: Path, target: Path) -> bool:
         with written_aside(link) as aside:
             try:
                 aside.symlink_to(place, target_is_directory=True)
-            except (OSError, NotImplementedError):
+            except (OSError, NotImplementedError):  # As Python says that a system has no links.
                 aside.write_text(f"{place}\n", encoding="utf-8")
     except OSError:
         return False

@@ -6,6 +6,7 @@ reports what is wrong, both from the same objects.
 """
 
 import unicodedata
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -91,9 +92,9 @@ _Entry = TypeVar("_Entry")
 class Columns(Sequence[_Entry]):
     """A sequence that is kept by columns, of which `take` gives a part and iterating the items."""
 
+    @abstractmethod
     def take(self, index: npt.NDArray[Any]) -> Self:
         """The items of these indices, or those that a mask marks."""
-        raise NotImplementedError
 
     def __getitem__(self, index: Any) -> Any:
         part = self.take(np.atleast_1d(np.arange(len(self))[index]))
