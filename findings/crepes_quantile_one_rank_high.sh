@@ -6,7 +6,7 @@
 set -euo pipefail
 folder="$(mktemp -d)"; trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
-"$folder/venv/bin/pip" install -q "crepes==0.9.1" "numpy==2.4.6"
+"$folder/venv/bin/pip" install -q "crepes==0.9.1" "scikit-learn==1.9.1" "numpy==2.4.6"
 cat > "$folder/ranks.py" <<'PY'
 import math
 import sys
@@ -40,6 +40,6 @@ for confidence in ("0.8", "0.9", "0.95", "0.99"):
 print("n = 9, 90 %: rank 9 of 9 is meant, the interval ends at", upper(9, 0.9))
 print("n = 19, 90 %: rank 18 is meant, taken is", upper(19, 0.9))
 same = {key: len(value) for key, value in wrong.items()} == {"0.8": 40, "0.9": 20}
-sys.exit(not same or upper(9, 0.9) != math.inf or upper(19, 0.9) != 19)
+sys.exit(bool(not same or upper(9, 0.9) != math.inf or upper(19, 0.9) != 19))
 PY
 "$folder/venv/bin/python" "$folder/ranks.py"
