@@ -31,13 +31,19 @@ from loc_keras.data.annotations import (
 from loc_keras.data.box_view import DECIDED, UNDECIDED, VIEWS, View, view_samples
 from loc_keras.data.check.boxes import may_be_sizes
 from loc_keras.data.check.run import CheckResult, quick_check
-from loc_keras.data.detect.formats import guesses, list_data_folder, truncated_note, unrecognised
-from loc_keras.data.detect.label_files import LabelFiles, label_files
+from loc_keras.data.detect.formats import (
+    LabelFiles,
+    guesses,
+    label_files,
+    list_data_folder,
+    truncated_note,
+    unrecognised,
+)
 from loc_keras.data.fault_kinds import kind_of
 from loc_keras.data.formats.listing import Guess, Listing, list_folder, split_of
 from loc_keras.data.formats.parsing import below, read_class_names
 from loc_keras.data.formats.registry import FORMATS, WRITERS, read_annotations
-from loc_keras.data.formats.tool_table import TOOLS, is_of_tool, way_on
+from loc_keras.data.formats.tools import TOOLS, is_of_tool, way_on
 from loc_keras.data.load_records import Looks, load_records
 from loc_keras.data.records import count_multi_object
 from loc_keras.data.resolve import DatasetRecords, checked_objects

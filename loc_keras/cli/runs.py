@@ -26,7 +26,7 @@ from loc_keras.config.load import flat_settings, load_config, value_text
 from loc_keras.config.schema import Config
 from loc_keras.data.annotations import ALL_SPLITS, Split
 from loc_keras.data.dataset import LocalizationData
-from loc_keras.data.near_duplicates import leak_words
+from loc_keras.data.duplicates import leak_words
 from loc_keras.data.resolve import DatasetRecords
 from loc_keras.errors import DataError, ModelError
 from loc_keras.evaluation.figures import APART_KEY, run_figures

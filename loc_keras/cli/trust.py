@@ -22,9 +22,8 @@ from loc_keras.cli.runs import RunWithData, split_pictures_at
 from loc_keras.config.schema import Config, TrustConfig
 from loc_keras.data.annotations import Split
 from loc_keras.data.dataset import LocalizationData
-from loc_keras.data.duplicates import merged_groups
+from loc_keras.data.duplicates import merged_groups, near_groups, near_pairs, thumbnail
 from loc_keras.data.load_records import grouped_folds
-from loc_keras.data.near_duplicates import near_groups, near_pairs, thumbnail
 from loc_keras.data.records import image_refs
 from loc_keras.errors import DataError, TrainingError, TrustError
 from loc_keras.evaluation.figures import percent

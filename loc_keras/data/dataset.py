@@ -16,10 +16,10 @@ from loc_keras.config.data import DataConfig
 from loc_keras.data import pipeline as streams
 from loc_keras.data.annotations import WHOLE_FILE, Fault, ImageRef, Split
 from loc_keras.data.augment.batch import augmentation_from
+from loc_keras.data.duplicates import MOST_COMPARED, NearPairs, near_pairs
 from loc_keras.data.files import file_size
 from loc_keras.data.image_header import HeaderError, read_header
 from loc_keras.data.load_records import faults_error
-from loc_keras.data.near_duplicates import MOST_COMPARED, NearPairs, near_pairs
 from loc_keras.data.pipeline import ImageSet, eval_dataset, train_dataset, use_cache
 from loc_keras.data.pixel_store import Keep, PixelStore, image_set, store_pixels
 from loc_keras.data.records import COLUMNS, Records, image_refs

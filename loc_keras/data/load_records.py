@@ -13,15 +13,16 @@ import numpy.typing as npt
 from loc_keras.config.data import SplitConfig
 from loc_keras.data.annotations import ALL_SPLITS, CALIBRATION, SPLITS, Fault, ImageRef, Split
 from loc_keras.data.check.run import CheckResult, lost_images, refused_objects
-from loc_keras.data.duplicates import identical_groups, merged_groups
-from loc_keras.data.fault_kinds import OF_THE_WHOLE_SET
-from loc_keras.data.near_duplicates import (
+from loc_keras.data.duplicates import (
     LARGEST_SHARE,
     LEAST_AGREEMENT,
     MOST_COMPARED,
+    identical_groups,
+    merged_groups,
     near_groups,
     near_pairs,
 )
+from loc_keras.data.fault_kinds import OF_THE_WHOLE_SET
 from loc_keras.data.records import Records, image_refs
 from loc_keras.data.resolve import Cut, DatasetRecords, resolve
 from loc_keras.errors import DataError

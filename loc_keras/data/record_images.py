@@ -239,7 +239,7 @@ def load_known(row: Row, form: ImageFormat) -> tuple[tf.Tensor, tf.Tensor, tf.Te
 
 
 def thumbnails(pictures: tf.Tensor, sizes: tf.Tensor, form: ImageFormat) -> tf.Tensor:
-    """As `near_duplicates.thumbnail`, of pictures in the common format, without their padding.
+    """As `duplicates.thumbnail`, of pictures in the common format, without their padding.
 
     Pictures are uint8 (N, height, width, channels), their sizes before resizing int32 (N, 2), and
     the thumbnails uint8 (N, SIDE * SIDE).

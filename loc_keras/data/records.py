@@ -12,7 +12,7 @@ from loc_keras.data.image_header import Header
 UPRIGHT = 1  # EXIF orientation of a picture that is stored as it is looked at.
 
 THUMBNAIL_SIDE = 32
-"""Height and width in px of the grey thumbnails by which `near_duplicates` knows pictures."""
+"""Height and width in px of the grey thumbnails by which `duplicates` knows pictures."""
 
 
 @dataclass(frozen=True, eq=False)

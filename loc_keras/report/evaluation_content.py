@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from loc_keras.data.near_duplicates import leak_words
+from loc_keras.data.duplicates import leak_words
 from loc_keras.errors import counted
 from loc_keras.evaluation.figures import (
     MISSING,

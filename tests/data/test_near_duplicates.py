@@ -16,7 +16,7 @@ from loc_keras import evaluate, train
 from loc_keras.cli.data_source import DataSource
 from loc_keras.cli.runs import leak_note, write_near_duplicates
 from loc_keras.config.load import config_from_tree, dump_config
-from loc_keras.data.near_duplicates import SIDE, NearPairs, near_groups, near_pairs, thumbnail
+from loc_keras.data.duplicates import SIDE, NearPairs, near_groups, near_pairs, thumbnail
 from loc_keras.data.pixel_store import store_pixels
 from loc_keras.data.records import Records
 from loc_keras.data.resize import ImageFormat, ResizeRule

@@ -15,6 +15,7 @@ from PIL import Image
 
 from loc_keras.data import files
 from loc_keras.data.annotations import Annotated, Annotations, Fault, ImageRef, Subject
+from loc_keras.data.duplicates import thumbnail
 from loc_keras.data.image_header import (
     Header,
     HeaderError,
@@ -23,7 +24,6 @@ from loc_keras.data.image_header import (
     read_headers,
     without_image_warnings,
 )
-from loc_keras.data.near_duplicates import thumbnail
 from loc_keras.data.records import THUMBNAIL_SIDE, UPRIGHT
 from loc_keras.data.resolve import TOLERANCE_PX, picture_size
 
@@ -72,7 +72,7 @@ class Inspection(NamedTuple):
     """What is known of images, in their order.
 
     Attributes:
-        thumbnails: uint8 (N, SIDE, SIDE), as `near_duplicates.thumbnail` of the upright pictures,
+        thumbnails: uint8 (N, SIDE, SIDE), as `duplicates.thumbnail` of the upright pictures,
             zeros where they cannot be decoded; None where they were not made.
     """
 

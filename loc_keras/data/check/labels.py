@@ -19,8 +19,7 @@ from loc_keras.data.annotations import (
     known_classes,
 )
 from loc_keras.data.check.images import ImageFacts
-from loc_keras.data.duplicates import first_of, identical_groups
-from loc_keras.data.near_duplicates import near_pairs
+from loc_keras.data.duplicates import first_of, identical_groups, near_pairs
 from loc_keras.data.resolve import CheckedObject, CheckedObjects
 from loc_keras.errors import DataError
 

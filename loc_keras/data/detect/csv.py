@@ -10,7 +10,6 @@ from typing import Any
 from loc_keras.config.data import BOX_COLUMNS
 from loc_keras.data import files
 from loc_keras.data.annotations import SPLITS, ImageRef, Split
-from loc_keras.data.detect.label_files import ENDINGS
 from loc_keras.data.detect.table import (
     ANY_STYLE,
     Doubt,
@@ -24,6 +23,7 @@ from loc_keras.data.detect.table import (
 )
 from loc_keras.data.formats.listing import (
     HEAD_BYTES,
+    LABEL_ENDINGS,
     Guess,
     Listing,
     by_split,
@@ -59,7 +59,9 @@ def detect_csv(listing: Listing) -> Iterator[Guess]:
     forms, doubts = _forms(listing)
     if forms and all(split_of(name) in ("val", "test") for name in forms):
         # What is called train goes before them, whatever it is.
-        called = [one for one in listing.files(*ENDINGS) if split_of(one.split("/")[-1]) == "train"]
+        called = [
+            one for one in listing.files(*LABEL_ENDINGS) if split_of(one.split("/")[-1]) == "train"
+        ]
         doubts = dict.fromkeys(called, Doubt("nothing in it can be read")) | doubts
     groups: dict[str, dict[str, Form]] = {}
     for name, form in forms.items():

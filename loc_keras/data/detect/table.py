@@ -8,8 +8,7 @@ from itertools import groupby, islice
 from typing import Any, NamedTuple
 
 from loc_keras.config.data import BOX_COLUMNS
-from loc_keras.data.formats.csv_file import UNASSIGNED, box_field
-from loc_keras.data.formats.csv_rows import read_rows
+from loc_keras.data.formats.csv_file import UNASSIGNED, box_field, read_rows
 from loc_keras.data.formats.parsing import SPLIT_NAMES, RowError, is_image_name, number, quoted
 
 Row = dict[str, str]

@@ -31,6 +31,15 @@ _FILE_ENDINGS = frozenset(
     (".xml", ".json", ".csv", ".tsv", ".txt", ".yaml", ".yml", ".pbtxt", ".tfrecord", ".record")
 )
 
+LABEL_ENDINGS = frozenset(
+    [
+        *(".csv", ".tsv", ".txt", ".xml", ".json", ".jsonl", ".ndjson", ".yaml", ".yml", ".names"),
+        *(".tfrecord", ".record", ".pbtxt", ".parquet", ".arrow", ".xlsx", ".xls", ".ods", ".lst"),
+        *(".mat", ".npy", ".npz", ".pkl", ".h5", ".hdf5", ".sqlite", ".db", ".lif", ".data"),
+    ]
+)
+"""Endings, in small letters, of files in which labels are kept, by this package or others."""
+
 _OF_MANY = frozenset((".json", ".jsonl", ".csv", ".tsv", ".yaml", ".yml", ".parquet"))
 
 

@@ -9,16 +9,18 @@ from loc_keras.data.annotations import Annotations, Split, with_composed_names
 from loc_keras.data.detect.csv import detect_csv
 from loc_keras.data.formats.coco import coco_source, detect_coco, read_coco, write_coco
 from loc_keras.data.formats.csv_file import csv_source, read_csv, write_csv
-from loc_keras.data.formats.cub import detect_cub, read_cub
-from loc_keras.data.formats.gtsrb import detect_gtsrb, read_gtsrb
-from loc_keras.data.formats.imagenet import (
+from loc_keras.data.formats.listing import Guess, Listing
+from loc_keras.data.formats.parsing import require_root
+from loc_keras.data.formats.published import (
+    detect_cub,
+    detect_gtsrb,
     detect_imagenet_loc,
     detect_tiny_imagenet,
+    read_cub,
+    read_gtsrb,
     read_imagenet_loc,
     read_tiny_imagenet,
 )
-from loc_keras.data.formats.listing import Guess, Listing
-from loc_keras.data.formats.parsing import require_root
 from loc_keras.data.formats.tfds import detect_tfds, read_tfds
 from loc_keras.data.formats.tfrecord import (
     detect_tfrecord,
@@ -26,8 +28,7 @@ from loc_keras.data.formats.tfrecord import (
     tfrecord_source,
     write_tfrecord,
 )
-from loc_keras.data.formats.tool_table import TOOLS, detect_tools
-from loc_keras.data.formats.tools import read_tool
+from loc_keras.data.formats.tools import TOOLS, detect_tools, read_tool
 from loc_keras.data.formats.voc import detect_voc, read_voc, voc_source, write_voc
 from loc_keras.data.formats.writing import Job
 from loc_keras.data.formats.yolo import detect_yolo, read_yolo, write_yolo, yolo_source

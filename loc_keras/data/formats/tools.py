@@ -1,26 +1,27 @@
 """Files of labelling tools and published sets that need no settings: told, found and read alike.
 
-A format is a row of `TOOLS` and a generator of `Picture`s in the module that the row names, with a
+A format is a row of `TOOLS` and, in `tools_json` or `tools_other`, a generator of `Picture`s and a
 function that reads one object. Images, splits, empty images and faults are the same for all.
 """
 
 import hashlib
-import importlib
 import json
 import math
 import posixpath
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from functools import cache
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from loc_keras.atomic_file import written_aside
 from loc_keras.data import files
-from loc_keras.data.annotations import Annotated, Annotations, Fault, ImageRef, Split
+from loc_keras.data.annotations import Annotated, Annotations, Fault, ImageRef, Split, Units
 from loc_keras.data.fault_kinds import kind_of
-from loc_keras.data.formats.listing import by_split, head_of, split_of
+from loc_keras.data.formats.listing import Guess, Listing, by_split, ending_of, head_of, split_of
 from loc_keras.data.formats.parsing import (
     LARGEST_SIDE,
     Box,
@@ -36,13 +37,37 @@ from loc_keras.data.formats.parsing import (
     quoted,
     require_root,
 )
-from loc_keras.data.formats.tool_table import HEAD, SNIFFED, TOOLS, Tool, has_marks
 from loc_keras.errors import DataError, first_line
 
 _ENDINGS = {b"\x89PNG": ".png", b"\xff\xd8": ".jpg", b"RIFF": ".webp", b"GIF8": ".gif"}
 _SHOWN = 3
 _NOT_AS_WRITTEN = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError)
+_HEAD = 2**14  # Characters of a file in which its marks stand.
+_SNIFFED, _MOST_SNIFFED = 20, 2_000  # Files of one ending in one folder, and all, looked at.
+_NO_LABELS = frozenset({"classes.txt", "readme.txt", "notes.txt", "_classes.txt"})
 _T = TypeVar("_T")
+
+
+class Tool(NamedTuple):
+    """How files of a format are told, and who reads them.
+
+    Attributes:
+        title: What the files are, for messages.
+        endings: Of the files, in small letters.
+        marks: Patterns that the beginning of a file must hold, all of them.
+        units: Of its boxes.
+        beside: Whether each image has a file of its own, in which every file of the folder counts.
+        upright: Name of the tool where it shows pictures upright by their EXIF orientation.
+        written: Whether `tools_writing` writes it.
+    """
+
+    title: str
+    endings: tuple[str, ...]
+    marks: tuple[str, ...]
+    units: Units = "pixel"
+    beside: bool = False
+    upright: str = ""
+    written: bool = False
 
 
 class Picture(NamedTuple):
@@ -252,10 +277,11 @@ def read_tool(
     Raises:
         DataError: If the folder is missing or has no such file.
     """
+    from loc_keras.data.formats.tools_other import READERS
+
     require_root(root)
     tool = TOOLS[format_name]
-    module = importlib.import_module(f"loc_keras.data.formats.{tool.module}")
-    read, read_object = module.READERS[format_name]
+    read, read_object = READERS[format_name]
     if file is not None:
         chosen = [config_path(root, file, "data.source.file")]
         if not files.is_file(chosen[0]):
@@ -293,7 +319,7 @@ def _own_files(paths: Sequence[str], tool: Tool) -> list[str]:
     """The files of a format: those that show its marks, and what lies beside them if it counts."""
     likely = [path for path in paths if path.lower().endswith(tool.endings)]
     if not tool.beside:
-        return [path for path in likely if has_marks(head_of(path, HEAD), tool)]
+        return [path for path in likely if _has_marks(head_of(path, _HEAD), tool)]
     by_folder: dict[str, list[str]] = defaultdict(list)
     for path in likely:
         if posixpath.basename(path).lower() not in _NO_LABELS:
@@ -301,12 +327,9 @@ def _own_files(paths: Sequence[str], tool: Tool) -> list[str]:
     return [
         path
         for some in by_folder.values()
-        if any(has_marks(head_of(path, HEAD), tool) for path in some[:SNIFFED])
+        if any(_has_marks(head_of(path, _HEAD), tool) for path in some[:_SNIFFED])
         for path in some
     ]
-
-
-_NO_LABELS = frozenset({"classes.txt", "readme.txt", "notes.txt", "_classes.txt"})
 
 
 def _image_path(document: Document, picture: Picture, finder: ImageFinder) -> str:
@@ -383,3 +406,218 @@ def _add(
     if not picture.objects:
         reason = f"{quoted(name)} names no object"
         reading.without_object(split, ref, name, path, picture.row, reason, picture.size)
+
+
+def detect_tools(listing: Listing) -> Iterator[Guess]:
+    """A guess for each of `TOOLS` whose marks some file shows, in the order of the table."""
+    seen: dict[str, list[str]] = defaultdict(list)
+    for name in islice(_likely(listing), _MOST_SNIFFED):
+        for form, tool in TOOLS.items():
+            if is_of_tool(listing, name, tool):
+                seen[form].append(name)
+    for form, tool in TOOLS.items():
+        if names := seen[form]:
+            what = ", ".join(dict.fromkeys(map(posixpath.dirname, names)) if tool.beside else names)
+            why = f"{tool.title}: {what or '.'}"
+            yield Guess(form, listing.root, why=why, files=() if tool.beside else tuple(names))
+
+
+def is_of_tool(listing: Listing, name: str, tool: Tool) -> bool:
+    """Whether a file is one of the tool's."""
+    return name.lower().endswith(tool.endings) and _has_marks(listing.head(name)[:_HEAD], tool)
+
+
+def _likely(listing: Listing) -> Iterator[str]:
+    """The first files of each ending in each folder."""
+    tools = [tool.endings for tool in TOOLS.values()] + [endings for _, endings, *_ in NAMED]
+    endings = {ending_of(f"x{ending}") for some in tools for ending in some}
+    for path, folder in listing.folders.items():
+        for ending, names in folder.names.items():
+            if ending in endings:
+                yield from (posixpath.join(path, name) for name in names[:_SNIFFED])
+
+
+def _has_marks(head: str, tool: Tool) -> bool:
+    """Whether the beginning of a file is one of the tool's."""
+    return all(_pattern(mark).search(head) for mark in tool.marks)
+
+
+_pattern = cache(re.compile)
+_IMAGE = r"\.(?i:jpe?g|png|bmp|gif|webp|tiff?)"
+
+_JSON, _TEXT, _CSV, _XML = (".json",), (".txt",), (".csv",), (".xml",)
+
+TOOLS: dict[str, Tool] = {
+    "labelme": Tool(
+        "LabelMe JSON",
+        _JSON,
+        (r"\A\s*\{", r'"shapes"\s*:\s*\[', r'"(flags|imagePath|lineColor|imageHeight)"\s*:'),
+        beside=True,
+        upright="LabelMe",
+        written=True,
+    ),
+    "createml": Tool(
+        "CreateML JSON",
+        _JSON,
+        (r"\A\s*\[", r'"(image|imagefilename)"\s*:', r'"annotations?"\s*:', r'"coordinates"\s*:'),
+        written=True,
+    ),
+    "via": Tool(
+        "JSON of the VGG Image Annotator",
+        _JSON,
+        (r"\A\s*\{", r'"filename"\s*:', r'"regions"\s*:', r'"shape_attributes"|"size"'),
+        written=True,
+    ),
+    "via3": Tool("project of VIA 3", _JSON, (r"\A\s*\{", r'"project"\s*:\s*\{', r'"vid_list"\s*:')),
+    "vott": Tool("JSON of VoTT", _JSON, (r"\A\s*\{", r'"asset"\s*:\s*\{', r'"regions"\s*:\s*\[')),
+    "via_csv": Tool(
+        "CSV of the VGG Image Annotator",
+        _CSV,
+        (r"\A[^\n]*filename[^\n]*region_shape_attributes",),
+        written=True,
+    ),
+    "label_studio": Tool(
+        "JSON of Label Studio",
+        _JSON,
+        (r"\A\s*\[", r'"original_width"\s*:', r'"annotations"\s*:|"annotator"\s*:|"\w*labels"'),
+        units="fraction",
+        upright="Label Studio",
+    ),
+    "label_studio_csv": Tool(
+        "CSV of Label Studio",
+        _CSV,
+        (r"\A[^\n]*\bannotation_id\b[^\n]*\blead_time\b",),
+        units="fraction",
+        upright="Label Studio",
+    ),
+    "datumaro": Tool(
+        "Datumaro JSON", _JSON, (r'"categories"\s*:\s*\{\s*"', r'"label"\s*:\s*\{\s*"labels"')
+    ),
+    "coco_panoptic": Tool("COCO panoptic JSON", _JSON, (r'"segments_info"\s*:\s*\[',)),
+    "automl": Tool(
+        "JSON lines of AutoML and Vertex AI",
+        (".jsonl",),
+        (r'"imageGcsUri"\s*:', r'"boundingBoxAnnotations"\s*:'),
+        units="fraction",
+    ),
+    "sagemaker": Tool("SageMaker manifest", (".manifest", ".jsonl"), (r'"source-ref"\s*:',)),
+    "openimages": Tool(
+        "Open Images table",
+        _CSV,
+        (r"\A[^\n]*ImageID,[^\n]*LabelName,[^\n]*XMin,XMax,YMin,YMax",),
+        units="fraction",
+    ),
+    "oxford_pet": Tool("Oxford-IIIT Pet list", ("list.txt",), (r"\A#Image CLASS-ID SPECIES",)),
+    "aircraft": Tool("FGVC-Aircraft boxes", ("images_box.txt",), (r"\A\d+( \d+){4}\s*\n",)),
+    "celeba": Tool("CelebA boxes", _TEXT, (r"\A\d+\s*\nimage_id\s+x_1\s+y_1\s+width",)),
+    "cvat": Tool(
+        "CVAT XML", _XML, (r"<annotations>", r"<image\s[^>]*name=|<track\s"), written=True
+    ),
+    "darwin": Tool(
+        "Darwin JSON of V7",
+        _JSON,
+        (r'"item"\s*:\s*\{', r'"annotations"\s*:', r'"version"|"slots"|"schema_ref"'),
+        beside=True,
+    ),
+    "labelme_web": Tool(
+        "XML of the web LabelMe",
+        _XML,
+        (r"<annotation>", r"<polygon>(?s:(?!<bndbox).)*<pt>"),
+        beside=True,
+    ),
+    "dlib": Tool("XML of dlib's imglab", _XML, (r"<dataset>", r"<images>")),
+    "huggingface": Tool(
+        "Hugging Face metadata",
+        ("metadata.jsonl", "metadata.csv", ".parquet", ".arrow"),
+        (r"(?s)\APAR1|\A\ufffd{4}|\A(?=.*file_name).*(objects|bbox)",),
+        written=True,
+    ),
+    "kitti": Tool(
+        "KITTI labels", _TEXT, (r"\A[A-Za-z]\S*( -?[\d.e+-]+){14,15}\s*(\n|\Z)",), beside=True
+    ),
+    "bbox_label_tool": Tool(
+        "BBox-Label-Tool labels",
+        _TEXT,
+        (r"\A\d+\s*\n\s*\d+ \d+ \d+ \d+( \S.*)?(\n|\Z)",),
+        beside=True,
+    ),
+    "keras_yolo": Tool(
+        "annotation lines of keras-yolo3",
+        _TEXT,
+        (rf"(?m)^\S.*{_IMAGE}( -?\d+(,-?\d+){{4}})+\s*$",),
+    ),
+}
+"""Formats without settings by `data.source.format`, in the order in which a folder is tried."""
+
+_DATUM = "datum convert -i {root} -if {form} -f coco -o DIR (pip install 'datumaro[cli]')"
+_TABLE = "write a CSV with the columns file, label, x1, y1, x2, y2"
+
+NAMED: tuple[tuple[str, tuple[str, ...], str, str], ...] = (
+    (
+        "MegaDetector results, a detector's guesses in fractions",
+        (".json",),
+        r'"detection_categories"\s*:|"detections"\s*:\s*\[\s*\{\s*"(category|conf)"',
+        f"{_TABLE} of those that were checked, with x2 = x + width",
+    ),
+    (
+        "a Camtrap DP package",
+        ("observations.csv",),
+        r"\A[^\n]*bboxX,bboxY,bboxWidth,bboxHeight",
+        "join media.csv by mediaID, and write a CSV with the columns file, label, x, y, w, h",
+    ),
+    (
+        "DOTA labels, eight numbers of a turned box a line",
+        (".txt",),
+        r"(?m)\A(imagesource:.*\n)?(gsd:.*\n)?([-\d.]+ ){8}[^\d\s]\S* [012]\s*$",
+        _DATUM.replace("{form}", "dota"),
+    ),
+    (
+        "xView GeoJSON",
+        (".geojson", ".json"),
+        r'"bounds_imcoords"\s*:',
+        f"{_TABLE} from image_id, type_id and bounds_imcoords",
+    ),
+    (
+        "WIDER FACE lists",
+        (".txt",),
+        r"(?i)\A\S.*\.jpe?g\s*\n\d+\s*\n(\d+ ){4,9}",
+        _DATUM.replace("{form}", "wider_face"),
+    ),
+    (
+        "MOT tracks",
+        ("gt.txt",),
+        r"\A\d+,\d+(,-?[\d.]+){5,8}\s*\n",
+        _DATUM.replace("{form}", "mot_seq"),
+    ),
+    (
+        "Cityscapes polygons",
+        (".json",),
+        r'"imgHeight"\s*:.*"polygon"|"polygon".*"imgHeight"',
+        _DATUM.replace("{form}", "cityscapes"),
+    ),
+    (
+        "Supervisely annotations",
+        (".json",),
+        r'"classTitle"\s*:|"geometryType"\s*:',
+        "export them from Supervisely as COCO or Pascal VOC",
+    ),
+    (
+        "a Labelbox export",
+        (".json", ".ndjson"),
+        r'"data_row"\s*:|"Labeled Data"\s*:',
+        f"{_TABLE} from each bounding_box (top, left, height, width)",
+    ),
+    ("Scalabel or BDD100K labels", (".json",), r'"box2d"\s*:', f"{_TABLE} from each box2d"),
+    ("MATLAB files", (".mat",), "", f"{_TABLE} from what scipy.io.loadmat reads"),
+)
+"""Formats that are known and not read: what they are, endings, a mark, and the way on."""
+
+
+def way_on(listing: Listing) -> str:
+    """A sentence for a folder of one of `NAMED`; `""` where there is none."""
+    for name in islice(_likely(listing), _MOST_SNIFFED):
+        for title, endings, mark, way in NAMED:
+            if name.lower().endswith(endings) and _pattern(mark).search(listing.head(name)[:_HEAD]):
+                how = way.replace("{root}", listing.root)
+                return f"{name} holds {title}, a format that is not read: {how}."
+    return ""

@@ -360,7 +360,7 @@ def _darwin_object(entry: dict[str, Any], _: Picture) -> tuple[str, Box]:
     return entry["name"], corners(box, "xywh")
 
 
-READERS: dict[str, Any] = {
+JSON_READERS: dict[str, Any] = {
     "labelme": (_labelme, _labelme_object),
     "createml": (_createml, _createml_object),
     "via": (_via, via_object),

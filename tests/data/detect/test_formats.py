@@ -15,7 +15,7 @@ from loc_keras.data.detect.table import cut, form_of
 from loc_keras.data.formats import listing as detect_listing
 from loc_keras.data.formats.listing import by_split, list_folder, split_of
 from loc_keras.data.formats.registry import FORMATS
-from loc_keras.data.formats.tool_table import TOOLS
+from loc_keras.data.formats.tools import TOOLS
 from loc_keras.errors import ConfigError, DataError
 
 XML = """<annotation><folder>f</folder><filename>{file}</filename>

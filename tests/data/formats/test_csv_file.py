@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 
 from loc_keras.config.data import CSV_FILES
 from loc_keras.data.formats import csv_file
-from loc_keras.data.formats.csv_file import read_csv
-from loc_keras.data.formats.csv_rows import LONGEST_ROW, read_rows
+from loc_keras.data.formats.csv_file import LONGEST_ROW, read_csv, read_rows
 from loc_keras.data.formats.parsing import RowError, corners
 from loc_keras.errors import DataError
 

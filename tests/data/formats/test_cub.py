@@ -4,7 +4,7 @@ import pytest
 from helpers.reader_fuzz import write_files
 
 from loc_keras.data.annotations import Annotated, Fault, ImageRef
-from loc_keras.data.formats.cub import read_cub
+from loc_keras.data.formats.published import read_cub
 from loc_keras.errors import DataError
 
 VALID = {

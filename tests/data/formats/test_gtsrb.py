@@ -4,7 +4,7 @@ import pytest
 from helpers.reader_fuzz import write_files
 
 from loc_keras.data.annotations import Annotated, Fault, ImageRef
-from loc_keras.data.formats.gtsrb import read_gtsrb
+from loc_keras.data.formats.published import read_gtsrb
 from loc_keras.errors import DataError
 
 HEADER = b"Filename;Width;Height;Roi.X1;Roi.Y1;Roi.X2;Roi.Y2;ClassId\n"

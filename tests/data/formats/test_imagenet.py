@@ -5,7 +5,7 @@ import tensorflow as tf
 from helpers.reader_fuzz import write_files
 
 from loc_keras.data.annotations import Annotated, Fault, ImageRef
-from loc_keras.data.formats.imagenet import image_name, read_imagenet_loc, read_tiny_imagenet
+from loc_keras.data.formats.published import image_name, read_imagenet_loc, read_tiny_imagenet
 from loc_keras.data.formats.voc import xml_root
 from loc_keras.errors import DataError
 

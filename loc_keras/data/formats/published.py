@@ -1,10 +1,11 @@
-"""Tiny ImageNet, and ImageNet's localization task (ILSVRC CLS-LOC), as published and on Kaggle."""
+"""Data sets as they were published: ImageNet's localization task, Tiny ImageNet, CUB-200, GTSRB."""
 
 import posixpath
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 from xml.etree.ElementTree import Element  # The type alone; text is parsed by defusedxml.
 
 from loc_keras.data import files
@@ -15,6 +16,7 @@ from loc_keras.data.formats.parsing import (
     RowError,
     box_numbers,
     check_columns,
+    corners,
     image_place,
     label_problem,
     numbered_lines,
@@ -335,3 +337,296 @@ def detect_imagenet_loc(listing: Listing) -> Iterator[Guess]:
     """Guesses by `LOC_synset_mapping.txt`."""
     for path in listing.named("LOC_synset_mapping.txt"):
         yield Guess("imagenet_loc", listing.path(path), why="LOC_synset_mapping.txt")
+
+
+_XYWH = ("x", "y", "width", "height")
+_SPLIT_OF_FLAG: dict[str, Split] = {"1": "train", "0": "test"}
+
+
+class _CubTable(NamedTuple):
+    """One file, by its first column: row number and the other fields of each id."""
+
+    path: str
+    rows: dict[str, tuple[int, list[str]]]
+
+
+def read_cub(root: str) -> Annotations:
+    """Reads a folder in the layout of CUB-200-2011.
+
+    ```
+    images.txt               1 001.Black_footed_Albatross/Albatross_0046_18.jpg
+    bounding_boxes.txt       1 60.0 27.0 325.0 304.0          id, x, y, width, height in px
+    image_class_labels.txt   1 1                              id, class
+    classes.txt              1 001.Black_footed_Albatross
+    train_test_split.txt     1 0                              id, 1 for training
+    images/001.Black_footed_Albatross/Albatross_0046_18.jpg
+    ```
+
+    Returns:
+        Splits `"train"` and `"test"`; file and row of an object are those of its box. Classes
+        are in the order of `classes.txt` and lose a number in front, as `001.`, where they stay
+        distinct without it.
+
+    Raises:
+        DataError: If the folder or one of the five files is missing or cannot be read.
+    """
+    require_root(root)
+    reading = Reading()
+    images = _read_cub_table(root, "images.txt", ("id", "path"), reading)
+    boxes = _read_cub_table(root, "bounding_boxes.txt", ("id", *_XYWH), reading)
+    labels = _read_cub_table(root, "image_class_labels.txt", ("id", "class"), reading)
+    classes = _read_cub_table(root, "classes.txt", ("class", "name"), reading)
+    flags = _read_cub_table(root, "train_test_split.txt", ("id", "is_training"), reading)
+    label_of = dict(zip(classes.rows, _cub_names(classes), strict=True))
+    folder = files.join(root, "images")
+    reading.folders[folder] = None
+    reading.split("train")
+    reading.split("test")
+    for image in images.rows:
+        missing = [table for table in (boxes, labels, flags) if image not in table.rows]
+        for table in missing:
+            reading.fault(table.path, 0, f"has no row for image {quoted(image)}", "missing_row")
+        if missing:
+            continue
+        table = images
+        try:
+            (name,) = images.rows[image][1]
+            path = image_place(folder, name, root)
+            table = labels
+            (label,) = labels.rows[image][1]
+            if label not in label_of:
+                raise RowError(f"column class: {quoted(label)} is not in classes.txt", "label")
+            table = flags
+            (flag,) = flags.rows[image][1]
+            if flag not in _SPLIT_OF_FLAG:
+                reason = f"column is_training: {quoted(flag)} is neither 0 (test) nor 1 (train)"
+                raise RowError(reason, "split")
+            table = boxes
+            row, texts = boxes.rows[image]
+            box = corners(box_numbers(texts, _XYWH), "xywh")
+        except RowError as error:
+            reading.failed(table.path, table.rows[image][0], error)
+        else:
+            found = Annotated(ImageRef(path), name, label_of[label], box, boxes.path, row)
+            reading.split(_SPLIT_OF_FLAG[flag]).append(found)
+    for table in (boxes, labels, flags):
+        for image, (row, _) in table.rows.items():
+            if image not in images.rows:
+                reason = f"image {quoted(image)} is not in images.txt"
+                reading.fault(table.path, row, reason, "missing_row")
+    return reading.annotations("pixel", class_names=list(label_of.values()))
+
+
+def _read_cub_table(root: str, file: str, columns: tuple[str, ...], reading: Reading) -> _CubTable:
+    """Reads rows of fields parted by spaces; the last field may hold spaces itself."""
+    path = files.join(root, file)
+    rows: dict[str, tuple[int, list[str]]] = {}
+    for number, line in numbered_lines(files.read_text(path)):
+        try:
+            key, *rest = check_columns(line.split(maxsplit=len(columns) - 1), columns)
+            if "name" in columns and (problem := label_problem(rest[0])):
+                raise RowError(f"column name {problem}", "label")
+            if key in rows:
+                raise RowError(
+                    f"{columns[0]} {quoted(key)} stands here twice; row {rows[key][0]} is used",
+                    "duplicate_row",
+                )
+            rows[key] = number, rest
+        except RowError as error:
+            reading.failed(path, number, error)
+    return _CubTable(path, rows)
+
+
+def _cub_names(classes: _CubTable) -> list[str]:
+    """The shortest names that are distinct: without the number in front, with it, or the ids."""
+    written = [fields[0] for _, fields in classes.rows.values()]
+    bare = [re.sub(r"^\d+\.(?=.)", "", name) for name in written]
+    for names in (bare, written):
+        if len(set(names)) == len(names):
+            return names
+    return list(classes.rows)
+
+
+_FILES = ("bounding_boxes.txt", "images.txt", "image_class_labels.txt", "classes.txt")
+
+
+def detect_cub(listing: Listing) -> Iterator[Guess]:
+    """Guesses by the files of the data set."""
+    for path in listing.named(_FILES[0]):
+        if all(path in listing.named(name) for name in _FILES[1:]):
+            yield Guess("cub", listing.path(path), why=f"{_FILES[0]} and {_FILES[1]}")
+
+
+_ROI = ("Roi.X1", "Roi.Y1", "Roi.X2", "Roi.Y2")
+_COLUMNS = ("Width", "Height", *_ROI, "ClassId")
+_TRAIN_FOLDERS = ("Final_Training/Images", "Training", "Train")
+# CLASS_TRACK_FRAME in the repacked tables, TRACK_FRAME in the published folders of one class.
+_TRACK = re.compile(r"^(?:\d+_)?(?P<track>\d+)_\d+\.[^.]+$")
+
+
+class _SignTable(NamedTuple):
+    """A file, the folder that the column `name` is relative to, and that of the images."""
+
+    path: str
+    folder: str
+    images: str
+    name: str
+    delimiter: str
+
+
+def read_gtsrb(root: str) -> Annotations:
+    """Reads a folder of GTSRB in one of two layouts.
+
+    As published, a table for each class:
+
+    ```
+    Final_Training/Images/00003/GT-00003.csv
+        Filename;Width;Height;Roi.X1;Roi.Y1;Roi.X2;Roi.Y2;ClassId
+        00000_00000.ppm;29;30;5;6;24;25;3
+    Final_Training/Images/00003/00000_00000.ppm
+    Final_Test/Images/GT-final_test.csv         the same columns
+    ```
+
+    `Training/` and `Train/` may stand for `Final_Training/Images/`. Repacked, two tables:
+
+    ```
+    Train.csv                     Width,Height,Roi.X1,Roi.Y1,Roi.X2,Roi.Y2,ClassId,Path
+                                  27,26,5,5,22,20,20,Train/20/00020_00000_00000.png
+    Test.csv
+    ```
+
+    Training images come in tracks, frames of one physical sign as a car passes it; all frames of
+    a track share `Annotated.group`, so that no split parts them.
+
+    Returns:
+        Splits `"train"` and, where its table is there, `"test"`. Classes are numbers.
+
+    Raises:
+        DataError: If the folder is missing, or holds neither layout, or a repacked table or that
+            of the test images cannot be read.
+    """
+    require_root(root)
+    reading = Reading()
+    tables_of: dict[Split, list[_SignTable]]
+    tables_of = {"train": _train_tables(root, reading), "test": _test_tables(root, reading)}
+    for split, tables in tables_of.items():
+        for table in tables:
+            reading.folders[table.images] = None
+            objects = reading.split(split)
+            objects += _read_signs(root, table, split == "train", reading)
+    # The corner Roi.X2, Roi.Y2 lies behind the last pixel of the sign: the readme promises at
+    # least 5 px of border, and the first training image, 29 x 30 px, has its box at 5, 6, 24, 25.
+    # Edges give borders of 5, 6, 5 and 5 px; read as a last pixel, two of them would be 4 px.
+    return reading.annotations("pixel", exact=True)
+
+
+def _published(folder: str, file: str) -> _SignTable:
+    return _SignTable(files.join(folder, file), folder, folder, "Filename", ";")
+
+
+def _repacked(root: str, name: str) -> list[_SignTable]:
+    """The table of a split, if the data set is repacked."""
+    path = files.join(root, f"{name}.csv")
+    return (
+        [_SignTable(path, root, files.join(root, name), "Path", ",")] if files.is_file(path) else []
+    )
+
+
+def _train_tables(root: str, reading: Reading) -> list[_SignTable]:
+    tables = _repacked(root, "Train")
+    for name in _TRAIN_FOLDERS:
+        if tables:
+            return tables
+        folder = files.join(root, name)
+        for label in filter(str.isdigit, files.listed(folder)):
+            table = _published(files.join(folder, label), f"GT-{label}.csv")
+            if files.is_file(table.path):
+                tables.append(table)
+            else:
+                reading.fault(table.path, 0, files.absence(table.path), "missing_file")
+    if tables:
+        return tables
+    raise DataError(
+        f"data folder {root} holds no GTSRB: expected Train.csv, or tables such as "
+        "Final_Training/Images/00000/GT-00000.csv."
+    )
+
+
+def _test_tables(root: str, reading: Reading) -> list[_SignTable]:
+    repacked = _repacked(root, "Test")
+    published = _published(files.join(root, "Final_Test/Images"), "GT-final_test.csv")
+    if repacked or files.is_file(published.path):
+        return repacked or [published]
+    unlabelled = files.join(published.folder, "GT-final_test.test.csv")
+    if files.is_file(unlabelled):
+        reason = (
+            "names no classes, so the test images cannot be used; put GT-final_test.csv of "
+            "GTSRB_Final_Test_GT.zip beside it"
+        )
+        reading.fault(unlabelled, 0, reason, "missing_file")
+    return []
+
+
+def _read_signs(
+    root: str, table: _SignTable, in_tracks: bool, reading: Reading
+) -> Iterator[Annotated]:
+    # One published table of a class may be lost; a repacked one holds everything.
+    text = files.read_text(table.path) if table.name == "Path" else reading.text(table.path)
+    if text is None:
+        return
+    lines = numbered_lines(text)
+    header = [_unquoted(field) for field in next(lines, (0, ""))[1].split(table.delimiter)]
+    missing = [name for name in (table.name, *_COLUMNS) if name not in header]
+    if missing:
+        reason = (
+            f"the header {quoted(table.delimiter.join(header))} lacks {', '.join(missing)}; "
+            f"expected columns parted by {table.delimiter!r}"
+        )
+        reading.fault(table.path, 1, reason, "columns")
+        return
+
+    def parse(row: int, line: str) -> Annotated:
+        fields = check_columns(line.split(table.delimiter), header)
+        of = dict(zip(header, map(_unquoted, fields), strict=True))
+        name = of[table.name]
+        image = ImageRef(image_place(table.folder, name, root))
+        box = box_numbers((of[column] for column in _ROI), _ROI)
+        size = whole_number("Width", of["Width"]), whole_number("Height", of["Height"])
+        try:
+            label = str(whole_number("ClassId", of["ClassId"]))
+        except RowError as error:
+            raise RowError(str(error), "label") from None
+        group = _track(name, label) if in_tracks else ""
+        return Annotated(image, name, label, box, table.path, row, size, group)
+
+    yield from reading.parsed(table.path, lines, parse)
+
+
+def _track(name: str, label: str) -> str:
+    """Class and track of a training image; tracks are numbered anew in each class."""
+    match = _TRACK.match(name.replace("\\", "/").rpartition("/")[2])
+    return f"{label}/{match['track']}" if match else ""
+
+
+def _unquoted(field: str) -> str:
+    # Fields hold no delimiters, so quotes carry no meaning, and a stray one swallows no lines.
+    return field.strip().strip('"')
+
+
+_CLASS_TABLE = re.compile(r"(?:^|/)(\d+)/GT-\1\.csv$")
+
+
+def detect_gtsrb(listing: Listing) -> Iterator[Guess]:
+    """Guesses by `Train.csv` with the data set's columns, or by the tables of classes."""
+    for path in listing.named("Train.csv"):
+        if "Roi.X1" in listing.head(posixpath.join(path, "Train.csv")):
+            yield Guess("gtsrb", listing.path(path), why="Train.csv with the column Roi.X1")
+    roots: dict[str, str] = {}
+    for table in listing.files(".csv"):
+        match = _CLASS_TABLE.search(table)
+        parent = table[: match.start()] if match else ""
+        inner = next((name for name in _TRAIN_FOLDERS if f"/{parent}".endswith(f"/{name}")), None)
+        if inner is not None:
+            roots.setdefault(parent.removesuffix(inner).rstrip("/"), table)
+    for path, table in roots.items():
+        yield Guess("gtsrb", listing.path(path), why=table)
