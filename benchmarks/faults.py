@@ -1,10 +1,13 @@
 """Disturbs commands at work, gives them again, and compares the end with an undisturbed one.
 
     python -m benchmarks.faults --minutes 12 [--seed 0] [--only convert killed ...] [--rounds 1]
+    python -m benchmarks.faults --minutes 60 --kills-in-all 200
 
 Faults, at random moments of the time that the undisturbed command takes:
 
-    killed      by SIGKILL, up to `--kills` times, each time given again
+    killed      by SIGKILL, up to `--kills` times, each time given again; a kill counts where the
+                process had not ended yet. With `--kills-in-all` there is no other fault, and next
+                is always the command that has had the least time, until there are so many
     disk full   on a small tmpfs with room for a random part of what is written; where mounting is
                 not allowed a bound on the size of files
     file gone   a picture is removed, or cut to half
@@ -23,6 +26,7 @@ import argparse
 import contextlib
 import ctypes
 import datetime
+import itertools
 import os
 import random
 import re
@@ -73,7 +77,7 @@ class Trial:
 
     def __init__(self, place: Place, command: Command, draw: random.Random, kills: int) -> None:
         self.place, self.command, self.draw, self.most_kills = place, command, draw, kills
-        self.kills = 0
+        self.kills, self.spent = 0, 0.0
         with self._new_disk() as self.can_mount:
             before = self._used()
             started = time.monotonic()
@@ -309,27 +313,41 @@ FAULTS: dict[str, Callable[[Trial], None]] = {
 }
 
 
+def _cells(trials: dict[str, Trial], faults: list[str], args: Any) -> Iterator[tuple[str, str]]:
+    """Commands and faults to try, until the time is over."""
+    until = time.monotonic() + 60 * args.minutes
+    planned = itertools.product(range(args.rounds), faults, trials)
+    while time.monotonic() < until:
+        if not args.kills_in_all:
+            cell = next(planned, None)
+            if cell is None:
+                return
+            yield cell[2], cell[1]
+        elif sum(trial.kills for trial in trials.values()) < args.kills_in_all:
+            yield min(trials, key=lambda command: trials[command].spent), "killed"
+        else:
+            return
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10, help="of faults; then none is begun")
     parser.add_argument("--rounds", type=int, default=1000, help="tries of each cell at most")
     parser.add_argument("--kills", type=int, default=8, help="most in a row")
+    parser.add_argument("--kills-in-all", type=int, default=0, help="kills until there are so many")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="+", choices=[*COMMANDS, *FAULTS], default=[])
     args = parser.parse_args()
     commands = [one for one in COMMANDS.values() if one.name in args.only]
     faults = [one for one in FAULTS if one in args.only] or list(FAULTS)
+    faults = ["killed"] if args.kills_in_all else faults
     home = Path(tempfile.mkdtemp(prefix="faults-"))
     try:
         place = Place(home, commands := commands or list(COMMANDS.values()))
         draw = random.Random(args.seed)
         trials = {one.name: Trial(place, one, draw, args.kills) for one in commands}
         tried, lost = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
-        until = time.monotonic() + 60 * args.minutes
-        cells = [(command, fault) for fault in faults for command in trials] * args.rounds
-        for command, fault in cells:
-            if time.monotonic() > until:
-                break
+        for command, fault in _cells(trials, faults, args):
             tried[command, fault] += 1
             started = time.monotonic()
             try:
@@ -339,7 +357,9 @@ def main() -> int:
                 lost[command, fault] += 1
                 verdict = f"LOST: {error}\n{trials[command].said()[-3000:]}"
             seconds = time.monotonic() - started
-            print(f"{command} | {fault} | {seconds:.1f} s | {verdict}", flush=True)
+            trials[command].spent += seconds
+            killed = f"{trials[command].kills} kills so far"
+            print(f"{command} | {fault} | {seconds:.1f} s | {killed} | {verdict}", flush=True)
     finally:
         shutil.rmtree(home, ignore_errors=True)
     rows: list[dict[str, Any]] = []
