@@ -19,7 +19,7 @@ from loc_keras.data.pipeline import pixel_moments
 from loc_keras.data.resize import ImageFormat
 from loc_keras.errors import DataError
 from loc_keras.models.assembly import build_localizer
-from loc_keras.models.weights import Start, find_start, float32_copy
+from loc_keras.models.weights import Start, find_start
 from loc_keras.report.gallery import draw_gallery
 from loc_keras.report.style import figure_to_array
 from loc_keras.serving.bundle import Bundle
@@ -133,14 +133,13 @@ def bundle_of(
     trust: Trust | None = None,
     novelty: Novelty | None = None,
 ) -> Bundle:
-    """Puts an export of a run together: best model and those of its folds, computing in float32.
+    """Puts an export of a run together, by its best model and those of its folds.
 
     `trust` and `novelty` are what the run's folder holds of them; None for an export without.
     """
-    model, texts = float32_copy(localizer), {}
+    model, texts = localizer, {}
     if trust is not None:
         folds = read_folds(folder, trust)
-        folds = None if folds is None else float32_copy(folds)
         model = trusted_model(model, trust.statements, folds)
         texts[TRUST_FILE] = (folder / TRUST_FILE).read_text(encoding="utf-8")
     *size, channels = data.image_shape

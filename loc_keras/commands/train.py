@@ -42,7 +42,7 @@ from loc_keras.data.dataset import LocalizationData
 from loc_keras.errors import TrainingError, TrustError
 from loc_keras.models.assembly import refuse_unknown_body
 from loc_keras.models.body import WeightsOrigin
-from loc_keras.models.weights import find_start, refuse_absent
+from loc_keras.models.weights import find_start, open_model, refuse_absent
 from loc_keras.recipe.rules import BUDGET_MINUTES
 from loc_keras.report.terminal import result_lines, weak_points
 from loc_keras.serving.bundle import behind_served, folder_aside
@@ -212,7 +212,7 @@ def _finish(
     """Measures, calibrates and exports; done again from its beginning when it was interrupted."""
     base, own = export_base(config), folder / EXPORT
     exported = exported_before(folder, own, base) if config.export.enabled else None
-    best = keras.saving.load_model(result.best_path)
+    best = open_model(result.best_path)
     measured, outcomes = finish_run(folder, best, data, str(config.name))
     level = config.trust.novelty_level
     novelty, novelty_card = None, dict[str, Any]()

@@ -125,9 +125,21 @@ def names_a_run(weights: str) -> bool:
 
 
 def open_model(path: Path) -> keras.Model:
-    """Opens a `.keras` file; ModelError where it cannot be opened."""
+    """Opens a `.keras` file; ModelError where it cannot be opened.
+
+    What was trained in half precision computes in float32 from here on, as every export does: a
+    figure, an answer and what is fitted to answers are those of the model that is served.
+    """
     try:
-        return keras.saving.load_model(path)
+        with zipfile.ZipFile(path) as saved, tempfile.TemporaryDirectory() as place:
+            config, changes = _HALF.subn(b'"float32"', saved.read(_CONFIG))
+            if not changes:
+                return keras.saving.load_model(path)
+            changed = Path(place, path.name)
+            with zipfile.ZipFile(changed, "w") as after:
+                for name in saved.namelist():
+                    after.writestr(name, config if name == _CONFIG else saved.read(name))
+            return keras.saving.load_model(changed)
     except Exception as error:  # Of the backend, too, where sizes are beyond all memory.
         if "keras_hub" in str(error) and find_spec("keras_hub") is None:
             raise ModelError(
@@ -138,21 +150,6 @@ def open_model(path: Path) -> keras.Model:
             f"{path} cannot be opened as a model ({type(error).__name__}): the file is damaged or "
             "of another version; take last.keras in its place or train anew."
         ) from error
-
-
-def float32_copy(model: keras.Model) -> keras.Model:
-    """A model of the same weights, float32 under every policy, that computes in float32."""
-    with tempfile.TemporaryDirectory() as place:
-        saved, changed = Path(place, "saved.keras"), Path(place, "changed.keras")
-        model.save(saved)
-        with zipfile.ZipFile(saved) as before, zipfile.ZipFile(changed, "w") as after:
-            files = {name: before.read(name) for name in before.namelist()}
-            files[_CONFIG], changes = _HALF.subn(b'"float32"', files[_CONFIG])
-            if not changes:
-                return model
-            for name, content in files.items():
-                after.writestr(name, content)
-        return keras.saving.load_model(changed, compile=False)
 
 
 def _kind(path: Path) -> Literal["run", "preset", "safetensors"]:

@@ -16,6 +16,7 @@ from pydantic import Field, TypeAdapter
 from loc_keras.atomic_file import file_sha256
 from loc_keras.boxes import Tensor
 from loc_keras.errors import TrustError
+from loc_keras.models.weights import open_model
 from loc_keras.training.run_folder import read_fitted, write_fitted
 from loc_keras.trust import confidence, conformal
 from loc_keras.trust.observations import observed_outputs
@@ -184,7 +185,7 @@ def read_folds(folder: Path, trust: Trust) -> keras.Model | None:
             f"trust of {folder} asks the models of its folds, and {path.name} there is missing or "
             "another file; bring it back, or train anew."
         )
-    return keras.saving.load_model(path)
+    return open_model(path)
 
 
 @keras.saving.register_keras_serializable(package="loc_keras")

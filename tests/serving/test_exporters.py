@@ -2,6 +2,7 @@
 
 import json
 import os
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
@@ -19,7 +20,7 @@ from loc_keras.config.schema import TrustConfig
 from loc_keras.data.resize import ImageFormat
 from loc_keras.errors import ExportError
 from loc_keras.models import assembly
-from loc_keras.models.weights import float32_copy
+from loc_keras.models.weights import open_model
 from loc_keras.serving import live_check, portable, saved_model
 from loc_keras.serving.bundle import Bundle
 from loc_keras.serving.portable import FORMATS, SAVED_MODEL
@@ -81,6 +82,14 @@ def built(body="resnet18", policy="float32"):
         )
 
 
+def reopened(model):
+    """As it was saved in a run's folder and is opened from there."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "best.keras")
+        model.save(path)
+        return open_model(path)
+
+
 def bundle_with(localizer):
     samples = [GOOD[kind] for kind in ("jpeg", "png", "one pixel png")]
     form = ImageFormat((32, 32), 3, "stretch")
@@ -102,17 +111,17 @@ def bundle():
 )
 def any_bundle(request):
     """As a run of each policy and body is exported."""
-    return bundle_with(float32_copy(built(*request.param)))
+    return bundle_with(reopened(built(*request.param)))
 
 
 @pytest.mark.parametrize("body", BODIES)
-def test_a_copy_is_the_model_that_float32_builds(body):
+def test_a_saved_model_opens_as_the_one_that_float32_builds(body):
     plain = built(body)
-    assert float32_copy(plain) is plain
+    assert reopened(plain).to_json() == plain.to_json()
     expected = plain(IMAGES, training=False)
     for policy in ("mixed_bfloat16", "mixed_float16"):
         model = built(body, policy)
-        copy = float32_copy(model)
+        copy = reopened(model)
         assert {layer.compute_dtype for layer in model.layers} != {"float32"}
         # The policy of the process that exports must not reach it either.
         assert keras.config.dtype_policy().name == policy
@@ -125,9 +134,23 @@ def test_a_copy_is_the_model_that_float32_builds(body):
             np.testing.assert_allclose(own[name], value, atol=HALF_PRECISION[policy])
 
 
-def test_the_models_of_folds_are_copied_likewise():
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_a_run_in_half_precision_answers_as_it_is_served(tmp_path, policy):
+    built(policy=policy).save(tmp_path / "best.keras")
+    (tmp_path / "classes.txt").write_text("a\nb\nc\n")
+    (tmp_path / "config.yaml").write_text("data: {resize: stretch}\n")
+    pixels = IMAGES[0].astype(np.uint8)
+    answer = loc_keras.Localizer.load(tmp_path).predict(pixels)
+    served = pixel_function(built(), ImageFormat((32, 32), 3, "stretch"))(
+        tf.constant(pixels[None], tf.float32)
+    )
+    np.testing.assert_allclose(answer.box_fraction, served["bbox"][0], atol=1e-6)
+    assert answer.score == pytest.approx(float(served["softmax"][0].numpy().max()), abs=1e-6)
+
+
+def test_the_models_of_folds_open_likewise():
     folds = fold_ensemble([observer(built(policy="mixed_bfloat16")) for _ in range(2)])
-    copy = float32_copy(folds)
+    copy = reopened(folds)
     expected = fold_ensemble([observer(built()) for _ in range(2)])(IMAGES, training=False)
     for name, value in copy(IMAGES, training=False).items():
         np.testing.assert_allclose(value, expected[name], atol=1e-6)
@@ -206,7 +229,7 @@ def test_trust_and_novelty_are_converted_too(any_bundle, tmp_path, kind, method)
         numbers = np.arange(len(seen)) % 2
         shape = {"image_shape": (32, 32, 3), "num_classes": 3, "width": 4}
         others = [loc_keras.build_localizer(**shape) for _ in range(2)]
-        folds = float32_copy(fold_ensemble([observer(one) for one in others]))
+        folds = reopened(fold_ensemble([observer(one) for one in others]))
     statements = fit_statements(seen, TrustConfig(coverage=0.8), "abc", numbers)
     images, novelty = rough_and_smooth()
     model = with_novelty(trusted_model(bundle.localizer, statements, folds), novelty)
