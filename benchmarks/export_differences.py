@@ -30,7 +30,7 @@ from loc_keras.serving.bundle import Bundle
 from loc_keras.serving.live_check import TOLERANCES
 from loc_keras.serving.saved_model import write_saved_model
 from loc_keras.serving.signatures import IMAGES, pixel_function
-from loc_keras.training.measure import answer_function
+from loc_keras.training.model import answer_function
 from loc_keras.training.run_folder import BEST_FILE
 
 BODIES = {"resnet18": 16, "applications/MobileNet": 64}

@@ -20,7 +20,7 @@ from loc_keras.cli.runs import load_run
 from loc_keras.config.load import load_config
 from loc_keras.config.train import FineTuneConfig
 from loc_keras.evaluation.outcomes import Outcomes
-from loc_keras.training.measure import outcomes_from
+from loc_keras.training.model import outcomes_from
 from loc_keras.trust.observations import observe
 
 EPOCHS = 8  # Only to divide the steps.

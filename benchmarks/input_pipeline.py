@@ -31,7 +31,7 @@ from rich.console import Console
 
 from benchmarks.common import median_ratio, resident_mib, table_of
 from benchmarks.input_others import keras_cv_stream, pillow_loader
-from loc_keras.config.augment import AugmentConfig
+from loc_keras.config.data import AugmentConfig
 from loc_keras.data.augment.batch import augmentation_from
 from loc_keras.data.pipeline import train_dataset
 from loc_keras.data.pixel_store import image_set, store_pixels

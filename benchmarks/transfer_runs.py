@@ -22,11 +22,12 @@ from loc_keras.data.records import Records, image_refs
 from loc_keras.data.resolve import DatasetRecords
 from loc_keras.evaluation.figures import run_figures
 from loc_keras.models.body import body_layers
-from loc_keras.training.measure import answer_function, collect_outcomes
 from loc_keras.training.model import (
     FitPlan,
     Phase,
     TrainingModel,
+    answer_function,
+    collect_outcomes,
     compiled_training_model,
     set_trainable,
     training_phases,

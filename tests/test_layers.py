@@ -55,7 +55,7 @@ GROUP_OF = {module: group for group in GROUPS for module in group.modules}
 # config (`config.schema`), and how it is read, are known to the commands alone.
 MAY_IMPORT_CONFIG = COMMANDS.modules | {"config"}
 OWN_SECTIONS = {
-    "data": frozenset({"config.data", "config.augment"}),
+    "data": frozenset({"config.data"}),
     "training": frozenset({"config.train"}),
     "models": frozenset({"config.schema.BackboneConfig"}),
     "trust": frozenset({"config.schema.TrustConfig"}),

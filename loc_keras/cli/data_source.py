@@ -511,7 +511,7 @@ def require_view(result: CheckResult, folder: Path = Path()) -> None:
     """
     if result.source.boxes_on is not None:
         return
-    from loc_keras.report.thumbnails import save_box_views
+    from loc_keras.report.image_boxes import save_box_views
 
     reason = next(one.reason for one in result.findings if one.kind == UNDECIDED)
     samples = view_samples(result.objects, result.annotations, result.source, 2)

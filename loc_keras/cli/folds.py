@@ -24,8 +24,7 @@ from loc_keras.data.resolve import Cut, DatasetRecords
 from loc_keras.errors import TrustError
 from loc_keras.evaluation.outcomes import Outcomes, join_outcomes
 from loc_keras.training.fit import SharedLocalizer, fit_localizer
-from loc_keras.training.measure import collect_outcomes
-from loc_keras.training.model import FitPlan
+from loc_keras.training.model import FitPlan, collect_outcomes
 from loc_keras.training.run_folder import FOLDS, open_run
 from loc_keras.trust.conformal import fold_ensemble
 from loc_keras.trust.observations import observer, observing

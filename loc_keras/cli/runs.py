@@ -35,13 +35,11 @@ from loc_keras.models.body import WeightsOrigin, preprocessing_of
 from loc_keras.models.weights import open_model
 from loc_keras.report.evaluation_content import spread_by_iou
 from loc_keras.report.gallery import choose_examples, draw_gallery
-from loc_keras.report.image_boxes import to_rgb
+from loc_keras.report.image_boxes import Pixels, small_pictures, to_rgb
 from loc_keras.report.style import save_figure
 from loc_keras.report.terminal import classes_words
-from loc_keras.report.thumbnails import Pixels, small_pictures
 from loc_keras.serving.bundle import EXTRA_FOLDER, model_card
-from loc_keras.training.measure import answer_function, collect_outcomes
-from loc_keras.training.model import FitResult
+from loc_keras.training.model import FitResult, answer_function, collect_outcomes
 from loc_keras.training.precision import device_summary
 from loc_keras.training.progress import clock_time
 from loc_keras.training.run_folder import (

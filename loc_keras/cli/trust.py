@@ -31,9 +31,9 @@ from loc_keras.evaluation.files import trust_json
 from loc_keras.evaluation.outcomes import Outcomes
 from loc_keras.evaluation.reliability import TrustFigures
 from loc_keras.report.gallery import Example, draw_trusted, trusted_example
+from loc_keras.report.image_boxes import Pixels
 from loc_keras.report.style import save_figure
 from loc_keras.report.terminal import print_trust_table
-from loc_keras.report.thumbnails import Pixels
 from loc_keras.training.run_folder import NOVELTY_FILE, PLOTS, TRUST_FILE
 from loc_keras.trust.conformal import least_images
 from loc_keras.trust.fit import PER_CLASS_WITH_BACKGROUND, fit_statements, trust_figures

@@ -18,7 +18,7 @@ from loc_keras.demo_page.guard import (
     server_of,
     uploads_folder,
 )
-from loc_keras.demo_page.page import warm
+from loc_keras.demo_page.page import application, build_page, warm
 from loc_keras.errors import DemoError
 from loc_keras.localizer import Localizer
 
@@ -40,10 +40,7 @@ def run(args: argparse.Namespace) -> int:
         for note in localizer.notes:
             print_note(console, note)
         warm(localizer, args.top_k)
-
-        # It reads the folder of uploads from the environment when it is imported.
-        from loc_keras.demo_page.blocks import application, build_page
-
+        # Gradio is imported here: it reads the folder of uploads from the environment.
         page = application(build_page(localizer, limits, args.top_k), limits)
         print(f"{address_of(listener)} shows {args.model}; Ctrl-C ends it.", flush=True)
         guard = Guard(page, limits, partial(keep_newest, folder, limits.kept))

@@ -45,8 +45,8 @@ from loc_keras.report.evaluation_content import (
     wanted_pictures,
 )
 from loc_keras.report.evaluation_report import MOST_NEAR_DUPLICATES, evaluation_page
+from loc_keras.report.image_boxes import small_pictures
 from loc_keras.report.terminal import print_evaluation
-from loc_keras.report.thumbnails import small_pictures
 from loc_keras.training.run_folder import EVALUATION, NEAR_DUPLICATES_FILE, package_versions
 from loc_keras.trust.fit import trust_figures
 from loc_keras.trust.statements import Trust

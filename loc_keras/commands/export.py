@@ -24,7 +24,7 @@ from loc_keras.serving.portable import (
     refuse_format,
 )
 from loc_keras.serving.saved_model import export_saved_model
-from loc_keras.training.measure import answer_function, collect_outcomes
+from loc_keras.training.model import answer_function, collect_outcomes
 from loc_keras.training.run_folder import CARD_FILE, read_json
 
 CALIBRATION_IMAGES = 128

@@ -10,9 +10,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, field_validator, model_validator
 from pydantic_core import PydanticKnownError
 
-from loc_keras.config.augment import AugmentConfig
 from loc_keras.config.base import Section, Share, Text
-from loc_keras.config.data import DataConfig
+from loc_keras.config.data import AugmentConfig, DataConfig
 from loc_keras.config.train import LossConfig, TrainConfig
 
 RESNETS = ("resnet18", "resnet34", "resnet50")

@@ -11,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from loc_keras.config.augment import AugmentConfig
-from loc_keras.config.data import DataConfig
+from loc_keras.config.data import AugmentConfig, DataConfig
 from loc_keras.data import pipeline as streams
 from loc_keras.data.annotations import WHOLE_FILE, Fault, ImageRef, Split
 from loc_keras.data.augment.batch import augmentation_from

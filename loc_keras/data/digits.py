@@ -11,8 +11,7 @@ import numpy as np
 import tensorflow as tf
 from pydantic import Field, model_validator
 
-from loc_keras.config.augment import AugmentConfig
-from loc_keras.config.data import DIGIT_SIDE_PX, DigitsConfig
+from loc_keras.config.data import DIGIT_SIDE_PX, AugmentConfig, DigitsConfig
 from loc_keras.data.geometry import linear_map, warp_affine
 from loc_keras.errors import DataError
 

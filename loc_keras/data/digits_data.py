@@ -13,8 +13,7 @@ import tensorflow as tf
 from numpy.lib.npyio import NpzFile
 
 from loc_keras.atomic_file import folder_aside
-from loc_keras.config.augment import AugmentConfig
-from loc_keras.config.data import CSV_FILES, DIGIT_SIDE_PX
+from loc_keras.config.data import CSV_FILES, DIGIT_SIDE_PX, AugmentConfig
 from loc_keras.data import pipeline
 from loc_keras.data.dataset import LocalizationData, drawn_pictures, localization_data
 from loc_keras.data.digits import DigitRenderer, DigitTask

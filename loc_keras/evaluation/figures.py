@@ -14,8 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from loc_keras.errors import DataError, ModelError
-from loc_keras.evaluation.bootstrap import Bootstrap
-from loc_keras.evaluation.outcomes import TOP, Estimate, Evaluation, Group, Outcomes
+from loc_keras.evaluation.outcomes import TOP, Bootstrap, Estimate, Evaluation, Group, Outcomes
 
 Column: TypeAlias = npt.NDArray[np.float64]
 Box: TypeAlias = npt.NDArray[np.float64]

@@ -15,9 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from loc_keras.errors import ConfigError, DataError
-from loc_keras.evaluation.bootstrap import Bootstrap, Floats, means_of
 from loc_keras.evaluation.figures import FIGURES, check
-from loc_keras.evaluation.outcomes import Estimate, Outcomes
+from loc_keras.evaluation.outcomes import Bootstrap, Estimate, Floats, Outcomes, means_of
 
 COMPARED = tuple(key for key, figure in FIGURES.items() if figure.compared)
 """Figures that are compared, all of them means."""

@@ -13,8 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from loc_keras.evaluation.bootstrap import Bootstrap
-from loc_keras.evaluation.outcomes import Estimate, Outcomes
+from loc_keras.evaluation.outcomes import Bootstrap, Estimate, Outcomes
 
 DEFAULT = Bootstrap()
 

@@ -23,9 +23,8 @@ from loc_keras.data.fault_kinds import kind_of
 from loc_keras.errors import clean
 from loc_keras.report import html, style
 from loc_keras.report.gallery import Example, class_name, draw_grid
-from loc_keras.report.image_boxes import TRUE_BOX
+from loc_keras.report.image_boxes import TRUE_BOX, Picture, figure_uri, thumb_of
 from loc_keras.report.terminal import place, totals
-from loc_keras.report.thumbnails import Picture, figure_uri, thumb_of
 
 PAGE_FILE, FINDINGS_FILE = "report.html", "findings.json"
 

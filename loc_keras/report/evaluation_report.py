@@ -22,7 +22,7 @@ from loc_keras.report.evaluation_content import (
 )
 from loc_keras.report.gallery import LOCALIZED_IOU, WRONG_MARK, class_name, is_localized
 from loc_keras.report.html import Box, boxed_picture
-from loc_keras.report.thumbnails import figure_uri
+from loc_keras.report.image_boxes import figure_uri
 
 FEW = 100  # Images below which intervals are so wide that it is said.
 MOST_NEAR_DUPLICATES = 3  # Pictures beside that of a suspect.

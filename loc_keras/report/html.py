@@ -20,8 +20,15 @@ from loc_keras.errors import clean
 from loc_keras.evaluation.figures import MISSING, figure_of, format_interval, format_value, percent
 from loc_keras.evaluation.outcomes import Estimate
 from loc_keras.report import style
-from loc_keras.report.image_boxes import HALO, INNER_BOX, OUTER_BOX, PREDICTED_BOX, TRUE_BOX, to_rgb
-from loc_keras.report.thumbnails import encoded
+from loc_keras.report.image_boxes import (
+    HALO,
+    INNER_BOX,
+    OUTER_BOX,
+    PREDICTED_BOX,
+    TRUE_BOX,
+    encoded,
+    to_rgb,
+)
 
 SIDE = 200  # Longer side of a picture in px of the page.
 LEAST_SIDE = 14  # Shorter side at least, so that a sliver of a picture can be seen.

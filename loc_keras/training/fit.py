@@ -20,12 +20,13 @@ from loc_keras.training.batch_norm import AveragedStatistics
 from loc_keras.training.budget import After, Budget, Rehearsal, nothing_after
 from loc_keras.training.checkpoint_files import Checkpoint
 from loc_keras.training.distribution import ALONE, Distribution
-from loc_keras.training.measure import answer_function, collect_outcomes
 from loc_keras.training.model import (
     FitPlan,
     FitResult,
     Phase,
     TrainingModel,
+    answer_function,
+    collect_outcomes,
     compiled_training_model,
     set_trainable,
     training_phases,

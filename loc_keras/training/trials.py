@@ -15,11 +15,12 @@ from loc_keras.errors import TrainingError
 from loc_keras.evaluation.figures import run_figures
 from loc_keras.training.batch_norm import fuse_batch_norms
 from loc_keras.training.callbacks import FiniteLossGuard, Logs, Position
-from loc_keras.training.measure import answer_function, collect_outcomes
 from loc_keras.training.model import (
     FitPlan,
     TrainingModel,
+    answer_function,
     as_batch,
+    collect_outcomes,
     compile_localizer,
     compiled_training_model,
     training_model,

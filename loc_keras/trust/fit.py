@@ -12,8 +12,7 @@ from scipy.stats import betabinom
 from loc_keras.config.schema import TrustConfig
 from loc_keras.errors import TrustError
 from loc_keras.evaluation import reliability
-from loc_keras.evaluation.bootstrap import Bootstrap
-from loc_keras.evaluation.outcomes import BOX_HIT, Outcomes, paired_iou
+from loc_keras.evaluation.outcomes import BOX_HIT, Bootstrap, Outcomes, paired_iou
 from loc_keras.trust import conformal
 from loc_keras.trust.confidence import PRIOR, box_signals, fit_box_confidence, fit_temperature
 from loc_keras.trust.shift import measure_shift

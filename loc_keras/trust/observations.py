@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from loc_keras.data.dataset import SplitPictures
-    from loc_keras.training.measure import Answer
+    from loc_keras.training.model import Answer
 
 QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)
 """Of a side's position that stand for its distribution, each for a fifth of it."""
@@ -51,7 +51,7 @@ def observe(
             image's pixel values, float32 (N,), 0..255.
     """
     # Applying trust, as `predict` does, needs no data set.
-    from loc_keras.training.measure import collect_outcomes
+    from loc_keras.training.model import collect_outcomes
 
     answer = observing(localizer, flip=flip, folds=folds, novelty=novelty)
     return collect_outcomes(answer, dataset, pictures, background)

@@ -12,8 +12,7 @@ from PIL import Image
 
 from loc_keras import check, convert
 from loc_keras.cli.data_source import DataSource
-from loc_keras.config.augment import AugmentConfig
-from loc_keras.config.data import SplitConfig
+from loc_keras.config.data import AugmentConfig, SplitConfig
 from loc_keras.config.load import load_config
 from loc_keras.config.schema import Config
 from loc_keras.data.annotations import (

@@ -12,7 +12,7 @@ from loc_keras.config.load import load_config
 from loc_keras.convert import main as convert
 from loc_keras.data.dataset import SplitPictures, drawn_pictures
 from loc_keras.errors import ConfigError, DataError
-from loc_keras.report.thumbnails import small_pictures
+from loc_keras.report.image_boxes import small_pictures
 
 
 @pytest.fixture(scope="module")

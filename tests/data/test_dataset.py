@@ -10,8 +10,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from loc_keras.config import data as config_source
-from loc_keras.config.augment import AugmentConfig
-from loc_keras.config.data import CSV_FILES, DataConfig, SourceConfig, SplitConfig
+from loc_keras.config.data import CSV_FILES, AugmentConfig, DataConfig, SourceConfig, SplitConfig
 from loc_keras.data.check.run import quick_check
 from loc_keras.data.dataset import build_file_data
 from loc_keras.data.formats.registry import FORMATS, read_annotations

@@ -9,8 +9,7 @@ import pytest
 import tensorflow as tf
 
 from loc_keras import digits as command
-from loc_keras.config.augment import AugmentConfig
-from loc_keras.config.data import CSV_FILES, SourceConfig
+from loc_keras.config.data import CSV_FILES, AugmentConfig, SourceConfig
 from loc_keras.data import pipeline as streams
 from loc_keras.data.digits import INK_THRESHOLD, DigitRenderer, DigitTask
 from loc_keras.data.digits_data import build_digits_data, digit_splits, load_digits, write_digits

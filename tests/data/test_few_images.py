@@ -13,7 +13,7 @@ from PIL import Image
 
 from loc_keras import evaluate, train
 from loc_keras.cli.data_source import DataSource
-from loc_keras.config.augment import AugmentConfig
+from loc_keras.config.data import AugmentConfig
 from loc_keras.config.schema import Config
 from loc_keras.data.augment.batch import augment, draw_names
 from loc_keras.data.check.run import check_data

@@ -10,7 +10,7 @@ import tensorflow as tf
 from helpers.reference_boxes import iou, visible_extent
 from PIL import Image, ImageDraw
 
-from loc_keras.config.augment import AugmentConfig
+from loc_keras.config.data import AugmentConfig
 from loc_keras.data.augment.batch import augmentation_from
 from loc_keras.data.geometry import (
     LARGEST_STEP,

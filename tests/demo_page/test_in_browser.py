@@ -97,7 +97,7 @@ def hosts():
 def site(place, hosts):
     """The page's address and its folder of uploads."""
     with guard.listen("127.0.0.1", 0) as taken, guard.uploads_folder() as folder:
-        from loc_keras.demo_page.blocks import application, build_page
+        from loc_keras.demo_page.page import application, build_page
 
         page = application(build_page(place.localizer, LIMITS, 3), LIMITS)
         guarded = guard.Guard(page, LIMITS, partial(guard.keep_newest, folder, LIMITS.kept))

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from loc_keras.evaluation import bootstrap as module
-from loc_keras.evaluation.bootstrap import Bootstrap, means_of, median_of
+from loc_keras.evaluation import outcomes as module
+from loc_keras.evaluation.outcomes import Bootstrap, means_of, median_of
 
 MANY = Bootstrap(resamples=20_000)
 values_01 = st.lists(st.floats(0, 1), min_size=2, max_size=30)

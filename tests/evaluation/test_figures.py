@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 from loc_keras import boxes, metrics
 from loc_keras.errors import ConfigError, DataError, ModelError
-from loc_keras.evaluation.bootstrap import Bootstrap
 from loc_keras.evaluation.figures import (
     FIGURES,
     baseline_boxes,
@@ -26,6 +25,7 @@ from loc_keras.evaluation.figures import (
     run_figures,
 )
 from loc_keras.evaluation.outcomes import (
+    Bootstrap,
     Evaluation,
     Outcomes,
     corner_errors,

@@ -16,9 +16,8 @@ from rich.console import Console
 from scipy import stats
 
 from loc_keras.errors import ConfigError, DataError, ModelError
-from loc_keras.evaluation.bootstrap import Bootstrap
 from loc_keras.evaluation.figures import figures_of
-from loc_keras.evaluation.outcomes import Outcomes
+from loc_keras.evaluation.outcomes import Bootstrap, Outcomes
 from loc_keras.evaluation.paired import COMPARED, Comparison, Difference, compare, two_sided_p
 from loc_keras.report.compare import (
     difference_words,

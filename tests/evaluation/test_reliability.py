@@ -9,7 +9,7 @@ from scipy.special import expit, ndtr
 from scipy.stats import bootstrap
 from sklearn.metrics import roc_auc_score
 
-from loc_keras.evaluation.bootstrap import Bootstrap
+from loc_keras.evaluation.outcomes import Bootstrap
 from loc_keras.evaluation.reliability import auroc_difference, auroc_estimate
 
 
@@ -133,5 +133,5 @@ def test_draws_follow_the_seed_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = auroc_estimate(scores, good)
     assert whole == auroc_estimate(scores, good)
     assert whole != auroc_estimate(scores, good, Bootstrap(seed=1))
-    monkeypatch.setattr("loc_keras.evaluation.bootstrap._CHUNK", 1000)
+    monkeypatch.setattr("loc_keras.evaluation.outcomes._CHUNK", 1000)
     assert whole == auroc_estimate(scores, good)

@@ -14,7 +14,7 @@ from loc_keras.evaluation.reliability import (
     TrustFigures,
     reliability_bins,
 )
-from loc_keras.training.measure import outcomes_from
+from loc_keras.training.model import outcomes_from
 
 
 def write_noise(root: Path, sides: tuple[int, int], row: Callable[[int], str], rest: str) -> None:

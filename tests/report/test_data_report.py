@@ -33,8 +33,8 @@ from loc_keras.report.data_report import (
     shape_charts,
     write_report,
 )
+from loc_keras.report.image_boxes import SIDE, thumb_of, with_box
 from loc_keras.report.style import TRUTH, figure_to_array
-from loc_keras.report.thumbnails import SIDE, thumb_of, with_box
 
 Report = tuple[Path, list[tuple[str, str, int]]]
 

@@ -19,12 +19,14 @@ from loc_keras.losses import BoxLoss
 from loc_keras.report.gallery import choose_examples, draw_gallery
 from loc_keras.report.style import PREDICTION, TRUTH, figure_to_array
 from loc_keras.training.fit import fit_localizer
-from loc_keras.training.measure import answer_function, collect_outcomes, outcomes_from
 from loc_keras.training.model import (
     SIDES_OUTPUT,
     TrainingModel,
+    answer_function,
     box_weights,
+    collect_outcomes,
     compile_localizer,
+    outcomes_from,
     with_targets,
 )
 

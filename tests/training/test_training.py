@@ -17,10 +17,12 @@ from loc_keras.evaluation.figures import run_figures
 from loc_keras.training import callbacks, precision, run_folder
 from loc_keras.training.checkpointing import collect_arrays
 from loc_keras.training.fit import fit_localizer
-from loc_keras.training.measure import answer_function, collect_outcomes, outcomes_from
 from loc_keras.training.model import (
     SIDES_OUTPUT,
+    answer_function,
+    collect_outcomes,
     compiled_training_model,
+    outcomes_from,
     training_model,
     with_training_targets,
 )

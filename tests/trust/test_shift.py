@@ -7,7 +7,7 @@ import pytest
 
 from loc_keras.errors import TrustError
 from loc_keras.evaluation.outcomes import Outcomes
-from loc_keras.training.measure import outcomes_from
+from loc_keras.training.model import outcomes_from
 from loc_keras.trust.shift import LEVEL, measure_shift, shift_reference
 
 

@@ -18,8 +18,7 @@ from loc_keras.config.schema import TrustConfig
 from loc_keras.data.dataset import SplitPictures
 from loc_keras.data.resize import ImageFormat
 from loc_keras.errors import TrustError
-from loc_keras.evaluation.bootstrap import Bootstrap
-from loc_keras.evaluation.outcomes import Outcomes
+from loc_keras.evaluation.outcomes import Bootstrap, Outcomes
 from loc_keras.serving.bundle import Bundle
 from loc_keras.serving.saved_model import export_saved_model
 from loc_keras.training.run_folder import TRUST_FILE

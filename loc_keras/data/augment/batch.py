@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from scipy.special import betaincinv
 
-from loc_keras.config.augment import AugmentConfig
+from loc_keras.config.data import AugmentConfig
 from loc_keras.data.augment.geometry import (
     CANDIDATES,
     MIRRORS,

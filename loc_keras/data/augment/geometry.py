@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeAlias
 
 import tensorflow as tf
 
-from loc_keras.config.augment import AugmentConfig
+from loc_keras.config.data import AugmentConfig
 from loc_keras.data.geometry import from_affine, linear_map, map_points, matrix, tilt
 from loc_keras.data.resize import are_empty, keep_empty
 

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import tensorflow as tf
 
-from loc_keras.config.augment import AugmentConfig
+from loc_keras.config.data import AugmentConfig
 from loc_keras.data.augment.geometry import Drawn, Draws, log_uniform
 
 Paint: TypeAlias = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from pydantic import ValidationError
 
-from loc_keras.config.augment import AugmentConfig
+from loc_keras.config.data import AugmentConfig
 from loc_keras.data.augment.batch import (
     augment,
     augmentation_from,

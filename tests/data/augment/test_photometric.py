@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageEnhance, ImageOps
 
-from loc_keras.config.augment import AugmentConfig
+from loc_keras.config.data import AugmentConfig
 from loc_keras.data.augment import photometric
 from loc_keras.data.augment.batch import augment, draw_names
 

@@ -15,7 +15,7 @@ from helpers.reference_boxes import iou, visible_extent
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loc_keras.config.augment import AugmentConfig
+from loc_keras.config.data import AugmentConfig
 from loc_keras.data.augment.batch import augment, augmentation_from, draw_names
 from loc_keras.data.augment.geometry import Draws, choose_maps, random_maps, to_centred
 

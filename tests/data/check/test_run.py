@@ -51,7 +51,7 @@ from loc_keras.data.fault_kinds import CATALOGUE, kind_of
 from loc_keras.data.formats.csv_file import read_csv
 from loc_keras.data.image_header import Header, read_header
 from loc_keras.data.resolve import CheckedObjects, checked_objects, resolve
-from loc_keras.report.thumbnails import thumb_of
+from loc_keras.report.image_boxes import thumb_of
 
 
 def places(result: CheckResult, root: Path) -> list[tuple[str, str, int]]:
