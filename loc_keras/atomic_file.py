@@ -4,8 +4,10 @@ A command replaces the files that it wrote, as a list beside them says, and none
 (`own_files`).
 """
 
+import csv
 import errno
 import hashlib
+import io
 import json
 import os
 import platform
@@ -176,6 +178,13 @@ def lock_file(file: int | IO[Any], *, wait: bool = False) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def csv_text(rows: Iterable[Iterable[object]]) -> str:
+    """Rows as CSV (RFC 4180), with LF at the end of each line."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 def safe_cell(text: str) -> str:

@@ -32,7 +32,7 @@ from loc_keras.config.load import (
 from loc_keras.config.schema import Config
 from loc_keras.data import files
 from loc_keras.data.formats.listing import Guess
-from loc_keras.data.records import all_grey, count_multi_object, measure
+from loc_keras.data.records import count_multi_object, measure
 from loc_keras.errors import ConfigError
 from loc_keras.recipe.rules import BUDGET_MINUTES, Choice, Facts, choose
 from loc_keras.training.precision import cpu_has_avx512, cpu_has_bfloat16, device_summary
@@ -277,6 +277,7 @@ def _facts(reading: Reading, weights: str | None) -> Facts:
     splits, class_names = reading.records.splits, reading.records.class_names
     train = splits["train"]
     figures = measure(train)
+    headers = [one.header for one in reading.source.checked.images.values() if one.header]
     several, annotated = count_multi_object(reading.source.annotations)
     device = device_summary()
     counts = np.bincount(train.labels, minlength=len(class_names)).tolist()
@@ -286,7 +287,7 @@ def _facts(reading: Reading, weights: str | None) -> Facts:
         side=figures.side,
         spread=figures.spread,
         small_side=figures.small_side,
-        grey=all_grey([image.header for image in reading.source.checked.images.values()]),
+        grey=bool(headers) and all(header.grey for header in headers),
         given={split: len(records) for split, records in splits.items() if split != "train"},
         several=several,
         annotated=annotated,

@@ -1,7 +1,5 @@
 """A run's folder as commands begin, finish and open it, and what they print of a run."""
 
-import csv
-import io
 import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +15,7 @@ import tensorflow as tf
 from PIL import Image
 from rich.console import Console
 
-from loc_keras.atomic_file import safe_cell, write_text, written_aside
+from loc_keras.atomic_file import csv_text, safe_cell, write_text, written_aside
 from loc_keras.cli.console import print_line, print_note
 from loc_keras.cli.data_source import DataSource, read_folder
 from loc_keras.cli.options import program
@@ -124,9 +122,7 @@ def leak_note(data: LocalizationData, split: Split, *, listed: bool = True) -> s
 
 def write_near_duplicates(folder: Path, data: LocalizationData, splits: Iterable[Split]) -> None:
     """Lists the near duplicates of training images in some splits, if there are any, as CSV."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["split", "image", "path", "training_image", "training_path", "agreement"])
+    rows = [["split", "image", "path", "training_image", "training_path", "agreement"]]
     train = data.pictures["train"]
     found = [split for split in splits if split in data.near_duplicates]
     for split in found:
@@ -135,9 +131,9 @@ def write_near_duplicates(folder: Path, data: LocalizationData, splits: Iterable
         paths, train_paths = own.paths, train.paths
         for row, at, agreement in zip(*(column.tolist() for column in pairs), strict=True):
             cells = (own.names[row], paths[row], train.names[at], train_paths[at])
-            writer.writerow([split, *map(safe_cell, cells), f"{agreement:.3f}"])
+            rows.append([split, *map(safe_cell, cells), f"{agreement:.3f}"])
     if found:
-        write_text(folder / NEAR_DUPLICATES_FILE, text.getvalue())
+        write_text(folder / NEAR_DUPLICATES_FILE, csv_text(rows))
     else:  # One of an earlier evaluation says nothing of these images.
         (folder / NEAR_DUPLICATES_FILE).unlink(missing_ok=True)
 

@@ -99,8 +99,8 @@ def write_dataset(
         with _only_process(partial), without_image_warnings():
             _open_partial(partial, identity)
             job = Job(partial, splits, class_names, shards, advance, on_fault, background)
-            counts = WRITERS[target].write(job)
-            for split, count in counts.items():
+            WRITERS[target].write(job)
+            for split, count in job.counts.items():
                 if not count:
                     raise DataError(f"no image of {split} can be written: {found[-1].reason}.")
             for name, text in (texts or {}).items():
@@ -109,11 +109,11 @@ def write_dataset(
                 write_text(partial / SKIPPED, _listing(found))
             if _finished(out, identity) is not None:
                 raise DataError(f"{out} was written by another process; remove {partial}.")
-            _publish(partial, out, {"images": counts})
+            _publish(partial, out, {"images": job.counts})
     except OSError as error:
         reason = error.strerror or error
         raise DataError(f"the records cannot be written to {partial}: {reason}.") from error
-    return Conversion(counts, found)
+    return Conversion(job.counts, found)
 
 
 def refuse_place(out: Path, sources: Sequence[str]) -> None:

@@ -208,10 +208,6 @@ def localization_data(
     )
 
 
-_GRAY_MODES = frozenset({"1", "L", "LA", "La", "I", "F"})
-"""Pillow's grey modes, beside those of 16 bits, "I;16..."."""
-
-
 def build_file_data(
     found: DatasetRecords,
     data: DataConfig,
@@ -357,10 +353,9 @@ def image_format(found: DatasetRecords, data: DataConfig) -> ImageFormat:
 
 def _channels_of(ref: ImageRef) -> int:
     try:
-        mode = read_header(ref).mode
+        return 1 if read_header(ref).grey else 3
     except HeaderError as fault:
         raise DataError(f"image {ref.path} {fault}.") from fault
-    return 1 if mode in _GRAY_MODES or mode.startswith("I;16") else 3
 
 
 def _judge_broken(broken: list[Fault], split: Split, total: int, on_error: str) -> None:

@@ -79,7 +79,7 @@ def decode_bytes(
             or declares more than `MAX_PIXELS` or `MAX_SIDE`; never half an image.
     """
     image = tf.cond(
-        is_jpeg(content),
+        starts(content, JPEG_START),
         lambda: decode_jpeg(content, channels, ratio),
         lambda: _without_jpeg(channels, portable)(content),
     )
@@ -87,10 +87,8 @@ def decode_bytes(
 
 
 def _apart(*signature: tf.TensorSpec) -> Callable[[Callable[..., tf.Tensor]], Any]:
-    """Makes a graph that is traced once and stays one operation where it is called.
-
-    All operations of a branch that is not taken take their time, if they are part of a graph.
-    """
+    """Makes a graph that is traced once and stays one operation where it is called."""
+    # All operations of a branch that is not taken take their time, if they are part of a graph.
     return partial(
         tf.function,
         input_signature=signature,
@@ -122,11 +120,6 @@ def _without_jpeg(channels: int, portable: bool) -> Callable[[tf.Tensor], tf.Ten
         )
 
     return _apart(tf.TensorSpec([], tf.string))(decode)
-
-
-def is_jpeg(content: tf.Tensor) -> tf.Tensor:
-    """Whether bytes start as a JPEG file does: bool scalar."""
-    return starts(content, JPEG_START)
 
 
 def luminance(image: tf.Tensor) -> tf.Tensor:

@@ -181,11 +181,8 @@ def _candidates(
 
 
 def _shortening(details: Floats) -> Callable[[Floats], Floats]:
-    """Makes details shorter, so that no product of two becomes less.
-
-    They are turned onto the main axes of all; of the axes that matter little only the length is
-    kept (the inequality of Cauchy and Schwarz).
-    """
+    """Makes details shorter, so that no product of two becomes less."""
+    # Of the axes that matter little only the length is kept (inequality of Cauchy and Schwarz).
     sample = details[:: max(1, len(details) // 4096)]
     squares, axes = np.linalg.eigh(sample.T @ sample)
     squares, axes = np.cumsum(squares[::-1]), axes[:, ::-1]
@@ -235,10 +232,7 @@ def _coarse_details(thumbnails: npt.NDArray[np.uint8], pool: ThreadPoolExecutor)
 
 
 def _agreements(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]) -> Floats:
-    """Correlation of the details of row i with row i, laid over each other in the best way.
-
-    It is 0 where one step towards that way shows that it will not be much.
-    """
+    """Correlation of the details of row i with row i as best laid over each other; 0 for little."""
     one, other = first.astype(np.float32), second.astype(np.float32)
     found = np.zeros(len(one), np.float32)
     rows = np.flatnonzero(_promising(_reduced(one, 2), _reduced(other, 2)))
@@ -284,10 +278,7 @@ def _of_parts(values: Floats) -> Floats:
 
 
 def _alignment(moved: Floats, fixed: Floats, steps: Sequence[tuple[int, int]]) -> Floats:
-    """How to read the one pictures (N, S, S) so that they lie on the others, by `steps`.
-
-    It is float32 (N, 4), scale - 1 and shift along x, then along y, for places from -1 to 1.
-    """
+    """Scale - 1 and shift along x, then y, of -1..1, to lay pictures on others: float32 (N, 4)."""
     found = np.zeros((len(moved), 4), np.float32)
     for step, turns in steps:
         a, side = _reduced(moved, step), moved.shape[1] // step

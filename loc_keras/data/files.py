@@ -64,7 +64,7 @@ def join_inside(folder: str, name: str, *, root: str | None = None) -> str:
     itself lies behind does not matter.
     """
     clean = name.replace("\\", "/")
-    if not clean.strip() or "\0" in clean or not _encodable(clean):
+    if not clean.strip() or "\0" in clean or not is_encodable(clean):
         raise OutsideError(f"{name!r} names no file")
     if clean.startswith("/") or is_remote(clean) or clean[1:3] == ":/":
         raise OutsideError(f"{name!r} is absolute; names must be relative to the data folder")
@@ -120,6 +120,18 @@ def is_folder(path: str) -> bool:
 def file_size(path: str) -> int:
     """Bytes of a file."""
     return int(tf.io.gfile.stat(path).length) if is_remote(path) else os.path.getsize(path)
+
+
+def file_state(path: str) -> tuple[int, int]:
+    """Size and time of change in ns of a file; (-1, 0) where there is none."""
+    try:
+        if is_remote(path):
+            found = tf.io.gfile.stat(path)
+            return int(found.length), int(found.mtime_nsec)
+        status = os.stat(path)
+        return status.st_size, status.st_mtime_ns
+    except file_errors():
+        return -1, 0
 
 
 def listed(folder: str) -> list[str]:
@@ -303,7 +315,7 @@ def unpacked(path: str, cache_dir: str) -> str:
     return path
 
 
-def _encodable(name: str) -> bool:
+def is_encodable(name: str) -> bool:
     """Whether the name can be a file's: text from JSON may hold halves of characters."""
     try:
         name.encode()

@@ -76,6 +76,11 @@ class Header(NamedTuple):
     bits: int = 8
 
     @property
+    def grey(self) -> bool:
+        """Whether the pixels have no colour, with or without transparency."""
+        return self.mode in ("1", "L", "LA", "La", "I", "F") or self.mode.startswith("I;16")
+
+    @property
     def animated(self) -> bool:
         """Whether there is more than the one frame that is used."""
         return self.frames > 1

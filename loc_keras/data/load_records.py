@@ -158,11 +158,7 @@ def _groups(
 def _near_groups(
     count: int, thumbnails: Callable[[], npt.NDArray[np.uint8]]
 ) -> tuple[npt.NDArray[np.int64] | None, list[str]]:
-    """Groups of near duplicates among the training records, and what is said of them.
-
-    Returns:
-        int64 (N,), None where there are too many images to look for them.
-    """
+    """Groups of near duplicates, int64 (N,), None of too many images; and what is said of them."""
     if count * count > 2 * MOST_COMPARED:
         return None, [
             f"{count:,} images are too many to look for near duplicates among them, so that those "

@@ -217,7 +217,7 @@ def pixels_key(records: Records, form: ImageFormat) -> str:
     The contents of the images stand in by the size and time of change of their files.
     """
     paths, which = np.unique(records.paths.astype(str), return_inverse=True)
-    stamps = [_stamp(path) for path in paths.tolist()]
+    stamps = list(map(files.file_state, paths.tolist()))
     digest = hashlib.sha256(repr((_RULE, tf.__version__, form, paths.tolist(), stamps)).encode())
     for column in (which, records.offsets, records.lengths):
         digest.update(np.asarray(column, "<i8").tobytes())
@@ -338,15 +338,3 @@ class PixelFile:
             f"the decoded images cannot be kept in {self._pixels.parent} ({first_line(error)}); "
             "free some space or name another folder."
         )
-
-
-def _stamp(path: str) -> tuple[int, int]:
-    """Size and time of change in ns; (-1, 0) where there is no such file."""
-    try:
-        if files.is_remote(path):
-            found = tf.io.gfile.stat(path)
-            return int(found.length), int(found.mtime_nsec)
-        status = os.stat(path)
-        return status.st_size, status.st_mtime_ns
-    except (OSError, tf.errors.OpError):
-        return -1, 0

@@ -12,8 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from loc_keras.data import decode, files
-from loc_keras.data.annotations import WHOLE_FILE, Fault, ImageRef
-from loc_keras.data.image_bytes import JPEG_START
+from loc_keras.data.annotations import WHOLE_FILE, Fault
+from loc_keras.data.image_bytes import JPEG_START, starts
 from loc_keras.data.image_header import Header, HeaderError, read_header
 from loc_keras.data.records import THUMBNAIL_SIDE as SIDE
 from loc_keras.data.records import UPRIGHT, Records
@@ -123,7 +123,7 @@ def jpeg_ratio(
     JPEG; the other an int32 scalar of `decode.RATIOS`, 1 unless it is JPEG.
     """
     size = tf.cond(
-        decode.is_jpeg(content),
+        starts(content, JPEG_START),
         lambda: tf.image.extract_jpeg_shape(content)[:2],
         lambda: tf.zeros([2], tf.int32),
     )
@@ -183,9 +183,8 @@ def image_fault(records: Records, index: int, form: ImageFormat) -> Fault:
     `"damaged"` where the header is good.
     """
     path = str(records.paths[index])
-    ref = ImageRef(path, int(records.offsets[index]), int(records.lengths[index]))
     try:
-        header = read_header(ref)
+        header = read_header(records.ref(index))
     except HeaderError as error:
         return records.fault(index, f"image {path} {error.reason}", error.kind)
     size = _size(records, index, header)

@@ -1,13 +1,11 @@
 """The usable objects of one split, by columns: one image, one class and one box each."""
 
-from collections.abc import Collection
 from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
 import numpy as np
 
 from loc_keras.data.annotations import Annotations, Fault, ImageRef
-from loc_keras.data.image_header import Header
 
 UPRIGHT = 1  # EXIF orientation of a picture that is stored as it is looked at.
 
@@ -66,6 +64,11 @@ class Records:
         """Whether one record shows no object."""
         return not self.boxes[index].any()
 
+    def ref(self, index: int) -> ImageRef:
+        """Where the image of one record lies."""
+        place = int(self.offsets[index]), int(self.lengths[index])
+        return ImageRef(str(self.paths[index]), *place)
+
     def take(self, index: np.ndarray) -> "Records":
         """The records of these indices, in this order."""
         columns = {name: getattr(self, name)[index] for name in COLUMNS}
@@ -82,13 +85,8 @@ COLUMNS = tuple(column.name for column in fields(Records) if column.name != "cla
 
 def image_refs(records: Records) -> list[ImageRef]:
     """Where the image of each record lies."""
-    columns = zip(
-        records.paths.tolist(), records.offsets.tolist(), records.lengths.tolist(), strict=True
-    )
-    return [ImageRef(*column) for column in columns]
-
-
-_GREY_MODES = frozenset({"1", "L", "I;16", "I;16B", "I;16L"})
+    columns = (records.paths.tolist(), records.offsets.tolist(), records.lengths.tolist())
+    return list(map(ImageRef, *columns))
 
 
 class Measures(NamedTuple):
@@ -115,12 +113,6 @@ def measure(records: Records) -> Measures:
         float(wide / narrow),
         float(np.percentile(np.minimum(x2 - x1, y2 - y1), 10)),
     )
-
-
-def all_grey(headers: Collection[Header | None]) -> bool:
-    """Whether all images whose header is known are grey, and there is one."""
-    modes = {header.mode for header in headers if header is not None}
-    return bool(modes) and modes <= _GREY_MODES
 
 
 def count_multi_object(annotations: Annotations) -> tuple[int, int]:

@@ -107,11 +107,9 @@ def _resample(
 
 
 def _bilinear(images: tf.Tensor, covered: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """Scales the covered part of uint8 (..., H, W, C) to `size`, with a triangular kernel.
-
-    The same bits as `tf.image.resize(..., antialias=True)` in two thirds of the time: the kernel
-    is separable, and its op is quick along rows with many channels alone.
-    """
+    """Scales the covered part of uint8 (..., H, W, C) to `size`, with a triangular kernel."""
+    # The same bits as `tf.image.resize(..., antialias=True)` in two thirds of the time: the kernel
+    # is separable, and its op is quick along rows with many channels alone.
     channels = images.shape[-1]
     batch, shape = tf.shape(images)[:-3], tf.shape(images)[-3:]
     rows = tf.reshape(images, [-1, shape[0], 1, shape[1] * channels])

@@ -389,11 +389,7 @@ def _records(
     source: SourceConfig,
     faults: list[Fault],
 ) -> Records:
-    """Records of objects that can be used, of some classes, image by image.
-
-    `counts` are the objects of the image of each, those that cannot be used included; what the
-    policies of the source leave out goes to the faults.
-    """
+    """Records of usable objects, image by image; `counts` are all objects of the image of each."""
     order = np.argsort(part.objects.image, kind="stable")
     part, counts, classes = part.take(order), counts[order], classes[order]
     objects, image = part.objects, part.objects.image
@@ -439,13 +435,7 @@ def _chosen_by_policy(
     counts: npt.NDArray[np.int64],
     source: SourceConfig,
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int32]]:
-    """Applies the multi-object policy, `source.several`, to usable objects, image by image.
-
-    `"skip"` leaves out images with several objects, `"largest"` and `"first"` keep one, `"crop"`
-    cuts one picture out for each, with at most `crop_margin` sides of the box as context on each
-    side. The counts of the objects of an image include those that cannot be used. Returns which
-    objects are kept, and the windows, as in `Records`, that are cut out.
-    """
+    """Which objects the policy `source.several` keeps, and the windows that it cuts out."""
     image, policy = objects.image, source.several
     kept = counts == 1
     windows = np.zeros((len(boxes), 4), np.int32)
@@ -468,11 +458,9 @@ def _chosen_by_policy(
 def _window(
     boxes: npt.NDArray[np.float64], index: int, salt: int, size: Sequence[int], margin: float
 ) -> tuple[int, int, int, int]:
-    """A window around one object that no object beside it reaches into.
-
-    The context on each side is drawn by a rule from the object's place in the list, so that
-    objects do not all stand in the middle and the same data give the same windows.
-    """
+    """A window around one object that no object beside it reaches into."""
+    # The context on each side goes by the object's place in the list, so that objects do not all
+    # stand in the middle and the same data give the same windows.
     x1, y1, x2, y2 = boxes[index].tolist()
     sides = _free_space((x1, y1, x2, y2), np.delete(boxes, index, axis=0), margin)
     # Multiples of the golden ratio fill 0..1 evenly.
@@ -501,11 +489,8 @@ def _in_windows(
 
 
 def _free_space(box: Box, others: np.ndarray, margin: float) -> list[float]:
-    """Free space left, above, right and below, at most `margin` sides of the box.
-
-    Each other box (of N, as float64 (N, 4)) that does not overlap this one limits the side on
-    which it stands farthest.
-    """
+    """Free space left, above, right and below, at most `margin` sides of the box."""
+    # Each other box that does not overlap this one limits the side on which it stands farthest.
     x1, y1, x2, y2 = box
     space = np.minimum(
         [x1, y1, 1 - x2, 1 - y2], margin * np.array([x2 - x1, y2 - y1, x2 - x1, y2 - y1])

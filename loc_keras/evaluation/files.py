@@ -10,8 +10,6 @@ gets the same IoU. With a background, its class is a category too (`"supercatego
 of the objects stay as they are.
 """
 
-import csv
-import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -23,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from loc_keras.atomic_file import label_set, safe_cell, write_text
+from loc_keras.atomic_file import csv_text, label_set, safe_cell, write_text
 from loc_keras.evaluation.outcomes import Evaluation, Outcomes
 from loc_keras.evaluation.reliability import TrustFigures, detection_scores
 
@@ -135,11 +133,7 @@ def write_predictions(
         ]
     if "novelty" in outcomes.outputs:
         columns["novelty"] = _numbers(outcomes.outputs["novelty"], 6)
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
-    write_text(path, text.getvalue())
+    write_text(path, csv_text([columns, *zip(*columns.values(), strict=True)]))
 
 
 def write_coco(

@@ -353,11 +353,8 @@ def _signed_area(start: tf.Tensor, end: tf.Tensor) -> tf.Tensor:
 def _clip_edges(
     polygon: tf.Tensor, convex: tf.Tensor, tolerance: float
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Parts of the edges of one polygon (..., P, 2) that lie in a convex one (..., Q, 2).
-
-    Both run from x towards y. A point counts as inside up to `tolerance` pixels outside. Gives
-    start and end of each part (..., P, 2), and whether there is one (..., P, 1).
-    """
+    """Start, end (..., P, 2) and presence (..., P, 1) of parts of edges in a convex (..., Q, 2)."""
+    # Both run from x towards y. A point counts as inside up to `tolerance` pixels outside.
     along = _next(convex) - convex
     length = tf.maximum(tf.norm(along, axis=-1), _TOLERANCE_PX)
     # Distance of every vertex (P) to the inner side of every edge of the convex polygon (Q).

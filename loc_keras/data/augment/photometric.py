@@ -64,13 +64,9 @@ def recolour(images: tf.Tensor, draws: Draws, options: AugmentConfig) -> tf.Tens
 
 @functools.cache
 def _compiled(step: Step, options: AugmentConfig, names: tuple[str, ...], last: bool) -> Paint:
-    """A step as a function of pixels (uint8 or float32) and draws' values, clipped to 0..255.
-
-    It gives float32, or, as the last of several, uint8. Compiled, a step is one loop over the
-    pixels, which takes between a half and a fifth of the time. Each is compiled by itself: with
-    several in one, XLA (tensorflow 2.21) was seen to give other pixels than the operations do one
-    by one.
-    """
+    """A step as a function of pixels and draws' values: float32 0..255, the last one uint8."""
+    # Compiled, a step takes a half to a fifth of the time. Each is compiled by itself: with several
+    # in one, XLA (tensorflow 2.21) was seen to give other pixels than one by one.
 
     @tf.function(autograph=False, jit_compile=True)
     def paint(pixels: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
@@ -179,8 +175,7 @@ def _saturation_gray(pixels: tf.Tensor, draws: Draws, options: AugmentConfig) ->
 
 def _hue(pixels: tf.Tensor, draws: Draws, options: AugmentConfig) -> tf.Tensor:
     turn = (draws.column("hue") * 2.0 - 1.0) * options.hue
-    layer = _keras_cv_layer("RandomHue", factor=1.0, value_range=(0, 255))
-    return layer.augment_images(pixels, turn)
+    return _hue_layer().augment_images(pixels, turn)
 
 
 def _blur(pixels: tf.Tensor, draws: Draws, options: AugmentConfig) -> tf.Tensor:
@@ -216,10 +211,8 @@ def _gaussian(sigma: tf.Tensor, reach: int) -> tf.Tensor:
 
 
 def _sharpness(pixels: tf.Tensor, draws: Draws, options: AugmentConfig) -> tf.Tensor:
-    """Scales the distance to the image under Pillow's smoothing filter; the border row stays.
-
-    The filter is the mean of the 3 x 3 neighbourhood in which the pixel itself counts five times.
-    """
+    """Scales the distance to the image under Pillow's smoothing filter; the border row stays."""
+    # The mean of the 3 x 3 neighbourhood in which the pixel itself counts five times.
     height, width = pixels.shape[1], pixels.shape[2]
     total = 4.0 * pixels[:, 1:-1, 1:-1]
     for row in range(3):
@@ -231,12 +224,12 @@ def _sharpness(pixels: tf.Tensor, draws: Draws, options: AugmentConfig) -> tf.Te
 
 
 @functools.cache
-def _keras_cv_layer(name: str, **options: Any) -> Any:
-    """A KerasCV layer, made once, outside of any graph; the import alone takes a second."""
-    from keras_cv import layers
+def _hue_layer() -> Any:
+    """KerasCV's layer, made once, outside of any graph; the import alone takes a second."""
+    from keras_cv.layers import RandomHue
 
     with tf.init_scope(), tf.device("CPU:0"):
-        return getattr(layers, name)(**options, seed=1, dtype="float32")
+        return RandomHue(factor=1.0, value_range=(0, 255), seed=1, dtype="float32")
 
 
 def _signed(draws: Draws, name: str) -> tf.Tensor:

@@ -1,6 +1,5 @@
 """The mended copy of a data set: its files and the log of every change."""
 
-import csv
 import io
 import math
 import os
@@ -13,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from loc_keras.atomic_file import folder_aside, write_text
+from loc_keras.atomic_file import csv_text, folder_aside, write_text
 from loc_keras.config.data import CSV_FILES, SourceConfig
 from loc_keras.data.annotations import (
     Annotated,
@@ -23,12 +22,13 @@ from loc_keras.data.annotations import (
     class_index,
     class_indices,
 )
-from loc_keras.data.check.images import ENDINGS, IMAGE_ENDINGS, ImageFacts
+from loc_keras.data.check.images import ENDINGS, ImageFacts
 from loc_keras.data.check.labels import misspelt, same_word
 from loc_keras.data.check.run import CheckResult, lost_images
 from loc_keras.data.decode import turn_boxes, turn_boxes_back, upright
 from loc_keras.data.files import is_remote, read_bytes
-from loc_keras.data.formats.writing import distinct_stems, shortest
+from loc_keras.data.formats.parsing import is_image_name
+from loc_keras.data.formats.writing import box_cells, distinct_stems
 from loc_keras.data.records import UPRIGHT
 from loc_keras.data.resolve import CheckedObject, box_areas, picture_size, usable_boxes
 from loc_keras.errors import DataError, first_line
@@ -329,13 +329,11 @@ def _write_split(
         (folder / files["images"] / names[image]).write_bytes(content)
         if progress:
             progress(1)
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    for one in part:
-        group = [one.group] if grouped else []
-        box = [""] * 4 if one.empty else map(shortest, one.box)
-        writer.writerow([names[one.image], one.label, *box, *group])
-    write_text(folder / files["csv"], text.getvalue())
+    rows = [
+        [names[one.image], one.label, *box_cells(one.box, one.empty), *[one.group] * grouped]
+        for one in part
+    ]
+    write_text(folder / files["csv"], csv_text(rows))
     return changes
 
 
@@ -367,7 +365,7 @@ def _picture(kept: Annotated, facts: ImageFacts, exif: str) -> tuple[bytes, str,
     if given.lower() in ENDINGS[form]:
         return content, given, changes
     ending = ENDINGS[form][0]
-    if given.lower() in IMAGE_ENDINGS:
+    if is_image_name(given):
         reason = f"its content is {form}"
         changes.append(Change(kept.file, kept.row, kept.name, "renamed", reason, given, ending))
     return content, ending, changes
@@ -395,11 +393,6 @@ def _origin(kept: Annotated) -> str:
 
 
 def _changes_text(changes: Sequence[Change]) -> str:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(Change._fields)
     # Names from a file system that is no UTF-8 hold signs that cannot be encoded.
-    writer.writerows(
-        [str(cell).encode("utf-8", "backslashreplace").decode() for cell in one] for one in changes
-    )
-    return text.getvalue()
+    text = csv_text([Change._fields, *changes])
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -16,6 +16,7 @@ from PIL import Image
 from loc_keras.data import files
 from loc_keras.data.annotations import Annotated, Annotations, Fault, ImageRef, Subject
 from loc_keras.data.duplicates import thumbnail
+from loc_keras.data.formats.parsing import is_image_name
 from loc_keras.data.image_header import (
     Header,
     HeaderError,
@@ -28,7 +29,7 @@ from loc_keras.data.records import THUMBNAIL_SIDE, UPRIGHT
 from loc_keras.data.resolve import TOLERANCE_PX, picture_size
 
 ENDINGS: dict[str, tuple[str, ...]] = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
     "PNG": (".png",),
     "BMP": (".bmp", ".dib"),
     "GIF": (".gif",),
@@ -39,8 +40,6 @@ ENDINGS: dict[str, tuple[str, ...]] = {
     "HEIF": (".heic", ".heif", ".hif"),
 }
 """What the files of each format are called."""
-
-IMAGE_ENDINGS = frozenset(ending for endings in ENDINGS.values() for ending in endings)
 
 _WINDOW = 512
 _NO_MEMORY = "needs more memory than is free"
@@ -123,10 +122,7 @@ def _facts(header: Header | HeaderError, digest: bytes = b"") -> ImageFacts:
 
 
 def _decoded(place: tuple[ImageRef, npt.NDArray[np.uint8] | None]) -> ImageFacts:
-    """Decodes the first picture, all of it; never raises for what is wrong with it.
-
-    `place` is the image and where its thumbnail is written, if it is.
-    """
+    """Decodes all of the first picture, and writes its thumbnail to its place if it has one."""
     ref, small = place
     try:
         content = read_content(ref)
@@ -155,7 +151,6 @@ def _decoded(place: tuple[ImageRef, npt.NDArray[np.uint8] | None]) -> ImageFacts
         return replace(facts, trouble="truncated", reason=f"cannot be decoded: {reason}")
 
 
-_GREY = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "F"})
 _EIGHT = 8
 _TURNED = (
     ", and the box fits the annotated size alone: turn the picture as it was when it was labelled"
@@ -189,7 +184,7 @@ def image_findings(
             inspected.add(one.image)
             found += _one_image(one, facts)
             if facts.header and not facts.trouble:
-                modes.add(facts.header.mode in _GREY)
+                modes.add(facts.header.grey)
         if not facts.trouble:
             found += _size_findings(one, facts, boxes_on, annotations.units)
     if any(one.reason.endswith(_TURNED) for one in found):
@@ -213,8 +208,8 @@ def orphan_findings(annotations: Annotations) -> list[Fault]:
         path for folder in annotations.folders for path in files.walk(folder)
     ):
         base = os.path.basename(path)
-        stem, ending = os.path.splitext(base)
-        if ending.lower() not in IMAGE_ENDINGS or _plain(path) in named:
+        stem = os.path.splitext(base)[0]
+        if not is_image_name(base) or _plain(path) in named:
             continue
         if stem not in stems and base not in named_by_faults:
             found.append(Fault(path, 0, "no annotation names it", "orphan_image", ImageRef(path)))
@@ -242,7 +237,7 @@ def _one_image(one: Annotated, facts: ImageFacts) -> list[Fault]:
     header = facts.header
     found = []
     ending = os.path.splitext(one.image.path)[1].lower()
-    if ending in IMAGE_ENDINGS and ending not in ENDINGS[header.format]:
+    if is_image_name(ending) and ending not in ENDINGS[header.format]:
         found.append(finding("wrong_ending", f"holds {header.format}, not {ending[1:]}"))
     found += [finding(kind, reason) for kind, reason in _unusual(header)]
     if header.orientation != UPRIGHT:

@@ -184,10 +184,7 @@ def _guess(listing: Listing, found: dict[str, Form], doubts: dict[str, Doubt]) -
 
 
 def _tables_of_all(objects: Mapping[str, _Objects], train: Sequence[str]) -> dict[str, str]:
-    """Tables of no split whose images stand in those that are called so, with the reason.
-
-    Without a table of `train` that is called so, none is left out.
-    """
+    """Tables of no split whose images stand in those that are called so; none without a train."""
     named = [name for name in objects if split_of(name) is not None]
     rest = [name for name in train if name in objects and name not in named]
     held = {file for name in named for file, _ in objects[name]}
@@ -241,11 +238,7 @@ def _pattern(listing: Listing, names: Sequence[str]) -> str | None:
 
 
 def _images(listing: Listing, tables: dict[str, Form]) -> str | None:
-    """The folder that holds the images of some tables, perhaps by `{label}` or `{stem}`.
-
-    A folder by label goes before one without: where each class has its folder, file names often
-    repeat, so that the images of one class have the names of another.
-    """
+    """The folder that holds the images of some tables, perhaps by `{label}` or `{stem}`."""
     samples = [
         (table, row.get("file", ""), row.get("label", ""))
         for table in _spread(list(tables), _SAMPLED_FILES)
@@ -286,15 +279,13 @@ def _images(listing: Listing, tables: dict[str, Form]) -> str | None:
         return None
     # Nearly as good counts as good: single images may be missing.
     good = [template for template, score in scores.items() if score >= best * 0.8]
+    # Where each class has its folder, images of one class often have the names of another.
     by_class = [one for one in good if "{label}" in one] or [one for one in good if "{" in one]
     return (by_class or good)[0]
 
 
 def _styled(listing: Listing, form: Form, tables: Mapping[str, Form], images: str) -> Form:
-    """The form with the kind of box by which all boxes lie in their images.
-
-    Where corners and sizes both do and no name tells them apart, it is asked.
-    """
+    """The form with the kind of box by which all boxes lie in their images, or a question."""
     rows = [
         (table, row) for table, one in tables.items() for row in _spread(one.rows, _SAMPLED_BOXES)
     ]

@@ -232,10 +232,7 @@ def _bare(header: Sequence[str]) -> list[str]:
 def _places(
     header: Sequence[str], columns: Sequence[Sequence[str]] = ()
 ) -> tuple[tuple[str, ...], dict[str, int]] | None:
-    """The kinds of box that a header may mean, and the column of each meaning; None without a box.
-
-    Where it may mean several, the likeliest is first.
-    """
+    """Kinds of box that a header may mean, the likeliest first, and columns by meaning, or None."""
     bare = _bare(header)
     # `bbox_x` goes before `x`.
     of_a_box = [_OF_A_BOX.sub("", name) if _OF_A_BOX.match(name) else "" for name in bare]
@@ -352,11 +349,8 @@ def _meanings(columns: Sequence[Sequence[str]], file: int) -> _Meanings | Doubt:
 
 
 def _box_starts(numeric: Sequence[bool]) -> list[int]:
-    """Places at which four columns of numbers may be the box, the likeliest first.
-
-    A run of just four goes first; of a longer one, its last four, as the class stands more often
-    before the box than behind it.
-    """
+    """Places at which four columns of numbers may be the box, the likeliest first."""
+    # Of a run of more than four the last ones: a class stands more often before the box.
     groups = groupby(range(len(numeric)), numeric.__getitem__)
     runs = [list(places) for is_numeric, places in groups if is_numeric]
     runs = sorted((run for run in runs if len(run) >= _BOX), key=lambda run: len(run) > _BOX)
@@ -388,12 +382,9 @@ def _fits(boxes: Sequence[Sequence[float]], style: str) -> bool:
 
 
 def _holds_a_class(boxes: Sequence[Sequence[float]]) -> bool:
-    """Whether a column of whole numbers beyond 1 stands among fractions, as a class does.
-
-    What most rows hold counts: a coordinate may be wrong.
-    """
+    """Whether a column of whole numbers beyond 1 stands among fractions, as a class does."""
     columns = list(zip(*boxes, strict=True))
-    few = (1 - _MOSTLY) * len(boxes)
+    few = (1 - _MOSTLY) * len(boxes)  # What most rows hold counts: a coordinate may be wrong.
     counts = [
         sum(value % 1 != 0 for value in one) <= few and sum(value > 1 for value in one) > few
         for one in columns

@@ -42,7 +42,7 @@ from loc_keras.data.formats.parsing import (
     upright_tool,
 )
 from loc_keras.data.formats.tools import floats, parsed_json
-from loc_keras.data.formats.writing import Job, box_px, record_stems, write_images
+from loc_keras.data.formats.writing import Job, box_px, write_images
 from loc_keras.data.records import Records
 from loc_keras.errors import DataError
 
@@ -57,7 +57,6 @@ _LONG = 19
 _MISSING: Any = ()  # What an id means that none has.
 _TRIED_NAMES = 16
 _SHOWN = 10
-_COPIED_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 
 _NOTHING = frozenset({"empty", "nothing", "none", "blank", "background"})
 """Categories, in small letters, of annotations that have no box: the image shows no object."""
@@ -406,10 +405,7 @@ def _extent(shape: Any) -> Box:
 
 
 def _extent_of_mask(counts: Any, size: Any) -> Box:
-    """The box of a mask: lengths of its runs of 0 and 1 in turn, column by column.
-
-    Text is what pycocotools makes of the lengths: 5 bits a sign, differences to the last but one.
-    """
+    """The box of a mask: lengths of its runs of 0 and 1 in turn, column by column."""
     if not isinstance(size, list) or len(size) != 2 or not all(map(_is_side, size)):
         raise RowError(f"segmentation: size is {quoted(size)}, not height and width", "number")
     height, width = map(int, size)
@@ -429,6 +425,7 @@ def _extent_of_mask(counts: Any, size: Any) -> Box:
 
 
 def _unpacked(text: str) -> list[int]:
+    """Lengths from pycocotools' text: 5 bits a sign, differences to the last but one."""
     runs: list[int] = []
     value = shift = 0
     for code in text.encode("ascii", "replace"):
@@ -503,22 +500,17 @@ def _image_folder(listing: Listing, name: str) -> str:
     return posixpath.dirname(name) or "."
 
 
-def write_coco(job: Job) -> dict[Split, int]:
-    """Writes images and one JSON file for each split; returns the images of each.
+def write_coco(job: Job) -> None:
+    """Writes images and one JSON file for each split.
 
     Boxes are `[x, y, width, height]` in px with decimals; ids count from 1.
     """
-    counts: dict[Split, int] = {}
-    stems = record_stems(job.splits)
     (job.folder / "annotations").mkdir(exist_ok=True)
     for split, records in job.splits.items():
-        images = job.folder / "images" / split
-        names = write_images(job, split, images, stems[split], _COPIED_FORMATS)
+        names = write_images(job, split, job.folder / "images" / split)
         content = _instances(records, names, job.object_classes)
         text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
         write_text(job.folder / "annotations" / f"instances_{split}.json", text + "\n")
-        counts[split] = sum(map(bool, names))
-    return counts
 
 
 def coco_source(class_names: Sequence[str], splits: Collection[Split]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from loc_keras.atomic_file import write_text
+from loc_keras.atomic_file import csv_text, write_text
 from loc_keras.config.data import BOX_COLUMNS, CSV_COLUMNS, CSV_FILES
 from loc_keras.data import files
 from loc_keras.data.annotations import (
@@ -46,7 +46,7 @@ from loc_keras.data.formats.parsing import (
     quoted,
     require_root,
 )
-from loc_keras.data.formats.writing import Job, record_stems, shortest, write_images
+from loc_keras.data.formats.writing import COPIED, Job, box_cells, write_images
 from loc_keras.data.records import Records
 from loc_keras.errors import DataError
 
@@ -65,7 +65,6 @@ _MORE_COLUMNS = ("width", "height", "group", "split")
 _MOST_QUOTED = 200
 _BOX = 4
 _LAST = 2**62
-_COPIED_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
 
 LONGEST_ROW = 65_536
 """Characters of the longest row that is read."""
@@ -655,29 +654,23 @@ def _split(named: Mapping[str, str]) -> Split | None:
     return SPLIT_NAMES.get(text.lower())
 
 
-def write_csv(job: Job) -> dict[Split, int]:
-    """Writes one CSV file and one image folder for each split; returns the images of each.
+def write_csv(job: Job) -> None:
+    """Writes one CSV file and one image folder for each split.
 
     Labels are class names; boxes are fractions of the image side with as many digits as give
     the same float32 back, and nothing where there is no object.
     """
-    counts: dict[Split, int] = {}
-    stems = record_stems(job.splits)
     grouped = any_group(job.splits)
     for split, records in job.splits.items():
         paths = {kind: job.folder / name for kind, name in CSV_FILES[split].items()}
-        names = write_images(job, split, paths["images"], stems[split], _COPIED_FORMATS)
-        text = io.StringIO(newline="")
-        writer = csv.writer(text, lineterminator="\n")
+        names = write_images(job, split, paths["images"], formats=(*COPIED, "GIF"))
         columns = (names, records.labels, records.boxes, records.empty, records.groups)
-        for name, label, box, empty, group in zip(*columns, strict=True):
-            if name:
-                sides = [""] * len(box) if empty else map(shortest, box)
-                more = [group] if grouped else []
-                writer.writerow([name, job.class_names[label], *sides, *more])
-        write_text(paths["csv"], text.getvalue())
-        counts[split] = sum(map(bool, names))
-    return counts
+        rows = [
+            [name, job.class_names[label], *box_cells(box, empty), *[group] * grouped]
+            for name, label, box, empty, group in zip(*columns, strict=True)
+            if name
+        ]
+        write_text(paths["csv"], csv_text(rows))
 
 
 def csv_source(class_names: Sequence[str], splits: Mapping[Split, Records]) -> dict[str, Any]:

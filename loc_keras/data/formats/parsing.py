@@ -36,7 +36,8 @@ from loc_keras.errors import DataError, first_line
 IMAGE_ENDINGS = frozenset(
     [
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".webp"),
-        *(".tif", ".tiff", ".ppm", ".pgm", ".heic", ".heif", ".hif", ".avif", ".jp2", ".mpo"),
+        *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".heic", ".heif", ".hif", ".avif"),
+        *(".jp2", ".mpo"),
     ]
 )
 """Endings, in small letters, by which a file shows that it is meant as an image."""
@@ -140,10 +141,9 @@ class Reading:
             self.fault(path, 0, files.absence(path), "missing_file")
             return None
         try:
-            return files.read_text(path)
-        except DataError as error:
-            reason = str(error).removeprefix(f"annotation file {path} ").removesuffix(".")
-            self.fault(path, 0, reason, "encoding")
+            return text_of_file(path)
+        except RowError as error:
+            self.failed(path, 0, error)
             return None
 
     def annotations(
@@ -161,6 +161,15 @@ class Reading:
             empty=self.empty,
             upright_tool=self.upright_tool,
         )
+
+
+def text_of_file(path: str, beside: str = "") -> str:
+    """The text of an annotation file, or of one that it names; RowError where it cannot be read."""
+    try:
+        return files.read_text(path)
+    except DataError as error:
+        reason = str(error).removeprefix(f"annotation file {beside or path} ").removesuffix(".")
+        raise RowError(reason, "encoding") from None
 
 
 def upright_tool(tree: Any) -> str:
@@ -402,13 +411,7 @@ def is_text(value: object) -> bool:
 
     JSON and YAML can write half of a surrogate pair, and NUL.
     """
-    if not isinstance(value, str) or "\0" in value:
-        return False
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return isinstance(value, str) and "\0" not in value and files.is_encodable(value)
 
 
 def label_problem(value: object) -> str:

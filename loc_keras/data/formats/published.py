@@ -112,11 +112,7 @@ def _read_words(path: str, reading: Reading) -> dict[str, str]:
 
 
 def _class_names(wnids: Sequence[str], words: dict[str, str]) -> list[str]:
-    """Names of classes: the word for each wnid.
-
-    A wnid without a word, or whose word another one shares (ImageNet has two sorts of crane), is
-    its own name.
-    """
+    """The word for each wnid; where it has none, or shares it as the two cranes do, the wnid."""
     named = [words.get(wnid) or wnid for wnid in wnids]
     count = Counter(named)
     unique = [name if count[name] == 1 else wnid for wnid, name in zip(wnids, named, strict=True)]

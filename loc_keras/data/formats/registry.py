@@ -40,14 +40,14 @@ class Writer(NamedTuple):
     """How a format is written.
 
     Attributes:
-        write: Fills the job's folder and returns the images of each split.
+        write: Fills the job's folder and its counts.
         source: From class names and what was written to the settings (of `data.source`) that read
             it again.
         sharded: Whether it takes a number of shards.
         grouped: Whether it has a place for groups of images.
     """
 
-    write: Callable[[Job], dict[Split, int]]
+    write: Callable[[Job], None]
     source: Callable[[Sequence[str], Mapping[Split, Records]], dict[str, Any]]
     sharded: bool = False
     grouped: bool = False
@@ -74,10 +74,10 @@ class Format(NamedTuple):
 
 
 def _tool_writer(name: str) -> Writer:
-    def write(job: Job) -> dict[Split, int]:
+    def write(job: Job) -> None:
         from loc_keras.data.formats.tools_writing import write_tool
 
-        return write_tool(job, format_name=name)
+        write_tool(job, format_name=name)
 
     def source(class_names: Sequence[str], _: Mapping[Split, Records]) -> dict[str, Any]:
         return {"format": name, "class_names": list(class_names), "inclusive_pixels": False}

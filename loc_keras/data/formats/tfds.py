@@ -301,11 +301,7 @@ def _chosen(role: str, places: Sequence[Place], name: str | None, usual: str) ->
 
 
 def _open_builder(root: str, name: str, *, download: bool) -> Any:
-    """Opens a data set that is prepared on disk, or downloads and prepares it where it may.
-
-    What is on disk is opened from its own files alone: neither the code that made it nor the
-    network is needed.
-    """
+    """Opens a data set from its own files on disk alone, or downloads and prepares it if it may."""
     try:
         import tensorflow_datasets as tfds
     except ImportError as error:
@@ -353,10 +349,7 @@ def _check_splits(builder: Any, specs: Sequence[str]) -> None:
 
 
 def _examples(builder: Any, spec: str, wanted: Sequence[Place]) -> Iterator[dict[str, Any]]:
-    """Examples of a split, always in the same order: nested dicts of values, `_ID` at the top.
-
-    Of the wanted features images come as encoded bytes.
-    """
+    """Examples of a split in one order: nested dicts, `_ID` at the top, images as encoded bytes."""
     import tensorflow_datasets as tfds
 
     features: dict[str, Any] = {}

@@ -38,7 +38,6 @@ from loc_keras.data.formats.writing import (
     encoded_bytes,
     ending_of,
     pictures,
-    record_stems,
 )
 from loc_keras.data.records import Records
 from loc_keras.errors import DataError, first_line
@@ -145,11 +144,8 @@ def _read_shard(split: Split, path: str, names: Mapping[int, str] | None, readin
 
 
 def _scan_shard(path: str) -> tuple[Sequence[int], str]:
-    """Bytes of each record whose frame is intact, and why no more can be read, `""` at the end.
-
-    Frames are checked here before TensorFlow reads the records, since it takes a length from the
-    file at its word and asks for that much memory. DataError: it is compressed or cannot be opened.
-    """
+    """Bytes of each record whose frame is intact, and why no more can be read, `""` at the end."""
+    # TensorFlow would take a length from the file at its word and ask for that much memory.
     lengths, position = array("Q"), 0
     try:
         size = files.file_size(path)
@@ -251,11 +247,8 @@ def _objects(features: Any) -> tuple[list[Box], list[str], list[int]]:
 
 
 def _name(features: Any, path: str, row: int) -> str:
-    """The name of an image, or one made of shard and row where it leads out of any folder.
-
-    Nothing is opened by it, and records often name the absolute path they were made from; but a
-    data set written from these may use it for files.
-    """
+    """The name of an image, or one made of shard and row where it leads out of any folder."""
+    # Records often name the absolute path they were made from, and files may be written by it.
     features_of_name = ("image/filename", "image/source_id")
     given = (_values(features, feature, "bytes_list") for feature in features_of_name)
     names = next(filter(None, given), [])
@@ -401,19 +394,17 @@ def _pattern(listing: Listing, names: list[str]) -> str | None:
     return pattern if not others and matches_only(listing, pattern, names) else None
 
 
-def write_tfrecord(job: Job) -> dict[Split, int]:
-    """Writes `<split>-00000-of-0000N.tfrecord` and `label_map.pbtxt`; returns the images of each.
+def write_tfrecord(job: Job) -> None:
+    """Writes `<split>-00000-of-0000N.tfrecord` and `label_map.pbtxt`.
 
     Record i of a split is in shard i modulo N, so that every shard holds every class even where
     the records come class by class. Class numbers start at 1.
     """
     write_text(job.folder / "label_map.pbtxt", label_map(job.object_classes))
     journal = _read_journal(job)
-    counts: dict[Split, int] = {}
-    stems = record_stems(job.splits)
     for split, records in job.splits.items():
         total = _shard_count(job, records)
-        counts[split] = 0
+        job.counts[split] = 0
         for shard in range(total):
             name = f"{split}-{shard:05d}-of-{total:05d}.tfrecord"
             indices = range(shard, len(records), total)
@@ -421,16 +412,15 @@ def write_tfrecord(job: Job) -> dict[Split, int]:
                 job.advance(split, len(indices))
             else:
                 try:
-                    journal[name] = _write_shard(job, split, name, indices, stems[split])
+                    journal[name] = _write_shard(job, split, name, indices)
                 except tf.errors.OpError as error:  # Such as a full disk.
                     raise OSError(error.message) from error
                 write_text(job.folder / _JOURNAL, json.dumps(journal))
             faults = [Fault(*fault) for fault in journal[name]]
             for fault in faults:
                 job.on_fault(fault)
-            counts[split] += len(indices) - len(faults)
+            job.counts[split] += len(indices) - len(faults)
     (job.folder / _JOURNAL).unlink(missing_ok=True)
-    return counts
 
 
 def tfrecord_source(class_names: Sequence[str], splits: Collection[Split]) -> dict[str, Any]:
@@ -451,10 +441,8 @@ def _shard_count(job: Job, records: Records) -> int:
     return max(1, min(wanted, len(records)))
 
 
-def _write_shard(
-    job: Job, split: Split, name: str, indices: range, stems: Sequence[str]
-) -> list[Fault]:
-    records = job.splits[split]
+def _write_shard(job: Job, split: Split, name: str, indices: range) -> list[Fault]:
+    records, stems = job.splits[split], job.stems[split]
     faults = []
     with written_aside(job.folder / name) as aside, tf.io.TFRecordWriter(str(aside)) as writer:
         for index, picture in pictures(records, indices, _COPIED_FORMATS):

@@ -36,6 +36,7 @@ from loc_keras.data.formats.parsing import (
     number,
     quoted,
     require_root,
+    text_of_file,
 )
 from loc_keras.errors import DataError, first_line
 
@@ -112,11 +113,8 @@ class Document:
 
     def text(self, name: str = "") -> str:
         """The text of the file, or of one that lies beside it or at a path of the data folder."""
-        try:
-            return files.read_text(files.join(folder_of(self.path), name) if name else self.path)
-        except DataError as error:
-            reason = str(error).removeprefix(f"annotation file {self.path} ").removesuffix(".")
-            raise RowError(reason, "encoding") from None
+        path = files.join(folder_of(self.path), name) if name else self.path
+        return text_of_file(path, self.path)
 
     def content(self) -> bytes:
         """The bytes of the file."""
@@ -333,11 +331,8 @@ def _own_files(paths: Sequence[str], tool: Tool) -> list[str]:
 
 
 def _image_path(document: Document, picture: Picture, finder: ImageFinder) -> str:
-    """The path of an image, by the rule of `ImageFinder` from the file's and the data folder.
-
-    An image of the same name beside a file of this image alone outranks what is written. Of several
-    that fit those of the same split count, then the nearest to the file.
-    """
+    """The path of an image, by the rule of `ImageFinder`; of several that fit, the nearest one."""
+    # An image of the same name beside a file of this image alone outranks what is written.
     name, root, folder = picture.name, document.root, folder_of(document.path)
     if not isinstance(name, str):
         raise RowError(f"names the image {quoted(name)}, not text", "syntax")

@@ -73,15 +73,13 @@ _CLASS_NAMES = ("class", "label", "category", "name", "type", "object", "species
 
 
 def _via(document: Document) -> Iterator[Picture]:
-    """`{key: {"filename", "regions": [{"shape_attributes", "region_attributes"}]}}`, or a project.
-
-    VIA 1 writes regions as a mapping.
-    """
+    """`{key: {"filename", "regions": [{"shape_attributes", "region_attributes"}]}}`, or project."""
     tree = document.json()
     entries = tree.get("_via_img_metadata", tree)
 
     def picture(row: int, entry: dict[str, Any]) -> Picture:
         regions = entry["regions"]
+        # VIA 1 writes a mapping.
         regions = list(regions.values()) if isinstance(regions, dict) else regions
         return Picture(entry["filename"], [(row, one) for _, one in _numbered(regions)], row)
 

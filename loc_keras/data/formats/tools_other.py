@@ -108,10 +108,7 @@ def _keras_yolo_object(entry: tuple[list[str], list[str]], _: Picture) -> tuple[
 
 
 def _pet(document: Document) -> Iterator[Picture]:
-    """Oxford-IIIT Pet: `list.txt`, lists of the splits, and a trimap for each image.
-
-    The class is the breed, the box the extent of the animal.
-    """
+    """Oxford-IIIT Pet: `list.txt`, lists of the splits, and trimaps; a breed is a class."""
     splits: dict[str, Split] = {}
     for file, split in _PET_SPLITS.items():
         splits |= {line.split()[0]: split for _, line in numbered_lines(document.text(file))}
@@ -198,10 +195,7 @@ _Rows = Iterator[tuple[int, dict[str, Any]]]
 
 
 def _huggingface(document: Document) -> Iterator[Picture]:
-    """`file_name` and `objects: {bbox: [[x, y, w, h]], categories}` a row, or one plain box.
-
-    Parquet shards, and what `save_to_disk` writes, hold the images as well.
-    """
+    """`file_name` and `objects: {bbox: [[x, y, w, h]], categories}` a row, or one plain box."""
     names: dict[str, list[str]] = {}
     rows: _Rows
     if document.path.lower().endswith((".parquet", ".arrow")):

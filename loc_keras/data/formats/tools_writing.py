@@ -1,19 +1,16 @@
 """Writers of the formats of labelling tools: one folder a split, labels beside the images."""
 
-import csv
-import io
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
-from loc_keras.atomic_file import write_text
-from loc_keras.data.annotations import Box, Split
+from loc_keras.atomic_file import csv_text, write_text
+from loc_keras.data.annotations import Box
 from loc_keras.data.formats.voc import refuse_unwritable
-from loc_keras.data.formats.writing import Job, box_px, decimal, record_stems, write_images
+from loc_keras.data.formats.writing import Job, box_px, decimal, write_images
 
-_COPIED_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 _CORNERS = ("xtl", "ytl", "xbr", "ybr")
 
 
@@ -32,17 +29,15 @@ class _Row(NamedTuple):
         return _rounded((x1, y1, x2 - x1, y2 - y1))
 
 
-def write_tool(job: Job, *, format_name: str) -> dict[Split, int]:
-    """Writes images and labels to `<split>/`; returns the images of each."""
+def write_tool(job: Job, *, format_name: str) -> None:
+    """Writes images and labels to `<split>/`."""
     if format_name == "cvat":
         refuse_unwritable(job.class_names)
-    counts: dict[Split, int] = {}
-    stems = record_stems(job.splits)
     for split, records in job.splits.items():
         folder = job.folder / split
         # Importers of CVAT's files look for them there.
         images = folder / "images" if format_name == "cvat" else folder
-        names = write_images(job, split, images, stems[split], _COPIED_FORMATS)
+        names = write_images(job, split, images)
         rows = []
         for index, name in enumerate(names):
             if name:
@@ -53,8 +48,6 @@ def write_tool(job: Job, *, format_name: str) -> dict[Split, int]:
                 rows.append(_Row(images / name, (width, height), label, box_px(records, index)))
         for file, text in _TEXTS[format_name](rows):
             write_text(folder / file, text)
-        counts[split] = len(rows)
-    return counts
 
 
 def _rounded(box: Box) -> Box:
@@ -104,16 +97,16 @@ def _via(rows: Sequence[_Row]) -> Iterator[tuple[str, str]]:
 
 
 def _via_csv(rows: Sequence[_Row]) -> Iterator[tuple[str, str]]:
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
     columns = ("file_size", "file_attributes", "region_count", "region_id")
-    table.writerow(("filename", *columns, "region_shape_attributes", "region_attributes"))
+    table: list[tuple[Any, ...]] = [
+        ("filename", *columns, "region_shape_attributes", "region_attributes")
+    ]
     for row in rows:
         regions = _via_regions(row)
         for region in regions or [{"shape_attributes": {}, "region_attributes": {}}]:
             about = (row.path.name, row.path.stat().st_size, "{}", len(regions), 0)
-            table.writerow((*about, *(json.dumps(part) for part in region.values())))
-    yield "via_region_data.csv", text.getvalue()
+            table.append((*about, *map(json.dumps, region.values())))
+    yield "via_region_data.csv", csv_text(table)
 
 
 def _cvat(rows: Sequence[_Row]) -> Iterator[tuple[str, str]]:

@@ -64,7 +64,6 @@ LARGEST_XML = 2**20
 SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 _KEY = "data.source.voc.splits"
-_COPIED_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 _NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _COLOURS = 3
 _ROBOFLOW = "roboflow.ai"
@@ -456,13 +455,12 @@ def _pixel_settings(listing: Listing, annotations: str) -> dict[str, int]:
     return {"first_pixel": 1} if _CHALLENGE.search(_first_xml(listing, annotations)) else {}
 
 
-def write_voc(job: Job) -> dict[Split, int]:
-    """Writes images, annotations and `ImageSets/Main/<split>.txt`; returns the images of each.
+def write_voc(job: Job) -> None:
+    """Writes images, annotations and `ImageSets/Main/<split>.txt`.
 
     Boxes are px with decimals and continuous edges: a box over the pixels 0..63 is 0..64.
     """
     refuse_unwritable(job.class_names)
-    counts: dict[Split, int] = {}
     lists = job.folder / "ImageSets" / "Main"
     annotations = job.folder / "Annotations"
     for folder in (lists, annotations):
@@ -477,11 +475,9 @@ def write_voc(job: Job) -> dict[Split, int]:
 
     for split in job.splits:
         images = job.folder / "JPEGImages"
-        names = write_images(job, split, images, stems[split], _COPIED_FORMATS, annotate)
-        listed = [stem for stem, name in zip(stems[split], names, strict=True) if name]
-        write_text(lists / f"{split}.txt", "".join(f"{stem}\n" for stem in listed))
-        counts[split] = len(listed)
-    return counts
+        names = write_images(job, split, images, annotate, stems=stems[split])
+        text = "".join(f"{Path(name).stem}\n" for name in names if name)
+        write_text(lists / f"{split}.txt", text)
 
 
 def voc_source(class_names: Sequence[str], splits: Collection[Split]) -> dict[str, Any]:

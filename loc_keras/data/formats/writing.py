@@ -9,7 +9,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
@@ -17,9 +18,9 @@ import numpy as np
 from PIL import Image
 
 from loc_keras.atomic_file import written_aside
-from loc_keras.data.annotations import WHOLE_FILE, Fault, ImageRef, Split
+from loc_keras.data.annotations import WHOLE_FILE, Fault, Split
 from loc_keras.data.decode import upright
-from loc_keras.data.files import file_size, is_remote, read_bytes
+from loc_keras.data.files import file_state, read_bytes
 from loc_keras.data.formats.parsing import RowError, is_image_name
 from loc_keras.data.image_header import HeaderError, formats_of, read_header
 from loc_keras.data.records import COLUMNS, UPRIGHT, Records
@@ -34,10 +35,12 @@ ENDINGS: dict[str, tuple[str, ...]] = {
 }
 """File endings of the formats that may be copied; the first is given where none is there."""
 
+COPIED = ("JPEG", "PNG", "BMP", "WEBP")
+"""Formats that nearly every tool reads."""
+
 _PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
 _WORKERS = min(8, os.cpu_count() or 1)
 _IN_FLIGHT = 2 * _WORKERS
-_ABSENT = (-1, 0)
 # Of a stem in UTF-8; systems allow 255 for a name, and counters and endings come behind it.
 _LONGEST_BYTES = 180
 _PLAIN = set("-_.+=@()")
@@ -74,6 +77,7 @@ class Job:
         advance: Called with the split and a number of records just done.
         on_fault: Called for every record that cannot be written; may raise to stop the job.
         background: Class of the records without an object, or None.
+        counts: Images of each split that are written, which writers fill in.
     """
 
     folder: Path
@@ -83,6 +87,7 @@ class Job:
     advance: Callable[[Split, int], None]
     on_fault: Callable[[Fault], None]
     background: str | None = None
+    counts: dict[Split, int] = field(default_factory=dict)
 
     @property
     def object_classes(self) -> Sequence[str]:
@@ -91,6 +96,11 @@ class Job:
         On reading it comes there again. Between others it keeps its place, so that they do.
         """
         return object_classes(self.class_names, self.background)
+
+    @cached_property
+    def stems(self) -> dict[Split, list[str]]:
+        """`record_stems` of the splits, each in a folder of its own."""
+        return record_stems(self.splits)
 
 
 def object_classes(class_names: Sequence[str], background: str | None) -> Sequence[str]:
@@ -108,19 +118,21 @@ def write_images(
     job: Job,
     split: Split,
     folder: Path,
-    stems: Sequence[str],
-    formats: Collection[str],
     sidecar: Sidecar | None = None,
+    *,
+    stems: Sequence[str] | None = None,
+    formats: Collection[str] = COPIED,
 ) -> list[str]:
     """Writes one image file for each record, except those that an earlier call has finished.
 
-    An image comes after what `sidecar` writes beside it, so that its presence proves both. Stems
-    are distinct in the folder, which other splits may share; bytes of `formats` may be copied.
+    An image comes after what `sidecar` writes beside it, so that its presence proves both. `stems`,
+    else those of the job, are distinct in the folder, which other splits may share; bytes of
+    `formats` may be copied.
 
     Returns:
         The file name of each record, `""` for those that were given to `job.on_fault`.
     """
-    records = job.splits[split]
+    records, stems = job.splits[split], stems or job.stems[split]
     folder.mkdir(parents=True, exist_ok=True)
     written = filter(is_image_name, os.listdir(folder))  # Labels may lie beside.
     there = {os.path.splitext(name)[0]: name for name in written}
@@ -137,6 +149,7 @@ def write_images(
             write_bytes(folder / name, picture.content)
             names[index] = name
         job.advance(split, 1)
+    job.counts[split] = sum(map(bool, names))
     return names
 
 
@@ -173,9 +186,7 @@ def read_picture(records: Records, index: int, formats: Collection[str]) -> Pict
     Raises:
         RowError: If the image cannot be read or is not the one that the record describes.
     """
-    ref = ImageRef(
-        str(records.paths[index]), int(records.offsets[index]), int(records.lengths[index])
-    )
+    ref = records.ref(index)
     orientation = int(records.orientations[index])
     window = tuple(int(side) for side in records.windows[index])
     expected = (int(records.sizes[index][0]), int(records.sizes[index][1]))
@@ -269,7 +280,7 @@ def source_fingerprint(splits: Mapping[Split, Records], class_names: Sequence[st
             else:
                 digest.update(np.ascontiguousarray(column).tobytes())
         for path in np.unique(records.paths.astype(str)):
-            digest.update(repr(_state(str(path))).encode())
+            digest.update(repr(file_state(str(path))).encode())
     return digest.hexdigest()
 
 
@@ -277,20 +288,7 @@ def encoded_bytes(records: Records) -> int:
     """Bytes of all images as they are stored; missing files count nothing."""
     whole = records.lengths == WHOLE_FILE
     parts = int(records.lengths[~whole].sum())
-    return parts + sum(max(_state(str(path))[0], 0) for path in records.paths[whole])
-
-
-def _state(path: str) -> tuple[int, int]:
-    """Size and time of the last change; on other filesystems than local ones the size alone."""
-    try:
-        if is_remote(path):
-            return file_size(path), 0
-        stat = os.stat(path)
-        return stat.st_size, stat.st_mtime_ns
-    except Exception as error:
-        if isinstance(error, OSError) or type(error).__module__.startswith("tensorflow"):
-            return _ABSENT
-        raise
+    return parts + sum(max(file_state(str(path))[0], 0) for path in records.paths[whole])
 
 
 def record_stems(
@@ -353,10 +351,7 @@ def _joined(parts: Sequence[str], depth: int) -> str:
 
 
 def _depth(folders: Sequence[Sequence[tuple[str, ...]]]) -> int:
-    """The fewest parts of a path with which the fewest origins clash.
-
-    Some clash at any depth, such as names that differ in case alone.
-    """
+    """The fewest parts of a path with which the fewest origins clash, as some do at any depth."""
     fewest, best = None, 1
     for depth in range(
         1, max((len(origin) for folder in folders for origin in folder), default=1) + 1
@@ -408,3 +403,8 @@ def _cut(text: str) -> str:
 def shortest(value: float | np.floating) -> str:
     """The shortest decimal that reads back as the same float32."""
     return np.format_float_positional(np.float32(value), unique=True, trim="0")
+
+
+def box_cells(box: Sequence[float], empty: bool = False) -> list[str]:
+    """The sides of a box as cells of CSV; empty ones where there is no object."""
+    return [""] * len(box) if empty else list(map(shortest, box))

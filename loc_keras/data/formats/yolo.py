@@ -47,7 +47,7 @@ from loc_keras.data.formats.parsing import (
     upright_tool,
 )
 from loc_keras.data.formats.tools import floats
-from loc_keras.data.formats.writing import Job, Picture, record_stems, write_images
+from loc_keras.data.formats.writing import Job, Picture, write_images
 from loc_keras.data.formats.yolo_yaml import MOST_CLASSES, DataYaml, read_data_yaml, to_yaml
 from loc_keras.data.records import Records
 from loc_keras.errors import DataError
@@ -65,7 +65,6 @@ _NO_LABELS = frozenset({"classes.txt", "notes.txt", "labels.txt"})  # What label
 _NOTES = "notes.json"  # What Label Studio writes beside the labels.
 _LABEL_FOLDERS = ("labels", "annotations")
 _MOST_PARTS = 20
-_COPIED_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 
 
 def read_yolo(
@@ -154,11 +153,7 @@ def _tool(path: str) -> str:
 
 
 def _base_folders(root: str, yaml_path: str, written: str) -> list[str]:
-    """Folders that the entries of the YAML file may be relative to.
-
-    They are that of its `path`, and that of the file. A `path` that lies outside the root, as on
-    the machine that wrote it, or does not exist, does not count.
-    """
+    """Folders that the entries of the YAML file may be relative to: its `path`, and its own."""
     beside = folder_of(yaml_path)
     folder = _inside(beside, written, root) if written else None
     if folder is None or not files.is_folder(folder):
@@ -169,11 +164,7 @@ def _base_folders(root: str, yaml_path: str, written: str) -> list[str]:
 def _images_of(
     bases: list[str], entries: list[str], finder: ImageFinder, key: str, reading: Reading
 ) -> tuple[list[str], list[str]]:
-    """The images of a split, and the folders among its entries; `key` is their name in messages.
-
-    Raises:
-        DataError: If an entry is missing or is neither, or there is no image.
-    """
+    """The images of a split, and the folders among its entries; `key` is their name in messages."""
     images: dict[str, None] = {}
     folders, root = [], finder.root
     for entry in entries:
@@ -361,12 +352,7 @@ def _read_images(
 
 
 def _parsed(text: str, config: DataYaml) -> tuple[_Mask, _Mask, _Places, npt.NDArray[np.float64]]:
-    """Reads the lines that are a class and four numbers, and perhaps a score or key points.
-
-    Returns:
-        Which of the L lines are not blank, and which have a score, bool (L,); the class, int64
-        (L,), -1 of every other line; and the box, float64 (L, 4).
-    """
+    """Of L lines: which are not blank, which have a score; class, -1 for odd ones; box (L, 4)."""
     rows = [line.split() for line in text.split("\n")]
     sizes = np.array(list(map(len, rows)))
     classes, boxes = np.full(len(rows), -1), np.zeros((len(rows), 4))
@@ -415,10 +401,7 @@ def _class_index(text: str, class_count: int) -> int:
 
 
 def _box(fields: list[str], keypoints: bool) -> Box:
-    """The box of a line `class cx cy w h`, or `class x1 y1 x2 y2 x3 y3 ...` (a polygon).
-
-    Key points behind the box are not read.
-    """
+    """The box of a line `class cx cy w h`, or `class x1 y1 x2 y2 x3 y3 ...` (a polygon)."""
     count = len(fields)
     boxes_only = count == _BOX_FIELDS or (keypoints and count > _BOX_FIELDS)
     polygon = _LEAST_POLYGON_FIELDS <= count <= _MOST_FIELDS and count % 2 == 1
@@ -546,14 +529,12 @@ def _images_beside(listing: Listing, labels: str) -> str | None:
     )
 
 
-def write_yolo(job: Job) -> dict[Split, int]:
-    """Writes images, labels and `data.yaml`; returns the images of each split.
+def write_yolo(job: Job) -> None:
+    """Writes images, labels and `data.yaml`.
 
     A label is `class centre-x centre-y width height` in fractions of the image sides; the file of
     an image without an object is empty.
     """
-    counts: dict[Split, int] = {}
-    stems = record_stems(job.splits)
 
     def label(folder: Path, records: Records, index: int, name: str, picture: Picture) -> None:
         line = yolo_line(int(records.labels[index]), records.boxes[index].tolist())
@@ -563,12 +544,9 @@ def write_yolo(job: Job) -> dict[Split, int]:
     for split in job.splits:
         images, labels = (job.folder / kind / split for kind in ("images", "labels"))
         labels.mkdir(parents=True, exist_ok=True)
-        describe = partial(label, labels)
-        names = write_images(job, split, images, stems[split], _COPIED_FORMATS, describe)
-        counts[split] = sum(map(bool, names))
+        write_images(job, split, images, partial(label, labels))
     folders: dict[str, str] = {split: f"images/{split}" for split in job.splits}
     write_text(job.folder / "data.yaml", yolo_yaml(folders, job.object_classes))
-    return counts
 
 
 def yolo_source(class_names: Sequence[str], splits: Collection[Split]) -> dict[str, Any]:

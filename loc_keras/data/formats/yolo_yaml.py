@@ -80,64 +80,40 @@ def parse_yaml(text: str) -> Any:
         ValueError: If it uses aliases, is nested deeply, repeats a key, or has two documents.
         YAMLError: If it is not YAML.
     """
-    tree = _Tree()
-    for event in YAML(typ="safe", pure=True).parse(text):
-        tree.take(event)
-    return tree.value
+    events = YAML(typ="safe", pure=True).parse(text)
+    tree = None
+    documents = 0
+    for event in events:
+        documents += isinstance(event, yaml_events.DocumentStartEvent)
+        if documents > 1:
+            raise ValueError("has more than one document")
+        if isinstance(event, yaml_events.NodeEvent):
+            tree = _value(event, events)
+    return tree
 
 
-@dataclass
-class _Tree:
-    """Grows from the events of a parser; `value` is the document when the last one is taken."""
-
-    value: Any = None
-    _open: list[Any] = field(default_factory=list)
-    _keys: list[str | None] = field(default_factory=list)
-    _documents: int = 0
-
-    def take(self, event: Any) -> None:
-        """Takes the next event; raises ValueError at what is refused."""
-        if isinstance(event, yaml_events.AliasEvent):
-            raise ValueError("uses an alias (*), which is not read; write the value out")
-        if isinstance(event, yaml_events.DocumentStartEvent):
-            self._documents += 1
-            if self._documents > 1:
-                raise ValueError("has more than one document")
-        elif isinstance(event, yaml_events.MappingStartEvent):
-            self._begin({})
-        elif isinstance(event, yaml_events.SequenceStartEvent):
-            self._begin([])
-        elif isinstance(event, yaml_events.CollectionEndEvent):
-            self._open.pop()
-            self._keys.pop()
-        elif isinstance(event, yaml_events.ScalarEvent):
-            plain = event.style is None
-            self._add(None if plain and event.value in _NULLS else event.value)
-
-    def _begin(self, collection: Any) -> None:
-        if len(self._open) >= _DEEPEST:
-            raise ValueError("is nested too deeply")
-        self._add(collection)
-        self._open.append(collection)
-        self._keys.append(None)
-
-    def _add(self, value: Any) -> None:
-        if not self._open:
-            self.value = value
-            return
-        parent = self._open[-1]
-        if isinstance(parent, list):
-            parent.append(value)
-        elif self._keys[-1] is None:
-            key = "null" if value is None else value
-            if not isinstance(key, str):
-                raise ValueError("has a key that is not text")
-            if key in parent:
-                raise ValueError(f"has the key {quoted(key)} twice")
-            self._keys[-1] = key
-        else:
-            parent[self._keys[-1]] = value
-            self._keys[-1] = None
+def _value(event: Any, events: Iterator[Any], depth: int = 0) -> Any:
+    """What begins with an event of a parser; takes the further events that belong to it."""
+    if isinstance(event, yaml_events.AliasEvent):
+        raise ValueError("uses an alias (*), which is not read; write the value out")
+    if isinstance(event, yaml_events.ScalarEvent):
+        return None if event.style is None and event.value in _NULLS else event.value
+    if depth >= _DEEPEST:
+        raise ValueError("is nested too deeply")
+    items = []
+    while not isinstance(one := next(events), yaml_events.CollectionEndEvent):
+        items.append(_value(one, events, depth + 1))
+    if isinstance(event, yaml_events.SequenceStartEvent):
+        return items
+    tree: dict[str, Any] = {}
+    for key, value in zip(items[::2], items[1::2], strict=True):
+        name = "null" if key is None else key
+        if not isinstance(name, str):
+            raise ValueError("has a key that is not text")
+        if name in tree:
+            raise ValueError(f"has the key {quoted(name)} twice")
+        tree[name] = value
+    return tree
 
 
 def _parsed(path: str, text: str) -> Any:

@@ -46,7 +46,7 @@ def changed(images, rest=0.5, **draws_and_knobs):
 
 
 def forget_what_was_built():
-    photometric._keras_cv_layer.cache_clear()
+    photometric._hue_layer.cache_clear()
     photometric._compiled.cache_clear()
 
 
