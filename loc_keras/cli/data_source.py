@@ -31,7 +31,8 @@ from loc_keras.data.annotations import (
 from loc_keras.data.box_view import DECIDED, UNDECIDED, VIEWS, View, view_samples
 from loc_keras.data.check.boxes import may_be_sizes
 from loc_keras.data.check.run import CheckResult, quick_check
-from loc_keras.data.detect.formats import (
+from loc_keras.data.fault_kinds import kind_of
+from loc_keras.data.formats.detection import (
     LabelFiles,
     guesses,
     label_files,
@@ -39,7 +40,6 @@ from loc_keras.data.detect.formats import (
     truncated_note,
     unrecognised,
 )
-from loc_keras.data.fault_kinds import kind_of
 from loc_keras.data.formats.listing import Guess, Listing, list_folder, split_of
 from loc_keras.data.formats.parsing import below, read_class_names
 from loc_keras.data.formats.registry import FORMATS, WRITERS, read_annotations

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from loc_keras.config.data import AugmentConfig, DataConfig
 from loc_keras.data import pipeline as streams
-from loc_keras.data.annotations import WHOLE_FILE, Fault, ImageRef, Split
+from loc_keras.data.annotations import WHOLE_FILE, Fault, Split
 from loc_keras.data.augment.batch import augmentation_from
 from loc_keras.data.duplicates import MOST_COMPARED, NearPairs, near_pairs
 from loc_keras.data.files import file_size
@@ -344,18 +344,15 @@ def _leaks(
 def image_format(found: DatasetRecords, data: DataConfig) -> ImageFormat:
     """The format asked for; what is left open is that of the first training image in its file."""
     first = found.first or found.splits["train"]
-    channels = data.channels or _channels_of(image_refs(first)[0])
+    ref = first.ref(0)
+    try:
+        channels = data.channels or (1 if read_header(ref).grey else 3)
+    except HeaderError as fault:
+        raise DataError(f"image {ref.path} {fault}.") from fault
     if data.image_size is not None:
         return ImageFormat(data.image_size, channels, data.resize)
     height, width = (int(side) for side in first.sizes[0])
     return ImageFormat((height, width), channels, None)
-
-
-def _channels_of(ref: ImageRef) -> int:
-    try:
-        return 1 if read_header(ref).grey else 3
-    except HeaderError as fault:
-        raise DataError(f"image {ref.path} {fault}.") from fault
 
 
 def _judge_broken(broken: list[Fault], split: Split, total: int, on_error: str) -> None:

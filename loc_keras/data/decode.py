@@ -166,7 +166,8 @@ def _smaller_jpeg(channels: int) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
 
 
 def _decode_png(content: tf.Tensor) -> tf.Tensor:
-    width, height = tf.unstack(_numbers(content, 16, 2))
+    sides = tf.io.decode_raw(tf.strings.substr(content, 16, 8), tf.int32, little_endian=False)
+    width, height = tf.unstack(tf.ensure_shape(sides, [2]))
     with tf.control_dependencies([_assert_size(height, width)]):
         return tf.io.decode_png(content)
 
@@ -244,12 +245,6 @@ def _is_plain_webp(content: tf.Tensor) -> tf.Tensor:
     return starts(content, b"RIFF") & ((kind == b"WEBPVP8 ") | (kind == b"WEBPVP8L"))
 
 
-def _numbers(content: tf.Tensor, at: int, count: int) -> tf.Tensor:
-    """Reads 32-bit big-endian numbers."""
-    part = tf.strings.substr(content, at, 4 * count)
-    return tf.ensure_shape(tf.io.decode_raw(part, tf.int32, little_endian=False), [count])
-
-
 def _assert_size(height: tf.Tensor, width: tf.Tensor) -> tf.Operation:
     height, width = tf.cast(height, tf.int64), tf.cast(width, tf.int64)
     small = (tf.maximum(height, width) <= MAX_SIDE) & (height * width <= MAX_PIXELS)
@@ -272,20 +267,15 @@ def decode_with_pillow(content: bytes, channels: int) -> np.ndarray:
 def pillow_pixels(image: Image.Image, channels: int) -> np.ndarray:
     """Pixels of an image in any mode, by the rules of `decode_bytes`: uint8 (H, W, channels).
 
-    Raises:
-        ValueError: If the pixels have no fixed range.
+    ValueError if the pixels have no fixed range.
     """
-    pixels = np.asarray(_eight_bit(image).convert(_MODES[channels]))
-    return pixels.reshape(*pixels.shape[:2], channels)
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """Keeps the upper byte of 16 bits, where Pillow's own conversion would cut off at 255."""
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
-        return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
-    if image.mode in ("I", "F"):
+        # The upper byte is kept, where Pillow's own conversion would cut off at 255.
+        image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
+    elif image.mode in ("I", "F"):
         raise ValueError(f"pixels of mode {image.mode} have no fixed range")
-    return image
+    pixels = np.asarray(image.convert(_MODES[channels]))
+    return pixels.reshape(*pixels.shape[:2], channels)
 
 
 def turn_image(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:

@@ -124,7 +124,7 @@ def build_digits_data(
         limit=limit,
     )
     drawn = (task.canvas, task.canvas)
-    size = drawn if image_size is None else pipeline.side_pair(image_size)
+    size = (image_size,) * 2 if isinstance(image_size, int) else image_size or drawn
     shape = (*size, channels or 1)
     finish = partial(_finish, size=size, rule=resize, channels=shape[2])
     sets = {

@@ -51,7 +51,6 @@ _ERRORS = {
     "reference": ("reference to an entry that is not there", "add the entry, or mend its id"),
     "duplicate_id": ("id that occurs twice", "give every entry an id of its own"),
     "duplicate": ("image that stands elsewhere, too", "keep one, under one class (--fix does)"),
-    "decode": ("image cannot be decoded", "copy the file anew, or remove it"),
     "undecodable": ("image cannot be decoded", "copy the file anew, or remove it"),
     "missing_image": ("image file is missing", "add the file, or remove its annotation"),
     "empty": ("file of 0 bytes", "copy the file anew, or remove it"),
@@ -167,15 +166,10 @@ _NOTES = {
     "unicode_form": ("class in two Unicode forms", "nothing; the composed form (NFC) is used"),
     "several_boxes": ("image with several boxes", "choose which count by the setting `several`"),
 }
-_BY_SEVERITY: dict[Severity, dict[str, tuple[str, str]]] = {
-    "error": _ERRORS,
-    "warning": _WARNINGS,
-    "note": _NOTES,
-}
 CATALOGUE = {
-    name: Kind(severity, title, mend)
-    for severity, kinds in _BY_SEVERITY.items()
-    for name, (title, mend) in kinds.items()
+    name: Kind(severity, *words)
+    for severity, kinds in zip(SEVERITIES, (_ERRORS, _WARNINGS, _NOTES), strict=True)
+    for name, words in kinds.items()
 }
 """All kinds by name, with what is wrong and what the user can do."""
 

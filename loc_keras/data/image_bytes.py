@@ -456,7 +456,7 @@ def _block(
     step: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]],
 ) -> tf.Tensor:
     """The first EXIF block of a file, string scalar, as int32 (M,), empty without one."""
-    # `step` gives, of the place of a segment, that of the next, and start and size of its EXIF block.
+    # Of the place of a segment `step` gives that of the next, start and size of its EXIF block.
     length = tf.cast(tf.strings.length(content), tf.int64)
     _, found, size = tf.while_loop(
         lambda at, found, size: (at >= 0) & (at < length) & (found < 0),

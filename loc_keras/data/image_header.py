@@ -90,9 +90,7 @@ def read_header(ref: ImageRef) -> Header:
     """Reads the header of one image, a file or a range of its bytes; pixels stay undecoded.
 
     Whoever calls it in several threads silences Pillow around them: `without_image_warnings`.
-
-    Raises:
-        HeaderError: If there is no image of a known format, or one of more than `MAX_PIXELS`.
+    HeaderError if there is no image of a known format, or one of more than `MAX_PIXELS`.
     """
     if threading.current_thread() is not threading.main_thread():
         return _read(ref)
@@ -103,10 +101,8 @@ def read_header(ref: ImageRef) -> Header:
 def header_of(content: bytes) -> Header:
     """Reads the header of an encoded image that is in memory.
 
-    Whoever calls it silences Pillow around it: `without_image_warnings`.
-
-    Raises:
-        HeaderError: As `read_header` does.
+    Whoever calls it silences Pillow around it: `without_image_warnings`. HeaderError as
+    `read_header` does.
     """
     return open_content(content)[0]
 
@@ -121,8 +117,7 @@ def open_content(content: bytes) -> tuple[Header, Image.Image]:
 def read_content(ref: ImageRef) -> bytes:
     """Reads the bytes of an image; of a large file only where it has a header.
 
-    Raises:
-        HeaderError: As `read_header` does.
+    HeaderError as `read_header` does.
     """
     with _reading():
         size = files.file_size(ref.path) if ref.length == WHOLE_FILE else ref.length
@@ -133,15 +128,15 @@ def read_content(ref: ImageRef) -> bytes:
 
 def read_headers(refs: Sequence[ImageRef]) -> list[Header | HeaderError]:
     """Reads many headers: for each image its header, or what `read_header` would raise."""
+
+    def read(ref: ImageRef) -> Header | HeaderError:
+        try:
+            return _read(ref)
+        except HeaderError as error:
+            return error
+
     with without_image_warnings():
-        return files.for_each(_header_or_error, refs)
-
-
-def _header_or_error(ref: ImageRef) -> Header | HeaderError:
-    try:
-        return _read(ref)
-    except HeaderError as error:
-        return error
+        return files.for_each(read, refs)
 
 
 def _read(ref: ImageRef) -> Header:

@@ -316,11 +316,6 @@ def pixel_moments(dataset: tf.data.Dataset, steps: int | None) -> tuple[np.ndarr
     return mean, spread / count
 
 
-def side_pair(size: int | tuple[int, int]) -> tuple[int, int]:
-    """Gives one side, or (height, width), as (height, width)."""
-    return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
-
-
 def use_cache(cache: str, num_bytes: int) -> bool:
     """Whether to hold this many bytes in memory under `cache` as in `eval_dataset`."""
     return cache == "memory" or (cache == "auto" and num_bytes <= CACHE_SHARE * free_memory())

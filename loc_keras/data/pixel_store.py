@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from loc_keras.atomic_file import lock_file, write_text
+from loc_keras.atomic_file import json_object, lock_file, write_text
 from loc_keras.data import files, record_images
 from loc_keras.data.annotations import Fault
 from loc_keras.data.geometry import source_loader, source_spec
@@ -317,11 +317,11 @@ class PixelFile:
         )
 
     def _read_notes(self) -> dict[str, Any] | None:
+        notes = json_object(self._notes) or {}
         try:
-            notes = json.loads(self._notes.read_text(encoding="utf-8"))
             broken = np.asarray(notes["broken"], np.int64)
             fits = 0 <= notes["done"] <= self._shape[0] and (broken < notes["done"]).all()
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, KeyError, TypeError):
             return None
         return {"done": notes["done"], "broken": broken} if fits else None
 

@@ -187,7 +187,8 @@ def _mended_box(
     ordered = (min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2))
     if ordered != box:
         note("swapped", "its box was inverted", box, ordered)
-    inside = _clipped(ordered)
+    left, top, right, bottom = (min(max(side, 0.0), 1.0) for side in ordered)
+    inside = (left, top, right, bottom)
     area, most = box_areas(np.array([inside, ordered])).tolist()
     if area <= 0 or area < LEAST_INSIDE * most:
         raise _DropError("its box has no area, or most of it outside the image")
@@ -229,11 +230,6 @@ def _in_fractions(item: CheckedObject, facts: ImageFacts, boxes_on: str) -> tupl
     return (x1 / width, y1 / height, x2 / width, y2 / height), boxes_on, why
 
 
-def _clipped(box: Box) -> Box:
-    x1, y1, x2, y2 = (min(max(side, 0.0), 1.0) for side in box)
-    return x1, y1, x2, y2
-
-
 def _text(box: Box) -> str:
     return " ".join(f"{side:.6g}" for side in box)
 
@@ -246,11 +242,7 @@ _WHOLE = (0, 0, 0, 0)
 
 
 def refuse_fix_folder(folder: Path, source: str) -> None:
-    """Refuses a folder that is used, or that lies in the source or holds it.
-
-    Raises:
-        DataError: If so.
-    """
+    """Refuses a folder that is used, or that lies in the source or holds it; DataError if so."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"--fix {folder} is not an empty folder; name a new one.")
     if is_remote(source):
@@ -275,10 +267,8 @@ def write_fix(
     """Writes the copy, to a new or empty folder, whole or not at all; gives all changes.
 
     `config_text` is a config that reads it; `progress` is called with the number of images that
-    were finished since the last call.
-
-    Raises:
-        DataError: If nothing is left for training, or a file changed since it was checked.
+    were finished since the last call. DataError if nothing is left for training, or a file changed
+    since it was checked.
     """
     if "train" not in plan.objects:
         raise DataError("nothing that can be mended is left for training; no copy was written.")

@@ -188,10 +188,8 @@ def _balance(
 def identical_images(images: Mapping[ImageRef, ImageFacts]) -> dict[ImageRef, int]:
     """For each image the place, among all, of the first with the same bytes.
 
-    Those with trouble each have a number of their own.
-
-    Raises:
-        DataError: If a file has gone since it was looked at.
+    Those with trouble each have a number of their own. DataError if a file has gone since it was
+    looked at.
     """
     readable = [image for image, facts in images.items() if not facts.trouble]
     place = {image: number for number, image in enumerate(images)}

@@ -331,15 +331,11 @@ def _object(
         why = "is no category" if label is _MISSING else "is that of several categories"
         raise RowError(f"category_id {quoted(entry.get('category_id'))} {why}", "label")
     written, shape = entry.get("bbox"), entry.get("segmentation")
-    nothing = not written or (isinstance(written, list) and not any(map(_is_size, written)))
+    nothing = not written or (isinstance(written, list) and all(one == 0 for one in written))
     if not written and not shape and label.lower() in _NOTHING:
         return None
     box = _extent(shape) if nothing and shape else _box(written)
     return Annotated(image.ref, image.name, label, box, file.path, row, image.size)
-
-
-def _is_size(value: Any) -> bool:
-    return not isinstance(value, int | float) or value != 0
 
 
 def _new_id(entry: Any) -> _Id:

@@ -196,7 +196,8 @@ def image_folders(listing: Listing, name: str, *, annotation: str, most: int = 4
     if found or files.is_remote(listing.root):
         return found
     fitting = listing.finder.fitting(listing.root, name)
-    return sorted({_relative(listing, posixpath.dirname(path)) for path in fitting}, key=unlikely)
+    places = {below(listing.root, posixpath.dirname(path)) for path in fitting}
+    return sorted({"" if place == "." else place for place in places}, key=unlikely)
 
 
 def is_image_in(listing: Listing, folder: str, name: str) -> bool:
@@ -206,11 +207,6 @@ def is_image_in(listing: Listing, folder: str, name: str) -> bool:
         return files.is_file(files.join_inside(inside, name, root=listing.root))
     except files.OutsideError:
         return False
-
-
-def _relative(listing: Listing, folder: str) -> str:
-    name = below(listing.root, folder)
-    return "" if name == "." else name
 
 
 def depth_of(path: str) -> int:

@@ -189,8 +189,7 @@ def require_root(root: str) -> None:
 def given_splits(splits: Mapping[str, Any], key: str) -> Iterator[tuple[Split, Any]]:
     """The splits that the config gives under `key`, in their order; None stands for none.
 
-    Raises:
-        DataError: If no training split is given, or one of an unknown name.
+    DataError if no training split is given, or one of an unknown name.
     """
     unknown = [name for name in splits if name not in SPLITS]
     if unknown:
@@ -206,8 +205,7 @@ def given_splits(splits: Mapping[str, Any], key: str) -> Iterator[tuple[Split, A
 def config_path(root: str, name: str, key: str) -> str:
     """Joins a path that the config gives under `key` to the data folder.
 
-    Raises:
-        DataError: If it leads out of the data folder.
+    DataError if it leads out of the data folder.
     """
     try:
         return place(root, name, root)
@@ -218,8 +216,7 @@ def config_path(root: str, name: str, key: str) -> str:
 def place(folder: str, name: str, root: str) -> str:
     """Joins a name that an annotation gives to a folder; the result lies below `root`.
 
-    Raises:
-        RowError: If it does not, or if no file can have this name.
+    RowError if it does not, or if no file can have this name.
     """
     if not is_text(name) or len(name) > _LONGEST_PATH:
         raise RowError(f"{quoted(name)} names no file", "outside")
@@ -257,8 +254,7 @@ class ImageFinder:
     def find(self, folder: str, written: str) -> str:
         """The path of an image; where none is there, as it is written.
 
-        Raises:
-            RowError: If several fit, or none is there and the name leads out of the data folder.
+        RowError if several fit, or none is there and the name leads out of the data folder.
         """
         path = self.as_written(folder, written)
         if path is None and folder != self.root:
@@ -282,11 +278,7 @@ class ImageFinder:
         return (written if path.endswith("/" + plain) else below(self.root, path)), path
 
     def inside(self, path: str) -> str:
-        """A path of the data folder, normalised.
-
-        Raises:
-            RowError: If it leads out of the folder.
-        """
+        """A path of the data folder, normalised; RowError if it leads out of the folder."""
         folder, _, name = path.rpartition("/")
         base, names = self._plain(folder)
         return (
@@ -321,8 +313,8 @@ class ImageFinder:
         for name in dict.fromkeys((last, unquote(last), _UPLOAD.sub("", last))):
             found = self._index(folder).get(name.lower(), []) if name else []
             exact = [p for p in found if name in (basename(p), splitext(basename(p))[0])]
-            shared = {path: _shared_parts(head, dirname(path)) for path in exact or found}
-            if shared:
+            if found:
+                shared = {path: _shared_parts(head, dirname(path)) for path in exact or found}
                 most = max(shared.values())
                 best = [path for path, count in shared.items() if count == most]
                 return [path for path in best if dirname(path) == folder] or best
@@ -369,19 +361,14 @@ def _shared_parts(head: str, folder: str) -> int:
 def read_small(path: str, root: str, most: int) -> bytes:
     """Reads the annotation file of one image, of at most so many bytes.
 
-    Raises:
-        RowError: If it lies elsewhere, is larger or cannot be read.
+    RowError if it lies elsewhere, is larger or cannot be read.
     """
     place(root, below(root, path), root)
     return read_at_most(path, most)
 
 
 def read_at_most(path: str, most: int) -> bytes:
-    """Reads a file of at most so many bytes.
-
-    Raises:
-        RowError: If it is larger or cannot be read.
-    """
+    """Reads a file of at most so many bytes; RowError if it is larger or cannot be read."""
     try:
         return files.read_bytes(path, most=most)
     except OSError as error:
@@ -432,8 +419,7 @@ def label_problem(value: object) -> str:
 def read_class_names(root: str, name: str) -> list[str]:
     """Reads a file with one class name a line; blank lines below the last one do not count.
 
-    Raises:
-        DataError: If it cannot be read, is empty, or has a line that names no class or one twice.
+    DataError if it cannot be read, is empty, or has a line that names no class or one twice.
     """
     path = config_path(root, name, "data.source.class_names_file")
     lines = files.read_text(path, what="class name file").rstrip().splitlines()
@@ -476,8 +462,7 @@ def numbered_lines(text: str) -> Iterator[tuple[int, str]]:
 def check_columns(fields: list[str], names: Iterable[str]) -> list[str]:
     """Checks the number of fields in a row and gives them without spaces around.
 
-    Raises:
-        RowError: If it is not that of the names, or a field holds a NUL.
+    RowError if it is not that of the names, or a field holds a NUL.
     """
     names = tuple(names)
     if any("\0" in field for field in fields):
@@ -501,11 +486,7 @@ def number(text: str) -> float | None:
 
 
 def whole_number(column: str, text: str) -> int:
-    """Reads a whole number from 0 of at most nine digits.
-
-    Raises:
-        RowError: If the text is none.
-    """
+    """Reads a whole number from 0 of at most nine digits; RowError if the text is none."""
     text = text.strip()
     if not (text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS):
         raise RowError(
@@ -517,11 +498,7 @@ def whole_number(column: str, text: str) -> int:
 def box_numbers(
     texts: Iterable[str], columns: Iterable[str] = ("x1", "y1", "x2", "y2")
 ) -> tuple[float, float, float, float]:
-    """Reads the four numbers of a box, finite or not.
-
-    Raises:
-        RowError: If one of them is no number.
-    """
+    """Reads the four numbers of a box, finite or not; RowError if one of them is no number."""
     values = []
     for column, text in zip(columns, texts, strict=True):
         value = number(text)

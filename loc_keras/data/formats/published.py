@@ -592,16 +592,12 @@ def _read_signs(
             label = str(whole_number("ClassId", of["ClassId"]))
         except RowError as error:
             raise RowError(str(error), "label") from None
-        group = _track(name, label) if in_tracks else ""
+        # Tracks are numbered anew in each class.
+        track = _TRACK.match(posixpath.basename(name.replace("\\", "/"))) if in_tracks else None
+        group = f"{label}/{track['track']}" if track else ""
         return Annotated(image, name, label, box, table.path, row, size, group)
 
     yield from reading.parsed(table.path, lines, parse)
-
-
-def _track(name: str, label: str) -> str:
-    """Class and track of a training image; tracks are numbered anew in each class."""
-    match = _TRACK.match(name.replace("\\", "/").rpartition("/")[2])
-    return f"{label}/{match['track']}" if match else ""
 
 
 def _unquoted(field: str) -> str:

@@ -6,32 +6,11 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from loc_keras.data.annotations import Annotations, Split, with_composed_names
-from loc_keras.data.detect.csv import detect_csv
-from loc_keras.data.formats.coco import coco_source, detect_coco, read_coco, write_coco
-from loc_keras.data.formats.csv_file import csv_source, read_csv, write_csv
+from loc_keras.data.formats import coco, csv_file, published, tfds, tfrecord, tools, voc, yolo
+from loc_keras.data.formats.csv_detection import detect_csv
 from loc_keras.data.formats.listing import Guess, Listing
 from loc_keras.data.formats.parsing import require_root
-from loc_keras.data.formats.published import (
-    detect_cub,
-    detect_gtsrb,
-    detect_imagenet_loc,
-    detect_tiny_imagenet,
-    read_cub,
-    read_gtsrb,
-    read_imagenet_loc,
-    read_tiny_imagenet,
-)
-from loc_keras.data.formats.tfds import detect_tfds, read_tfds
-from loc_keras.data.formats.tfrecord import (
-    detect_tfrecord,
-    read_tfrecord,
-    tfrecord_source,
-    write_tfrecord,
-)
-from loc_keras.data.formats.tools import TOOLS, detect_tools, read_tool
-from loc_keras.data.formats.voc import detect_voc, read_voc, voc_source, write_voc
 from loc_keras.data.formats.writing import Job
-from loc_keras.data.formats.yolo import detect_yolo, read_yolo, write_yolo, yolo_source
 from loc_keras.data.records import Records
 from loc_keras.errors import DataError
 
@@ -86,44 +65,46 @@ def _tool_writer(name: str) -> Writer:
 
 
 FORMATS: dict[str, Format] = {
-    "tiny_imagenet": Format(read_tiny_imagenet, detect_tiny_imagenet),
-    "imagenet_loc": Format(read_imagenet_loc, detect_imagenet_loc),
-    "cub": Format(read_cub, detect_cub),
-    "gtsrb": Format(read_gtsrb, detect_gtsrb),
-    "tfds": Format(read_tfds, detect_tfds, makes_folder=True, caches=True),
+    "tiny_imagenet": Format(published.read_tiny_imagenet, published.detect_tiny_imagenet),
+    "imagenet_loc": Format(published.read_imagenet_loc, published.detect_imagenet_loc),
+    "cub": Format(published.read_cub, published.detect_cub),
+    "gtsrb": Format(published.read_gtsrb, published.detect_gtsrb),
+    "tfds": Format(tfds.read_tfds, tfds.detect_tfds, makes_folder=True, caches=True),
     # The first of them tells all of them, so that each file is looked at once.
     **{
         name: Format(
-            partial(read_tool, format_name=name),
-            (lambda _: iter(())) if place else detect_tools,
+            partial(tools.read_tool, format_name=name),
+            (lambda _: iter(())) if place else tools.detect_tools,
             _tool_writer(name) if tool.written else None,
             caches=True,
         )
-        for place, (name, tool) in enumerate(TOOLS.items())
+        for place, (name, tool) in enumerate(tools.TOOLS.items())
     },
     "coco": Format(
-        read_coco,
-        detect_coco,
-        Writer(write_coco, coco_source),
+        coco.read_coco,
+        coco.detect_coco,
+        Writer(coco.write_coco, coco.coco_source),
         needs="a JSON file with images, annotations and categories",
     ),
     "yolo": Format(
-        read_yolo,
-        detect_yolo,
-        Writer(write_yolo, yolo_source),
+        yolo.read_yolo,
+        yolo.detect_yolo,
+        Writer(yolo.write_yolo, yolo.yolo_source),
         needs="a data.yaml with train and names",
     ),
-    "voc": Format(read_voc, detect_voc, Writer(write_voc, voc_source), needs="XML files"),
+    "voc": Format(
+        voc.read_voc, voc.detect_voc, Writer(voc.write_voc, voc.voc_source), needs="XML files"
+    ),
     "csv": Format(
-        read_csv,
+        csv_file.read_csv,
         detect_csv,
-        Writer(write_csv, csv_source, grouped=True),
+        Writer(csv_file.write_csv, csv_file.csv_source, grouped=True),
         needs="a table with file, class and four numbers a row",
     ),
     "tfrecord": Format(
-        read_tfrecord,
-        detect_tfrecord,
-        Writer(write_tfrecord, tfrecord_source, sharded=True),
+        tfrecord.read_tfrecord,
+        tfrecord.detect_tfrecord,
+        Writer(tfrecord.write_tfrecord, tfrecord.tfrecord_source, sharded=True),
         needs="shards named .tfrecord",
     ),
 }

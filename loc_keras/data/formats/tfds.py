@@ -210,11 +210,8 @@ def find_layout(
     """Finds the features by their types, or by names where they are given.
 
     A class that stands beside the boxes goes before one of the whole image, and one called `label`
-    before others.
-
-    Raises:
-        DataError: If there is none, several that are equally likely, or the named one is absent
-            or of the wrong type.
+    before others. DataError if there is none, several that are equally likely, or the named one is
+    absent or of the wrong type.
     """
     import tensorflow_datasets as tfds
 

@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError
 from tensorboard.summary.writer.record_writer import masked_crc32c
 
 from loc_keras._environ import tf
-from loc_keras.atomic_file import write_text, written_aside
+from loc_keras.atomic_file import json_object, write_text, written_aside
 from loc_keras.data import files
 from loc_keras.data.annotations import Annotated, Annotations, Fault, ImageRef, Split
 from loc_keras.data.formats.listing import Guess, Listing, by_split, matches_only
@@ -401,9 +401,10 @@ def write_tfrecord(job: Job) -> None:
     the records come class by class. Class numbers start at 1.
     """
     write_text(job.folder / "label_map.pbtxt", label_map(job.object_classes))
-    journal = _read_journal(job)
+    journal: dict[str, Any] = json_object(job.folder / _JOURNAL) or {}
     for split, records in job.splits.items():
-        total = _shard_count(job, records)
+        wanted = job.shards or -(-encoded_bytes(records) // SHARD_BYTES)
+        total = max(1, min(wanted, len(records)))
         job.counts[split] = 0
         for shard in range(total):
             name = f"{split}-{shard:05d}-of-{total:05d}.tfrecord"
@@ -434,11 +435,6 @@ def label_map(class_names: Sequence[str]) -> str:
     """The classes as a text protocol buffer of `item { id, name }`, numbers from 1."""
     items = [{"id": number, "name": name} for number, name in enumerate(class_names, 1)]
     return str(text_format.MessageToString(_label_map_class()(item=items), as_utf8=True))
-
-
-def _shard_count(job: Job, records: Records) -> int:
-    wanted = job.shards or -(-encoded_bytes(records) // SHARD_BYTES)
-    return max(1, min(wanted, len(records)))
 
 
 def _write_shard(job: Job, split: Split, name: str, indices: range) -> list[Fault]:
@@ -480,13 +476,6 @@ def _example(
     }
     example = tf.train.Example(features=tf.train.Features(feature=feature))
     return bytes(example.SerializeToString(deterministic=True))
-
-
-def _read_journal(job: Job) -> dict[str, list[Any]]:
-    try:
-        return dict(json.loads((job.folder / _JOURNAL).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, RecursionError):
-        return {}
 
 
 def _ints(*values: int) -> tf.train.Feature:

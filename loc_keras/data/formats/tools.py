@@ -170,11 +170,7 @@ class Document:
 
 
 def parsed_json(text: str) -> Any:
-    """Text as JSON.
-
-    Raises:
-        RowError: If it is none.
-    """
+    """Text as JSON; RowError if it is none."""
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
@@ -187,11 +183,7 @@ def parsed_json(text: str) -> Any:
 
 
 def floats(*values: Any, text: bool = True) -> list[float]:
-    """Numbers of JSON, or perhaps written as text.
-
-    Raises:
-        RowError: If one is none.
-    """
+    """Numbers of JSON, or perhaps written as text; RowError if one is none."""
     found = []
     for value in values:
         side = number(value) if text and isinstance(value, str) else value
@@ -205,11 +197,7 @@ def floats(*values: Any, text: bool = True) -> list[float]:
 
 
 def box_of(values: Iterable[Any]) -> Box:
-    """Four numbers.
-
-    Raises:
-        RowError: If they are none, or not four.
-    """
+    """Four numbers; RowError if they are none, or not four."""
     sides = floats(*values)
     if len(sides) != 4:
         raise RowError(f"has {len(sides)} numbers for its box, expected 4", "columns")
@@ -219,8 +207,7 @@ def box_of(values: Iterable[Any]) -> Box:
 def extent(points: Iterable[Iterable[Any]]) -> Box:
     """The box around points, in whatever order they were drawn.
 
-    Raises:
-        RowError: If there are fewer than two.
+    RowError if there are fewer than two.
     """
     xs, ys = zip(*(floats(*point)[:2] for point in points), strict=True)
     if len(xs) < 2:
@@ -300,17 +287,16 @@ def read_tool(
             ]
         except RowError as error:
             reading.failed(path, 0, error)
-    for split, part in by_split(found, _split_of).items():
+
+    def split_said(one: tuple[Document, Picture]) -> Split | None:
+        named = split_of(below(root, one[0].path))
+        return one[1].split or named or split_of(posixpath.dirname(str(one[1].name)))
+
+    for split, part in by_split(found, split_said).items():
         reading.split(split)
         for document, picture in part:
             _add(document, picture, split, finder, read_object)
     return reading.annotations(tool.units)
-
-
-def _split_of(found: tuple[Document, Picture]) -> Split | None:
-    document, picture = found
-    named = split_of(below(document.root, document.path))
-    return picture.split or named or split_of(posixpath.dirname(str(picture.name)))
 
 
 def _own_files(paths: Sequence[str], tool: Tool) -> list[str]:

@@ -218,9 +218,8 @@ def _read_file(
 def xml_root(content: bytes, tag: str = "annotation") -> Element:
     """Parses an annotation; document types, entities and references to files are refused.
 
-    Raises:
-        RowError: If it is no XML (kind `"syntax"`), of an unknown encoding (`"encoding"`), or does
-            not begin with the tag.
+    RowError if it is no XML (kind `"syntax"`), of an unknown encoding (`"encoding"`), or does not
+    begin with the tag.
     """
     try:
         root = fromstring(content, forbid_dtd=True)
@@ -319,10 +318,8 @@ class _Images(ImageFinder):
 
         That is the one that is called as the annotation (`stem`, with folders), since copies keep
         the `filename` of what they are copies of; else the one that is named. If none is there, as
-        written.
-
-        Raises:
-            RowError: If none is there and nothing is written, or it leads out of the data folder.
+        written. RowError if none is there and nothing is written, or it leads out of the data
+        folder.
         """
         subfolder, last = posixpath.split(stem)
         named = basename(written.replace("\\", "/"))

@@ -181,10 +181,8 @@ def read_picture(records: Records, index: int, formats: Collection[str]) -> Pict
     """Reads the image of a record, so that a reader who knows no orientation sees it upright.
 
     Bytes are copied where they are in one of the formats, upright and whole. Everything else is
-    decoded, turned, cut and written as PNG, which loses nothing.
-
-    Raises:
-        RowError: If the image cannot be read or is not the one that the record describes.
+    decoded, turned, cut and written as PNG, which loses nothing. RowError if the image cannot be
+    read or is not the one that the record describes.
     """
     ref = records.ref(index)
     orientation = int(records.orientations[index])

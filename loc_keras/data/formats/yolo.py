@@ -339,7 +339,9 @@ def _read_images(
             reading.without_object(split, ref, name, path, 0)
         for line in odd[image_of[odd] == index].tolist():
             try:
-                classes[line], boxes[line] = _parsed_line(lines[line], config)
+                fields = _without_score(lines[line].split(maxsplit=_MOST_FIELDS), config)
+                own = _class_index(fields[0], len(config.class_names) or MOST_CLASSES)
+                classes[line], boxes[line] = own, _box(fields, config.has_keypoints)
             except RowError as error:
                 reading.failed(path, line - int(starts[index]) + 1, error)
                 reading.unread[ref] += 1
@@ -375,12 +377,6 @@ def _parsed(text: str, config: DataYaml) -> tuple[_Mask, _Mask, _Places, npt.NDA
     classes[plain] = np.where(known, kinds, -1)
     boxes[plain] = corners_of_all(numbers[at[:, None] + np.arange(1, _BOX_FIELDS)], "cxcywh")
     return sizes > 0, scored, classes, boxes
-
-
-def _parsed_line(line: str, config: DataYaml) -> tuple[int, Box]:
-    fields = _without_score(line.split(maxsplit=_MOST_FIELDS), config)
-    index = _class_index(fields[0], len(config.class_names) or MOST_CLASSES)
-    return index, _box(fields, config.has_keypoints)
 
 
 def _without_score(fields: list[str], config: DataYaml) -> list[str]:

@@ -47,8 +47,7 @@ class DataYaml:
 def read_data_yaml(path: str, *, names_alone: bool = False) -> DataYaml:
     """Reads a data.yaml, which need not say where the training images are for `names_alone`.
 
-    Raises:
-        DataError: If it is missing, no YAML, uses aliases, or lacks `train` or the classes.
+    DataError if it is missing, no YAML, uses aliases, or lacks `train` or the classes.
     """
     if not files.is_file(path):
         raise DataError(f"YAML file {path} {files.absence(path)}: mend data.source.yolo.yaml.")

@@ -10,9 +10,9 @@ from helpers.converted import CLASSES, drawn, save, seen
 
 from loc_keras import convert
 from loc_keras.cli.data_source import read_folder
-from loc_keras.data.detect.formats import guesses, list_data_folder, unrecognised
-from loc_keras.data.detect.table import cut, form_of
 from loc_keras.data.formats import listing as detect_listing
+from loc_keras.data.formats.csv_table import cut, form_of
+from loc_keras.data.formats.detection import guesses, list_data_folder, unrecognised
 from loc_keras.data.formats.listing import by_split, list_folder, split_of
 from loc_keras.data.formats.registry import FORMATS
 from loc_keras.data.formats.tools import TOOLS

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loc_keras.cli.data_source import read_folder
-from loc_keras.data.detect.formats import guesses, list_data_folder
-from loc_keras.data.detect.table import Doubt, Form, cut, form_of
 from loc_keras.data.formats import listing as detect_listing
+from loc_keras.data.formats.csv_table import Doubt, Form, cut, form_of
+from loc_keras.data.formats.detection import guesses, list_data_folder
 from loc_keras.errors import DataError
 
 HEADER = "filename,class,xmin,ymin,xmax,ymax"

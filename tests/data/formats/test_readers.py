@@ -15,7 +15,7 @@ from helpers.reader_fuzz import (
 from helpers.tool_files import PUBLISHED, TOOL_FILES
 
 from loc_keras.config.data import SourceConfig
-from loc_keras.data.detect.formats import guesses, list_data_folder
+from loc_keras.data.formats.detection import guesses, list_data_folder
 from loc_keras.data.formats.registry import FORMATS, read_annotations
 from loc_keras.data.formats.tools import TOOLS
 from loc_keras.errors import DataError

@@ -12,7 +12,7 @@ from helpers.reader_fuzz import write_files
 from helpers.tool_files import DRAWN, PUBLISHED, SIZES, TOOL_FILES, labelme
 
 from loc_keras.cli.data_source import read_folder
-from loc_keras.data.detect.formats import list_data_folder, unrecognised
+from loc_keras.data.formats.detection import list_data_folder, unrecognised
 from loc_keras.data.formats.registry import FORMATS, read_annotations
 from loc_keras.data.formats.tools import TOOLS
 from loc_keras.errors import DataError

@@ -10,7 +10,7 @@ from typing import Any
 from loc_keras.config.data import BOX_COLUMNS
 from loc_keras.data import files
 from loc_keras.data.annotations import SPLITS, ImageRef, Split
-from loc_keras.data.detect.table import (
+from loc_keras.data.formats.csv_table import (
     ANY_STYLE,
     Doubt,
     Form,
