@@ -33,8 +33,7 @@ ALL_SPLITS: tuple[Split, ...] = (*SPLITS, CALIBRATION)
 Units = Literal["fraction", "pixel"]
 Box = tuple[float, float, float, float]
 
-WHOLE_FILE = -1
-"""Length of an `ImageRef` that stands for all of its file."""
+WHOLE_FILE = -1  # Length of an `ImageRef` that stands for all of its file.
 
 
 class ImageRef(NamedTuple):

@@ -34,12 +34,8 @@ from loc_keras.data.image_bytes import (
 )
 from loc_keras.data.image_header import formats_of
 
-RATIOS = (1, 2, 4, 8)
-"""By how much a JPEG picture can be decoded smaller."""
-
-HIGHEST = 255
-"""Highest value of a pixel of 8 bits."""
-
+RATIOS = (1, 2, 4, 8)  # By how much a JPEG picture can be decoded smaller.
+HIGHEST = 255  # Highest value of a pixel of 8 bits.
 UNIT_RANGE = 2.0
 """A picture of floats with no value as high is taken for one of 0..1, perhaps sharpened."""
 
@@ -52,6 +48,7 @@ _MODES = {1: "L", 3: "RGB"}
 _TRANSPOSED = (5, 6, 7, 8)
 _MIRRORED_X = (2, 3, 6, 7)  # Left to right, after the transposition.
 _MIRRORED_Y = (3, 4, 7, 8)
+_INVERSE = np.array([0, 1, 2, 3, 4, 5, 8, 7, 6])  # Of each orientation, the one that undoes it.
 
 
 def decode_bytes(
@@ -309,22 +306,17 @@ def turn_boxes(boxes: np.ndarray, orientations: np.ndarray) -> np.ndarray:
     Boxes are float (..., 4), (x1, y1, x2, y2), and keep shape and type; orientations int (...),
     1..8.
     """
-    swapped = np.isin(orientations, _TRANSPOSED)[..., None]
-    return _mirror(np.where(swapped, boxes[..., [1, 0, 3, 2]], boxes), orientations)
+    swapped, in_x, in_y = (
+        np.isin(orientations, turns)[..., None] for turns in (_TRANSPOSED, _MIRRORED_X, _MIRRORED_Y)
+    )
+    boxes = np.where(swapped, boxes[..., [1, 0, 3, 2]], boxes)
+    flip = np.concatenate([in_x, in_y, in_x, in_y], axis=-1)
+    return np.where(flip, 1 - boxes[..., [2, 3, 0, 1]], boxes)
 
 
 def turn_boxes_back(boxes: np.ndarray, orientations: np.ndarray) -> np.ndarray:
     """The inverse of `turn_boxes`: from the turned picture to the stored one."""
-    stored = _mirror(boxes, orientations)
-    swapped = np.isin(orientations, _TRANSPOSED)[..., None]
-    return np.where(swapped, stored[..., [1, 0, 3, 2]], stored)
-
-
-def _mirror(boxes: np.ndarray, orientations: np.ndarray) -> np.ndarray:
-    in_x = np.isin(orientations, _MIRRORED_X)[..., None]
-    in_y = np.isin(orientations, _MIRRORED_Y)[..., None]
-    flip = np.concatenate([in_x, in_y, in_x, in_y], axis=-1)
-    return np.where(flip, 1 - boxes[..., [2, 3, 0, 1]], boxes)
+    return turn_boxes(boxes, _INVERSE[orientations])
 
 
 def upright(image: Image.Image, orientation: int, window: tuple[int, ...]) -> Image.Image:

@@ -293,11 +293,6 @@ _LEFT_FREE = 0.9
 _Member = tuple[str, int, IO[bytes]]  # Name, declared bytes and content of a file.
 
 
-def is_archive(path: str) -> bool:
-    """Whether a path is that of an archive, by its ending."""
-    return path.lower().endswith(ARCHIVE_ENDINGS) and os.path.isfile(path)
-
-
 def unpacked(path: str, cache_dir: str) -> str:
     """The folder that a path means: itself, or what an archive holds, or a folder within one.
 
@@ -308,7 +303,7 @@ def unpacked(path: str, cache_dir: str) -> str:
     parts = Path(path).parts
     for count in range(1, len(parts) + 1):
         archive = str(Path(*parts[:count]))
-        if is_archive(archive):
+        if archive.lower().endswith(ARCHIVE_ENDINGS) and os.path.isfile(archive):
             content = os.stat(archive)
             folder = _content(archive, content.st_size, content.st_mtime_ns, cache_dir)
             return os.path.join(folder, *parts[count:])

@@ -258,7 +258,10 @@ def load_source(row: Row, form: ImageFormat) -> Sources:
     """
     decoded = decode_picture(row, replace(form, fast=True))
     covered = tf.cast(decoded.size, tf.float32) / tf.cast(decoded.ratio, tf.float32)
-    count, first = _placement(decoded.size, form)
+    count, first = tf.constant(form.size, tf.float32), tf.zeros([2])
+    if form.rule == "letterbox":
+        placement = letterbox_placement(decoded.size, form.size)
+        count, first = (tf.cast(one, tf.float32) for one in placement)
     step = covered / count
     fits = tf.reduce_all(step <= LARGEST_STEP)
     pixels = tf.cond(
@@ -314,7 +317,9 @@ def _resample(images: tf.Tensor, sampling: tf.Tensor, fill: str) -> tf.Tensor:
     first = tf.reshape(tf.range(tf.shape(images)[0]) * (height * width), [-1, 1, 1])
     values = read_between(tf.reshape(images, [-1, channels]), first, width, rows, columns)
     if fill in COLOUR_FILLS:
-        colour = _mean_colour(images) if fill == "mean" else 0.0
+        colour: tf.Tensor | float = 0.0
+        if fill == "mean":
+            colour = tf.reduce_mean(tf.cast(images, tf.float32), axis=[1, 2], keepdims=True)
         values = between(colour, values, coverage(x, width) * coverage(y, height))
     # The values lie in 0..255, so the cast of a value half a step up rounds to the nearest.
     return tf.cast(values + 0.5, tf.uint8)
@@ -324,25 +329,12 @@ def _entry(sampling: tf.Tensor, row: int, column: int) -> tf.Tensor:
     return sampling[:, row, column][:, tf.newaxis, tf.newaxis]
 
 
-def _mean_colour(images: tf.Tensor) -> tf.Tensor:
-    """Mean colour of each picture, float32 (B, 1, 1, C)."""
-    return tf.reduce_mean(tf.cast(images, tf.float32), axis=[1, 2], keepdims=True)
-
-
 def _inverse(linear: tf.Tensor) -> tf.Tensor:
     """Closed form inverse of float64 (B, 2, 2)."""
     a, b = linear[:, 0, 0], linear[:, 0, 1]
     c, d = linear[:, 1, 0], linear[:, 1, 1]
     determinant = a * d - b * c
     return matrix([[d, -b], [-c, a]]) / determinant[:, tf.newaxis, tf.newaxis]
-
-
-def _placement(size: tf.Tensor, form: ImageFormat) -> tuple[tf.Tensor, tf.Tensor]:
-    """Height and width that the picture fills of the target, and its offset; float32 (2,) each."""
-    if form.rule == "letterbox":
-        count, first = letterbox_placement(size, form.size)
-        return tf.cast(count, tf.float32), tf.cast(first, tf.float32)
-    return tf.constant(form.size, tf.float32), tf.zeros([2])
 
 
 def _resized(decoded: Decoded, form: ImageFormat) -> tf.Tensor:

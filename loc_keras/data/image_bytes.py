@@ -242,9 +242,7 @@ _WINDOW = 64  # Bytes in which the next marker is looked for.
 _LITTLE, _BIG = b"II*\0", b"MM\0*"
 _MARKER = re.compile(rb"\xff([^\x00\xff])", re.DOTALL)
 _EXIF_SEGMENT, _EXIF_CHUNK = b"Exif\0\0", b"eXIf"
-_NONE = -1
-"""A place that does not exist."""
-
+_NONE = -1  # A place that does not exist.
 _SOS, _EOI, _APP1, _FIRST_LONG = 0xDA, 0xD9, 0xE1, 0xC0
 _BARE = (0x01, *range(0xD0, 0xD8))  # TEM and RST0..7, markers without a segment.
 

@@ -324,7 +324,10 @@ def grouped_split(
     part_of = np.full(len(labels), _NO_PART)
     for items in _groups_of_several(inverse, counts, rng):
         held = np.bincount(classes[items], minlength=len(totals))
-        part = _neediest(wanted, held)
+        # What a part lacks of the group's classes; between equals, what it lacks as a whole. One
+        # that wants nothing gets nothing.
+        lack = wanted @ held + 1e-6 * wanted.sum(axis=1)
+        part = int(np.where(wanted.max(axis=1) > 0, lack, -np.inf).argmax())
         part_of[items] = part
         wanted[part] -= held
     _place_singles(part_of, classes, wanted, rng)
@@ -388,13 +391,6 @@ def cut_folds(
     identical = dict(zip(refs, identical_groups(refs).tolist(), strict=True))
     groups, _, _ = _groups(train, split.together, identical, thumbnails)
     return grouped_folds(train.labels, groups, folds, seed)
-
-
-def _neediest(wanted: np.ndarray, held: np.ndarray) -> int:
-    """The part (of P) that lacks most of a group's items, by class: wanted (P, K), held (K,)."""
-    # Between equals, what a part lacks as a whole. One that wants nothing gets nothing.
-    lack = wanted @ held + 1e-6 * wanted.sum(axis=1)
-    return int(np.where(wanted.max(axis=1) > 0, lack, -np.inf).argmax())
 
 
 def _place_singles(

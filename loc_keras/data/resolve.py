@@ -35,9 +35,7 @@ from loc_keras.data.resize import EMPTY_BOX
 TOLERANCE = 1e-3
 """How far a side may lie outside 0..1 (rounding in the file) before the box is refused."""
 
-TOLERANCE_PX = 1.0
-"""Likewise in px, for boxes in px: off by one is common and harmless."""
-
+TOLERANCE_PX = 1.0  # Likewise in px, for boxes in px: off by one is common and harmless.
 _AT_ONCE = 2**14  # Boxes that are judged while they lie in the processor's cache.
 _SIDES = ("x1", "y1", "x2", "y2")
 _FIRST_SWAPPED = 5  # EXIF orientations from here on exchange width and height.

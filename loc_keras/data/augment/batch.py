@@ -198,7 +198,10 @@ def mix(
     own = tf.ones_like(draws.column("mix"))
     if options.mixup:
         own = tf.where(blended, _larger_share(draws, options.mixup), own)
-        images = _blend(images, neighbours, own)
+        share = own[:, tf.newaxis, tf.newaxis, tf.newaxis]
+        pixels = tf.cast(images, tf.float32) * share
+        pixels += tf.cast(neighbours, tf.float32) * (1.0 - share)
+        images = tf.cast(pixels + 0.5, tf.uint8)
     if options.cutmix:
         patch = _patches(targets["bbox"], draws, options, wanted & ~blended)
         mask = rectangle_mask(patch, (images.shape[1], images.shape[2]))
@@ -232,12 +235,6 @@ def _larger_share(draws: Draws, alpha: float) -> tf.Tensor:
     part = place - tf.cast(left, tf.float32)
     share = tf.gather(table, left) * (1.0 - part) + tf.gather(table, left + 1) * part
     return tf.maximum(share, 1.0 - share)
-
-
-def _blend(images: tf.Tensor, neighbours: tf.Tensor, own: tf.Tensor) -> tf.Tensor:
-    share = own[:, tf.newaxis, tf.newaxis, tf.newaxis]
-    pixels = tf.cast(images, tf.float32) * share + tf.cast(neighbours, tf.float32) * (1.0 - share)
-    return tf.cast(pixels + 0.5, tf.uint8)
 
 
 def _patches(

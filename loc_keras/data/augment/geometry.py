@@ -132,14 +132,19 @@ def choose_maps(
     frame = tf.constant([0.0, 0.0, 1.0, 1.0])
     centred = to_centred(tf.where(empty[:, tf.newaxis], frame, boxes), size)
     candidates = random_maps(centred, empty, draws, size, options)
-    maps = tf.concat([candidates, _mirror_maps(draws, options)[:, tf.newaxis]], axis=1)
+    signs = _mirror_signs(draws, options)
+    mirrors = tf.linalg.diag(tf.stack([*signs, tf.ones_like(signs[0])], axis=-1))
+    maps = tf.concat([candidates, mirrors[:, tf.newaxis]], axis=1)
     share, bounds = visible_part(centred[:, tf.newaxis], maps, size)
     good = share[:, :-1] >= options.min_visible - _ROUNDING
     first = first_good(good | empty[:, tf.newaxis])
     maps, bounds = (tf.gather(values, first, batch_dims=1) for values in (maps, bounds))
     if options.box_from == "ellipse":
         # Where the picture's edge cuts the box off, the cut bounds the ellipse's box as well.
-        bounds = _intersection(bounds, ellipse_bounds(centred, maps))
+        other = ellipse_bounds(centred, maps)
+        low = tf.maximum(bounds[..., :2], other[..., :2])
+        high = tf.minimum(bounds[..., 2:], other[..., 2:])
+        bounds = tf.concat([low, tf.maximum(low, high)], axis=-1)
     return maps, keep_empty(boxes, to_fractions(bounds, size))
 
 
@@ -314,17 +319,6 @@ def _mirror_signs(draws: Draws, options: AugmentConfig) -> tuple[tf.Tensor, tf.T
     if not options.flip_vertical:
         return along_x, one
     return along_x, tf.where(draws.column("flip_vertical") < 0.5, -one, one)
-
-
-def _mirror_maps(draws: Draws, options: AugmentConfig) -> tf.Tensor:
-    """The maps that only mirror, float64 (B, 3, 3)."""
-    signs = _mirror_signs(draws, options)
-    return tf.linalg.diag(tf.stack([*signs, tf.ones_like(signs[0])], axis=-1))
-
-
-def _intersection(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    low, high = tf.maximum(a[..., :2], b[..., :2]), tf.minimum(a[..., 2:], b[..., 2:])
-    return tf.concat([low, tf.maximum(low, high)], axis=-1)
 
 
 def _sides(size: tuple[int, int]) -> tf.Tensor:

@@ -11,16 +11,10 @@ from loc_keras.config.data import SourceConfig
 from loc_keras.data.annotations import SPLITS, Box, Fault, Split
 from loc_keras.data.resolve import CheckedObject, CheckedObjects, box_areas, usable_boxes
 
-ROUNDING = 1e-6
-"""Overhang in fractions of the side that is floating-point noise and not reported."""
-
-TINY_PX = 4.0
-"""Sides in px below which a box is more likely a slip than an object."""
-
+ROUNDING = 1e-6  # Overhang in fractions of the side that is floating-point noise and not reported.
+TINY_PX = 4.0  # Sides in px below which a box is more likely a slip than an object.
 TINY_AREA = 1e-3
-FULL_AREA = 0.98
-"""Shares of the image's area."""
-
+FULL_AREA = 0.98  # Shares of the image's area.
 _HALF = 0.5
 _NEARLY_ALL = 0.95
 _FEW = 0.02

@@ -28,7 +28,7 @@ from loc_keras.data.check.run import CheckResult, lost_images
 from loc_keras.data.decode import turn_boxes, turn_boxes_back, upright
 from loc_keras.data.files import is_remote, read_bytes
 from loc_keras.data.formats.parsing import is_image_name
-from loc_keras.data.formats.writing import box_cells, distinct_stems
+from loc_keras.data.formats.writing import box_cells, distinct_stems, origin
 from loc_keras.data.records import UPRIGHT
 from loc_keras.data.resolve import CheckedObject, box_areas, picture_size, usable_boxes
 from loc_keras.errors import DataError, first_line
@@ -309,7 +309,7 @@ def _write_split(
     (folder / files["images"]).mkdir()
     first = {one.image: one for one in reversed(part)}
     images = list(dict.fromkeys(one.image for one in part))
-    (stems,) = distinct_stems([[_origin(first[image]) for image in images]])
+    (stems,) = distinct_stems([[origin(image, first[image].name) for image in images]])
     names: dict[ImageRef, str] = {}
     changes: list[Change] = []
     for image, stem in zip(images, stems, strict=True):
@@ -375,11 +375,6 @@ def _turned(content: bytes, orientation: int, form: str) -> tuple[bytes, str]:
         turned, profile = turned.convert("RGB"), None
     turned.save(buffer, "PNG", icc_profile=profile)
     return buffer.getvalue(), "PNG"
-
-
-def _origin(kept: Annotated) -> str:
-    whole = kept.image == ImageRef(kept.image.path)
-    return kept.image.path if whole else kept.name
 
 
 def _changes_text(changes: Sequence[Change]) -> str:

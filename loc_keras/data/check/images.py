@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import repeat
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -67,29 +66,22 @@ class ImageFacts:
         return self.header or HeaderError(self.reason, self.trouble)
 
 
-class Inspection(NamedTuple):
-    """What is known of images, in their order.
-
-    Attributes:
-        thumbnails: uint8 (N, SIDE, SIDE), as `duplicates.thumbnail` of the upright pictures,
-            zeros where they cannot be decoded; None where they were not made.
-    """
-
-    facts: dict[ImageRef, ImageFacts]
-    thumbnails: npt.NDArray[np.uint8] | None
-
-
 def inspect_images(
     refs: Iterable[ImageRef],
     *,
     decode: bool,
     near: bool = False,
     progress: Callable[[int], None] | None = None,
-) -> Inspection:
+) -> tuple[dict[ImageRef, ImageFacts], npt.NDArray[np.uint8] | None]:
     """Looks at images, each once and several at a time.
 
     Without `decode` only headers are read; `near` makes thumbnails of decoded pictures. `progress`
     is called with the number of images that were finished since the last call.
+
+    Returns:
+        What is known of each image, in their order, and uint8 (N, SIDE, SIDE), as
+        `duplicates.thumbnail` of the upright pictures, zeros where they cannot be decoded; None
+        where they were not made.
     """
     unique = list(dict.fromkeys(refs))
     found: dict[ImageRef, ImageFacts] = {}
@@ -109,7 +101,7 @@ def inspect_images(
             found.update(zip(refs, facts, strict=True))
             if progress:
                 progress(len(refs))
-    return Inspection(found, thumbnails)
+    return found, thumbnails
 
 
 def _facts(header: Header | HeaderError, digest: bytes = b"") -> ImageFacts:

@@ -26,9 +26,7 @@ from loc_keras.errors import DataError
 IMBALANCE = 10
 """Objects of the largest class for each of the smallest from which on classes are imbalanced."""
 
-FEWEST = 5
-"""Objects below which a class is rare."""
-
+FEWEST = 5  # Objects below which a class is rare.
 HELD_OUT_FIRST: tuple[Split, ...] = ("test", "val", "train")
 """Of images in two splits those kept: figures on held-out images stay comparable."""
 
@@ -39,9 +37,7 @@ _LEAST_LETTERS = 4
 _SAME_BOX = 0.5
 _NO_NAMES = frozenset({"nan", "NaN", "null", "NULL", "N/A", "<NA>"})
 
-_MOST_NAMES = 2000
-"""Names among which misspelt ones are sought: the search compares pairs."""
-
+_MOST_NAMES = 2000  # Names among which misspelt ones are sought: the search compares pairs.
 _MOST_HINTS = 100
 """Unknown labels that are compared with the names: where more are unknown, slips are not why."""
 

@@ -119,9 +119,7 @@ def check_data(
     return CheckResult(findings, objects, *facts, annotations, source)
 
 
-quick_check = partial(check_data, decode=False)
-"""`check_data` without decoding pixels."""
-
+quick_check = partial(check_data, decode=False)  # `check_data` without decoding pixels.
 _POLICY_WORDS: Mapping[str, str] = {
     "skip": "the image is left out",
     "largest": "the largest one is used",

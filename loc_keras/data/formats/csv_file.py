@@ -53,9 +53,7 @@ from loc_keras.errors import DataError
 GROUPED_COLUMNS = (*CSV_COLUMNS, "group")
 """Columns where there are groups, as `data.source.csv.columns` names them."""
 
-UNASSIGNED = "unassigned"
-"""What tables of AutoML call rows of no split."""
-
+UNASSIGNED = "unassigned"  # What tables of AutoML call rows of no split.
 AT_ONCE = 200
 """Rows from which on they are read at once; to begin with that takes some milliseconds a file."""
 
@@ -66,9 +64,7 @@ _MOST_QUOTED = 200
 _BOX = 4
 _LAST = 2**62
 
-LONGEST_ROW = 65_536
-"""Characters of the longest row that is read."""
-
+LONGEST_ROW = 65_536  # Characters of the longest row that is read.
 _MOST_LINES = 8  # Of a row whose quoted fields hold line breaks.
 
 Columns = Sequence[str] | Mapping[str, str | None]

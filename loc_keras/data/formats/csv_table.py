@@ -64,9 +64,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
 _OF_A_BOX = re.compile("^(?:ann)?(?:bbox|bndbox|boundingbox|box|rect|roi)(?=.)")
 _IN_ORDER = ("0", "1", "2", "3")
 _FROM_ZERO = {"x0": "x1", "y0": "y1", "x1": "x2", "y1": "y2"}
-ANY_STYLE = ("xyxy", "xywh", "cxcywh")
-"""Kinds of box that four numbers without names may be."""
-
+ANY_STYLE = ("xyxy", "xywh", "cxcywh")  # Kinds of box that four numbers without names may be.
 _NAME_THEM = "rename its columns, or name them by data.source.csv.names in a config"
 
 
@@ -154,7 +152,9 @@ def cut(text: str, *, whole: bool, most: int | None = _MOST_ROWS) -> Table | Dou
         body = same if header is None else same[1:]
         columns = list(zip(*body, strict=True))
         whole = sum(_share(box_field, one) >= _HALF for one in columns) == 1
-        if whole and not any(map(_is_path_or_text, columns)):
+        if whole and not any(
+            _share(is_image_name, one) >= _HALF or _is_text(one) for one in columns
+        ):
             continue
         numbers = width >= _LEAST_FIELDS and _numbers(columns) >= _BOX
         if whole or numbers or (header and not body and _places(header)):
@@ -453,10 +453,6 @@ def in_pixels(settings: Mapping[str, Any], rows: Sequence[Row]) -> bool:
 
 def _is_split(text: str) -> bool:
     return text.lower() in SPLIT_NAMES or text.lower() == UNASSIGNED
-
-
-def _is_path_or_text(column: Sequence[str]) -> bool:
-    return _share(is_image_name, column) >= _HALF or _is_text(column)
 
 
 def _share(test: Callable[[str], object], values: Sequence[str]) -> float:

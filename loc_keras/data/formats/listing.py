@@ -16,15 +16,9 @@ from loc_keras.data.formats.parsing import SPLIT_NAMES, ImageFinder, below, is_i
 MOST_NAMES = 300_000
 """Names that are looked at, upper folders first; what lies beyond says nothing new of a format."""
 
-MOST_KEPT = 1_000
-"""Names of one ending that are kept of a folder."""
-
-DEEPEST = 8
-"""Folders above a file, counted from the data folder."""
-
-HEAD_BYTES = 2**18
-"""Bytes of a file that are looked at."""
-
+MOST_KEPT = 1_000  # Names of one ending that are kept of a folder.
+DEEPEST = 8  # Folders above a file, counted from the data folder.
+HEAD_BYTES = 2**18  # Bytes of a file that are looked at.
 _T = TypeVar("_T")
 _SPLIT_WORDS: dict[str, Split] = {**SPLIT_NAMES, "dev": "val"}
 _FILE_ENDINGS = frozenset(

@@ -42,12 +42,8 @@ IMAGE_ENDINGS = frozenset(
 )
 """Endings, in small letters, by which a file shows that it is meant as an image."""
 
-LONGEST_LABEL = 256
-"""Characters of the longest class name."""
-
-LARGEST_SIDE = 10**9
-"""Largest image side in px that an annotation may declare."""
-
+LONGEST_LABEL = 256  # Characters of the longest class name.
+LARGEST_SIDE = 10**9  # Largest image side in px that an annotation may declare.
 SPLIT_NAMES: dict[str, Split] = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation"), "val"),

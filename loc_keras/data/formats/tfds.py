@@ -19,9 +19,7 @@ from loc_keras.data.formats.listing import Guess, Listing
 from loc_keras.data.formats.parsing import Reading, folder_of, given_splits
 from loc_keras.errors import DataError, first_line
 
-INDEX_ENDING = ".index"
-"""Added to the name of a blob for the file that lists its contents."""
-
+INDEX_ENDING = ".index"  # Added to the name of a blob for the file that lists its contents.
 _KEY = "data.source.tfds"
 _ID = "tfds_id"  # Key under which an example names its shard and its number there.
 _BLOB_FOLDER = "loc_keras_blobs"

@@ -42,12 +42,8 @@ from loc_keras.data.formats.writing import (
 from loc_keras.data.records import Records
 from loc_keras.errors import DataError, first_line
 
-LARGEST_RECORD = 2**28
-"""Bytes of the largest record that is read."""
-
-SHARD_BYTES = 128 * 2**20
-"""Largest shard, about, where the number of shards is left to us."""
-
+LARGEST_RECORD = 2**28  # Bytes of the largest record that is read.
+SHARD_BYTES = 128 * 2**20  # Largest shard, about, where the number of shards is left to us.
 _KEY = "data.source.tfrecord"
 _BOX_FEATURES = ("xmin", "ymin", "xmax", "ymax")
 _COPIED_FORMATS = ("JPEG", "PNG")

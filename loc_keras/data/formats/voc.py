@@ -58,9 +58,7 @@ from loc_keras.data.formats.writing import (
 from loc_keras.data.records import Records
 from loc_keras.errors import DataError
 
-LARGEST_XML = 2**20
-"""Bytes of the largest annotation that is parsed: some thousand objects."""
-
+LARGEST_XML = 2**20  # Bytes of the largest annotation that is parsed: some thousand objects.
 SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 _KEY = "data.source.voc.splits"

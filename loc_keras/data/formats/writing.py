@@ -18,12 +18,12 @@ import numpy as np
 from PIL import Image
 
 from loc_keras.atomic_file import written_aside
-from loc_keras.data.annotations import WHOLE_FILE, Fault, Split
+from loc_keras.data.annotations import WHOLE_FILE, Fault, ImageRef, Split
 from loc_keras.data.decode import upright
 from loc_keras.data.files import file_state, read_bytes
 from loc_keras.data.formats.parsing import RowError, is_image_name
 from loc_keras.data.image_header import HeaderError, formats_of, read_header
-from loc_keras.data.records import COLUMNS, UPRIGHT, Records
+from loc_keras.data.records import COLUMNS, UPRIGHT, Records, image_refs
 from loc_keras.errors import first_line
 
 ENDINGS: dict[str, tuple[str, ...]] = {
@@ -35,9 +35,7 @@ ENDINGS: dict[str, tuple[str, ...]] = {
 }
 """File endings of the formats that may be copied; the first is given where none is there."""
 
-COPIED = ("JPEG", "PNG", "BMP", "WEBP")
-"""Formats that nearly every tool reads."""
-
+COPIED = ("JPEG", "PNG", "BMP", "WEBP")  # Formats that nearly every tool reads.
 _PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
 _WORKERS = min(8, os.cpu_count() or 1)
 _IN_FLIGHT = 2 * _WORKERS
@@ -300,7 +298,7 @@ def record_stems(
     their own, or those of all in `one_folder`.
     """
     origins = {
-        split: [_origin(records, index) for index in range(len(records))]
+        split: list(map(origin, image_refs(records), records.names.tolist()))
         for split, records in splits.items()
     }
     if not one_folder:
@@ -329,10 +327,9 @@ def safe_name(text: str) -> str:
     return _cut(kept) or "image"
 
 
-def _origin(records: Records, index: int) -> str:
+def origin(image: ImageRef, name: str) -> str:
     """The path of a file of its own; images within a larger file have only a name."""
-    whole = records.lengths[index] == WHOLE_FILE
-    return str(records.paths[index] if whole else records.names[index])
+    return image.path if image.length == WHOLE_FILE else name
 
 
 def _parts(origin: str) -> list[str]:
@@ -354,21 +351,15 @@ def _depth(folders: Sequence[Sequence[tuple[str, ...]]]) -> int:
     for depth in range(
         1, max((len(origin) for folder in folders for origin in folder), default=1) + 1
     ):
-        clashes = _clashes(folders, depth)
+        clashes = sum(
+            len(origins) - len({_joined(origin, depth).casefold() for origin in origins})
+            for origins in map(set, folders)
+        )
         if fewest is None or clashes < fewest:
             fewest, best = clashes, depth
         if not clashes:
             break
     return best
-
-
-def _clashes(folders: Sequence[Sequence[tuple[str, ...]]], depth: int) -> int:
-    """How many different origins beyond the first share a name in their folder."""
-    count = 0
-    for folder in folders:
-        origins = set(folder)
-        count += len(origins) - len({_joined(origin, depth).casefold() for origin in origins})
-    return count
 
 
 def _numbered(stems: Sequence[str]) -> list[str]:

@@ -52,9 +52,7 @@ from loc_keras.data.formats.yolo_yaml import MOST_CLASSES, DataYaml, read_data_y
 from loc_keras.data.records import Records
 from loc_keras.errors import DataError
 
-LARGEST_LABELS = 16 * 2**20
-"""Bytes of the largest label file that is read."""
-
+LARGEST_LABELS = 16 * 2**20  # Bytes of the largest label file that is read.
 _Mask: TypeAlias = npt.NDArray[np.bool_]
 _Places: TypeAlias = npt.NDArray[np.int64]
 _BATCH = 1024  # Images whose labels are read at once.

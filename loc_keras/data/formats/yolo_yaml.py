@@ -1,5 +1,6 @@
 """The YAML file of a YOLO data set: what it says, as plain text, with bounded effort."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,13 +19,10 @@ from loc_keras.errors import DataError
 LARGEST_YAML = 2**20
 """Bytes of the largest YAML file that is parsed: tens of thousands of class names."""
 
-MOST_CLASSES = 100_000
-"""Classes that a data set may have."""
-
+MOST_CLASSES = 100_000  # Classes that a data set may have.
 _DEEPEST = 20
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _ONE_LINE_ITEMS = 10
-_CONSTANTS = {None: "null", True: "true", False: "false"}
 
 
 @dataclass(frozen=True)
@@ -206,21 +204,13 @@ def _list_lines(key: Any, values: Sequence[Any], indent: str) -> Iterator[str]:
 def _scalar(value: Any) -> str:
     if isinstance(value, str):
         return '"' + "".join(map(_escaped, value)) + '"'
-    if isinstance(value, Mapping):
-        return "{}"
-    if value is None or isinstance(value, bool):
-        return _CONSTANTS[value]
     if isinstance(value, float):
         # YAML 1.1 takes a number with an exponent but without a point for text.
         return np.format_float_positional(value, trim="0")
-    return str(value)
+    return json.dumps(value)
 
 
 def _escaped(sign: str) -> str:
     if sign in '"\\':
         return "\\" + sign
-    if sign.isprintable():
-        return sign
-    code = ord(sign)
-    letter, digits = ("x", 2) if code <= 0xFF else ("u", 4) if code <= 0xFFFF else ("U", 8)
-    return f"\\{letter}{code:0{digits}x}"
+    return sign if sign.isprintable() else f"\\U{ord(sign):08x}"
