@@ -366,12 +366,6 @@ class Annotations:
         places = [SPLITS.index(split) for split in self.objects]
         return np.repeat(np.array(places, np.int8), [len(part) for part in self.objects.values()])
 
-    def all_objects(self) -> Iterator[tuple[Split, Annotated]]:
-        """Every object with its split."""
-        for split, objects in self.objects.items():
-            for one in objects:
-                yield split, one
-
 
 def in_units(annotations: Annotations, units: str | None) -> Annotations:
     """Takes boxes to be `"fraction"`, `"percent"` or `"pixel"`; None: as the format says."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.annotated import all_objects
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -197,7 +198,7 @@ def assert_sensible(found: Annotations, root: str) -> None:
     names = found.class_names
     assert names is None or len(set(names)) == len(names)
     assert set(found.objects) <= set(SPLITS)
-    for _, one in found.all_objects():
+    for _, one in all_objects(found):
         assert one.image.path.startswith(root + "/")
         assert ".." not in one.image.path.split("/")
         assert len(one.box) == 4

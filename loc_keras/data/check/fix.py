@@ -28,7 +28,7 @@ from loc_keras.data.check.run import CheckResult, lost_images
 from loc_keras.data.decode import turn_boxes, turn_boxes_back, upright
 from loc_keras.data.files import is_remote, read_bytes
 from loc_keras.data.formats.parsing import is_image_name
-from loc_keras.data.formats.writing import box_cells, distinct_stems, origin
+from loc_keras.data.formats.writing import box_cells, distinct_stems, encoded_png, origin
 from loc_keras.data.records import UPRIGHT
 from loc_keras.data.resolve import CheckedObject, box_areas, picture_size, usable_boxes
 from loc_keras.errors import DataError, first_line
@@ -363,18 +363,15 @@ def _picture(kept: Annotated, facts: ImageFacts, exif: str) -> tuple[bytes, str,
 
 def _turned(content: bytes, orientation: int, form: str) -> tuple[bytes, str]:
     """An image upright, without EXIF data: JPEG of high quality, else PNG."""
-    buffer = io.BytesIO()
     with Image.open(io.BytesIO(content)) as image:
         profile = image.info.get("icc_profile")
         turned = upright(image, orientation, _WHOLE)
+    if form != "JPEG":
+        return encoded_png(turned)[0], "PNG"
+    buffer = io.BytesIO()
     turned.info = {}
-    if form == "JPEG":
-        turned.save(buffer, "JPEG", quality=_QUALITY, subsampling=0, icc_profile=profile)
-        return buffer.getvalue(), "JPEG"
-    if turned.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"):
-        turned, profile = turned.convert("RGB"), None
-    turned.save(buffer, "PNG", icc_profile=profile)
-    return buffer.getvalue(), "PNG"
+    turned.save(buffer, "JPEG", quality=_QUALITY, subsampling=0, icc_profile=profile)
+    return buffer.getvalue(), "JPEG"
 
 
 def _changes_text(changes: Sequence[Change]) -> str:

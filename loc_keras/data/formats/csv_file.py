@@ -257,35 +257,23 @@ class Lines:
     def _fields(self, line: int) -> tuple[list[str], int]:
         """The fields of the row that begins in a line, and the line after it."""
         row, end = self[line], line + 1
-        if '"' not in row:
-            _check_length(row)
-            return row.split(self.delimiter), end
         while row.count('"') % 2:
             if end == min(self.count, line + 1 + _MOST_LINES) or len(row) > LONGEST_ROW:
                 raise RowError("has a quote that is not closed", "syntax")
             row += self[end]
             end += 1
+        if len(row) > LONGEST_ROW:
+            raise RowError(f"is longer than {LONGEST_ROW:,} characters", "syntax")
+        if '"' not in row:
+            return row.split(self.delimiter), end
+        # Blanks before a quote are skipped, unless they are what parts the fields.
+        skips = self.delimiter != " "
+        reader = csv.reader([row], delimiter=self.delimiter, strict=True, skipinitialspace=skips)
         try:
-            return _split_quoted(row, self.delimiter), end
-        except RowError:
-            if end > line + 1:
-                raise RowError("has a quote that is not closed", "syntax") from None
-            raise
-
-
-def _split_quoted(row: str, delimiter: str) -> list[str]:
-    _check_length(row)
-    # Blanks before a quote are skipped, unless they are what parts the fields.
-    reader = csv.reader([row], delimiter=delimiter, strict=True, skipinitialspace=delimiter != " ")
-    try:
-        return next(reader)
-    except (csv.Error, StopIteration):
-        raise RowError("has a stray quote", "syntax") from None
-
-
-def _check_length(row: str) -> None:
-    if len(row) > LONGEST_ROW:
-        raise RowError(f"is longer than {LONGEST_ROW:,} characters", "syntax")
+            return next(reader), end
+        except (csv.Error, StopIteration):
+            what = "a quote that is not closed" if end > line + 1 else "a stray quote"
+            raise RowError(f"has {what}", "syntax") from None
 
 
 class _Row(NamedTuple):

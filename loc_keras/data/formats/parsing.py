@@ -491,9 +491,7 @@ def whole_number(column: str, text: str) -> int:
     return int(text)
 
 
-def box_numbers(
-    texts: Iterable[str], columns: Iterable[str] = ("x1", "y1", "x2", "y2")
-) -> tuple[float, float, float, float]:
+def box_numbers(texts: Iterable[str], columns: Iterable[str] = ("x1", "y1", "x2", "y2")) -> Box:
     """Reads the four numbers of a box, finite or not; RowError if one of them is no number."""
     values = []
     for column, text in zip(columns, texts, strict=True):

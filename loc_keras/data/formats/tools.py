@@ -34,6 +34,7 @@ from loc_keras.data.formats.parsing import (
     image_place,
     label_problem,
     number,
+    numbered_lines,
     quoted,
     require_root,
     text_of_file,
@@ -143,13 +144,8 @@ class Document:
 
     def json_lines(self) -> list[tuple[int, Any]]:
         """Row and value of each line of JSON; broken lines are faults."""
-        lines = enumerate(self.text().split("\n"), 1)
-        return list(
-            self.parsed(
-                [(row, line) for row, line in lines if line.strip()],
-                lambda row, line: (row, parsed_json(line)),
-            )
-        )
+        lines = numbered_lines(self.text())
+        return list(self.parsed(lines, lambda row, line: (row, parsed_json(line))))
 
     def parsed(
         self, rows: Iterable[tuple[int, Any]], parse: Callable[[int, Any], _T]

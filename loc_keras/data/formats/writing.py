@@ -203,11 +203,10 @@ def read_picture(records: Records, index: int, formats: Collection[str]) -> Pict
         channels = Image.getmodebands(header.mode)
         return Picture(content, header.format, expected, channels, copied=True)
     with _decoding(content, ref.path) as image:
-        picture = _for_png(upright(image, orientation, window))
+        picture = upright(image, orientation, window)
     _check_size((picture.height, picture.width), expected, ref.path)
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
-    return Picture(buffer.getvalue(), "PNG", expected, len(picture.getbands()), copied=False)
+    content, channels = encoded_png(picture)
+    return Picture(content, "PNG", expected, channels, copied=False)
 
 
 @contextmanager
@@ -220,15 +219,17 @@ def _decoding(content: bytes, path: str) -> Iterator[Image.Image]:
         raise RowError(f"image {path} cannot be decoded: {error}", "undecodable") from error
 
 
-def _for_png(image: Image.Image) -> Image.Image:
-    """The same pixels in a mode that PNG has, without notes that are no longer true."""
+def encoded_png(image: Image.Image) -> tuple[bytes, int]:
+    """The same pixels as PNG, without notes that are no longer true, and their channels."""
     kept = {"transparency", "icc_profile"}
     if image.mode not in _PNG_MODES:
         image = image.convert("RGB")
         kept.discard("icc_profile")  # It speaks of the colours before.
     # What else the source notes would turn the picture again, or tell of other sizes.
     image.info = {key: value for key, value in image.info.items() if key in kept}
-    return image
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue(), len(image.getbands())
 
 
 def _check_size(found: tuple[int, int], expected: tuple[int, int], path: str) -> None:

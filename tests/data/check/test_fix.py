@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.annotated import all_objects
 from helpers.planted_faults import (
     clean_set,
     config_file,
@@ -199,8 +200,8 @@ def test_groups_are_copied_and_read_again(tmp_path: Path) -> None:
         ]
     fixed = load_config(tmp_path / "copy" / "loc_keras.yaml")
     assert fixed.data.source.csv.columns == ("file", "label", "x1", "y1", "x2", "y2", "group")
-    again = {one.name: one.group for _, one in DataSource(fixed).annotations.all_objects()}
-    given = {one.name: one.group for _, one in annotations.all_objects()}
+    again = {one.name: one.group for _, one in all_objects(DataSource(fixed).annotations)}
+    given = {one.name: one.group for _, one in all_objects(annotations)}
     assert again == {name: group for name, group in given.items() if name != "0.png"}
     assert main(["--config", str(tmp_path / "copy" / "loc_keras.yaml")]) == 0
 
@@ -257,11 +258,11 @@ def test_names_that_break_tools_are_made_safe_and_distinct(tmp_path: Path) -> No
     again = read_csv(str(tmp_path / "copy"))
     result = check_data(again, SourceConfig(class_names=plan.class_names))
     assert [one for one in result.findings if one.severity == "error"] == []
-    paths = [one.image.path.casefold() for _, one in again.all_objects()]
+    paths = [one.image.path.casefold() for _, one in all_objects(again)]
     assert len(paths) == len(set(paths)) == 5
-    names = [one.name for _, one in again.all_objects()]
+    names = [one.name for _, one in all_objects(again)]
     assert not any(set(name) & set(',"<>\n ') for name in names)
-    assert {one.label for _, one in again.all_objects()} == {"cat, or <dog>"}
+    assert {one.label for _, one in all_objects(again)} == {"cat, or <dog>"}
 
 
 def test_folder_must_be_new_and_elsewhere(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """CUB-200-2011: fields by hand, missing rows."""
 
 import pytest
+from helpers.annotated import all_objects
 from helpers.reader_fuzz import write_files
 
 from loc_keras.data.annotations import Annotated, Fault, ImageRef
@@ -75,7 +76,7 @@ def test_missing_rows(folder):
         Fault(f"{root}/image_class_labels.txt", 0, "has no row for image '2'", "missing_row"),
         Fault(f"{root}/image_class_labels.txt", 3, "image '9' is not in images.txt", "missing_row"),
     ]
-    assert [one.row for _, one in found.all_objects()] == [2, 1]
+    assert [one.row for _, one in all_objects(found)] == [2, 1]
 
 
 @pytest.mark.parametrize(

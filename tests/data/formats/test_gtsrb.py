@@ -1,6 +1,7 @@
 """GTSRB in its two layouts: fields by hand, tracks."""
 
 import pytest
+from helpers.annotated import all_objects
 from helpers.reader_fuzz import write_files
 
 from loc_keras.data.annotations import Annotated, Fault, ImageRef
@@ -75,7 +76,7 @@ def test_boxes_are_edges(folder):
     # inclusive corners.
     found = read_gtsrb(folder(PUBLISHED))
     assert found.exact
-    for _, one in found.all_objects():
+    for _, one in all_objects(found):
         x1, y1, x2, y2 = one.box
         width, height = one.size
         assert min(x1, y1, width - x2, height - y2) == 5

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 import tensorflow as tf
+from helpers.annotated import all_objects
 from helpers.reader_fuzz import (
     FEW_AND_MANY,
     assert_only_data_errors,
@@ -240,7 +241,7 @@ def test_a_valid_data_set_has_no_faults(case, root):
     assert {split: len(objects) for split, objects in found.objects.items()} == case.objects
     assert_sensible(found, root)
     names = {f"{root}/{name}" for name in case.files}
-    assert {one.file for _, one in found.all_objects()} <= names
+    assert {one.file for _, one in all_objects(found)} <= names
     assert read(case, root) == found
 
 
@@ -257,8 +258,8 @@ def test_the_folder_is_read_as_what_it_is(case, root):
     options = {first.format: first.options} if first.options else {}
     source = SourceConfig(format=first.format, path=first.path, **options)
     found = FORMATS[first.format].read(first.path, **source.reader_options())
-    assert [one for _, one in found.all_objects()] == [
-        one for _, one in read(case, root).all_objects()
+    assert [one for _, one in all_objects(found)] == [
+        one for _, one in all_objects(read(case, root))
     ]
 
 
@@ -274,14 +275,14 @@ def test_a_remote_folder_is_read_alike(case, root, tmp_path):
     assert [folder.replace(remote, root) for folder in far.folders] == list(near.folders)
     moved = [
         (split, one._replace(image=one.image._replace(path=""), file=""))
-        for split, one in far.all_objects()
+        for split, one in all_objects(far)
     ]
     assert moved == [
         (split, one._replace(image=one.image._replace(path=""), file=""))
-        for split, one in near.all_objects()
+        for split, one in all_objects(near)
     ]
-    assert [one.image.path.replace(remote, root) for _, one in far.all_objects()] == [
-        one.image.path for _, one in near.all_objects()
+    assert [one.image.path.replace(remote, root) for _, one in all_objects(far)] == [
+        one.image.path for _, one in all_objects(near)
     ]
 
 
@@ -294,7 +295,7 @@ def test_an_image_outside_is_one_fault(case, root, tmp_path, name):
     write_files(tmp_path / "data", {file: content})
     found = read(case, root)
     # Objects of the image are lost, and no others. In COCO each one is a fault of its own, too.
-    assert len(list(found.all_objects())) == sum(case.objects.values()) - lost
+    assert len(list(all_objects(found))) == sum(case.objects.values()) - lost
     faults = [fault for fault in found.faults if fault.kind == "outside"]
     assert [fault.file for fault in faults] == [f"{root}/{file}"]
     assert {fault.kind for fault in found.faults} <= {"outside", "reference"}
@@ -319,7 +320,7 @@ def test_a_broken_file_is_an_error_or_faults(case, root, tmp_path, content):
             for fault in found.faults:
                 assert "\n" not in fault.reason
                 assert fault.row >= 0
-            kept = len(list(found.all_objects()))
+            kept = len(list(all_objects(found)))
             assert found.faults or found.empty or kept < sum(case.objects.values())
         write_files(tmp_path / "data", {name: case.files[name]})
     assert read(case, root).faults == []

@@ -5,6 +5,7 @@ import socket
 
 import numpy as np
 import pytest
+from helpers.annotated import all_objects
 from PIL import Image
 
 from loc_keras.data import files
@@ -127,7 +128,7 @@ def test_fields(prepared, tmp_path, no_network):
     rows = {one.name: one.row for one in found.objects["train"]}
     assert {*rows.values(), empty.row} == {1, 2, 3}
     assert {one.file for one in found.objects["train"]} == {shard} == {empty.file}
-    for _, one in found.all_objects():
+    for _, one in all_objects(found):
         assert {type(side) for side in one.box} == {float}
         assert type(one.row) is int
         # TFDS keeps the bytes of the file that it was given.
@@ -146,7 +147,7 @@ def test_blobs_are_used_again(prepared, tmp_path, monkeypatch):
     blobs[0].write_bytes(blobs[0].read_bytes()[:-1])
     assert read_tfds(prepared, **options) == first
     assert blobs[0].stat().st_mtime_ns != times[0]
-    assert all(files.read_bytes(*one.image) == png(one.name) for _, one in first.all_objects())
+    assert all(files.read_bytes(*one.image) == png(one.name) for _, one in all_objects(first))
 
 
 def test_blobs_lie_beside_the_data_by_default(prepared):

@@ -7,6 +7,7 @@ import os
 
 import numpy as np
 import pytest
+from helpers.annotated import all_objects
 from helpers.converted import drawn, save
 from helpers.reader_fuzz import write_files
 from helpers.tool_files import DRAWN, PUBLISHED, SIZES, TOOL_FILES, labelme
@@ -37,9 +38,9 @@ def test_published_sets_are_read_in_their_splits(tmp_path, name):
     assert found.faults == []
     assert {
         (split, one.image.path.rpartition("/")[2], one.label, one.box)
-        for split, one in found.all_objects()
+        for split, one in all_objects(found)
     } == wanted
-    assert not any("other" in one.image.path for _, one in found.all_objects())
+    assert not any("other" in one.image.path for _, one in all_objects(found))
 
 
 @pytest.mark.parametrize("name", TOOL_FILES)
@@ -418,7 +419,7 @@ def test_one_file_of_several_counts_alone(tmp_path, name):
     write_files(tmp_path, {first: contents[first], **others})
     reading = read_folder(str(tmp_path / first), [], name="x")
     assert reading.source.config.data.source.file == first
-    assert {one.file for _, one in reading.source.annotations.all_objects()} == {
+    assert {one.file for _, one in all_objects(reading.source.annotations)} == {
         f"{tmp_path}/{first}"
     }
     assert all(fault.kind != "duplicate_row" for fault in reading.records.faults)
