@@ -139,18 +139,22 @@ def cutout(images: tf.Tensor, boxes: tf.Tensor, draws: Draws, options: AugmentCo
     where none does, nothing is covered. The box, float32 (B, 4) in fractions, stays as it is.
     """
     size = (images.shape[1], images.shape[2])
-    candidates = _random_rectangles(draws, options)
-    good = covered_share(boxes[:, tf.newaxis], candidates) <= options.cutout_hidden
-    # The empty rectangle stands behind the candidates.
-    candidates = tf.pad(candidates, [[0, 0], [0, 1], [0, 0]])
     wanted = draws.column("cutout") < options.cutout
-    chosen = tf.where(wanted, first_good(good), good.shape[1])
-    inside = rectangle_mask(tf.gather(candidates, chosen, batch_dims=1), size)
+    candidates = _random_rectangles(draws, options)
+    inside = rectangle_mask(_first_of(candidates, boxes, options.cutout_hidden, wanted), size)
     colour = tf.zeros([1, 1, 1, 1], tf.uint8)
     if options.fill != "black":
         mean = tf.reduce_mean(tf.cast(images, tf.float32), axis=[1, 2], keepdims=True)
         colour = tf.cast(mean + 0.5, tf.uint8)
     return tf.where(inside, colour, images)
+
+
+def _first_of(rectangles: tf.Tensor, boxes: tf.Tensor, most: float, wanted: tf.Tensor) -> tf.Tensor:
+    """Of rectangles (B, K, 4) the first that covers at most a share of the box, or an empty one."""
+    good = covered_share(boxes[:, tf.newaxis], rectangles) <= most
+    chosen = tf.where(wanted, first_good(good), good.shape[1])
+    # The empty rectangle stands behind the candidates.
+    return tf.gather(tf.pad(rectangles, [[0, 0], [0, 1], [0, 0]]), chosen, batch_dims=1)
 
 
 def covered_share(boxes: tf.Tensor, rectangles: tf.Tensor) -> tf.Tensor:
@@ -246,7 +250,4 @@ def _patches(
     names = ("cutmix_x", "cutmix_y")
     first = tf.stack([draws.candidates(name) * (1.0 - side) for name in names], axis=-1)
     rectangles = tf.concat([first, first + side[..., tf.newaxis]], axis=-1)
-    hidden = covered_share(boxes[:, tf.newaxis], rectangles)
-    chosen = tf.where(wanted, first_good(hidden <= 1.0 - options.min_visible), CANDIDATES)
-    rectangles = tf.pad(rectangles, [[0, 0], [0, 1], [0, 0]])
-    return tf.gather(rectangles, chosen, batch_dims=1)
+    return _first_of(rectangles, boxes, 1.0 - options.min_visible, wanted)

@@ -216,15 +216,15 @@ def duplicate_findings(
     columns, meant = objects.objects, class_meant(class_names)
     findings = _same_group(objects)
     # Of most images nothing more is asked than that no row of theirs is of two splits, or repeated.
-    by_image, every = _ByImage(objects), np.arange(len(columns))
+    by_image, every = _by_image(objects), np.arange(len(columns))
     odd = crosses_splits(objects) | (columns.firsts(objects.split) != every)
     for image in columns.take(odd).images:
-        findings += _same_file(by_image[image])
+        findings += _same_file(by_image(image))
     firsts: dict[int, ImageRef] = {}
     for one in columns.images:
         first = firsts.setdefault(identical[one], one)
         if first != one:
-            findings += _same_bytes(by_image[first], by_image[one], meant)
+            findings += _same_bytes(by_image(first), by_image(one), meant)
     if thumbnails is not None:
         repeats = [row for row, first in enumerate(identical.values()) if row != first]
         if repeats:
@@ -240,19 +240,18 @@ def crosses_splits(objects: CheckedObjects) -> npt.NDArray[np.bool_]:
     return objects.split != objects.split[columns.first][columns.image]
 
 
-class _ByImage:
-    """The objects of an image."""
+def _by_image(objects: CheckedObjects) -> Callable[[ImageRef], CheckedObjects]:
+    """Gives the objects of an image."""
+    columns = objects.objects
+    order = np.argsort(columns.image, kind="stable")
+    counts = np.bincount(columns.image, minlength=len(columns.images))
+    ends = np.cumsum(counts)
 
-    def __init__(self, objects: CheckedObjects) -> None:
-        self.objects = objects
-        self.order = np.argsort(objects.objects.image, kind="stable")
-        counts = np.bincount(objects.objects.image, minlength=len(objects.objects.images))
-        self.ends = np.cumsum(counts)
+    def of(image: ImageRef) -> CheckedObjects:
+        number = columns.images[image]
+        return objects.take(order[ends[number] - counts[number] : ends[number]])
 
-    def __getitem__(self, image: ImageRef) -> CheckedObjects:
-        number = self.objects.objects.images[image]
-        start = self.ends[number - 1] if number else 0
-        return self.objects.take(self.order[start : self.ends[number]])
+    return of
 
 
 def _same_group(objects: CheckedObjects) -> list[Fault]:
@@ -320,13 +319,13 @@ def _same_bytes(
 def _near_images(
     images: Sequence[ImageRef],
     thumbnails: npt.NDArray[np.uint8],
-    by_image: _ByImage,
+    by_image: Callable[[ImageRef], CheckedObjects],
 ) -> list[Fault]:
     """Each image that looks like earlier ones, once: with one of another split, else the first."""
     pairs = near_pairs(thumbnails)
     found: dict[int, Fault] = {}
     for earlier, later in zip(pairs.first.tolist(), pairs.second.tolist(), strict=True):
-        fault = _near(by_image[images[earlier]], by_image[images[later]])
+        fault = _near(by_image(images[earlier]), by_image(images[later]))
         if later not in found or found[later].kind == "near_duplicate" != fault.kind:
             found[later] = fault
     return [found[later] for later in sorted(found)]

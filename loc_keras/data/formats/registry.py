@@ -9,7 +9,6 @@ from loc_keras.data.annotations import Annotations, Split, with_composed_names
 from loc_keras.data.formats import coco, csv_file, published, tfds, tfrecord, tools, voc, yolo
 from loc_keras.data.formats.csv_detection import detect_csv
 from loc_keras.data.formats.listing import Guess, Listing
-from loc_keras.data.formats.parsing import require_root
 from loc_keras.data.formats.writing import Job
 from loc_keras.data.records import Records
 from loc_keras.errors import DataError
@@ -125,14 +124,11 @@ def read_annotations(format_name: str, root: str, **options: Any) -> Annotations
         DataError: If the folder or a file that the format needs is missing or unreadable, or if
             nothing at all was found.
     """
-    chosen = FORMATS[format_name]
-    if not chosen.makes_folder:
-        require_root(root)
     # Millions of tuples without cycles: to look for some takes longer than to read them.
     collects = gc.isenabled()
     gc.disable()
     try:
-        found = chosen.read(root, **options)
+        found = FORMATS[format_name].read(root, **options)
     finally:
         if collects:
             gc.enable()
