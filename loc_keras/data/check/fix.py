@@ -22,13 +22,14 @@ from loc_keras.data.annotations import (
     class_index,
     class_indices,
 )
-from loc_keras.data.check.images import ENDINGS, ImageFacts
+from loc_keras.data.check.images import ImageFacts
 from loc_keras.data.check.labels import misspelt, same_word
 from loc_keras.data.check.run import CheckResult, lost_images
 from loc_keras.data.decode import turn_boxes, turn_boxes_back, upright
 from loc_keras.data.files import is_remote, read_bytes
 from loc_keras.data.formats.parsing import is_image_name
 from loc_keras.data.formats.writing import box_cells, distinct_stems, encoded_png, origin
+from loc_keras.data.image_header import ENDINGS
 from loc_keras.data.records import UPRIGHT
 from loc_keras.data.resolve import CheckedObject, box_areas, picture_size, usable_boxes
 from loc_keras.errors import DataError, first_line

@@ -17,6 +17,7 @@ from loc_keras.data.annotations import Annotated, Annotations, Fault, ImageRef, 
 from loc_keras.data.duplicates import thumbnail
 from loc_keras.data.formats.parsing import is_image_name
 from loc_keras.data.image_header import (
+    ENDINGS,
     Header,
     HeaderError,
     open_content,
@@ -26,19 +27,6 @@ from loc_keras.data.image_header import (
 )
 from loc_keras.data.records import THUMBNAIL_SIDE, UPRIGHT
 from loc_keras.data.resolve import TOLERANCE_PX, picture_size
-
-ENDINGS: dict[str, tuple[str, ...]] = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
-    "PNG": (".png",),
-    "BMP": (".bmp", ".dib"),
-    "GIF": (".gif",),
-    "WEBP": (".webp",),
-    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
-    "TIFF": (".tif", ".tiff"),
-    "AVIF": (".avif",),
-    "HEIF": (".heic", ".heif", ".hif"),
-}
-"""What the files of each format are called."""
 
 _WINDOW = 512
 _NO_MEMORY = "needs more memory than is free"

@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from itertools import takewhile
+from itertools import chain, takewhile
 from posixpath import basename, dirname, splitext
 from typing import Any, TypeVar
 from urllib.parse import unquote
@@ -31,15 +31,10 @@ from loc_keras.data.annotations import (
     Units,
     composed,
 )
+from loc_keras.data.image_header import ENDINGS
 from loc_keras.errors import DataError, first_line
 
-IMAGE_ENDINGS = frozenset(
-    [
-        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".webp"),
-        *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".heic", ".heif", ".hif", ".avif"),
-        *(".jp2", ".mpo"),
-    ]
-)
+IMAGE_ENDINGS = frozenset([*chain.from_iterable(ENDINGS.values()), ".jp2"])
 """Endings, in small letters, by which a file shows that it is meant as an image."""
 
 LONGEST_LABEL = 256  # Characters of the longest class name.

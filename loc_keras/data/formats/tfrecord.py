@@ -123,13 +123,15 @@ def _read_shard(split: Split, path: str, names: Mapping[int, str] | None, readin
     lengths, lost = _scan_shard(path)
     if not lengths and not lost:
         reading.fault(path, 0, "is empty", "syntax")
-    row = 0
+    row = position = 0
     try:
-        for row, offset, data in _read_records(path, len(lengths)):
+        records = tf.data.TFRecordDataset([path]).take(len(lengths))
+        for row, data in enumerate(records.as_numpy_iterator(), 1):
             try:
-                _read_example(split, path, row, offset, data, names, reading)
+                _read_example(split, path, row, position + _HEADER_BYTES, data, names, reading)
             except RowError as error:
                 reading.failed(path, row, error)
+            position += _HEADER_BYTES + len(data) + _FOOTER_BYTES
     except tf.errors.OpError:
         others = len(lengths) - row - 1
         after = f" and the {others} records after it are" if others else " is"
@@ -177,17 +179,6 @@ def _frame_fault(header: bytes, left: int) -> str:
     if _HEADER_BYTES + length + _FOOTER_BYTES > left:
         return f"is cut off: it should have {length} bytes of data"
     return ""
-
-
-def _read_records(path: str, count: int) -> Iterator[tuple[int, int, bytes]]:
-    """Number from 1, offset and data of intact records, one at a time; verifies their checksums."""
-    if not count:
-        return
-    position = 0
-    dataset = tf.data.TFRecordDataset([path]).take(count)
-    for row, data in enumerate(dataset.as_numpy_iterator(), 1):
-        yield row, position + _HEADER_BYTES, data
-        position += _HEADER_BYTES + len(data) + _FOOTER_BYTES
 
 
 def _read_example(
