@@ -28,7 +28,6 @@ from loc_keras.data.formats.listing import Guess, Listing, by_split, image_folde
 from loc_keras.data.formats.parsing import (
     LARGEST_SIDE,
     Box,
-    ImageFinder,
     Reading,
     RowError,
     config_path,
@@ -38,7 +37,6 @@ from loc_keras.data.formats.parsing import (
     given_splits,
     label_problem,
     quoted,
-    require_root,
     upright_tool,
 )
 from loc_keras.data.formats.tools import floats, parsed_json
@@ -109,12 +107,10 @@ def read_coco(root: str, *, splits: Mapping[str, Mapping[str, str] | None]) -> A
     Raises:
         DataError: If a file is missing or is not JSON of this form.
     """
-    require_root(root)
-    reading = Reading()
+    reading = Reading(root)
     class_names: dict[str, None] = {}
     used: set[str] = set()
     first = ""
-    finder = ImageFinder(root)
     for split, entry in given_splits(splits, _KEY):
         name = entry.get("annotations")
         if not name:
@@ -130,7 +126,7 @@ def read_coco(root: str, *, splits: Mapping[str, Mapping[str, str] | None]) -> A
         file = _parsed(path)
         first = first or path
         reading.upright_tool = reading.upright_tool or file.upright_tool
-        _read_images(file, folder, finder, reading)
+        _read_images(file, folder, reading)
         _read_categories(file, reading)
         _read_annotations(file, split, reading)
         reading.folders[folder] = None
@@ -163,7 +159,7 @@ def _listed(names: Sequence[str]) -> str:
     return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _read_images(file: _File, folder: str, finder: ImageFinder, reading: Reading) -> None:
+def _read_images(file: _File, folder: str, reading: Reading) -> None:
     for row, entry in enumerate(file.lists["images"], 1):
         try:
             own = _new_id(entry)
@@ -175,7 +171,7 @@ def _read_images(file: _File, folder: str, finder: ImageFinder, reading: Reading
             if not isinstance(name, str):
                 raise RowError(f"file_name is {quoted(name)}, not text", "syntax")
             try:
-                name, path = finder.named(folder, name)
+                name, path = reading.finder.named(folder, name)
             except RowError as error:
                 raise RowError(f"file_name {error}", error.kind) from None
         except RowError as error:

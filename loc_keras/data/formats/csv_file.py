@@ -30,7 +30,6 @@ from loc_keras.data.formats.parsing import (
     LARGEST_SIDE,
     SPLIT_NAMES,
     Box,
-    ImageFinder,
     Reading,
     RowError,
     below,
@@ -44,7 +43,6 @@ from loc_keras.data.formats.parsing import (
     number,
     place,
     quoted,
-    require_root,
 )
 from loc_keras.data.formats.writing import COPIED, Job, box_cells, write_images
 from loc_keras.data.records import Records
@@ -116,9 +114,9 @@ def read_csv(
     Raises:
         DataError: If a file is missing, has no rows or is not text, or an option is wrong.
     """
-    require_root(root)
+    reading = Reading(root)
     _check_options(header, delimiter, columns, box, units, label_from)
-    reader = _CsvReader(root, header, delimiter, columns, box, label_from)
+    reader = _CsvReader(reading, header, delimiter, columns, box, label_from)
     for split, entry in given_splits(CSV_FILES if splits is None else splits, f"{_KEY}.splits"):
         paths = _csv_files(root, split, entry["csv"])
         images = entry["images"]
@@ -130,8 +128,8 @@ def read_csv(
             expected = ",".join(name for name in names if name is not None)
             raise DataError(f"{paths[0]} has no rows: expected one row per image, {expected}.")
         for path in empty:
-            reader.reading.fault(path, 0, "has no rows", "empty_file")
-    return reader.reading.annotations(units)
+            reading.fault(path, 0, "has no rows", "empty_file")
+    return reading.annotations(units)
 
 
 def _check_options(
@@ -291,18 +289,13 @@ class _Row(NamedTuple):
 class _CsvReader:
     """Reads CSV files that are written alike; attributes as the arguments of `read_csv`."""
 
-    root: str
+    reading: Reading
     header: bool
     delimiter: str
     columns: Columns
     box: str
     label_from: str
-    reading: Reading = field(default_factory=Reading)
-    finder: ImageFinder = field(init=False)
     _with_splits: set[str] = field(default_factory=set)
-
-    def __post_init__(self) -> None:
-        self.finder = ImageFinder(self.root)
 
     def read_file(self, path: str, split: Split, images: str) -> bool:
         """Reads one file, whose images lie in the folder `images`; returns whether it has rows."""
@@ -386,7 +379,7 @@ class _Part:
 
         Where its image is not there but beside the file, the folder of that is meant.
         """
-        root, stem = self.reader.root, splitext(basename(self.path))[0]
+        root, stem = self.reader.reading.root, splitext(basename(self.path))[0]
         pattern, own = self.images.replace("{stem}", stem), folder_of(self.path)
 
         def is_there(folder: str) -> bool:
@@ -413,8 +406,9 @@ class _Part:
         """The name and the place of an image."""
         assert self.folder_of_label is not None
         folder = self.folder_of_label(label)
-        self.reader.reading.folders[folder] = None
-        name, place = self.reader.finder.named(folder, file)
+        reading = self.reader.reading
+        reading.folders[folder] = None
+        name, place = reading.finder.named(folder, file)
         return name, ImageRef(place)
 
     def label(self, label: str, file: str, image: ImageRef) -> str:

@@ -9,7 +9,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from itertools import chain, takewhile
 from posixpath import basename, dirname, splitext
 from typing import Any, TypeVar
@@ -71,21 +71,34 @@ class RowError(Exception):
 
 @dataclass
 class Reading:
-    """Collects what a reader finds.
+    """Collects what a reader finds in a data folder; DataError where that is missing.
 
     Attributes:
+        root: The data folder.
         unread: Number of objects of an image that cannot be parsed.
         empty: Images without an object.
         folders: Folders that hold nothing but images, as keys.
         upright_tool: As in `Annotations`.
     """
 
+    root: str
     objects: dict[Split, list[Annotated | Objects]] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     unread: Counter[ImageRef] = field(default_factory=Counter)
     empty: list[EmptyImage] = field(default_factory=list)
     folders: dict[str, None] = field(default_factory=dict)
     upright_tool: str = ""
+
+    def __post_init__(self) -> None:
+        if not files.is_folder(self.root):
+            raise DataError(
+                f"data folder {self.root} does not exist: data.source.path must name it."
+            )
+
+    @cached_property
+    def finder(self) -> "ImageFinder":
+        """Finds the images that annotations name."""
+        return ImageFinder(self.root)
 
     def split(self, name: Split) -> list[Annotated | Objects]:
         """The objects of a split, to add to: one by one, or by columns."""
@@ -169,12 +182,6 @@ def upright_tool(tree: Any) -> str:
     name = info.get("contributor") if isinstance(info, dict) else None
     # It shows pictures in a browser, which turns them.
     return "Label Studio" if name == "Label Studio" else ""
-
-
-def require_root(root: str) -> None:
-    """Raises DataError where the data folder is missing."""
-    if not files.is_folder(root):
-        raise DataError(f"data folder {root} does not exist: data.source.path must name it.")
 
 
 def given_splits(splits: Mapping[str, Any], key: str) -> Iterator[tuple[Split, Any]]:

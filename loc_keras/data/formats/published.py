@@ -23,7 +23,6 @@ from loc_keras.data.formats.parsing import (
     place,
     quoted,
     read_small,
-    require_root,
     whole_number,
 )
 from loc_keras.data.formats.voc import LARGEST_XML, SIDES, text_of, xml_root
@@ -59,22 +58,22 @@ def read_tiny_imagenet(root: str, *, val_as: Literal["test", "val"] = "test") ->
     Raises:
         DataError: If the folder or `wnids.txt` is missing or cannot be read.
     """
-    require_root(root)
-    reading = Reading()
-    wnids = _read_wnids(root, reading)
+    reading = Reading(root)
+    wnids = _read_wnids(reading)
     words_path = files.join(root, "words.txt")
     words = _read_words(words_path, reading) if files.is_file(words_path) else {}
     names = _class_names(wnids, words)
     label_of = dict(zip(wnids, names, strict=True))
-    _read_tiny_train(root, label_of, reading)
+    _read_tiny_train(label_of, reading)
     if files.is_folder(files.join(root, "val")):
         path, images = (files.join(root, "val", name) for name in ("val_annotations.txt", "images"))
-        _read_tiny_table(root, path, images, val_as, label_of, reading)
+        _read_tiny_table(path, images, val_as, label_of, reading)
     return reading.annotations("pixel", class_names=names, exact=False)
 
 
-def _read_wnids(root: str, reading: Reading) -> list[str]:
+def _read_wnids(reading: Reading) -> list[str]:
     """The classes in order; they become folder names, so each is checked to be a plain one."""
+    root = reading.root
     path = files.join(root, "wnids.txt")
     listed: set[str] = set()
 
@@ -119,8 +118,8 @@ def _class_names(wnids: Sequence[str], words: dict[str, str]) -> list[str]:
     return unique if len(set(unique)) == len(unique) else list(wnids)
 
 
-def _read_tiny_train(root: str, label_of: dict[str, str], reading: Reading) -> None:
-    folder = files.join(root, "train")
+def _read_tiny_train(label_of: dict[str, str], reading: Reading) -> None:
+    folder = files.join(reading.root, "train")
     for name in files.listed(folder):
         path = files.join(folder, name)
         if name not in label_of and files.is_folder(path):
@@ -129,11 +128,10 @@ def _read_tiny_train(root: str, label_of: dict[str, str], reading: Reading) -> N
     for wnid in label_of:
         path = files.join(folder, wnid, f"{wnid}_boxes.txt")
         images = files.join(folder, wnid, "images")
-        _read_tiny_table(root, path, images, "train", label_of, reading, wnid)
+        _read_tiny_table(path, images, "train", label_of, reading, wnid)
 
 
 def _read_tiny_table(
-    root: str,
     path: str,
     images: str,
     split: Split,
@@ -151,7 +149,7 @@ def _read_tiny_table(
         own = wnid or more[0]
         if own not in label_of:
             raise RowError(f"column wnid: {quoted(own)} is not in wnids.txt", "label")
-        image = ImageRef(image_place(images, name, root))
+        image = ImageRef(image_place(images, name, reading.root))
         return Annotated(image, name, label_of[own], box_numbers((x1, y1, x2, y2)), path, row)
 
     text = reading.text(path)
@@ -198,8 +196,7 @@ def read_imagenet_loc(root: str, *, val_as: Literal["test", "val"] = "test") -> 
         DataError: If the folder or `LOC_synset_mapping.txt` is missing, or there are neither
             tables nor XML files.
     """
-    require_root(root)
-    reading = Reading()
+    reading = Reading(root)
     words = _read_words(files.join(root, "LOC_synset_mapping.txt"), reading)
     names = _class_names(list(words), words)
     label_of = dict(zip(words, names, strict=True))
@@ -214,7 +211,7 @@ def read_imagenet_loc(root: str, *, val_as: Literal["test", "val"] = "test") -> 
             continue
         images = files.join(base, "Data", "CLS-LOC", folder)
         reading.folders[images] = None
-        part = _LocPart(root, folder, images, label_of, reading.split(split), reading)
+        part = _LocPart(folder, images, label_of, reading.split(split), reading)
         if has_table:
             part.read_table(table)
         else:
@@ -231,7 +228,6 @@ def read_imagenet_loc(root: str, *, val_as: Literal["test", "val"] = "test") -> 
 class _LocPart:
     """The training or validation images of ImageNet-LOC, by its name for them, while read."""
 
-    root: str
     name: str
     images: str
     label_of: dict[str, str]
@@ -247,7 +243,9 @@ class _LocPart:
                 continue
             folder = f"{name.partition('_')[0]}/" if self.name == "train" else ""
             try:
-                image = ImageRef(place(self.images, folder + name + _IMAGE_ENDING, self.root))
+                image = ImageRef(
+                    place(self.images, folder + name + _IMAGE_ENDING, self.reading.root)
+                )
                 fields = _prediction_fields(prediction)
             except RowError as error:
                 self.reading.failed(path, row, error)
@@ -284,13 +282,13 @@ class _LocPart:
 
     def _read_xml(self, path: str, stem: str, images: str) -> None:
         """Reads the XML file of an image; rows of objects are their numbers in the file."""
-        element = xml_root(read_small(path, self.root, LARGEST_XML))
+        element = xml_root(read_small(path, self.reading.root, LARGEST_XML))
         width, height = (text_of(element, f"size/{side}") for side in ("width", "height"))
         size = None
         if width or height:
             size = whole_number("width", width), whole_number("height", height)
         name = image_name(element) or stem
-        image = ImageRef(place(images, name + _IMAGE_ENDING, self.root))
+        image = ImageRef(place(images, name + _IMAGE_ENDING, self.reading.root))
         rows = list(enumerate(element.findall("object"), 1))
         if not rows:
             raise RowError("names no object", "no_object")
@@ -366,13 +364,12 @@ def read_cub(root: str) -> Annotations:
     Raises:
         DataError: If the folder or one of the five files is missing or cannot be read.
     """
-    require_root(root)
-    reading = Reading()
-    images = _read_cub_table(root, "images.txt", ("id", "path"), reading)
-    boxes = _read_cub_table(root, "bounding_boxes.txt", ("id", *_XYWH), reading)
-    labels = _read_cub_table(root, "image_class_labels.txt", ("id", "class"), reading)
-    classes = _read_cub_table(root, "classes.txt", ("class", "name"), reading)
-    flags = _read_cub_table(root, "train_test_split.txt", ("id", "is_training"), reading)
+    reading = Reading(root)
+    images = _read_cub_table("images.txt", ("id", "path"), reading)
+    boxes = _read_cub_table("bounding_boxes.txt", ("id", *_XYWH), reading)
+    labels = _read_cub_table("image_class_labels.txt", ("id", "class"), reading)
+    classes = _read_cub_table("classes.txt", ("class", "name"), reading)
+    flags = _read_cub_table("train_test_split.txt", ("id", "is_training"), reading)
     label_of = dict(zip(classes.rows, _cub_names(classes), strict=True))
     folder = files.join(root, "images")
     reading.folders[folder] = None
@@ -413,9 +410,9 @@ def read_cub(root: str) -> Annotations:
     return reading.annotations("pixel", class_names=list(label_of.values()))
 
 
-def _read_cub_table(root: str, file: str, columns: tuple[str, ...], reading: Reading) -> _CubTable:
+def _read_cub_table(file: str, columns: tuple[str, ...], reading: Reading) -> _CubTable:
     """Reads rows of fields parted by spaces; the last field may hold spaces itself."""
-    path = files.join(root, file)
+    path = files.join(reading.root, file)
     rows: dict[str, tuple[int, list[str]]] = {}
     for number, line in numbered_lines(files.read_text(path)):
         try:
@@ -501,15 +498,14 @@ def read_gtsrb(root: str) -> Annotations:
         DataError: If the folder is missing, or holds neither layout, or a repacked table or that
             of the test images cannot be read.
     """
-    require_root(root)
-    reading = Reading()
+    reading = Reading(root)
     tables_of: dict[Split, list[_SignTable]]
-    tables_of = {"train": _train_tables(root, reading), "test": _test_tables(root, reading)}
+    tables_of = {"train": _train_tables(reading), "test": _test_tables(reading)}
     for split, tables in tables_of.items():
         for table in tables:
             reading.folders[table.images] = None
             objects = reading.split(split)
-            objects += _read_signs(root, table, split == "train", reading)
+            objects += _read_signs(table, split == "train", reading)
     # The corner Roi.X2, Roi.Y2 lies behind the last pixel of the sign: the readme promises at
     # least 5 px of border, and the first training image, 29 x 30 px, has its box at 5, 6, 24, 25.
     # Edges give borders of 5, 6, 5 and 5 px; read as a last pixel, two of them would be 4 px.
@@ -528,7 +524,8 @@ def _repacked(root: str, name: str) -> list[_SignTable]:
     )
 
 
-def _train_tables(root: str, reading: Reading) -> list[_SignTable]:
+def _train_tables(reading: Reading) -> list[_SignTable]:
+    root = reading.root
     tables = _repacked(root, "Train")
     for name in _TRAIN_FOLDERS:
         if tables:
@@ -548,7 +545,8 @@ def _train_tables(root: str, reading: Reading) -> list[_SignTable]:
     )
 
 
-def _test_tables(root: str, reading: Reading) -> list[_SignTable]:
+def _test_tables(reading: Reading) -> list[_SignTable]:
+    root = reading.root
     repacked = _repacked(root, "Test")
     published = _published(files.join(root, "Final_Test/Images"), "GT-final_test.csv")
     if repacked or files.is_file(published.path):
@@ -563,9 +561,7 @@ def _test_tables(root: str, reading: Reading) -> list[_SignTable]:
     return []
 
 
-def _read_signs(
-    root: str, table: _SignTable, in_tracks: bool, reading: Reading
-) -> Iterator[Annotated]:
+def _read_signs(table: _SignTable, in_tracks: bool, reading: Reading) -> Iterator[Annotated]:
     # One published table of a class may be lost; a repacked one holds everything.
     text = files.read_text(table.path) if table.name == "Path" else reading.text(table.path)
     if text is None:
@@ -585,7 +581,7 @@ def _read_signs(
         fields = check_columns(line.split(table.delimiter), header)
         of = dict(zip(header, map(_unquoted, fields), strict=True))
         name = of[table.name]
-        image = ImageRef(image_place(table.folder, name, root))
+        image = ImageRef(image_place(table.folder, name, reading.root))
         box = box_numbers((of[column] for column in _ROI), _ROI)
         size = whole_number("Width", of["Width"]), whole_number("Height", of["Height"])
         try:

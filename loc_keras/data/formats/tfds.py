@@ -112,7 +112,7 @@ def read_tfds(
     _check_splits(builder, list(wanted.values()))
     layout = find_layout(builder.info.features, image=image, box=box, label=label)
     parts = [part for part in (layout.box, layout.label, layout.filename) if part is not None]
-    reading = Reading()
+    reading = Reading(root)
     for split, spec in wanted.items():
         images = _split_images(builder, spec, layout, folder)
         reading.split(split)

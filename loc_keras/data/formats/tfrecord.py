@@ -30,7 +30,6 @@ from loc_keras.data.formats.parsing import (
     given_splits,
     label_problem,
     quoted,
-    require_root,
 )
 from loc_keras.data.formats.writing import (
     Job,
@@ -84,11 +83,10 @@ def read_tfrecord(
         DataError: If the folder is missing, a pattern matches nothing or a shard of another
             split, a shard is compressed, or the label map cannot be read.
     """
-    require_root(root)
+    reading = Reading(root)
     names = None
     if label_map is not None:
         names = read_label_map(config_path(root, label_map, f"{_KEY}.label_map"))
-    reading = Reading()
     for split, shards in _shards(root, splits).items():
         reading.split(split)
         for shard in shards:

@@ -25,7 +25,6 @@ from loc_keras.data.formats.listing import Guess, Listing, by_split, ending_of, 
 from loc_keras.data.formats.parsing import (
     LARGEST_SIDE,
     Box,
-    ImageFinder,
     Reading,
     RowError,
     below,
@@ -36,7 +35,6 @@ from loc_keras.data.formats.parsing import (
     number,
     numbered_lines,
     quoted,
-    require_root,
     text_of_file,
 )
 from loc_keras.errors import DataError, first_line
@@ -102,7 +100,6 @@ class Document:
     """One file of labels while it is read; what is wrong with it raises `RowError`."""
 
     path: str
-    root: str
     tool: Tool
     reading: Reading
     cache_dir: str | None = None
@@ -129,7 +126,7 @@ class Document:
         if self.cache_dir is None:
             raise RowError("holds its images inside, and there is no cache", "missing_image")
         ending = next((end for mark, end in _ENDINGS.items() if content.startswith(mark)), "")
-        where = f"{below(self.root, self.path)}:{row}".encode("utf-8", "surrogateescape")
+        where = f"{below(self.reading.root, self.path)}:{row}".encode("utf-8", "surrogateescape")
         name = hashlib.sha256(where + content).hexdigest()[:32] + ending
         path = Path(self.cache_dir) / "images" / name
         if not path.exists():
@@ -260,8 +257,8 @@ def read_tool(
     """
     from loc_keras.data.formats.tools_other import READERS
 
-    require_root(root)
     tool = TOOLS[format_name]
+    reading = Reading(root, upright_tool=tool.upright)
     read, read_object = READERS[format_name]
     if file is not None:
         chosen = [config_path(root, file, "data.source.file")]
@@ -272,11 +269,9 @@ def read_tool(
             chosen = _own_files(files.walk(root), tool)
     if not chosen:
         raise DataError(f"{root} holds no {tool.title}; mend data.source.format or path.")
-    reading = Reading(upright_tool=tool.upright)
-    finder = ImageFinder(root)
     found: list[tuple[Document, Picture]] = []
     for path in chosen:
-        document = Document(path, root, tool, reading, cache_dir)
+        document = Document(path, tool, reading, cache_dir)
         try:
             found += [
                 (document, one) for one in document.strict(lambda it: list(read(it)), document)
@@ -291,7 +286,7 @@ def read_tool(
     for split, part in by_split(found, split_said).items():
         reading.split(split)
         for document, picture in part:
-            _add(document, picture, split, finder, read_object)
+            _add(document, picture, split, read_object)
     return reading.annotations(tool.units)
 
 
@@ -312,10 +307,11 @@ def _own_files(paths: Sequence[str], tool: Tool) -> list[str]:
     ]
 
 
-def _image_path(document: Document, picture: Picture, finder: ImageFinder) -> str:
+def _image_path(document: Document, picture: Picture) -> str:
     """The path of an image, by the rule of `ImageFinder`; of several that fit, the nearest one."""
     # An image of the same name beside a file of this image alone outranks what is written.
-    name, root, folder = picture.name, document.root, folder_of(document.path)
+    name, root, folder = picture.name, document.reading.root, folder_of(document.path)
+    finder = document.reading.finder
     if not isinstance(name, str):
         raise RowError(f"names the image {quoted(name)}, not text", "syntax")
     stem = document.stem if document.tool.beside else ""
@@ -353,13 +349,12 @@ def _add(
     document: Document,
     picture: Picture,
     split: Split,
-    finder: ImageFinder,
     read_object: Callable[[Any, Picture], tuple[Any, Box]],
 ) -> None:
     """Adds the objects of an image, or what is wrong with it."""
     reading, path = document.reading, document.path
     try:
-        file = picture.file or _image_path(document, picture, finder)
+        file = picture.file or _image_path(document, picture)
     except RowError as error:
         reading.failed(path, picture.row, error)
         return

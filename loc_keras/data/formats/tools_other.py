@@ -116,7 +116,7 @@ def _pet(document: Document) -> Iterator[Picture]:
     def picture(row: int, line: str) -> Picture:
         name = line.split(maxsplit=1)[0]
         trimap = files.join(folder_of(document.path), "trimaps", f"{name}.png")
-        objects = [(row, (trimap, document.root))]
+        objects = [(row, (trimap, document.reading.root))]
         return Picture(f"images/{name}.jpg", objects, row, split=splits[name])
 
     lines = numbered_lines(document.text())

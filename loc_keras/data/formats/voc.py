@@ -43,7 +43,6 @@ from loc_keras.data.formats.parsing import (
     number,
     quoted,
     read_small,
-    require_root,
 )
 from loc_keras.data.formats.tools import around, floats, rotated, size_of
 from loc_keras.data.formats.writing import (
@@ -103,8 +102,7 @@ def read_voc(
     Raises:
         DataError: If a folder or list is missing, or a folder has no XML file.
     """
-    require_root(root)
-    reading = Reading()
+    reading = Reading(root)
     images = _Images(root)
     origin = _Origin(first_pixel)
     for split, entry in given_splits(splits, _KEY):

@@ -43,7 +43,6 @@ from loc_keras.data.formats.parsing import (
     place,
     quoted,
     read_at_most,
-    require_root,
     upright_tool,
 )
 from loc_keras.data.formats.tools import floats
@@ -99,7 +98,7 @@ def read_yolo(
     Raises:
         DataError: If the YAML file is missing or wrong, or names what is not there.
     """
-    require_root(root)
+    reading = Reading(root, upright_tool=_tool(posixpath.join(root, _NOTES)))
     path = config_path(root, yaml, "data.source.yolo.yaml")
     if splits is None:
         config = read_data_yaml(path)
@@ -107,13 +106,12 @@ def read_yolo(
         given = given_splits(splits, "data.source.yolo.splits")
         config = DataYaml("", {split: [folder] for split, folder in given})
     bases = _base_folders(root, path, config.base)
-    reading = Reading(upright_tool=_tool(posixpath.join(root, _NOTES)))
-    labels = _LabelFiles(root)
+    labels = _LabelFiles(reading.finder)
     in_folders: list[str] = []
     trained: set[str] = set()
     for split, entries in config.splits.items():
         try:
-            images, folders = _images_of(bases, entries, labels.finder, f"{path}: {split}", reading)
+            images, folders = _images_of(bases, entries, f"{path}: {split}", reading)
             if split != "train" and splits is None and set(images) <= trained:
                 raise DataError(f"{path}: {split} names the images of train")
         except DataError as error:
@@ -160,13 +158,13 @@ def _base_folders(root: str, yaml_path: str, written: str) -> list[str]:
 
 
 def _images_of(
-    bases: list[str], entries: list[str], finder: ImageFinder, key: str, reading: Reading
+    bases: list[str], entries: list[str], key: str, reading: Reading
 ) -> tuple[list[str], list[str]]:
     """The images of a split, and the folders among its entries; `key` is their name in messages."""
     images: dict[str, None] = {}
-    folders, root = [], finder.root
+    folders = []
     for entry in entries:
-        path = _entry_path(bases, entry, root)
+        path = _entry_path(bases, entry, reading.root)
         if path is None:
             raise DataError(
                 f"{key} names {quoted(entry)}, which is not below {' or '.join(bases)}: mend it, "
@@ -174,9 +172,9 @@ def _images_of(
             )
         if files.is_folder(path):
             folders.append(path)
-            images |= dict.fromkeys(_folder_images(path, finder, reading))
+            images |= dict.fromkeys(_folder_images(path, reading))
         else:
-            images |= dict.fromkeys(_listed_images(path, bases[0], root, reading))
+            images |= dict.fromkeys(_listed_images(path, bases[0], reading))
     if not images:
         raise DataError(f"{key} names no image: {quoted(', '.join(entries))} holds none.")
     return list(images), folders
@@ -212,18 +210,18 @@ def _entry_path(bases: list[str], entry: str, root: str) -> str | None:
     return None
 
 
-def _folder_images(folder: str, finder: ImageFinder, reading: Reading) -> Iterator[str]:
+def _folder_images(folder: str, reading: Reading) -> Iterator[str]:
     for path in files.walk(folder):
         if is_image_name(path):
             try:
-                yield finder.inside(path)
+                yield reading.finder.inside(path)
             except RowError as error:
                 reading.failed(path, 0, error)
 
 
-def _listed_images(path: str, base: str, root: str, reading: Reading) -> Iterator[str]:
+def _listed_images(path: str, base: str, reading: Reading) -> Iterator[str]:
     """Images that a text file names, one a line, relative to the data set or to the file."""
-    beside = folder_of(path)
+    beside, root = folder_of(path), reading.root
     listed = set()
     for row, line in enumerate(files.read_text(path, what="list of images").split("\n"), 1):
         name = line.strip()
@@ -246,10 +244,8 @@ def _listed_images(path: str, base: str, root: str, reading: Reading) -> Iterato
 class _LabelFiles:
     """Finds label files; each folder is listed once."""
 
-    def __init__(self, root: str) -> None:
-        self.root = root
-        self.finder = ImageFinder(root)
-        self._names = self.finder.listed
+    def __init__(self, finder: ImageFinder) -> None:
+        self.root, self.finder, self._names = finder.root, finder, finder.listed
         self._places = cache(self._places_of)
         self._used: dict[str, set[str]] = defaultdict(set)  # Names by folder.
         self.scored: Counter[str] = Counter()  # Lines with a score, by file.
