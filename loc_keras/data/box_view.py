@@ -88,9 +88,7 @@ class Evidence(NamedTuple):
 
 
 def settle_view(
-    annotations: Annotations,
-    headers: Mapping[ImageRef, Header | HeaderError],
-    source: SourceConfig,
+    annotations: Annotations, headers: Mapping[ImageRef, Header | HeaderError], source: SourceConfig
 ) -> tuple[Annotations, SourceConfig, list[Fault]]:
     """Finds out on which view boxes were drawn; what `source.boxes_on` asks for holds.
 

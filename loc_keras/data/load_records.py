@@ -244,11 +244,7 @@ def _nothing_left(use: str, faults: Sequence[Fault]) -> str:
 
 
 def stratified_split(
-    labels: np.ndarray,
-    fractions: dict[str, float],
-    seed: int,
-    *,
-    min_per_class: int = 1,
+    labels: np.ndarray, fractions: dict[str, float], seed: int, *, min_per_class: int = 1
 ) -> dict[str, np.ndarray]:
     """Cuts parts off a labelled set and leaves the rest to `"train"`.
 

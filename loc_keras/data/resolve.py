@@ -227,9 +227,7 @@ class CheckedObjects(Columns[CheckedObject]):
 
 
 def checked_objects(
-    annotations: Annotations,
-    headers: Mapping[ImageRef, Header | HeaderError],
-    source: SourceConfig,
+    annotations: Annotations, headers: Mapping[ImageRef, Header | HeaderError], source: SourceConfig
 ) -> CheckedObjects:
     """Puts every object beside its picture, by its header, and judges its box."""
     objects, boxes_on = annotations.joined, source.boxes_on or "stored"

@@ -14,14 +14,7 @@ from PIL import Image
 
 from loc_keras.atomic_file import csv_text, folder_aside, write_text
 from loc_keras.config.data import CSV_FILES, SourceConfig
-from loc_keras.data.annotations import (
-    Annotated,
-    Box,
-    ImageRef,
-    Split,
-    class_index,
-    class_indices,
-)
+from loc_keras.data.annotations import Annotated, Box, ImageRef, Split, class_index, class_indices
 from loc_keras.data.check.images import ImageFacts
 from loc_keras.data.check.labels import misspelt, same_word
 from loc_keras.data.check.run import CheckResult, lost_images

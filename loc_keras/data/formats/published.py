@@ -132,12 +132,7 @@ def _read_tiny_train(label_of: dict[str, str], reading: Reading) -> None:
 
 
 def _read_tiny_table(
-    path: str,
-    images: str,
-    split: Split,
-    label_of: dict[str, str],
-    reading: Reading,
-    wnid: str = "",
+    path: str, images: str, split: Split, label_of: dict[str, str], reading: Reading, wnid: str = ""
 ) -> None:
     """Reads the table of a class, or without a `wnid` one that names it in each row."""
     reading.folders[images] = None

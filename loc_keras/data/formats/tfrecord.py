@@ -31,13 +31,7 @@ from loc_keras.data.formats.parsing import (
     label_problem,
     quoted,
 )
-from loc_keras.data.formats.writing import (
-    Job,
-    Picture,
-    encoded_bytes,
-    ending_of,
-    pictures,
-)
+from loc_keras.data.formats.writing import Job, Picture, encoded_bytes, ending_of, pictures
 from loc_keras.data.records import Records
 from loc_keras.errors import DataError, first_line
 

@@ -514,9 +514,7 @@ TOOLS: dict[str, Tool] = {
         beside=True,
     ),
     "keras_yolo": Tool(
-        "annotation lines of keras-yolo3",
-        _TEXT,
-        (rf"(?m)^\S.*{_IMAGE}( -?\d+(,-?\d+){{4}})+\s*$",),
+        "annotation lines of keras-yolo3", _TEXT, (rf"(?m)^\S.*{_IMAGE}( -?\d+(,-?\d+){{4}})+\s*$",)
     ),
 }
 """Formats without settings by `data.source.format`, in the order in which a folder is tried."""
