@@ -28,7 +28,7 @@ from loc_keras.data.annotations import (
     known_classes,
 )
 from loc_keras.data.decode import turn_boxes, turn_boxes_back
-from loc_keras.data.image_header import Header, HeaderError, read_headers
+from loc_keras.data.image_header import Header, HeaderError
 from loc_keras.data.records import UPRIGHT, Records
 from loc_keras.data.resize import EMPTY_BOX
 
@@ -84,22 +84,17 @@ class DatasetRecords:
 
 
 def resolve(
-    annotations: Annotations, source: SourceConfig, objects: "CheckedObjects | None" = None
+    annotations: Annotations, source: SourceConfig, objects: "CheckedObjects"
 ) -> DatasetRecords:
     """Gathers the objects that can be used, without decoding an image.
 
     `boxes_on` of the source is as `box_view` settled it (None counts as `"stored"`); its
     `class_names` are the classes by index, the background included, or None for those of the data.
-    Without `objects` the boxes are judged here.
 
     Returns:
         Records by split, in the order of the annotation files. Objects whose label the training
         split lacks are faults, unless the classes are given.
     """
-    if objects is None:
-        refs = list(annotations.joined.images)
-        headers = dict(zip(refs, read_headers(refs), strict=True))
-        objects = checked_objects(annotations, headers, source)
     train = annotations.objects.get("train")
     names = known_classes(
         source.class_names or annotations.class_names,

@@ -12,10 +12,10 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from helpers.annotated import resolved
 
 from loc_keras.cli.data_source import DataSource
 from loc_keras.config.load import load_config
-from loc_keras.data.resolve import resolve
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 FOLDERS = {
@@ -70,7 +70,7 @@ def test_every_object_is_accounted_for(unpacked, name):
     config = load_config(CONFIGS / f"{name}.yaml", [f"data.source.path={folder}"])
     source = DataSource(config)
     annotations = source.annotations
-    found = resolve(annotations, source.section)
+    found = resolved(annotations, source.section)
     used, total = COUNTS[name]
     assert sum(map(len, annotations.objects.values())) == total
     assert sum(map(len, found.splits.values())) == used

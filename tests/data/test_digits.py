@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers.annotated import resolved
 
 from loc_keras import digits as command
 from loc_keras.config.data import CSV_FILES, AugmentConfig, SourceConfig
@@ -15,7 +16,6 @@ from loc_keras.data.digits import INK_THRESHOLD, DigitRenderer, DigitTask
 from loc_keras.data.digits_data import build_digits_data, digit_splits, load_digits, write_digits
 from loc_keras.data.formats.csv_file import read_csv
 from loc_keras.data.geometry import linear_map, warp_affine
-from loc_keras.data.resolve import resolve
 from loc_keras.errors import DataError
 
 COUNT = 40
@@ -433,7 +433,7 @@ def test_files_read_back_bit_for_bit(tmp_path, digits):
         background="clutter",
         clutter=2,
     )
-    found = resolve(read_csv(str(tmp_path / "out"), splits=CSV_FILES), SourceConfig())
+    found = resolved(read_csv(str(tmp_path / "out"), splits=CSV_FILES), SourceConfig())
     for split, dataset in (("val", data.val), ("test", data.test)):
         records = found.splits[split]
         batches = list(dataset.as_numpy_iterator())

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from helpers.annotated import resolved
 from PIL import Image
 
 from loc_keras.config.data import SourceConfig, SplitConfig
@@ -17,7 +18,7 @@ from loc_keras.data.annotations import (
 from loc_keras.data.check.run import quick_check
 from loc_keras.data.formats.parsing import read_class_names
 from loc_keras.data.load_records import load_records
-from loc_keras.data.resolve import resolve, usable_boxes
+from loc_keras.data.resolve import usable_boxes
 from loc_keras.errors import DataError
 
 ORIENTATION_TAG = 0x0112  # EXIF 2.3, table 4.
@@ -162,7 +163,7 @@ def test_pixel_boxes_exact_inclusive_and_as_the_format_says(tmp_path):
     }
     for (exact, inclusive), box in expected.items():
         rules = SourceConfig(inclusive_pixels=inclusive)
-        found = resolve(annotations(one, exact=exact), rules).splits["train"]
+        found = resolved(annotations(one, exact=exact), rules).splits["train"]
         np.testing.assert_allclose(found.boxes[0], box, rtol=1e-6)
     assert found.sizes.tolist() == [[10, 20]]
 
@@ -180,7 +181,7 @@ def test_exif_orientation_turns_boxes_and_sizes(tmp_path):
     ]
     for exif, boxes_on, written, box, size, orientation in cases:
         rules = SourceConfig(exif=exif, boxes_on=boxes_on)
-        found = resolve(annotations(annotated(path, written)), rules).splits["train"]
+        found = resolved(annotations(annotated(path, written)), rules).splits["train"]
         np.testing.assert_allclose(found.boxes[0], box, atol=1e-6)
         assert found.sizes.tolist() == [size]
         assert found.orientations.tolist() == [orientation]
@@ -197,7 +198,7 @@ def test_everything_left_out_has_a_reason(tmp_path):
         annotated(good, (0, 0, 5, 5), row=5),
     ]
     given = annotations(*objects, faults=[Fault("labels.txt", 6, "has 2 columns", "columns")])
-    found = resolve(given, SourceConfig())
+    found = resolved(given, SourceConfig())
     assert found.splits["train"].rows.tolist() == [1]
     assert [(fault.row, fault.kind) for fault in found.faults] == [
         (2, "missing_image"),
@@ -213,11 +214,11 @@ def test_everything_left_out_has_a_reason(tmp_path):
 def test_labels_must_be_known(tmp_path):
     path = make_image(tmp_path / "a.png")
     given = annotations(annotated(path, (0, 0, 5, 5), label="cow"))
-    found = resolve(given, SourceConfig(class_names=("cat", "dog")))
+    found = resolved(given, SourceConfig(class_names=("cat", "dog")))
     assert found.faults[0].reason == "column label: 'cow' is not one of the 2 classes"
     # Without given names the training split decides.
     val = annotated(make_image(tmp_path / "b.png"), (0, 0, 5, 5), label="dog")
-    found = resolve(
+    found = resolved(
         Annotations({"train": given.objects["train"], "val": [val]}, "pixel"), SourceConfig()
     )
     assert found.class_names == ["cow"]
@@ -230,7 +231,7 @@ def test_several_objects_by_policy(tmp_path):
     pair = [annotated(path, (0, 0, 5, 5), row=1), annotated(path, (6, 0, 20, 10), row=2)]
     sizes = {}
     for policy in ("skip", "first", "largest", "crop"):
-        found = resolve(annotations(*pair), SourceConfig(several=policy))
+        found = resolved(annotations(*pair), SourceConfig(several=policy))
         sizes[policy] = found.splits["train"].rows.tolist() if found.splits else []
         assert not found.errors
     assert sizes == {"skip": [], "first": [1], "largest": [2], "crop": [1, 2]}
@@ -343,10 +344,10 @@ def test_a_lost_image_is_dropped_though_its_row_has_another_fault(tmp_path):
 def test_an_object_that_cannot_be_parsed_still_counts_as_one_of_its_image(tmp_path):
     path = make_image(tmp_path / "a.png")
     one = annotated(path, (0, 0, 5, 5))
-    found = resolve(annotations(one, unread={one.image: 1}), SourceConfig())
+    found = resolved(annotations(one, unread={one.image: 1}), SourceConfig())
     assert found.splits == {}
     assert [fault.kind for fault in found.faults] == ["several"]
-    assert "train" in resolve(annotations(one), SourceConfig()).splits
+    assert "train" in resolved(annotations(one), SourceConfig()).splits
 
 
 def test_what_a_check_read_is_not_read_again(tmp_path, monkeypatch):
@@ -354,7 +355,7 @@ def test_what_a_check_read_is_not_read_again(tmp_path, monkeypatch):
     result = checked(*many(tmp_path, 30, same=9))
     expected = load_records(result, split)
     # Reading anything now would fail.
-    monkeypatch.setattr("loc_keras.data.resolve.read_headers", None)
+    monkeypatch.setattr("loc_keras.data.image_header._read", None)
     monkeypatch.setattr("loc_keras.data.check.labels.identical_groups", None)
     found = load_records(result, split)
     for name, part in expected.splits.items():

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.annotated import resolved
 from helpers.planted_faults import (
     COLUMNS,
     SIZE,
@@ -50,7 +51,7 @@ from loc_keras.data.check.run import (
 from loc_keras.data.fault_kinds import CATALOGUE, kind_of
 from loc_keras.data.formats.csv_file import read_csv
 from loc_keras.data.image_header import Header, read_header
-from loc_keras.data.resolve import CheckedObjects, checked_objects, resolve
+from loc_keras.data.resolve import CheckedObjects, checked_objects
 from loc_keras.report.image_boxes import thumb_of
 
 
@@ -82,7 +83,7 @@ def test_clean_set_has_no_finding(tmp_path: Path) -> None:
 def test_what_training_refuses_is_an_error_of_the_check(tmp_path: Path) -> None:
     root, _ = planted_set(tmp_path / "set")
     annotations = read_set(root)
-    refused = {(one.file, one.row) for one in resolve(annotations, SourceConfig()).errors}
+    refused = {(one.file, one.row) for one in resolved(annotations, SourceConfig()).errors}
     found = check_data(annotations, SourceConfig()).findings
     errors = {(one.file, one.row) for one in found if one.severity == "error"}
     assert refused and refused <= errors
@@ -478,7 +479,7 @@ def test_no_damage_to_an_image_stops_the_check(tmp_path: Path) -> None:
         path = tmp_path / f"{number}.png"
         path.write_bytes(bytes(content[:end]))
         refs.append(ImageRef(str(path)))
-    facts = inspect_images(refs, decode=True, near=True).facts
+    facts, _ = inspect_images(refs, decode=True, near=True)
     assert len(facts) == 2000
     assert {one.trouble for one in facts.values()} - {""} <= set(CATALOGUE)
     assert sum(not one.trouble for one in facts.values()) > 200
