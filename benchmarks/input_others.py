@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageEnhance
 
-from loc_keras.data.records import Records
+from loc_keras.data.resolve import Records
 
 
 def keras_cv_stream(stream: tf.data.Dataset, knobs: Mapping[str, float]) -> tf.data.Dataset:

@@ -35,8 +35,8 @@ from loc_keras.config.data import AugmentConfig
 from loc_keras.data.augment.batch import augmentation_from
 from loc_keras.data.pipeline import train_dataset
 from loc_keras.data.pixel_store import image_set, store_pixels
-from loc_keras.data.records import Records
 from loc_keras.data.resize import ImageFormat
+from loc_keras.data.resolve import Records
 
 COUNT = 256
 BATCH = 32

@@ -18,8 +18,7 @@ from loc_keras.config.train import FineTuneConfig
 from loc_keras.data.dataset import LocalizationData, build_file_data
 from loc_keras.data.duplicates import identical_groups, merged_groups
 from loc_keras.data.load_records import grouped_split, stratified_split
-from loc_keras.data.records import Records, image_refs
-from loc_keras.data.resolve import DatasetRecords
+from loc_keras.data.resolve import DatasetRecords, Records, image_refs
 from loc_keras.evaluation.figures import run_figures
 from loc_keras.models.body import body_layers
 from loc_keras.training.model import (

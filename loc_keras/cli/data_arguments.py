@@ -32,7 +32,7 @@ from loc_keras.config.load import (
 from loc_keras.config.schema import Config
 from loc_keras.data import files
 from loc_keras.data.formats.listing import Guess
-from loc_keras.data.records import count_multi_object, measure
+from loc_keras.data.resolve import count_multi_object, measure
 from loc_keras.errors import ConfigError
 from loc_keras.recipe.rules import BUDGET_MINUTES, Choice, Facts, choose
 from loc_keras.training.precision import cpu_has_avx512, cpu_has_bfloat16, device_summary

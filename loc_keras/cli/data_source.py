@@ -45,8 +45,7 @@ from loc_keras.data.formats.parsing import below, read_class_names
 from loc_keras.data.formats.registry import FORMATS, WRITERS, read_annotations
 from loc_keras.data.formats.tools import TOOLS, is_of_tool, way_on
 from loc_keras.data.load_records import Looks, load_records
-from loc_keras.data.records import count_multi_object
-from loc_keras.data.resolve import DatasetRecords, checked_objects
+from loc_keras.data.resolve import DatasetRecords, checked_objects, count_multi_object
 from loc_keras.errors import ConfigError, DataError, first_line
 from loc_keras.recipe.rules import multi_object_policy
 

@@ -24,7 +24,7 @@ from loc_keras.data.annotations import Split
 from loc_keras.data.dataset import LocalizationData
 from loc_keras.data.duplicates import merged_groups, near_groups, near_pairs, thumbnail
 from loc_keras.data.load_records import grouped_folds
-from loc_keras.data.records import image_refs
+from loc_keras.data.resolve import image_refs
 from loc_keras.errors import DataError, TrainingError, TrustError
 from loc_keras.evaluation.figures import percent
 from loc_keras.evaluation.files import trust_json

@@ -26,7 +26,7 @@ from loc_keras.data.check.fix import FixPlan, plan_fix, refuse_fix_folder, summa
 from loc_keras.data.check.run import CheckResult, check_data
 from loc_keras.data.fault_kinds import OF_THE_WHOLE_SET
 from loc_keras.data.formats.csv_file import GROUPED_COLUMNS
-from loc_keras.data.records import even_sample
+from loc_keras.data.resolve import even_sample
 from loc_keras.errors import DataError, LocKerasError
 from loc_keras.report.terminal import classes_words, print_findings
 

@@ -21,7 +21,7 @@ from loc_keras.data.convert import SKIPPED, Conversion, refuse_place, write_data
 from loc_keras.data.formats.csv_file import any_group
 from loc_keras.data.formats.registry import WRITERS
 from loc_keras.data.formats.yolo_yaml import to_yaml
-from loc_keras.data.records import Records, even_sample
+from loc_keras.data.resolve import Records, even_sample
 from loc_keras.errors import ConfigError
 
 CONFIG_FILE = "loc_keras.yaml"

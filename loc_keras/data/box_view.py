@@ -18,8 +18,7 @@ from loc_keras.config.data import SourceConfig
 from loc_keras.data.annotations import Annotations, Box, Fault, ImageRef, Objects
 from loc_keras.data.decode import turn_boxes
 from loc_keras.data.image_header import Header, HeaderError
-from loc_keras.data.records import UPRIGHT
-from loc_keras.data.resolve import CheckedObjects, checked_objects
+from loc_keras.data.resolve import UPRIGHT, CheckedObjects, checked_objects
 
 View = Literal["stored", "upright"]
 VIEWS: tuple[View, View] = ("stored", "upright")

@@ -15,7 +15,7 @@ from loc_keras.data.files import is_remote
 from loc_keras.data.formats.registry import WRITERS
 from loc_keras.data.formats.writing import Job, source_fingerprint
 from loc_keras.data.image_header import without_image_warnings
-from loc_keras.data.records import Records
+from loc_keras.data.resolve import Records
 from loc_keras.errors import DataError
 
 MANIFEST = "conversion.json"  # File in a converted folder that says from what and how it was made.

@@ -21,9 +21,8 @@ from loc_keras.data.image_header import HeaderError, read_header
 from loc_keras.data.load_records import faults_error
 from loc_keras.data.pipeline import ImageSet, eval_dataset, train_dataset, use_cache
 from loc_keras.data.pixel_store import Keep, PixelStore, image_set, store_pixels
-from loc_keras.data.records import COLUMNS, Records, image_refs
 from loc_keras.data.resize import ImageFormat, ResizeRule, restore_boxes
-from loc_keras.data.resolve import DatasetRecords
+from loc_keras.data.resolve import COLUMNS, DatasetRecords, Records, image_refs
 from loc_keras.errors import DataError
 
 

@@ -27,8 +27,8 @@ from threadpoolctl import threadpool_limits
 from loc_keras.data.annotations import WHOLE_FILE, ImageRef
 from loc_keras.data.files import file_size, for_each, read_bytes
 from loc_keras.data.image_bytes import UPRIGHT_TURNS
-from loc_keras.data.records import THUMBNAIL_SIDE as SIDE
-from loc_keras.data.records import UPRIGHT
+from loc_keras.data.resolve import THUMBNAIL_SIDE as SIDE
+from loc_keras.data.resolve import UPRIGHT
 
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]

@@ -23,8 +23,7 @@ from loc_keras.data.duplicates import (
     near_pairs,
 )
 from loc_keras.data.fault_kinds import OF_THE_WHOLE_SET
-from loc_keras.data.records import Records, image_refs
-from loc_keras.data.resolve import Cut, DatasetRecords, resolve
+from loc_keras.data.resolve import Cut, DatasetRecords, Records, image_refs, resolve
 from loc_keras.errors import DataError
 
 _NO_PART = -1

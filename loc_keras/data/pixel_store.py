@@ -21,9 +21,9 @@ from loc_keras.data.annotations import Fault
 from loc_keras.data.geometry import source_loader, source_spec
 from loc_keras.data.pipeline import ImageSet, Targets, Unresized, batched_set
 from loc_keras.data.record_images import image_fault
-from loc_keras.data.records import THUMBNAIL_SIDE as SIDE
-from loc_keras.data.records import Records
 from loc_keras.data.resize import ImageFormat
+from loc_keras.data.resolve import THUMBNAIL_SIDE as SIDE
+from loc_keras.data.resolve import Records
 from loc_keras.errors import DataError, first_line
 
 _RULE = 1

@@ -15,9 +15,9 @@ from loc_keras.data import decode, files
 from loc_keras.data.annotations import WHOLE_FILE, Fault
 from loc_keras.data.image_bytes import JPEG_START, starts
 from loc_keras.data.image_header import Header, HeaderError, read_header
-from loc_keras.data.records import THUMBNAIL_SIDE as SIDE
-from loc_keras.data.records import UPRIGHT, Records
 from loc_keras.data.resize import ImageFormat, letterbox_placement, resize_boxes, resize_images
+from loc_keras.data.resolve import THUMBNAIL_SIDE as SIDE
+from loc_keras.data.resolve import UPRIGHT, Records
 
 Row = Mapping[str, tf.Tensor]
 """An element of `record_rows`; without a key the image is a whole file, upright, uncut."""

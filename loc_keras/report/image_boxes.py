@@ -27,7 +27,7 @@ from loc_keras.data.box_view import VIEWS, View
 from loc_keras.data.decode import upright
 from loc_keras.data.files import read_bytes
 from loc_keras.data.image_header import read_header
-from loc_keras.data.records import Records
+from loc_keras.data.resolve import Records
 from loc_keras.report.style import BLUE, PAPER, PREDICTION, TRUTH, WRONG, figure_to_array
 
 DPI = 144.0

@@ -7,8 +7,7 @@ import pytest
 
 from benchmarks.transfer import ARMS, save_curves, summary
 from benchmarks.transfer_runs import ALL, few, folds
-from loc_keras.data.records import COLUMNS, Records
-from loc_keras.data.resolve import DatasetRecords
+from loc_keras.data.resolve import COLUMNS, DatasetRecords, Records
 
 
 def records(labels, paths):

@@ -22,8 +22,8 @@ from loc_keras.data.geometry import (
 )
 from loc_keras.data.pipeline import train_dataset
 from loc_keras.data.pixel_store import image_set, store_pixels
-from loc_keras.data.records import Records
 from loc_keras.data.resize import ImageFormat
+from loc_keras.data.resolve import Records
 
 TARGET = (48, 60)
 # (height, width) of the files: smaller than the target, a little larger, decoded at a half and a

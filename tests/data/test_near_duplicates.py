@@ -18,8 +18,8 @@ from loc_keras.cli.runs import leak_note, write_near_duplicates
 from loc_keras.config.load import config_from_tree, dump_config
 from loc_keras.data.duplicates import SIDE, NearPairs, near_groups, near_pairs, thumbnail
 from loc_keras.data.pixel_store import store_pixels
-from loc_keras.data.records import Records
 from loc_keras.data.resize import ImageFormat, ResizeRule
+from loc_keras.data.resolve import Records
 
 
 def photograph(seed: int, size: tuple[int, int] = (160, 120)) -> Image.Image:

@@ -13,8 +13,8 @@ from loc_keras.data import pipeline as streams
 from loc_keras.data.pipeline import eval_dataset
 from loc_keras.data.pixel_store import image_set, store_pixels
 from loc_keras.data.record_images import load_picture
-from loc_keras.data.records import Records
 from loc_keras.data.resize import ImageFormat, resize_boxes
+from loc_keras.data.resolve import Records
 
 FORM = ImageFormat((16, 24), 3, "letterbox")
 SIZES = [(20, 30), (40, 30), (16, 24), (90, 60), (33, 65), (12, 70)]

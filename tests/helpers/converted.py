@@ -13,7 +13,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 from ruamel.yaml import YAML
 
-from loc_keras.data.records import Records
+from loc_keras.data.resolve import Records
 
 CLASSES = ["Käfer", "no", 'it\'s a "dog", 2']
 """Not ASCII; a truth value in YAML 1.1; quotes and a comma."""

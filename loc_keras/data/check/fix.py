@@ -23,8 +23,7 @@ from loc_keras.data.files import is_remote, read_bytes
 from loc_keras.data.formats.parsing import is_image_name
 from loc_keras.data.formats.writing import box_cells, distinct_stems, encoded_png, origin
 from loc_keras.data.image_header import ENDINGS
-from loc_keras.data.records import UPRIGHT
-from loc_keras.data.resolve import CheckedObject, box_areas, picture_size, usable_boxes
+from loc_keras.data.resolve import UPRIGHT, CheckedObject, box_areas, picture_size, usable_boxes
 from loc_keras.errors import DataError, first_line
 
 LEAST_INSIDE = 0.5

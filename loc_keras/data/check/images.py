@@ -25,8 +25,7 @@ from loc_keras.data.image_header import (
     read_headers,
     without_image_warnings,
 )
-from loc_keras.data.records import THUMBNAIL_SIDE, UPRIGHT
-from loc_keras.data.resolve import TOLERANCE_PX, picture_size
+from loc_keras.data.resolve import THUMBNAIL_SIDE, TOLERANCE_PX, UPRIGHT, picture_size
 
 _WINDOW = 512
 _NO_MEMORY = "needs more memory than is free"

@@ -41,7 +41,7 @@ from loc_keras.data.formats.parsing import (
 )
 from loc_keras.data.formats.tools import floats, parsed_json
 from loc_keras.data.formats.writing import Job, box_px, write_images
-from loc_keras.data.records import Records
+from loc_keras.data.resolve import Records
 from loc_keras.errors import DataError
 
 _KEY = "data.source.coco.splits"

@@ -45,7 +45,7 @@ from loc_keras.data.formats.parsing import (
     quoted,
 )
 from loc_keras.data.formats.writing import COPIED, Job, box_cells, write_images
-from loc_keras.data.records import Records
+from loc_keras.data.resolve import Records
 from loc_keras.errors import DataError
 
 GROUPED_COLUMNS = (*CSV_COLUMNS, "group")

@@ -10,7 +10,7 @@ from loc_keras.data.formats import coco, csv_file, published, tfds, tfrecord, to
 from loc_keras.data.formats.csv_detection import detect_csv
 from loc_keras.data.formats.listing import Guess, Listing
 from loc_keras.data.formats.writing import Job
-from loc_keras.data.records import Records
+from loc_keras.data.resolve import Records
 from loc_keras.errors import DataError
 
 

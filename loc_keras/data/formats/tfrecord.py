@@ -32,7 +32,7 @@ from loc_keras.data.formats.parsing import (
     quoted,
 )
 from loc_keras.data.formats.writing import Job, Picture, encoded_bytes, ending_of, pictures
-from loc_keras.data.records import Records
+from loc_keras.data.resolve import Records
 from loc_keras.errors import DataError, first_line
 
 LARGEST_RECORD = 2**28  # Bytes of the largest record that is read.

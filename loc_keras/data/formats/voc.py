@@ -54,7 +54,7 @@ from loc_keras.data.formats.writing import (
     write_bytes,
     write_images,
 )
-from loc_keras.data.records import Records
+from loc_keras.data.resolve import Records
 from loc_keras.errors import DataError
 
 LARGEST_XML = 2**20  # Bytes of the largest annotation that is parsed: some thousand objects.

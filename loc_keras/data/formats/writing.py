@@ -23,7 +23,7 @@ from loc_keras.data.decode import upright
 from loc_keras.data.files import file_state, read_bytes
 from loc_keras.data.formats.parsing import RowError, is_image_name
 from loc_keras.data.image_header import HeaderError, formats_of, read_header
-from loc_keras.data.records import COLUMNS, UPRIGHT, Records, image_refs
+from loc_keras.data.resolve import COLUMNS, UPRIGHT, Records, image_refs
 from loc_keras.errors import first_line
 
 ENDINGS: dict[str, tuple[str, ...]] = {

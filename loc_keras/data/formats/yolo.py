@@ -48,7 +48,7 @@ from loc_keras.data.formats.parsing import (
 from loc_keras.data.formats.tools import floats
 from loc_keras.data.formats.writing import Job, Picture, write_images
 from loc_keras.data.formats.yolo_yaml import MOST_CLASSES, DataYaml, read_data_yaml, to_yaml
-from loc_keras.data.records import Records
+from loc_keras.data.resolve import Records
 from loc_keras.errors import DataError
 
 LARGEST_LABELS = 16 * 2**20  # Bytes of the largest label file that is read.
