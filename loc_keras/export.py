@@ -1,4 +1,4 @@
-"""Writes a run's best model for servers (SavedModel) or devices (LiteRT, ONNX, OpenVINO).
+"""Writes a run's best model for servers (SavedModel), devices (LiteRT, ONNX, OpenVINO) or browsers.
 
 The copy is run in a process of its own, without Keras and this package, and compared with the
 model before it gets its version.
@@ -16,11 +16,12 @@ from loc_keras.cli.options import add_run_data_arguments, command_parser
 EXAMPLES = (
     "--run RUN_DIR --out saved_models/NAME",
     "--run RUN_DIR --out saved_models/NAME --format onnx",
+    "--run RUN_DIR --out saved_models/NAME --format web --onnxruntime-web DIR",
 )
 PAGE = "export.md"
 
-FORMATS = ("saved_model", "litert", "onnx", "openvino")
-"""`serving.portable` writes them, but for the first."""
+FORMATS = ("saved_model", "litert", "onnx", "openvino", "web")
+"""`serving.portable` writes them, but for the first; the last is an ONNX file and a page."""
 QUANTIZE = ("none", "float16", "int8")
 
 
@@ -40,6 +41,12 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("--format", choices=FORMATS, default=FORMATS[0])
     parser.add_argument(
         "--quantize", choices=QUANTIZE, default="none", help="for devices: smaller numbers"
+    )
+    parser.add_argument(
+        "--onnxruntime-web",
+        type=Path,
+        metavar="DIR",
+        help="for --format web: the unpacked npm package; else node_modules/onnxruntime-web",
     )
     return parser
 

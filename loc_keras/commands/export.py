@@ -13,9 +13,10 @@ from loc_keras.cli.console import print_line, print_note
 from loc_keras.cli.runs import RunWithData, load_run, print_data
 from loc_keras.cli.trust import novelty_beside, trust_of
 from loc_keras.data.annotations import Split
-from loc_keras.errors import DataError
+from loc_keras.errors import DataError, ExportError
 from loc_keras.evaluation.figures import run_figures
 from loc_keras.report.terminal import print_metrics
+from loc_keras.serving import web
 from loc_keras.serving.bundle import Bundle, behind_served, parse_version, refuse_version
 from loc_keras.serving.exported_answers import Run
 from loc_keras.serving.portable import (
@@ -35,7 +36,12 @@ def run(args: argparse.Namespace) -> int:
     """Converts, compares and writes; gives the exit code."""
     console = Console(markup=False)
     # What can be refused is refused before minutes are spent.
-    refuse_format(args.format, args.quantize)
+    is_web = args.format == web.WEB
+    kind = web.ONNX if is_web else args.format
+    refuse_format(kind, args.quantize)
+    if args.onnxruntime_web is not None and not is_web:
+        raise ExportError("--onnxruntime-web is for --format web; leave it out.")
+    beside = web.page_writer(web.find_runtime(args.onnxruntime_web)) if is_web else None
     version = None if args.version is None else parse_version(args.version)
     is_server = args.format == SAVED_MODEL
     place = args.out if is_server else args.out / args.format
@@ -52,13 +58,17 @@ def run(args: argparse.Namespace) -> int:
         written = export_portable(
             bundle,
             args.out,
-            args.format,
+            kind,
             args.quantize,
             measure=partial(_measured, run, console),
             calibration=calibration_images(run) if args.quantize == "int8" else None,
             version=version,
+            place=args.format,
+            beside=beside,
         )
     print_line(console, f"written: {written}")
+    if is_web:
+        print_line(console, f"see it: python -m http.server --bind 127.0.0.1 -d {written}")
     return 0
 
 

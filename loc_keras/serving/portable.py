@@ -80,6 +80,8 @@ def export_portable(
     measure: Callable[[Run], Mapping[str, Any]],
     calibration: np.ndarray | None = None,
     version: int | None = None,
+    place: str | None = None,
+    beside: Callable[[Path, Bundle], None] | None = None,
 ) -> Path:
     """Writes a version of a model for a runtime, which takes raw pixels, and gives its folder.
 
@@ -92,12 +94,14 @@ def export_portable(
         measure: Gives the figures of the converted model, before it gets its version.
         calibration: For int8 images float32 (N, H, W, C), raw pixels, by which ranges are set.
         version: Its number; None for the next.
+        place: In place of `kind` in the path.
+        beside: Writes further files into the version's folder.
 
     Raises:
         ExportError: If the folder cannot be written, the version exists, the network cannot be
             converted or the file answers differently.
     """
-    base = base / kind
+    base = base / (place or kind)
     if version is not None:
         refuse_version(base, version)
     with folder_aside(base) as aside:
@@ -116,6 +120,8 @@ def export_portable(
             files[CARD_FILE] = json.dumps(bundle.card, indent=2) + "\n"
         for name, text in files.items():
             write_text(written / name, text)
+        if beside is not None:
+            beside(written, bundle)
         return put_in_place(written, base, version)
 
 

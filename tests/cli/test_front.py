@@ -16,7 +16,7 @@ from loc_keras.cli.options import BATCH_SIZE, TOP_K
 from loc_keras.data.formats.registry import WRITERS
 from loc_keras.errors import ConfigError
 from loc_keras.localizer import localizer
-from loc_keras.serving import portable
+from loc_keras.serving import portable, web
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 HEAVY = {"tensorflow", "keras", "numpy", "pydantic", "rich", "matplotlib"}
@@ -47,7 +47,7 @@ def test_examples_are_read_and_name_a_page(name):
 
 def test_names_are_those_of_the_tables():
     assert set(convert.WRITTEN) == set(WRITERS)
-    assert (portable.SAVED_MODEL, *portable.FORMATS) == export.FORMATS
+    assert (portable.SAVED_MODEL, *portable.FORMATS, web.WEB) == export.FORMATS
     assert export.QUANTIZE == portable.QUANTIZE
     assert tuple(outputs.FORMATS) == predict.FORMATS
     assert tuple(n for n, form in outputs.FORMATS.items() if form.printed) == predict.PRINTED
