@@ -28,8 +28,9 @@ from loc_keras.commands.export import calibration_images
 from loc_keras.serving import portable
 from loc_keras.serving.bundle import Bundle
 from loc_keras.serving.live_check import TOLERANCES
+from loc_keras.serving.runtimes import open_file
 from loc_keras.serving.saved_model import write_saved_model
-from loc_keras.serving.signatures import IMAGES, pixel_function
+from loc_keras.serving.signatures import IMAGES
 from loc_keras.training.model import answer_function
 from loc_keras.training.run_folder import BEST_FILE
 
@@ -113,9 +114,8 @@ def _exported(
     folder = place / "model"
     if kind != portable.SAVED_MODEL:
         folder.mkdir()
-        call = pixel_function(bundle.localizer, bundle.form)
-        file = portable.convert(call, folder, kind, quantize, calibration_images(run))
-        return portable.FORMATS[kind].open(str(file), None)
+        file = portable.convert(bundle, folder, kind, quantize, calibration_images(run))
+        return open_file(file, kind)[0]
     write_saved_model(bundle, folder)
     loaded = tf.saved_model.load(str(folder))
 

@@ -21,12 +21,13 @@ from loc_keras.models.assembly import build_localizer
 from loc_keras.serving.bundle import Bundle
 from loc_keras.serving.live_check import live_answers, requests_for
 from loc_keras.serving.portable import (
-    FORMATS,
     QUANTIZE,
+    REFUSED,
     SAVED_MODEL,
     export_portable,
     refuse_format,
 )
+from loc_keras.serving.runtimes import RUNTIMES
 from loc_keras.serving.saved_model import export_saved_model
 from loc_keras.serving.signatures import IMAGES
 from loc_keras.training.run_folder import BEST_FILE, CLASSES_FILE, CONFIG_FILE
@@ -80,7 +81,7 @@ WAYS = (
         Way(f"{runtime} {quantize.replace('none', 'float32')}", kind, "pixels", kind, quantize)
         for kind, runtime in _RUNTIMES.items()
         for quantize in QUANTIZE
-        if quantize not in FORMATS[kind].refused
+        if (kind, quantize) not in REFUSED
     ),
 )
 
@@ -208,7 +209,7 @@ def _exported(material: Material, folder: Path, kind: str, quantize: str) -> Art
         measure=lambda run: {},
         calibration=material.calibration,
     )
-    return Artifact(version / FORMATS[kind].file, mib_of(*version.glob("model.*")))
+    return Artifact(version / RUNTIMES[kind].file, mib_of(*version.glob("model.*")))
 
 
 def mib_of(*paths: Path) -> float:

@@ -8,11 +8,10 @@ input and answers each with a line of JSON on standard output:
     batch       seconds of a call with all images; null where only one at a time is taken
     memory      most MiB that the process ever held; null where the system does not tell
 
-Exported models are opened as a server or a device would: without Keras and this package, and, for
-the runtimes of devices, without TensorFlow. So this module imports neither.
+Exported models are opened as a server or a device would: a SavedModel without Keras and this
+package, files for devices without Keras and TensorFlow. So this module imports none of them.
 """
 
-import importlib.util
 import json
 import os
 import sys
@@ -32,9 +31,8 @@ in files without an ending."""
 
 BLOCKED = {
     "saved_model": ("keras", "loc_keras"),
-    **dict.fromkeys(("litert", "onnx", "openvino"), ("keras", "loc_keras", "tensorflow")),
+    **dict.fromkeys(("litert", "onnx", "openvino"), ("keras", "tensorflow")),
 }
-ANSWERS_SOURCE = Path(__file__).parents[1] / "loc_keras" / "serving" / "exported_answers.py"
 
 Requests = Any
 """N images: an array (N, H, W, C), or a list of encoded pictures."""
@@ -185,13 +183,9 @@ def _saved_model(job: Job) -> Ask:
 
 
 def _portable(job: Job) -> Ask:
-    """By the code with which the export checks its files, without the package it stands in."""
-    spec = importlib.util.spec_from_file_location("exported_answers", ANSWERS_SOURCE)
-    if spec is None or spec.loader is None:
-        raise FileNotFoundError(ANSWERS_SOURCE)
-    answers = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(answers)
-    run = getattr(answers, job.kind)(job.path, job.threads)
+    from loc_keras.serving.runtimes import open_file
+
+    run, _ = open_file(Path(job.path), job.kind, job.threads)
     return lambda images: run(images)["bbox"]
 
 

@@ -99,11 +99,11 @@ def _single(
 
 def _batches(localizer: Localizer, paths: list[Path]) -> list[dict[str, str]]:
     """Files in batches, against reading all of them first and only then asking the model."""
-    reader, answerer = localizer._reader, localizer._answerer
+    opened = localizer._opened
 
     def in_turn() -> None:
         for start in range(0, FILES, BATCH):
-            answerer.ask([reader.read(path) for path in paths[start : start + BATCH]], 5)
+            opened.ask([opened.reader.read(path) for path in paths[start : start + BATCH]], 5)
 
     ways: dict[str, Callable[[], object]] = {
         f"{FILES} files, decoded, then asked": in_turn,

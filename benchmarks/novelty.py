@@ -30,7 +30,7 @@ from loc_keras.cli.data_source import DataSource
 from loc_keras.cli.runs import RunWithData, load_run
 from loc_keras.config.load import load_config
 from loc_keras.localizer import Localizer
-from loc_keras.localizer.pictures import PictureReader
+from loc_keras.localizer.opening import GraphReader
 from loc_keras.training.run_folder import BEST_FILE, CONFIG_FILE
 from loc_keras.trust.novelty import FOLDS, fit_novelty, novelty_of, statistics_over
 
@@ -167,7 +167,7 @@ def _splits_row(
     training = run.data.train(0, augmentation=None).take(steps)
     batches = (run.held_out("test"), run.held_out("val"), training)
     images = np.unique(np.concatenate([statistics_over(one) for one in batches]), axis=0)
-    reader = PictureReader(Localizer.open(run.folder).form)
+    reader = GraphReader(Localizer.open(run.folder).form)
     others = {
         kind: statistics_over([([reader.read(one).pixels for one in pictures],)])
         for kind, pictures in _others(name, foreign, count).items()

@@ -58,7 +58,7 @@ def main() -> None:
         for _ in range(args.rounds):
             for case, arguments in cases.items():
                 for name, code in codes.items():
-                    found[case][name].append(_measured(arguments, code))
+                    found[case][name].append(measured(arguments, code))
     # Until here this process stays small, since the peak of a process holds that of its parent.
     from rich.console import Console
 
@@ -106,7 +106,7 @@ def _path(code: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(code)}
 
 
-def _measured(arguments: list[str], code: Path) -> Cost:
+def measured(arguments: list[str], code: Path) -> Cost:
     begun = time.perf_counter()
     with (
         tempfile.TemporaryDirectory() as folder,

@@ -47,7 +47,8 @@ STDERR = 2
 _OF_NO_USE = re.compile(
     rb"WARNING: All log messages before absl::InitializeLog\(\)|"
     rb"[IWE]\d{4} .*(oneDNN|cuda|CUDA|cuInit|TensorRT|cpu_feature_guard)|"
-    rb"To enable the following instructions:"
+    rb"To enable the following instructions:|"
+    rb"INFO: Created TensorFlow Lite XNNPACK delegate"
 )
 
 

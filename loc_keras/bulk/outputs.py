@@ -24,9 +24,8 @@ from loc_keras.atomic_file import (
     write_text,
     written_aside,
 )
-from loc_keras.data.formats.writing import object_classes, write_bytes
 from loc_keras.errors import DataError, ImageError
-from loc_keras.localizer.pictures import upright_picture
+from loc_keras.localizer.pictures import drawn_answer
 
 if TYPE_CHECKING:
     from loc_keras.localizer import Localizer
@@ -345,6 +344,7 @@ def _refuse_for_voc(class_names: Sequence[str]) -> None:
 
 def _write_voc(path: Path, record: Record) -> None:
     from loc_keras.data.formats.voc import voc_xml
+    from loc_keras.data.formats.writing import write_bytes
 
     name = str(record["image"])
     folder, _, file = name.rpartition("/")
@@ -363,20 +363,17 @@ def _write_yolo(path: Path, record: Record) -> None:
 
 
 def _draw(path: Path, record: Record) -> None:
-    from loc_keras.report.image_boxes import draw_answer
-
+    boxes = (record["box"], record.get("box_outer"), record.get("box_inner"))
     try:
-        picture = upright_picture(record["path"])
+        drawn = drawn_answer(record["path"], record["label"], record["score"], *boxes)
     except ImageError:  # It was there when it was answered about.
         return
-    caption = f"{record['label']} {100 * record['score']:.0f} %"
-    boxes = (record["box"], record.get("box_outer"), record.get("box_inner"))
-    drawn = draw_answer(picture, caption, *boxes)
     with written_aside(path) as aside:
         drawn.save(aside, quality=_QUALITY)
 
 
 def _write_yolo_classes(folder: Path, _: Iterable[Record], localizer: "Localizer") -> None:
+    from loc_keras.data.formats.writing import object_classes
     from loc_keras.data.formats.yolo import yolo_yaml
 
     classes, background = localizer.class_names, localizer.background

@@ -1,5 +1,6 @@
 """What a config and its data make: the localizer, what TensorBoard shows, the export's bundle."""
 
+import json
 from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
@@ -9,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from loc_keras.atomic_file import file_sha256
 from loc_keras.cli.runs import split_pictures_at
 from loc_keras.config.load import flat_settings
 from loc_keras.config.schema import Config
@@ -23,10 +25,17 @@ from loc_keras.models.weights import Start, find_start
 from loc_keras.report.gallery import draw_gallery
 from loc_keras.report.style import figure_to_array
 from loc_keras.serving.bundle import Bundle
-from loc_keras.training.run_folder import TENSORBOARD, TRUST_FILE
+from loc_keras.serving.runtimes import SOURCE_FILE
+from loc_keras.training.run_folder import (
+    BEST_FILE,
+    CLASSES_FILE,
+    NOVELTY_FILE,
+    TENSORBOARD,
+    TRUST_FILE,
+)
 from loc_keras.training.tensorboard import HyperParameters, ImagePanel, InferenceGraph
 from loc_keras.trust.novelty import Novelty, with_novelty
-from loc_keras.trust.statements import Trust, read_folds, trusted_model
+from loc_keras.trust.statements import FOLDS_FILE, Trust, read_folds, trusted_model
 
 PANEL_IMAGES = 6
 """Validation images that TensorBoard shows each epoch."""
@@ -36,6 +45,9 @@ MOMENT_IMAGES = 4096
 
 SAMPLES = 4
 """Validation images on which the exported copy is compared with the model."""
+
+MADE_OF = (BEST_FILE, CLASSES_FILE, TRUST_FILE, FOLDS_FILE, NOVELTY_FILE)
+"""Files of a run that decide what its exports answer."""
 
 _READ_PER_SAMPLE = 8
 """Files that are read for each sample, at most, since some may be of another kind."""
@@ -137,7 +149,9 @@ def bundle_of(
 
     `trust` and `novelty` are what the run's folder holds of them; None for an export without.
     """
-    model, texts = localizer, {}
+    model, files = localizer, [folder / name for name in MADE_OF]
+    digests = {file.name: file_sha256(file) if file.is_file() else None for file in files}
+    texts = {SOURCE_FILE: json.dumps(digests, indent=1) + "\n"}
     if trust is not None:
         folds = read_folds(folder, trust)
         model = trusted_model(model, trust.statements, folds)

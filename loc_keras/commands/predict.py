@@ -29,6 +29,7 @@ from loc_keras.data.files import MOST_BYTES
 from loc_keras.data.image_header import without_image_warnings
 from loc_keras.errors import ClusterError, DataError
 from loc_keras.localizer import Localizer
+from loc_keras.localizer.answers import TENSORFLOW
 
 FEW = 40
 """Images up to which answers are printed as a table, where no format is asked for."""
@@ -135,7 +136,9 @@ def _settings(args: argparse.Namespace) -> dict[str, int]:
 
 
 def _load(path: str, console: Console) -> Localizer:
-    localizer = Localizer.open(path)
+    localizer = Localizer.open(path, fastest=True)
+    if localizer.runtime != TENSORFLOW:
+        print_line(console, f"{localizer.runtime} answers, from {localizer.path}")
     for note in localizer.notes:
         print_note(console, note)
     return localizer

@@ -241,6 +241,14 @@ def _too_large(declared: str) -> HeaderError:
     return HeaderError(f"declares {declared}; {LIMITS}", "too_large")
 
 
+def undecodable(header: Header) -> str:
+    """Why the pixels of an image with a good header cannot be made, as the end of a sentence."""
+    return (
+        f"cannot be decoded: its {header.format} data is damaged, cut short or of an unsupported "
+        f"kind ({header.mode}, {header.bits} bit)"
+    )
+
+
 def orientation_of(image: Image.Image) -> int:
     """EXIF orientation 1..8 that is still to be undone; 1 where the image names none."""
     # `image.getexif()` would decode a PNG in search of EXIF data behind its pixels.

@@ -14,7 +14,7 @@ import tensorflow as tf
 from loc_keras.data import decode, files
 from loc_keras.data.annotations import WHOLE_FILE, Fault
 from loc_keras.data.image_bytes import JPEG_START, starts
-from loc_keras.data.image_header import Header, HeaderError, read_header
+from loc_keras.data.image_header import Header, HeaderError, read_header, undecodable
 from loc_keras.data.resize import ImageFormat, letterbox_placement, resize_boxes, resize_images
 from loc_keras.data.resolve import THUMBNAIL_SIDE as SIDE
 from loc_keras.data.resolve import UPRIGHT, Records
@@ -196,14 +196,6 @@ def image_fault(records: Records, index: int, form: ImageFormat) -> Fault:
             "size",
         )
     return records.fault(index, f"image {path} {undecodable(header)}", "damaged")
-
-
-def undecodable(header: Header) -> str:
-    """Why the pixels of an image with a good header cannot be made, as the end of a sentence."""
-    return (
-        f"cannot be decoded: its {header.format} data is damaged, cut short or of an unsupported "
-        f"kind ({header.mode}, {header.bits} bit)"
-    )
 
 
 def _size(records: Records, index: int, header: Header) -> tuple[int, int]:

@@ -6,6 +6,7 @@ aspect ratio and centres the picture on black, so that boxes move and shrink.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -88,6 +89,15 @@ def letterbox_placement(size: tf.Tensor, target: tuple[int, int]) -> tuple[tf.Te
     scaled = tf.cast(tf.round(tf.cast(size, tf.float64) * factor), tf.int32)
     scaled = tf.clip_by_value(scaled, 1, tf.constant(target, tf.int32))
     return scaled, (tf.constant(target, tf.int32) - scaled) // 2
+
+
+def placement(size: Sequence[int], target: Sequence[int]) -> tuple[list[int], list[int]]:
+    """`letterbox_placement` of one picture, without TensorFlow."""
+    factor = min(side / own for side, own in zip(target, size, strict=True))
+    scaled = [
+        min(max(round(own * factor), 1), side) for side, own in zip(target, size, strict=True)
+    ]
+    return scaled, [(side - own) // 2 for side, own in zip(target, scaled, strict=True)]
 
 
 def _resample(

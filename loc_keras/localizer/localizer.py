@@ -3,35 +3,32 @@
 import os
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeGuard, cast, overload
 
 import numpy as np
-import tensorflow as tf
 from PIL import Image
 
 from loc_keras.atomic_file import own_files, written_aside
 from loc_keras.data.files import MOST_BYTES
-from loc_keras.data.resize import restore_boxes
+from loc_keras.data.resize import ImageFormat
 from loc_keras.errors import ImageError
-from loc_keras.localizer.opening import Opened
+from loc_keras.localizer.answers import Opened
+from loc_keras.localizer.exported import exported_file, fastest_of, open_exported
 from loc_keras.localizer.pictures import (
     ImageLike,
-    PictureReader,
     Pixels,
     described,
     drawn_answer,
     quiet_pillow,
 )
-from loc_keras.localizer.results import Localization, localization_of
+from loc_keras.localizer.results import Localization
 
 BATCH_SIZE, TOP_K = 32, 5
 
-_BOXES = ("bbox", "box_outer", "box_inner")
-_SCORES = ("softmax", "softmax_calibrated", "p_iou50", "label_set", "novelty", "known")
 _WORKERS = min(8, os.cpu_count() or 1)
 _BATCH_RANK = 4
 
@@ -48,15 +45,16 @@ class Localizer:
         tells_novelty: Whether answers say how much a picture is like the training images.
         notes: What was not known of the model and how it was taken instead, as sentences.
         digest: SHA-256, in hex, of the model and all that its answers depend on.
+        runtime: What computes: `"TensorFlow"`, `"LiteRT"`, `"ONNX Runtime"` or `"OpenVINO"`.
     """
 
     def __init__(self, opened: Opened) -> None:
         self.path, self.digest, self.notes = opened.path, opened.digest, opened.notes
         self.class_names, self.background = opened.class_names, opened.background
-        self.form = opened.form
+        self.form: ImageFormat = opened.reader.form
         self.trusted, self.tells_novelty = opened.trusted, opened.tells_novelty
-        self._reader = PictureReader(opened.form)
-        self._answerer = Answerer(opened)
+        self.runtime = opened.runtime
+        self._opened = opened
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Localizer":
@@ -64,7 +62,9 @@ class Localizer:
 
         Args:
             path: A run's folder, whose best model it is; a `.keras` file, whose folder is looked at
-                for class names, resize rule and trust; or an export, a version or its newest.
+                for class names, resize rule and trust; or an export, a version or its newest. A
+                `.tflite`, `.onnx` or `.xml` file, or its folder, needs that runtime, NumPy and
+                Pillow alone: neither TensorFlow nor Keras is imported.
 
         Raises:
             ModelError: If there is none, or it cannot be opened.
@@ -79,9 +79,19 @@ class Localizer:
         return localizer
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> "Localizer":
-        """As `load`, without warnings, for programs that report `notes` in their own way."""
-        # What trust is fitted with takes as long to import as all the rest of the package.
+    def open(cls, path: str | os.PathLike[str], *, fastest: bool = False) -> "Localizer":
+        """As `load`, without warnings, for programs that report `notes` in their own way.
+
+        With `fastest`, in place of a run or a SavedModel it opens the file for a runtime that
+        `export` made of the same model, where there is one in the folder: `path` names it.
+        """
+        opened = fastest_of(Path(path)) if fastest else None
+        if opened is not None:
+            return cls(opened)
+        file = exported_file(Path(path))
+        if file is not None:
+            return cls(open_exported(file))
+        # TensorFlow, and what trust is fitted with, take seconds to import.
         from loc_keras.localizer.opening import open_trained
 
         return cls(open_trained(Path(path)))
@@ -129,7 +139,7 @@ class Localizer:
         _check_counts(batch_size, top_k)
         with quiet_pillow():
             if _is_single(images):
-                (answer,) = self._answerer.ask([self._reader.read(images)], top_k)
+                (answer,) = self._opened.ask([self._opened.reader.read(images)], top_k)
                 return replace(answer, source=images)
             answers: list[Localization] = []
             batch = cast(Iterable[ImageLike], images)
@@ -174,7 +184,7 @@ class Localizer:
                 batch = [waiting.popleft().result() for _ in range(min(batch_size, len(waiting)))]
                 refill()
                 readable = [image for image in batch if isinstance(image, Pixels)]
-                answers = iter(self._answerer.ask(readable, top_k) if readable else [])
+                answers = iter(self._opened.ask(readable, top_k) if readable else [])
                 for image in batch:
                     yield image if isinstance(image, ImageError) else next(answers)
         finally:
@@ -189,7 +199,8 @@ class Localizer:
         `save_to`, whole or not at all, in the place of one that this wrote and none other; its
         ending chooses the format. ImageError where the image cannot be read.
         """
-        drawn = drawn_answer(image, result)
+        boxes = result.box, result.box_outer, result.box_inner
+        drawn = drawn_answer(image, result.label, result.score, *boxes)
         if save_to is not None:
             path = Path(save_to)
             place = path.parent, (path.name,), "give another file to save_to"
@@ -202,51 +213,9 @@ class Localizer:
         if not isinstance(image, str | os.PathLike):
             name = f"image {number} ({name.removeprefix('the ')})"
         try:
-            return self._reader.read(image, name, max_bytes)
+            return self._opened.reader.read(image, name, max_bytes)
         except ImageError as error:
             return error
-
-
-class Answerer:
-    """Asks a model about batches of images, by a function that is traced at its first call."""
-
-    def __init__(self, opened: Opened) -> None:
-        self._opened = opened
-        form = opened.form
-
-        # With a fixed signature it is traced once, whatever the number of images.
-        @tf.function(
-            input_signature=[
-                tf.TensorSpec([None, *form.shape], tf.uint8),
-                tf.TensorSpec([None, 2], tf.int32),
-            ],
-            autograph=False,
-        )
-        def outputs_of(images: tf.Tensor, sizes: tf.Tensor) -> dict[str, tf.Tensor]:
-            outputs = opened.answer(tf.cast(images, tf.float32))
-            scores = {name: outputs[name] for name in _SCORES if name in outputs}
-            boxes = {
-                name: restore_boxes(outputs[name], sizes, form.size, form.rule or "stretch")
-                for name in _BOXES
-                if name in outputs
-            }
-            return scores | boxes
-
-        self._outputs_of = outputs_of
-
-    def ask(self, batch: Sequence[Pixels], top_k: int) -> list[Localization]:
-        """Answers about some images, at least one, with the `top_k` most probable classes each."""
-        images = (
-            np.stack([one.pixels for one in batch]) if len(batch) > 1 else batch[0].pixels[None]
-        )
-        sizes = np.array([one.size for one in batch], np.int32)
-        outputs = self._outputs_of(tf.constant(images), tf.constant(sizes))
-        arrays = {name: value.numpy() for name, value in outputs.items()}
-        names, background = self._opened.class_names, self._opened.background
-        return [
-            localization_of(arrays, row, image.size, names, background=background, top_k=top_k)
-            for row, image in enumerate(batch)
-        ]
 
 
 def _is_single(images: object) -> TypeGuard[ImageLike]:

@@ -1,6 +1,7 @@
-"""Opens a trained model: a run's folder, a `.keras` file, an exported SavedModel."""
+"""Opens a trained model in TensorFlow: a run's folder, a `.keras` file, an exported SavedModel."""
 
 import hashlib
+import io
 import json
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -8,12 +9,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 from ruamel.yaml import YAML
 
 from loc_keras.atomic_file import file_sha256, followed
-from loc_keras.data.resize import ImageFormat, ResizeRule
-from loc_keras.errors import ModelError, TrustError, first_line
+from loc_keras.data import decode
+from loc_keras.data.image_bytes import IN_GRAPH, file_orientation
+from loc_keras.data.image_header import undecodable
+from loc_keras.data.record_images import CONTENT, ORIENTATION, loader
+from loc_keras.data.resize import ImageFormat, ResizeRule, resize_images
+from loc_keras.errors import ImageError, ModelError, TrustError, first_line
+from loc_keras.localizer.answers import Arrays, Opened
+from loc_keras.localizer.pictures import PictureReader, Pixels, opened_content
 from loc_keras.models.weights import open_model
 from loc_keras.serving.bundle import EXTRA_FOLDER
 from loc_keras.training.run_folder import (
@@ -33,7 +42,6 @@ GRAPH_FILE = "saved_model.pb"
 
 _ASSETS = (EXTRA_FOLDER, "assets")
 _NAME_FILES = (CLASSES_FILE, "labels.txt")
-_DEVICE_FILES = ("model.tflite", "model.onnx", "model.xml")
 _SIGNATURES = ("images", "serving_default")  # Those that may take raw pixels, the best first.
 _IMAGE_RANK = 4
 _RULES: tuple[ResizeRule, ...] = ("stretch", "letterbox")
@@ -41,32 +49,8 @@ _NEEDED = frozenset({"softmax", "bbox"})
 
 T = TypeVar("T")
 
-Answer = Callable[[tf.Tensor], Mapping[str, tf.Tensor]]
+Call = Callable[[tf.Tensor], Mapping[str, tf.Tensor]]
 """Takes raw pixels float32 (N, H, W, C), inside a graph."""
-
-
-@dataclass(frozen=True, eq=False)
-class Opened:
-    """A trained model with all that is known of it.
-
-    Attributes:
-        path: File or folder of the model itself.
-        answer: Gives `softmax`, `bbox` and, where they are fitted, what `STATED` of `statements`
-            and of `novelty` names.
-        background: Index of the class of images without an object; None without one.
-        notes: What was not known and how it was taken instead, as sentences.
-        digest: SHA-256, in hex, of the model and of what is said about its answers.
-    """
-
-    path: Path
-    answer: Answer
-    form: ImageFormat
-    class_names: tuple[str, ...]
-    background: int | None
-    trusted: bool
-    notes: tuple[str, ...]
-    digest: str
-    tells_novelty: bool = False
 
 
 @dataclass(frozen=True)
@@ -102,12 +86,6 @@ def open_trained(path: Path) -> Opened:
     version = version_folder(path)
     if version is not None:
         return _open_export(version)
-    for name in _DEVICE_FILES:
-        if (path / name).is_file():
-            raise ModelError(
-                f"{path / name} is for programs on a device, which its own runtime opens; give "
-                "the run it was exported from, or its SavedModel."
-            )
     raise ModelError(
         f"{path} holds neither {BEST_FILE}, as a run's folder does, nor {GRAPH_FILE}, as an "
         "exported version does; give one of these."
@@ -271,7 +249,7 @@ def _pixel_signature(loaded: Any, folder: Path) -> tuple[Any, tf.TensorSpec]:
 
 def _opened(
     path: Path,
-    answer: Answer,
+    call: Call,
     shape: Iterable[int | None],
     outputs: Mapping[str, Sequence[int | None]],
     settings: Settings,
@@ -293,10 +271,22 @@ def _opened(
         )
     settings = replace(settings, class_names=names)
     background = names.index(settings.background) if settings.background in names else None
+    reader = GraphReader(ImageFormat((height, width), channels, settings.rule))
+
+    # With a fixed signature it is traced once, whatever the number of images.
+    @tf.function(
+        input_signature=[tf.TensorSpec([None, height, width, channels], tf.uint8)], autograph=False
+    )
+    def traced(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return dict(call(tf.cast(images, tf.float32)))
+
+    def answer(images: npt.NDArray[np.uint8]) -> Arrays:
+        return {name: value.numpy() for name, value in traced(tf.constant(images)).items()}
+
     return Opened(
         path,
         answer,
-        ImageFormat((height, width), channels, settings.rule),
+        reader,
         names,
         background,
         set(outputs) >= set(statements.STATED),
@@ -304,3 +294,39 @@ def _opened(
         digest_of(files, settings),
         set(outputs) >= set(novelty.STATED),
     )
+
+
+class GraphReader(PictureReader):
+    """Makes the pixels that a model takes of any image: of files the very bits of training."""
+
+    def __init__(self, form: ImageFormat) -> None:
+        super().__init__(form)
+        self._load = loader(form, frozenset({CONTENT, ORIENTATION}))
+
+        @tf.function(input_signature=[tf.TensorSpec([None, None, None], tf.uint8)], autograph=False)
+        def resize(pixels: tf.Tensor) -> tf.Tensor:
+            pixels = tf.ensure_shape(
+                decode.with_channels(pixels, form.channels), [None, None, form.channels]
+            )
+            return resize_images(pixels, form.size, form.rule_in_use)
+
+        self._resize = resize
+
+    def of_bytes(self, content: bytes, name: str) -> Pixels:
+        """Of an encoded image; ImageError, by the name, if it cannot be decoded."""
+        orientation = (
+            1 if content.startswith(IN_GRAPH) else opened_content(content, name)[0].orientation
+        )
+        orientation = file_orientation(io.BytesIO(content)) or orientation
+        row = {CONTENT: tf.constant(content), ORIENTATION: tf.constant(orientation)}
+        try:
+            pixels, size = self._load(row)
+        except tf.errors.OpError as error:
+            raise ImageError(name, undecodable(opened_content(content, name)[0])) from error
+        height, width = size.numpy().tolist()
+        return Pixels(pixels.numpy(), (height, width))
+
+    def resized(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Pixels uint8 (H, W, 1, 3 or 4) in the model's size and channels."""
+        found: npt.NDArray[np.uint8] = self._resize(tf.constant(pixels)).numpy()
+        return found

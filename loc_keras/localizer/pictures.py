@@ -1,31 +1,33 @@
 """From a file, bytes, an array or a Pillow image to the pixels that the model is given.
 
-A file and its bytes become the very bits that training and evaluation feed, by the same function.
-Arrays and Pillow's images are only brought to the model's channels and size.
+Nothing here needs TensorFlow. Arrays and Pillow's images are only brought to the model's channels
+and size.
 """
 
-import functools
-import io
 import os
 import threading
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from contextlib import AbstractContextManager, nullcontext
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
 from PIL import Image
 
 from loc_keras.data import decode, files
 from loc_keras.data.annotations import ImageRef
-from loc_keras.data.image_bytes import IN_GRAPH, file_orientation
-from loc_keras.data.image_header import Header, HeaderError, header_of, orientation_of, read_header
-from loc_keras.data.record_images import CONTENT, ORIENTATION, loader, undecodable
-from loc_keras.data.resize import ImageFormat, resize_images
-from loc_keras.errors import ImageError, first_line
-from loc_keras.localizer.results import Localization
+from loc_keras.data.image_bytes import UPRIGHT_TURNS
+from loc_keras.data.image_header import (
+    Header,
+    HeaderError,
+    open_content,
+    orientation_of,
+    read_header,
+    undecodable,
+    without_image_warnings,
+)
+from loc_keras.data.resize import ImageFormat, placement
+from loc_keras.errors import ImageError, LocKerasError, first_line
+from loc_keras.localizer.results import Box
 
 ImageLike = str | os.PathLike[str] | bytes | bytearray | memoryview | npt.NDArray | Image.Image
 """One image: a file, the bytes of one, pixels (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) with values
@@ -34,6 +36,10 @@ ImageLike = str | os.PathLike[str] | bytes | bytearray | memoryview | npt.NDArra
 _BYTES = (bytes, bytearray, memoryview)
 _WHOLE = (0, 0, 0, 0)
 _COLOUR = 3
+_MODES = {1: "L", 3: "RGB"}
+_TRANSPOSED = range(5, 9)
+_KEPT = 2
+"""Pixels that a smaller decoded JPEG file keeps for each one of the target, as in training."""
 _CHANNELS = (1, 3, 4)
 _LARGE = 2**24
 
@@ -49,12 +55,18 @@ class Pixels(NamedTuple):
 
 
 class PictureReader:
-    """Makes the pixels that a model takes of any image."""
+    """Makes the pixels that a model takes of any image, by Pillow.
+
+    JPEG files are decoded by the same library with the same settings as in training, at the same
+    smaller size where they are large. Where sums fall on a half, a pixel may be rounded otherwise
+    than in training, by 1 of 255. `opening.GraphReader` gives the very bits.
+
+    Attributes:
+        form: Size, channels and resize rule of the model's images.
+    """
 
     def __init__(self, form: ImageFormat) -> None:
-        self._form = form
-        self._load = loader(form, frozenset({CONTENT, ORIENTATION}))
-        self._resize = _array_resizer(form)
+        self.form = form
 
     def read(
         self, image: ImageLike, name: str | None = None, max_bytes: int = files.MOST_BYTES
@@ -62,46 +74,123 @@ class PictureReader:
         """Reads one image, in any thread; ImageError, by its name or description, if unreadable."""
         name = name or described(image)
         if isinstance(image, Image.Image):
-            return self._of_array(_of_pillow(image, name, self._form.channels))
-        if isinstance(image, np.ndarray):
-            return self._of_array(array_pixels(image, name))
-        return self._of_bytes(content_of(image, name, max_bytes), name)
-
-    def _of_bytes(self, content: bytes, name: str) -> Pixels:
-        def load(content: tf.Tensor, orientation: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            return self._load({CONTENT: content, ORIENTATION: orientation})
-
-        pixels, size = _decoded(content, name, load)
-        height, width = size.numpy().tolist()
-        return Pixels(pixels.numpy(), (height, width))
-
-    def _of_array(self, pixels: npt.NDArray[np.uint8]) -> Pixels:
+            pixels = _of_pillow(image, name, self.form.channels)
+        elif isinstance(image, np.ndarray):
+            pixels = array_pixels(image, name)
+        else:
+            return self.of_bytes(content_of(image, name, max_bytes), name)
         size = pixels.shape[0], pixels.shape[1]
-        if pixels.shape != self._form.shape:
-            pixels = self._resize(tf.constant(pixels)).numpy()
-        return Pixels(pixels, size)
+        return Pixels(pixels if pixels.shape == self.form.shape else self.resized(pixels), size)
+
+    def of_bytes(self, content: bytes, name: str) -> Pixels:
+        """Of an encoded image; ImageError, by the name, if it cannot be decoded."""
+        picture, size, ratio = _decoded(content, name, self.form.channels, self.form)
+        return Pixels(_resized(picture, size, self.form, ratio), size)
+
+    def resized(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Pixels uint8 (H, W, 1, 3 or 4) in the model's size and channels."""
+        picture = _picture(pixels).convert(_MODES[self.form.channels])
+        return _resized(picture, (picture.height, picture.width), self.form)
+
+
+def _decoded(
+    content: bytes, name: str, channels: int, form: ImageFormat | None = None
+) -> tuple[Image.Image, tuple[int, int], int]:
+    """An encoded image upright, its height and width, and by how much smaller it was decoded.
+
+    Smaller than it is only for a form, if that allows it.
+    """
+    header, image = opened_content(content, name)
+    height, width = size = header.height, header.width
+    if header.orientation in _TRANSPOSED:
+        size = width, height
+    is_jpeg, ratio = header.format == "JPEG", 1
+    try:
+        if is_jpeg:
+            ratio = 1 if form is None else _jpeg_ratio(size, form)
+            smaller = (width // ratio, height // ratio) if ratio > 1 else None
+            image.draft(_MODES[channels], smaller)
+        with_ink = is_jpeg and image.mode == "CMYK"
+        stored = _without_ink(image) if with_ink else image
+        picture = _picture(decode.pillow_pixels(stored, channels))
+    except Exception as error:  # Pillow's parsers let many kinds of exception through.
+        raise ImageError(name, undecodable(header)) from error
+    if header.orientation in UPRIGHT_TURNS:
+        picture = picture.transpose(UPRIGHT_TURNS[header.orientation])
+    # TIFF's decoder turns by itself.
+    return picture, size if ratio > 1 else (picture.height, picture.width), ratio
+
+
+def _picture(pixels: npt.NDArray[np.uint8]) -> Image.Image:
+    """Of uint8 (H, W, 1, 3 or 4)."""
+    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+
+
+def _jpeg_ratio(size: tuple[int, int], form: ImageFormat) -> int:
+    """As `record_images.jpeg_ratio`, of a picture of height and width in px."""
+    wanted = placement(size, form.size)[0] if form.rule == "letterbox" else form.size
+    most = min(own // (side * _KEPT) for own, side in zip(size, wanted, strict=True))
+    return max(ratio for ratio in decode.RATIOS if ratio <= max(most, 1))
+
+
+def _without_ink(image: Image.Image) -> Image.Image:
+    """A CMYK JPEG file in RGB, rounded as TensorFlow's decoder does it, not as Pillow."""
+    light = 255 - np.asarray(image).astype(np.uint16)
+    return Image.fromarray((light[..., :3] * light[..., 3:] // 255).astype(np.uint8))
+
+
+def _resized(
+    picture: Image.Image, size: tuple[int, int], form: ImageFormat, ratio: int = 1
+) -> npt.NDArray[np.uint8]:
+    """As `resize.resize_images`: uint8 (height, width, channels) of the model's form."""
+    if size == tuple(form.size):
+        return np.asarray(picture).reshape(form.shape)
+    height, width = form.size
+    top = left = 0
+    if form.rule == "letterbox":
+        (height, width), (top, left) = placement(size, form.size)
+    covered = 0, 0, size[1] / ratio, size[0] / ratio
+    pixels = np.zeros(form.shape, np.uint8)
+    for channel, part in enumerate(picture.split()):
+        # In bytes Pillow would round between its two passes.
+        wide = part.convert("F").resize((width, height), Image.Resampling.BILINEAR, covered)
+        rounded = np.clip(np.asarray(wide), 0, decode.HIGHEST) + np.float32(0.5)
+        pixels[top : top + height, left : left + width, channel] = rounded
+    return pixels
 
 
 def upright_picture(image: ImageLike) -> Image.Image:
     """The whole image, RGB, upright, to be drawn on; ImageError if it cannot be read."""
     name = described(image)
+    if isinstance(image, np.ndarray):
+        return _picture(array_pixels(image, name)).convert(_MODES[_COLOUR])
     if isinstance(image, Image.Image):
-        pixels = _of_pillow(image, name, _COLOUR)
-    elif isinstance(image, np.ndarray):
-        pixels = array_pixels(image, name)
-    else:
-        pixels = _decoded(content_of(image, name), name, _whole_loader()).numpy()
-    return Image.fromarray(decode.with_channels(tf.constant(pixels), _COLOUR).numpy())
+        return _picture(_of_pillow(image, name, _COLOUR))
+    return _decoded(content_of(image, name), name, _COLOUR)[0]
 
 
-def drawn_answer(image: ImageLike, answer: Localization) -> Image.Image:
-    """The upright image with the boxes of an answer, above a legend where there are several."""
-    from loc_keras.report.image_boxes import draw_answer  # Loads fonts.
+def drawn_answer(image: ImageLike, label: str, score: float, *boxes: Box | None) -> Image.Image:
+    """The upright image with an answer, its box and those of trust, if any, in px.
 
+    ImageError where the image cannot be read, LocKerasError without Matplotlib, whose font it has.
+    """
+    try:
+        from loc_keras.report.image_boxes import draw_answer  # Loads fonts.
+    except ModuleNotFoundError as error:
+        raise LocKerasError(
+            f"drawing needs {error.name}, not installed here: python -m pip install {error.name}."
+        ) from error
     with quiet_pillow():
         picture = upright_picture(image)
-    score = f"{answer.label} {100 * answer.score:.0f} %"
-    return draw_answer(picture, score, answer.box, answer.box_outer, answer.box_inner)
+    return draw_answer(picture, f"{label} {100 * score:.0f} %", *boxes)
+
+
+def opened_content(content: bytes, name: str) -> tuple[Header, Image.Image]:
+    """`open_content`, with ImageError in the place of HeaderError."""
+    try:
+        return open_content(content)
+    except HeaderError as error:
+        raise ImageError(name, error.reason) from error
 
 
 def array_pixels(image: npt.NDArray, name: str) -> npt.NDArray[np.uint8]:
@@ -178,15 +267,10 @@ def content_of(image: object, name: str, max_bytes: int = files.MOST_BYTES) -> b
         raise ImageError(name, f"cannot be read ({first_line(error)})") from error
 
 
-@contextmanager
-def quiet_pillow() -> Iterator[None]:
+def quiet_pillow() -> AbstractContextManager[None]:
     """Silences Pillow's warnings about odd files in the main thread, whose filters these are."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    is_main = threading.current_thread() is threading.main_thread()
+    return without_image_warnings() if is_main else nullcontext()
 
 
 def _of_pillow(image: Image.Image, name: str, channels: int) -> npt.NDArray[np.uint8]:
@@ -198,42 +282,3 @@ def _of_pillow(image: Image.Image, name: str, channels: int) -> npt.NDArray[np.u
         return decode.pillow_pixels(turned, channels)
     except (OSError, ValueError, SyntaxError) as error:
         raise ImageError(name, f"cannot be decoded ({error})") from error
-
-
-def _decoded(content: bytes, name: str, load: Callable[[tf.Tensor, tf.Tensor], Any]) -> Any:
-    orientation = 1 if content.startswith(IN_GRAPH) else _header(content, name).orientation
-    orientation = file_orientation(io.BytesIO(content)) or orientation
-    try:
-        return load(tf.constant(content), tf.constant(orientation))
-    except tf.errors.OpError as error:
-        raise ImageError(name, undecodable(_header(content, name))) from error
-
-
-def _header(content: bytes, name: str) -> Header:
-    try:
-        return header_of(content)
-    except HeaderError as error:
-        raise ImageError(name, error.reason) from error
-
-
-@functools.cache
-def _whole_loader() -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """Decodes and turns, without resizing; in a graph, as decoding asks for."""
-    specs = [tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int32)]
-
-    @tf.function(input_signature=specs, autograph=False)
-    def load(content: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
-        return decode.turn_image(decode.decode_bytes(content, _COLOUR), orientation)
-
-    return load
-
-
-def _array_resizer(form: ImageFormat) -> Callable[[tf.Tensor], tf.Tensor]:
-    @tf.function(input_signature=[tf.TensorSpec([None, None, None], tf.uint8)], autograph=False)
-    def resize(pixels: tf.Tensor) -> tf.Tensor:
-        pixels = tf.ensure_shape(
-            decode.with_channels(pixels, form.channels), [None, None, form.channels]
-        )
-        return resize_images(pixels, form.size, form.rule or "stretch")
-
-    return resize

@@ -106,7 +106,8 @@ class Localization:
 
             with contextlib.suppress(ImageError):
                 held = io.BytesIO()
-                drawn_answer(self.source, self).save(held, "PNG")
+                boxes = self.box, self.box_outer, self.box_inner
+                drawn_answer(self.source, self.label, self.score, *boxes).save(held, "PNG")
                 content = base64.b64encode(held.getvalue()).decode("ascii")
                 shown = f'<img alt="the image" src="data:image/png;base64,{content}">'
         values = {key: value for key, value in self.as_dict().items() if key != "top_k"}

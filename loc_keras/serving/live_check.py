@@ -16,9 +16,28 @@ from loc_keras.data.image_bytes import file_orientation
 from loc_keras.data.record_images import CONTENT, ORIENTATION, loader
 from loc_keras.data.resize import ImageFormat, restore_boxes
 from loc_keras.errors import ExportError, one_line
-from loc_keras.serving import exported_answers, signatures
+from loc_keras.serving import signatures
 from loc_keras.serving.bundle import Bundle
-from loc_keras.serving.exported_answers import Arrays
+
+Arrays = dict[str, np.ndarray]
+
+_ALONE = """
+import sys
+sys.modules["keras"] = sys.modules["loc_keras"] = None
+import numpy as np
+import tensorflow as tf
+
+folder, requests_file, answers_file = sys.argv[1:]
+signatures = tf.saved_model.load(folder).signatures
+answers = {}
+with np.load(requests_file, allow_pickle=True) as requests:
+    for name, value in requests.items():
+        signature, key = name.split(":")
+        for output, found in signatures[signature](**{key: tf.constant(value)}).items():
+            answers[f"{signature}:{output}"] = found.numpy()
+np.savez(answers_file, **answers)
+"""
+"""A program that knows neither Keras nor this package. Each signature has one input."""
 
 P_VALUE_TOLERANCE = 0.05
 """Of `novelty`, which squares distances that rounding has changed; `known`, one comparison of it,
@@ -101,31 +120,19 @@ def live_answers(bundle: Bundle) -> Arrays:
 
 
 def answers_of_copy(folder: Path, requests: Mapping[str, Arrays]) -> dict[str, Arrays]:
-    """Outputs of a SavedModel by signature and name, without Keras; ExportError if that fails."""
+    """Outputs of a SavedModel by signature and name, by a fresh process without Keras.
+
+    ExportError if that fails.
+    """
     flat = {
         f"{name}:{key}": value for name, part in requests.items() for key, value in part.items()
     }
-    found = run_alone("saved_model", folder, flat, "the SavedModel")
-    answers: dict[str, Arrays] = {}
-    for name, value in found.items():
-        signature, key = name.split(":")
-        answers.setdefault(signature, {})[key] = value
-    return answers
-
-
-def run_alone(runtime: str, file: Path, requests: Arrays, name: str) -> Arrays:
-    """Answers of a runtime, a function of `exported_answers`, in a process that has no Keras.
-
-    ExportError, which calls what it opens by the name, if the process fails.
-    """
-    source = Path(exported_answers.__file__).read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory() as place:
-        given, answers = Path(place, "requests.npz"), Path(place, "answers.npz")
-        np.savez(given, **exported_answers.packed(requests))  # type: ignore[arg-type]
-        arguments = (runtime, str(file.absolute()), str(given), str(answers))
+        given, found = Path(place, "requests.npz"), Path(place, "answers.npz")
+        np.savez(given, **flat)  # type: ignore[arg-type]
         try:
             done = subprocess.run(
-                [sys.executable, "-c", source, *arguments],
+                [sys.executable, "-c", _ALONE, str(folder.absolute()), str(given), str(found)],
                 check=False,
                 capture_output=True,
                 text=True,
@@ -141,11 +148,15 @@ def run_alone(runtime: str, file: Path, requests: Arrays, name: str) -> Arrays:
             code, said = 1, [f"no answer within {SECONDS} s"]
         if code:
             raise ExportError(
-                f"{name} cannot be used by a process without Keras ({one_line(said[-1])}); "
+                f"the SavedModel cannot be used by a process without Keras ({one_line(said[-1])}); "
                 "nothing was exported."
             )
-        with np.load(answers) as archive:
-            return exported_answers.unpacked(dict(archive))
+        answers: dict[str, Arrays] = {}
+        with np.load(found, allow_pickle=True) as archive:  # Strings are objects.
+            for name, value in archive.items():
+                signature, key = name.split(":")
+                answers.setdefault(signature, {})[key] = value
+    return answers
 
 
 def refuse_differences(place: str, found: Arrays, expected: Arrays, tolerance: float) -> None:

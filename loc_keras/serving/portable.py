@@ -1,6 +1,6 @@
 """Writes a localizer for LiteRT, ONNX Runtime or OpenVINO, and proves that it answers alike.
 
-A further format is one entry of `FORMATS`: its converter here, its runtime in `exported_answers`.
+A further format is one entry of `FORMATS`: its converter here, its runtime in `runtimes`.
 """
 
 import contextlib
@@ -9,8 +9,8 @@ import json
 import os
 import sys
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,9 @@ import tensorflow as tf
 
 from loc_keras.atomic_file import write_text
 from loc_keras.errors import ExportError, first_line
-from loc_keras.serving import exported_answers, live_check
+from loc_keras.serving import live_check
 from loc_keras.serving.bundle import Bundle, folder_aside, put_in_place, refuse_version
-from loc_keras.serving.exported_answers import Opener, Run
+from loc_keras.serving.runtimes import FACTS, RUNTIMES, Facts, Run, open_file
 from loc_keras.serving.signatures import IMAGES, pixel_function
 from loc_keras.training.run_folder import CARD_FILE
 
@@ -32,11 +32,11 @@ QUANTIZE = ("none", "float16", "int8")
 
 FIGURES_FILE = "figures.json"  # What was measured before and after, beside the file.
 
-Converter = Callable[[Any, Path, str, np.ndarray | None], None]
+Converter = Callable[[Any, Path, Facts, np.ndarray | None], None]
 """Writes a concrete function, from `images` float32 (N, H, W, C) to outputs by name, into a file.
 
-Takes the function, the file, a quantization and, for int8, images float32 (N, H, W, C), raw pixels,
-by which ranges are set.
+Takes the function, the file, what the file is to say of itself and, for int8, images float32 (N, H,
+W, C), raw pixels, by which ranges are set.
 """
 
 _KEPT_EXACT = (
@@ -52,23 +52,6 @@ _KEPT_EXACT = (
 arithmetic of boxes in eight bits costs the tight ones."""
 
 _INPUT = "images"
-
-
-@dataclass(frozen=True)
-class PortableFormat:
-    """A format of files for devices.
-
-    Attributes:
-        open: A function of `exported_answers`.
-        packages: Names to install by, of the modules that are needed.
-        refused: Quantizations that are not written, with reason and way out as a sentence.
-    """
-
-    file: str
-    convert: Converter
-    open: Opener
-    packages: Mapping[str, str]
-    refused: Mapping[str, str] = field(default_factory=dict)
 
 
 def export_portable(
@@ -107,10 +90,10 @@ def export_portable(
     with folder_aside(base) as aside:
         written = aside / "model"
         written.mkdir()
-        call = pixel_function(bundle.localizer, bundle.form)
-        path = convert(call, written, kind, quantize, calibration)
-        _check_file(bundle, path, kind, quantize)
-        figures = measure(FORMATS[kind].open(str(path), None))
+        path = convert(bundle, written, kind, quantize, calibration)
+        run, _ = open_file(path, kind)
+        _check_file(bundle, path, run, live_check.TOLERANCES[kind, quantize])
+        figures = measure(run)
         files = {
             "labels.txt": "".join(f"{name}\n" for name in bundle.class_names),
             FIGURES_FILE: json.dumps(figures, indent=2) + "\n",
@@ -133,10 +116,10 @@ def refuse_format(kind: str, quantize: str) -> None:
         raise ExportError(
             f"--quantize {quantize} is for devices; give --format {' or '.join(FORMATS)} with it."
         )
-    form = FORMATS[kind]
-    if quantize in form.refused:
-        raise ExportError(form.refused[quantize])
-    missing = [package for module, package in form.packages.items() if find_spec(module) is None]
+    if (kind, quantize) in REFUSED:
+        raise ExportError(REFUSED[kind, quantize])
+    missing = [name for name in CONVERTERS.get(kind, ()) if find_spec(name) is None]
+    missing += [] if RUNTIMES[kind].is_installed else [RUNTIMES[kind].package]
     if missing:
         raise ExportError(
             f"--format {kind} needs {', '.join(missing)}, not installed here; install by "
@@ -145,13 +128,25 @@ def refuse_format(kind: str, quantize: str) -> None:
 
 
 def convert(
-    call: Any, folder: Path, kind: str, quantize: str, calibration: np.ndarray | None
+    bundle: Bundle, folder: Path, kind: str, quantize: str, calibration: np.ndarray | None
 ) -> Path:
     """Writes a file for a runtime and gives its path; ExportError if the converter fails."""
-    path = folder / FORMATS[kind].file
+    path = folder / RUNTIMES[kind].file
+    form, card = bundle.form, dict(bundle.card or {})
+    facts = Facts(
+        tuple(bundle.class_names),
+        card.get("background"),
+        form.size,
+        form.channels,
+        form.rule_in_use,
+        quantize,
+        card,
+        bundle.texts,
+    )
     try:
         with _quiet():
-            FORMATS[kind].convert(call, path, quantize, calibration)
+            call = pixel_function(bundle.localizer, form)
+            FORMATS[kind](call, path, facts, calibration)
     except Exception as error:  # Each converter has its own, and lets those of others through.
         raise ExportError(
             f"the converter for {kind} fails on this network ({type(error).__name__}: "
@@ -160,9 +155,8 @@ def convert(
     return path
 
 
-def _check_file(bundle: Bundle, path: Path, kind: str, quantize: str) -> None:
-    images = live_check.requests_for(bundle)[IMAGES][IMAGES]
-    found = live_check.run_alone(FORMATS[kind].open.__name__, path, {"images": images}, path.name)
+def _check_file(bundle: Bundle, path: Path, run: Run, tolerance: float) -> None:
+    found = run(live_check.requests_for(bundle)[IMAGES][IMAGES])
     live = live_check.live_answers(bundle)
     expected = {name: live[name] for name in bundle.localizer.output}
     if set(found) != set(expected):
@@ -170,19 +164,21 @@ def _check_file(bundle: Bundle, path: Path, kind: str, quantize: str) -> None:
             f"{path.name} names its outputs {sorted(found)}, not {sorted(expected)}; nothing was "
             "exported."
         )
-    live_check.refuse_differences(path.name, found, expected, live_check.TOLERANCES[kind, quantize])
+    live_check.refuse_differences(path.name, found, expected, tolerance)
 
 
-def _convert_litert(call: Any, path: Path, quantize: str, calibration: np.ndarray | None) -> None:
+def _convert_litert(call: Any, path: Path, facts: Facts, calibration: np.ndarray | None) -> None:
     converter = tf.lite.TFLiteConverter.from_saved_model(
         str(_saved(call, path.parent)), signature_keys=["serving_default"]
     )
-    if quantize != "none":
+    if facts.quantize != "none":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if quantize == "float16":
+    if facts.quantize == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    is_int8 = quantize == "int8"
+    is_int8 = facts.quantize == "int8"
     path.write_bytes(_quantized_litert(converter, calibration) if is_int8 else converter.convert())
+    with zipfile.ZipFile(path, "a") as archive:  # Behind the model, where runtimes do not look.
+        archive.writestr(f"{FACTS}.json", facts.as_text())
 
 
 def _quantized_litert(converter: Any, calibration: np.ndarray | None) -> bytes:
@@ -200,7 +196,7 @@ def _quantized_litert(converter: Any, calibration: np.ndarray | None) -> bytes:
     return bytes(debugger.get_nondebug_quantized_model())
 
 
-def _convert_onnx(call: Any, path: Path, quantize: str, calibration: np.ndarray | None) -> None:
+def _convert_onnx(call: Any, path: Path, facts: Facts, calibration: np.ndarray | None) -> None:
     import onnx
     import tf2onnx
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
@@ -216,14 +212,15 @@ def _convert_onnx(call: Any, path: Path, quantize: str, calibration: np.ndarray 
     )
     names = dict(zip(outputs, sorted(call.structured_outputs), strict=True))
     _rename(model.graph, {**names, frozen.inputs[0].name: _INPUT})
-    if quantize == "float16":
+    onnx.helper.set_model_props(model, {FACTS: facts.as_text()})
+    if facts.quantize == "float16":
         from onnxruntime.transformers.float16 import convert_float_to_float16
 
         # Novelty compares differences of pixels that half precision has no digits for.
         exact = [node.name for node in model.graph.node if "/novelty" in node.name]
         model = convert_float_to_float16(model, keep_io_types=True, node_block_list=exact)
     onnx.save(model, str(path))
-    if quantize == "int8":
+    if facts.quantize == "int8":
         _quantize_onnx(path, calibration)
 
 
@@ -252,11 +249,12 @@ def _quantize_onnx(path: Path, calibration: np.ndarray | None) -> None:
     plain.unlink()
 
 
-def _convert_openvino(call: Any, path: Path, quantize: str, calibration: np.ndarray | None) -> None:
+def _convert_openvino(call: Any, path: Path, facts: Facts, calibration: np.ndarray | None) -> None:
     import openvino
 
     model = openvino.convert_model(str(_saved(call, path.parent)))
-    openvino.save_model(model, str(path), compress_to_fp16=quantize == "float16")
+    model.set_rt_info(facts.as_text(), FACTS)
+    openvino.save_model(model, str(path), compress_to_fp16=facts.quantize == "float16")
 
 
 def _saved(call: Any, folder: Path) -> Path:
@@ -310,29 +308,18 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-FORMATS = {
-    "litert": PortableFormat(
-        "model.tflite",
-        _convert_litert,
-        exported_answers.litert,
-        {"ai_edge_litert": "ai-edge-litert"},
-    ),
-    "onnx": PortableFormat(
-        "model.onnx",
-        _convert_onnx,
-        exported_answers.onnx,
-        {"tf2onnx": "tf2onnx", "onnx": "onnx", "onnxruntime": "onnxruntime"},
-    ),
-    # The weights lie beside it, in model.bin.
-    "openvino": PortableFormat(
-        "model.xml",
-        _convert_openvino,
-        exported_answers.openvino,
-        {"openvino": "openvino"},
-        {
-            "int8": "int8 is not written for OpenVINO, whose quantizer (NNCF) fails on this "
-            "network; give --format onnx --quantize int8, or --quantize float16."
-        },
-    ),
+FORMATS: dict[str, Converter] = {
+    "litert": _convert_litert,
+    "onnx": _convert_onnx,
+    "openvino": _convert_openvino,
 }
-"""The formats by the name that `--format` takes."""
+"""What writes them, by the name that `--format` takes."""
+
+CONVERTERS = {"onnx": ("tf2onnx", "onnx")}
+"""Packages that converting needs beside the runtime."""
+
+REFUSED = {
+    ("openvino", "int8"): "int8 is not written for OpenVINO, whose quantizer (NNCF) fails on this "
+    "network; give --format onnx --quantize int8, or --quantize float16."
+}
+"""What is not written, with reason and way out."""

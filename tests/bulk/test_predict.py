@@ -356,7 +356,7 @@ def place(tmp_path_factory):
     (folder / "in" / "readme.txt").touch()
     opened = Localizer.load(run)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Localizer, "open", lambda path: opened)
+        patch.setattr(Localizer, "open", lambda path, fastest: opened)
         yield SimpleNamespace(folder=folder, run=run, images=folder / "in", localizer=opened)
 
 

@@ -49,7 +49,7 @@ from loc_keras.demo_page.page import (
 )
 from loc_keras.errors import DemoError
 from loc_keras.localizer import ClassScore, Localization
-from loc_keras.localizer.pictures import PictureReader
+from loc_keras.localizer.opening import GraphReader
 
 BAD_NAME = '<b onclick="x">${1+1}{{value}}&\''
 
@@ -80,7 +80,7 @@ class OneAnswer:
     """A localizer whose pixels and pictures are the real ones, and whose answer is made up."""
 
     def __init__(self, channels=3):
-        self.reader = PictureReader(ImageFormat(SIZE, channels, "letterbox"))
+        self.reader = GraphReader(ImageFormat(SIZE, channels, "letterbox"))
 
     def predict(self, image, top_k):
         size = self.reader.read(image).size

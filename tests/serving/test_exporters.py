@@ -21,9 +21,10 @@ from loc_keras.data.resize import ImageFormat
 from loc_keras.errors import ExportError
 from loc_keras.models import assembly
 from loc_keras.models.weights import open_model
-from loc_keras.serving import live_check, portable, saved_model
+from loc_keras.serving import live_check, portable, runtimes, saved_model
 from loc_keras.serving.bundle import Bundle
 from loc_keras.serving.portable import FORMATS, SAVED_MODEL
+from loc_keras.serving.runtimes import RUNTIMES, open_file
 from loc_keras.serving.signatures import pixel_function
 from loc_keras.trust.conformal import fold_ensemble
 from loc_keras.trust.fit import fit_statements
@@ -55,7 +56,7 @@ def export(bundle, base, kind, quantize="none", *, measure=lambda run: {}, versi
 def opened(kind: str, version: Path) -> Callable:
     """From images to outputs, as the format's own runtime gives them."""
     if kind != SAVED_MODEL:
-        return FORMATS[kind].open(str(version / FORMATS[kind].file), 1)
+        return open_file(version / RUNTIMES[kind].file, kind, 1)[0]
     loaded = tf.saved_model.load(str(version))
     call = loaded.signatures["images"]
     return lambda images: {
@@ -66,8 +67,9 @@ def opened(kind: str, version: Path) -> Callable:
 
 
 def skip_without_packages(kind: str) -> None:
-    for module in FORMATS[kind].packages if kind in FORMATS else ():
-        pytest.importorskip(module)
+    if kind in FORMATS:
+        for module in (RUNTIMES[kind].module, *portable.CONVERTERS.get(kind, ())):
+            pytest.importorskip(module)
 
 
 def built(body="resnet18", policy="float32"):
@@ -175,7 +177,7 @@ def test_files_answer_like_the_model(any_bundle, tmp_path, kind, quantize):
     if kind in FORMATS:
         names = {path.name for path in version.iterdir()}
         assert names - {"model.bin"} == {
-            *(FORMATS[kind].file, "labels.txt", "figures.json", "model_card.json", "more"),
+            *(RUNTIMES[kind].file, "labels.txt", "figures.json", "model_card.json", "more"),
         }
         assert json.loads((version / "figures.json").read_text()) == {"after": 0.5}
         assert len(measured) == 1
@@ -209,7 +211,7 @@ def test_quantized_files_tell_novelty_as_the_model(bundle, tmp_path, kind, quant
         saved_model.write_saved_model(replace(bundle, localizer=model), folder)
     else:
         folder.mkdir()
-        portable.convert(pixel_function(model, bundle.form), folder, kind, quantize, images)
+        portable.convert(replace(bundle, localizer=model), folder, kind, quantize, images)
     found, live = opened(kind, folder)(images), model(images, training=False)
     assert np.std(live["novelty"]) > 0.01
     # Numbers of 16 bits are those that novelty was fitted to, too.
@@ -238,7 +240,7 @@ def test_trust_and_novelty_are_converted_too(any_bundle, tmp_path, kind, method)
         saved_model.write_saved_model(replace(bundle, localizer=model), folder)
     else:
         folder.mkdir()
-        portable.convert(pixel_function(model, bundle.form), folder, kind, "none", None)
+        portable.convert(replace(bundle, localizer=model), folder, kind, "none", None)
     found, live = opened(kind, folder)(images), model(images, training=False)
     assert set(found) == set(live) == {"softmax", "bbox", *STATED, "novelty", "known"}
     assert np.std(live["novelty"]) > 0.01
@@ -280,7 +282,7 @@ def test_a_file_that_differs_is_refused(bundle, tmp_path, monkeypatch, kind):
     monkeypatch.setattr(live_check, "answers_of_copy", asked_here)
     monkeypatch.setattr(portable, "convert", then_moved(portable.convert))
     monkeypatch.setattr(saved_model, "write_saved_model", then_moved(saved_model.write_saved_model))
-    file = "" if kind == SAVED_MODEL else f"of {FORMATS[kind].file} "
+    file = "" if kind == SAVED_MODEL else f"of {RUNTIMES[kind].file} "
     base = tmp_path / "name"
     try:
         with pytest.raises(ExportError, match=rf"output softmax {file}.*differs"):
@@ -309,7 +311,7 @@ def test_what_a_converter_does_not_know_is_one_sentence(bundle, tmp_path, monkey
         print("not a flex op\n" * 1000)
         raise RuntimeError("loc(callsite(" * 3000)
 
-    monkeypatch.setitem(FORMATS, kind, replace(FORMATS[kind], convert=fail))
+    monkeypatch.setitem(FORMATS, kind, fail)
     told = f"the converter for {kind} fails on this network"
     with pytest.raises(ExportError, match=told) as caught:
         export(bundle, tmp_path / "saved" / "name", kind)
@@ -329,11 +331,13 @@ def test_what_a_converter_does_not_know_is_one_sentence(bundle, tmp_path, monkey
     ],
 )
 def test_what_cannot_be_written_is_refused_at_once(monkeypatch, kind, quantize, words):
-    monkeypatch.setattr(portable, "find_spec", lambda module: None)
+    for module in (portable, runtimes):
+        monkeypatch.setattr(module, "find_spec", lambda module: None)
     with pytest.raises(ExportError, match=words):
         portable.refuse_format(kind, quantize)
 
 
 def test_the_saved_model_needs_no_further_package(monkeypatch):
-    monkeypatch.setattr(portable, "find_spec", lambda module: None)
+    for module in (portable, runtimes):
+        monkeypatch.setattr(module, "find_spec", lambda module: None)
     portable.refuse_format("saved_model", "none")

@@ -9,7 +9,7 @@ from loc_keras.data.image_header import HeaderError, header_of, without_image_wa
 from loc_keras.data.resize import ImageFormat
 from loc_keras.data.resolve import picture_size
 from loc_keras.errors import ImageError
-from loc_keras.localizer.pictures import PictureReader
+from loc_keras.localizer.opening import GraphReader
 from loc_keras.serving.signatures import decode_strings
 
 FORM = ImageFormat((16, 24), 3, "letterbox")
@@ -23,7 +23,7 @@ def compare(contents):
         autograph=False,
     )
     served = decode(tf.constant(contents))
-    reader = PictureReader(FORM)
+    reader = GraphReader(FORM)
     read = dict.fromkeys(KINDS, 0)
     for index, content in enumerate(contents):
         kind = KINDS[index % len(KINDS)]
