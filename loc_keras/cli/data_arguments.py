@@ -156,7 +156,8 @@ def plan_folder(
     """Reads a folder, as the user wrote it, and chooses how it is trained on in about `minutes`.
 
     `overrides`, `section.key=value` each, go before what would be chosen. Without a name of runs
-    and exports one is made of the folder's; `lenient` is as in `read_folder`.
+    and exports one is made of the folder's; `lenient` is as in `read_folder`, for a look at the
+    data alone, without notes on training.
 
     Raises:
         DataError: If the folder cannot be read.
@@ -174,8 +175,11 @@ def plan_folder(
     facts = _facts(reading, asked.get(_WEIGHTS)) if reading.records.splits else None
 
     def chosen(more: Mapping[str, Any]) -> tuple[Config, list[Choice], list[str]]:
+        asked_now = {**asked, **more}
         found, notes = (
-            choose(facts, minutes=minutes, asked={**asked, **more}) if facts else ([], [])
+            choose(facts, minutes=minutes, asked=asked_now, to_train=not lenient)
+            if facts
+            else ([], [])
         )
         choices = [*_source_choices(reading.guess), *found, _on_error(reading)]
         tree = _tree_of(choices)

@@ -196,11 +196,15 @@ class Choice(NamedTuple):
 
 
 def choose(
-    facts: Facts, *, minutes: float = BUDGET_MINUTES, asked: Mapping[str, Any] | None = None
+    facts: Facts,
+    *,
+    minutes: float = BUDGET_MINUTES,
+    asked: Mapping[str, Any] | None = None,
+    to_train: bool = True,
 ) -> tuple[list[Choice], list[str]]:
     """Chooses settings for a data set that take about so many minutes, to go with those `asked`.
 
-    Gives the choices, each key once, and notes for the user.
+    Gives the choices, each key once, and notes for the user, on the training only where one comes.
     """
     chooser = Chooser(asked or {})
     policy_why = f"{facts.several:,} of {facts.annotated:,} images show several objects"
@@ -210,8 +214,8 @@ def choose(
     width = _body(facts, chooser)
     _augment(facts, chooser)
     notes = _training(facts, chooser, minutes=minutes, side=side, width=width)
-    notes = [*_class_notes(facts), *_held_notes(facts), *_weights_notes(facts), *notes]
-    return chooser.choices, notes
+    of_training = [*_weights_notes(facts), *notes] if to_train else []
+    return chooser.choices, [*_class_notes(facts), *_held_notes(facts), *of_training]
 
 
 def held_fraction(facts: Facts) -> float:

@@ -267,6 +267,13 @@ def test_pretrained_weights_are_recommended_for_few_images(changes, told):
     assert any("--weights imagenet" in note for note in notes) is told
 
 
+def test_without_training_nothing_is_noted_of_it():
+    lone = facts(images=100, classes={"cat": 99, "owl": 1})
+    _, notes = choose(lone, to_train=False)
+    assert notes
+    assert not [note for note in notes if "--weights" in note or " min " in note]
+
+
 @pytest.mark.parametrize(
     ("cost", "measured"),
     [
