@@ -1,6 +1,7 @@
 """The data that a command works on: of a config, or of a folder whose settings are found."""
 
 import os
+import posixpath
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -41,7 +42,7 @@ from loc_keras.data.formats.detection import (
     unrecognised,
 )
 from loc_keras.data.formats.listing import Guess, Listing, list_folder, split_of
-from loc_keras.data.formats.parsing import below, read_class_names
+from loc_keras.data.formats.parsing import CLASS_FILES, below, marked_lists, read_class_names
 from loc_keras.data.formats.registry import FORMATS, WRITERS, read_annotations
 from loc_keras.data.formats.tools import TOOLS, is_of_tool, way_on
 from loc_keras.data.load_records import Looks, load_records
@@ -115,7 +116,12 @@ class DataSource:
             options["file"] = source.file
         with files.noted_reads() as self._opened:
             annotations = read_annotations(source.format, self.root, **options)
-        annotations = in_units(annotations, source.box_units)
+        known = (*CLASS_FILES, "_classes.txt")
+        lists = [path for path in self._opened if posixpath.basename(path) in known]
+        if source.class_names_file is not None:
+            lists.append(files.join(self.root, source.class_names_file))
+        faults = [*annotations.faults, *marked_lists(set(lists))]
+        annotations = in_units(replace(annotations, faults=faults), source.box_units)
         if source.inclusive_pixels and annotations.units == "fraction":
             raise DataError(
                 "data.source.inclusive_pixels is true, but the boxes are fractions of the image, "

@@ -136,6 +136,10 @@ _WARNINGS = {
     "box_tiny": ("suspiciously tiny box", "check that it is an object, not a slip of the mouse"),
     "box_full_frame": ("box over the whole image", "check that it was not a default"),
     "class_spelling": ("class that looks misspelt", "mend the label if both mean one class"),
+    "byte_order_mark": (
+        "list of class names that begins with a byte order mark",
+        "save it as UTF-8 without one; other programs take it for a part of the first name",
+    ),
     "class_imbalance": ("classes of very unequal size", "add images of the small classes"),
     "class_absent": ("class absent in a split", "move or add images of it"),
     "class_rare": ("class of very few images", "add images, or merge the class"),

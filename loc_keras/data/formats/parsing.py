@@ -1,5 +1,6 @@
 """What the readers share: paths, numbers and boxes, each checked once, and faults collected."""
 
+import codecs
 import errno
 import io
 import os
@@ -45,6 +46,12 @@ SPLIT_NAMES: dict[str, Split] = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 """How data sets call the splits, in small letters."""
+
+CLASS_FILES = (
+    *("classes.txt", "obj.names", "classes.names", "labels.txt", "class_names.txt"),
+    *("_darknet.labels", "darknet.labels"),
+)
+"""How tools call lists of class names, one a line, the most usual first."""
 
 _LONGEST_PATH = 4096
 _INVISIBLE = re.compile("[\ufeff\u200b\u2060]")  # Byte order mark, and marks of no width.
@@ -434,6 +441,15 @@ def read_class_names(root: str, name: str) -> list[str]:
     if twice:
         raise DataError(f"class name file {path} names {', '.join(twice)} more than once.")
     return names
+
+
+def marked_lists(paths: Iterable[str]) -> list[Fault]:
+    """Faults of files with class names that begin with a byte order mark, which is read away."""
+    reason = "begins with a byte order mark (U+FEFF), which is no part of the first name"
+    mark = codecs.BOM_UTF8
+    there = [path for path in sorted(paths) if files.is_file(path)]
+    marked = [path for path in there if files.read_bytes(path, 0, len(mark)) == mark]
+    return [Fault(path, 1, reason, "byte_order_mark") for path in marked]
 
 
 def quoted(value: object) -> str:

@@ -27,6 +27,7 @@ from loc_keras.data.annotations import (
 )
 from loc_keras.data.formats.listing import Guess, Listing, by_split, depth_of, shared_folder
 from loc_keras.data.formats.parsing import (
+    CLASS_FILES,
     Box,
     ImageFinder,
     Reading,
@@ -415,10 +416,6 @@ def _box(fields: list[str], keypoints: bool) -> Box:
 
 _TRAIN = re.compile(r"^train\s*:", re.MULTILINE)
 _NAMES = re.compile(r"^(?:names|nc)\s*:", re.MULTILINE)
-_CLASS_FILES = (
-    *("classes.txt", "obj.names", "classes.names", "labels.txt", "class_names.txt"),
-    *("_darknet.labels", "darknet.labels"),
-)
 _TRIED_LABELS = 20
 
 
@@ -444,7 +441,7 @@ def detect_yolo(listing: Listing) -> Iterator[Guess]:
     splits = {split: shared_folder(found, folders) or "." for split, found in groups.items()}
     names = [
         posixpath.join(path, name)
-        for name in _CLASS_FILES
+        for name in CLASS_FILES
         for path in sorted(listing.named(name), key=depth_of)
     ]
     source: dict[str, Any] = {"class_names_file": names[0]} if names else {}
@@ -490,7 +487,7 @@ def _noted_names(text: str) -> list[str]:
 def _has_labels(listing: Listing, path: str) -> bool:
     """Whether the first text files of a folder hold a class and numbers of a box."""
     names = [
-        name for name in listing.folders[path].names.get(".txt", ()) if name not in _CLASS_FILES
+        name for name in listing.folders[path].names.get(".txt", ()) if name not in CLASS_FILES
     ]
     lines = [
         line.split()

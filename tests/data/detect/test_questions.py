@@ -465,6 +465,20 @@ def test_one_of_several_descriptions_is_asked_for(tmp_path):
     assert boxes_px(read(tmp_path / "coco", answer))["0.png"] == (4, 3, 24, 23)
 
 
+@pytest.mark.parametrize("name", ["classes.txt", "obj.names", "labels.txt"])
+def test_a_byte_order_mark_before_the_names_is_told(tmp_path, name):
+    yolo(tmp_path, ["a", "b"], [0, 1, 1, 0])
+    (tmp_path / "data.yaml").unlink()
+    (tmp_path / name).write_bytes(b"\xef\xbb\xbfa\nb\n")  # U+FEFF in UTF-8: Unicode, table 23-6.
+    reading = read(tmp_path)
+    assert reading.records.class_names == ["a", "b"]
+    (found,) = [one for one in reading.source.checked.findings if one.kind == "byte_order_mark"]
+    assert (found.severity, found.file, found.row) == ("warning", str(tmp_path / name), 1)
+    (tmp_path / name).write_bytes(b"a\nb\n")
+    found = [one.kind for one in read(tmp_path).source.checked.findings]
+    assert "byte_order_mark" not in found
+
+
 def test_names_of_a_yaml_file_whose_folders_were_moved_are_used(tmp_path):
     yolo(tmp_path, ["a", "b"], [0, 1, 1, 0])
     text = (tmp_path / "data.yaml").read_text().replace("images", "/content/set/images")
