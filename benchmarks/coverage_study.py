@@ -27,14 +27,13 @@ from keras import ops
 from scipy.stats import betabinom
 
 from loc_keras.errors import TrustError
-from loc_keras.trust.confidence import checked_classes
+from loc_keras.trust.confidence import finite
 from loc_keras.trust.conformal import (
     K_REG,
     PENALTY,
     SCALINGS,
     Scaling,
     areas,
-    checked_boxes,
     conformal_rank,
     inner_boxes,
     inner_scores,
@@ -155,8 +154,8 @@ def coverage_over_splits(
     Raises:
         TrustError: A split would lack images of one side, or the arrays do not fit together.
     """
-    p, labels = checked_classes(answers.probabilities, answers.labels)
-    true, pred = checked_boxes(answers.boxes, answers.boxes_pred)
+    p, labels = finite(answers.probabilities, "probabilities"), answers.labels
+    true, pred = (finite(one, "coordinates") for one in (answers.boxes, answers.boxes_pred))
     images = len(labels)
     calibration = round(images * calibration_share)
     if len(true) != images or not 0 < calibration < images or splits < 2:

@@ -32,7 +32,7 @@ from loc_keras.config.load import load_config
 from loc_keras.localizer import Localizer
 from loc_keras.localizer.opening import GraphReader
 from loc_keras.training.run_folder import BEST_FILE, CONFIG_FILE
-from loc_keras.trust.novelty import FOLDS, fit_novelty, novelty_of, statistics_over
+from loc_keras.trust.novelty import COMPARED, fit_novelty, novelty_of, statistics_over
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -178,7 +178,7 @@ def _splits_row(
         held = len(drawn) // 4
         novelty = fit_novelty(
             drawn[held:],
-            folds=np.array_split(np.arange(len(drawn) - held), FOLDS),
+            folds=np.array_split(np.arange(len(drawn) - held), COMPARED),
             level=0,
             split="train",
             model_sha256="",

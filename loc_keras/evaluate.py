@@ -26,7 +26,7 @@ def build_parser() -> ArgumentParser:
         help="several runs, on the same images",
     )
     add_run_data_arguments(parser, folder=True)
-    parser.add_argument("--split", choices=("val", "test", "calibration"), default="test")
+    parser.add_argument("--split", choices=("val", "test", "calibration", "folds"))
     parser.add_argument(
         "--out",
         type=Path,

@@ -202,24 +202,23 @@ def _started(
     with ExitStack() as stack:
         log = None if index == 0 else stack.enter_context(tempfile.TemporaryFile())
         streams: Mapping[str, Any] = {} if log is None else {"stdout": log, "stderr": log}
-        with _on(cores):
-            # In a group of its own: a terminal sends Ctrl-C to all of a group, and each worker must
-            # get it once. Not in a session of its own, between which Linux shares out the cores.
-            process = subprocess.Popen(
-                command,
-                env=environment,
-                process_group=0,
-                preexec_fn=_dies_with_parent(),  # noqa: PLW1509 (this process starts no threads)
-                **streams,
-            )
+        # In a group of its own: a terminal sends Ctrl-C to all of a group, and each worker must get
+        # it once. Not in a session of its own, between which Linux shares out the cores.
+        process = subprocess.Popen(
+            command,
+            env=environment,
+            process_group=0,
+            preexec_fn=_prepared(cores),  # noqa: PLW1509 (this process starts no threads)
+            **streams,
+        )
         try:
             yield Worker(index, process, log)
         finally:
             _end(process)
 
 
-def _dies_with_parent() -> Callable[[], None] | None:
-    """For a new process, to be asked to end when this one is gone, however that was killed.
+def _prepared(cores: Sequence[int] | None) -> Callable[[], None] | None:
+    """For a new process: its cores, and to be asked to end when this one is gone, however killed.
 
     None on systems other than Linux, which cannot be asked that.
     """
@@ -228,26 +227,14 @@ def _dies_with_parent() -> Callable[[], None] | None:
     # All that allocates comes before the fork, after which little is safe.
     prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
 
-    def ask() -> None:
+    def prepare() -> None:
+        if cores is not None:
+            os.sched_setaffinity(0, cores)
         prctl(_PR_SET_PDEATHSIG, signal.SIGTERM.value)
         if os.getppid() != parent:  # It was killed before this process had asked.
             os._exit(SIGNALLED + signal.SIGTERM)
 
-    return ask
-
-
-@contextmanager
-def _on(cores: Sequence[int] | None) -> Iterator[None]:
-    """Restricts this process for a while, so that what it starts is restricted from the start."""
-    if cores is None:
-        yield
-        return
-    before = available_cores()
-    os.sched_setaffinity(0, cores)
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
+    return prepare
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -14,6 +14,7 @@ from loc_keras.atomic_file import file_sha256
 from loc_keras.cli.runs import split_pictures_at
 from loc_keras.config.load import flat_settings
 from loc_keras.config.schema import Config
+from loc_keras.data.annotations import FOLDS
 from loc_keras.data.dataset import LocalizationData
 from loc_keras.data.files import read_bytes
 from loc_keras.data.image_bytes import is_served_kind
@@ -53,13 +54,13 @@ _READ_PER_SAMPLE = 8
 """Files that are read for each sample, at most, since some may be of another kind."""
 
 
-def validation_set(data: LocalizationData) -> tf.data.Dataset:
-    """The validation images, without which no checkpoint can be chosen.
+def validation_set(data: LocalizationData) -> tf.data.Dataset | None:
+    """The validation images, which choose the checkpoint; None where folds measure in their place.
 
     Raises:
-        DataError: if the source leaves none.
+        DataError: if the source leaves none, and there are no folds.
     """
-    if data.val is None:
+    if data.val is None and data.folds is None:
         raise DataError("no image is left for validation; raise data.split.val above 0.")
     return data.val
 
@@ -101,7 +102,7 @@ def board_from(
     config: Config, data: LocalizationData, localizer: keras.Model, folder: Path
 ) -> list[keras.callbacks.Callback]:
     """What TensorBoard shows of a run beside its scalars: graph, pictures, settings."""
-    board = folder / TENSORBOARD
+    board, val = folder / TENSORBOARD, validation_set(data)
 
     def draw(
         images: np.ndarray, truth: Mapping[str, np.ndarray], answers: Mapping[str, np.ndarray]
@@ -127,7 +128,7 @@ def board_from(
 
     return [
         InferenceGraph(localizer, board),
-        ImagePanel(localizer, board, validation_set(data), PANEL_IMAGES, draw),
+        *([] if val is None else [ImagePanel(localizer, board, val, PANEL_IMAGES, draw)]),
         HyperParameters(board, flat_settings(config.model_dump()), folder.name),
     ]
 
@@ -169,8 +170,8 @@ def bundle_of(
 
 
 def samples_of(data: LocalizationData, count: int = SAMPLES) -> list[bytes]:
-    """Encoded validation images, at most `count`: the files, or PNG where of another kind."""
-    pictures = data.pictures.get("val")
+    """Encoded images of validation, else of training, at most `count`: files, or PNG where not."""
+    pictures = data.pictures.get("val", data.pictures.get(FOLDS))
     records = pictures.records if pictures else None
     if records is not None:
         tried = range(min(len(records), _READ_PER_SAMPLE * count))
@@ -181,5 +182,5 @@ def samples_of(data: LocalizationData, count: int = SAMPLES) -> list[bytes]:
         served = list(islice(filter(is_served_kind, contents), count))
         if served:
             return served
-    images, _ = next(iter(data.val or data.train(0)))
+    images, _ = next(iter(data.val or data.folds or data.train(0)))
     return [tf.io.encode_png(image).numpy() for image in tf.cast(images[:count], tf.uint8)]

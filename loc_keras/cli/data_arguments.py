@@ -240,6 +240,7 @@ PARTS = {
     "model": ("model.backbone.name", "model.backbone.width", "model.backbone.weights", "model"),
     "augment": ("augment",),
     "loss": ("loss",),
+    "measured": ("train.folds", "trust.folds", "trust.fold_length"),
     "training": ("train.epochs", "train.batch_size", "train.learning_rate", "train"),
     "trust": ("trust",),
 }

@@ -5,7 +5,7 @@ import posixpath
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -214,9 +214,9 @@ class DataSource:
 
             found = records or self._records(looks)
             uncut = next(iter(stores), None)
-            return build_file_data(
-                found, data, config.augment, batch_size=batch_size, seed=seed, uncut=uncut
-            )
+            folds = config.train.folds > 0
+            common = partial(build_file_data, batch_size=batch_size, seed=seed, folds=folds)
+            return common(found, data, config.augment, uncut=uncut)
         from loc_keras.data.digits_data import build_digits_data
 
         return build_digits_data(
@@ -270,13 +270,10 @@ def _warnings_note(checked: CheckResult) -> list[str]:
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """A folder as one reader understands it.
+    """A folder as one reader understands it, by the settings of the guess.
 
-    Attributes:
-        guess: Format and settings that it was read with.
-        records: What can be used, nothing cut off for validation or test.
-        total: Number of all objects.
-        nothing_left: Why `records` has no split: then nothing can be trained on.
+    Records are what can be used, nothing cut off for validation or test, of `total` objects;
+    `nothing_left` is why they have no split, so that nothing can be trained on.
     """
 
     guess: Guess
@@ -304,13 +301,10 @@ class Reading:
 def read_folder(
     folder: str, overrides: Sequence[str], *, name: str, lenient: bool = False
 ) -> Reading:
-    """Detects the format of a folder and reads its annotations.
+    """Detects the format of a folder, or of the one file of labels that counts, and reads it.
 
-    Args:
-        folder: The data folder, or the one file of labels that counts, near its images.
-        overrides: `section.key=value` each; `data.source.format` tries that format alone.
-        name: Name of the config.
-        lenient: Whether data of which much cannot be used are read as well, to be checked.
+    Overrides are `section.key=value` each; `data.source.format` tries that format alone. With
+    `lenient` data of which much cannot be used are read as well, to be checked.
 
     Raises:
         DataError: If no format fits, or too much cannot be used.

@@ -1,60 +1,71 @@
 """Out-of-fold answers: every training image, answered by a model that was trained without it.
 
 The training images are cut into folds. For each fold a model is trained on the others, chosen by
-the run's own validation images, and asked about the fold.
+the run's own validation images where there are any, and asked about the fold. The answers measure
+the run (`train.folds`), and trust is fitted to them (`trust.method: cross`).
 """
 
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import keras
 import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 
-from loc_keras.cli.build import localizer_from, validation_set
+from loc_keras.atomic_file import written_aside
+from loc_keras.cli.build import localizer_from
 from loc_keras.cli.console import print_line, print_note
 from loc_keras.config.schema import Config
 from loc_keras.config.train import TrainConfig
 from loc_keras.data.annotations import Split
-from loc_keras.data.dataset import LocalizationData, build_file_data, image_format, store_of
+from loc_keras.data.dataset import LocalizationData, build_file_data
 from loc_keras.data.load_records import cut_folds
-from loc_keras.data.pixel_store import PixelStore
-from loc_keras.data.resolve import Cut, DatasetRecords
-from loc_keras.errors import TrustError
+from loc_keras.data.resolve import Cut, DatasetRecords, Records
+from loc_keras.errors import DataError, TrustError
 from loc_keras.evaluation.outcomes import Outcomes, join_outcomes
 from loc_keras.training.fit import SharedLocalizer, fit_localizer
-from loc_keras.training.model import FitPlan, collect_outcomes
-from loc_keras.training.run_folder import FOLDS, open_run
+from loc_keras.training.model import FitPlan, collect_outcomes, outcomes_from
+from loc_keras.training.run_folder import FOLD_ANSWERS, FOLDS, open_run
 from loc_keras.trust.conformal import fold_ensemble
 from loc_keras.trust.observations import observer, observing
 
 DRAWN = (
-    "trust.method cross cuts folds of pictures in files, and those of {} are drawn; set "
-    "trust.method to split and data.split.calibration to 0.1, say."
+    "trust.method cross and train.folds cut folds of pictures in files, and those of {} are drawn; "
+    "set trust.method to split and data.split.calibration to 0.1, say, and train.folds to 0."
 )
 
 
+class FoldAnswers(NamedTuple):
+    """Outcomes of all training images in their order, with `outputs` as by `observe`.
+
+    Of each `folds`, int64 (N,), says which fold it is in, from 0; `models` are all as one.
+    """
+
+    outcomes: Outcomes
+    folds: npt.NDArray[np.int64]
+    models: keras.Model
+
+
 def out_of_fold(
-    config: Config, data: LocalizationData, folder: Path, console: Console
-) -> tuple[Outcomes, npt.NDArray[np.int64], keras.Model]:
+    config: Config, data: LocalizationData, folder: Path, console: Console, after: float
+) -> FoldAnswers:
     """Trains a model without each fold and asks it about that fold.
 
     A fold whose training was interrupted goes on from its checkpoint, and a finished one is not
     trained again, as long as the run's folder is there, in whose folder `FOLDS` both are left.
-    `config.trust` says how many folds, and how long each model trains.
-
-    Returns:
-        The answers to all training images, fold by fold, with `outputs` as by `observe`; the fold
-        of each, from 0; and all models as one (`fold_ensemble`).
+    `config.trust` says how many folds, and how long each model trains; `after` how many seconds the
+    command goes on behind all of them.
 
     Raises:
         TrustError: If the images are drawn, so that no fold can be cut.
         DataError: If a fold would be empty.
     """
-    train, val = data.pictures["train"].records, data.pictures["val"].records
-    if train is None or val is None:
-        raise TrustError(DRAWN.format(config.data.source.format))
+    folds = folds_of(config, data)
+    train, store = data.pictures["train"].records, data.store
+    assert train is not None and store is not None
+    val = None if data.val is None else data.pictures["val"].records
     options, seed = config.trust, config.train.seed
     height, width, channels = data.image_shape
     form = config.data.model_copy(update={"image_size": (height, width), "channels": channels})
@@ -63,9 +74,7 @@ def out_of_fold(
     shared = SharedLocalizer(localizer_from(config, data))
     answer = observing(shared.localizer, flip=options.flip)
     answered, models = [], []
-    whole = DatasetRecords({"train": train}, data.class_names)
-    uncut = store_of(train, image_format(whole, form), form)
-    folds = folds_of(config, data, uncut)
+    uncut = store.take(np.argsort(store.rows))
     for number, held in enumerate(folds, start=1):
         rest = np.setdiff1d(np.arange(len(train)), held)
         print_line(
@@ -73,12 +82,14 @@ def out_of_fold(
             f"fold {number} of {len(folds)}: trained on {len(rest):,} images, asked about "
             f"{len(held):,}",
         )
-        rows: dict[Split, npt.NDArray[np.int64]] = {"train": rest, "calibration": held}
-        parts = {split: train.take(index) for split, index in rows.items()}
+        rows: dict[Split, npt.NDArray[np.int64]] = {
+            "train": store.rows[rest],
+            "calibration": store.rows[held],
+        }
+        parts: dict[Split, Records] = {"train": train.take(rest), "calibration": train.take(held)}
         cut = Cut(train, rows, parts, apart=True)
-        found = DatasetRecords(
-            {**parts, "val": val}, data.class_names, background=data.background, cut=cut
-        )
+        splits = parts if val is None else {**parts, "val": val}
+        found = DatasetRecords(splits, data.class_names, background=data.background, cut=cut)
         size = config.train.batch_size
         part = build_file_data(found, form, config.augment, batch_size=size, seed=seed, uncut=uncut)
         keras.utils.set_random_seed(seed + number)
@@ -89,7 +100,7 @@ def out_of_fold(
         result = fit_localizer(
             shared.localizer,
             train=part.train,
-            val=validation_set(part),
+            val=part.val,
             plan=plan,
             folder=folder / FOLDS / str(number),
             sources=part.batch_names,
@@ -97,41 +108,53 @@ def out_of_fold(
             compiled=shared,
             console=console,
             name=f"fold {number}/{len(folds)}",
-            after=partial(_other_folds, len(folds) - number),
+            after=partial(_after_fold, len(folds) - number, after),
         )
         localizer.load_weights(result.best_path)
         shared.become(localizer)
         models.append(observer(localizer))
         assert part.calibration is not None
-        answered.append(collect_outcomes(answer, part.calibration, background=data.background))
-    numbers = np.repeat(np.arange(len(folds)), [len(part) for part in answered])
-    return join_outcomes(answered), numbers, fold_ensemble(models)
+        pictures = part.pictures["calibration"]
+        answered.append(collect_outcomes(answer, part.calibration, pictures, data.background))
+    order = np.argsort(np.concatenate(folds))
+    numbers = np.repeat(np.arange(len(folds)), [len(held) for held in folds])
+    return FoldAnswers(join_outcomes(answered).take(order), numbers[order], fold_ensemble(models))
 
 
-def _other_folds(count: int, epochs: int, epoch_seconds: float) -> float:
-    return count * epochs * epoch_seconds
+def _after_fold(others: int, after: float, epochs: int, epoch_seconds: float) -> float:
+    return others * epochs * epoch_seconds + after
 
 
-def folds_of(
-    config: Config, data: LocalizationData, uncut: PixelStore | None = None
-) -> list[npt.NDArray[np.int64]]:
-    """Rows of the training images in each fold; `uncut` is their store, where it is there already.
+def folds_of(config: Config, data: LocalizationData) -> list[npt.NDArray[np.int64]]:
+    """Rows of the training images in each fold.
 
     Raises:
         TrustError: If the images are drawn, so that no fold can be cut.
-        DataError: If a fold would be empty.
+        DataError: If a fold would be empty or, with `train.folds`, a class be measured by models
+            that do not know it.
     """
-    train = data.pictures["train"].records
-    if train is None:
+    train, store = data.pictures["train"].records, data.store
+    if train is None or store is None:
         raise TrustError(DRAWN.format(config.data.source.format))
-    form = image_format(DatasetRecords({"train": train}, data.class_names), config.data)
-    return cut_folds(
-        train,
-        config.data.split,
-        config.trust.folds,
-        config.train.seed,
-        lambda: (uncut or store_of(train, form, config.data, "none")).looks,
-    )
+    count, seed, thumbnails = config.trust.folds, config.train.seed, store.thumbnails
+    folds = cut_folds(train, config.data.split, count, seed, lambda: thumbnails)
+    if not config.train.folds:
+        return folds
+    classes, images = np.unique(train.labels, return_counts=True)
+    for label, own in zip(classes.tolist(), images.tolist(), strict=True):
+        name = f"the class {data.class_names[label]}"
+        if own < count:
+            raise DataError(
+                f"{count} folds need {count} images of each class, one for each, and {name} has "
+                f"{own}; add images, or set train.folds to 0, with which splits are held back."
+            )
+        if any((train.labels[held] == label).sum() == own for held in folds):
+            raise DataError(
+                f"a fold holds all {own} images of {name}, which belong together "
+                "(data.split.together), so that its model would not know that class; add images "
+                "from 2 scenes or more, or set train.folds to 0, with which splits are held back."
+            )
+    return folds
 
 
 def fold_training(train: TrainConfig, share: float) -> TrainConfig:
@@ -145,3 +168,40 @@ def fold_training(train: TrainConfig, share: float) -> TrainConfig:
             "fine_tune": train.fine_tune.model_copy(update={"freeze_epochs": rest}),
         }
     )
+
+
+def meaning_of_folds(config: Config) -> str:
+    """What an out-of-fold figure means, in a sentence."""
+    return (
+        f"out-of-fold figures: every image was answered by one of {config.train.folds} models, "
+        f"trained without it for {config.trust.fold_length:.0%} of the epochs; the model that is "
+        "kept learned longer and from all images, and was not measured itself."
+    )
+
+
+def write_answers(folder: Path, outcomes: Outcomes, fingerprint: str) -> None:
+    """Keeps the answers of the folds in a run's folder, for `read_answers`."""
+    columns = {name: value for name, value in outcomes.outputs.items() if name != "features"}
+    columns |= {"labels": outcomes.labels, "fingerprint": np.array(fingerprint)}
+    with written_aside(folder / FOLD_ANSWERS) as aside, aside.open("wb") as file:
+        np.savez(file, **columns)  # type: ignore[arg-type]
+
+
+def read_answers(folder: Path, data: LocalizationData) -> Outcomes:
+    """The answers of the folds to a run's training images, without their features.
+
+    Raises:
+        DataError: If there are none, or they are of other images.
+    """
+    path = folder / FOLD_ANSWERS
+    if not path.is_file() or data.folds is None:
+        raise DataError(
+            f"{folder} holds no answers out of fold ({FOLD_ANSWERS}), which training with "
+            "train.folds leaves; name another --split."
+        )
+    with np.load(path) as file:
+        columns = {name: file[name] for name in file.files}
+    if not data.is_that_of(str(columns.pop("fingerprint"))):
+        raise DataError(f"{path} is of other images than these; train anew to measure out of fold.")
+    labels = columns.pop("labels")
+    return outcomes_from(labels, columns, data.pictures["folds"], data.background)

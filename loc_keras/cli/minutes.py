@@ -23,34 +23,31 @@ TRACING_SECONDS = 10.0
 """Of the first step, where it was not timed."""
 
 FINISH_TRACINGS, FOLDS_TRACINGS, FOLD_TRACINGS = 3.0, 11.0, 2.3
-"""What the end of a run takes without images (opening the model, pictures, the export and its
-check), what folds add to it, and what each fold does beside its epochs, in times of tracing a step:
-all of it is Python and TensorFlow building graphs. Of one run on two busy cores, whose export held
-the models of five folds; the first is a guess."""
+"""What the end of a run takes without images (pictures, the export and its check), what folds add
+to it, and what each does beside its epochs, in times of tracing a step: all of it builds graphs. Of
+one run on two busy cores; the first is a guess."""
+
+
+def finish_seconds(config: Config, data: LocalizationData, costs: Costs | None = None) -> float:
+    """How long the command goes on after its last training; without costs images do not count."""
+    folds = config.trust.folds if config.has_folds else 0
+    tracings = FINISH_TRACINGS + (FOLDS_TRACINGS if folds else 0)
+    if costs is None:
+        return tracings * TRACING_SECONDS
+    sizes = data.sizes
+    # Figures of both splits, answers of folds, novelty of training and test images, trust of these.
+    images = min(sizes["train"], MOST_TRAINING) + sizes["val"] + sizes.get("calibration", 0)
+    images += (2 + folds) * sizes.get("test", 0) + bool(folds) * sizes["train"]
+    return tracings * costs.tracing + images * costs.validation / (sizes["val"] or sizes["train"])
 
 
 def time_after(
     config: Config, data: LocalizationData, plan: FitPlan, costs: Costs | None = None
 ) -> After:
-    """How long the command goes on after its training.
-
-    Args:
-        config: Says what is done then.
-        data: Says for how many images.
-        plan: Of the training.
-        costs: As they were timed; without them the images are not counted.
-    """
-    folds = config.trust.folds if config.trust.method == "cross" else 0
-    tracing, seconds = TRACING_SECONDS, 0.0
-    if costs is not None:
-        sizes, tracing = data.sizes, costs.tracing
-        # Figures of both splits, novelty of training and test images, trust of the latter.
-        images = min(sizes["train"], MOST_TRAINING) + sizes["val"] + sizes.get("calibration", 0)
-        images += (2 + folds) * sizes.get("test", 0)
-        seconds = images * costs.validation / max(1, sizes["val"])
-    seconds += tracing * (
-        FINISH_TRACINGS + (FOLDS_TRACINGS + folds * FOLD_TRACINGS if folds else 0)
-    )
+    """How long the command goes on after its training: trainings of the folds, and its end."""
+    folds = config.trust.folds if config.has_folds else 0
+    seconds = finish_seconds(config, data, costs)
+    seconds += folds * FOLD_TRACINGS * (costs.tracing if costs else TRACING_SECONDS)
     share = 1.0 if plan.train.steps_per_epoch or not folds else 1 - 1 / folds
 
     def after(epochs: int, epoch_seconds: float) -> float:
@@ -62,15 +59,9 @@ def time_after(
 
 
 class TimedTraining:
-    """A training that is to end with its command after so many seconds.
+    """A training of a localizer that is to end with its command `seconds` after that `began`.
 
-    Args:
-        config: Of a training of about that length; it is replaced as the length is settled.
-        with_epochs: Gives the config of another length.
-        data: What is trained on.
-        localizer: What is trained.
-        seconds: From the beginning of the command to its end.
-        began: When it began, by `time.monotonic`.
+    The config is of about that length; `with_epochs` gives that of another one, which replaces it.
     """
 
     def __init__(
@@ -83,8 +74,11 @@ class TimedTraining:
         began: float,
     ) -> None:
         self.config = config
+        self.data = data
         self.plan = FitPlan.for_data(config.train, config.loss, data)
-        self.rehearsal = Rehearsal(localizer, self.plan, data.train, validation_set(data))
+        val = validation_set(data) or data.folds
+        assert val is not None
+        self.rehearsal = Rehearsal(localizer, self.plan, data.train, val)
         costs, steps = self.rehearsal.costs, self.plan.steps_per_epoch
         self.after = time_after(config, data, self.plan, costs)
         self.budget = Budget(seconds, lambda: time.monotonic() - began, self.after, *EPOCHS)
@@ -114,6 +108,32 @@ class TimedTraining:
         self._take(self.config.model_copy(update={"train": train}))
         write_text(folder / CONFIG_FILE, dump_config(self.config))
 
+    def folds_in_time(self, folder: Path) -> Config:
+        """The config with the length of folds for which time is left, also in the run's folder.
+
+        They are at least half as long as was planned, and at most as long as the training was.
+        """
+        config, planned = self.config, self.config.trust.fold_length
+        seconds = self.budget.epoch_seconds
+        if not config.has_folds or not seconds:
+            return config
+        epochs, left = config.train.epochs, self.budget.seconds - self.budget.spent()
+
+        def with_length(fold_epochs: int) -> Config:
+            length = {"fold_length": fold_epochs / epochs}
+            return config.model_copy(update={"trust": config.trust.model_copy(update=length)})
+
+        fewest = max(1, round(planned * epochs / 2))
+
+        def ends_in_time(fold_epochs: int) -> bool:
+            one, costs = with_length(fold_epochs), self.rehearsal.costs
+            return time_after(one, self.data, self.plan, costs)(epochs, seconds) <= left
+
+        counts = range(fewest, epochs + 1)
+        self.config = with_length(max(filter(ends_in_time, counts), default=fewest))
+        write_text(folder / CONFIG_FILE, dump_config(self.config))
+        return self.config
+
 
 def as_begun(config: Config, before: Config) -> Config:
     """A config with the length, and what goes with it, of the run that it goes on with."""
@@ -122,4 +142,5 @@ def as_begun(config: Config, before: Config) -> Config:
     )
     length = {name: getattr(before.train, name) for name in ("epochs", "warmup_epochs", "ema")}
     train = config.train.model_copy(update={**length, "fine_tune": tuned})
-    return config.model_copy(update={"train": train})
+    trust = config.trust.model_copy(update={"fold_length": before.trust.fold_length})
+    return config.model_copy(update={"train": train, "trust": trust})

@@ -22,7 +22,7 @@ from loc_keras.cli.options import program
 from loc_keras.config.data import SourceConfig
 from loc_keras.config.load import flat_settings, load_config, value_text
 from loc_keras.config.schema import Config
-from loc_keras.data.annotations import ALL_SPLITS, Split
+from loc_keras.data.annotations import ALL_SPLITS, FOLDS, Split
 from loc_keras.data.dataset import LocalizationData
 from loc_keras.data.duplicates import leak_words
 from loc_keras.data.resolve import DatasetRecords
@@ -35,7 +35,7 @@ from loc_keras.report.evaluation_content import spread_by_iou
 from loc_keras.report.gallery import choose_examples, draw_gallery
 from loc_keras.report.image_boxes import Pixels, small_pictures, to_rgb
 from loc_keras.report.style import save_figure
-from loc_keras.report.terminal import classes_words
+from loc_keras.report.terminal import SPLIT_NAMES, classes_words
 from loc_keras.serving.bundle import EXTRA_FOLDER, model_card
 from loc_keras.training.model import FitResult, answer_function, collect_outcomes
 from loc_keras.training.precision import device_summary
@@ -83,7 +83,7 @@ def print_data(console: Console, data: LocalizationData, *, listed: bool = True)
     `listed` says whether that is also written to the run folder.
     """
     sizes = ", ".join(
-        f"{data.sizes[split]:,} {split}" for split in ALL_SPLITS if split in data.sizes
+        f"{data.sizes[split]:,} {split}" for split in ALL_SPLITS if data.sizes.get(split)
     )
     height, width, channels = data.image_shape
     console.print(
@@ -180,9 +180,15 @@ def write_start(
 
 
 def finish_run(
-    folder: Path, best: keras.Model, data: LocalizationData, name: str
+    folder: Path,
+    best: keras.Model,
+    data: LocalizationData,
+    name: str,
+    out_of_fold: Outcomes | None = None,
 ) -> tuple[Measured, dict[Split, Outcomes]]:
     """Measures the best model on validation and test images, and draws the run's pictures.
+
+    Answers out of fold, where there are any, are measured beside them.
 
     Returns:
         The figures, as in the file, and the answers, by split.
@@ -197,6 +203,8 @@ def finish_run(
         for split, dataset in splits.items()
         if dataset is not None
     }
+    if out_of_fold is not None:
+        outcomes[FOLDS] = out_of_fold
     measured: Measured = {}
     for split, found in outcomes.items():
         measured[split] = run_figures(found)
@@ -207,13 +215,14 @@ def finish_run(
     write_json(folder / METRICS_FILE, measured)
     plots = folder / PLOTS
     classes = len(data.class_names)
-    title = f"{name}: {data.sizes['train']:,} training, {data.sizes['val']:,} validation images"
+    others = f", {data.sizes['val']:,} validation" if data.val is not None else ""
+    title = f"{name}: {data.sizes['train']:,} training{others} images"
     save_curves(folder / HISTORY_FILE, plots / "curves.png", title=title, classes=classes)
     save_architecture(best, plots / "architecture.png")
     for split, found in outcomes.items():
         _draw_gallery(folder, split, found, data)
-    split = "test" if "test" in outcomes else "val"
-    _save_examples(folder / EXAMPLES, split, outcomes[split], data)
+    if data.measured in outcomes:
+        _save_examples(folder / EXAMPLES, data.measured, outcomes[data.measured], data)
     return measured, outcomes
 
 
@@ -281,11 +290,10 @@ def print_end(
 
     These are `LINES_AT_END` at most on a terminal that is as wide as the longest path.
     """
-    split: Split = "val" if data.test is None else "test"
     print_line(console, "\n".join(figures))
-    picture = folder / PLOTS / f"{split}_gallery.png"
+    picture = folder / PLOTS / f"{data.measured}_gallery.png"
     commands = next_commands(folder, data, exported, base)
-    room = LINES_AT_END - len(figures) - len(commands) - 3
+    room = max(0, LINES_AT_END - len(figures) - len(commands) - 3)
     for finding in [*findings[:room], str(picture)]:
         print_line(console, f"look at: {finding}")
     print_line(console, "\n".join(["next:", *commands]))
@@ -299,7 +307,7 @@ def next_commands(
 ) -> list[str]:
     """Three commands that go on from a finished run, with its own paths; `base` is for versions."""
     run = shlex.quote(str(folder))
-    pictures = data.pictures["val" if data.test is None else "test"]
+    pictures = data.pictures[data.measured]
     shown = next(filter(os.path.isfile, pictures.paths[:MOST_TRIED]), None)
     picture = f"--model {run} {shlex.quote(shown or '')} --out answers --draw"
     out = shlex.quote(str(base))
@@ -317,7 +325,7 @@ def _draw_gallery(folder: Path, split: Split, outcomes: Outcomes, data: Localiza
     label = data.background
     chosen, title = choose_examples(
         np.nan_to_num(outcomes.ious),
-        split,
+        SPLIT_NAMES[FOLDS] if split == FOLDS else split,
         GALLERY_IMAGES,
         background=None if label is None else outcomes.probabilities[:, label],
         empty=None if label is None else ~outcomes.shown,
@@ -378,6 +386,13 @@ def images_at(dataset: tf.data.Dataset, indices: np.ndarray) -> np.ndarray:
         if len(found) == len(wanted):
             break
     return np.stack([found[index] for index in indices.tolist()])
+
+
+def usual_split(run: Path) -> Split:
+    """Test, but for a run without test images that was measured out of fold."""
+    file = run / METRICS_FILE
+    found = read_json(file) if file.is_file() else {}
+    return FOLDS if FOLDS in found and "test" not in found else "test"
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,30 +1,23 @@
-"""Trust and novelty as the commands use them: fitted to a run, read beside it, measured.
-
-`check_trust` says before a training what its calibration images cannot promise; `add_trust` fits
-and measures trust at its end, `add_novelty` novelty.
-"""
+"""Trust and novelty as the commands use them: fitted to a run, read beside it, measured."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import keras
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 from rich.console import Console
 
 from loc_keras.atomic_file import Known, file_sha256, own_files, written_aside
-from loc_keras.cli.build import validation_set
 from loc_keras.cli.console import print_line
 from loc_keras.cli.runs import RunWithData, split_pictures_at
+from loc_keras.config.data import SplitConfig
 from loc_keras.config.schema import Config, TrustConfig
-from loc_keras.data.annotations import Split
+from loc_keras.data.annotations import FOLDS, Split
 from loc_keras.data.dataset import LocalizationData
-from loc_keras.data.duplicates import merged_groups, near_groups, near_pairs, thumbnail
-from loc_keras.data.load_records import grouped_folds
-from loc_keras.data.resolve import image_refs
+from loc_keras.data.load_records import cut_folds
 from loc_keras.errors import DataError, TrainingError, TrustError
 from loc_keras.evaluation.figures import percent
 from loc_keras.evaluation.files import trust_json
@@ -38,7 +31,7 @@ from loc_keras.training.run_folder import NOVELTY_FILE, PLOTS, TRUST_FILE
 from loc_keras.trust.conformal import least_images
 from loc_keras.trust.fit import PER_CLASS_WITH_BACKGROUND, fit_statements, trust_figures
 from loc_keras.trust.novelty import (
-    FOLDS,
+    COMPARED,
     MOST_TRAINING,
     Novelty,
     fit_novelty,
@@ -62,12 +55,14 @@ from loc_keras.trust.statements import (
     write_trust,
 )
 
+if TYPE_CHECKING:
+    from loc_keras.cli.folds import FoldAnswers
+
 _SHOWN_RANKS = (0.1, 0.4, 0.7, 0.95)
 """Of `p_iou50`, from doubtful to sure: so that failures show too."""
 
 
-@dataclass(frozen=True, eq=False)
-class TrustOnSplit:
+class TrustOnSplit(NamedTuple):
     """How true the statements about the answers on a split were."""
 
     split: Split
@@ -77,13 +72,9 @@ class TrustOnSplit:
 
 @dataclass(frozen=True, eq=False)
 class TrustOfRun:
-    """What becomes of a trained model by trust.
+    """What the model card says of trust, what was fitted and how it was kept; None without trust.
 
-    Attributes:
-        card: What the model card says; None without trust.
-        trust: What was fitted, if anything.
-        measured: What it comes to on a split, if there is one.
-        error: Why there is no trust although it was asked for; None where all is well.
+    `error` is why there is none although it was asked for.
     """
 
     card: Mapping[str, Any] | None = None
@@ -111,7 +102,7 @@ def novelty_beside(run: RunWithData) -> Novelty | None:
 
 
 def add_novelty(
-    folder: Path, model_path: Path, data: LocalizationData, level: float
+    folder: Path, model_path: Path, data: LocalizationData, config: Config
 ) -> tuple[Novelty, dict[str, Any]]:
     """Fits novelty to a run's data, writes it beside the model and measures it.
 
@@ -121,10 +112,16 @@ def add_novelty(
     Returns:
         What was fitted, and what the model card says of it.
     """
+    level = config.trust.novelty_level
     # The least p-value of n images is 1 / (n + 1). Digits are bent for training.
     few = level * (data.sizes.get("calibration", 0) + 1) < 1
     cut = few and data.pictures["train"].records is not None
-    training, folds = _training_statistics(data, cut=cut)
+    if data.folds is not None:
+        from loc_keras.cli.folds import folds_of
+
+        training, folds = statistics_over(data.folds), folds_of(config, data)
+    else:
+        training, folds = _training_statistics(data, cut=cut)
     split: Split = "val" if data.calibration is None else "calibration"
     held_out = None if folds else data.held_out(split)
     if folds:
@@ -155,30 +152,19 @@ def _training_statistics(
     """`statistics` of training images, each once, and the rows of each fold of them.
 
     Near duplicates, images of a group and crops of one picture stay in one fold. There are no folds
-    where none shall be cut, or the images do not make `FOLDS` of them.
+    where none shall be cut, or the images do not make `COMPARED` of them.
     """
     assert data.batch_indices is not None
     steps = min(data.steps_per_epoch, -(-MOST_TRAINING // len(data.batch_indices(0))))
     # A set that is smaller than a batch repeats images.
     rows, once = np.unique(data.batch_indices(0, steps=steps), return_index=True)
-    features, labels, looks = [], [], []
-    for images, targets in data.train(0, augmentation=None).take(steps):
-        features.append(statistics_over([(images,)]))
-        labels.append(np.asarray(targets["softmax"]))
-        if cut:
-            pixels = np.asarray(images).astype(np.uint8)
-            looks += [thumbnail(Image.fromarray(np.squeeze(one))) for one in pixels]
-    found = np.concatenate(features)[once]
-    if not cut:
+    found = statistics_over(data.train(0, augmentation=None).take(steps))[once]
+    records, store = data.pictures["train"].records, data.store
+    if not cut or records is None or store is None:
         return found, []
-    alike, _ = near_groups(len(rows), near_pairs(np.stack(looks)[once]))
-    records = data.pictures["train"].records
-    assert records is not None
-    drawn = records.take(rows)
-    named = [group or None for group in drawn.groups.tolist()]
-    groups = merged_groups(alike.tolist(), image_refs(drawn), named)
     try:
-        return found, grouped_folds(np.concatenate(labels)[once], groups, FOLDS, seed=0)
+        looks = store.thumbnails[rows]
+        return found, cut_folds(records.take(rows), SplitConfig(), COMPARED, 0, lambda: looks)
     except DataError:
         return found, []
 
@@ -191,18 +177,16 @@ def novelty_words(card: Mapping[str, Any]) -> str:
     return f"novelty: {share} % of the test images are told unknown"
 
 
-def fitted_on(trust: Trust, run: RunWithData, split: str) -> bool:
-    """Whether a split of a run's data is the one that trust was fitted on."""
-    base = trust.calibration
-    return base.split == split and run.data.is_that_of(base.data_fingerprint)
-
-
 def observed(run: RunWithData, split: Split, trust: Trust | None = None) -> Outcomes:
     """What a run's model answers on a split, and the signals of trust.
 
     Raises:
         DataError: If the split has no images.
     """
+    if split == FOLDS:
+        from loc_keras.cli.folds import read_answers
+
+        return read_answers(run.folder, run.data)
     return observe(
         run.localizer,
         run.held_out(split),
@@ -237,7 +221,7 @@ def calibrate_model(
     dataset = data.held_out(split)
     assert dataset is not None
     outcomes = observe(localizer, dataset, flip=options.flip, background=data.background)
-    return _fitted(folder, model_path, data, options, outcomes, outcomes, split=split)
+    return _fitted(folder, model_path, data, options, outcomes, split=split)
 
 
 def _fitted(
@@ -246,12 +230,12 @@ def _fitted(
     data: LocalizationData,
     options: TrustConfig,
     outcomes: Outcomes,
-    seen: Outcomes,
     *,
     split: Split,
     folds: npt.NDArray[np.int64] | None = None,
+    val: Outcomes | None = None,
 ) -> Trust:
-    """Trust that is fitted to `outcomes`, written; `seen` is what new images are compared with."""
+    """Trust fitted to `outcomes`, written; new images are compared with `val`, else with these."""
     method: Method = "split" if folds is None else "cross"
     count = 0 if folds is None else int(folds.max()) + 1
     trust = Trust(
@@ -267,9 +251,10 @@ def _fitted(
             folds=count,
             guarantee=guarantee_words(method, options.coverage, count),
             folds_sha256=file_sha256(folder / FOLDS_FILE) if count else "",
+            compared=("val" if val is not None else FOLDS) if count else split,
         ),
         statements=fit_statements(outcomes, options, data.class_names, folds),
-        shift=shift_reference(seen),
+        shift=shift_reference(val or outcomes, by_others=count > 0 and val is None),
     )
     with own_files(*trust_place(folder)):
         write_trust(folder / TRUST_FILE, trust)
@@ -317,14 +302,14 @@ def check_trust(config: Config, data: LocalizationData) -> None:
         TrustError: If they are too few or do not serve what is asked.
         DataError: If they cannot be cut into the folds.
     """
+    if config.has_folds:
+        from loc_keras.cli.folds import folds_of
+
+        folds_of(config, data)
     split: Split = "train" if config.trust.method == "cross" else "calibration"
     if split == "calibration" and data.calibration is None:
         return
     check_images(config.trust, data, split)
-    if split == "train":
-        from loc_keras.cli.folds import folds_of
-
-        folds_of(config, data)
     if config.trust.scaling == "spread" and config.model.bbox_head != "distribution":
         raise TrustError(
             f"trust.scaling 'spread' needs model.bbox_head 'distribution', not "
@@ -338,31 +323,31 @@ def add_trust(
     folder: Path,
     model_path: Path,
     best: keras.Model,
-    console: Console | None = None,
+    answers: "FoldAnswers | None" = None,
 ) -> TrustOfRun:
     """Fits trust to a trained model and measures it, where the config asks for it.
 
     Where what was asked turns out not to be had, the model stays as it is and goes on to its
-    export: hours of training must not end without one.
+    export: hours of training must not end without one. `answers` are those of the folds.
     """
-    is_cross, options = config.trust.method == "cross", config.trust
-    if data.calibration is None and not is_cross:
+    options = config.trust
+    answers = answers if options.method == "cross" else None
+    if data.calibration is None and answers is None:
         return TrustOfRun()
     models = None
     try:
-        if is_cross:
-            from loc_keras.cli.folds import out_of_fold
-
-            say = console or Console(quiet=True)
-            outcomes, folds, models = out_of_fold(config, data, folder, say)
+        if answers is not None:
+            models = answers.models
             file = folder / FOLDS_FILE
             with own_files(*trust_place(folder, FOLDS_FILE)), written_aside(file) as aside:
                 models.save(aside)
             # New images are compared with those of validation, which this very model has answered.
-            background, val = data.background, validation_set(data)
-            seen = observe(best, val, flip=options.flip, background=background)
+            background, val = data.background, None
+            if data.val is not None:
+                val = observe(best, data.val, flip=options.flip, background=background)
+            outcomes, folds = answers.outcomes, answers.folds
             trust = _fitted(
-                folder, model_path, data, options, outcomes, seen, split="train", folds=folds
+                folder, model_path, data, options, outcomes, split="train", folds=folds, val=val
             )
         else:
             trust = calibrate_model(folder, model_path, best, data, options)

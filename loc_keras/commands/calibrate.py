@@ -32,8 +32,7 @@ def run(args: argparse.Namespace) -> int:
     print_note(console, _doubt(run.same_data, args.split))
     check_images(run.config.trust, run.data, args.split)
     if run.same_data:
-        level = run.config.trust.novelty_level
-        _, card = add_novelty(run.folder, run.model_path, run.data, level)
+        _, card = add_novelty(run.folder, run.model_path, run.data, run.config)
         if words := novelty_words(card):
             print_line(console, words)
     trust = calibrate_model(

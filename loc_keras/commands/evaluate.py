@@ -11,16 +11,18 @@ from rich.console import Console
 
 from loc_keras.atomic_file import file_sha256, own_files, refuse_foreign, write_text
 from loc_keras.cli.console import print_note
+from loc_keras.cli.folds import meaning_of_folds
 from loc_keras.cli.runs import (
     RunWithData,
     leak_note,
     load_run,
     print_data,
     split_pictures_at,
+    usual_split,
     write_near_duplicates,
 )
-from loc_keras.cli.trust import fitted_on, observed, trust_of
-from loc_keras.data.annotations import Split
+from loc_keras.cli.trust import observed, trust_of
+from loc_keras.data.annotations import FOLDS, Split
 from loc_keras.data.dataset import LocalizationData
 from loc_keras.evaluation.figures import evaluate
 from loc_keras.evaluation.files import (
@@ -46,7 +48,7 @@ from loc_keras.report.evaluation_content import (
 )
 from loc_keras.report.evaluation_report import MOST_NEAR_DUPLICATES, evaluation_page
 from loc_keras.report.image_boxes import small_pictures
-from loc_keras.report.terminal import print_evaluation
+from loc_keras.report.terminal import SPLIT_NAMES, print_evaluation
 from loc_keras.training.run_folder import EVALUATION, NEAR_DUPLICATES_FILE, package_versions
 from loc_keras.trust.fit import trust_figures
 from loc_keras.trust.statements import Trust
@@ -69,6 +71,9 @@ _BASELINE_IMAGES = 10_000
 
 def run(args: argparse.Namespace) -> int:
     """Measures one run, or compares several; gives the exit code."""
+    first = args.compare[0] if args.compare else args.run
+    if args.split is None:
+        args.split = "test" if args.data else usual_split(first)
     work = _compare if args.compare else _evaluate
     return work(args, Console(markup=False))
 
@@ -85,8 +90,9 @@ def _evaluate(args: argparse.Namespace, console: Console) -> int:
     refuse_foreign(*mine)  # Before minutes are spent.
     run = load_run(args.run, args.config, args.set, measured=_measured(args))
     print_data(console, run.data, listed=False)
-    trust, pictures = trust_of(run), run.data.pictures[split]
-    outcomes = observed(run, split, trust)
+    # Answers out of fold are those that it was fitted to.
+    trust = None if split == FOLDS else trust_of(run)
+    outcomes, pictures = observed(run, split, trust), run.data.pictures[split]
     evaluation = evaluate(
         outcomes, run.data.class_names, _train_boxes(run.data), leaked=run.data.leaked(split)
     )
@@ -163,7 +169,7 @@ def _page(
     wanted = wanted_pictures(outcomes, detection_scores(outcomes, trust), suspected).tolist()
     near = _near_duplicates(run.data, split, suspected)
     return EvaluationPage(
-        title=f"{run.name}: evaluation on {split} images",
+        title=f"{run.name}: evaluation on {SPLIT_NAMES.get(split, split)} images",
         run=run.name,
         split=split,
         facts=facts,
@@ -207,7 +213,10 @@ def _caution(run: RunWithData, split: str, trust: Trust | None) -> str | None:
             "these are not the splits that the run was trained with; make sure that none of the "
             "images measured here was among its training images."
         )
-    if trust and fitted_on(trust, run, split):
+    if split == FOLDS:
+        return meaning_of_folds(run.config)
+    base = trust and trust.calibration
+    if base and base.split == split and run.data.is_that_of(base.data_fingerprint):
         return "trust was fitted on these very images, so what it promises looks kept here."
     if split == "val":
         return "the epoch that is kept was chosen by these very images, which flatters it a little."

@@ -88,15 +88,16 @@ def _bundle(run: RunWithData, console: Console, quantize: str) -> Bundle:
 
 
 def calibration_images(run: RunWithData) -> np.ndarray:
-    """Validation images float32 (N, H, W, C), raw pixels, by which the ranges of int8 are set."""
-    images, _ = next(iter(run.held_out("val").unbatch().batch(CALIBRATION_IMAGES)))
+    """Images float32 (N, H, W, C) of validation, else of training, that set the ranges of int8."""
+    split = "folds" if run.data.val is None else "val"
+    images, _ = next(iter(run.held_out(split).unbatch().batch(CALIBRATION_IMAGES)))
     pixels: np.ndarray = tf.cast(images, tf.float32).numpy()
     return pixels
 
 
 def _measured(run: RunWithData, console: Console, converted: Run) -> dict[str, Any]:
     """Figures of the model and of its conversion on the test images, else those of validation."""
-    splits: tuple[Split, ...] = ("test", "val")
+    splits: tuple[Split, ...] = ("test", "val", "folds")
     split = next((name for name in splits if run.data.held_out(name) is not None), None)
     if split is None:
         raise DataError("there are no test or validation images to measure the export on.")
@@ -109,5 +110,6 @@ def _measured(run: RunWithData, console: Console, converted: Run) -> dict[str, A
         name: run_figures(collect_outcomes(answer, images, pictures, run.data.background))
         for name, answer in answers.items()
     }
+    split = "train" if split == "folds" else split  # This very model learned from them.
     print_metrics(console, {f"{split}, {name}": values for name, values in measured.items()})
     return {"split": split, **measured}

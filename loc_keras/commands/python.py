@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from loc_keras.cli.data_arguments import name_of
+from loc_keras.cli.runs import usual_split
 from loc_keras.config.load import value_text
 from loc_keras.errors import TrainingError
 from loc_keras.localizer import Localizer
@@ -49,7 +50,7 @@ class Run:
         """Figures of the best model by split, as training measured them."""
         return read_json(self.folder / METRICS_FILE)
 
-    def evaluate(self, data: str | Path | None = None, split: str = "test") -> dict[str, Any]:
+    def evaluate(self, data: str | Path | None = None, split: str = "") -> dict[str, Any]:
         """Measures the model as `loc-keras evaluate` does, on a split or on another folder.
 
         Returns:
@@ -59,6 +60,7 @@ class Run:
             LocKerasError: If there are no such images, or they do not fit the model.
         """
         given = [] if data is None else ["--data", str(data)]
+        split = split or ("test" if data else usual_split(self.folder))
         _run("evaluate", ["--run", str(self.folder), "--split", split, *given])
         return read_json(self.folder / EVALUATION / split / METRICS_FILE)
 
@@ -75,7 +77,7 @@ class Run:
         console = Console(record=True, width=_WIDTH, file=io.StringIO())
         console.print(metrics_table(self.metrics))
         shown = console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
-        picture = self.folder / PLOTS / "test_gallery.png"
+        picture = self.folder / PLOTS / f"{usual_split(self.folder)}_gallery.png"
         if picture.is_file():
             content = base64.b64encode(picture.read_bytes()).decode("ascii")
             shown += f'<img alt="test images" src="data:image/png;base64,{content}">'

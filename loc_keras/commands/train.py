@@ -23,7 +23,8 @@ from loc_keras.cli.build import (
 from loc_keras.cli.console import command_began, print_line, print_note
 from loc_keras.cli.data_arguments import FolderPlan, plan_to_train
 from loc_keras.cli.data_source import DataSource, print_label_files
-from loc_keras.cli.minutes import TimedTraining, as_begun, time_after
+from loc_keras.cli.folds import meaning_of_folds, out_of_fold, write_answers
+from loc_keras.cli.minutes import TimedTraining, as_begun, finish_seconds, time_after
 from loc_keras.cli.options import program
 from loc_keras.cli.runs import (
     exported_before,
@@ -37,9 +38,9 @@ from loc_keras.cli.runs import (
 from loc_keras.cli.trust import add_novelty, add_trust, check_trust, novelty_words
 from loc_keras.config.load import dump_config, load_config
 from loc_keras.config.schema import Config
-from loc_keras.data.annotations import Split
+from loc_keras.data.annotations import FOLDS
 from loc_keras.data.dataset import LocalizationData
-from loc_keras.errors import TrainingError, TrustError
+from loc_keras.errors import DataError, TrainingError, TrustError
 from loc_keras.models.assembly import refuse_unknown_body
 from loc_keras.models.body import WeightsOrigin
 from loc_keras.models.weights import find_start, open_model, refuse_absent
@@ -123,7 +124,14 @@ def run(args: argparse.Namespace) -> int:
     if args.data is None and devices.is_chief:
         print_label_files(console, source)
     print_data(console, data)
-    check_trust(config, data)
+    try:
+        check_trust(config, data)
+    except DataError as error:
+        if args.data is None or any(text.startswith("train.folds") for text in args.set):
+            raise
+        print_note(console, f"{error} That is done.")
+        args.set = [*args.set, "train.folds=0"]
+        return run(args)
     with devices.watching(GO_ON), devices.scope():
         start = find_start(config.model.backbone, data.image_shape)
         localizer = localizer_from(config, data, start)
@@ -195,9 +203,10 @@ def run(args: argparse.Namespace) -> int:
                 console=console,
                 after=timed.after if timed else time_after(config, data, plan),
             )
-            config = timed.config if timed else config
+            config = timed.folds_in_time(folder) if timed else config
+            after = finish_seconds(config, data, timed.rehearsal.costs if timed else None)
         with released_workers(devices):
-            return _finish(config, data, folder, result, start.origin, console, clock)
+            return _finish(config, data, folder, result, start.origin, console, clock, after)
 
 
 def _finish(
@@ -208,19 +217,23 @@ def _finish(
     origin: WeightsOrigin,
     console: Console,
     clock: RunClock,
+    after: float,
 ) -> int:
     """Measures, calibrates and exports; done again from its beginning when it was interrupted."""
     base, own = export_base(config), folder / EXPORT
     exported = exported_before(folder, own, base) if config.export.enabled else None
     best = open_model(result.best_path)
-    measured, outcomes = finish_run(folder, best, data, str(config.name))
-    level = config.trust.novelty_level
-    novelty, novelty_card = None, dict[str, Any]()
+    answers, failed, by_folds = None, None, None
     try:
-        novelty, novelty_card = add_novelty(folder, result.best_path, data, level)
-    except TrustError as error:
-        print_note(console, str(error))
-    trust = add_trust(config, data, folder, result.best_path, best, console)
+        answers = out_of_fold(config, data, folder, console, after) if config.has_folds else None
+    except (TrustError, TrainingError) as error:
+        failed = error  # The model is there, and goes on to its export without them.
+    if config.train.folds and answers is not None:
+        by_folds = answers.outcomes
+        write_answers(folder, by_folds, data.fingerprint)
+    measured, outcomes = finish_run(folder, best, data, str(config.name), by_folds)
+    novelty, novelty_card = add_novelty(folder, result.best_path, data, config)
+    trust = add_trust(config, data, folder, result.best_path, best, answers)
     try:
         if exported is None:
             cards = {"trust": trust.card, "novelty": novelty_card}
@@ -240,21 +253,19 @@ def _finish(
                 exported = export_saved_model(bundle, base if to_servers else own)
         close_run(folder)
     finally:
-        split: Split = "test" if "test" in outcomes else "val"
-        answers, kept = outcomes[split], trust.measured
-        figures = result_lines(
-            split,
-            answers,
-            data.leaked(split),
-            kept.figures if kept is not None and kept.split == split else None,
-            trust.promised,
-        )
-        findings = weak_points(answers, data.class_names)
-        if novelty_card.get("unknown_test_images", 0) > 2 * level:
+        kept, figures, findings = trust.measured, list[str](), list[str]()
+        for split in dict.fromkeys([data.measured, FOLDS]):
+            if split in outcomes:
+                told = kept.figures if kept is not None and kept.split == split else None
+                leaked = data.leaked(split)
+                figures += result_lines(split, outcomes[split], leaked, told, trust.promised)
+                findings = findings or weak_points(outcomes[split], data.class_names)
+        figures += [meaning_of_folds(config)] if FOLDS in outcomes else []
+        if novelty_card.get("unknown_test_images", 0) > 2 * config.trust.novelty_level:
             findings.insert(0, novelty_words(novelty_card))
         print_end(console, folder, result, data, figures, findings, exported, clock.seconds, base)
-    if trust.error:
-        raise trust.error
+    if (fault := failed or trust.error) is not None:
+        raise fault
     return 0
 
 

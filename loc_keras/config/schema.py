@@ -5,7 +5,7 @@ no integer and `1` is no boolean. `config.load` reads, overrides and writes them
 and training have modules of their own.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 from pydantic_core import PydanticKnownError
@@ -86,9 +86,9 @@ class TrustConfig(Section):
     """On what it is fitted: split, the images that data.split.calibration holds back; cross,
     training images as models answer them that were trained without them."""
     folds: int = Field(default=5, ge=2, le=50)
-    """With cross: models, each trained without a fold."""
+    """With cross: models, each trained without a fold; with train.folds these."""
     fold_length: float = Field(default=0.3, gt=0, le=1)
-    """With cross: length of their trainings, as a share of train.epochs."""
+    """Length of the trainings of folds, as a share of train.epochs."""
     coverage: float = Field(default=0.9, gt=0, lt=1)
     """Share of images for which a label set, an outer and an inner box each hold, 0..1 without
     both."""
@@ -149,12 +149,32 @@ class Config(Section):
     run: RunConfig = RunConfig()
     """Where a run writes."""
 
+    @model_validator(mode="after")
+    def _folds_take_the_place_of_splits(self) -> "Config":
+        """With `train.folds` nothing is cut off that was not asked for, and trust goes by them."""
+        if not self.train.folds:
+            return self
+        given, asked = self.data.split, self.trust.model_fields_set
+        unset = {"val", "test", "calibration"} - given.model_fields_set
+        split = given.model_copy(update=dict.fromkeys(unset, 0.0))
+        by_folds: dict[str, Any] = {"folds": self.train.folds}
+        if "method" not in asked and not split.calibration:
+            by_folds["method"] = "cross"
+        data = self.data.model_copy(update={"split": split})
+        trust = self.trust.model_copy(update=by_folds)
+        return self.model_copy(update={"data": data, "trust": trust})
+
     @field_validator("name")
     @classmethod
     def _name_is_a_folder(cls, name: str | None) -> str | None:
         if name in (".", "..") or (name and not {"/", "\\", "\0"}.isdisjoint(name)):
             raise ValueError("must be usable as a folder's name, without slashes")
         return name
+
+    @property
+    def has_folds(self) -> bool:
+        """Whether models are trained without a part of the images, for figures or for trust."""
+        return self.train.folds > 0 or self.trust.method == "cross"
 
     @model_validator(mode="after")
     def _works_on_several_sizes(self) -> "Config":

@@ -74,6 +74,10 @@ class TrainConfig(Section):
     sync_batch_norm: bool = False
     """With several devices, normalise by the statistics of the whole batch instead of each device's
     share: the results of one device, at lower speed."""
+    folds: int = Field(default=0, ge=0, le=50)
+    """Models, each trained without a part of the images and asked about it, that measure in place
+    of splits: what data.split does not ask for is not cut off, and the model that is kept learns
+    from all images. 0: off, else 2..50; image files only."""
     early_stopping_patience: Count | None = None
     """Epochs without a better monitor before stopping; null: never."""
     validate_every_steps: Count | None = None
@@ -109,6 +113,10 @@ class TrainConfig(Section):
             raise ValueError(
                 f"the shares of progressive_size sum to {shares:g}, which leaves no step at full "
                 "size; they must sum to less than 1"
+            )
+        if self.folds == 1:
+            raise ValueError(
+                "folds must be 0, for none, or 2 and more: one leaves no image to train on"
             )
         if self.fine_tune.freeze_epochs > self.epochs:
             raise ValueError(

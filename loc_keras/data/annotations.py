@@ -20,13 +20,16 @@ import numpy.typing as npt
 from loc_keras.data.fault_kinds import SEVERITIES, Severity, kind_of
 from loc_keras.data.resize import EMPTY_BOX
 
-Split = Literal["train", "val", "test", "calibration"]
+Split = Literal["train", "val", "test", "calibration", "folds"]
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 """Those that a data set's own files may give; images for calibration are always cut off."""
 
 CALIBRATION: Split = "calibration"
 """Images that no choice was made by: what is promised of single answers is fitted on them."""
+
+FOLDS: Split = "folds"
+"""The training images, each answered by a model that was trained without it."""
 
 ALL_SPLITS: tuple[Split, ...] = (*SPLITS, CALIBRATION)
 

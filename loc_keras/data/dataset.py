@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from loc_keras.config.data import AugmentConfig, DataConfig
 from loc_keras.data import pipeline as streams
-from loc_keras.data.annotations import WHOLE_FILE, Fault, Split
+from loc_keras.data.annotations import FOLDS, WHOLE_FILE, Fault, Split
 from loc_keras.data.augment.batch import augmentation_from
 from loc_keras.data.duplicates import MOST_COMPARED, NearPairs, near_pairs
 from loc_keras.data.files import file_size
@@ -94,6 +94,8 @@ class LocalizationData:
             it gives, and makes, that part of every batch alone.
         val: Every validation image once, in order, the last batch perhaps smaller; None, as `test`
             and `calibration`, where there are no such images.
+        folds: The training images likewise, where they are answered out of fold; else None.
+        store: The pixels of the training images; None where they are drawn.
         val_share: Builds the pipeline of one share of the validation images, with weights.
         sizes: Images of each split.
         image_shape: (height, width, channels) of every image.
@@ -128,6 +130,8 @@ class LocalizationData:
     notes: list[str] = field(default_factory=list)
     background: int | None = None
     calibration: tf.data.Dataset | None = None
+    folds: tf.data.Dataset | None = None
+    store: PixelStore | None = None
     pictures: Mapping[Split, SplitPictures] = field(default_factory=dict)
     batch_indices: Callable[..., npt.NDArray[np.int64]] | None = None
     val_share: HeldOutShare | None = None
@@ -150,12 +154,19 @@ class LocalizationData:
         return [str(name) for name in pictures.names[self.batch_indices(step)]]
 
     def held_out(self, split: str) -> tf.data.Dataset | None:
-        """The pipeline of `"val"`, `"test"` or `"calibration"`; None where it has no images."""
-        return {"val": self.val, "test": self.test, "calibration": self.calibration}[split]
+        """The pipeline of a split in its order; None where it has no images, and of `"train"`."""
+        found: tf.data.Dataset | None = getattr(self, split)
+        return None if split == "train" else found
+
+    @property
+    def measured(self) -> Split:
+        """The split whose figures say most: test, else the answers out of fold, else validation."""
+        return "test" if self.test is not None else "val" if self.folds is None else FOLDS
 
 
 _HELD_OUT = {"val": streams.VALIDATION, "test": streams.TEST, "calibration": streams.CALIBRATION}
 """Streams of random numbers of the splits that are not trained on."""
+_HELD_OUT |= {FOLDS: streams.VALIDATION}  # Pictures of files take none.
 
 
 def localization_data(
@@ -200,6 +211,7 @@ def localization_data(
         val_share=held_out.get("val"),
         test=held_out["test"]() if "test" in held_out else None,
         calibration=held_out["calibration"]() if "calibration" in held_out else None,
+        folds=held_out[FOLDS]() if FOLDS in held_out else None,
         image_shape=image_shape,
         class_names=class_names,
         steps_per_epoch=streams.steps_per_epoch(sets["train"].size, batch_size),
@@ -215,12 +227,13 @@ def build_file_data(
     batch_size: int,
     seed: int = 0,
     uncut: PixelStore | None = None,
+    folds: bool = False,
 ) -> LocalizationData:
     """Builds the pipelines of a data set whose records are known; `"train"` must have some.
 
     The config says how pictures are brought to one format, kept, and left out where they are
-    broken. `uncut` is the store of `found.cut.whole`; None makes it. DataError where an image is
-    wrong.
+    broken. `uncut` is the store of `found.cut.whole`; None makes it. `folds` says that training
+    images are answered out of fold. DataError where an image is wrong.
     """
     augment = augment or AugmentConfig()
     notes = list(found.notes)
@@ -239,6 +252,10 @@ def build_file_data(
     tested = stores.get("test")
     leaks, said = _leaks(stores, _kept_apart(found))
     notes += said
+    sizes = {"train": 0, "val": 0, "test": 0}
+    sizes |= {split: len(store.records) for split, store in stores.items()}
+    if folds:
+        stores[FOLDS] = stores["train"]
     return localization_data(
         {split: image_set(store) for split, store in stores.items()},
         batch_size=batch_size,
@@ -247,8 +264,8 @@ def build_file_data(
         augment=augment,
         # The decoded images are kept where they are decoded, for all splits alike.
         cache="none",
-        sizes={"train": 0, "val": 0, "test": 0}
-        | {split: len(store.records) for split, store in stores.items()},
+        sizes=sizes,
+        store=stores["train"],
         class_names=found.class_names,
         fingerprint=contents.hexdigest(),
         fingerprint_by_sizes=by_sizes.hexdigest(),

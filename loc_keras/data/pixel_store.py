@@ -78,12 +78,17 @@ class PixelStore:
         good = np.isin(index, self.rows)
         at = np.searchsorted(self.rows, index[good])
         broken = np.setdiff1d(np.arange(len(self.rows) + len(self.faults)), self.rows)
+        lost = [self.faults[place] for place in np.searchsorted(broken, index[~good])]
+        return replace(self.take(at), faults=lost)
+
+    def take(self, at: npt.NDArray[np.integer]) -> "PixelStore":
+        """The store of some of its records, in this order, of the same pixels."""
         return replace(
             self,
             records=self.records.take(at),
             boxes=self.boxes[at],
             rows=self.rows[at],
-            faults=[self.faults[place] for place in np.searchsorted(broken, index[~good])],
+            faults=[],
             marks=self.marks[at],
         )
 

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from loc_keras.atomic_file import file_sha256
-from loc_keras.errors import ModelError, first_line
+from loc_keras.errors import ModelError
 from loc_keras.models import torch_weights
 from loc_keras.models.assembly import build_body
 from loc_keras.models.backbone import RESNETS, STEM_KERNELS
@@ -246,18 +246,7 @@ def read_run_weights(path: Path, channels: int) -> RunWeights:
     ModelError where it cannot be opened, is no localizer, or sees images of other channels.
     """
     file = path / BEST_MODEL if path.is_dir() else path
-    if not zipfile.is_zipfile(file):
-        raise ModelError(
-            f"{file} is not a whole .keras file; give the run folder or the .keras file of a "
-            "finished training."
-        )
-    try:
-        localizer = keras.saving.load_model(file, compile=False)
-    except Exception as error:  # Keras raises errors of many kinds for a file that is broken.
-        raise ModelError(
-            f"{file} cannot be opened as a saved localizer ({first_line(error)}); give the run "
-            "folder or the .keras file of a finished training."
-        ) from error
+    localizer = open_model(file)
     layers = [layer for layer in body_layers(localizer) if layer.weights]
     if not layers or NORMALIZATION not in {layer.name for layer in localizer.layers}:
         raise ModelError(

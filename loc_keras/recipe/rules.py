@@ -28,8 +28,12 @@ promised of 90 % of images is kept for 90 % give or take 5; smaller sets need th
 
 CROSS_FROM = 20  # Training images from which on trust is fitted without holding any back.
 
-FOLDS, FOLD_LENGTH = 5, 0.3
-"""Models for that, each trained without a fifth of the images, and how long: not measured here."""
+FOLDS, LEAST_FOLDS, FOLD_LENGTH = 5, 3, 0.3
+"""Models, each trained without a part of the images, and how long, as a share of the epochs: the
+model that is kept gets two fifths of the time. Classes of fewer images than `LEAST_FOLDS` cannot be
+cross-validated."""
+
+FOLDS_BELOW = 2_000  # Images below which folds measure, and none are held back.
 
 LEAST_A_CLASS = 3  # Images that a class needs: one each to train, validate and test.
 SEVERAL_SHARE = 0.1  # Share of images with several objects from which on each object is cut out.
@@ -149,14 +153,12 @@ class Facts:
         side: Median of the pictures' sides in px (the root of their area).
         spread: 90th percentile of width by height divided by the 10th, at least 1.
         small_side: 10th percentile of the boxes' shorter side, in fractions of the picture.
-        grey: Whether all pictures are grey.
+        grey: Whether all pictures are.
         given: Splits beside train that the data give, with their pictures.
-        several: Images that show several objects, of `annotated` that show any.
-        policy: What is done with images of several objects: `"skip"`, `"crop"`, ...
-        bfloat16: Whether the CPU has units for bfloat16.
-        avx512: Whether the CPU has 512-bit vectors; True where the system does not say.
-        weights: Pretrained weights that were asked for, or None.
-        body: `name`, `width` and `stem` of the body that the weights are of, where they say so.
+        several: Images that show several objects, of `annotated` that show any; `policy` is what is
+            done with them.
+        bfloat16: Whether the CPU has units for it; `avx512` likewise, True where nothing says so.
+        weights: Pretrained ones that were asked for; `body` has its `name`, `width` and `stem`.
     """
 
     images: int
@@ -215,7 +217,7 @@ def choose(
     _augment(facts, chooser)
     notes = _training(facts, chooser, minutes=minutes, side=side, width=width)
     of_training = [*_weights_notes(facts), *notes] if to_train else []
-    return chooser.choices, [*_class_notes(facts), *_held_notes(facts), *of_training]
+    return chooser.choices, [*_class_notes(facts, chooser), *_held_notes(facts), *of_training]
 
 
 def held_fraction(facts: Facts) -> float:
@@ -230,8 +232,22 @@ def calibration_fraction(facts: Facts) -> float:
     return CALIBRATION if facts.images >= CALIBRATION_FROM else 0.0
 
 
-def train_images(facts: Facts) -> int:
-    """Pictures left for training when the missing splits are cut off, about."""
+def fold_count(facts: Facts) -> int:
+    """Folds that measure in place of splits which would be cut off; 0 where splits do.
+
+    A class has an image in every fold.
+    """
+    least = min((count for count in facts.classes.values() if count), default=0)
+    missing = {"val", "test"} - set(facts.given)
+    return (
+        min(FOLDS, least) if missing and facts.images < FOLDS_BELOW and least >= LEAST_FOLDS else 0
+    )
+
+
+def train_images(facts: Facts, folds: int = 0) -> int:
+    """Pictures left for training when the missing splits, if not measured by folds, are cut off."""
+    if folds:
+        return facts.images
     missing = sum(name not in facts.given for name in ("val", "test"))
     held = missing * held_fraction(facts) + calibration_fraction(facts)
     return max(1, round(facts.images * (1 - held)))
@@ -303,6 +319,16 @@ class Chooser:
 
 
 def _splits(facts: Facts, chooser: Chooser) -> None:
+    folds = chooser.asked("train.folds", fold_count(facts))
+    if folds:
+        words = "models, each trained without a part of the images, measure; all images train"
+        chooser.pick("train.folds", folds, words)
+        method = "cross" if facts.images >= CROSS_FROM else "split"
+        chooser.pick(
+            "trust.method", method, "by the same models" if method == "cross" else "few images"
+        )
+        chooser.pick("trust.fold_length", FOLD_LENGTH, f"of the epochs for each of the {folds}")
+        return
     fraction = held_fraction(facts)
     for name, word in (("val", "validation"), ("test", "test")):
         if name not in facts.given:
@@ -392,7 +418,7 @@ def _body(facts: Facts, chooser: Chooser) -> int:
 def _augment(facts: Facts, chooser: Chooser) -> None:
     reason = _no_flip(facts.classes)
     chooser.pick("augment.flip", not reason, reason or "no class depends on left or right")
-    count = train_images(facts)
+    count = train_images(facts, chooser.value("train.folds", 0))
     strength = "strong" if count < SMALL_SET else "light" if count >= LARGE_SET else "medium"
     for name, value in AUGMENT[strength].items():
         if value and not (facts.grey and name in COLOUR_ONLY):
@@ -415,7 +441,8 @@ def _no_flip(classes: Mapping[str, int]) -> str:
 def _training(
     facts: Facts, chooser: Chooser, *, minutes: float, side: float, width: int
 ) -> list[str]:
-    tuned, count = fine_tuning(facts), train_images(facts)
+    folds = chooser.value("train.folds", 0)
+    tuned, count = fine_tuning(facts), train_images(facts, folds)
     halves = facts.bfloat16 and not facts.gpus and width >= WIDTHS["cpu"]
     precision = chooser.pick(
         "train.precision", "auto", "bfloat16 on this CPU" if halves else "by device"
@@ -439,8 +466,8 @@ def _training(
     speed = images_a_second(Cost(side, width, batch, halves, facts.cores, gpu, facts.avx512))
     # Of all trainings, in lengths of the one whose model is kept, and what goes on around them.
     lengths, around = 1.0, AROUND_SECONDS
-    if chooser.value("trust.method", "split") == "cross":
-        folds = chooser.value("trust.folds", 0)
+    folds = folds or chooser.value("trust.folds", 0)
+    if folds:
         lengths += folds * chooser.value("trust.fold_length", 0)
         around += FOLDS_SECONDS + folds * FOLD_SECONDS
     epoch = steps * batch / speed
@@ -504,15 +531,16 @@ def _held_notes(facts: Facts) -> list[str]:
     ]
 
 
-def _class_notes(facts: Facts) -> list[str]:
+def _class_notes(facts: Facts, chooser: Chooser) -> list[str]:
     rare = {name: count for name, count in facts.classes.items() if count < LEAST_A_CLASS}
     if not rare:
         return []
     shown = ", ".join(f"{name} ({count})" for name, count in list(rare.items())[:_MOST_SHOWN])
     more = ", ..." if len(rare) > _MOST_SHOWN else ""
+    instead = " in place of folds" * (not chooser.value("train.folds", 0))
     return [
         f"{len(rare)} of {len(facts.classes)} classes have fewer than {LEAST_A_CLASS} "
-        f"images, one each to train, validate and test: {shown}{more}."
+        f"images, one each to train, validate and test{instead}: {shown}{more}."
     ]
 
 

@@ -44,7 +44,7 @@ EXAMPLES = 3
 Metrics = Mapping[str, Mapping[str, float]]
 
 APART_SHORT = "near duplicates"
-SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
+SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test", "folds": "out-of-fold"}
 SPLIT_NAMES |= {
     f"{split}{APART_KEY}": f"{SPLIT_NAMES[split]}, without\n{APART_SHORT}"
     for split in ("val", "test")

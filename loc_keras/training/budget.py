@@ -48,11 +48,6 @@ After = Callable[[int, float], float]
 the seconds of one."""
 
 
-def nothing_after(epochs: int, epoch_seconds: float) -> float:
-    """Of a training that is all: 0."""
-    return 0.0
-
-
 @dataclass(frozen=True)
 class Costs:
     """Seconds of the parts of a training, as they were on this machine.
@@ -60,31 +55,29 @@ class Costs:
     Attributes:
         tracing: Of the first step.
         step: Of each other one, with its batch.
-        validation: Of one.
+        validation: Of a pass over the images that are measured by.
         checkpoint: Of saving what an epoch saves.
+        validates: Whether each epoch ends with such a pass.
     """
 
     tracing: float
     step: float
     validation: float
     checkpoint: float
+    validates: bool = True
 
     def epoch(self, steps: int) -> float:
         """Seconds of an epoch of so many steps."""
-        return steps * self.step + self.validation + self.checkpoint
+        return steps * self.step + self.validates * self.validation + self.checkpoint
 
 
 class Rehearsal:
     """Takes some steps of a training, one validation and one checkpoint, and undoes them.
 
     What is compiled and traced for them serves the training itself, whose learning rate and moving
-    average may get another course (`adjust`). One device trains.
-
-    Args:
-        localizer: The model; its weights, and all generators, are afterwards what they were.
-        plan: How it is trained.
-        train: As for `fit_localizer`.
-        val: Likewise.
+    average may get another course (`adjust`). One device trains. The localizer's weights, and all
+    generators, are afterwards what they were; without validation `val` are other images that are
+    measured.
     """
 
     def __init__(
@@ -130,6 +123,7 @@ class Rehearsal:
             step=float(np.mean(clock.seconds[WARM:])),
             validation=validation,
             checkpoint=MODELS * saved,
+            validates=self.plan.val_images > 0,
         )
 
     def adjust(self, plan: FitPlan) -> None:
@@ -158,22 +152,17 @@ class Rehearsal:
 
 
 class Budget(keras.callbacks.Callback):
-    """Ends a training so that the whole command takes a given time.
+    """Ends a training after `fewest` to `most` epochs so that the command takes `seconds` in all.
 
     After the first epochs, while the rate still rises, so that it was that of the new length as
-    well, the number of epochs is corrected once, by the time that they took.
-
-    Args:
-        seconds: What the command may take.
-        spent: Gives what it has taken.
-        after: Gives what it takes after the training, by epochs and seconds of an epoch.
-        fewest: Least number of epochs.
-        most: Largest number.
+    well, the number of epochs is corrected once, by the time that they took. `spent` gives what the
+    command has taken, `after` what it takes after the training.
 
     Attributes:
         epochs: Number of epochs, as it is known.
         correct_after: After how many it is corrected; 0: never.
         changed: Is told the corrected number.
+        epoch_seconds: Mean of those that are over; 0 before.
     """
 
     def __init__(
@@ -193,6 +182,7 @@ class Budget(keras.callbacks.Callback):
         self.epochs = most
         self.correct_after = 0
         self.changed: Callable[[int], None] = lambda epochs: None
+        self.epoch_seconds = 0.0
         self._began: list[float] = []
 
     def epochs_in_time(self, epoch_seconds: float, done: int = 0) -> int:
@@ -211,12 +201,12 @@ class Budget(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Corrects the number of epochs, and ends the training after the last."""
+        # From the second epoch on, where there is one: the first has costs of its own.
+        first = self._began[1 if len(self._began) > 1 else 0]
+        self.epoch_seconds = (time.monotonic() - first) / max(1, len(self._began) - 1)
         if epoch + 1 == self.correct_after:
-            # From the second epoch on, where there is one: the first has costs of its own.
-            first = self._began[1 if len(self._began) > 1 else 0]
-            whole = max(1, len(self._began) - 1)
             self.correct_after = 0
-            self.epochs = self.epochs_in_time((time.monotonic() - first) / whole, epoch + 1)
+            self.epochs = self.epochs_in_time(self.epoch_seconds, epoch + 1)
             self.changed(self.epochs)
         if epoch + 1 >= self.epochs:
             self.model.stop_training = True

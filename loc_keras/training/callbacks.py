@@ -215,7 +215,8 @@ class Checkpoints(keras.callbacks.Callback):
     The best epoch is the newest whose monitor is within one standard error of the highest so far
     (the rule of Breiman et al. 1984, "Classification and Regression Trees", section 3.4.3). With
     few validation images an accuracy jumps by luck; the plain maximum would then keep an epoch from
-    before the learning rate came down. Of a monitor that is a loss, smaller is better.
+    before the learning rate came down. Of a monitor that is a loss, smaller is better. Without
+    validation images it is the newest.
     """
 
     def __init__(self, localizer: keras.Model, folder: Path, monitor: str, val_images: int) -> None:
@@ -242,10 +243,11 @@ class Checkpoints(keras.callbacks.Callback):
 
     def offer(self, logs: Mapping[str, Any], epoch: int) -> bool:
         """Saves the model as the best if its monitor is good enough; returns whether it did."""
-        value = logs.get(self.monitor)
+        value = logs.get(self.monitor) if self.val_images else float(epoch)
         if value is None or not np.isfinite(value):
             return False
-        height = -float(value) if self.monitor.endswith("loss") else float(value)
+        is_loss = self.monitor.endswith("loss") and self.val_images
+        height = -float(value) if is_loss else float(value)
         if self._peak is None or height > self._peak:
             self._peak = height
             self._slack = standard_error(self.monitor, logs, self.val_images)

@@ -17,7 +17,7 @@ from loc_keras.evaluation.figures import run_figures
 from loc_keras.models.body import NORMALIZATION
 from loc_keras.training import callbacks, checkpointing, run_folder
 from loc_keras.training.batch_norm import AveragedStatistics
-from loc_keras.training.budget import After, Budget, Rehearsal, nothing_after
+from loc_keras.training.budget import After, Budget, Rehearsal
 from loc_keras.training.checkpoint_files import Checkpoint
 from loc_keras.training.distribution import ALONE, Distribution
 from loc_keras.training.model import (
@@ -40,7 +40,7 @@ def fit_localizer(
     localizer: keras.Model,
     *,
     train: TrainStream,
-    val: tf.data.Dataset,
+    val: tf.data.Dataset | None,
     plan: FitPlan,
     folder: Path,
     extra_callbacks: Sequence[keras.callbacks.Callback] = (),
@@ -53,7 +53,7 @@ def fit_localizer(
     budget: Budget | None = None,
     console: Console | None = None,
     name: str = "",
-    after: After = nothing_after,
+    after: After = lambda epochs, epoch_seconds: 0.0,
 ) -> FitResult:
     """Trains a localizer and leaves its models, checkpoints, history and logs in the run folder.
 
@@ -64,7 +64,7 @@ def fit_localizer(
     Args:
         localizer: made within the scope of the devices; its weights are changed in place.
         train: gives endless batches of (images, targets) from a global step on.
-        val: finite batches of the same.
+        val: finite batches of the same; None: the newest epoch is the best one.
         plan: how long and how.
         folder: gets best.keras, last.keras, history.csv, tensorboard/ and checkpoints/, which
             `run_folder.close_run` removes when the run is finished.
@@ -140,7 +140,7 @@ def fit_localizer(
 class _Fit:
     localizer: keras.Model
     train: TrainStream
-    val: tf.data.Dataset
+    val: tf.data.Dataset | None
     plan: FitPlan
     folder: Path
     extra_callbacks: Sequence[keras.callbacks.Callback]
@@ -201,7 +201,7 @@ class _Fit:
     ) -> list[keras.callbacks.Callback]:
         """Those whose values go on from phase to phase, in the order in which they act."""
         train, is_chief = self.plan.train, self.devices.is_chief
-        every = train.validate_every_steps
+        every = train.validate_every_steps if self.val is not None else None
         board = self.folder / run_folder.TENSORBOARD
         scalars = Scalars(board, position) if is_chief else None
         figures = callbacks.EpochFigures(train.batch_size, position)
@@ -227,6 +227,7 @@ class _Fit:
         """All of a phase, in the order in which they act; those not in `lasting` begin anew."""
         plan, train, devices = self.plan, self.plan.train, self.devices
         sizes, patience = train.progressive_size, train.early_stopping_patience
+        patience = None if self.val is None else patience
         return _without_none(
             # These two come first: the others see what all devices have in common.
             callbacks.SharedInterruption(devices, self.interruption) if devices.cluster else None,
@@ -267,10 +268,14 @@ class _Fit:
             position.restore_metrics = checkpointing.restore_variables(
                 model, saved, phase.first, devices
             )
+        validation: dict[str, Any] = {}
+        if self.val is not None:
+            measured = devices.held_out_batches(self.val, self.val_share, targets)
+            steps = devices.held_out_steps(self.val)
+            validation = {"validation_data": measured, "validation_steps": steps}
         model.fit(
             stream,
-            validation_data=devices.held_out_batches(self.val, self.val_share, targets),
-            validation_steps=devices.held_out_steps(self.val),
+            **validation,
             initial_epoch=place.epoch,
             epochs=self.budget.most if self.budget and phase.body_learns else phase.end,
             steps_per_epoch=plan.steps_per_epoch,
@@ -291,7 +296,8 @@ class _Fit:
         It measures the weights as they stand and no losses: with a moving average or with
         `val_loss` the best model is chosen at the ends of epochs alone.
         """
-        answer = answer_function(self.localizer)
+        answer, val = answer_function(self.localizer), self.val
+        assert val is not None
 
         def report(step: int, epoch: int, measured: Mapping[str, float]) -> None:
             scalars.write(step, measured)
@@ -299,7 +305,7 @@ class _Fit:
                 models.offer(measured, epoch)
 
         def measure() -> Mapping[str, float]:
-            return run_figures(collect_outcomes(answer, self.val, background=self.plan.background))
+            return run_figures(collect_outcomes(answer, val, background=self.plan.background))
 
         return callbacks.WithinEpochValidation(
             every, position, measure, report, self.folder / run_folder.HISTORY_STEPS_FILE

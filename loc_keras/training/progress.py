@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from loc_keras.evaluation.figures import MISSING, format_value
-from loc_keras.training.budget import After, Budget, nothing_after
+from loc_keras.training.budget import After, Budget
 from loc_keras.training.callbacks import Checkpoints, EpochFigures, Logs, Position
 
 REFRESH_SECONDS = 0.1
@@ -62,17 +62,9 @@ class LiveLine:
 class TrainingProgress(keras.callbacks.Callback):
     """Shows step, speed, loss and time left while an epoch lasts, and a row at its end.
 
-    Comes after the callbacks that add figures and choose the best epoch.
-
-    Args:
-        line: Where it is shown.
-        position: The place in the run.
-        speed: Knows the images per second.
-        models: Knows the best epoch.
-        epochs: Of the whole training, for which a budget may correct it.
-        budget: Knows the number of epochs, where it is corrected on the way.
-        name: Stands before the live line, for one of several trainings; its rows are not printed.
-        after: Gives what the command takes after this training, by epochs and seconds of one.
+    Comes after the callbacks that add figures (`speed`) and choose the best epoch (`models`).
+    Epochs are those of the whole training, which a budget may correct. The name stands before the
+    live line, for one of several trainings, whose rows are not printed.
     """
 
     def __init__(
@@ -84,7 +76,7 @@ class TrainingProgress(keras.callbacks.Callback):
         epochs: int,
         *,
         name: str = "",
-        after: After = nothing_after,
+        after: After = lambda epochs, epoch_seconds: 0.0,
         budget: Budget | None = None,
     ) -> None:
         super().__init__()
@@ -136,7 +128,7 @@ class TrainingProgress(keras.callbacks.Callback):
             for text in header(self.epochs, has_classes=has_classes):
                 self.line.print(Text(text, style="dim"))
             self._has_header = True
-        is_best = self.models.best_epoch == epoch
+        is_best = self.models.best_epoch == epoch and self.models.val_images > 0
         row = epoch_row(
             epoch + 1, self.epochs, logs or {}, is_best, self.seconds_left(), has_classes
         )

@@ -33,6 +33,7 @@ METRICS_FILE, CARD_FILE = "metrics.json", "model_card.json"
 TRUST_FILE, NOVELTY_FILE = "trust.json", "novelty.json"
 PLOTS, TENSORBOARD, EVALUATION, EXPORT = "plots", "tensorboard", "evaluation", "export"
 CHECKPOINTS, FOLDS, EXAMPLES = "checkpoints", "folds", "examples"
+FOLD_ANSWERS = "folds.npz"
 """Names within a run folder (`docs/architecture.md` says what each holds). A folder with
 `CHECKPOINTS` holds an unfinished run."""
 

@@ -70,9 +70,9 @@ def fit_temperature(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> floa
     Probabilities are float (N, K), rows that add up to 1, labels int (N,).
 
     Raises:
-        TrustError: There is no image, or the arrays do not fit together.
+        TrustError: A probability is not finite.
     """
-    p, y = checked_classes(probabilities, labels)
+    p, y = finite(probabilities, "probabilities"), np.asarray(labels, np.int64)
     logits = np.log(np.maximum(p, _TINY))
     own = np.take_along_axis(logits, y[:, None], axis=1)[:, 0]
 
@@ -182,17 +182,14 @@ def fit_box_confidence(
 ) -> BoxConfidence:
     """Fits the regression on images with an object that the model was not trained on.
 
-    Args:
-        signals: By name, each float (N,), finite.
-        good: bool (N,), whether each box has an IoU of at least .5.
-        prior: Weights of standardised signals before any image is seen; else 0.
+    Signals, float (N,), are by name; `good`, bool (N,), says whether each box has an IoU of at
+    least .5; `prior` has weights of standardised signals before any image is seen, else 0.
 
     Raises:
-        TrustError: There is no image or no signal, or a signal does not fit or is not finite.
+        TrustError: A signal is not finite.
     """
     is_good = np.asarray(good, bool)
-    columns = {name: np.asarray(values, np.float64) for name, values in signals.items()}
-    _check(columns, is_good)
+    columns = {name: finite(own, f"values of {name}") for name, own in signals.items()}
     values = np.stack(list(columns.values()), axis=1)
     mean, scale = values.mean(axis=0), values.std(axis=0)
     # Equal numbers have a mean that is off in the last bit, and so a deviation just above 0; and a
@@ -213,13 +210,7 @@ def fit_box_confidence(
 
 
 def apply_box_confidence(signals: Mapping[str, Tensor], fitted: BoxConfidence) -> Tensor:
-    """Probability that each box is good, float32 (N,), never NaN; TrustError without a signal."""
-    missing = [name for name in fitted.names if name not in signals]
-    if missing:
-        raise TrustError(
-            f"The confidence of boxes was fitted on the signals {', '.join(fitted.names)}, but "
-            f"{', '.join(missing)} is not given; fit it again on the signals there are."
-        )
+    """Probability that each box is good, float32 (N,), never NaN."""
     values = ops.stack([ops.cast(signals[name], "float32") for name in fitted.names], axis=-1)
     mean, scale, low, high, weights = (
         ops.convert_to_tensor(row, dtype="float32")
@@ -240,32 +231,16 @@ def most_probable(probabilities: Tensor) -> Tensor:
     return ops.cast(ops.argmax(ops.cast(is_highest, "int32"), axis=-1), "int32")
 
 
-def checked_classes(
-    probabilities: npt.ArrayLike, labels: npt.ArrayLike
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """Probabilities (N, K) and true classes (N,) of one image or more; TrustError if wrong."""
-    p, y = np.asarray(probabilities, np.float64), np.asarray(labels)
-    if p.ndim != 2 or y.shape != p.shape[:1] or not p.size:
+def finite(values: npt.ArrayLike, what: str) -> Floats:
+    """The values as float64; TrustError where one is no finite number."""
+    found = np.asarray(values, np.float64)
+    bad = int(np.count_nonzero(~np.isfinite(found)))
+    if bad:
         raise TrustError(
-            f"Probabilities (N, K) and labels (N,) of one or more calibration images are needed, "
-            f"but they have the shapes {p.shape} and {y.shape}."
+            f"{bad} of {found.size} {what} are not finite numbers; look for NaN in the model's "
+            "answers or in the true boxes."
         )
-    possible = (np.isfinite(p) & (p >= 0)).all(axis=1)
-    if not possible.all():
-        row = int(np.argmin(possible))
-        raise TrustError(
-            f"Row {row} of the probabilities holds {p[row]}, but each must be a number of at "
-            f"least 0; check the model's answer to that image."
-        )
-    classes = p.shape[1]
-    outside = (y < 0) | (y >= classes)
-    if outside.any():
-        row = int(np.argmax(outside))
-        raise TrustError(
-            f"Row {row} has the label {y[row]}, but with {classes} probabilities an image a label "
-            f"lies in 0..{classes - 1}; calibrate with the classes the model was trained on."
-        )
-    return p, y.astype(np.int64)
+    return found
 
 
 def _log_odds(share: Tensor) -> Tensor:
@@ -323,23 +298,3 @@ def _penalised(
 def _log_losses(odds: Floats, good: npt.NDArray[np.bool_]) -> Floats:
     """Minus the log probability of what was the case, (N,)."""
     return np.asarray(np.logaddexp(0, np.where(good, -odds, odds)))
-
-
-def _check(columns: Mapping[str, npt.NDArray[np.float64]], good: npt.NDArray[np.bool_]) -> None:
-    if not columns or good.ndim != 1 or not len(good):
-        raise TrustError(
-            f"The confidence of boxes needs one or more signals of one or more images, but has "
-            f"{len(columns)} signals of images of the shape {good.shape}."
-        )
-    for name, values in columns.items():
-        if values.shape != good.shape:
-            raise TrustError(
-                f"The signal {name!r} needs one number for each of the {len(good)} images, but "
-                f"has the shape {values.shape}."
-            )
-        bad = int(np.count_nonzero(~np.isfinite(values)))
-        if bad:
-            raise TrustError(
-                f"The signal {name!r} is not a finite number for {bad} of {len(good)} images; "
-                f"leave the signal out or mend it."
-            )

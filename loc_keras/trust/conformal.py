@@ -26,11 +26,9 @@ a margin that empties the others' boxes as well.
 Romano, Sesia and Candès 2020, section 2, equation 5 with U = 0), plus `penalty` for each rank
 beyond `k_reg` (RAPS: Angelopoulos et al. 2021, section 2). The set is every label whose score is at
 most the conformal quantile of the true classes' scores. With U = 0 the same image gets the same set
-each time, and the most probable label scores 0, so it is in every set and what it adds is counted;
-with U = 1 it may have to be added to an empty set, and sets are larger than was asked for
-(docs/experiments.md). The default penalty, .01 from the second rank on, is as mild as can be while
-still telling equal scores apart: the last labels of a confident model all have an APS score of 1
-within float32.
+each time, which holds the most probable label (U = 1: docs/experiments.md). The default penalty,
+.01 from the second rank on, is as mild as can be while telling equal scores apart: the last labels
+of a confident model all have an APS score of 1 within float32.
 
 **Folds.** Sets too small to hold images back take cross-conformal prediction in the form of CV+
 (Vovk 2015; Barber, Candès, Ramdas and Tibshirani 2021, section 3.2). Each of the n training images
@@ -59,7 +57,7 @@ from keras import layers, ops
 from loc_keras.boxes import Tensor
 from loc_keras.errors import TrustError
 from loc_keras.evaluation.outcomes import Outcomes
-from loc_keras.trust.confidence import checked_classes, most_probable
+from loc_keras.trust.confidence import finite, most_probable
 
 Scaling = Literal["additive", "size", "spread"]
 SCALINGS: tuple[Scaling, ...] = ("additive", "size", "spread")
@@ -89,13 +87,7 @@ def conformal_quantile(scores: npt.ArrayLike, coverage: float) -> float:
     TrustError where the images are too few for the coverage, a score is not finite, or the coverage
     is out of range.
     """
-    values = np.asarray(scores, np.float64).ravel()
-    bad = int(np.count_nonzero(~np.isfinite(values)))
-    if bad:
-        raise TrustError(
-            f"{bad} of {values.size} calibration scores are not finite numbers; look for NaN in "
-            f"the model's answers or in the true boxes."
-        )
+    values = finite(scores, "calibration scores").ravel()
     rank = conformal_rank(values.size, coverage)
     return float(np.partition(values, rank - 1)[rank - 1])
 
@@ -158,26 +150,19 @@ def fit_boxes(
     that class (Mondrian; Vovk et al. 2005, section 4.5). The classes are the predicted ones, since
     a new image has no other.
 
-    Args:
-        boxes: True boxes, float (N, 4), in fractions.
-        boxes_pred: Predicted boxes, float (N, 4).
-        coverage: Promised share, in (0, 1).
-        scaling: One of SCALINGS.
-        spread: For `spread`, standard deviation of each predicted side, float (N, 4).
-        classes_pred: Predicted classes, int (N,); None for one margin for all.
-        class_names: Of all K classes; needed with `classes_pred`.
+    Boxes and the spread of their sides, which that scaling needs, are float (N, 4) in fractions,
+    predicted classes int (N,), with the names of all K classes.
 
     Raises:
-        TrustError: The images, or those of a class, are too few for the coverage; or the arrays do
-            not fit together.
+        TrustError: The images, or those of a class, are too few for the coverage.
     """
-    true, pred = checked_boxes(boxes, boxes_pred)
+    true, pred = finite(boxes, "coordinates"), finite(boxes_pred, "coordinates")
     scales = ops.convert_to_numpy(scales_of(pred, scaling, spread))
     scores = outer_scores(true, pred, scales), inner_scores(true, pred, scales)
     if classes_pred is None:
         groups = [np.ones(len(true), bool)]
     else:
-        groups = _groups(np.asarray(classes_pred), len(true), class_names or (), coverage)
+        groups = _groups(np.asarray(classes_pred), class_names or (), coverage)
     outer, inner = (
         tuple(conformal_quantile(score[group], coverage) for group in groups) for score in scores
     )
@@ -193,10 +178,6 @@ def scales_of(boxes_pred: Tensor, scaling: Scaling, spread: Tensor | None = None
     if scaling == "size":
         sizes = boxes_pred[..., 2:] - boxes_pred[..., :2]
         return ops.maximum(ops.concatenate([sizes, sizes], axis=-1), _LEAST_SIZE)
-    if scaling != "spread":
-        raise TrustError(
-            f"There is no scaling {scaling!r} of box margins; choose one of {', '.join(SCALINGS)}."
-        )
     if spread is None:
         raise TrustError(
             "Box margins scaled by 'spread' need the standard deviation of each side, which this "
@@ -286,8 +267,7 @@ def fit_label_sets(
 ) -> LabelSets:
     """Fits the threshold on images the model was not trained on: float (N, K) and true int (N,).
 
-    `penalty` and `k_reg` are chosen before looking at these images: else the promise is off. It
-    raises as `conformal_quantile`.
+    `penalty` and `k_reg` are chosen before looking at these images: else the promise is off.
     """
     quantile = conformal_quantile(true_scores(probabilities, labels, penalty, k_reg), coverage)
     return LabelSets(coverage, float(threshold_above(quantile)), penalty, k_reg)
@@ -336,29 +316,9 @@ def true_scores(
     k_reg: int = K_REG,
 ) -> npt.NDArray[np.float64]:
     """Scores of the true classes, (N,), in the arithmetic that applies them later."""
-    p, y = checked_classes(probabilities, labels)
+    p = finite(probabilities, "probabilities")
     scores = ops.convert_to_numpy(label_scores(p, penalty, k_reg))
-    return np.take_along_axis(scores, y[:, None], axis=1)[:, 0].astype(np.float64)
-
-
-def checked_boxes(
-    boxes: npt.ArrayLike, boxes_pred: npt.ArrayLike
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """True and predicted boxes, each float64 (N, 4); TrustError for other shapes, or not finite."""
-    true, pred = np.asarray(boxes, np.float64), np.asarray(boxes_pred, np.float64)
-    if true.shape != pred.shape or true.ndim != 2 or true.shape[1] != 4:
-        raise TrustError(
-            f"True and predicted boxes are compared row by row, each (N, 4), but have the shapes "
-            f"{true.shape} and {pred.shape}."
-        )
-    finite = np.isfinite(true).all(axis=1) & np.isfinite(pred).all(axis=1)
-    if not finite.all():
-        row = int(np.argmin(finite))
-        raise TrustError(
-            f"Row {row} has the true box {true[row]} and the predicted box {pred[row]}, but all "
-            f"coordinates must be finite; leave the image out or mend it."
-        )
-    return true, pred
+    return np.take_along_axis(scores, np.asarray(labels)[:, None], axis=1)[:, 0].astype(np.float64)
 
 
 FOLD_OUTPUTS = {"softmax": "softmax_folds", "bbox": "bbox_folds", "spread": "spread_folds"}
@@ -397,12 +357,12 @@ def fit_cross(
     """Scores out-of-fold answers of all training images; `folds` int (N,) says by which model.
 
     Raises:
-        TrustError: The images are too few for the coverage, or the arrays do not fit together.
+        TrustError: The images are too few for the coverage.
     """
     objects = outcomes.take(outcomes.shown)
     for images in (len(outcomes), len(objects)):
         conformal_rank(images, coverage)  # Refuses too few.
-    true, pred = checked_boxes(objects.outputs["bbox_true"], objects.outputs["bbox"])
+    true, pred = (finite(objects.outputs[name], "coordinates") for name in ("bbox_true", "bbox"))
     scales = ops.convert_to_numpy(scales_of(pred, scaling, objects.outputs.get("spread")))
     labels = true_scores(outcomes.probabilities, outcomes.labels, penalty, k_reg)
     return CrossScores(
@@ -421,10 +381,8 @@ def fit_cross(
 def cross_stated(outputs: Mapping[str, Tensor], cross: CrossScores) -> dict[str, Tensor]:
     """`box_outer`, `box_inner` and `label_set` of `stated`, by all models of the folds.
 
-    Args:
-        outputs: `softmax_folds` (N, M, K) and `bbox_folds` (N, M, 4) of M models, with the scaling
-            `spread` also `spread_folds` (N, M, 4); `softmax` (N, K), whose top label is always in.
-        cross: What was fitted.
+    Outputs are `softmax_folds` (N, M, K) and `bbox_folds` (N, M, 4) of M models, with the scaling
+    `spread` also `spread_folds` (N, M, 4); and `softmax` (N, K), whose top label is always in.
     """
     pred = ops.cast(outputs["bbox_folds"], "float32")
     scales = scales_of(pred, cross.scaling, outputs.get("spread_folds"))
@@ -464,16 +422,12 @@ def fold_ensemble(models: Sequence[keras.Model]) -> keras.Model:
 
 
 def _exact(coverage: float) -> Fraction:
-    if not 0 < coverage < 1:
-        raise TrustError(
-            f"A coverage is a share between 0 and 1, such as 0.9, but {coverage} was asked for."
-        )
     # str() of a float is the shortest decimal text that gives it back: the one someone wrote.
     share = Fraction(str(coverage)).limit_denominator(_LARGEST_DENOMINATOR)
     if not 0 < share < 1:
         raise TrustError(
-            f"A coverage of {coverage} is too near to 0 or 1 to be told from it; ask for one "
-            f"between 0.000001 and 0.999999."
+            f"A coverage is a share between 0 and 1, such as 0.9, but {coverage} is none or too "
+            "near to one of them; ask for one between 0.000001 and 0.999999."
         )
     return share
 
@@ -494,16 +448,10 @@ def _excess(boxes: Floats, boxes_pred: Floats, scales: Floats) -> npt.NDArray[np
 
 
 def _groups(
-    classes_pred: npt.NDArray[np.integer], images: int, class_names: Sequence[str], coverage: float
+    classes_pred: npt.NDArray[np.integer], class_names: Sequence[str], coverage: float
 ) -> list[npt.NDArray[np.bool_]]:
     """Which images were answered as each class, bool (N,) for each; all of them enough."""
     groups = [classes_pred == index for index in range(len(class_names))]
-    if classes_pred.shape != (images,) or sum(map(np.count_nonzero, groups)) != images:
-        raise TrustError(
-            f"A margin for each of {len(class_names)} classes needs the predicted class of each of "
-            f"the {images} images, in 0..{len(class_names) - 1}, but the classes given have the "
-            f"shape {classes_pred.shape} or lie outside."
-        )
     needed = least_images(coverage)
     counts = [(name, int(group.sum())) for name, group in zip(class_names, groups, strict=True)]
     few = [f"{name!r} ({count})" for name, count in counts if count < needed]

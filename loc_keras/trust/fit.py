@@ -34,12 +34,8 @@ def fit_statements(
 ) -> Statements:
     """Fits what is stated of answers.
 
-    Args:
-        outcomes: By `observe`, of images that the model was not trained on and no choice was made
-            by; or of all training images, each by a model that was trained without it.
-        options: What is asked for.
-        class_names: By index.
-        folds: int (N,), fold of each image, from 0, where others have answered; None without folds.
+    Outcomes, by `observe`, are of images that the model was not trained on and no choice was made
+    by; or of training images, each by a model that was trained without it: its fold, int (N,).
 
     Raises:
         TrustError: If the images are too few, or do not serve what is asked for.

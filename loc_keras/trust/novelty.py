@@ -27,12 +27,11 @@ from keras import layers, ops
 from pydantic import Field, TypeAdapter
 
 from loc_keras.boxes import Tensor
-from loc_keras.errors import TrustError
 from loc_keras.training.run_folder import read_fitted, write_fitted
 from loc_keras.trust.shift import rounded
 
 STATED = ("novelty", "known")  # Names of the outputs that this module adds.
-FOLDS = 5  # Of the training images, where no image is held back.
+COMPARED = 5  # Of the training images, where no image is held back.
 RAMP = 0.01  # Length of the ramps of `p_values`, in distances: a hundredth of a squared distance.
 
 MOST_TRAINING, MOST_KEPT = 4096, 1000
@@ -104,22 +103,13 @@ def fit_novelty(
 ) -> Novelty:
     """Fits distances to training images, and p-values to others or to each fold of them.
 
-    Args:
-        training: `statistics` of training images, float (M, F).
-        others: Of images that were held back, float (n, F); None where there are folds.
-        folds: Rows of the training images in each, at least two.
-        level: See `Novelty`.
-        split: See `Novelty`.
-        model_sha256: Of the model's file, in hex.
-
-    Raises:
-        TrustError: If a statistic is not finite.
+    `training`, float (M, F), are `statistics` of training images, `others`, float (n, F), those of
+    images that were held back, None where there are folds, at least two, as rows of the former. For
+    the rest see `Novelty`.
     """
     features = np.asarray(training, np.float64)
     parts = [(features, np.asarray(others, np.float64))] if others is not None else []
     parts += [(np.delete(features, rows, axis=0), features[rows]) for rows in folds]
-    if not all(np.isfinite(part).all() for pair in parts for part in pair):
-        raise TrustError("novelty cannot be fitted, since pixels of the images are not finite.")
     fitted = [_fitted(*part) for part in parts]
     found = np.sort(np.concatenate([fold.distances for fold in fitted]))
     most = max(1, round(0.2 * len(found)))
@@ -224,12 +214,6 @@ class StatedNovelty(layers.Layer):
     def call(self, images: Tensor) -> dict[str, Tensor]:
         """Gives `novelty_of`."""
         return novelty_of(statistics(images), self.novelty)
-
-    def compute_output_spec(self, images: Tensor) -> dict[str, Tensor]:
-        """Gives shapes and dtypes."""
-        batch = images.shape[:1]
-        forms = zip(STATED, ("float32", "bool"), strict=True)
-        return {name: keras.KerasTensor(batch, dtype) for name, dtype in forms}
 
     def get_config(self) -> dict[str, Any]:
         """Gives the arguments that rebuild the layer."""

@@ -173,14 +173,6 @@ class SideStatistics(layers.Layer):
         mean_iou, chance = iou_under_distribution(boxes, logits)
         return {"spread": side_spread(logits), "mean_iou": mean_iou, "chance50": chance}
 
-    def compute_output_shape(
-        self, boxes_shape: tuple[int | None, ...], logits_shape: tuple[int | None, ...]
-    ) -> dict[str, tuple[int | None, ...]]:
-        """Gives the shapes."""
-        del logits_shape
-        batch = boxes_shape[0]
-        return {"spread": (batch, 4), "mean_iou": (batch,), "chance50": (batch,)}
-
 
 @keras.saving.register_keras_serializable(package="loc_keras")
 class Mirror(layers.Layer):
@@ -189,10 +181,6 @@ class Mirror(layers.Layer):
     def call(self, images: Tensor) -> Tensor:
         """Turns the columns round."""
         return ops.flip(images, axis=2)
-
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """Keeps the shape."""
-        return input_shape
 
 
 @keras.saving.register_keras_serializable(package="loc_keras")
@@ -203,7 +191,3 @@ class MirrorBox(layers.Layer):
         """Exchanges left and right."""
         x1, y1, x2, y2 = ops.unstack(boxes, 4, axis=-1)
         return ops.stack([1 - x2, y1, 1 - x1, y2], axis=-1)
-
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """Keeps the shape."""
-        return input_shape

@@ -39,7 +39,8 @@ class ShiftReference:
     """The statistics of the calibration images.
 
     Values are by signal, for all images or an even sample of `MOST_KEPT`; `classes` counts images
-    answered with each; `feature_scale` is the standard deviation of each feature, (F,).
+    answered with each; `feature_scale` is the standard deviation of each feature, (F,), empty where
+    other models have answered: confidence, doubt and features are then not compared.
     """
 
     images: int
@@ -48,10 +49,10 @@ class ShiftReference:
     feature_scale: list[float]
 
 
-def shift_reference(outcomes: Outcomes) -> ShiftReference:
-    """Keeps the statistics of calibration images."""
+def shift_reference(outcomes: Outcomes, *, by_others: bool = False) -> ShiftReference:
+    """Keeps the statistics of calibration images, which other models may have answered."""
     features = np.asarray(outcomes.outputs["features"], np.float64)
-    scale = features.std(axis=0)
+    scale = np.zeros(0) if by_others else features.std(axis=0)
     columns = _columns(outcomes, scale)
     keep = np.linspace(0, len(outcomes) - 1, min(len(outcomes), MOST_KEPT)).round().astype(int)
     return ShiftReference(
@@ -68,24 +69,15 @@ def measure_shift(reference: ShiftReference, outcomes: Outcomes, level: float = 
     Every signal is compared by the two-sample test of Kolmogorov and Smirnov, and the numbers of
     images answered with each class by a chi-square test; p-values are multiplied by the number of
     tests (Bonferroni), so that sets drawn alike are called different at most in a share `level`.
-    TrustError if the model gives other features, signals or classes than the calibrated one.
     """
-    features, known = np.shape(outcomes.outputs["features"])[1], len(reference.feature_scale)
-    if features != known:
+    classes, known = _class_counts(outcomes), len(reference.feature_scale)
+    fits = known in (0, outcomes.outputs["features"].shape[1])
+    columns = _columns(outcomes, np.array(reference.feature_scale)) if fits else {}
+    fits = fits and columns.keys() <= reference.values.keys()
+    if not fits or len(classes) != len(reference.classes):
         raise TrustError(
-            f"the trust file knows {known} features of each image, but the model has {features}; "
-            "calibrate this model anew."
-        )
-    columns = _columns(outcomes, np.array(reference.feature_scale))
-    classes = _class_counts(outcomes)
-    absent = [name for name in columns if not reference.values.get(name)]
-    if absent or len(reference.classes) != len(classes):
-        fault = f"counts {len(reference.classes)} classes where the model has {len(classes)}"
-        if absent:
-            fault = f"has no values of '{absent[0]}'"
-        raise TrustError(
-            f"the trust file {fault}, with which new images are compared; calibrate this model "
-            "anew."
+            "the trust file compares new images by other features, signals or classes than this "
+            "model gives; calibrate this model anew."
         )
     tests = []
     if min(len(outcomes), reference.images) >= _LEAST_IMAGES:
@@ -115,11 +107,15 @@ def _columns(outcomes: Outcomes, feature_scale: npt.NDArray[np.floating]) -> Col
         "spread": "spread of the box",
         "chance50": "expected quality of the box",
     }
+    if not len(feature_scale):
+        words = {"log_area": words["log_area"]}
     columns = {words[name]: value for name, value in signals.items() if name in words}
     boxes = np.asarray(outcomes.outputs["bbox"])
     columns["place of the box, x"] = boxes[:, [0, 2]].mean(axis=1)
     columns["place of the box, y"] = boxes[:, [1, 3]].mean(axis=1)
     columns |= {name: outcomes.outputs[name] for name in ("brightness", "contrast")}
+    if not len(feature_scale):
+        return columns
     features = np.asarray(outcomes.outputs["features"], np.float64)
     # A feature that never moved among the calibration images tells nothing, or everything.
     scaled = features / np.where(feature_scale > 0, feature_scale, 1.0)

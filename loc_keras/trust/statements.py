@@ -116,16 +116,15 @@ def promised_share(method: Method, coverage: float) -> float:
 
 @dataclass(frozen=True)
 class Calibration:
-    """On what trust was fitted.
+    """On what trust was fitted, to promise the share `coverage`.
 
     Attributes:
         object_images: Images of the split with an object, on which everything about boxes rests.
         data_fingerprint: SHA-256 of the data and their splits, in hex.
-        coverage: Asked share.
-        method: Whether the model itself answered images held back, or others in its place.
-        folds: How many others; 0 with `split`.
+        method: Whether the model itself answered images held back, or others in its place: so many
+            `folds`, in the file of `folds_sha256`.
         guarantee: What can be said of each promise, in words; "" in files of before.
-        folds_sha256: Of the file with their models; "" with `split`.
+        compared: Split whose images new ones are compared with; likewise.
     """
 
     split: str
@@ -139,11 +138,13 @@ class Calibration:
     guarantee: str = ""
     folds_sha256: str = ""
 
+    compared: str = ""
+
     @property
     def compared_with(self) -> str:
-        """The split whose images new ones are compared with; with folds that of validation."""
-        split = "val" if self.method == "cross" else self.split
-        return "validation" if split == "val" else split
+        """The split whose images new ones are compared with; with folds mostly validation."""
+        split = self.compared or ("val" if self.method == "cross" else self.split)
+        return {"val": "validation", "folds": "training"}.get(split, split)
 
 
 @dataclass(frozen=True)
@@ -203,18 +204,6 @@ class StatedTrust(layers.Layer):
     def call(self, outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """States; see the class."""
         return stated(outputs, self.statements)
-
-    def compute_output_spec(self, outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Gives shapes and dtypes."""
-        batch, classes = outputs["softmax"].shape
-        forms = {
-            "softmax_calibrated": ((batch, classes), "float32"),
-            "p_iou50": ((batch,), "float32"),
-            "box_outer": ((batch, 4), "float32"),
-            "box_inner": ((batch, 4), "float32"),
-            "label_set": ((batch, classes), "bool"),
-        }
-        return {name: keras.KerasTensor(shape, dtype) for name, (shape, dtype) in forms.items()}
 
     def get_config(self) -> dict[str, Any]:
         """Gives the arguments that rebuild the layer."""

@@ -12,7 +12,7 @@ from helpers.converted import drawn, save
 from rich.console import Console
 from ruamel.yaml import YAML
 
-from loc_keras import check, train
+from loc_keras import check, evaluate, train
 from loc_keras.cli import data_source, folds
 from loc_keras.cli.data_arguments import plan_folder, print_plan, safe_name, shown_value
 from loc_keras.config.load import load_config
@@ -150,7 +150,8 @@ def test_run_of_a_folder_is_repeated_by_its_config(folder, tmp_path, capsys, mon
     monkeypatch.chdir(tmp_path)
     relative = os.path.relpath(folder)
     first, again = tmp_path / "first", tmp_path / "again"
-    assert train.main(["--data", relative, *FAST, "--run-dir", str(first)]) == 0
+    held = ["--set", "train.folds=0"]
+    assert train.main(["--data", relative, *FAST, *held, "--run-dir", str(first)]) == 0
     printed = capsys.readouterr().out
     assert "labels.csv" in printed and "28 train, 6 val, 6 test" in printed
     config = load_config(first / "config.yaml")
@@ -188,7 +189,7 @@ def test_run_of_a_folder_is_repeated_by_its_config(folder, tmp_path, capsys, mon
 @pytest.mark.usefixtures("short_body")
 def test_a_run_killed_in_its_third_fold_goes_on_there(folder, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    settings = [*FAST, "--set", "trust.folds=3", "--set", "trust.fold_length=1"]
+    settings = [*FAST, "--set", "train.folds=3", "--set", "trust.fold_length=1"]
     alone, killed = tmp_path / "alone", tmp_path / "killed"
     assert train.main(["--data", str(folder), *settings, "--run-dir", str(alone)]) == 0
 
@@ -220,6 +221,20 @@ def test_a_run_killed_in_its_third_fold_goes_on_there(folder, tmp_path, capsys, 
     assert train.main(["--resume", str(killed)]) == 0
     assert asked == ["1", "2", "3"]
     printed = capsys.readouterr().out
+    # All 40 images train the model that is kept, and all are answered by others.
+    assert "data: 40 train images" in printed and "40 out-of-fold images" in printed
+    assert "answered by one of 3 models, trained without it for 100% of the epochs" in printed
+    figures = [json.loads((run / "metrics.json").read_text()) for run in (alone, killed)]
+    assert figures[0] == figures[1] and figures[0].keys() == {"folds"}
+    assert figures[0]["folds"]["images"] == 40
+    assert (killed / "plots" / "folds_gallery.png").is_file()
+    assert evaluate.main(["--run", str(killed)]) == 0
+    measured = json.loads((killed / "evaluation" / "folds" / "metrics.json").read_text())
+    accuracy = measured["figures"]["class_accuracy"]
+    assert accuracy["value"] == pytest.approx(figures[0]["folds"]["softmax_accuracy"])
+    assert accuracy["low"] <= accuracy["value"] <= accuracy["high"]
+    page = (killed / "evaluation" / "folds" / "report.html").read_text(encoding="utf-8")
+    assert "trained without it" in page and "out-of-fold" in page
     # Three trainings are over, that of the third fold goes on behind its first epoch of two steps.
     assert printed.count("epoch-end: 2 epochs and 0 of 2 steps of the next are done") == 3
     assert printed.count("epoch-end: 1 epochs and 0 of 2 steps of the next are done") == 1

@@ -27,12 +27,12 @@ SOURCE = [Choice("data.source.format", "voc", "found"), Choice("data.source.path
 # By hand, of the choices of `PHOTOS`: a line a part, cut at the 80th column.
 NARROW = [
     "data      format voc, path photos, several skip",
-    "held back val 0.15, test 0.15",
     "input     image_size 128, resize stretch, channels 3, cache auto",
     "model     width 32, dropout 0.3",
     "augment   flip, translate 0.15, scale 0.3, aspect 0.2, rotation 10.0, crop 0.4,…",
     "loss      distribution_weight 0.25, label_smoothing 0.05",
-    "trust     method cross, folds 5, fold_length 0.3",
+    "measured  folds 5, fold_length 0.3",
+    "trust     method cross",
     "          all of them, with reasons: --explain",
     "note: mind this.",
 ]
@@ -58,7 +58,9 @@ def test_choices_are_told_in_at_most_12_lines(plan, width):
     if width == 80:
         assert others == NARROW
     else:
-        assert others[4].endswith("saturation 0.3, hue 0.02, box_from ellipse")
+        assert next(one for one in others if one.startswith("augment")).endswith(
+            "saturation 0.3, hue 0.02, box_from ellipse"
+        )
 
 
 def test_every_choice_stands_in_a_part(plan):
@@ -159,7 +161,8 @@ def test_the_end_of_a_run_in_at_most_15_lines(width, tmp_path, monkeypatch):
     picture = Path("a photo.jpg")
     picture.touch()
     folder = Path("runs/my/20260102-030405")
-    data = SimpleNamespace(test=1, pictures={"test": SimpleNamespace(paths=["", str(picture)])})
+    pictures = {"test": SimpleNamespace(paths=["", str(picture)])}
+    data = SimpleNamespace(measured="test", pictures=pictures)
     result = SimpleNamespace(best_epoch=26, history=[{}] * 30)
     figures = result_lines("test", outcomes([0, 6, 0], [0, 0, 3], background=2))
     findings = weak_points(outcomes([0, 6, 0], [0, 0, 3]), NAMES)
@@ -189,7 +192,7 @@ def test_the_end_of_a_run_in_at_most_15_lines(width, tmp_path, monkeypatch):
 
 def test_commands_fit_what_there_is():
     folder = Path("runs/my/1")
-    drawn = SimpleNamespace(test=None, pictures={"val": SimpleNamespace(paths=["", ""])})
+    drawn = SimpleNamespace(measured="val", pictures={"val": SimpleNamespace(paths=["", ""])})
     base = Path("saved_models/my")
     assert runs.next_commands(folder, drawn, base / "3", base) == [
         "python -m loc_keras.evaluate --run runs/my/1",

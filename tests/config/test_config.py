@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from loc_keras.config.data import SourceConfig
-from loc_keras.config.load import dump_config, load_config
+from loc_keras.config.load import config_from_tree, dump_config, load_config
 from loc_keras.config.schema import Config
 from loc_keras.errors import ConfigError
 
@@ -663,3 +663,17 @@ def test_no_text_raises_anything_but_a_config_error(
         assert isinstance(load_config(path, [f"train.seed={override}"]), Config)
     except ConfigError as error:
         assert str(error).startswith((str(path), "--set "))
+
+
+def test_folds_take_the_place_of_splits_that_are_not_asked_for() -> None:
+    tree = {"data": {"source": {"format": "csv", "path": "folder"}}, "train": {"folds": 4}}
+    config = config_from_tree(tree, [], origin="test", name="x")
+    split = config.data.split
+    assert (split.val, split.test, split.calibration) == (0, 0, 0)
+    assert (config.trust.method, config.trust.folds) == ("cross", 4)
+    asked = ["data.split.test=0.2", "trust.method=split"]
+    config = config_from_tree(tree, asked, origin="test", name="x")
+    assert (config.data.split.val, config.data.split.test) == (0, 0.2)
+    assert config.trust.method == "split"
+    with pytest.raises(ConfigError, match=r"train: folds must be 0, .* or 2 and more"):
+        config_from_tree(tree, ["train.folds=1"], origin="test", name="x")

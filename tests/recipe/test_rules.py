@@ -111,7 +111,7 @@ def test_held_back_fraction_never_grows_with_the_set(one, other):
 )
 def test_held_back_fraction(images, classes, fraction):
     known = facts(images=images, classes={f"class {k}": 9 for k in range(classes)})
-    chosen = values(known)
+    chosen = values(known, asked={"train.folds": 0})
     assert chosen["data.split.val"] == chosen["data.split.test"] == fraction
 
 
@@ -140,6 +140,32 @@ def test_small_sets_get_trust_by_folds_within_the_same_time():
     held = values(small, asked={"data.split.calibration": 0.2})
     assert "trust.method" not in held
     assert "trust.method" not in values(facts(images=19, given=given_both))
+
+
+@pytest.mark.parametrize(
+    ("changes", "folds"),
+    [
+        ({}, 5),
+        ({"images": 2_000}, None),
+        ({"given": {"test": 300}}, 5),  # Only validation images would be cut off.
+        ({"given": {"val": 300, "test": 300}}, None),
+        ({"classes": {"cat": 90, "owl": 4, "rat": 0}}, 4),  # As many as the smallest class has.
+        ({"classes": {"cat": 90, "owl": 3}}, 3),
+        ({"classes": {"cat": 90, "owl": 2}}, None),
+        ({"classes": {"cat": 90, "owl": 1}}, None),
+    ],
+)
+def test_small_sets_are_measured_by_folds_and_all_images_train(changes, folds):
+    chosen = values(facts(**{"images": 1_999, **changes}))
+    assert chosen.get("train.folds") == folds
+    config = as_config(chosen)
+    split, given = config.data.split, changes.get("given", {})
+    held = {"val": split.val, "test": split.test, "calibration": split.calibration}
+    if folds:
+        assert set(held.values()) == {0}
+        assert (config.trust.method, config.trust.folds) == ("cross", folds)
+    else:
+        assert all(held[name] > 0 for name in {"val", "test"} - set(given))
 
 
 def test_given_splits_are_not_cut_off_and_small_ones_are_told():

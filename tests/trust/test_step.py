@@ -87,7 +87,8 @@ def test_novelty_goes_by_images_that_suffice_for_its_level(folder: Path, tmp_pat
     (tmp_path / "best.keras").touch()
 
     def fitted(level: float, data: LocalizationData) -> tuple[str, list[int]]:
-        novelty, card = trust.add_novelty(tmp_path, tmp_path / "best.keras", data, level)
+        config = load_config(folder / "config.yaml", [f"trust.novelty_level={level}"])
+        novelty, card = trust.add_novelty(tmp_path, tmp_path / "best.keras", data, config)
         assert read_novelty(tmp_path / "novelty.json", tmp_path / "best.keras") == novelty
         counts = [len(fold.distances) for fold in novelty.folds]
         assert card == {"level": level, f"{novelty.split}_images": sum(counts)}
@@ -160,13 +161,15 @@ def test_every_training_image_is_answered_by_a_model_without_it(
         trained.append({name for step in range(6) for name in sources(step)})
         return SimpleNamespace(best_path=folder / "best.keras")
 
-    def answer(_: object, dataset, *, background: int | None):
+    def answer(_: object, dataset, pictures, background: int | None):
+        assert background == data.background
         # A new image of the fold would have the same pixels; here its number is its brightness.
         pixels = np.concatenate([images.numpy() for images, _ in dataset])
         found = seen_by(np.random.default_rng(len(trained)), len(pixels))
         of = [name for name, own in numbers.items() for image in pixels if (image == own).all()]
         assert len(of) == len(pixels)
         assert not set(of) & trained[-1]
+        asked.append(set(of))
         answered.extend(of)
         return found
 
@@ -175,6 +178,7 @@ def test_every_training_image_is_answered_by_a_model_without_it(
         for number in range(40)
     }
     answered: list[str] = []
+    asked: list[set[str]] = []
     monkeypatch.setattr(folds, "fit_localizer", note)
     monkeypatch.setattr(folds, "localizer_from", lambda *_: Network())
     shared = SimpleNamespace(localizer=Network(), become=lambda other: None)
@@ -183,10 +187,13 @@ def test_every_training_image_is_answered_by_a_model_without_it(
     monkeypatch.setattr(folds, "collect_outcomes", answer)
     monkeypatch.setattr(folds, "observer", lambda model: model.name)
     monkeypatch.setattr(folds, "fold_ensemble", lambda models: models)
-    found, of_fold, models = folds.out_of_fold(config, data, tmp_path, Console(quiet=True))
+    found, of_fold, models = folds.out_of_fold(config, data, tmp_path, Console(quiet=True), 0.0)
     names = [str(name) for name in data.pictures["train"].names]
     assert len(found) == len(names) == 32
-    assert of_fold.tolist() == [fold for fold in range(4) for _ in range(8)]
+    # In the order of the images, however the folds were dealt out.
+    assert np.bincount(of_fold).tolist() == [8] * 4
+    where = {name: fold for fold, part in enumerate(asked) for name in part}
+    assert of_fold.tolist() == [where[name] for name in names]
     assert models == ["1", "2", "3", "4"]
     assert sorted(answered) == sorted(names)
     assert [len(own) for own in trained] == [24] * 4
