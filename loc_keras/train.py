@@ -60,7 +60,12 @@ def build_parser() -> ArgumentParser:
         type=float,
         help=f"with --data: time that training may take, about; {BUDGET_MINUTES} if not given",
     )
-    add("--weights", metavar="NAME", help="with --data: pretrained weights")
+    add(
+        "--weights",
+        metavar="NAME",
+        help="with --data: pretrained weights; auto, as without it: of ImageNet, if any can be "
+        "had; none: random ones",
+    )
     add("--explain", action="store_true", help="with --data: print each choice with its reason")
     add(
         "--write-config",

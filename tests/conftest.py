@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from loc_keras.recipe.rules import AUTO_BODIES
+
 # Before the first import of TensorFlow, Matplotlib and NumPy; a value set by the caller wins.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -70,6 +72,12 @@ def _dtype_policy_is_reset() -> Iterator[None]:
     if keras is not None:
         keras.config.set_floatx("float32")
         keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_weights_are_looked_for() -> None:
+    """Lets `--data` begin from random weights: what a machine has at hand decides no test."""
+    AUTO_BODIES.clear()
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import getitem
 from pathlib import Path
@@ -33,12 +33,21 @@ from loc_keras.config.schema import Config
 from loc_keras.data import files
 from loc_keras.data.formats.listing import Guess
 from loc_keras.data.resolve import count_multi_object, measure
-from loc_keras.errors import ConfigError
-from loc_keras.recipe.rules import BUDGET_MINUTES, Choice, Facts, choose
+from loc_keras.errors import ConfigError, ModelError
+from loc_keras.recipe.rules import (
+    AUTO_BODIES,
+    BUDGET_MINUTES,
+    LARGE_SET,
+    SHARED_BODY,
+    Choice,
+    Facts,
+    choose,
+)
 from loc_keras.training.precision import cpu_has_avx512, cpu_has_bfloat16, device_summary
 from loc_keras.training.run_folder import CONFIG_FILE
 
 _WEIGHTS, _EPOCHS = "model.backbone.weights", "train.epochs"
+AUTO = "auto"  # Weights that are looked for, where neither weights nor a body are asked for.
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +74,8 @@ def plan_to_train(args: argparse.Namespace, console: Console) -> FolderPlan | No
         print_note(console, shrunk)
         return FolderPlan(DataSource(config), [], [])
     minutes = BUDGET_MINUTES if args.minutes is None else args.minutes
-    plan = plan_folder(args.data, args.set, name=args.name, minutes=minutes, weights=args.weights)
+    weights = args.weights or AUTO
+    plan = plan_folder(args.data, args.set, name=args.name, minutes=minutes, weights=weights)
     to_screen = args.write_config == Path("-")
     shown_on = Console(markup=False, stderr=True) if to_screen else console
     print_plan(shown_on, plan, explain=args.explain)
@@ -165,7 +175,7 @@ def plan_folder(
     """
     folder = os.path.expanduser(folder)
     name = name or name_of(folder)
-    if weights is not None:
+    if weights not in (None, AUTO):
         if os.path.basename(weights) == LATEST:  # The config is to name that very run.
             weights = str(followed(weights))
         overrides = [f"{_WEIGHTS}={weights}", *overrides]
@@ -173,6 +183,9 @@ def plan_folder(
     flat = flat_settings(reading.source.config.model_dump())
     asked = {key: flat[key] for key in asked_keys(overrides)}
     facts = _facts(reading, asked.get(_WEIGHTS)) if reading.records.splits else None
+    start: list[str] = []
+    if weights == AUTO and facts and not any(key.startswith("model.backbone.") for key in asked):
+        facts, start = _with_weights(facts)
 
     def chosen(more: Mapping[str, Any]) -> tuple[Config, list[Choice], list[str]]:
         asked_now = {**asked, **more}
@@ -190,9 +203,24 @@ def plan_folder(
     return FolderPlan(
         reading.source.with_config(config),
         _in_force(config, choices, asked),
-        [*reading.notes, *notes],
+        [*reading.notes, *start, *notes],
         None if _EPOCHS in asked or facts is None else lambda epochs: chosen({_EPOCHS: epochs})[0],
     )
+
+
+def _with_weights(facts: Facts) -> tuple[Facts, list[str]]:
+    """The facts with weights of ImageNet, where some suit and can be had; a note where not."""
+    source = AUTO_BODIES.get(facts.device)
+    if facts.images >= LARGE_SET or source is None:
+        return facts, []
+    from loc_keras.models.weights import weights_at_hand
+
+    try:
+        weights, body = weights_at_hand(*source)
+    except ModelError as error:
+        return facts, [f"it begins from random weights, since none are at hand: {error}"]
+    shape = {key: SHARED_BODY[key] for key in ("width", "stem") if "/" not in body}
+    return replace(facts, weights=weights, body={"name": body, **shape}), []
 
 
 def name_of(folder: str) -> str:
@@ -303,6 +331,7 @@ def _facts(reading: Reading, weights: str | None) -> Facts:
         avx512=cpu_has_avx512(),
         weights=weights,
         body=_body_of(weights),
+        of_run=bool(_body_of(weights)),
     )
 
 

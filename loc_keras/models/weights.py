@@ -2,19 +2,24 @@
 
 import dataclasses
 import json
+import os
+import queue
 import re
 import tempfile
+import threading
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import keras
 import numpy as np
 
 from loc_keras.atomic_file import file_sha256
+from loc_keras.config.schema import BackboneConfig
 from loc_keras.errors import ModelError
 from loc_keras.models import torch_weights
 from loc_keras.models.assembly import build_body
@@ -31,9 +36,6 @@ from loc_keras.models.body import (
 )
 from loc_keras.models.other_bodies import read_hub_weights
 
-if TYPE_CHECKING:
-    from loc_keras.config.schema import BackboneConfig
-
 BEST_MODEL = "best.keras"  # The file of a run folder whose body is taken.
 _CONFIG = "config.json"  # In a `.keras` file, the network.
 
@@ -41,6 +43,12 @@ _HALF = re.compile(rb'"(mixed_)?b?float16"')
 
 NONE = "none"
 IMAGENET_WEIGHTS = "imagenet"
+
+WEIGHTS_FOLDER, AT_HAND = Path("saved_models", "weights"), "LOC_KERAS_WEIGHTS"
+"""Where files of weights are looked for, and the variable that names another folder, or a file."""
+
+AUTO_SECONDS = 20.0
+TRIED_SIDE = 96  # Of the images for which a body is built to try its weights.
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +65,7 @@ class Start:
     body: Body | None = None
 
 
-def find_start(backbone: "BackboneConfig", image_shape: tuple[int, int, int]) -> Start:
+def find_start(backbone: BackboneConfig, image_shape: tuple[int, int, int]) -> Start:
     """Finds the body and the weights of `model.backbone` for images of (height, width, channels).
 
     Raises:
@@ -75,7 +83,7 @@ def find_start(backbone: "BackboneConfig", image_shape: tuple[int, int, int]) ->
     return dataclasses.replace(found, body=body)
 
 
-def initial_weights(backbone: "BackboneConfig", channels: int) -> Start:
+def initial_weights(backbone: BackboneConfig, channels: int) -> Start:
     """Finds the weights that a body is to start from, without the body.
 
     They are "none", "imagenet", a `.safetensors` file, a run folder, a `.keras` file, or a folder
@@ -152,6 +160,45 @@ def open_model(path: Path) -> keras.Model:
         ) from error
 
 
+def weights_at_hand(
+    bodies: Sequence[str], fetched: str, seconds: float = AUTO_SECONDS
+) -> tuple[str, str]:
+    """ImageNet weights that can be had without asking, and their body, of those that suit.
+
+    Tried are `.safetensors` files for `bodies`, KerasHub's for the first of these, where that
+    package is there, and Keras's own for `fetched`: what they fetch they keep, and check.
+
+    Raises:
+        ModelError: If there are none in that time; with what to do.
+    """
+    place = Path(os.environ.get(AT_HAND) or WEIGHTS_FOLDER)
+    files = [place] if place.is_file() else sorted(place.glob("*.safetensors"))
+    tried = [(body, str(file)) for file in files for body in bodies]
+    tried += [(bodies[0], IMAGENET_WEIGHTS)] if find_spec("keras_hub") else []
+    tried.append((fetched, IMAGENET_WEIGHTS))
+    found: queue.SimpleQueue[tuple[str, str] | None] = queue.SimpleQueue()
+    faults = [f"none came within {seconds:g} s."]
+
+    def look() -> None:
+        for body, weights in tried:
+            backbone = BackboneConfig(name=body, weights=weights)
+            try:
+                find_start(backbone, (TRIED_SIDE, TRIED_SIDE, 3))
+            except Exception as error:  # Of networks and files, of any kind.
+                faults.append(str(error))
+            else:
+                found.put((weights, body))
+                return
+        found.put(None)
+
+    # Left alone where it takes too long: nothing can end what waits for a network.
+    threading.Thread(target=look, daemon=True).start()
+    with suppress(queue.Empty):
+        if (result := found.get(timeout=seconds)) is not None:
+            return result
+    raise ModelError(faults[-1])
+
+
 def _kind(path: Path) -> Literal["run", "preset", "safetensors"]:
     if path.is_dir():
         if (path / BEST_MODEL).is_file():
@@ -173,7 +220,7 @@ def _kind(path: Path) -> Literal["run", "preset", "safetensors"]:
     )
 
 
-def _refuse_unshared(backbone: "BackboneConfig", channels: int, what: str) -> None:
+def _refuse_unshared(backbone: BackboneConfig, channels: int, what: str) -> None:
     if backbone.name not in RESNETS:
         raise ModelError(
             f"model.backbone.weights: {what} cannot be put into the body {backbone.name}; they are "

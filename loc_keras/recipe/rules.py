@@ -13,7 +13,6 @@ SMALL_SET = 1_000
 """Training images below which a set is small: much is held back, and augmentation is strong."""
 
 LARGE_SET = 20_000  # Training images from which on augmentation is light.
-PRETRAINED_HELPS = 2_000  # Training images below which pretrained weights help most.
 
 HELD_BACK = ((1_000, 0.15), (10_000, 0.1), (math.inf, 0.05))
 """Fraction for each missing split, for sets below so many images."""
@@ -124,18 +123,26 @@ GPU_MOST = 5_000.0
 SHARED_BODY: dict[str, Any] = {"name": "resnet18", "width": 64, "stem": "imagenet"}
 """The body that ImageNet weights, and files of weights, are for."""
 
-FINE_TUNING: dict[str, float] = {
-    "train.learning_rate": 0.001,
-    "train.fine_tune.body_rate": 0.3,
-    "train.fine_tune.layer_decay": 0.7,
+AUTO_BODIES = {
+    "cpu": (("resnet18", "resnet34"), "applications/MobileNetV3Small"),
+    "gpu": (("resnet50", "resnet34", "resnet18"), "applications/EfficientNetV2B0"),
 }
-"""What differs when a training starts from weights of ImageNet: customary, not measured here."""
+"""Bodies whose ImageNet weights are taken where they can be had: those of files, of KerasHub for
+the first, and the one that Keras itself offers. Chosen by their cost; not measured here."""
 
-FREEZE_SHARE = 0.125  # Share of the epochs in which only the heads learn, likewise.
+FINE_TUNING: dict[bool, dict[str, float]] = {
+    False: {
+        "train.learning_rate": 0.001,
+        "train.fine_tune.body_rate": 0.3,
+        "train.fine_tune.layer_decay": 0.7,
+    },
+    True: {"train.learning_rate": 0.001},
+}
+"""What differs when a training starts from weights of ImageNet (False: customary, not measured
+here), or from an earlier run: one rate for all from the first step. A body that has seen some
+thousand photographs gained nothing from lower ones (`docs/transfer.md`)."""
 
-FINE_TUNING_RUN: dict[str, float] = {"train.learning_rate": 0.001}
-"""What differs when it starts from an earlier run: one rate for all from the first step. A body
-that has seen some thousand photographs gained nothing from lower ones (`docs/transfer.md`)."""
+FREEZE_SHARE = 0.125  # Share of the epochs in which only the heads learn; customary.
 
 STEADY_BATCH = 16
 """Below this many images a step the statistics of batch normalisation stay as they came."""
@@ -158,7 +165,7 @@ class Facts:
         several: Images that show several objects, of `annotated` that show any; `policy` is what is
             done with them.
         bfloat16: Whether the CPU has units for it; `avx512` likewise, True where nothing says so.
-        weights: Pretrained ones that were asked for; `body` has its `name`, `width` and `stem`.
+        weights: Pretrained ones, `of_run` or of ImageNet; `body`: its `name`, `width` and `stem`.
     """
 
     images: int
@@ -177,6 +184,7 @@ class Facts:
     avx512: bool = True
     weights: str | None = None
     body: Mapping[str, Any] = field(default_factory=dict)
+    of_run: bool = False
 
     @property
     def device(self) -> str:
@@ -216,7 +224,7 @@ def choose(
     width = _body(facts, chooser)
     _augment(facts, chooser)
     notes = _training(facts, chooser, minutes=minutes, side=side, width=width)
-    of_training = [*_weights_notes(facts), *notes] if to_train else []
+    of_training = notes if to_train else []
     return chooser.choices, [*_class_notes(facts, chooser), *_held_notes(facts), *of_training]
 
 
@@ -260,8 +268,7 @@ def multi_object_policy(several: int, annotated: int) -> str:
 
 def fine_tuning(facts: Facts) -> dict[str, Any]:
     """Settings by key that differ when a training starts from given weights; else none."""
-    by_start = FINE_TUNING_RUN if facts.body else FINE_TUNING
-    return dict(by_start) if facts.pretrained else {}
+    return dict(FINE_TUNING[facts.of_run]) if facts.pretrained else {}
 
 
 class Cost(NamedTuple):
@@ -400,12 +407,13 @@ def _body(facts: Facts, chooser: Chooser) -> int:
         width, why = GREY_WIDTH, "grey pictures, on a CPU"
     body = dict(facts.body)
     if facts.pretrained:
-        chooser.pick("model.backbone.weights", facts.weights, "asked for")
+        chooser.pick("model.backbone.weights", facts.weights, "at hand")
         body = body or dict(SHARED_BODY)
-        width, why = body["width"], "that of the weights"
-        for key in ("name", "stem"):
-            chooser.pick(f"model.backbone.{key}", body[key], why)
-    if "/" not in str(chooser.asked("model.backbone.name", "")):  # Others than our ResNets.
+        width, why = body.pop("width", width), "that of the weights"
+        for key, value in body.items():
+            chooser.pick(f"model.backbone.{key}", value, why)
+    name = chooser.asked("model.backbone.name", body.get("name", ""))
+    if "/" not in str(name):  # Others than our ResNets.
         width = chooser.pick("model.backbone.width", width, why)
     chooser.pick("model.dropout", DROPOUT, "against overfitting")
     chooser.pick("loss.distribution_weight", DISTRIBUTION_WEIGHT, "as in all measured recipes")
@@ -511,15 +519,6 @@ def _fine_tune(chooser: Chooser, tuned: Mapping[str, Any], epochs: int, batch: i
         "frozen" if frozen else "train",
         f"batches of {batch} are {'too small' if frozen else 'large enough'} for its statistics",
     )
-
-
-def _weights_notes(facts: Facts) -> list[str]:
-    if facts.pretrained or facts.images >= PRETRAINED_HELPS:
-        return []
-    return [
-        f"with fewer than {PRETRAINED_HELPS:,} images pretrained weights help: --weights "
-        "imagenet fetches them, --weights FILE or RUN takes those at hand."
-    ]
 
 
 def _held_notes(facts: Facts) -> list[str]:

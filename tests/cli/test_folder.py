@@ -16,8 +16,10 @@ from loc_keras import check, evaluate, train
 from loc_keras.cli import data_source, folds
 from loc_keras.cli.data_arguments import plan_folder, print_plan, safe_name, shown_value
 from loc_keras.config.load import load_config
-from loc_keras.errors import ConfigError
+from loc_keras.errors import ConfigError, ModelError
 from loc_keras.localizer import Localizer
+from loc_keras.models import weights
+from loc_keras.recipe.rules import AUTO_BODIES
 from loc_keras.training.fit import fit_localizer
 
 FAST = [
@@ -242,6 +244,30 @@ def test_a_run_killed_in_its_third_fold_goes_on_there(folder, tmp_path, capsys, 
     for one in said:  # Of files in which Keras writes their date.
         del one["calibration"]["model_sha256"], one["calibration"]["folds_sha256"]
     assert said[0] == said[1]
+
+
+def test_weights_at_hand_are_taken_and_their_lack_is_told(folder, monkeypatch):
+    body = "applications/MobileNetV3Small"
+    for device in ("cpu", "gpu"):
+        monkeypatch.setitem(AUTO_BODIES, device, (("resnet18",), body))
+
+    def missing(*_):
+        raise ModelError("there is no network; do this.")
+
+    monkeypatch.setattr(weights, "weights_at_hand", lambda *_: ("imagenet", body))
+    chosen = plan_folder(str(folder), weights="auto").source.config.model.backbone
+    assert (chosen.name, chosen.weights) == (body, "imagenet")
+    monkeypatch.setattr(weights, "weights_at_hand", missing)
+    plan = plan_folder(str(folder), weights="auto")
+    assert plan.source.config.model.backbone.weights == "none"
+    assert any("random weights" in note and "do this." in note for note in plan.notes)
+    # Who asks for a body, or for random weights, is not asked about others.
+    for asked in (
+        {"overrides": ["model.backbone.width=4"], "weights": "auto"},
+        {"weights": "none"},
+    ):
+        plan = plan_folder(str(folder), **asked)
+        assert not any("random weights" in note for note in plan.notes)
 
 
 class KilledError(Exception):

@@ -262,7 +262,7 @@ def test_fine_tuning_is_for_given_weights_alone():
     assert fine_tuning(facts()) == fine_tuning(facts(weights="none")) == {}
     tuned = values(facts(weights="file.keras"))
     assert tuned["model.backbone.weights"] == "file.keras"
-    assert tuned["train.learning_rate"] == rules.FINE_TUNING["train.learning_rate"]
+    assert tuned["train.learning_rate"] == rules.FINE_TUNING[False]["train.learning_rate"]
     assert tuned["model.backbone.width"] == 64  # torchvision's, which shared weights are for.
     assert tuned["train.fine_tune.freeze_epochs"] == round(tuned["train.epochs"] / 8)
     assert not any(key.startswith("train.fine_tune") for key in values(facts()))
@@ -270,7 +270,7 @@ def test_fine_tuning_is_for_given_weights_alone():
 
 def test_weights_of_a_run_bring_its_body():
     body = {"name": "resnet34", "width": 32, "stem": "small"}
-    tuned = values(facts(weights="runs/a", body=body))
+    tuned = values(facts(weights="runs/a", body=body, of_run=True))
     assert {key: tuned[f"model.backbone.{key}"] for key in body} == body
     assert "train.fine_tune.freeze_epochs" not in tuned
 
@@ -280,17 +280,13 @@ def test_another_body_has_no_width_to_choose():
     assert "model.backbone.width" not in [one.key for one in choices]
 
 
-@pytest.mark.parametrize(
-    ("changes", "told"),
-    [
-        ({}, True),
-        ({"weights": "imagenet"}, False),
-        ({"images": 2_000}, False),
-    ],
-)
-def test_pretrained_weights_are_recommended_for_few_images(changes, told):
-    _, notes = choose(facts(**{"images": 1_999, **changes}))
-    assert any("--weights imagenet" in note for note in notes) is told
+def test_weights_of_another_body_bring_its_name_and_rest_at_first():
+    body = {"name": "applications/MobileNetV3Small"}
+    tuned = values(facts(weights="imagenet", body=body))
+    assert tuned["model.backbone.name"] == body["name"]
+    assert not {"model.backbone.width", "model.backbone.stem"} & set(tuned)
+    assert tuned["train.fine_tune.freeze_epochs"] > 0
+    as_config(tuned)
 
 
 def test_without_training_nothing_is_noted_of_it():
