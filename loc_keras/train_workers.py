@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from types import FrameType
 from typing import IO, Any
 
@@ -89,12 +88,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if args.restarts and options.isdisjoint(("--run-dir", "--resume")):
         parser.error("--restarts needs --run-dir or --resume after --, to find the run again")
     command = [sys.executable, "-m", "loc_keras.train", *given]
-    return run_command(partial(_run, command, args.workers, args.pin, args.restarts), waits=True)
 
+    def run() -> int:
+        cores = core_parts(available_cores(), args.workers) if args.pin else None
+        return run_workers(command, args.workers, cores, restarts=args.restarts)
 
-def _run(command: Sequence[str], count: int, pin: bool, restarts: int) -> int:
-    cores = core_parts(available_cores(), count) if pin else None
-    return run_workers(command, count, cores, restarts=restarts)
+    return run_command(run, waits=True)
 
 
 def run_workers(

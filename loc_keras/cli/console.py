@@ -112,10 +112,9 @@ def _end_in_time(sentence: str) -> None:
     """Sees to it that this process ends soon after Ctrl-C.
 
     Python heeds a signal between two of its steps alone, and pools wait for their threads: a file
-    that does not answer, read by TensorFlow or in a thread, would keep it for ever. What the system
-    calls at a signal writes to a pipe at once. Who handles the signal himself, to save
-    something, has time as long as the process is at work. An interrupt that Python can raise
-    nowhere, as one that comes in a callback of its garbage collection, is no news beside that.
+    that does not answer would keep it for ever. What the system calls at a signal writes to a pipe
+    at once. Who handles the signal himself, to save something, has time as long as the process is
+    at work. An interrupt in a callback of garbage collection, raised nowhere, is no news then.
     """
     unraisable = sys.unraisablehook
 

@@ -375,19 +375,14 @@ def _on_error(reading: Reading) -> Choice:
 def _in_force(config: Config, choices: Sequence[Choice], asked: dict[str, Any]) -> list[Choice]:
     """The choices as the config has them, with what was asked for beside them."""
     tree = config.model_dump()
-    in_force = []
-    for choice in choices:
-        value: Any = reduce(getitem, choice.key.split("."), tree)
-        if isinstance(value, dict):
-            value = {key: item for key, item in value.items() if item is not None}
-        why = "asked for" if choice.key in asked else choice.why
-        in_force.append(Choice(choice.key, value, why))
-    listed = {choice.key for choice in choices}
-    return in_force + [
-        Choice(key, reduce(getitem, key.split("."), tree), "asked for")
-        for key in asked
-        if key not in listed
-    ]
+
+    def value(key: str) -> Any:
+        found: Any = reduce(getitem, key.split("."), tree)
+        is_section = isinstance(found, dict)
+        return {k: one for k, one in found.items() if one is not None} if is_section else found
+
+    reasons = {choice.key: choice.why for choice in choices} | dict.fromkeys(asked, "asked for")
+    return [Choice(key, value(key), why) for key, why in reasons.items()]
 
 
 def _tree_of(choices: Sequence[Choice]) -> dict[str, Any]:

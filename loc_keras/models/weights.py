@@ -86,12 +86,8 @@ def find_start(backbone: BackboneConfig, image_shape: tuple[int, int, int]) -> S
 def initial_weights(backbone: BackboneConfig, channels: int) -> Start:
     """Finds the weights that a body is to start from, without the body.
 
-    They are "none", "imagenet", a `.safetensors` file, a run folder, a `.keras` file, or a folder
-    that KerasHub's `save_to_preset` wrote. A body that is not one of our ResNets takes "none" and
-    runs only: its builder has ImageNet weights of its own.
-
-    Raises:
-        ModelError: if they are not there, broken, or made for another body.
+    A body that is not one of our ResNets takes "none" and runs only: its builder has ImageNet
+    weights of its own. ModelError if they are not there, broken, or made for another body.
     """
     name, weights = backbone.name, backbone.weights
     if weights == NONE:
@@ -104,14 +100,12 @@ def initial_weights(backbone: BackboneConfig, channels: int) -> Start:
         refuse_absent(weights)
         path = Path(weights).expanduser()
         kind = _kind(path)
-        if kind != "run":
-            _refuse_unshared(backbone, channels, f"the weights {path}")
         if kind == "run":
             found = read_run_weights(path, channels)
-        elif kind == "preset":
-            found = read_hub_weights(str(path), name)
         else:
-            found = torch_weights.read_torch_weights(path, name)
+            _refuse_unshared(backbone, channels, f"the weights {path}")
+            read = torch_weights.read_torch_weights
+            found = read_hub_weights(str(path), name) if kind == "preset" else read(path, name)
     origin = WeightsOrigin(name, weights, found.source, found.licence, found.sha256)
     return Start(origin, found.preprocessing, found.load)
 
@@ -167,9 +161,7 @@ def weights_at_hand(
 
     Tried are `.safetensors` files for `bodies`, KerasHub's for the first of these, where that
     package is there, and Keras's own for `fetched`: what they fetch they keep, and check.
-
-    Raises:
-        ModelError: If there are none in that time; with what to do.
+    ModelError, with what to do, if there are none in that time.
     """
     place = Path(os.environ.get(AT_HAND) or WEIGHTS_FOLDER)
     files = [place] if place.is_file() else sorted(place.glob("*.safetensors"))

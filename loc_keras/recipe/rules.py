@@ -160,11 +160,9 @@ class Facts:
         side: Median of the pictures' sides in px (the root of their area).
         spread: 90th percentile of width by height divided by the 10th, at least 1.
         small_side: 10th percentile of the boxes' shorter side, in fractions of the picture.
-        grey: Whether all pictures are.
         given: Splits beside train that the data give, with their pictures.
-        several: Images that show several objects, of `annotated` that show any; `policy` is what is
-            done with them.
-        bfloat16: Whether the CPU has units for it; `avx512` likewise, True where nothing says so.
+        several: Images of several objects, for which `policy` is, of `annotated` that show any.
+        avx512: Whether the CPU has 512-bit vectors; True where the system does not say.
         weights: Pretrained ones, `of_run` or of ImageNet; `body`: its `name`, `width` and `stem`.
     """
 

@@ -10,17 +10,15 @@ not a hundredth: (99 + 1) * .99 in floats may be just above 99.
 **Boxes.** The outer box holds the true box, the inner one lies in it; each is promised by itself.
 All four sides of the predicted box are moved by one margin, times a scale of each side. The margin
 is the conformal quantile of the largest of four scores, how far each side of the true box lies
-beyond (outer) or within (inner) the predicted one, in units of the side's scale: split conformal on
-the maximum (de Grancey et al. 2022, section 3; Andéol et al. 2023, section 3), which needs no
-correction for four tests. The scale is 1 (`additive`), the predicted width or height (`size`), or
-the standard deviation of the side that the model gives (`spread`). A margin may be negative; that
-of the inner box is at least minus that of the outer one, so that it lies within it. A millionth of
-the picture is added outward so that rounding in float32 never breaks a promise.
+beyond (outer) or within (inner) the predicted one, in units of the side's scale (de Grancey et al.
+2022, section 3; Andéol et al. 2023, section 3). The scale is 1 (`additive`), the predicted width or
+height (`size`), or the standard deviation of the side that the model gives (`spread`). A margin may
+be negative; that of the inner box is at least minus that of the outer one, so that it lies within
+it. A millionth of the picture is added outward so that rounding in float32 breaks no promise.
 
-An inner box of which nothing is left is all zero (`is_empty`); it lies in every box and keeps its
-promise. That is counted: the inner score of an image is at most the margin at which its inner box
-vanishes. Else the many images whose box is too wrong to share anything with the truth would ask for
-a margin that empties the others' boxes as well.
+An inner box of which nothing is left is all zero (`is_empty`) and keeps its promise. That counts:
+the inner score of an image is at most the margin at which its inner box vanishes, or boxes that are
+too wrong to share anything with the truth would ask for a margin that empties the others as well.
 
 **Label sets.** A label's score is the probability of all classes that are more likely than it (APS:
 Romano, Sesia and Candès 2020, section 2, equation 5 with U = 0), plus `penalty` for each rank

@@ -42,13 +42,9 @@ def observe(
     """Asks for every image of a finite data set, with what trust is built on.
 
     Batches are (images, targets), images raw pixels (B, H, W, C), targets as for training;
-    `pictures` are the same images, for boxes in px (`measure.outcomes_from`), `background` the
-    index of that class. Flip and folds are as in `observed_outputs`.
-
-    Returns:
-        Outcomes whose `outputs` are `observed_outputs`, with novelty those of `novelty_of`,
-            `bbox_true`, and `brightness` and `contrast`: mean and standard deviation of each
-            image's pixel values, float32 (N,), 0..255.
+    `pictures` are the same images, for boxes in px, `background` the index of that class. Outputs
+    of the outcomes are `observed_outputs`, with novelty those of `novelty_of`, `bbox_true`, and
+    `brightness` and `contrast`: mean and deviation of each image's pixels, float32 (N,), 0..255.
     """
     # Applying trust, as `predict` does, needs no data set.
     from loc_keras.training.model import collect_outcomes

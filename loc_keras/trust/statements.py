@@ -53,9 +53,8 @@ class Statements:
 def stated(outputs: Mapping[str, Tensor], statements: Statements) -> dict[str, Tensor]:
     """What is stated of each answer, by `observed_outputs`.
 
-    Label sets and boxes go by the model's own outputs, to which nothing was fitted: so the promise
-    of split conformal prediction holds for them as it stands; with `cross`, by those of the folds'
-    models.
+    Label sets and boxes go by outputs to which nothing was fitted, the model's own or, with
+    `cross`, those of the folds' models: so the promise holds for them as it stands.
 
     Returns:
         `softmax_calibrated` float32 (N, K), with the most probable class of `softmax`; `p_iou50`
