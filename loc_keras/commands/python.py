@@ -2,6 +2,7 @@
 
 import base64
 import io
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,10 +12,11 @@ from typing import Any
 
 from rich.console import Console
 
+from loc_keras.atomic_file import followed
 from loc_keras.cli.data_arguments import name_of
 from loc_keras.cli.runs import usual_split
 from loc_keras.config.load import value_text
-from loc_keras.errors import TrainingError
+from loc_keras.errors import ModelError, TrainingError
 from loc_keras.localizer import Localizer
 from loc_keras.report.terminal import metrics_table
 from loc_keras.training.run_folder import (
@@ -34,11 +36,19 @@ _WIDTH = 100
 class Run:
     """A run by its folder; a notebook shows its figures and its gallery of test images.
 
+    `Run("runs/latest")` opens one that was trained before; ModelError where there is none.
+
     Attributes:
         folder: The folder of the run, which `docs/architecture.md` describes.
     """
 
     folder: Path
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        found = followed(folder)
+        if not found.is_dir():
+            raise ModelError(f"{folder} does not exist; give the folder of a run.")
+        object.__setattr__(self, "folder", found)
 
     @cached_property
     def localizer(self) -> Localizer:

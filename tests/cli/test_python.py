@@ -7,7 +7,7 @@ from helpers.empty_images import samples, write_set
 
 import loc_keras
 from loc_keras.commands.python import Run
-from loc_keras.errors import ConfigError, TrainingError
+from loc_keras.errors import ConfigError, ModelError, TrainingError
 
 
 def small(folder, **more):
@@ -51,6 +51,13 @@ def test_wrong_arguments_are_errors_of_ours(tmp_path):
         loc_keras.train(config="base", run_dir=tmp_path / "run", settings={"train.optimiser": 1})
     with pytest.raises(TrainingError, match="an argument is wrong"):
         loc_keras.train(config="base", run_dir=tmp_path / "run", epochs=0)
+
+
+def test_a_run_is_opened_by_its_folder(tmp_path):
+    (tmp_path / "runs" / "photos").mkdir(parents=True)
+    assert loc_keras.Run(str(tmp_path / "runs" / "photos")).folder == tmp_path / "runs" / "photos"
+    with pytest.raises(ModelError, match=r"nowhere does not exist; give the folder of a run"):
+        loc_keras.Run(tmp_path / "nowhere")
 
 
 def test_a_run_without_pictures_shows_its_figures(tmp_path):
