@@ -13,7 +13,7 @@ from loc_keras.errors import LocKerasError
 
 if TYPE_CHECKING:
     from loc_keras import boxes, losses, metrics
-    from loc_keras.commands.python import Run, train
+    from loc_keras.commands.python import train
     from loc_keras.localizer import Localizer
     from loc_keras.models.assembly import build_localizer
 
@@ -22,7 +22,6 @@ __version__ = "0.1.0"
 __all__ = [
     "LocKerasError",
     "Localizer",
-    "Run",
     "boxes",
     "build_localizer",
     "losses",
@@ -35,8 +34,6 @@ def __getattr__(name: str) -> Any:
     """Imports what waits until it is asked for (PEP 562)."""
     if name == "Localizer":
         return import_module("loc_keras.localizer").Localizer
-    if name == "Run":
-        return import_module("loc_keras.commands.python").Run
     if name == "build_localizer":
         return import_module("loc_keras.models.assembly").build_localizer
     if name in __all__:

@@ -55,9 +55,9 @@ def test_wrong_arguments_are_errors_of_ours(tmp_path):
 
 def test_a_run_is_opened_by_its_folder(tmp_path):
     (tmp_path / "runs" / "photos").mkdir(parents=True)
-    assert loc_keras.Run(str(tmp_path / "runs" / "photos")).folder == tmp_path / "runs" / "photos"
+    assert Run(str(tmp_path / "runs" / "photos")).folder == tmp_path / "runs" / "photos"
     with pytest.raises(ModelError, match=r"nowhere does not exist; give the folder of a run"):
-        loc_keras.Run(tmp_path / "nowhere")
+        Run(tmp_path / "nowhere")
 
 
 def test_a_run_without_pictures_shows_its_figures(tmp_path):
