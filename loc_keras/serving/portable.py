@@ -64,7 +64,7 @@ def export_portable(
     calibration: np.ndarray | None = None,
     version: int | None = None,
     place: str | None = None,
-    beside: Callable[[Path, Bundle], None] | None = None,
+    beside: Callable[[Path, Facts], None] | None = None,
 ) -> Path:
     """Writes a version of a model for a runtime, which takes raw pixels, and gives its folder.
 
@@ -78,7 +78,7 @@ def export_portable(
         calibration: For int8 images float32 (N, H, W, C), raw pixels, by which ranges are set.
         version: Its number; None for the next.
         place: In place of `kind` in the path.
-        beside: Writes further files into the version's folder.
+        beside: Writes further files into the version's folder, given what the file says of itself.
 
     Raises:
         ExportError: If the folder cannot be written, the version exists, the network cannot be
@@ -91,7 +91,7 @@ def export_portable(
         written = aside / "model"
         written.mkdir()
         path = convert(bundle, written, kind, quantize, calibration)
-        run, _ = open_file(path, kind)
+        run, facts = open_file(path, kind)
         _check_file(bundle, path, run, live_check.TOLERANCES[kind, quantize])
         figures = measure(run)
         files = {
@@ -104,7 +104,7 @@ def export_portable(
         for name, text in files.items():
             write_text(written / name, text)
         if beside is not None:
-            beside(written, bundle)
+            beside(written, facts)
         return put_in_place(written, base, version)
 
 

@@ -3,16 +3,16 @@
 The page is in `templates/`; it computes with ONNX Runtime Web, which users fetch from npm.
 """
 
-import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from loc_keras.atomic_file import json_object, write_text
 from loc_keras.errors import ExportError, clean
-from loc_keras.serving.bundle import Bundle
+from loc_keras.serving.runtimes import Facts
 
 WEB, ONNX = "web", "onnx"
 """The page's name among the formats, and the format of the file that it reads."""
@@ -22,14 +22,13 @@ PACKAGE, RELEASE = "onnxruntime-web", "1.30"
 
 FACTS_FILE, PAGE_FILE = "model.json", "index.html"
 
-_FACTS_VERSION = 1  # Of `model.json`; the page refuses another.
 _RUNTIME_FILES = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
 _TEMPLATES = Path(__file__).with_name("templates")
 _PAGE_FILES = ("page.mjs", "page.css")
 _INSTALL = f"npm install {PACKAGE}@{RELEASE}"
 _MOST_NAMES = 12  # Of classes in the heading.
 
-Writer = Callable[[Path, Bundle], None]
+Writer = Callable[[Path, Facts], None]
 """Writes what comes beside an exported file into its folder."""
 
 
@@ -72,24 +71,16 @@ def find_runtime(folder: Path | None) -> Path:
 def page_writer(runtime: Path) -> Writer:
     """What writes the page beside `model.onnx`; `runtime` is what `find_runtime` gives."""
 
-    def write(folder: Path, bundle: Bundle) -> None:
-        card, form = bundle.card or {}, bundle.form
-        facts = {
-            "version": _FACTS_VERSION,
-            "class_names": list(bundle.class_names),
-            "background": card.get("background"),
-            "size": form.size,
-            "channels": form.channels,
-            "resize": form.rule_in_use,
-        }
-        names = [clean(name, 60) for name in bundle.class_names]
+    def write(folder: Path, facts: Facts) -> None:
+        names = [clean(name, 60) for name in facts.class_names]
         more = len(names) - _MOST_NAMES
         page = _ENVIRONMENT.get_template("web.html.j2").render(
-            title=clean(str(card.get("name") or "Localizer"), 120),
+            title=clean(str(facts.card.get("name") or "Localizer"), 120),
             classes=", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else ""),
         )
         write_text(folder / PAGE_FILE, page)
-        write_text(folder / FACTS_FILE, json.dumps(facts, indent=1) + "\n")
+        # The page cannot read what the file itself says: ONNX Runtime Web does not tell it.
+        write_text(folder / FACTS_FILE, replace(facts, card={}, texts={}).as_text() + "\n")
         for name in _PAGE_FILES:
             shutil.copyfile(_TEMPLATES / name, folder / name)
         for name in _RUNTIME_FILES:

@@ -31,6 +31,7 @@ from loc_keras.errors import ExportError
 from loc_keras.serving import web
 from loc_keras.serving.bundle import Bundle
 from loc_keras.serving.portable import export_portable
+from loc_keras.serving.runtimes import Facts
 from loc_keras.trust.novelty import read_novelty, with_novelty
 from loc_keras.trust.statements import read_trust, trusted_model
 
@@ -113,16 +114,15 @@ def test_what_is_wrong_is_told_before_the_run_is_read(capsys, monkeypatch, more,
 
 
 def test_the_page_shows_names_as_text_and_asks_nobody_else(tmp_path):
-    form = ImageFormat((8, 9), 1, None)
     names = [ODD, *map(str, range(20))]
-    web.page_writer(package(tmp_path / "npm"))(tmp_path, Bundle(None, names, form, [], None))
+    facts = Facts(tuple(names), None, (8, 9), 1, "stretch")
+    web.page_writer(package(tmp_path / "npm"))(tmp_path, facts)
     page = (tmp_path / "index.html").read_text()
     assert "&lt;b&gt;&#34;${1+1}&#39;&amp;amp;, 0," in page and "10 and 9 more." in page
     assert page.count("<b>") == 0 and page.count('http-equiv="Content-Security-Policy"') == 1
-    assert json.loads((tmp_path / "model.json").read_text()) == {
-        "version": 1, "class_names": names, "background": None, "size": [8, 9], "channels": 1,
-        "resize": "stretch",
-    }  # fmt: skip
+    told = json.loads((tmp_path / "model.json").read_text())
+    assert told["version"] == 1 and told["class_names"] == names and told["background"] is None
+    assert (told["size"], told["channels"], told["resize"]) == ([8, 9], 1, "stretch")
     for name in ("index.html", "page.mjs", "page.css"):
         assert "//" not in re.sub(r"// .*", "", (tmp_path / name).read_text()).replace("https", "")
     assert (tmp_path / "ort-wasm-simd-threaded.wasm").read_text() == "wasm"
