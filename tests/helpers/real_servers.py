@@ -65,10 +65,15 @@ def kserve(port, _, name, folder, onnx_file):
             self._answer, self._read, self.ready = answer, read, True
 
         async def predict(self, payload, headers=None, response_headers=None):
+            # KServe parses bodies of the type application/json alone, which curl does not say.
+            payload = json.loads(payload) if isinstance(payload, bytes) else payload
             if isinstance(payload, dict):  # REST v1, as TF Serving takes it.
                 given = [self._read(one) for one in payload["instances"]]
             else:
                 given = payload.inputs[0].as_numpy()
+                # It takes binary strings for UTF-8 (0.21), so images come in base64.
+                if payload.inputs[0].datatype == "BYTES":
+                    given = [base64.b64decode(one) for one in given.ravel()]
             arrays = await asyncio.to_thread(self._answer, given)
             if isinstance(payload, dict):
                 columns = {key: plain(value) for key, value in arrays.items()}
@@ -78,7 +83,7 @@ def kserve(port, _, name, folder, onnx_file):
             for key, value in arrays.items():
                 kind = V2_TYPES[value.dtype.kind]
                 outputs.append(InferOutput(key, list(value.shape), kind, plain(value.ravel())))
-            return InferResponse(payload.id, self.name, outputs)
+            return InferResponse(payload.id or "", self.name, outputs)
 
     models = [
         Served(name, served, lambda one: base64.b64decode(one["b64"])),
@@ -94,18 +99,15 @@ def triton(port, grpc_port, name, folder):
 
     served = SavedModel(folder)
 
-    @batch
-    def infer(image_bytes):
-        return served(image_bytes[:, 0].tolist())
-
     outputs = [
         Tensor(name=key, dtype=bytes if dtype.kind == "O" else dtype.type, shape=shape or (1,))
         for key, (shape, dtype) in served.specs.items()
     ]
     scalars = [key for key, (shape, _) in served.specs.items() if not shape]
 
-    def shaped(**inputs):
-        found = infer(**inputs)
+    @batch
+    def infer(image_bytes):
+        found = served(image_bytes[:, 0].tolist())
         return {key: value[:, None] if key in scalars else value for key, value in found.items()}
 
     config = TritonConfig(
@@ -118,7 +120,7 @@ def triton(port, grpc_port, name, folder):
     with Triton(config=config) as server:
         server.bind(
             model_name=name,
-            infer_func=batch(shaped),
+            infer_func=infer,
             inputs=[Tensor(name=INPUT, dtype=bytes, shape=(1,))],
             outputs=outputs,
             config=ModelConfig(
