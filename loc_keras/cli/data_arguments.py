@@ -46,7 +46,8 @@ from loc_keras.recipe.rules import (
 from loc_keras.training.precision import cpu_has_avx512, cpu_has_bfloat16, device_summary
 from loc_keras.training.run_folder import CONFIG_FILE
 
-_WEIGHTS, _EPOCHS = "model.backbone.weights", "train.epochs"
+_WEIGHTS = "model.backbone.weights"
+_EPOCHS, _STEPS = "train.epochs", "train.steps_per_epoch"
 AUTO = "auto"  # Weights that are looked for, where neither weights nor a body are asked for.
 
 
@@ -54,14 +55,14 @@ AUTO = "auto"  # Weights that are looked for, where neither weights nor a body a
 class FolderPlan:
     """What a folder is trained with: data with all settings, those that were chosen, and notes.
 
-    `with_epochs` gives the config of a training of another length, and all that depends on it; None
-    where the length was asked for.
+    `with_length` gives the config of a training of other epochs and, unless None, steps of each,
+    and all that depends on it; None where the epochs were asked for.
     """
 
     source: DataSource
     choices: list[Choice]
     notes: list[str]
-    with_epochs: Callable[[int], Config] | None = None
+    with_length: Callable[[int, int | None], Config] | None = None
 
 
 def plan_to_train(args: argparse.Namespace, console: Console) -> FolderPlan | None:
@@ -199,12 +200,16 @@ def plan_folder(
         config = config_from_tree(tree, overrides, origin=f"--data {folder}", name=name)
         return config, choices, notes
 
+    def with_length(epochs: int, steps: int | None) -> Config:
+        own = {} if steps is None or _STEPS in asked else {_STEPS: steps}
+        return chosen({_EPOCHS: epochs, **own})[0]
+
     config, choices, notes = chosen({})
     return FolderPlan(
         reading.source.with_config(config),
         _in_force(config, choices, asked),
         [*reading.notes, *start, *notes],
-        None if _EPOCHS in asked or facts is None else lambda epochs: chosen({_EPOCHS: epochs})[0],
+        None if _EPOCHS in asked or facts is None else with_length,
     )
 
 

@@ -1,6 +1,7 @@
 """What a training command takes after its own training: for `--minutes`, and for the time left."""
 
 import time
+from bisect import bisect_right
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from loc_keras.cli.folds import fold_training
 from loc_keras.config.load import dump_config
 from loc_keras.config.schema import Config
 from loc_keras.data.dataset import LocalizationData
-from loc_keras.recipe.rules import EPOCHS
+from loc_keras.recipe.rules import EPOCHS, LEAST_STEPS
 from loc_keras.training.budget import After, Budget, Costs, Rehearsal
 from loc_keras.training.model import FitPlan
 from loc_keras.training.progress import clock_time
@@ -61,13 +62,14 @@ def time_after(
 class TimedTraining:
     """A training of a localizer that is to end with its command `seconds` after that `began`.
 
-    The config is of about that length; `with_epochs` gives that of another one, which replaces it.
+    The config is of about that length; `with_length` gives that of another one, by its epochs and,
+    unless None, the steps of each, which replaces it.
     """
 
     def __init__(
         self,
         config: Config,
-        with_epochs: Callable[[int], Config],
+        with_length: Callable[[int, int | None], Config],
         data: LocalizationData,
         localizer: keras.Model,
         seconds: float,
@@ -83,7 +85,9 @@ class TimedTraining:
         self.after = time_after(config, data, self.plan, costs)
         self.budget = Budget(seconds, lambda: time.monotonic() - began, self.after, *EPOCHS)
         epochs = self.budget.epochs_in_time(costs.epoch(steps))
-        self._take(with_epochs(epochs))
+        fewer = self._steps_in_time(epochs, steps)
+        self._take(with_length(epochs, fewer if fewer < steps else None))
+        steps = self.plan.steps_per_epoch
         phase = self.rehearsal.phase
         rise = min(int(self.config.train.warmup_epochs), phase.epochs)
         if self.rehearsal.is_adjustable and rise and not self.config.train.progressive_size:
@@ -96,9 +100,20 @@ class TimedTraining:
             f"{clock_time(total)}"
         )
 
+    def _steps_in_time(self, epochs: int, steps: int) -> int:
+        """So many steps of an epoch, of those given, as let the epochs end in time."""
+
+        def seconds(count: int) -> float:
+            epoch = self.rehearsal.costs.epoch(count)
+            return epochs * epoch + self.after(epochs, epoch)
+
+        left = self.budget.seconds - self.budget.spent()
+        fitting = bisect_right(range(1, steps + 1), left, key=seconds)
+        return min(steps, max(LEAST_STEPS, fitting))
+
     def _take(self, config: Config) -> None:
         self.config = config
-        self.plan = self.plan.with_train(**dict(config.train))
+        self.plan = FitPlan.for_data(config.train, config.loss, self.data)
         self.budget.epochs = config.train.epochs
         self.rehearsal.adjust(self.plan)
 
@@ -135,12 +150,15 @@ class TimedTraining:
         return self.config
 
 
+_LENGTH = ("epochs", "steps_per_epoch", "warmup_epochs", "ema")
+
+
 def as_begun(config: Config, before: Config) -> Config:
     """A config with the length, and what goes with it, of the run that it goes on with."""
     tuned = config.train.fine_tune.model_copy(
         update={"freeze_epochs": before.train.fine_tune.freeze_epochs}
     )
-    length = {name: getattr(before.train, name) for name in ("epochs", "warmup_epochs", "ema")}
+    length = {name: getattr(before.train, name) for name in _LENGTH}
     train = config.train.model_copy(update={**length, "fine_tune": tuned})
     trust = config.trust.model_copy(update={"fold_length": before.trust.fold_length})
     return config.model_copy(update={"train": train, "trust": trust})

@@ -106,10 +106,10 @@ def run(args: argparse.Namespace) -> int:
     cluster = cluster_from_environment()
     _refuse_for_workers(args, cluster)
     wanted = args.resume or args.run_dir
-    resumed, with_epochs = False, chosen.with_epochs
+    resumed, with_length = False, chosen.with_length
     if cluster is None or cluster.is_chief:
-        if args.run_dir and with_epochs and run_state(args.run_dir) is RunState.UNFINISHED:
-            config, with_epochs = as_begun(config, load_config(args.run_dir / CONFIG_FILE)), None
+        if args.run_dir and with_length and run_state(args.run_dir) is RunState.UNFINISHED:
+            config, with_length = as_begun(config, load_config(args.run_dir / CONFIG_FILE)), None
             source = source.with_config(config)
         resumed = goes_on(wanted, config)
         if config.export.enabled and config.export.publish and not is_trial:
@@ -156,9 +156,9 @@ def run(args: argparse.Namespace) -> int:
     if not devices.is_chief:
         return _help_chief(devices, fit)
     timed = None
-    if with_epochs and devices.strategy is None:
+    if with_length and devices.strategy is None:
         minutes = BUDGET_MINUTES if args.minutes is None else args.minutes
-        timed = TimedTraining(config, with_epochs, data, localizer, 60 * minutes, began)
+        timed = TimedTraining(config, with_length, data, localizer, 60 * minutes, began)
         config, plan = timed.config, timed.plan
         fit = partial(fit, plan=plan, compiled=timed.rehearsal, budget=timed.budget)
         print_line(console, timed.words)

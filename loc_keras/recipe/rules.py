@@ -61,6 +61,7 @@ WARMUP_SHARE = 0.1
 EMA_EPOCHS = 4
 """Epochs that the moving average of the weights spans, or a tenth of the training."""
 
+LEAST_STEPS = 20  # Of an epoch that is cut to a part of the images.
 EMA_STEPS = (10, 2_000)  # Fewest and most steps that it spans.
 CHECKPOINT_SECONDS = 60  # Most time, about, that an interruption should cost.
 
@@ -460,12 +461,6 @@ def _training(
     chooser.pick("train.learning_rate", tuned.get("train.learning_rate", rate), f"batch of {batch}")
     decay = tuned.get("train.weight_decay", WEIGHT_DECAY)
     chooser.pick("train.weight_decay", decay, "as in all measured recipes")
-    passes = max(1, count // batch)
-    least = math.ceil(EPOCH_IMAGES / batch)
-    given, why = None, "one pass over the images"
-    if passes < least:
-        given, why = least, f"some {least * batch / count:.0f} passes, for fewer pauses"
-    steps = chooser.pick("train.steps_per_epoch", given, why) or passes
     if precision != "auto":
         halves = precision.endswith("16")
     gpu = bool(facts.gpus)
@@ -476,15 +471,23 @@ def _training(
     if folds:
         lengths += folds * chooser.value("trust.fold_length", 0)
         around += FOLDS_SECONDS + folds * FOLD_SECONDS
-    epoch = steps * batch / speed
-    affordable = max(0.0, minutes * 60 - around) / (epoch * lengths)
+    affordable = max(0.0, minutes * 60 - around) * speed / (batch * lengths)  # Steps.
     fewest, most = EPOCHS
+    passes = max(1, count // batch)
+    least = math.ceil(EPOCH_IMAGES / batch)
+    given, why = None, "one pass over the images"
+    if passes < least:
+        given, why = least, f"some {least * batch / count:.0f} passes, for fewer pauses"
+    if fewest * LEAST_STEPS < affordable < fewest * (given or passes):
+        given, why = int(affordable / fewest), f"a part of a pass, so that {fewest} epochs fit"
+    steps = chooser.pick("train.steps_per_epoch", given, why) or passes
+    epoch = steps * batch / speed
     between = max(1, round(CHECKPOINT_SECONDS * speed / batch))
     given, why = None, "an epoch takes less than a minute"
     if between < steps:
         given, why = between, "an interruption costs a minute at most, about"
     chooser.pick("train.checkpoint_every_steps", given, why)
-    wanted = min(max(math.floor(affordable), fewest), most)
+    wanted = min(max(math.floor(affordable / steps), fewest), most)
     guess = "a guess, as no GPU was measured" if facts.gpus else "estimated"
     epochs = chooser.pick(
         "train.epochs", wanted, f"{minutes:g} min at some {speed:,.0f} images/s ({guess})"

@@ -258,6 +258,19 @@ def test_time_that_the_fewest_epochs_take_is_told():
     assert any("take longer than the 1 min" in note for note in notes)
 
 
+def test_an_epoch_is_a_part_of_the_images_where_five_passes_take_too_long():
+    """8,000 images at the speed that the rules name; three minutes, one of them for the rest."""
+    known = facts(images=10_000, side=64.0, given={"test": 1_000}, avx512=False)
+    short, notes = values(known, minutes=3), choose(known, minutes=3)[1]
+    assert short["train.epochs"] == 5
+    images = 5 * short["train.steps_per_epoch"] * short["train.batch_size"]
+    assert 64 * 2 * 60 / 2 < images < 201 * 2 * 60  # 201 images/s were measured at 64 px.
+    assert not any("take longer" in note for note in notes)
+    assert values(known, minutes=60)["train.steps_per_epoch"] is None
+    asked = values(known, minutes=3, asked={"train.steps_per_epoch": 70})
+    assert asked["train.steps_per_epoch"] == 70
+
+
 def test_fine_tuning_is_for_given_weights_alone():
     assert fine_tuning(facts()) == fine_tuning(facts(weights="none")) == {}
     tuned = values(facts(weights="file.keras"))
