@@ -19,15 +19,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "LocKerasError",
-    "Localizer",
-    "boxes",
-    "build_localizer",
-    "losses",
-    "metrics",
-    "train",
-]
+__all__ = ["LocKerasError", "Localizer", "boxes", "build_localizer", "losses", "metrics", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -58,6 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--out", help="folder for the answers; printed without it")
     add("--format", choices=FORMATS, help="of the answers; else jsonl")
     add("--draw", action="store_true", help="pictures with the boxes, into --out")
+    add("--explain", action="store_true", help="pictures of why, into --out; of runs")
     add("--batch-size", type=count, default=BATCH_SIZE, metavar="N")
     add("--top-k", type=count, default=TOP_K, metavar="K", help="classes in each answer")
     add(
@@ -85,9 +86,11 @@ def _refuse_without_runner(parser: argparse.ArgumentParser, args: argparse.Names
     for name in ("min_batch_size", "shards"):
         if getattr(args, name) is not None:
             parser.error(f"--{name.replace('_', '-')} is for --runner; give that, too")
-    if args.out is None and (args.draw or args.format not in (None, *PRINTED)):
+    if args.out is None and (args.draw or args.explain or args.format not in (None, *PRINTED)):
         files = [name for name in FORMATS if name not in PRINTED]
-        parser.error(f"--draw and the formats {', '.join(files)} write files: give --out")
+        parser.error(
+            f"--draw, --explain and the formats {', '.join(files)} write files: give --out"
+        )
 
 
 def _refuse_with_runner(
@@ -95,8 +98,8 @@ def _refuse_with_runner(
 ) -> None:
     if args.out is None:
         parser.error("the workers of a runner write files: give --out")
-    if args.draw or args.format not in (None, "jsonl"):
-        parser.error("a runner writes JSON lines alone: leave --draw and --format out")
+    if args.draw or args.explain or args.format not in (None, "jsonl"):
+        parser.error("a runner writes JSON lines alone: leave --draw, --explain and --format out")
     args.min_batch_size = args.min_batch_size or 1
     if args.min_batch_size > args.batch_size:
         parser.error("--min-batch-size is larger than --batch-size")

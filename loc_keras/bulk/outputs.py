@@ -10,9 +10,12 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
+
+from PIL.Image import Image
 
 from loc_keras.atomic_file import (
     Known,
@@ -80,9 +83,14 @@ class OutputFormat:
     finish: Callable[[Path, Iterable[Record], "Localizer"], None] = lambda *_: None
 
 
-def sidecars_of(form: str, *, draw: bool) -> list[Sidecar]:
-    """The files for each image in a format, with pictures that are drawn or without."""
+def sidecars_of(
+    form: str, *, draw: bool, explain: Callable[[str], Image] | None = None
+) -> list[Sidecar]:
+    """The files for each image in a format, with pictures that are drawn or explained."""
     kinds = [FORMATS[form].sidecar, _DRAWN if draw else None]
+    if explain is not None:
+        write = partial(_save_drawn, partial(_explain, explain))
+        kinds.append(Sidecar("explained", ".jpg", write))
     return [kind for kind in kinds if kind is not None]
 
 
@@ -362,10 +370,18 @@ def _write_yolo(path: Path, record: Record) -> None:
     write_text(path, "" if box is None else yolo_line(record["index"], box))
 
 
-def _draw(path: Path, record: Record) -> None:
+def _draw(record: Record) -> Image:
     boxes = (record["box"], record.get("box_outer"), record.get("box_inner"))
+    return drawn_answer(record["path"], record["label"], record["score"], *boxes)
+
+
+def _explain(explain: Callable[[str], Image], record: Record) -> Image:
+    return explain(record["path"])
+
+
+def _save_drawn(draw: Callable[[Record], Image], path: Path, record: Record) -> None:
     try:
-        drawn = drawn_answer(record["path"], record["label"], record["score"], *boxes)
+        drawn = draw(record)
     except ImageError:  # It was there when it was answered about.
         return
     with written_aside(path) as aside:
@@ -434,4 +450,4 @@ FORMATS = {
         sidecar=Sidecar("labels", ".txt", _write_yolo), files=YOLO_FILES, finish=_write_yolo_classes
     ),
 }
-_DRAWN = Sidecar("drawn", ".jpg", _draw)
+_DRAWN = Sidecar("drawn", ".jpg", partial(_save_drawn, _draw))

@@ -34,11 +34,7 @@ _AT_WORK = 0.1  # Share of one core that a process takes which is still saving.
 
 
 def run_work(
-    name: str,
-    args: argparse.Namespace,
-    *,
-    when_interrupted: str = "stopped.",
-    waits: bool = False,
+    name: str, args: argparse.Namespace, *, when_interrupted: str = "stopped.", waits: bool = False
 ) -> int:
     """Imports what a command does, which takes seconds, and runs it as `run_command` does."""
     return run_command(

@@ -16,10 +16,7 @@ from rich.console import Console
 from loc_keras.cli.console import print_line
 from loc_keras.cli.options import program
 from loc_keras.config.data import SourceConfig
-from loc_keras.config.load import (
-    asked_keys,
-    config_from_tree,
-)
+from loc_keras.config.load import asked_keys, config_from_tree
 from loc_keras.config.schema import Config
 from loc_keras.data import files
 from loc_keras.data.annotations import (

@@ -18,11 +18,7 @@ from loc_keras.evaluation.figures import run_figures
 from loc_keras.report.terminal import print_metrics
 from loc_keras.serving import web
 from loc_keras.serving.bundle import Bundle, behind_served, parse_version, refuse_version
-from loc_keras.serving.portable import (
-    SAVED_MODEL,
-    export_portable,
-    refuse_format,
-)
+from loc_keras.serving.portable import SAVED_MODEL, export_portable, refuse_format
 from loc_keras.serving.runtimes import Run
 from loc_keras.serving.saved_model import export_saved_model
 from loc_keras.training.model import answer_function, collect_outcomes

@@ -62,10 +62,11 @@ def _write_answers(args: argparse.Namespace) -> int:
     inputs = Inputs(args.images, folder, args.list)
     total = _count_of(inputs)
     form = args.format or "jsonl"
-    sidecars = sidecars_of(form, draw=args.draw)
+    localizer = _load(args.model, console, fastest=not args.explain)
+    explain = localizer.explain if args.explain else None
+    sidecars = sidecars_of(form, draw=args.draw, explain=explain)
     place = place_of(folder, form, sidecars)
     refuse_foreign(*place)
-    localizer = _load(args.model, console)
     FORMATS[form].refuse(localizer.class_names)
     out = OutputFolder(folder, AnswerSettings(localizer.digest, args.top_k, inputs.root))
     try:
@@ -135,8 +136,8 @@ def _settings(args: argparse.Namespace) -> dict[str, int]:
     return {"batch_size": args.batch_size, "top_k": args.top_k, "max_bytes": largest}
 
 
-def _load(path: str, console: Console) -> Localizer:
-    localizer = Localizer.open(path, fastest=True)
+def _load(path: str, console: Console, *, fastest: bool = True) -> Localizer:
+    localizer = Localizer.open(path, fastest=fastest)
     if localizer.runtime != TENSORFLOW:
         print_line(console, f"{localizer.runtime} answers, from {localizer.path}")
     for note in localizer.notes:

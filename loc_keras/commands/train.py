@@ -13,13 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from loc_keras.atomic_file import LATEST, own_files, point_to, refuse_foreign
-from loc_keras.cli.build import (
-    board_from,
-    bundle_of,
-    export_base,
-    localizer_from,
-    validation_set,
-)
+from loc_keras.cli.build import board_from, bundle_of, export_base, localizer_from, validation_set
 from loc_keras.cli.console import command_began, print_line, print_note
 from loc_keras.cli.data_arguments import FolderPlan, plan_to_train
 from loc_keras.cli.data_source import DataSource, print_label_files

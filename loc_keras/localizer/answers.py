@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +35,7 @@ class Opened:
         notes: What was not known and how it was taken instead, as sentences.
         digest: SHA-256, in hex, of the model and of what is said about its answers.
         runtime: What computes.
+        model: The Keras model, of a run or a `.keras` file alone.
     """
 
     path: Path
@@ -46,6 +48,7 @@ class Opened:
     digest: str
     tells_novelty: bool = False
     runtime: str = TENSORFLOW
+    model: Any = None
 
     def ask(self, batch: Sequence[Pixels], top_k: int) -> list[Localization]:
         """Answers about some images, at least one, with the `top_k` most probable classes each."""

@@ -1,13 +1,14 @@
 """`Localizer`: a trained model that takes images as people have them."""
 
 import os
+import threading
 import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeGuard, cast, overload
+from typing import Any, TypeGuard, cast, overload
 
 import numpy as np
 from PIL import Image
@@ -15,7 +16,7 @@ from PIL import Image
 from loc_keras.atomic_file import own_files, written_aside
 from loc_keras.data.files import MOST_BYTES
 from loc_keras.data.resize import ImageFormat
-from loc_keras.errors import ImageError
+from loc_keras.errors import ImageError, ModelError
 from loc_keras.localizer.answers import Opened
 from loc_keras.localizer.exported import exported_file, fastest_of, open_exported
 from loc_keras.localizer.pictures import (
@@ -24,6 +25,7 @@ from loc_keras.localizer.pictures import (
     described,
     drawn_answer,
     quiet_pillow,
+    upright_picture,
 )
 from loc_keras.localizer.results import Localization
 
@@ -31,6 +33,7 @@ BATCH_SIZE, TOP_K = 32, 5
 
 _WORKERS = min(8, os.cpu_count() or 1)
 _BATCH_RANK = 4
+_BUILDING = threading.Lock()
 
 
 class Localizer:
@@ -55,6 +58,7 @@ class Localizer:
         self.trusted, self.tells_novelty = opened.trusted, opened.tells_novelty
         self.runtime = opened.runtime
         self._opened = opened
+        self._explain: Any = None
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Localizer":
@@ -207,6 +211,26 @@ class Localizer:
             with own_files(*place), written_aside(path) as aside:
                 drawn.save(aside)
         return drawn
+
+    def explain(self, image: ImageLike) -> Image.Image:
+        """Draws the answer over what its class was read from and where each side may lie.
+
+        See `report.explanation`. ModelError of an export, which has no gradients; ImageError where
+        the image cannot be read.
+        """
+        if self._opened.model is None:
+            raise ModelError(
+                f"{self.path} is an export, which cannot say why it answers so; give its run."
+            )
+        from loc_keras.report.explanation import drawn_explanation, explainer
+
+        with _BUILDING:
+            self._explain = self._explain or explainer(self._opened.model)
+        (why,) = self._explain(self._opened.reader.read(image).pixels[None])
+        picture, legend = drawn_explanation(upright_picture(image), why, self.form.rule_in_use)
+        result = self.predict(image)
+        boxes = result.box, result.box_outer, result.box_inner
+        return drawn_answer(picture, result.label, result.score, *boxes, legend=legend)
 
     def _read(self, number: int, image: ImageLike, max_bytes: int) -> Pixels | ImageError:
         name = described(image)

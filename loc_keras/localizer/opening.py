@@ -168,7 +168,7 @@ def _rule(value: Any, file: Path) -> ResizeRule:
 
 
 def _open_file(path: Path) -> Opened:
-    model = open_model(path)
+    model = plain = open_model(path)
     outputs = model.output if isinstance(model.output, dict) else {}
     if not set(outputs) >= _NEEDED:
         raise ModelError(
@@ -185,7 +185,7 @@ def _open_file(path: Path) -> Opened:
     if familiar is not None:
         model = novelty.with_novelty(model, familiar)
         files.append(path.parent / NOVELTY_FILE)
-    return _opened(
+    opened = _opened(
         path,
         lambda images: model(images, training=False),
         model.input_shape[1:],
@@ -194,6 +194,7 @@ def _open_file(path: Path) -> Opened:
         files,
         tuple(notes),
     )
+    return replace(opened, model=plain)
 
 
 def _beside(

@@ -7,7 +7,7 @@ and size.
 import os
 import threading
 from contextlib import AbstractContextManager, nullcontext
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -169,8 +169,12 @@ def upright_picture(image: ImageLike) -> Image.Image:
     return _decoded(content_of(image, name), name, _COLOUR)[0]
 
 
-def drawn_answer(image: ImageLike, label: str, score: float, *boxes: Box | None) -> Image.Image:
+def drawn_answer(
+    image: ImageLike, label: str, score: float, *boxes: Box | None, legend: Any = ()
+) -> Image.Image:
     """The upright image with an answer, its box and those of trust, if any, in px.
+
+    `legend` has styles of what the image shows already.
 
     ImageError where the image cannot be read, LocKerasError without Matplotlib, whose font it has.
     """
@@ -182,7 +186,7 @@ def drawn_answer(image: ImageLike, label: str, score: float, *boxes: Box | None)
         ) from error
     with quiet_pillow():
         picture = upright_picture(image)
-    return draw_answer(picture, f"{label} {100 * score:.0f} %", *boxes)
+    return draw_answer(picture, f"{label} {100 * score:.0f} %", *boxes, legend=legend)
 
 
 def opened_content(content: bytes, name: str) -> tuple[Header, Image.Image]:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import tensorflow as tf
 from PIL import Image
 
-from loc_keras.data.resize import ResizeRule, letterbox_placement
+from loc_keras.data.resize import ResizeRule, placement
 from loc_keras.models.heads import SIDES_LAYER
 from loc_keras.report.image_boxes import BoxStyle
 
@@ -113,9 +113,7 @@ def _in_picture(
     """Values over the model's image, cut to the picture in it and brought to its size, 0..1."""
     plane = Image.fromarray(values)
     if rule == "letterbox":
-        rows, columns = values.shape
-        scaled, offset = letterbox_placement(np.array(size), (rows, columns))
-        (tall, wide), (top, left) = scaled.numpy().tolist(), offset.numpy().tolist()
+        (tall, wide), (top, left) = placement(size, values.shape)
         plane = plane.crop((left, top, left + wide, top + tall))
     resized = plane.resize(size[::-1], Image.Resampling.BILINEAR)
     return np.clip(np.asarray(resized), 0.0, 1.0)

@@ -176,6 +176,8 @@ def draw_answer(
     box: Sequence[float] | None,
     outer: Sequence[float] | None = None,
     inner: Sequence[float] | None = None,
+    *,
+    legend: Sequence[BoxStyle] = (),
 ) -> Image.Image:
     """Draws boxes and a caption on a copy, and below it what each of several boxes is.
 
@@ -196,9 +198,9 @@ def draw_answer(
         outline(draw, edges, style, thick, max(1, thick // 3))
     top_left = (0.0, 0.0) if box is None else (factor * box[0], factor * box[1])
     _draw_caption(draw, size, caption, top_left, width)
-    if outer is None and inner is None:
+    if outer is None and inner is None and not legend:
         return drawn
-    return _with_legend(drawn, [style for _, style in reversed(shown)], width)
+    return _with_legend(drawn, [*(style for _, style in reversed(shown)), *legend], width)
 
 
 def _with_legend(picture: Image.Image, styles: Sequence[BoxStyle], width: int) -> Image.Image:

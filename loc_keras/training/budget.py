@@ -166,12 +166,7 @@ class Budget(keras.callbacks.Callback):
     """
 
     def __init__(
-        self,
-        seconds: float,
-        spent: Callable[[], float],
-        after: After,
-        fewest: int,
-        most: int,
+        self, seconds: float, spent: Callable[[], float], after: After, fewest: int, most: int
     ) -> None:
         super().__init__()
         self.seconds = seconds

@@ -89,12 +89,7 @@ def fit_localizer(
     compile_phase = compiled.compiled if compiled else partial(compiled_training_model, localizer)
     line = LiveLine(console if devices.is_chief else None)
     shown = partial(
-        TrainingProgress,
-        line,
-        epochs=plan.train.epochs,
-        name=name,
-        after=after,
-        budget=budget,
+        TrainingProgress, line, epochs=plan.train.epochs, name=name, after=after, budget=budget
     )
     fit = _Fit(
         localizer, train, val, plan, folder, extra_callbacks, say, devices, val_share, interruption,

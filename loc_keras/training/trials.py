@@ -296,16 +296,8 @@ def suggested_batch(speeds: Sequence[BatchSpeed]) -> int:
 
 
 def _fit(
-    model: TrainingModel,
-    data: tf.data.Dataset,
-    steps: int,
-    *callbacks: keras.callbacks.Callback,
+    model: TrainingModel, data: tf.data.Dataset, steps: int, *callbacks: keras.callbacks.Callback
 ) -> None:
     model.fit(
-        data,
-        steps_per_epoch=steps,
-        epochs=1,
-        callbacks=list(callbacks),
-        shuffle=False,
-        verbose=0,
+        data, steps_per_epoch=steps, epochs=1, callbacks=list(callbacks), shuffle=False, verbose=0
     )

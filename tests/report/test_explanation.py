@@ -4,12 +4,20 @@ A model with a pooled head is linear behind its last map, so that its evidence i
 weights, computed here by NumPy; for the region head the gradient is taken by finite differences.
 """
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
 import scipy.special
+from helpers.localizer_run import photograph, write_run
+from helpers.training_examples import tiny
 from PIL import Image
 
+import loc_keras
+from loc_keras import predict
+from loc_keras.errors import ModelError
+from loc_keras.localizer.opening import open_trained
 from loc_keras.models.heads import SIDES_LAYER
 from loc_keras.report.explanation import (
     CLASS_MAP,
@@ -18,7 +26,6 @@ from loc_keras.report.explanation import (
     drawn_explanation,
     explainer,
 )
-from tests.helpers.training_examples import tiny
 
 pytestmark = pytest.mark.usefixtures("short_body")
 
@@ -121,3 +128,40 @@ def test_a_letterboxed_picture_gets_its_own_part_of_the_map():
     bright = np.asarray(drawn)[..., 0].mean(axis=1)
     assert (bright[:20] > 250).all()
     assert (bright[30:] < 100).all()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = write_run(tmp_path_factory.mktemp("explained") / "run")
+    photograph(0).save(folder / "photo.png")
+    return folder
+
+
+def test_a_run_explains_its_answers(run):
+    localizer = loc_keras.Localizer.load(run)
+    photo = str(run / "photo.png")
+    plain = localizer.annotate(photo, localizer.predict(photo))
+    explained = localizer.explain(photo)
+    # The same picture, above a legend of what is shown besides the box.
+    assert explained.width == plain.width
+    assert explained.height > plain.height
+    assert np.abs(np.asarray(explained)[: plain.height].astype(int) - np.asarray(plain)).max() > 50
+
+
+def test_the_command_writes_pictures_of_why(run, tmp_path, capsys):
+    options = ["--model", str(run), str(run / "photo.png"), "--out", str(tmp_path / "answers")]
+    assert predict.main([*options, "--explain"]) == 0
+    with Image.open(tmp_path / "answers" / "explained" / "photo.jpg") as picture:
+        assert picture.size[0] >= 90
+    (tmp_path / "answers" / "explained" / "photo.jpg").unlink()
+    assert predict.main([*options, "--explain"]) == 0  # What is missing is written again.
+    assert (tmp_path / "answers" / "explained" / "photo.jpg").is_file()
+    with pytest.raises(SystemExit):
+        predict.main([*options[:3], "--explain"])
+    assert "give --out" in capsys.readouterr().err
+
+
+def test_what_has_no_gradients_is_told(run):
+    opened = replace(open_trained(run), model=None)
+    with pytest.raises(ModelError, match="is an export, which cannot say why"):
+        loc_keras.Localizer(opened).explain(str(run / "photo.png"))
