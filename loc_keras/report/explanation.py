@@ -13,7 +13,7 @@ from loc_keras.data.resize import ResizeRule, placement
 from loc_keras.models.heads import SIDES_LAYER
 from loc_keras.report.image_boxes import BoxStyle
 
-CLASS_MAP = BoxStyle("bright: what the class was read from", "#ffd54a", 5.0)
+CLASS_MAP = BoxStyle("bright: what the class was read from", "#ffffff", 5.0)
 SIDE_BANDS = BoxStyle("bands: where each side may lie", "#35c9ff", 5.0)
 """Of legends, with the colours of the picture."""
 
@@ -24,8 +24,8 @@ _LOGITS = "softmax_logits"
 _DARKEST = 0.35
 """Brightness of what the class was not read from, as a share of the picture's."""
 
-_BAND = 0.75
-"""Opacity of a band where its side lies most probably."""
+_BAND, _SURE = 0.75, 10.0
+"""Highest opacity of a band, and from which density on it has it; over the whole image it is 1."""
 
 
 class Explanation(NamedTuple):
@@ -98,7 +98,7 @@ def drawn_explanation(
     if explanation.sides is not None:
         bins = explanation.sides.shape[-1]
         planes = np.zeros((2, bins, bins), np.float32)
-        x1, y1, x2, y2 = explanation.sides / explanation.sides.max(axis=-1, keepdims=True)
+        x1, y1, x2, y2 = np.minimum(explanation.sides * (bins - 1) / _SURE, 1.0)
         planes[0], planes[1] = np.maximum(x1, x2)[None, :], np.maximum(y1, y2)[:, None]
         bands = _in_picture(planes.max(axis=0), (height, width), rule)[..., None] * _BAND
         colour = np.array([int(SIDE_BANDS.colour[at : at + 2], 16) for at in (1, 3, 5)], np.float32)
