@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from loc_keras.recipe.rules import AUTO_BODIES
-
 # Before the first import of TensorFlow, Matplotlib and NumPy; a value set by the caller wins.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -77,6 +75,9 @@ def _dtype_policy_is_reset() -> Iterator[None]:
 @pytest.fixture(autouse=True, scope="session")
 def _no_weights_are_looked_for() -> None:
     """Lets `--data` begin from random weights: what a machine has at hand decides no test."""
+    # Imported here, since the package sets what the lines above have to set first.
+    from loc_keras.recipe.rules import AUTO_BODIES
+
     AUTO_BODIES.clear()
 
 

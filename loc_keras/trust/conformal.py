@@ -421,7 +421,8 @@ def fold_ensemble(models: Sequence[keras.Model]) -> keras.Model:
 
 def _exact(coverage: float) -> Fraction:
     # str() of a float is the shortest decimal text that gives it back: the one someone wrote.
-    share = Fraction(str(coverage)).limit_denominator(_LARGEST_DENOMINATOR)
+    written = str(coverage) if math.isfinite(coverage) else "0"
+    share = Fraction(written).limit_denominator(_LARGEST_DENOMINATOR)
     if not 0 < share < 1:
         raise TrustError(
             f"A coverage is a share between 0 and 1, such as 0.9, but {coverage} is none or too "
