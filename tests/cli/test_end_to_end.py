@@ -389,7 +389,7 @@ def test_exporting_again(finished, workplace, capsys):
     files = {path.name: path.read_bytes() for path in (out / "5" / "assets.extra").iterdir()}
     first = workplace / "saved_models" / "tiny" / "1" / "assets.extra"
     same = set(files) - {"tf_serving_warmup_requests"}
-    assert same == {"classes.txt", "model_card.json", "trust.json"}
+    assert same == {"classes.txt", "model_card.json", "source.json", "trust.json"}
     assert all(files[name] == (first / name).read_bytes() for name in same)
     for more, words in (
         (["--version", "5"], "exists and is never overwritten"),

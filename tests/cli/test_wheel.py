@@ -75,6 +75,16 @@ def wheel(source, tmp_path_factory):
     return file, programs
 
 
+def requirements(name):
+    """The lines of a file of requirements, with those of the files that it names."""
+    lines = (ROOT / name).read_text().splitlines()
+    own = [line for line in lines if line and not line.startswith("#")]
+    parts = [
+        requirements(line.removeprefix("-r ")) if line.startswith("-r ") else [line] for line in own
+    ]
+    return [line for part in parts for line in part]
+
+
 def test_the_wheel_holds_configs_and_says_what_it_needs(wheel):
     with zipfile.ZipFile(wheel[0]) as file:
         names = set(file.namelist())
@@ -83,8 +93,7 @@ def test_the_wheel_holds_configs_and_says_what_it_needs(wheel):
     configs = {f"loc_keras/configs/{path.name}" for path in (ROOT / "configs").glob("*.yaml")}
     assert {"loc_keras/py.typed", "loc_keras/report/templates/page.css", *configs} <= names
     for extra in ("hub", "export", "serving", "demo", "beam"):
-        lines = (ROOT / f"requirements-{extra}.txt").read_text().splitlines()
-        wanted = [line for line in lines if line and not line.startswith("#")]
+        wanted = requirements(f"requirements-{extra}.txt")
         assert f"Provides-Extra: {extra}" in text
         assert text.count(f'; extra == "{extra}"') == len(wanted)
 
