@@ -226,9 +226,9 @@ class Localizer:
 
         with _BUILDING:
             self._explain = self._explain or explainer(self._opened.model)
-        (why,) = self._explain(self._opened.reader.read(image).pixels[None])
+        given = self._opened.reader.read(image)
+        (why,), (result,) = self._explain(given.pixels[None]), self._opened.ask([given], TOP_K)
         picture, legend = drawn_explanation(upright_picture(image), why, self.form.rule_in_use)
-        result = self.predict(image)
         boxes = result.box, result.box_outer, result.box_inner
         return drawn_answer(picture, result.label, result.score, *boxes, legend=legend)
 
