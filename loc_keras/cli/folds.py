@@ -25,6 +25,7 @@ from loc_keras.data.load_records import cut_folds
 from loc_keras.data.resolve import Cut, DatasetRecords, Records
 from loc_keras.errors import DataError, TrustError
 from loc_keras.evaluation.outcomes import Outcomes, join_outcomes
+from loc_keras.recipe.rules import EMA_STEPS
 from loc_keras.training.fit import SharedLocalizer, fit_localizer
 from loc_keras.training.model import FitPlan, collect_outcomes, outcomes_from
 from loc_keras.training.run_folder import FOLD_ANSWERS, FOLDS, open_run
@@ -158,13 +159,14 @@ def folds_of(config: Config, data: LocalizationData) -> list[npt.NDArray[np.int6
 
 
 def fold_training(train: TrainConfig, share: float) -> TrainConfig:
-    """The settings of a training of a share of its epochs, at least one."""
+    """The settings of a training of a share of its epochs, at least one; what spans some shrinks."""
     epochs = max(1, round(share * train.epochs))
     rest = round(share * train.fine_tune.freeze_epochs)
     return train.model_copy(
         update={
             "epochs": epochs,
             "warmup_epochs": min(float(epochs), round(share * train.warmup_epochs, 2)),
+            "ema": train.ema and 1 - 1 / max(EMA_STEPS[0], share / (1 - train.ema)),
             "fine_tune": train.fine_tune.model_copy(update={"freeze_epochs": rest}),
         }
     )

@@ -23,10 +23,10 @@ from loc_keras.trust.novelty import MOST_TRAINING
 TRACING_SECONDS = 10.0
 """Of the first step, where it was not timed."""
 
-FINISH_TRACINGS, FOLDS_TRACINGS, FOLD_TRACINGS = 3.0, 11.0, 2.3
+FINISH_TRACINGS, FOLDS_TRACINGS, FOLD_TRACINGS = 3.0, 5.0, 1.0
 """What the end of a run takes without images (pictures, the export and its check), what folds add
 to it, and what each does beside its epochs, in times of tracing a step: all of it builds graphs. Of
-one run on two busy cores; the first is a guess."""
+one run on two cores."""
 
 
 def finish_seconds(config: Config, data: LocalizationData, costs: Costs | None = None) -> float:

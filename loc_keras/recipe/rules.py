@@ -111,9 +111,12 @@ BATCH_FACTORS = ((32, 2.0), (64, 1.6), (10**9, 1.3))
 AROUND_SECONDS = 60.0
 """Of a command beside its epochs: imports, reading, tracing, figures, the export and its check."""
 
-FOLDS_SECONDS, FOLD_SECONDS = 55.0, 8.0
+FOLDS_SECONDS, FOLD_SECONDS = 60.0, 12.0
 """Of all folds together beside their epochs, most for an export that holds their models, and of
-each. All three go by the processor seconds of the parts of one run, on two cores that were busy."""
+each. All three go by the parts of one run on two cores."""
+
+MINUTES_FOR_FOLDS = math.ceil(2 * (AROUND_SECONDS + FOLDS_SECONDS + FOLDS * FOLD_SECONDS) / 60)
+"""From which on these take half the time or less, and folds are cut."""
 
 GPU_IMAGES = 1_000.0
 """Images a second on a GPU at 224 px and width 64: a guess, nothing was measured."""
@@ -218,7 +221,7 @@ def choose(
     chooser = Chooser(asked or {})
     policy_why = f"{facts.several:,} of {facts.annotated:,} images show several objects"
     chooser.pick("data.source.several", facts.policy, policy_why)
-    _splits(facts, chooser)
+    _splits(facts, chooser, minutes)
     side = _pictures(facts, chooser)
     width = _body(facts, chooser)
     _augment(facts, chooser)
@@ -324,8 +327,9 @@ class Chooser:
         return next((one.value for one in self.choices if one.key == key), otherwise)
 
 
-def _splits(facts: Facts, chooser: Chooser) -> None:
-    folds = chooser.asked("train.folds", fold_count(facts))
+def _splits(facts: Facts, chooser: Chooser, minutes: float) -> None:
+    fits = minutes >= MINUTES_FOR_FOLDS
+    folds = chooser.asked("train.folds", fold_count(facts) if fits else 0)
     if folds:
         words = "models, each trained without a part of the images, measure; all images train"
         chooser.pick("train.folds", folds, words)
@@ -343,7 +347,8 @@ def _splits(facts: Facts, chooser: Chooser) -> None:
                 f"data.split.{name}", fraction, f"{count:,} of {facts.images:,} images for {word}"
             )
     calibration = calibration_fraction(facts)
-    method = chooser.asked("trust.method", "split" if calibration else "cross")
+    usual = "split" if calibration or not fits else "cross"
+    method = chooser.asked("trust.method", usual)
     if method == "cross" and not chooser.asked("data.split.calibration", 0):
         _cross(facts, chooser)
     elif calibration:
@@ -502,6 +507,11 @@ def _training(
     chooser.pick("train.seed", 0, "the start of every random draw")
     taken = (epochs * epoch * lengths + around) / 60
     notes = [f"import to export will take some {taken:.1f} min ({guess})."]
+    if fold_count(facts) and minutes < MINUTES_FOR_FOLDS:
+        notes.append(
+            "some images are held back to measure, since cross-validation, which needs none, takes "
+            f"--minutes {MINUTES_FOR_FOLDS} or more."
+        )
     if taken > minutes * 1.1:
         notes.append(f"{epochs} epochs take longer than the {minutes:g} min of --minutes.")
     return notes

@@ -168,6 +168,20 @@ def test_small_sets_are_measured_by_folds_and_all_images_train(changes, folds):
         assert all(held[name] > 0 for name in {"val", "test"} - set(given))
 
 
+def test_folds_are_cut_where_what_goes_on_around_their_epochs_takes_half_the_time_at_most():
+    """By hand: 60 s around a training, 60 s for folds together and 12 s for each of five: 3 min."""
+    known = facts(images=186)
+    assert rules.MINUTES_FOR_FOLDS == 6
+    short, notes = choose(known, minutes=5.9)
+    chosen = {choice.key: choice.value for choice in short}
+    assert not {"train.folds", "trust.folds", "trust.method"} & set(chosen)
+    assert chosen["data.split.test"] > 0
+    assert any("cross-validation, which needs none, takes --minutes 6" in note for note in notes)
+    assert values(known, minutes=6)["train.folds"] == 5
+    asked = values(known, minutes=3, asked={"train.folds": 4})
+    assert asked["train.folds"] == 4
+
+
 def test_given_splits_are_not_cut_off_and_small_ones_are_told():
     choices, notes = choose(facts(given={"val": 300, "test": 7}))
     assert not {"data.split.val", "data.split.test"} & {choice.key for choice in choices}
