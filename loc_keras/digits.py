@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from loc_keras.cli.console import run_work
-from loc_keras.cli.options import command_parser
+from loc_keras.cli.options import command_parser, count
 
 EXAMPLES = ("--out FOLDER", "--out FOLDER --canvas 64 --background clutter --limit 1000")
 PAGE = "data.md"
@@ -44,7 +44,7 @@ def build_parser() -> ArgumentParser:
         metavar="FRACTION",
         help="part for testing, where the source has no test digits of its own",
     )
-    add("--limit", type=int, metavar="N", help="most images in each split")
+    add("--limit", type=count, metavar="N", help="most images in each split")
     return parser
 
 

@@ -159,7 +159,7 @@ def folds_of(config: Config, data: LocalizationData) -> list[npt.NDArray[np.int6
 
 
 def fold_training(train: TrainConfig, share: float) -> TrainConfig:
-    """The settings of a training of a share of its epochs, at least one; what spans some shrinks."""
+    """A training of a share of the epochs, at least one; what spans epochs shrinks with them."""
     epochs = max(1, round(share * train.epochs))
     rest = round(share * train.fine_tune.freeze_epochs)
     return train.model_copy(

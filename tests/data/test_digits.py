@@ -10,10 +10,11 @@ import tensorflow as tf
 from helpers.annotated import resolved
 
 from loc_keras import digits as command
+from loc_keras.commands.digits import write_digits
 from loc_keras.config.data import CSV_FILES, AugmentConfig, SourceConfig
 from loc_keras.data import pipeline as streams
 from loc_keras.data.digits import INK_THRESHOLD, DigitRenderer, DigitTask
-from loc_keras.data.digits_data import build_digits_data, digit_splits, load_digits, write_digits
+from loc_keras.data.digits_data import build_digits_data, digit_splits, load_digits
 from loc_keras.data.formats.csv_file import read_csv
 from loc_keras.data.geometry import linear_map, warp_affine
 from loc_keras.errors import DataError

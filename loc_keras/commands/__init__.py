@@ -1,1 +1,0 @@
-"""What the commands do once their arguments are read: `run(args)` of each gives the exit code."""

@@ -1,1 +1,0 @@
-"""Data: readers, the synthetic digits task, augmentation and the input pipelines."""

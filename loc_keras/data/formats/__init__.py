@@ -1,1 +1,0 @@
-"""Readers of annotation formats: each turns a folder's files into `annotations.Annotations`."""

@@ -1,1 +1,0 @@
-"""How good answers are: figures with intervals, where they fail, and how two models compare."""

@@ -1,1 +1,0 @@
-"""The networks: a ResNet-style body, heads for class and box, and their assembly."""

@@ -1,1 +1,0 @@
-"""How a localizer is fitted: the step, schedules, callbacks and what a run leaves behind."""

@@ -1,1 +1,0 @@
-"""How far a single answer can be believed: calibrated confidence and boxes with a guarantee."""
