@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeGuard, cast, overload
 
@@ -231,6 +232,23 @@ class Localizer:
         picture, legend = drawn_explanation(upright_picture(image), why, self.form.rule_in_use)
         boxes = result.box, result.box_outer, result.box_inner
         return drawn_answer(picture, result.label, result.score, *boxes, legend=legend)
+
+    def evaluate(self, data: str | Path | None = None, split: str = "") -> dict[str, Any]:
+        """Measures a run's model; see `commands.python.Run.evaluate`."""
+        found: dict[str, Any] = self._run().evaluate(data, split)
+        return found
+
+    def export(self, out: str | Path, form: str = "saved_model", quantize: str = "none") -> None:
+        """Writes a run's model for servers or devices; see `commands.python.Run.export`."""
+        self._run().export(out, form, quantize)
+
+    def _run(self) -> Any:
+        from loc_keras.training.run_folder import BEST_FILE
+
+        if self.path.name != BEST_FILE:
+            raise ModelError(f"{self.path} is not the best model of a run; open the run's folder.")
+        # Commands stand above this package, and wait until they are asked for.
+        return import_module("loc_keras.commands.python").Run(self.path.parent)
 
     def _read(self, number: int, image: ImageLike, max_bytes: int) -> Pixels | ImageError:
         name = described(image)

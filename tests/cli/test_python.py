@@ -6,6 +6,7 @@ import pytest
 from helpers.empty_images import samples, write_set
 
 import loc_keras
+from loc_keras import Localizer
 from loc_keras.commands.python import Run
 from loc_keras.errors import ConfigError, ModelError, TrainingError
 
@@ -37,6 +38,15 @@ def test_a_folder_is_trained_on_and_the_run_measured(tmp_path):
     found = run.evaluate()
     assert found == json.loads((run.folder / "evaluation/test/metrics.json").read_text())
     assert (run.folder / "evaluation/test/report.html").is_file()
+    measured = run.localizer.evaluate(split="train")
+    assert measured == json.loads((run.folder / "evaluation/train/metrics.json").read_text())
+    run.localizer.export(tmp_path / "served")
+    served = Localizer.load(tmp_path / "served")
+    assert served.predict(picture).box == pytest.approx(
+        run.localizer.predict(picture).box, abs=0.01
+    )
+    with pytest.raises(ModelError, match=r"served.* is not the best model of a run; open the run"):
+        served.evaluate()
     shown = run._repr_html_()
     assert f"{100 * run.metrics['test']['top1_loc']:.2f}" in shown
     assert "data:image/png;base64," in shown
