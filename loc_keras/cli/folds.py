@@ -5,7 +5,6 @@ the run's own validation images where there are any, and asked about the fold. T
 the run (`train.folds`), and trust is fitted to them (`trust.method: cross`).
 """
 
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +24,7 @@ from loc_keras.data.load_records import cut_folds
 from loc_keras.data.resolve import Cut, DatasetRecords, Records
 from loc_keras.errors import DataError, TrustError
 from loc_keras.evaluation.outcomes import Outcomes, join_outcomes
+from loc_keras.models.weights import open_model
 from loc_keras.recipe.rules import EMA_STEPS
 from loc_keras.training.fit import SharedLocalizer, fit_localizer
 from loc_keras.training.model import FitPlan, collect_outcomes, outcomes_from
@@ -71,9 +71,9 @@ def out_of_fold(
     height, width, channels = data.image_shape
     form = config.data.model_copy(update={"image_size": (height, width), "channels": channels})
     shorter = fold_training(config.train, options.fold_length)
-    # Traced once for all folds; each lends it first weights and the moments of its own pixels.
-    shared = SharedLocalizer(localizer_from(config, data))
-    answer = observing(shared.localizer, flip=options.flip)
+    # Both are traced once; each fold lends its values, with the moments of its own pixels: to what
+    # is trained, and to what answers, which computes as what is saved does.
+    shared, served = SharedLocalizer(localizer_from(config, data)), None
     answered, models = [], []
     uncut = store.take(np.argsort(store.rows))
     for number, held in enumerate(folds, start=1):
@@ -94,10 +94,10 @@ def out_of_fold(
         size = config.train.batch_size
         part = build_file_data(found, form, config.augment, batch_size=size, seed=seed, uncut=uncut)
         keras.utils.set_random_seed(seed + number)
-        localizer = localizer_from(config, part)
-        shared.become(localizer)
+        shared.become(localizer_from(config, part))
         plan = FitPlan.for_data(shorter, config.loss, part)
         open_run(folder / FOLDS / str(number))
+        left = len(folds) - number
         result = fit_localizer(
             shared.localizer,
             train=part.train,
@@ -109,10 +109,13 @@ def out_of_fold(
             compiled=shared,
             console=console,
             name=f"fold {number}/{len(folds)}",
-            after=partial(_after_fold, len(folds) - number, after),
+            after=lambda epochs, seconds, left=left: left * epochs * seconds + after,
         )
-        localizer.load_weights(result.best_path)
-        shared.become(localizer)
+        if served is None:
+            served = SharedLocalizer(open_model(result.best_path))
+            answer = observing(served.localizer, flip=options.flip)
+        localizer = open_model(result.best_path)
+        served.become(localizer)
         models.append(observer(localizer))
         assert part.calibration is not None
         pictures = part.pictures["calibration"]
@@ -120,10 +123,6 @@ def out_of_fold(
     order = np.argsort(np.concatenate(folds))
     numbers = np.repeat(np.arange(len(folds)), [len(held) for held in folds])
     return FoldAnswers(join_outcomes(answered).take(order), numbers[order], fold_ensemble(models))
-
-
-def _after_fold(others: int, after: float, epochs: int, epoch_seconds: float) -> float:
-    return others * epochs * epoch_seconds + after
 
 
 def folds_of(config: Config, data: LocalizationData) -> list[npt.NDArray[np.int64]]:

@@ -16,6 +16,7 @@ from loc_keras.cli.data_source import DataSource
 from loc_keras.config.load import load_config
 from loc_keras.data.dataset import LocalizationData
 from loc_keras.errors import ConfigError, TrustError
+from loc_keras.models.weights import open_model
 from loc_keras.trust.novelty import read_novelty, statistics
 from loc_keras.trust.statements import guarantee_words
 
@@ -148,15 +149,7 @@ def test_every_training_image_is_answered_by_a_model_without_it(
     data = DataSource(config).build()
     trained: list[set[str]] = []
 
-    class Network:
-        """Knows of which fold its weights are."""
-
-        name = ""
-
-        def load_weights(self, path: Path) -> None:
-            self.name = path.parent.name
-
-    def note(localizer: Network, *, sources, plan, folder: Path, **_: object):
+    def note(localizer: None, *, sources, plan, folder: Path, **_: object):
         assert plan.train.epochs == 4  # A fifth of 20.
         trained.append({name for step in range(6) for name in sources(step)})
         return SimpleNamespace(best_path=folder / "best.keras")
@@ -180,12 +173,13 @@ def test_every_training_image_is_answered_by_a_model_without_it(
     answered: list[str] = []
     asked: list[set[str]] = []
     monkeypatch.setattr(folds, "fit_localizer", note)
-    monkeypatch.setattr(folds, "localizer_from", lambda *_: Network())
-    shared = SimpleNamespace(localizer=Network(), become=lambda other: None)
+    monkeypatch.setattr(folds, "localizer_from", lambda *_: None)
+    monkeypatch.setattr(folds, "open_model", lambda path: path.parent.name)
+    shared = SimpleNamespace(localizer=None, become=lambda other: None)
     monkeypatch.setattr(folds, "SharedLocalizer", lambda _: shared)
     monkeypatch.setattr(folds, "observing", lambda *_, **__: None)
     monkeypatch.setattr(folds, "collect_outcomes", answer)
-    monkeypatch.setattr(folds, "observer", lambda model: model.name)
+    monkeypatch.setattr(folds, "observer", lambda model: model)
     monkeypatch.setattr(folds, "fold_ensemble", lambda models: models)
     found, of_fold, models = folds.out_of_fold(config, data, tmp_path, Console(quiet=True), 0.0)
     names = [str(name) for name in data.pictures["train"].names]
@@ -198,6 +192,27 @@ def test_every_training_image_is_answered_by_a_model_without_it(
     assert sorted(answered) == sorted(names)
     assert [len(own) for own in trained] == [24] * 4
     assert not set().union(*trained) & {str(name) for name in data.pictures["val"].names}
+
+
+@pytest.mark.usefixtures("short_body")
+def test_folds_answer_as_their_saved_models_in_float32(folder: Path, tmp_path: Path) -> None:
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    sets = ["trust.folds=2", "train.epochs=1", "train.warmup_epochs=0", "model.backbone.width=4"]
+    config = load_config(folder / "config.yaml", [*CROSS, *sets])
+    data = DataSource(config).build()
+    found = folds.out_of_fold(config, data, tmp_path, Console(quiet=True), 0.0)
+    paths = data.pictures["train"].paths
+    pixels = np.stack([np.asarray(Image.open(path)) for path in paths]).astype(np.float32)
+    for number in (0, 1):
+        saved = tmp_path / "folds" / str(number + 1) / "best.keras"
+        rows = found.folds == number
+        of_ensemble = found.models(pixels[rows], training=False)
+        for name, value in open_model(saved).predict(pixels[rows], verbose=0).items():
+            np.testing.assert_allclose(found.outcomes.outputs[name][rows], value, atol=1e-6)
+            np.testing.assert_allclose(of_ensemble[f"{name}_folds"][:, number], value, atol=1e-6)
+        # What was trained says something else.
+        own = keras.saving.load_model(saved)(pixels[rows], training=False)["bbox"]
+        assert np.abs(own - found.outcomes.outputs["bbox"][rows]).max() > 1e-4
 
 
 def test_a_file_says_what_is_proven_and_what_is_not() -> None:
