@@ -20,7 +20,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parses the command line and answers; gives the exit code, 2 where an image was bad."""
     args = parse(arguments)
     ending = "stopped; the same command goes on from here." if args.out else "stopped."
-    return run_work("predict", args, when_interrupted=ending, waits=args.runner is not None)
+    if args.runner is not None:
+        ending = "stopped; the same command begins anew, and a cluster may go on with this one."
+    return run_work("predict", args, when_interrupted=ending)
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -207,7 +207,7 @@ def _started(
             command,
             env=environment,
             process_group=0,
-            preexec_fn=_prepared(cores),  # noqa: PLW1509 (this process starts no threads)
+            preexec_fn=_prepared(cores),  # noqa: PLW1509 (the other thread waits for Ctrl-C)
             **streams,
         )
         try:

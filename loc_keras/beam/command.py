@@ -58,7 +58,7 @@ def answer_on_runner(args: argparse.Namespace, console: Console) -> int:
     others, started = _temporary_folders(out), time.monotonic()
     try:
         run(steps, args.runner, options)
-    except ClusterError:
+    except (ClusterError, KeyboardInterrupt):
         for folder in _temporary_folders(out) - others:
             shutil.rmtree(folder, ignore_errors=True)
         raise

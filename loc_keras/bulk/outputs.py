@@ -89,7 +89,7 @@ def sidecars_of(
     """The files for each image in a format, with pictures that are drawn or explained."""
     kinds = [FORMATS[form].sidecar, _DRAWN if draw else None]
     if explain is not None:
-        write = partial(_save_drawn, partial(_explain, explain))
+        write = partial(_save_drawn, lambda record: explain(record["path"]))
         kinds.append(Sidecar("explained", ".jpg", write))
     return [kind for kind in kinds if kind is not None]
 
@@ -244,6 +244,10 @@ class PathSet:
 Column = Callable[[Record], Any]  # Gives the cell of a record.
 
 
+def _text_column(name: str) -> Column:
+    return lambda record: safe_cell(record[name])
+
+
 def _csv_columns(*, trust: bool, novelty: bool) -> dict[str, Column]:
     """The columns by name; cells without a value are empty, texts as `safe_cell` makes them."""
     columns: dict[str, Column] = {name: _text_column(name) for name in ("image", "path", "label")}
@@ -375,10 +379,6 @@ def _draw(record: Record) -> Image:
     return drawn_answer(record["path"], record["label"], record["score"], *boxes)
 
 
-def _explain(explain: Callable[[str], Image], record: Record) -> Image:
-    return explain(record["path"])
-
-
 def _save_drawn(draw: Callable[[Record], Image], path: Path, record: Record) -> None:
     try:
         drawn = draw(record)
@@ -419,10 +419,6 @@ def _annotations(records: Iterable[Record]) -> Iterator[dict[str, Any]]:
 def _write_items(file: TextIO, items: Iterable[Record]) -> None:
     for place, item in enumerate(items):
         file.write(f"{',' if place else ''}\n{json.dumps(item)}")
-
-
-def _text_column(name: str) -> Column:
-    return lambda record: safe_cell(record[name])
 
 
 def _box_columns(prefix: str, key: str) -> dict[str, Column]:

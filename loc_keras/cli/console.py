@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from loc_keras._environ import STARTED
 from loc_keras.cli.options import CONSOLE_SCRIPT
@@ -66,12 +66,12 @@ def run_command(
     more, as behind `| head`, the end is silent, with the code of SIGPIPE. Anything else is a fault
     of ours and keeps its trace.
 
-    A program is ended 2 s after Ctrl-C at the latest, whatever it waits for, unless it `waits` for
-    other processes to end.
+    A program, and all that it started, is ended 2 s after Ctrl-C at the latest, whatever it waits
+    for; one that handles Ctrl-C and `waits` for other processes meanwhile, after the second.
     """
-    at_once = is_program() and not waits and sys.platform != "win32"
+    at_once = is_program() and sys.platform != "win32"
     if at_once:
-        _end_in_time(when_interrupted)
+        _end_in_time(when_interrupted, waits)
     try:
         code = command()
         sys.stdout.flush()
@@ -94,18 +94,21 @@ def run_command(
     except Interrupted as stop:
         print(stop, file=sys.stderr, flush=True)
         code = SIGNALLED + stop.signal
+        if at_once and waits:  # Those that work together part together, unless it comes again.
+            signal.signal(signal.SIGINT, lambda *_: None)
+            at_once = False
     except KeyboardInterrupt:
         print(when_interrupted, file=sys.stderr, flush=True)
         code = INTERRUPTED
     with contextlib.suppress(OSError):
         sys.stdout.flush()
     if at_once:  # Python would wait for all threads, and TensorFlow would tidy up.
-        os._exit(code)
+        _leave(code)
     return code
 
 
-def _end_in_time(sentence: str) -> None:
-    """Sees to it that this process ends soon after Ctrl-C.
+def _end_in_time(sentence: str, waits: bool = False) -> None:
+    """Sees to it that this process ends soon after Ctrl-C; see `run_command`.
 
     Python heeds a signal between two of its steps alone, and pools wait for their threads: a file
     that does not answer would keep it for ever. What the system calls at a signal writes to a pipe
@@ -125,20 +128,40 @@ def _end_in_time(sentence: str) -> None:
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
 
-    def wait() -> None:
-        while os.read(reading, 1)[0] != signal.SIGINT:
-            continue
-        at_work = True
-        while at_work:
+    def end(at_work: bool) -> None:
+        while True:
             used = time.process_time()
             time.sleep(_PATIENCE_SECONDS)
-            at_work = time.process_time() - used > _AT_WORK * _PATIENCE_SECONDS
-            at_work &= signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+            share = (time.process_time() - used) / _PATIENCE_SECONDS
+            handled = signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+            if not (at_work and handled and (waits or share > _AT_WORK)):
+                break
         over_live_line = "\r\x1b[K" if os.isatty(stderr) else ""
         os.write(stderr, f"{over_live_line}{sentence}\n".encode())
-        os._exit(INTERRUPTED)
+        _leave(INTERRUPTED)
+
+    def wait() -> None:
+        first = True
+        while True:
+            if os.read(reading, 1)[0] == signal.SIGINT:
+                threading.Thread(target=end, args=(first,), daemon=True).start()
+                first = False
 
     threading.Thread(target=wait, daemon=True).start()
+
+
+def _leave(code: int) -> NoReturn:
+    """Ends this process and, where Linux says which they are, those that it started."""
+
+    def end_those_of(process: str) -> None:
+        for file in Path("/proc", process, "task").glob("*/children"):
+            with contextlib.suppress(OSError):  # They may end meanwhile.
+                for number in file.read_text().split():
+                    end_those_of(number)
+                    os.kill(int(number), signal.SIGKILL)
+
+    end_those_of("self")
+    os._exit(code)
 
 
 def _nobody_reads() -> int:

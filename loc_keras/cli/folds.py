@@ -5,6 +5,7 @@ the run's own validation images where there are any, and asked about the fold. T
 the run (`train.folds`), and trust is fitted to them (`trust.method: cross`).
 """
 
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -97,7 +98,6 @@ def out_of_fold(
         shared.become(localizer_from(config, part))
         plan = FitPlan.for_data(shorter, config.loss, part)
         open_run(folder / FOLDS / str(number))
-        left = len(folds) - number
         result = fit_localizer(
             shared.localizer,
             train=part.train,
@@ -109,7 +109,7 @@ def out_of_fold(
             compiled=shared,
             console=console,
             name=f"fold {number}/{len(folds)}",
-            after=lambda epochs, seconds, left=left: left * epochs * seconds + after,
+            after=partial(_after_fold, len(folds) - number, after),
         )
         if served is None:
             served = SharedLocalizer(open_model(result.best_path))
@@ -123,6 +123,10 @@ def out_of_fold(
     order = np.argsort(np.concatenate(folds))
     numbers = np.repeat(np.arange(len(folds)), [len(held) for held in folds])
     return FoldAnswers(join_outcomes(answered).take(order), numbers[order], fold_ensemble(models))
+
+
+def _after_fold(others: int, after: float, epochs: int, epoch_seconds: float) -> float:
+    return others * epochs * epoch_seconds + after
 
 
 def folds_of(config: Config, data: LocalizationData) -> list[npt.NDArray[np.int64]]:

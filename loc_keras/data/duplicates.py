@@ -360,7 +360,8 @@ def identical_groups(refs: Sequence[ImageRef]) -> np.ndarray:
         length = file_size(ref.path) if ref.length == WHOLE_FILE else ref.length
         by_length[length].append(ref)
     doubtful = [ref for same in by_length.values() if len(same) > 1 for ref in same]
-    digests = dict(zip(doubtful, for_each(_digest, doubtful), strict=True))
+    found = for_each(lambda ref: hashlib.sha256(read_bytes(*ref)).digest(), doubtful)
+    digests = dict(zip(doubtful, found, strict=True))
     return first_of([digests.get(ref, ref) for ref in refs])
 
 
@@ -378,10 +379,6 @@ def merged_groups(*columns: Iterable[Hashable]) -> np.ndarray:
         if value is not None
     ]
     return first_of(components(len(rows), pairs))
-
-
-def _digest(ref: ImageRef) -> bytes:
-    return hashlib.sha256(read_bytes(*ref)).digest()
 
 
 def components(nodes: int, pairs: npt.ArrayLike) -> list[int]:

@@ -95,7 +95,8 @@ def decode_picture(row: Row, form: ImageFormat, *, portable: bool = False) -> De
     The form has a rule; `portable` is as in `decode_bytes`.
     """
     content = _content(row)
-    declared, ratio = jpeg_ratio(content, form, _is_transposed(row))
+    transposed = decode.is_transposed(row[ORIENTATION]) if ORIENTATION in row else False
+    declared, ratio = jpeg_ratio(content, form, transposed)
     ratio = tf.where(_is_windowed(row), 1, ratio)  # Windows are in pixels of the whole picture.
     whole = _decoded({**row, CONTENT: content}, form.channels, ratio, portable=portable)
     picture = _cut(_turned(whole, row), row)
@@ -210,10 +211,6 @@ def _size(records: Records, index: int, header: Header) -> tuple[int, int]:
 
 def _turned(picture: tf.Tensor, row: Row) -> tf.Tensor:
     return decode.turn_image(picture, row[ORIENTATION]) if ORIENTATION in row else picture
-
-
-def _is_transposed(row: Row) -> tf.Tensor | bool:
-    return decode.is_transposed(row[ORIENTATION]) if ORIENTATION in row else False
 
 
 def _is_windowed(row: Row) -> tf.Tensor | bool:

@@ -18,7 +18,6 @@ from PIL import Image
 
 from loc_keras.errors import clean
 from loc_keras.evaluation.figures import MISSING, figure_of, format_interval, format_value, percent
-from loc_keras.evaluation.outcomes import Estimate
 from loc_keras.report import style
 from loc_keras.report.image_boxes import (
     HALO,
@@ -154,22 +153,6 @@ def _place(corners: npt.ArrayLike) -> Mapping[str, str]:
     return {key: f"{side:.6g}" for key, side in sides.items()}
 
 
-def _value(key: str, found: Estimate | None) -> str:
-    return MISSING if found is None else format_value(key, found.value)
-
-
-def _interval(key: str, found: Estimate | None) -> str:
-    return MISSING if found is None else format_interval(key, found)
-
-
-def _css_share(share: float) -> str:
-    return f"{100 * min(max(share, 0.0), 1.0):.2f}%"
-
-
-def _fixed(value: float, digits: int) -> str:
-    return f"{value:.{digits}f}" if math.isfinite(value) else MISSING
-
-
 def _printable(value: Any) -> Any:
     """Text on one line without control characters; `Markup` and other values as they are."""
     if isinstance(value, str) and not isinstance(value, Markup):
@@ -188,17 +171,17 @@ _ENVIRONMENT = Environment(
 _ENVIRONMENT.filters |= {
     "clean": clean,
     "count": "{:,}".format,
-    "css": _css_share,
-    "fixed": _fixed,
+    "css": lambda share: f"{100 * min(max(share, 0.0), 1.0):.2f}%",
+    "fixed": lambda value, to: f"{value:.{to}f}" if math.isfinite(value) else MISSING,
     "name": name,
     "under": under,
 }
 _ENVIRONMENT.tests["finite"] = math.isfinite
 _ENVIRONMENT.globals |= {
     "figure_of": figure_of,
-    "interval": _interval,
+    "interval": lambda key, found: format_interval(key, found) if found else MISSING,
     "percent": percent,
-    "value": _value,
+    "value": lambda key, found: format_value(key, found.value) if found else MISSING,
     "Markup": Markup,
     "MISSING": MISSING,
     "BOXES": BOXES,

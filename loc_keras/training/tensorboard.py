@@ -150,7 +150,10 @@ class HyperParameters(keras.callbacks.Callback):
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], name: str) -> None:
         super().__init__()
-        self.settings = {key: _plain(value) for key, value in settings.items()}
+        self.settings = {
+            key: value if isinstance(value, bool | int | float | str) else str(value)
+            for key, value in settings.items()
+        }
         self.name = name
         # A figure is looked for in a folder below that of the settings.
         self.writer = tf.summary.create_file_writer(str(folder))
@@ -173,7 +176,3 @@ def first_images(dataset: tf.data.Dataset, count: int) -> tuple[np.ndarray, dict
     """The first images of a data set and their targets, as arrays; fewer where it has fewer."""
     images, targets = next(iter(dataset.unbatch().batch(count)))
     return images.numpy(), {name: value.numpy() for name, value in targets.items()}
-
-
-def _plain(value: Any) -> bool | int | float | str:
-    return value if isinstance(value, bool | int | float | str) else str(value)

@@ -1,12 +1,15 @@
 """`predict --runner DirectRunner`, with a real export that no one trained."""
 
+import contextlib
 import json
 import os
 import pickle
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -364,3 +367,65 @@ def test_of_5000_images_each_has_one_row_from_two_workers(model, tmp_path):
     expected = localizer.predict(sorted(folder.iterdir())[:100])
     for record in answers:
         compare(record, expected[int(record["image"][:4]) % 100])
+
+
+WAITS = """
+import os
+from pathlib import Path
+isfile = os.path.isfile
+
+def waiting(path):
+    if str(path).endswith("never.jpg"):  # A pipe, which would be refused.
+        Path(path).with_name("waits").touch()
+        return True
+    return isfile(path)
+
+os.path.isfile = waiting
+"""
+
+
+def alive_in(group):
+    """What Linux says of the processes of a group, but for those that have only to be reaped."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, its_group = file.read_text().rpartition(")")[2].split()[:3]
+            found += [file.read_text()] * (its_group == str(group) and state not in "ZX")
+    return found
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux says who is left")
+@pytest.mark.parametrize("workers", [[], WORKERS], ids=["in one process", "in two"])
+def test_ctrl_c_ends_readers_that_wait_in_all_processes(model, tmp_path, workers):
+    (tmp_path / "sitecustomize.py").write_text(WAITS)
+    os.mkfifo(tmp_path / "never.jpg")
+    photograph(0).save(tmp_path / "first.jpg")
+    command = [sys.executable, "-m", "loc_keras.predict", "--model", model, "--runner"]
+    command += ["DirectRunner", "--out", tmp_path / "out", *workers, *tmp_path.glob("*.jpg")]
+    root = Path(__file__).resolve().parents[2]
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    with subprocess.Popen(
+        [str(one) for one in command],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": path},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        while not (tmp_path / "waits").exists():
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.1)
+        time.sleep(1)
+        os.killpg(process.pid, signal.SIGINT)  # As a terminal does.
+        pressed = time.monotonic()
+        told = process.communicate(timeout=60)[1]
+        assert time.monotonic() - pressed < 3  # 2 s, and what a busy machine adds.
+    assert process.returncode == 130
+    assert [line for line in told.splitlines() if line.startswith("stopped")] == [
+        "stopped; the same command begins anew, and a cluster may go on with this one."
+    ]
+    until = time.monotonic() + 1  # What was killed gives its memory back.
+    while (left := alive_in(process.pid)) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not left
+    assert not list(tmp_path.glob("out/predictions*"))

@@ -105,8 +105,11 @@ runpy.run_module(command, run_name="__main__", alter_sys=True)
 """
 
 
-def interrupted(tmp_path, reader, command, *arguments):
-    """Runs a command whose reader waits for ever, and presses Ctrl-C; gives what it printed."""
+def interrupted(tmp_path, reader, command, *arguments, presses=1):
+    """Runs a command whose reader waits for ever, and presses Ctrl-C; gives what it printed.
+
+    Where it takes several presses, it goes on after all but the last.
+    """
     pipe = tmp_path / "never"
     os.mkfifo(pipe)
     code = [sys.executable, "-c", PROGRAM.format(reader=reader), str(pipe), f"loc_keras.{command}"]
@@ -121,9 +124,15 @@ def interrupted(tmp_path, reader, command, *arguments):
         while "waits" not in (line := process.stdout.readline()):
             assert line, process.stderr.read()
         time.sleep(1)  # For TensorFlow to begin, too.
+        for _ in range(presses - 1):
+            process.send_signal(signal.SIGINT)
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(3)
         process.send_signal(signal.SIGINT)
+        pressed = time.monotonic()
         try:
             told = process.communicate(timeout=60)[1]
+            assert time.monotonic() - pressed < 3  # 2 s, and what a busy machine adds.
         finally:
             process.kill()
     assert process.returncode == INTERRUPTED and "Traceback" not in told
@@ -165,6 +174,57 @@ def test_ctrl_c_ends_readers_within_tensorflow_and_threads(good, tmp_path, comma
     arguments = ("--config", good, *(["--run-dir", tmp_path / "run"] * (command == "train")))
     (line,) = interrupted(tmp_path, reader, command, *arguments)
     assert line.startswith("stopped")
+
+
+WHILE_IMPORTING = 'print("waits", flush=True)'
+WHILE_TRAINING = """
+import tensorflow as tf
+from loc_keras.data import dataset
+from loc_keras.training.run_folder import Interruption
+
+def training(*arguments, **more):
+    with Interruption("").waiting():  # As `fit_localizer` does, to save at a step's end.
+        print("waits", flush=True)
+        list(tf.data.Dataset.from_tensors(pipe).map(tf.io.read_file))
+
+dataset.store_pixels = training
+"""
+
+
+def state_of(number):
+    """What Linux says a process does; "" where there is none, or it has only to be reaped."""
+    try:
+        state = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    return state.strip("ZX")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux says who is left")
+@pytest.mark.parametrize(
+    ("reader", "presses"), [(WHILE_IMPORTING, 1), (IN_TENSORFLOW, 1), (WHILE_TRAINING, 2)]
+)
+def test_ctrl_c_ends_all_workers(good, tmp_path, reader, presses):
+    """They are in groups of their own: what a terminal sends reaches the launcher alone."""
+    # Both must wait; the first alone writes where the launcher does.
+    code = PROGRAM.replace("{reader}", f"open(f'{tmp_path}/{{os.getpid()}}.pid', 'w')\n{reader}")
+    (tmp_path / "worker.py").write_text(code)
+    python = tmp_path / "python"
+    python.write_text(
+        f"#!/bin/sh\nshift\nexec {sys.executable} {tmp_path}/worker.py {tmp_path}/never $@\n"
+    )
+    python.chmod(0o700)
+    launcher = f"os.environ['PYTHONPATH'] = os.getcwd()\nsys.executable = {str(python)!r}"
+    arguments = ("--workers", 2, "--", "--config", good, "--run-dir", tmp_path / "run")
+    assert interrupted(tmp_path, launcher, "train_workers", *arguments, presses=presses)
+    numbers = [int(path.stem) for path in tmp_path.glob("*.pid")]
+    assert len(numbers) == 2
+    states = [state_of(number) for number in numbers]
+    until = time.monotonic() + 1  # What was killed gives its memory back.
+    while any(states) and time.monotonic() < until:
+        time.sleep(0.05)
+        states = [state_of(number) for number in numbers]
+    assert not any(states), states
 
 
 IN_A_CALLBACK = """
