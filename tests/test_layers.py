@@ -49,6 +49,9 @@ GROUPS = (
     _group(0, "recipe"),
     _group(0, "_environ", "atomic_file", "config", "errors"),
 )
+# The one import upwards, when it is called: a run's model is measured and exported by the commands.
+EVALUATED = ("loc_keras.localizer.localizer", "loc_keras.commands.python")
+
 GROUP_OF = {module: group for group in GROUPS for module in group.modules}
 
 # A package may take its own section of the config, from the module that declares it. The whole
@@ -105,6 +108,8 @@ def breaches(source: str, module: str, *, is_package: bool = False) -> list[str]
         return [f"{module} has no layer: give {importer!r} one in GROUPS"]
     found = []
     for line, name in imported_names(source, module, is_package=is_package):
+        if (module, name) == EVALUATED:
+            continue
         reason = _breach(importer, name)
         if reason:
             found.append(f"{module}, line {line}, imports {name}: {reason}")

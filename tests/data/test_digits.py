@@ -493,10 +493,10 @@ def test_command_reports_what_is_wrong(tmp_path, digits, capsys):
     assert capsys.readouterr().err == (
         "error: digits file nowhere.npz does not exist: give the path of an .npz file.\n"
     )
-    assert command.main(["--out", new, "--source", str(source), "--limit", "0"]) == 2
-    with pytest.raises(SystemExit) as stop:
-        command.main(["--out", new, "--box", "round"])
-    assert stop.value.code == 2
+    for wrong in (["--box", "round"], ["--limit", "0"]):
+        with pytest.raises(SystemExit) as stop:
+            command.main(["--out", new, "--source", str(source), *wrong])
+        assert stop.value.code == 2
     assert not (tmp_path / "new").exists()
 
 
