@@ -1,10 +1,11 @@
 """Images a second of `predict` in one process and on Beam's direct runner with one and two workers.
 
 Each way is called with few and with many images, and the difference counts, so that neither the
-start of Python and TensorFlow nor the opening of the model does. A way's rate a core is images over
-seconds of processor time, of all its processes; it hardly depends on what else the machine does.
+start of Python nor the opening of the model does. A way's rate a core is images over seconds of
+processor time, of all its processes; it hardly depends on what else the machine does. The memory is
+the peak of a process that answers: of a worker or, without Beam, of `predict`.
 
-    python -m benchmarks.batch_inference --model saved_models/NAME --images FOLDER
+    python -m benchmarks.batch_inference --model saved_models/NAME MODEL.tflite --images FOLDER
 """
 
 import argparse
@@ -12,6 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from itertools import cycle, islice
 from pathlib import Path
@@ -20,88 +22,65 @@ from typing import NamedTuple
 
 from rich.console import Console
 
-from benchmarks.common import table_of
+from benchmarks.common import markdown_of
 
 WORKERS = ["--direct_running_mode=multi_processing"]
 WAYS = {
-    "predict, one process": [],
-    "DirectRunner, 1 worker": ["--runner=DirectRunner", *WORKERS, "--direct_num_workers=1"],
-    "DirectRunner, 2 workers": ["--runner=DirectRunner", *WORKERS, "--direct_num_workers=2"],
+    "`predict`, one process": [],
+    "`DirectRunner`, 1 worker": ["--runner=DirectRunner", *WORKERS, "--direct_num_workers=1"],
+    "`DirectRunner`, 2 workers": ["--runner=DirectRunner", *WORKERS, "--direct_num_workers=2"],
 }
-BATCH = 32
 ENDINGS = {".jpg", ".jpeg", ".png"}
+WORKER = b"sdk_worker_main"
+"""In the command line of Beam's workers."""
 
 
 class Spent(NamedTuple):
-    """Seconds on the clock, and of processors."""
+    """Seconds on the clock, and of processors; the peak of a process that answers in MiB."""
 
     wall: float
     processor: float
+    peak: float
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", required=True, help="an exported model")
+    parser.add_argument("--model", required=True, nargs="+", help="exported models")
     parser.add_argument("--images", type=Path, required=True, help="folder; repeated as needed")
     parser.add_argument("--few", type=int, default=200)
     parser.add_argument("--many", type=int, default=2200)
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
     files = sorted(path for path in args.images.rglob("*") if path.suffix.lower() in ENDINGS)
+    more = args.many - args.few
     with tempfile.TemporaryDirectory() as place:
         lists = {count: copies(files, count, Path(place)) for count in (args.few, args.many)}
-        found: dict[str, list[Spent]] = {name: [] for name in WAYS}
+        cases = [(model, way) for model in args.model for way in WAYS]
+        found: dict[tuple[str, str], list[Spent]] = {case: [] for case in cases}
         for number in range(args.rounds):
-            for name, options in WAYS.items():
+            for model, way in cases:
                 few, many = (
-                    spent([*command(args.model, lists[count]), *options], place)
+                    spent([*command(model, lists[count]), *WAYS[way]], place)
                     for count in (args.few, args.many)
                 )
-                found[name].append(Spent(*(b - a for a, b in zip(few, many, strict=True))))
-                print(f"round {number + 1}, {name}: {found[name][-1]}", file=sys.stderr)
+                between = (b - a for a, b in zip(few[:2], many[:2], strict=True))
+                found[model, way].append(Spent(*between, many.peak))
+                print(f"round {number + 1}, {model}, {way}: {found[model, way][-1]}", flush=True)
         size = sum(path.stat().st_size for path in lists[args.many].iterdir()) / args.many
-    more = args.many - args.few
-    base = more / median(one.processor for one in found[next(iter(WAYS))])
     rows = []
-    for name, times in found.items():
+    for (model, way), times in found.items():
         rates = sorted(more / one.processor for one in times)
         rows.append(
             {
-                "way": name,
-                "images/s": f"{more / median(one.wall for one in times):.1f}",
-                "images/s a core": f"{median(rates):.1f} ({rates[0]:.1f}-{rates[-1]:.1f})",
-                "ratio a core": f"{median(rates) / base:.2f}",
+                "model": Path(model).name,
+                "way": way,
+                "images/s": f"{more / median(one.wall for one in times):.0f}",
+                "images/s a core": f"{median(rates):.0f} ({rates[0]:.0f}-{rates[-1]:.0f})",
+                "peak of a process, MiB": f"{median(one.peak for one in times):.0f}",
             }
         )
-    console = Console(width=100)
-    console.print(table_of(rows, f"{more:,} images, {size:,.0f} bytes read of each"))
-    whole, alone = signature_seconds(args.model, files)
-    console.print(
-        f"of the exported graph's processor time the model takes {alone / whole:.0%}, "
-        f"decoding and resizing the rest: {1 / whole:.1f} images/s a core in all"
-    )
-
-
-def signature_seconds(model: str, files: list[Path], batches: int = 20) -> tuple[float, float]:
-    """Processor seconds an image: a file through the whole graph, and pixels through the model."""
-    import tensorflow as tf
-
-    from loc_keras.localizer.opening import version_folder
-
-    bundle = tf.saved_model.load(str(version_folder(Path(model))))
-    contents = [path.read_bytes() for path in islice(cycle(files), BATCH * (batches + 1))]
-    shape = bundle.signatures["images"].structured_input_signature[1]["images"].shape[1:]
-    pixels = tf.zeros([BATCH, *shape])
-    found = []
-    for name in ("image_bytes", "images"):
-        ask = bundle.signatures[name]
-        for number in range(batches + 1):
-            if number == 1:  # The first call plans the graph.
-                started = time.process_time()
-            strings = tf.constant(contents[number * BATCH : (number + 1) * BATCH])
-            ask(**{name: strings if name == "image_bytes" else pixels})
-        found.append((time.process_time() - started) / (batches * BATCH))
-    return found[0], found[1]
+    Console(width=100).print(f"{more:,} images, {size:,.0f} bytes read of each", highlight=False)
+    sys.stdout.write(markdown_of(rows))
 
 
 def command(model: str, images: Path) -> list[str]:
@@ -121,13 +100,36 @@ def spent(arguments: list[str], place: str) -> Spent:
     with tempfile.TemporaryDirectory(dir=place) as out:
         started = time.perf_counter()
         process = subprocess.Popen(
-            [*arguments, "--out", out], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            [*arguments, "--out", out],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
         )
+        ended, peaks = threading.Event(), {True: 0.0, False: 0.0}
+        watcher = threading.Thread(target=watch, args=(process.pid, peaks, ended))
+        watcher.start()
         told = process.stderr.read() if process.stderr else b""
         _, status, usage = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - started
+        ended.set()
+        watcher.join()
         if status:
             raise SystemExit(told.decode())
-        return Spent(time.perf_counter() - started, usage.ru_utime + usage.ru_stime)
+        return Spent(wall, usage.ru_utime + usage.ru_stime, peaks[True] or peaks[False])
+
+
+def watch(session: int, peaks: dict[bool, float], ended: threading.Event) -> None:
+    """Notes the highest peak in MiB of the processes of a session, those of workers as True."""
+    while not ended.wait(0.1):
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                if os.getsid(int(folder.name)) == session:
+                    is_worker = WORKER in (folder / "cmdline").read_bytes()
+                    status = (folder / "status").read_text()
+                    peak = int(status.partition("VmHWM:")[2].split(maxsplit=1)[0]) / 1024
+                    peaks[is_worker] = max(peaks[is_worker], peak)
+            except (OSError, IndexError):  # It has ended meanwhile.
+                continue
 
 
 if __name__ == "__main__":

@@ -23,33 +23,27 @@ from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.ml.inference.base import RunInference
 from apache_beam.options.pipeline_options import PipelineOptions
-from google.protobuf.message import DecodeError
 from rich.console import Console
 from rich.table import Table
-from tensorflow.core.protobuf import saved_model_pb2
 
 from loc_keras.atomic_file import write_text
 from loc_keras.beam import worker
 from loc_keras.bulk.inputs import MAX_BYTES, Inputs, common_root
 from loc_keras.bulk.outputs import SETTINGS_FILE, AnswerSettings
 from loc_keras.cli.console import USER_ERROR, print_line
-from loc_keras.errors import ClusterError, DataError, ModelError, first_line
-from loc_keras.localizer.opening import GRAPH_FILE, digest_of, exported_settings, version_folder
-from loc_keras.training.run_folder import BEST_FILE
-
-_EXPORT = "python -m loc_keras.export --run {run} --out saved_models/NAME"
-_SHOWN_FAILURES = 5
+from loc_keras.commands.predict import open_model, print_failures
+from loc_keras.errors import ClusterError, DataError, first_line
 
 
 def answer_on_runner(args: argparse.Namespace, console: Console) -> int:
     """Answers what the command line of `predict` asks; gives the exit code, 2 for bad images."""
     options = options_of(args.runner, args.runner_options)
-    model = exported_model(args.model)
+    model, digest = opened_model(args.model, console)
     out = args.out.rstrip("/") if "://" in args.out else os.path.abspath(args.out)
     sources, root = sources_of(args.images, args.list, exists, out)
     _refuse_answers(out)
-    handler = worker.ExportedModelHandler(
-        worker.Task(model, root, args.top_k, args.max_bytes or MAX_BYTES),
+    handler = worker.LocalizerHandler(
+        worker.Task(model, digest, root, args.top_k, args.max_bytes or MAX_BYTES),
         min_batch_size=args.min_batch_size,
         max_batch_size=args.batch_size,
     )
@@ -67,36 +61,20 @@ def answer_on_runner(args: argparse.Namespace, console: Console) -> int:
     if not counts["answered"] + counts["failed"]:
         FileSystems.delete([*_shards(out, ANSWERS_PREFIX), *_shards(out, FAILURES_PREFIX)])
         raise DataError("there is no image among what was given; name files, folders or patterns.")
-    settings = asdict(AnswerSettings(model.digest, args.top_k, root))
+    settings = asdict(AnswerSettings(digest, args.top_k, root))
     _write_settings(out, {**settings, "runner": args.runner, **counts})
     _print_counts(console, out, counts, seconds)
     return USER_ERROR if counts["failed"] else 0
 
 
-def exported_model(given: str) -> worker.ExportedModel:
-    """Reads what an export says of itself: a version's folder or URL, or a folder of versions.
-
-    ModelError if it is none, or an old one without all that records hold.
-    """
-    if "://" in given:
-        folder, place = Path(worker.local_copy(given)), given.rstrip("/")
-        if not (folder / GRAPH_FILE).is_file():
-            raise ModelError(f"{given} holds no {GRAPH_FILE}; give the URL of an exported version.")
-    else:
-        folder = _local_version(Path(given))
-        place = str(folder.absolute())
-    missing = sorted(worker.REQUIRED_OUTPUTS - _outputs(folder, given))
-    settings = exported_settings(folder)
-    names = settings.class_names
-    if missing or names is None:
-        what = ", ".join(missing) or "the names of its classes"
-        raise ModelError(
-            f"{given} does not give {what}, as versions exported today do; export its run anew by "
-            f"`{_EXPORT.format(run='RUN')}`."
-        )
-    files = [folder / GRAPH_FILE, *sorted((folder / "variables").glob("*"))]
-    background = names.index(settings.background) if settings.background in names else None
-    return worker.ExportedModel(place, names, background, digest_of(files, settings))
+def opened_model(given: str, console: Console) -> tuple[str, str]:
+    """Opens a model as `predict` does; gives its path or URL for the workers, and its digest."""
+    copy = worker.local_copy(given)
+    localizer = open_model(copy, console)
+    if copy == given:
+        return str(localizer.path.absolute()), localizer.digest
+    inside = localizer.path.relative_to(copy).as_posix()
+    return given.rstrip("/") + ("" if inside == "." else f"/{inside}"), localizer.digest
 
 
 def sources_of(
@@ -151,13 +129,11 @@ _DIRECT_DEFAULTS = (
     "--default_sdk_harness_log_level=ERROR",
 )
 
-_FAILED = "failed"
-
 
 def build(
     pipeline: beam.Pipeline,
     sources: Sequence[worker.Source],
-    handler: worker.ExportedModelHandler,
+    handler: worker.LocalizerHandler,
     out: str,
     shards: int,
 ) -> None:
@@ -173,21 +149,18 @@ def build(
         | "Sources" >> beam.Create(sources)
         | "Find" >> beam.ParDo(worker.Find(out_folder)).with_outputs(worker.LEFT_OUT, main="paths")
     )
-    records = (
+    answered, failed = (
         found.paths
         | "Each once" >> beam.Distinct()
         | "Answer" >> RunInference(handler)
-        | "Separate" >> beam.ParDo(SeparateFailures()).with_outputs(_FAILED, main="answered")
+        | "Separate" >> beam.Partition(lambda record, _: int("reason" in record), 2)
     )
-    for lines, prefix, count in (
-        (records.answered, ANSWERS_PREFIX, shards),
-        (records[_FAILED], FAILURES_PREFIX, 1),
-    ):
+    for lines, prefix, count in ((answered, ANSWERS_PREFIX, shards), (failed, FAILURES_PREFIX, 1)):
         sink = beam.io.WriteToText(f"{out}/{prefix}", ENDING, num_shards=count)
-        lines | f"Write {prefix}" >> sink
+        lines | f"Lines of {prefix}" >> beam.Map(json.dumps) | f"Write {prefix}" >> sink
     totals = [
-        records.answered | "Answers" >> beam.combiners.Count.Globally() | _named("answered"),
-        records[_FAILED] | "Failures" >> beam.combiners.Count.Globally() | _named("failed"),
+        answered | "Answers" >> beam.combiners.Count.Globally() | _named("answered"),
+        failed | "Failures" >> beam.combiners.Count.Globally() | _named("failed"),
         found[worker.LEFT_OUT] | "Others" >> beam.CombineGlobally(sum) | _named("left_out"),
     ]
     (
@@ -197,15 +170,6 @@ def build(
         | "As JSON" >> beam.Map(json.dumps)
         | "Write counts" >> beam.io.WriteToText(f"{out}/{COUNTS_FILE}", shard_name_template="")
     )
-
-
-class SeparateFailures(worker.PickledByValue, beam.DoFn):
-    """Records as lines of JSON, those with a reason in an output of their own."""
-
-    def process(self, record: worker.Record) -> Iterator[Any]:
-        """Gives the line of a record."""
-        line = json.dumps(record)
-        yield beam.pvalue.TaggedOutput(_FAILED, line) if "reason" in record else line
 
 
 def options_of(runner: str, arguments: Sequence[str]) -> PipelineOptions:
@@ -247,8 +211,9 @@ def run(add_steps: Callable[[beam.Pipeline], None], runner: str, options: Pipeli
             "w", prefix="loc-keras-runner-", suffix=".log", delete=False, encoding="utf-8"
         ) as log:
             traceback.print_exc(file=log)
+        last = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         raise ClusterError(
-            f"{runner} could not finish ({_last_line(error)}); the whole trace is in {log.name}."
+            f"{runner} could not finish ({last}); the whole trace is in {log.name}."
         ) from error
 
 
@@ -260,30 +225,6 @@ def _remote(given: str, exists: Callable[[str], bool]) -> tuple[worker.Source, s
     if exists(given):
         return ("pattern", given), worker.folder_of(given)
     raise DataError(f"{given} matches no file; check the name, and that you may read it.")
-
-
-def _local_version(path: Path) -> Path:
-    run = path if path.is_dir() else path.parent
-    if path.is_file() or (path / BEST_FILE).is_file():
-        raise ModelError(
-            f"{path} is not an exported model, which the workers of a runner need: export it by "
-            f"`{_EXPORT.format(run=run)}` and give --model saved_models/NAME."
-        )
-    version = version_folder(path) if path.is_dir() else None
-    if version is None:
-        raise ModelError(
-            f"{path} holds no exported version; make one by `{_EXPORT.format(run='RUN')}`."
-        )
-    return version
-
-
-def _outputs(folder: Path, given: str) -> set[str]:
-    try:
-        parsed = saved_model_pb2.SavedModel.FromString((folder / GRAPH_FILE).read_bytes())
-    except DecodeError as error:
-        raise ModelError(f"{given} cannot be opened as a SavedModel ({error}).") from error
-    signatures = [meta.signature_def[worker.SIGNATURE] for meta in parsed.meta_graphs]
-    return {name for sig in signatures if set(sig.inputs) == {worker.INPUT} for name in sig.outputs}
 
 
 def _refuse_answers(out: str) -> None:
@@ -322,11 +263,7 @@ def _write_settings(out: str, settings: dict[str, Any]) -> None:
 def _print_counts(console: Console, out: str, counts: dict[str, int], seconds: float) -> None:
     failed, total = counts["failed"], counts["answered"] + counts["failed"]
     answers, failures = (f"{out}/{prefix}*{ENDING}" for prefix in (ANSWERS_PREFIX, FAILURES_PREFIX))
-    for number, record in enumerate(_failures(out)):
-        if number == _SHOWN_FAILURES:
-            print_line(console, f"... and {failed - number:,} more in {failures}")
-            break
-        print_line(console, f"{record['path']} {record['reason']}")
+    print_failures(console, _failures(out), failed, failures)
     table = Table("", "", show_header=False)
     for column in table.columns:
         column.overflow = "fold"  # A path that is cut is of no use.
@@ -374,8 +311,3 @@ def _quiet() -> Iterator[None]:
 
 def _named(name: str) -> beam.PTransform:
     return f"Name {name}" >> beam.Map(lambda count: (name, count))
-
-
-def _last_line(error: BaseException) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[-1].strip() if lines else type(error).__name__

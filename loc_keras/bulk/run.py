@@ -29,15 +29,24 @@ class Counts:
 
 
 def answered(
-    localizer: Localizer, paths: Iterable[str], root: str, **settings: int
+    localizer: Localizer,
+    paths: Iterable[str],
+    root: str,
+    read: Callable[[str], str | bytes] = str,
+    /,
+    **settings: int,
 ) -> Iterator[Record]:
-    """A record for each file, by its absolute path: its answer, or `reason` if unreadable."""
+    """A record for each file, by its absolute path: its answer, or `reason` if unreadable.
+
+    `read` gives what stands for a file, where that is not its path; `settings` are of
+    `Localizer.stream`.
+    """
     ahead: deque[str] = deque()
 
-    def noted() -> Iterator[str]:
+    def noted() -> Iterator[str | bytes]:
         for path in paths:
             ahead.append(path)
-            yield path
+            yield read(path)
 
     for answer in localizer.stream(noted(), **settings):
         path = ahead.popleft()

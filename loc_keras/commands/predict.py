@@ -4,8 +4,10 @@ import argparse
 import json
 import logging
 import sys
+from collections.abc import Iterable
 from functools import partial
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 
 from rich.console import Console
@@ -23,7 +25,7 @@ from loc_keras.bulk.outputs import (
     place_of,
     sidecars_of,
 )
-from loc_keras.bulk.run import Counts, Record, answer_into, answered
+from loc_keras.bulk.run import Record, answer_into, answered
 from loc_keras.cli.console import USER_ERROR, print_line, print_note, progress_bar
 from loc_keras.data.files import MOST_BYTES
 from loc_keras.data.image_header import without_image_warnings
@@ -45,6 +47,16 @@ def run(args: argparse.Namespace) -> int:
         return _print_answers(args) if args.out is None else _write_answers(args)
 
 
+def open_model(path: str, console: Console, *, fastest: bool = True) -> Localizer:
+    """Opens a model as `Localizer.open` does, and says what was not known and what answers."""
+    localizer = Localizer.open(path, fastest=fastest)
+    if localizer.runtime != TENSORFLOW:
+        print_line(console, f"{localizer.runtime} answers, from {localizer.path}")
+    for note in localizer.notes:
+        print_note(console, note)
+    return localizer
+
+
 def _answer_on_runner(args: argparse.Namespace) -> int:
     if find_spec("apache_beam") is None:
         raise ClusterError(
@@ -62,7 +74,7 @@ def _write_answers(args: argparse.Namespace) -> int:
     inputs = Inputs(args.images, folder, args.list)
     total = _count_of(inputs)
     form = args.format or "jsonl"
-    localizer = _load(args.model, console, fastest=not args.explain)
+    localizer = open_model(args.model, console, fastest=not args.explain)
     explain = localizer.explain if args.explain else None
     sidecars = sidecars_of(form, draw=args.draw, explain=explain)
     place = place_of(folder, form, sidecars)
@@ -86,7 +98,8 @@ def _write_answers(args: argparse.Namespace) -> int:
                 )
             FORMATS[form].finish(folder, out.answers, localizer)
         if counts.failed:
-            _print_failures(console, out, counts)
+            named = (record for record in out.failures if record["path"] in counts.named)
+            print_failures(console, named, counts.failed, folder / FAILURES_FILE)
     finally:
         out.close()
     earlier = f", {counts.before:,} of them in earlier calls" if counts.before else ""
@@ -103,7 +116,7 @@ def _print_answers(args: argparse.Namespace) -> int:
     errors, console = Console(markup=False, stderr=True), Console(markup=False)
     inputs = Inputs(args.images, lists=args.list)
     total = _count_of(inputs)
-    localizer = _load(args.model, errors)
+    localizer = open_model(args.model, errors)
     records = answered(localizer, inputs, inputs.root, **_settings(args))
     as_table = args.format is None and total <= FEW
     table = Table("image", "label", "score", "box (px)", "size")
@@ -136,15 +149,6 @@ def _settings(args: argparse.Namespace) -> dict[str, int]:
     return {"batch_size": args.batch_size, "top_k": args.top_k, "max_bytes": largest}
 
 
-def _load(path: str, console: Console, *, fastest: bool = True) -> Localizer:
-    localizer = Localizer.open(path, fastest=fastest)
-    if localizer.runtime != TENSORFLOW:
-        print_line(console, f"{localizer.runtime} answers, from {localizer.path}")
-    for note in localizer.notes:
-        print_note(console, note)
-    return localizer
-
-
 def _count_of(inputs: Inputs) -> int:
     total = sum(1 for _ in inputs)
     if not total:
@@ -166,14 +170,14 @@ def _cells(record: Record, *, trust: bool) -> list[str]:
     return cells
 
 
-def _print_failures(console: Console, out: OutputFolder, counts: Counts) -> None:
-    named = (record for record in out.failures if record["path"] in counts.named)
-    for number, record in enumerate(named):
-        if number == _SHOWN_FAILURES:
-            more = counts.failed - number
-            print_line(console, f"... and {more:,} more in {out.folder / FAILURES_FILE}")
-            return
+def print_failures(
+    console: Console, failures: Iterable[Record], count: int, place: str | Path
+) -> None:
+    """Says of the first few of so many images why they could not be read, and where all are."""
+    for record in islice(failures, _SHOWN_FAILURES):
         print_line(console, f"{record['path']} {record['reason']}")
+    if count > _SHOWN_FAILURES:
+        print_line(console, f"... and {count - _SHOWN_FAILURES:,} more in {place}")
 
 
 def _print_left_out(console: Console, inputs: Inputs) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -58,9 +59,11 @@ def fastest_of(path: Path) -> Opened | None:
 
 def _opened(path: Path, kind: str, run: Run, facts: Facts) -> Opened:
     form, names = facts.form, facts.class_names
+    one_at_a_time = threading.Lock()  # LiteRT and OpenVINO refuse or mix calls of several threads.
 
     def answer(images: npt.NDArray[np.uint8]) -> Arrays:
-        return run(images.astype(np.float32))
+        with one_at_a_time:
+            return run(images.astype(np.float32))
 
     outputs = answer(np.zeros((1, *form.shape), np.uint8))
     files = [file for file in (path, path.with_suffix(".bin")) if file.is_file()]

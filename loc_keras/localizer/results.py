@@ -1,4 +1,4 @@
-"""What is answered about one image. NumPy alone: Beam pickles this module by value."""
+"""What is answered about one image."""
 
 import base64
 import contextlib
@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from loc_keras.errors import ImageError
 
 Box = tuple[float, float, float, float]
 """(x1, y1, x2, y2), x to the right, y down, edges as continuous coordinates."""
@@ -101,7 +103,6 @@ class Localization:
         """The image with its boxes, if it can still be read, above the answer as a table."""
         shown = ""
         if self.source is not None:
-            from loc_keras.errors import ImageError
             from loc_keras.localizer.pictures import drawn_answer
 
             with contextlib.suppress(ImageError):

@@ -3,29 +3,28 @@
 import contextlib
 import json
 import os
-import pickle
 import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from operator import itemgetter
 from pathlib import Path
 
 import pytest
 from helpers.localizer_run import kinds, photograph
-from helpers.served_bundles import exported_bundle
+from helpers.served_bundles import exported_bundle, exported_litert
 
 pytest.importorskip("apache_beam", reason="needs requirements-beam.txt")
 
-import numpy as np
 from apache_beam.io.filesystem import FileMetadata
 from apache_beam.io.localfilesystem import LocalFileSystem
 
 from loc_keras import Localizer, predict
 from loc_keras.beam import command
-from loc_keras.beam.command import exported_model, sources_of
-from loc_keras.beam.worker import ExportedModel, ExportedModelHandler, Task, records_of
+from loc_keras.beam.command import sources_of
+from loc_keras.beam.worker import LocalizerHandler, Task, local_copy
 from loc_keras.errors import DataError, ModelError
 
 PX = 1e-3
@@ -34,7 +33,6 @@ seen in batches of other sizes: `docs/export.md` promises 1e-5 in fractions of p
 these have fewer than 100 px a side."""
 
 WORKERS = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
-PLAIN = (".jpg", ".png", ".gif", ".bmp")
 
 
 @pytest.fixture(scope="module")
@@ -111,62 +109,14 @@ def test_sources_are_told_apart_by_what_there_is(tmp_path):
         sources_of([], ["none.txt"], there.__contains__)
 
 
-# Records
-
-
-def test_outputs_become_the_records_of_a_local_predict():
-    # A picture 100 px high and 200 wide. By hand: the box is (.1 * 200, .2 * 100, .6 * 200, 1.2
-    # clipped to 1 * 100); the outer box is clipped to the picture, the inner one is empty.
-    outputs = {
-        "ok": np.array([True, False, True]),
-        "reason": np.array([b"", b"is empty", b""]),
-        "probabilities": np.array([[0.2, 0.7, 0.1], [0, 0, 0], [0.1, 0.2, 0.7]], np.float32),
-        "softmax_calibrated": np.array([[0.3, 0.5, 0.2], [0, 0, 0], [0.2, 0.3, 0.5]], np.float32),
-        "box_fraction": np.array([[0.1, 0.2, 0.6, 1.2], [0] * 4, [0.5] * 4], np.float32),
-        "size": np.array([[100, 200], [0, 0], [10, 10]], np.int32),
-        "p_iou50": np.array([0.75, 0, 0.5], np.float32),
-        "box_outer": np.array([[-5, 10, 150, 100], [0] * 4, [1] * 4], np.float32),
-        "box_inner": np.zeros((3, 4), np.float32),
-        "label_set": np.array([[True, True, False], [False] * 3, [False, False, True]]),
-        "novelty": np.array([0.25, 0, 0.5], np.float32),
-        "known": np.array([True, False, True]),
-    }
-    heads = [{"image": f"{name}.jpg", "path": f"/{name}.jpg"} for name in "abc"]
-    first, second, third = records_of(
-        outputs, heads, ("cat", "dog", "nothing"), background=2, top_k=2
-    )
-    assert first.pop("box_fraction") == pytest.approx([0.1, 0.2, 0.6, 1])
-    assert first.pop("box") == pytest.approx([20, 20, 120, 100], abs=1e-4)
-    assert first == {
-        "image": "a.jpg",
-        "path": "/a.jpg",
-        "label": "dog",
-        "index": 1,
-        "score": 0.5,
-        "found": True,
-        "height": 100,
-        "width": 200,
-        "top_k": [
-            {"label": "dog", "index": 1, "score": 0.5},
-            {"label": "cat", "index": 0, "score": 0.3},
-        ],
-        "p_iou50": 0.75,
-        "box_outer": [0, 10, 150, 100],
-        "box_inner": None,
-        "label_set": ["dog", "cat"],
-        "novelty": 0.25,
-        "known": True,
-    }
-    assert second == {"image": "b.jpg", "path": "/b.jpg", "reason": "is empty"}
-    assert (third["label"], third["found"], third["box"]) == ("nothing", False, None)
-
-
 # The command
 
 
 def test_each_file_has_one_row_as_the_localizer_says(model, images, tmp_path, capsys):
     listed = tmp_path / "again.txt"
-    listed.write_text("".join(f"{images}/{seed}.jpg\n" for seed in range(23)) + "/gone.jpg\n")
+    gone = [f"/gone{number}.jpg" for number in range(3)]
+    again = [f"{images}/{seed}.jpg" for seed in range(23)]
+    listed.write_text("".join(f"{path}\n" for path in [*again, *gone]))
     # Bundles are done twice and count once, as on runners that repeat them.
     code = run_predict(
         *(model, tmp_path / "out", images, images / "*.png", "--list", listed, "--shards", 2),
@@ -178,25 +128,25 @@ def test_each_file_has_one_row_as_the_localizer_says(model, images, tmp_path, ca
     assert len(list((tmp_path / "out").glob("predictions-*-of-00002.jsonl"))) == 2
     paths = sorted(record["path"] for record in [*answers, *failed])
     files = [str(path) for path in images.iterdir() if path.suffix != ".txt"]
-    assert paths == sorted([*files, "/gone.jpg"])  # Those named twice, too.
+    assert paths == sorted([*files, *gone])  # Those named twice, too.
+    damaged = "its JPEG data is damaged, cut short or of an unsupported kind (RGB, 8 bit)"
+    large = "it has 200,001 bytes, and at most 200,000 are read"
     assert {record["path"]: record["reason"] for record in failed} == {
-        str(images / "lossy.webp"): "is not a JPEG, PNG, GIF or BMP image",
-        str(images / "page.tif"): "is not a JPEG, PNG, GIF or BMP image",
-        str(images / "cut.jpg"): "is damaged or cut short",
+        str(images / "cut.jpg"): f"cannot be decoded: {damaged}",
         str(images / "empty.png"): "is empty",
-        str(images / "long.png"): "has more than 200,000 bytes; --max-bytes sets the limit",
-        "/gone.jpg": "does not exist",
+        str(images / "long.png"): f"cannot be read ({large})",
+        **dict.fromkeys(gone, "does not exist"),
     }
     localizer = Localizer.open(model)
     for record in answers:
         compare(record, localizer.predict(record["path"]))
     assert f"... and 1 more in {tmp_path}/out/failures*.jsonl" in told.err
     shown = [re.sub(r"[│\s]+", " ", line).strip() for line in told.err.splitlines()]
-    assert {"images 42", "answered 36", "could not be read 6"} <= set(shown)
+    assert {"images 44", "answered 38", "could not be read 6"} <= set(shown)
     assert "WARNING" not in told.err
     made = json.loads((tmp_path / "out" / "predict.json").read_text())
     assert made["model"] == localizer.digest
-    assert (made["answered"], made["failed"], made["left_out"]) == (36, 6, 1)
+    assert (made["answered"], made["failed"], made["left_out"]) == (38, 6, 1)
     # It is whole, so it is not written over; without its last file it would be a rest.
     assert run_predict(model, tmp_path / "out", images) == 2
     assert "holds answers; a run on a runner is not continued" in capsys.readouterr().err
@@ -265,7 +215,8 @@ def test_model_images_and_answers_may_be_urls(model, tmp_path, monkeypatch, caps
         photograph(1).save(tmp_path / "bucket" / name, "JPEG")
     (tmp_path / "bucket" / "names.txt").write_text("a/0.jpg\nc/2.jpg\ntoy://bucket/none.jpg\n")
     arguments = ("toy://bucket/a", "--list", "toy://bucket/names.txt", "--shards", 1)
-    assert run_predict("toy://bucket/model/1", "toy://bucket/out", *arguments) == 2
+    # The folder of versions: its newest is opened, here and by the worker.
+    assert run_predict("toy://bucket/model", "toy://bucket/out", *arguments) == 2
     out = tmp_path / "bucket" / "out"
     answers, (failed,) = lines(out, "predictions"), lines(out, "failures")
     assert {record["image"]: record["path"] for record in answers} == {
@@ -279,45 +230,73 @@ def test_model_images_and_answers_may_be_urls(model, tmp_path, monkeypatch, caps
     assert (made["root"], made["left_out"]) == ("toy://bucket", 1)
     assert run_predict("toy://bucket/model/1", "toy://bucket/out/", *arguments) == 2
     assert "toy://bucket/out holds answers" in capsys.readouterr().err
-    assert run_predict("toy://bucket/model", "toy://bucket/other", *arguments) == 2
-    assert "holds no saved_model.pb" in capsys.readouterr().err
+    assert run_predict("toy://bucket/a", "toy://bucket/other", *arguments) == 2
+    assert "nor saved_model.pb" in capsys.readouterr().err
 
 
-@pytest.mark.slow
-def test_workers_need_nothing_of_this_package(model, images, tmp_path):
-    exported = ExportedModel(str(model / "1"), ("one", "two", "three"), None, "digest")
-    task = Task(exported, str(images), 5, 10**6)
-    sent = pickle.dumps(ExportedModelHandler(task, min_batch_size=1, max_batch_size=4))
-    (tmp_path / "sent").write_bytes(sent)
-    program = f"""
-import pickle
+def test_a_light_file_answers_on_workers_without_tensorflow(images, tmp_path):
+    version = exported_litert(tmp_path / "model")
+    program = """
 import sys
-from pathlib import Path
-handler = pickle.loads(Path("sent").read_bytes())
-records = handler.run_inference(["{images}/0.jpg", "{images}/gone.jpg"], handler.load_model())
-print([record.get("label", record.get("reason")) for record in records])
-print([name for name in ("loc_keras", "keras_cv", "pydantic") if name in sys.modules])
+from loc_keras import predict
+code = predict.main(sys.argv[1:])
+assert not {"tensorflow", "keras"} & set(sys.modules)
+sys.exit(code)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
+    for name, more in (("local", []), ("beam", ["--runner", "DirectRunner"])):
+        given = ["--model", version, "--out", tmp_path / name, *more, images]
+        done = subprocess.run(
+            [sys.executable, "-c", program, *map(str, given)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 2, done.stderr  # Some files are none.
+        assert f"LiteRT answers, from {version}/model.tflite" in done.stderr
+    local = (tmp_path / "local" / "predictions.jsonl").read_text().splitlines()
+    answers = {record["path"]: record for record in lines(tmp_path / "beam", "predictions")}
+    assert len(answers) == len(local) == 38
+    for record in map(json.loads, local):
+        found = answers[record["path"]]
+        assert found["score"] == pytest.approx(record.pop("score"), abs=1e-5)
+        assert found["box"] == pytest.approx(record.pop("box"), abs=PX)
+        for name in ("label", "height", "width"):
+            assert found[name] == record[name]
+    failed = (tmp_path / "local" / "failures.jsonl").read_text().splitlines()
+    key = itemgetter("path")
+    assert sorted(map(json.loads, failed), key=key) == sorted(
+        lines(tmp_path / "beam", "failures"), key=key
     )
-    label = Localizer.open(model).predict(images / "0.jpg").label
-    assert done.stdout.splitlines() == [str([label, "does not exist"]), "[]"]
 
 
-def test_what_is_no_export_is_refused_with_the_command_that_makes_one(tmp_path, model):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "best.keras").touch()
-    command_line = f"python -m loc_keras.export --run {tmp_path}/run --out"
-    for given in (tmp_path / "run", tmp_path / "run" / "best.keras"):
-        with pytest.raises(ModelError, match=command_line):
-            exported_model(str(given))
-    with pytest.raises(ModelError, match="holds no exported version"):
-        exported_model(str(tmp_path))
-    (tmp_path / "1").mkdir()
-    (tmp_path / "1" / "saved_model.pb").touch()
-    with pytest.raises(ModelError, match=r"does not give box_fraction, .* export its run anew"):
-        exported_model(str(tmp_path))
+def test_another_model_at_the_same_place_is_refused(model):
+    task = Task(str(model), "another digest", "/", 5, 10**6)
+    handler = LocalizerHandler(task, min_batch_size=1, max_batch_size=4)
+    with pytest.raises(ModelError, match=f"{model} is another model on a worker"):
+        handler.load_model()
+
+
+def test_of_a_model_by_url_what_belongs_to_it_is_copied(tmp_path, monkeypatch):
+    monkeypatch.setattr(Bucket, "folder", tmp_path)
+    run = ("best.keras", "classes.txt", "checkpoints/1/state", "export/1/model.tflite")
+    for name in (*run, "photos/a.jpg", "model.xml", "model.bin"):
+        (tmp_path / "bucket" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "bucket" / name).touch()
+
+    def copied(url):
+        copy = Path(local_copy(url))
+        return copy.name, {
+            path.relative_to(copy.parent).as_posix()
+            for path in copy.parent.rglob("*")
+            if path.is_file()
+        }
+
+    assert copied("toy://bucket/export/1/") == ("1", {"1/model.tflite"})
+    assert copied("toy://bucket/model.xml") == ("model.xml", {"model.xml", "model.bin"})
+    beside = {"best.keras", "classes.txt", "model.xml", "model.bin"}
+    assert copied("toy://bucket/best.keras") == ("best.keras", beside)
+    with pytest.raises(ModelError, match="toy://bucket/none does not exist"):
+        local_copy("toy://bucket/none")
 
 
 def test_a_folder_without_images_leaves_nothing(model, tmp_path, capsys):
@@ -333,7 +312,7 @@ def test_an_unknown_option_of_the_direct_runner_is_told(model, images, tmp_path,
     assert "DirectRunner has no option --direct_num_worker" in capsys.readouterr().err
 
 
-class Broken(ExportedModelHandler):
+class Broken(LocalizerHandler):
     def run_inference(self, batch, model, inference_args=None):
         raise MemoryError("no room")
 
@@ -341,7 +320,7 @@ class Broken(ExportedModelHandler):
 def test_a_step_that_fails_ends_in_a_sentence_and_leaves_nothing(
     model, images, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr(command.worker, "ExportedModelHandler", Broken)
+    monkeypatch.setattr(command.worker, "LocalizerHandler", Broken)
     assert run_predict(model, tmp_path / "out", images) == 2
     told = capsys.readouterr().err
     assert "error: DirectRunner could not finish (no room [while running" in told
@@ -372,15 +351,15 @@ def test_of_5000_images_each_has_one_row_from_two_workers(model, tmp_path):
 WAITS = """
 import os
 from pathlib import Path
-isfile = os.path.isfile
+getsize = os.path.getsize
 
 def waiting(path):
-    if str(path).endswith("never.jpg"):  # A pipe, which would be refused.
+    if str(path).endswith("never.jpg"):
         Path(path).with_name("waits").touch()
-        return True
-    return isfile(path)
+        open(path).close()  # A pipe to which nobody writes.
+    return getsize(path)
 
-os.path.isfile = waiting
+os.path.getsize = waiting
 """
 
 

@@ -98,8 +98,8 @@ def test_what_is_not_ours_goes_to_the_runner():
     ("arguments", "words"),
     [
         (["--model", "m", "--runner", "DirectRunner", "a.jpg"], "give --out"),
-        ([*RUNNER, "a.jpg", "--draw"], "leave --draw and --format out"),
-        ([*RUNNER, "a.jpg", "--format", "coco"], "leave --draw and --format out"),
+        ([*RUNNER, "a.jpg", "--draw"], "leave --draw, --explain and --format out"),
+        ([*RUNNER, "a.jpg", "--format", "coco"], "leave --draw, --explain and --format out"),
         ([*RUNNER, "--parallelism", "8", "a.jpg"], "write --parallelism=VALUE"),
         ([*RUNNER, "a.jpg", "-p=8"], "written --name=value"),
         ([*RUNNER, "a.jpg", "--min-batch-size", "64"], "larger than --batch-size"),

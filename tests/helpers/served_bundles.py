@@ -37,3 +37,15 @@ def exported_bundle():
     base = Path(tempfile.mkdtemp(prefix="exported-"))
     write_saved_model(bundle.Bundle(model, NAMES, form, [noise(0)]), base / "1")
     return model, base
+
+
+def exported_litert(base):
+    """The same localizer for LiteRT, below a folder: that of its version; skips without LiteRT."""
+    pytest.importorskip("ai_edge_litert")
+    model, _ = exported_bundle()
+    from loc_keras.data.resize import ImageFormat
+    from loc_keras.serving.bundle import Bundle
+    from loc_keras.serving.portable import export_portable
+
+    bundle = Bundle(model, NAMES, ImageFormat((SIDE, SIDE), 3, "stretch"), [noise(0)])
+    return export_portable(bundle, base, "litert", "none", measure=lambda run: {})
