@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from rich.console import Console
 
 from loc_keras.cli.console import print_note
+from loc_keras.commands.predict import open_model
 from loc_keras.demo_page.guard import (
     ANY_HOST,
     MEGABYTE,
@@ -20,7 +21,6 @@ from loc_keras.demo_page.guard import (
 )
 from loc_keras.demo_page.page import application, build_page, warm
 from loc_keras.errors import DemoError
-from loc_keras.localizer import Localizer
 
 
 def run(args: argparse.Namespace) -> int:
@@ -36,12 +36,10 @@ def run(args: argparse.Namespace) -> int:
     hosts = {args.host, *args.allow_host} - {*ANY_HOST}
     limits = Limits(file_bytes=round(args.max_megabytes * MEGABYTE), hosts=hosts)
     with listen(args.host, args.port) as listener, uploads_folder() as folder:
-        localizer = Localizer.open(args.model)
-        for note in localizer.notes:
-            print_note(console, note)
+        localizer = open_model(args.model, console)
         warm(localizer, args.top_k)
         # Gradio is imported here: it reads the folder of uploads from the environment.
-        page = application(build_page(localizer, limits, args.top_k), limits)
+        page = application(build_page(localizer, args.model, limits, args.top_k), limits)
         print(f"{address_of(listener)} shows {args.model}; Ctrl-C ends it.", flush=True)
         guard = Guard(page, limits, partial(keep_newest, folder, limits.kept))
         server_of(guard, limits).run(sockets=[listener])

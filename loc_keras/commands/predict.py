@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
         return _print_answers(args) if args.out is None else _write_answers(args)
 
 
-def open_model(path: str, console: Console, *, fastest: bool = True) -> Localizer:
+def open_model(path: str | Path, console: Console, *, fastest: bool = True) -> Localizer:
     """Opens a model as `Localizer.open` does, and says what was not known and what answers."""
     localizer = Localizer.open(path, fastest=fastest)
     if localizer.runtime != TENSORFLOW:

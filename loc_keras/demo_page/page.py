@@ -147,8 +147,8 @@ _EXAMPLE_WIDTH = 80  # Px, so that three stand side by side on a phone.
 _LEAST_WIDTH = 320  # Px of a column; on a phone the two stand one below the other.
 
 
-def build_page(localizer: Localizer, limits: Limits, top_k: int) -> Any:
-    """The page about a model, as Gradio's `Blocks`; an answer holds `top_k` classes."""
+def build_page(localizer: Localizer, model: Path, limits: Limits, top_k: int) -> Any:
+    """The page about what `model` names, as Gradio's `Blocks`; an answer holds `top_k` classes."""
 
     def html_of(file: Path | None) -> str:
         return answer_html(answer(localizer, file, limits.file_bytes, top_k))
@@ -160,11 +160,11 @@ def build_page(localizer: Localizer, limits: Limits, top_k: int) -> Any:
     with gr.Blocks(
         title="loc_keras", analytics_enabled=False, delete_cache=(60, _OLD_SECONDS)
     ) as page:
-        gr.HTML(_heading(localizer), elem_classes="demo-head", apply_default_css=False)
+        gr.HTML(_heading(localizer, model), elem_classes="demo-head", apply_default_css=False)
         with gr.Row(equal_height=False):
             with gr.Column(min_width=_LEAST_WIDTH):
                 field = _image_field()
-                examples = examples_of(localizer.path)
+                examples = examples_of(model)
                 with gr.Row():
                     buttons = [
                         gr.Button(
@@ -220,11 +220,11 @@ def application(page: Any, limits: Limits) -> Any:
     return app
 
 
-def _heading(localizer: Localizer) -> str:
+def _heading(localizer: Localizer, model: Path) -> str:
     names = localizer.class_names
     shown_names = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if names[12:] else "")
-    model = localizer.path.parent.name if localizer.path.is_file() else localizer.path.name
-    return part("heading", model, shown_names)
+    folder = model.absolute().parent if model.is_file() else model.absolute()
+    return part("heading", folder.name, shown_names)
 
 
 def _image_field() -> Any:

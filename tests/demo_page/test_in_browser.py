@@ -99,7 +99,7 @@ def site(place, hosts):
     with guard.listen("127.0.0.1", 0) as taken, guard.uploads_folder() as folder:
         from loc_keras.demo_page.page import application, build_page
 
-        page = application(build_page(place.localizer, LIMITS, 3), LIMITS)
+        page = application(build_page(place.localizer, place.localizer.path, LIMITS, 3), LIMITS)
         guarded = guard.Guard(page, LIMITS, partial(guard.keep_newest, folder, LIMITS.kept))
         server = guard.server_of(guarded, LIMITS)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [taken]})

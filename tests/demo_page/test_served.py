@@ -12,6 +12,7 @@ from importlib.util import find_spec
 
 import pytest
 from helpers.localizer_run import encoded, kinds, photograph, write_run
+from helpers.served_bundles import exported_litert
 
 from loc_keras import Localizer
 
@@ -153,3 +154,29 @@ def test_many_requests_leave_memory_as_it_was(site):
     print("MB after each 50 requests:", *(f"{one:.0f}" for one in held))
     # A picture has some 20 kB: were they kept, 250 of them would be 5 MB, and their answers more.
     assert held[-1] - held[4] < 5
+
+
+WITHOUT_TENSORFLOW = """
+import sys
+from types import SimpleNamespace
+from loc_keras import demo
+from loc_keras.commands import demo as work
+work.server_of = lambda *_: SimpleNamespace(run=lambda sockets: None)
+code = demo.main(["--port", "0", "--model", *sys.argv[1:]])
+assert not {"tensorflow", "keras"} & set(sys.modules)
+sys.exit(code)
+"""
+"""The command until it would serve; before, it has answered about a picture."""
+
+
+def test_a_light_file_is_shown_without_tensorflow(tmp_path):
+    version = exported_litert(tmp_path / "served")
+    for model in (version / "model.tflite", version.parent):
+        done = subprocess.run(
+            [sys.executable, "-c", WITHOUT_TENSORFLOW, str(model)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert f"LiteRT answers, from {version}/model.tflite" in done.stderr
