@@ -1,8 +1,14 @@
 """What `demo` does: open a model and serve its page on this machine."""
 
 import argparse
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
 
 from rich.console import Console
 
@@ -14,13 +20,14 @@ from loc_keras.demo_page.guard import (
     Guard,
     Limits,
     address_of,
-    keep_newest,
     listen,
     server_of,
-    uploads_folder,
 )
 from loc_keras.demo_page.page import application, build_page, warm
 from loc_keras.errors import DemoError
+
+FOLDER_VARIABLE = "GRADIO_TEMP_DIR"
+"""Environment variable that names Gradio's folder of uploads, read when Gradio is imported."""
 
 
 def run(args: argparse.Namespace) -> int:
@@ -44,3 +51,34 @@ def run(args: argparse.Namespace) -> int:
         guard = Guard(page, limits, partial(keep_newest, folder, limits.kept))
         server_of(guard, limits).run(sockets=[listener])
     return 0
+
+
+@contextmanager
+def uploads_folder() -> Iterator[Path]:
+    """A fresh folder, named in `FOLDER_VARIABLE`; it is removed at the end, with all within it."""
+    before = os.environ.get(FOLDER_VARIABLE)
+    with tempfile.TemporaryDirectory(prefix="loc_keras-demo-", ignore_cleanup_errors=True) as name:
+        folder = Path(name).resolve()
+        os.environ[FOLDER_VARIABLE] = str(folder)
+        try:
+            yield folder
+        finally:
+            if before is None:
+                del os.environ[FOLDER_VARIABLE]
+            else:
+                os.environ[FOLDER_VARIABLE] = before
+
+
+def keep_newest(folder: Path, count: int) -> None:
+    """Removes all but the newest uploads, each a folder of its own or a file still arriving."""
+    dated = []
+    for entry in os.scandir(folder):
+        try:
+            dated.append((entry.stat().st_mtime_ns, entry.path))
+        except FileNotFoundError:  # Its upload was moved to its place meanwhile.
+            continue
+    for _, path in sorted(dated, reverse=True)[count:]:
+        if os.path.isdir(path):
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            Path(path).unlink(missing_ok=True)

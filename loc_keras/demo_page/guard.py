@@ -1,4 +1,4 @@
-"""The page's server: requests that it takes, its folder of uploads, its address.
+"""The page's server: requests that it takes, its address.
 
 `Guard` speaks ASGI (the Asynchronous Server Gateway Interface, version 3) and knows nothing of the
 application that it guards, so that a route that Gradio adds is closed until it is listed here.
@@ -7,13 +7,10 @@ application that it guards, so that a route that Gradio adds is closed until it 
 import asyncio
 import errno
 import ipaddress
-import os
-import shutil
 import socket
-import tempfile
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Iterator, MutableMapping
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,9 +19,6 @@ from urllib.parse import urlsplit
 from loc_keras.errors import DemoError
 
 MEGABYTE = 2**20  # Bytes of what the page and the browser call MB.
-
-FOLDER_VARIABLE = "GRADIO_TEMP_DIR"
-"""Environment variable that names Gradio's folder of uploads, read when Gradio is imported."""
 
 ANY_HOST = ("0.0.0.0", "::")  # All interfaces of this machine.
 
@@ -265,37 +259,6 @@ def _with_headers(send: Send) -> Send:
         await send(message)
 
     return sent
-
-
-@contextmanager
-def uploads_folder() -> Iterator[Path]:
-    """A fresh folder, named in `FOLDER_VARIABLE`; it is removed at the end, with all within it."""
-    before = os.environ.get(FOLDER_VARIABLE)
-    with tempfile.TemporaryDirectory(prefix="loc_keras-demo-", ignore_cleanup_errors=True) as name:
-        folder = Path(name).resolve()
-        os.environ[FOLDER_VARIABLE] = str(folder)
-        try:
-            yield folder
-        finally:
-            if before is None:
-                del os.environ[FOLDER_VARIABLE]
-            else:
-                os.environ[FOLDER_VARIABLE] = before
-
-
-def keep_newest(folder: Path, count: int) -> None:
-    """Removes all but the newest uploads, each a folder of its own or a file still arriving."""
-    dated = []
-    for entry in os.scandir(folder):
-        try:
-            dated.append((entry.stat().st_mtime_ns, entry.path))
-        except FileNotFoundError:  # Its upload was moved to its place meanwhile.
-            continue
-    for _, path in sorted(dated, reverse=True)[count:]:
-        if os.path.isdir(path):
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            Path(path).unlink(missing_ok=True)
 
 
 def is_within(path: str, folder: Path) -> bool:

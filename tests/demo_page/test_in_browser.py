@@ -23,6 +23,7 @@ from helpers.localizer_run import CLASSES, kinds, write_made_up_trust, write_run
 from PIL import Image
 
 from loc_keras import Localizer
+from loc_keras.commands.demo import keep_newest, uploads_folder
 from loc_keras.demo_page import guard
 from loc_keras.demo_page.page import NOTHING_SENT, Answered, answer_html, facts, percent
 
@@ -96,11 +97,11 @@ def hosts():
 @pytest.fixture(scope="module")
 def site(place, hosts):
     """The page's address and its folder of uploads."""
-    with guard.listen("127.0.0.1", 0) as taken, guard.uploads_folder() as folder:
+    with guard.listen("127.0.0.1", 0) as taken, uploads_folder() as folder:
         from loc_keras.demo_page.page import application, build_page
 
         page = application(build_page(place.localizer, place.localizer.path, LIMITS, 3), LIMITS)
-        guarded = guard.Guard(page, LIMITS, partial(guard.keep_newest, folder, LIMITS.kept))
+        guarded = guard.Guard(page, LIMITS, partial(keep_newest, folder, LIMITS.kept))
         server = guard.server_of(guarded, LIMITS)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [taken]})
         thread.start()

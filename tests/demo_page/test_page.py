@@ -20,21 +20,19 @@ from PIL import Image
 
 from loc_keras import Localizer, demo
 from loc_keras.commands import demo as work
+from loc_keras.commands.demo import FOLDER_VARIABLE, keep_newest, uploads_folder
 from loc_keras.data.resize import ImageFormat
 from loc_keras.demo_page import page as submission
 from loc_keras.demo_page.guard import (
-    FOLDER_VARIABLE,
     MEGABYTE,
     UPLOAD,
     Guard,
     Limits,
     address_of,
     is_within,
-    keep_newest,
     listen,
     refused,
     refused_sender,
-    uploads_folder,
 )
 from loc_keras.demo_page.page import (
     FAULT,

@@ -1,1 +1,0 @@
-"""Answers about images on a cluster, by the public API of Apache Beam."""
