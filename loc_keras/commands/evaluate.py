@@ -1,12 +1,13 @@
 """What `evaluate` does: measure runs on a split, write figures and page, compare."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 from rich.console import Console
 
 from loc_keras.atomic_file import file_sha256, own_files, refuse_foreign, write_text
@@ -14,6 +15,7 @@ from loc_keras.cli.console import print_note
 from loc_keras.cli.folds import meaning_of_folds
 from loc_keras.cli.runs import (
     RunWithData,
+    images_at,
     leak_note,
     load_run,
     print_data,
@@ -43,11 +45,13 @@ from loc_keras.report.evaluation_content import (
     NearDuplicate,
     Suspect,
     choose_suspects,
+    choose_worst,
     suspect_words,
     wanted_pictures,
 )
 from loc_keras.report.evaluation_report import MOST_NEAR_DUPLICATES, evaluation_page
-from loc_keras.report.image_boxes import small_pictures
+from loc_keras.report.explanation import drawn_explanation, explainer, is_explainable
+from loc_keras.report.image_boxes import Pixels, small_pictures
 from loc_keras.report.terminal import SPLIT_NAMES, print_evaluation
 from loc_keras.training.run_folder import EVALUATION, NEAR_DUPLICATES_FILE, package_versions
 from loc_keras.trust.fit import trust_figures
@@ -166,7 +170,11 @@ def _page(
     """What the page shows, with pictures and near duplicates of suspect annotations."""
     p_iou50 = None if trust is None else trust.p_iou50
     suspected = choose_suspects(outcomes, p_iou50).tolist()
-    wanted = wanted_pictures(outcomes, detection_scores(outcomes, trust), suspected).tolist()
+    scores = detection_scores(outcomes, trust)
+    pictures = split_pictures_at(
+        run.data, split, wanted_pictures(outcomes, scores, suspected).tolist()
+    )
+    worst = choose_worst(outcomes, scores).tolist()
     near = _near_duplicates(run.data, split, suspected)
     return EvaluationPage(
         title=f"{run.name}: evaluation on {SPLIT_NAMES.get(split, split)} images",
@@ -176,13 +184,30 @@ def _page(
         evaluation=evaluation,
         outcomes=outcomes,
         names=names,
-        pictures=split_pictures_at(run.data, split, wanted),
+        pictures=pictures,
         trust=trust,
+        explained={} if split == FOLDS else _explained(run, split, worst, pictures),
         suspects=[
             Suspect(row, suspect_words(outcomes, row, p_iou50), images)
             for row, images in zip(suspected, near, strict=True)
         ],
     )
+
+
+def _explained(
+    run: RunWithData, split: Split, rows: list[int], pictures: Mapping[int, Pixels]
+) -> dict[int, Pixels]:
+    """Pictures of some images with what the model's answers were read from."""
+    if not rows or not is_explainable(run.localizer):
+        return {}
+    images = images_at(run.held_out(split), np.array(rows))
+    found = zip(rows, explainer(run.localizer)(images), strict=True)
+    rule = run.data.pictures[split].rule
+    return {
+        row: np.asarray(drawn_explanation(Image.fromarray(pictures[row]), one, rule)[0])
+        for row, one in found
+        if row in pictures
+    }
 
 
 def _near_duplicates(

@@ -34,10 +34,14 @@ gr: Any = LateModule("gradio")
 
 @dataclass(frozen=True)
 class Answered:
-    """An answer, and the picture with its boxes drawn: RGB, at most `_SHOWN_SIDE` px a side."""
+    """An answer, and pictures, RGB, at most `_SHOWN_SIDE` px a side.
+
+    `picture` has the boxes; `explained`, where the model allows it, also what they were read from.
+    """
 
     result: Localization
     picture: Image.Image
+    explained: Image.Image | None = None
 
 
 def answer(localizer: Localizer, file: Path | None, file_bytes: int, top_k: int) -> Answered | str:
@@ -67,9 +71,12 @@ def answer_content(localizer: Localizer, content: bytes, top_k: int) -> Answered
     """Answers about the bytes of a file; ImageError if they cannot be read."""
     # As bytes it is read once, and gives what the file gives.
     result = localizer.predict(content, top_k=top_k)
-    picture = localizer.annotate(content, result)
-    picture.thumbnail((_SHOWN_SIDE, _SHOWN_SIDE), Image.Resampling.LANCZOS)
-    return Answered(result, picture)
+    pictures = [localizer.annotate(content, result)]
+    if localizer.explains:
+        pictures.append(localizer.explain(content))
+    for picture in pictures:
+        picture.thumbnail((_SHOWN_SIDE, _SHOWN_SIDE), Image.Resampling.LANCZOS)
+    return Answered(result, *pictures)
 
 
 def warm(localizer: Localizer, top_k: int) -> None:
@@ -86,7 +93,9 @@ def answer_html(answer: Answered | str) -> str:
         kind = "hint" if answer == NOTHING_SENT else "sorry"
         return part("sentence", answer, kind)
     result, picture = answer.result, encoded(answer.picture)
-    return part("answer", result, picture, percent, list(facts(result)), box_rows(result))
+    explained = None if answer.explained is None else encoded(answer.explained)
+    said = percent, list(facts(result)), box_rows(result)
+    return part("answer", result, picture, *said, explained)
 
 
 def examples_of(model: Path) -> list[Path]:

@@ -213,15 +213,25 @@ class Localizer:
                 drawn.save(aside)
         return drawn
 
+    @property
+    def explains(self) -> bool:
+        """Whether `explain` can draw: of models that were built here, but not of exports."""
+        if self._opened.model is None:
+            return False
+        from loc_keras.report.explanation import is_explainable
+
+        return is_explainable(self._opened.model)
+
     def explain(self, image: ImageLike) -> Image.Image:
         """Draws the answer over what its class was read from and where each side may lie.
 
-        See `report.explanation`. ModelError of an export, which has no gradients; ImageError where
-        the image cannot be read.
+        See `report.explanation`. ModelError where `explains` is false; ImageError where the image
+        cannot be read.
         """
-        if self._opened.model is None:
+        if not self.explains:
             raise ModelError(
-                f"{self.path} is an export, which cannot say why it answers so; give its run."
+                f"{self.path} is an export or of other layers than ours, which cannot say why it "
+                "answers so; give a run."
             )
         from loc_keras.report.explanation import drawn_explanation, explainer
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
@@ -81,6 +81,7 @@ class EvaluationPage:
             field.
         trust: How true the model's statements about itself were; None where it makes none.
         suspects: The most suspicious first.
+        explained: Pictures as in `pictures`, of the worst boxes, with what answers were read from.
     """
 
     title: str
@@ -93,6 +94,7 @@ class EvaluationPage:
     pictures: Mapping[int, Pixels]
     trust: TrustFigures | None = None
     suspects: Sequence[Suspect] = ()
+    explained: Mapping[int, Pixels] = field(default_factory=dict)
 
     @cached_property
     def confidences(self) -> Column:

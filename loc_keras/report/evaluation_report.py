@@ -86,8 +86,8 @@ def page_legend(page: EvaluationPage) -> Markup:
     return html.legend(kinds, "IoU < .5" if one_class else "class wrong or IoU < .5")
 
 
-def one_picture(page: EvaluationPage, row: int) -> Markup:
-    """One image with its boxes and what is to be said about it."""
+def one_picture(page: EvaluationPage, row: int, *, explained: bool = False) -> Markup:
+    """One image with its boxes and what is to be said about it, perhaps with its explanation."""
     outcomes = page.outcomes
     names = page.evaluation.class_names
     true, said = int(outcomes.labels[row]), int(outcomes.predicted[row])
@@ -104,6 +104,7 @@ def one_picture(page: EvaluationPage, row: int) -> Markup:
         alt=alt,
         file=page.names[row],
         bad=not right,
+        below=page.explained.get(row) if explained else None,
     )
 
 

@@ -42,6 +42,11 @@ class Explanation(NamedTuple):
     sides: npt.NDArray[np.float32] | None
 
 
+def is_explainable(localizer: keras.Model) -> bool:
+    """Whether `explainer` knows a model's layers, as it does of all that are built here."""
+    return any(layer.name in _MAPS for layer in localizer.layers)
+
+
 def explainer(localizer: keras.Model) -> Callable[[npt.ArrayLike], list[Explanation]]:
     """A function that explains the answers about images (N, H, W, C) with raw pixels.
 

@@ -89,6 +89,7 @@ def boxed_picture(
     alt: str,
     file: str = "",
     bad: bool = False,
+    below: npt.NDArray[np.uint8] | None = None,
 ) -> Markup:
     """A picture with its boxes and a caption.
 
@@ -101,20 +102,21 @@ def boxed_picture(
         alt: What is to be seen, in plain words.
         file: Its name, or `""`.
         bad: Whether a frame marks it as a failure.
+        below: A second picture, as `pixels`, without boxes; None for none.
     """
     height, width = max(1, int(size[0])), max(1, int(size[1]))
-    picture = None
-    if pixels is not None:
-        image = Image.fromarray(to_rgb(pixels))
-        image.thumbnail((_ENCODED_SIDE, _ENCODED_SIDE), Image.Resampling.LANCZOS)
-        picture = encoded(image, _MOST_BYTES)
+    pictures = []
+    for one in (pixels, below):
+        image = None if one is None else Image.fromarray(to_rgb(one))
+        if image is not None:
+            image.thumbnail((_ENCODED_SIDE, _ENCODED_SIDE), Image.Resampling.LANCZOS)
+        pictures.append(image and encoded(image, _MOST_BYTES))
     drawn = [(box.kind, place) for box in boxes if (place := _place(box.corners))]
     # The end of a long name tells files of a folder apart.
     end = file if len(file) <= _LONGEST_FILE else "…" + file[1 - _LONGEST_FILE :]
     view = (height, width)
-    return part(
-        "boxed_picture", picture, view, _proportions(*view), drawn, caption, alt, file, end, bad
-    )
+    said = _proportions(*view), drawn, caption, alt, file, end, bad
+    return part("boxed_picture", pictures[0], view, *said, pictures[1])
 
 
 def under(rows: Markup, heads: Sequence[str]) -> Markup:

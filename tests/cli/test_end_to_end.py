@@ -339,6 +339,7 @@ def test_evaluation_is_complete(finished, told_of_evaluating):
     assert all(inside)
     page = (folder / "report.html").read_text()
     assert page.count("<img") > 10
+    assert page.count('alt="what the class was read from') == 12  # The worst boxes.
     assert "http" not in page.replace("http-equiv", "")
     truth = json.loads((folder / "coco_truth.json").read_text())
     assert len(truth["images"]) == len(truth["annotations"]) == 50

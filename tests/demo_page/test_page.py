@@ -77,6 +77,8 @@ TRUSTED = {
 class OneAnswer:
     """A localizer whose pixels and pictures are the real ones, and whose answer is made up."""
 
+    explains = False
+
     def __init__(self, channels=3):
         self.reader = GraphReader(ImageFormat(SIZE, channels, "letterbox"))
 
@@ -155,10 +157,12 @@ def test_warming_up_uses_all_that_an_answer_uses(monkeypatch):
         form=ImageFormat((8, 12), 3, "stretch"),
         predict=lambda image, top_k: asked.append(image) or found(),
         annotate=lambda image, result: Image.open(io.BytesIO(image)),
+        explains=True,
+        explain=lambda image: asked.append("why") or Image.open(io.BytesIO(image)),
     )
     monkeypatch.setattr(submission, "encoded", lambda picture: asked.append(picture.size))
     submission.warm(made, 3)
-    assert asked[0].startswith(b"\x89PNG") and asked[1] == (24, 16)
+    assert asked[0].startswith(b"\x89PNG") and asked[1:3] == ["why", (24, 16)]
 
 
 # What is answer_html

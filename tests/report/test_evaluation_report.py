@@ -15,6 +15,8 @@ from loc_keras.report.evaluation_content import (
     EvaluationPage,
     NearDuplicate,
     Suspect,
+    choose_best,
+    choose_worst,
     wanted_pictures,
 )
 from loc_keras.report.evaluation_report import evaluation_page
@@ -87,6 +89,17 @@ def test_usual_page_says_what_was_measured(usual: EvaluationPage, usual_shown: P
                  "By size of the object", "By position", "2,000 resamples", "seed 1",
                  "ResNet18, best of epoch 41"):  # fmt: skip
         assert name in words, name
+
+
+def test_only_the_worst_boxes_are_explained(usual: EvaluationPage, usual_shown: Page) -> None:
+    worst, other = (int(choose_worst(usual.outcomes, usual.confidences)[at]) for at in (0, 1))
+    best = choose_best(usual.outcomes, usual.confidences, without=[worst, other])
+    grey = np.full((20, 30, 3), 120, np.uint8)
+    page = replace(usual, explained={worst: grey, int(best[0]): grey})
+    parsed = shown(page)
+    assert len(parsed.of("img")) == len(usual_shown.of("img")) + 1
+    words = "blue where each side may lie"
+    assert words in parsed.text() and words not in usual_shown.text()
 
 
 def test_error_bar_shows_the_shares(usual: EvaluationPage, usual_shown: Page) -> None:

@@ -57,6 +57,7 @@ def test_evidence_of_a_pooled_head_is_its_weights_times_its_map():
 
 def test_evidence_of_a_region_head_is_the_gradient_of_its_logit():
     """Of the finest map that the class is read from, by differences of the rest of the model."""
+    keras.utils.set_random_seed(0)
     model = tiny(bbox_head="distribution", class_head="region")
     crop, logits = model.get_layer("softmax_region1"), model.get_layer("softmax_logits")
     images = IMAGES[:1]
@@ -163,5 +164,9 @@ def test_the_command_writes_pictures_of_why(run, tmp_path, capsys):
 
 def test_what_has_no_gradients_is_told(run):
     opened = replace(open_trained(run), model=None)
-    with pytest.raises(ModelError, match="is an export, which cannot say why"):
-        loc_keras.Localizer(opened).explain(str(run / "photo.png"))
+    other = replace(opened, model=keras.Sequential([keras.layers.Input((4,)), keras.layers.ReLU()]))
+    assert loc_keras.Localizer.load(run).explains
+    for one in (opened, other):
+        assert not loc_keras.Localizer(one).explains
+        with pytest.raises(ModelError, match=r"is an export or of other layers .* cannot say why"):
+            loc_keras.Localizer(one).explain(str(run / "photo.png"))
