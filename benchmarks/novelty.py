@@ -29,7 +29,7 @@ from benchmarks.common import markdown_of
 from loc_keras.cli.data_source import DataSource
 from loc_keras.cli.runs import RunWithData, load_run
 from loc_keras.config.load import load_config
-from loc_keras.localizer import Localizer
+from loc_keras.localizer.localizer import Localizer
 from loc_keras.localizer.opening import GraphReader
 from loc_keras.training.run_folder import BEST_FILE, CONFIG_FILE
 from loc_keras.trust.novelty import COMPARED, fit_novelty, novelty_of, statistics_over

@@ -14,7 +14,7 @@ from loc_keras.errors import LocKerasError
 if TYPE_CHECKING:
     from loc_keras import boxes, losses, metrics
     from loc_keras.commands.python import train
-    from loc_keras.localizer import Localizer
+    from loc_keras.localizer.localizer import Localizer
     from loc_keras.models.assembly import build_localizer
 
 __version__ = "0.1.0"
@@ -25,7 +25,7 @@ __all__ = ["LocKerasError", "Localizer", "boxes", "build_localizer", "losses", "
 def __getattr__(name: str) -> Any:
     """Imports what waits until it is asked for (PEP 562)."""
     if name == "Localizer":
-        return import_module("loc_keras.localizer").Localizer
+        return import_module("loc_keras.localizer.localizer").Localizer
     if name == "build_localizer":
         return import_module("loc_keras.models.assembly").build_localizer
     if name in __all__:

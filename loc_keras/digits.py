@@ -33,7 +33,12 @@ def build_parser() -> ArgumentParser:
         help="range of the digit's size as a factor of 28 px",
     )
     add("--box", choices=("square", "tight"), default="square", help="pasted square or ink")
-    add("--background", choices=("black", "noise", "clutter"), default="black")
+    add(
+        "--background",
+        choices=("black", "noise", "clutter"),
+        default="black",
+        help="clutter: small crops of other digits",
+    )
     add("--distractors", type=int, default=0, metavar="N", help="pieces of other digits")
     add("--seed", type=int, default=0, help="the same seed writes the same files")
     add("--val", type=float, default=0.05, metavar="FRACTION", help="part for validation")

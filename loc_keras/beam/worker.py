@@ -22,7 +22,7 @@ from loc_keras.bulk.inputs import Inputs, image_name, listed_path
 from loc_keras.bulk.run import Record, answered
 from loc_keras.data.formats.parsing import IMAGE_ENDINGS
 from loc_keras.errors import ImageError, ModelError, first_line
-from loc_keras.localizer import Localizer
+from loc_keras.localizer.localizer import Localizer
 
 Source = tuple[Literal["local", "pattern", "folder", "list"], str]
 """A kind and an absolute path or URL. `local`: a path or pattern of the machine's own file system;

@@ -31,7 +31,7 @@ from loc_keras.errors import DataError, ImageError
 from loc_keras.localizer.pictures import drawn_answer
 
 if TYPE_CHECKING:
-    from loc_keras.localizer import Localizer
+    from loc_keras.localizer.localizer import Localizer
 
 Record = Mapping[str, Any]
 

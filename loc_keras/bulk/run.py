@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from loc_keras.bulk.inputs import image_name
 from loc_keras.bulk.outputs import OutputFolder, PathSet, Sidecar
 from loc_keras.errors import ImageError
-from loc_keras.localizer import Localizer
+from loc_keras.localizer.localizer import Localizer
 
 Record = dict[str, Any]
 T = TypeVar("T")

@@ -30,8 +30,8 @@ from loc_keras.cli.console import USER_ERROR, print_line, print_note, progress_b
 from loc_keras.data.files import MOST_BYTES
 from loc_keras.data.image_header import without_image_warnings
 from loc_keras.errors import ClusterError, DataError
-from loc_keras.localizer import Localizer
 from loc_keras.localizer.answers import TENSORFLOW
+from loc_keras.localizer.localizer import Localizer
 
 FEW = 40
 """Images up to which answers are printed as a table, where no format is asked for."""

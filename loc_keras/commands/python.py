@@ -17,7 +17,7 @@ from loc_keras.cli.data_arguments import name_of
 from loc_keras.cli.runs import usual_split
 from loc_keras.config.load import value_text
 from loc_keras.errors import ModelError, TrainingError
-from loc_keras.localizer import Localizer
+from loc_keras.localizer.localizer import Localizer
 from loc_keras.report.terminal import metrics_table
 from loc_keras.training.run_folder import (
     BEST_FILE,

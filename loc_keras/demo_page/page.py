@@ -16,7 +16,8 @@ from PIL import Image
 from loc_keras._environ import LateModule
 from loc_keras.demo_page.guard import MEGABYTE, Limits, is_within
 from loc_keras.errors import ImageError
-from loc_keras.localizer import Localization, Localizer
+from loc_keras.localizer.localizer import Localizer
+from loc_keras.localizer.results import Localization
 from loc_keras.report import html
 from loc_keras.report.image_boxes import encoded
 from loc_keras.training.run_folder import EXAMPLES

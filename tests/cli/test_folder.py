@@ -17,7 +17,7 @@ from loc_keras.cli import data_source, folds
 from loc_keras.cli.data_arguments import plan_folder, print_plan, safe_name, shown_value
 from loc_keras.config.load import load_config
 from loc_keras.errors import ConfigError, ModelError
-from loc_keras.localizer import Localizer
+from loc_keras.localizer.localizer import Localizer
 from loc_keras.models import weights
 from loc_keras.recipe.rules import AUTO_BODIES
 from loc_keras.training.fit import fit_localizer

@@ -46,8 +46,8 @@ from loc_keras.demo_page.page import (
     percent,
 )
 from loc_keras.errors import DemoError
-from loc_keras.localizer import ClassScore, Localization
 from loc_keras.localizer.opening import GraphReader
+from loc_keras.localizer.results import ClassScore, Localization
 
 BAD_NAME = '<b onclick="x">${1+1}{{value}}&\''
 
