@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 
+from PIL.Image import Image
 from rich.console import Console
 from rich.progress import TaskProgressColumn, TimeRemainingColumn
 from rich.table import Table
@@ -74,11 +75,15 @@ def _write_answers(args: argparse.Namespace) -> int:
     inputs = Inputs(args.images, folder, args.list)
     total = _count_of(inputs)
     form = args.format or "jsonl"
-    localizer = open_model(args.model, console, fastest=not args.explain)
-    explain = localizer.explain if args.explain else None
-    sidecars = sidecars_of(form, draw=args.draw, explain=explain)
+
+    def explain(image: str) -> Image:
+        return localizer.explain(image)
+
+    # What is refused is told before a model is opened, which takes seconds.
+    sidecars = sidecars_of(form, draw=args.draw, explain=explain if args.explain else None)
     place = place_of(folder, form, sidecars)
     refuse_foreign(*place)
+    localizer = open_model(args.model, console, fastest=not args.explain)
     FORMATS[form].refuse(localizer.class_names)
     out = OutputFolder(folder, AnswerSettings(localizer.digest, args.top_k, inputs.root))
     try:
