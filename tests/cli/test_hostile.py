@@ -154,6 +154,7 @@ def test_ctrl_c_ends_conversions_that_wait_and_they_go_on(good, tmp_path):
     assert convert.main([*map(str, arguments)]) == 0
 
 
+@pytest.mark.whole
 def test_ctrl_c_ends_answers_that_wait_and_they_go_on(good, tmp_path):
     images = [good.parent / "set" / "training_images" / f"{number}.png" for number in range(8)]
     run = write_run(tmp_path / "run")
@@ -200,6 +201,7 @@ def state_of(number):
     return state.strip("ZX")
 
 
+@pytest.mark.whole
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux says who is left")
 @pytest.mark.parametrize(
     ("reader", "presses"), [(WHILE_IMPORTING, 1), (IN_TENSORFLOW, 1), (WHILE_TRAINING, 2)]

@@ -219,6 +219,7 @@ def test_quantized_files_tell_novelty_as_the_model(bundle, tmp_path, kind, quant
     np.testing.assert_allclose(found["novelty"], live["novelty"], atol=limit)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("method", ["split", "cross"])
 @pytest.mark.usefixtures("short_body")

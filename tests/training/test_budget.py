@@ -81,6 +81,7 @@ def figures(history):
     return [{key: value for key, value in row.items() if "second" not in key} for row in history]
 
 
+@pytest.mark.whole
 def test_a_rehearsal_leaves_no_trace_and_its_model_takes_another_course(tmp_path):
     shorter, wanted = plan(epochs=2, **WARM), plan(epochs=4, **{**WARM, "ema": 0.8})
     keras.utils.set_random_seed(1)
@@ -105,6 +106,7 @@ def test_a_rehearsal_leaves_no_trace_and_its_model_takes_another_course(tmp_path
         assert one == pytest.approx(two, rel=1e-5)
 
 
+@pytest.mark.whole
 def test_a_corrected_training_is_that_of_its_length_from_the_start(tmp_path):
     keras.utils.set_random_seed(1)
     localizer = tiny()

@@ -161,6 +161,7 @@ def test_a_training_into_a_file_writes_one_line_an_epoch(tmp_path):
     assert [("best" in line) for line in lines[2:]][result.best_epoch]
 
 
+@pytest.mark.whole
 def test_a_fold_shows_no_rows_and_a_silent_training_nothing(tmp_path, capsys):
     console = Console(file=io.StringIO())
     fitted(tmp_path / "fold", console, name="fold 1/5")

@@ -303,7 +303,8 @@ def test_random_generators_come_back():
     assert draws() == first
 
 
-@pytest.mark.parametrize("seeds", [(1, 2), pytest.param((1, 2, 1), marks=pytest.mark.whole)])
+@pytest.mark.whole
+@pytest.mark.parametrize("seeds", [(1, 2), (1, 2, 1)])
 def test_trainings_that_share_what_was_traced_come_to_what_others_come_to(tmp_path, seeds):
     """One after another, of two seeds, pixels and images, against some that share nothing.
 

@@ -194,6 +194,7 @@ def test_every_training_image_is_answered_by_a_model_without_it(
     assert not set().union(*trained) & {str(name) for name in data.pictures["val"].names}
 
 
+@pytest.mark.whole
 @pytest.mark.usefixtures("short_body")
 def test_folds_answer_as_their_saved_models_in_float32(folder: Path, tmp_path: Path) -> None:
     keras.config.set_dtype_policy("mixed_bfloat16")
