@@ -27,7 +27,7 @@ from loc_keras.cli.trust import novelty_beside, trust_of
 from loc_keras.commands.export import calibration_images
 from loc_keras.serving import portable
 from loc_keras.serving.bundle import Bundle
-from loc_keras.serving.live_check import TOLERANCES
+from loc_keras.serving.live_check import TOLERANCES, largest_difference
 from loc_keras.serving.runtimes import open_file
 from loc_keras.serving.saved_model import write_saved_model
 from loc_keras.serving.signatures import IMAGES
@@ -136,7 +136,7 @@ def _asked(answer: Callable[[np.ndarray], Answers], images: np.ndarray) -> Answe
 
 def _largest(found: Answers, expected: Answers) -> float:
     return max(
-        float(np.max(np.abs(np.asarray(value, np.float64) - expected[name])))
+        largest_difference(name, value, expected[name], TOLERANCES["onnx", "none"])
         for name, value in found.items()
         if name not in P_VALUES
     )

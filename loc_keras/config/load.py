@@ -303,7 +303,8 @@ def _unknown_key_sentence(path: KeyPath) -> str:
     above, key = path[:-1], str(path[-1])
     path = (*above, key)
     section = _section_at(above) or Config
-    near = [(*above, name) for name in _nearest(key, section.model_fields)] or _namesakes(key)
+    near = [(*above, name) for name in _nearest(key, section.model_fields)]
+    near = near or [path for path in _all_paths(Config, ()) if path[-1] == key.lower()]
     near = [_OTHER_WORDS[key]] if key in _OTHER_WORDS else near
     if near:
         names = " or ".join(f"'{_key_name(one)}'" for one in near)
@@ -353,10 +354,6 @@ def _nearest(word: str, valid: Iterable[str], n: int = 3) -> list[str]:
     """The most similar valid words, none if none is similar; the same word but for case wins."""
     near = get_close_matches(word.lower(), list(valid), n=n)
     return near[:1] if near[:1] == [word.lower()] else near
-
-
-def _namesakes(key: str) -> list[KeyPath]:
-    return [path for path in _all_paths(Config, ()) if path[-1] == key.lower()]
 
 
 def _all_paths(section: type[Section], above: KeyPath) -> Iterator[KeyPath]:

@@ -45,6 +45,7 @@ ENDINGS: dict[str, tuple[str, ...]] = {
 
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
+_ANIMATIONS = ("GIF", "PNG", "WEBP", "AVIF")
 _LARGE = 2**24  # Bytes from which on a file is not read before its header.
 _PNG_BITS = 24  # Byte of a PNG file that holds its bits a sample.
 _TIFF_BITS = 258  # TIFF tag BitsPerSample.
@@ -190,7 +191,8 @@ def _parse(file: IO[bytes], first: bytes) -> tuple[Header, Image.Image]:
             # Photographs of telephones hold a second picture behind the first.
             format="JPEG" if image.format == "MPO" else str(image.format),
             mode=image.mode,
-            frames=2 if image.format != "MPO" and _animated(image) else 1,
+            # Pages of a TIFF file are no animation, and looking for them reads on through the file.
+            frames=2 if image.format in _ANIMATIONS and getattr(image, "is_animated", False) else 1,
             bits=_bits(image, first),
         )
         return header, image
@@ -256,13 +258,6 @@ def orientation_of(image: Image.Image) -> int:
     if image.format == "TIFF" or not isinstance(content, bytes):
         return 1
     return tiff_orientation(content.removeprefix(b"Exif\0\0"))
-
-
-def _animated(image: Image.Image) -> bool:
-    # Many pages of a TIFF file are no animation, and looking for them reads on through the file.
-    return image.format in ("GIF", "PNG", "WEBP", "AVIF") and bool(
-        getattr(image, "is_animated", False)
-    )
 
 
 def _bits(image: Image.Image, first: bytes) -> int:

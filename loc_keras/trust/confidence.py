@@ -58,6 +58,10 @@ few bad boxes to fit anything.
 
 Floats = npt.NDArray[np.float64]
 
+# Logarithms that differ by less are about equal: what rounding does, which is another in each
+# format of an export, must not decide.
+_LEAST_SCALE = 0.01
+
 # Inverse strengths of the penalty, scikit-learn's C.
 _STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
 
@@ -162,7 +166,7 @@ def box_sides(boxes: Tensor) -> Tensor:
 class BoxConfidence:
     """A fitted regression; all tuples have one number for each signal, by its name.
 
-    Mean (as which NaN counts) and scale (1 where it is 0) standardise signals, which are first cut
+    Mean (as which NaN counts) and scale (0.01 or more) standardise signals, which are first cut
     to low and high, the extremes of the calibration images. The bias is the log odds at the mean.
     """
 
@@ -191,11 +195,7 @@ def fit_box_confidence(
     is_good = np.asarray(good, bool)
     columns = {name: finite(own, f"values of {name}") for name, own in signals.items()}
     values = np.stack(list(columns.values()), axis=1)
-    mean, scale = values.mean(axis=0), values.std(axis=0)
-    # Equal numbers have a mean that is off in the last bit, and so a deviation just above 0; and a
-    # deviation must not vanish in float32, in which it is applied.
-    still = (values.min(axis=0) == values.max(axis=0)) | (scale < np.finfo(np.float32).tiny)
-    scale = np.where(still, 1.0, scale)
+    mean, scale = values.mean(axis=0), np.maximum(values.std(axis=0), _LEAST_SCALE)
     before = np.array([(prior or {}).get(name, 0.0) for name in columns])
     weights, bias = _regression((values - mean) / scale, is_good, before)
     return BoxConfidence(

@@ -72,7 +72,7 @@ def skip_without_packages(kind: str) -> None:
             pytest.importorskip(module)
 
 
-def built(body="resnet18", policy="float32"):
+def built(body="resnet18", policy="float32", **heads):
     """An untrained localizer, the same for every policy but for what it computes in."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(assembly, "RESNETS", {"resnet18": ((1, 1), "basic", "")})
@@ -80,7 +80,7 @@ def built(body="resnet18", policy="float32"):
         keras.config.set_dtype_policy(policy)
         keras.utils.set_random_seed(1)
         return loc_keras.build_localizer(
-            image_shape=(32, 32, 3), num_classes=3, width=4, backbone=body
+            image_shape=(32, 32, 3), num_classes=3, width=4, backbone=body, **heads
         )
 
 
@@ -188,6 +188,19 @@ def test_files_answer_like_the_model(any_bundle, tmp_path, kind, quantize):
             np.testing.assert_allclose(value, live[name], atol=limit)
 
 
+@pytest.mark.whole
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("heads", [("gap_mlp", "pooled"), ("spatial", "region")], ids="-".join)
+def test_files_of_other_heads_answer_like_the_model(tmp_path, kind, heads):
+    skip_without_packages(kind)
+    model = built(**dict(zip(("bbox_head", "class_head"), heads, strict=True)))
+    version = export(bundle_with(model), tmp_path / "name", kind)
+    live = model(IMAGES, training=False)
+    for name, value in opened(kind, version)(IMAGES).items():
+        limit = live_check.TOLERANCES[kind, "none"]
+        np.testing.assert_allclose(value, live[name], atol=limit)
+
+
 def rough_and_smooth():
     """Images float32 (9, 32, 32, 3), and novelty by five folds of others like them."""
     rng = np.random.default_rng(1)
@@ -221,7 +234,9 @@ def test_quantized_files_tell_novelty_as_the_model(bundle, tmp_path, kind, quant
 
 @pytest.mark.whole
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("method", ["split", "cross"])
+@pytest.mark.parametrize(
+    "method", ["split", "cross", pytest.param("mirrored", marks=pytest.mark.whole)]
+)
 @pytest.mark.usefixtures("short_body")
 def test_trust_and_novelty_are_converted_too(any_bundle, tmp_path, kind, method):
     skip_without_packages(kind)
@@ -233,7 +248,12 @@ def test_trust_and_novelty_are_converted_too(any_bundle, tmp_path, kind, method)
         shape = {"image_shape": (32, 32, 3), "num_classes": 3, "width": 4}
         others = [loc_keras.build_localizer(**shape) for _ in range(2)]
         folds = reopened(fold_ensemble([observer(one) for one in others]))
-    statements = fit_statements(seen, TrustConfig(coverage=0.8), "abc", numbers)
+    if method == "mirrored":  # The network stands in the graph twice.
+        for name in ("softmax", "bbox"):
+            seen.outputs[f"{name}_mirrored"] = seen.outputs[name][::-1]
+    options = TrustConfig(coverage=0.8, flip=method == "mirrored")
+    statements = fit_statements(seen, options, "abc", numbers)
+    assert statements.flip == options.flip
     images, novelty = rough_and_smooth()
     model = with_novelty(trusted_model(bundle.localizer, statements, folds), novelty)
     folder = tmp_path / "model"
@@ -298,6 +318,15 @@ def test_a_version_that_exists_is_refused(bundle, tmp_path, kind):
     (folder_of(tmp_path, kind) / "3").mkdir(parents=True)
     with pytest.raises(ExportError, match="exists and is never overwritten"):
         export(bundle, tmp_path, kind, version=3)
+
+
+def test_an_inner_box_that_is_nearly_gone_may_be_gone_in_a_copy():
+    gone, thin, seen = np.zeros((1, 4)), [[0.3, 0.5, 0.6, 0.50004]], [[0.3, 0.5, 0.6, 0.51]]
+    for copy, live in ((thin, gone), (gone, thin), (seen, seen)):
+        live_check.refuse_differences("file", {"box_inner": copy}, {"box_inner": live}, 1e-4)
+    for name, copy in (("box_inner", seen), ("box_outer", thin), ("box_inner", gone[:, :3])):
+        with pytest.raises(ExportError, match=f"the output {name} of file differs"):
+            live_check.refuse_differences("file", {name: copy}, {name: gone}, 1e-4)
 
 
 # Formats for devices

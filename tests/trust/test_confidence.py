@@ -121,9 +121,18 @@ def test_equal_numbers_are_no_signal() -> None:
     # Their mean in floats is not .1, so they would be far off after division by the deviation.
     fitted = fit_box_confidence({**signals, "equal": np.full(100, 0.1)}, good)
     assert fitted.weights[-1] == pytest.approx(0, abs=1e-6)
-    assert fitted.scale[-1] == 1.0
+    assert fitted.scale[-1] == 0.01
     again = applied({**signals, "equal": np.full(100, 1e30)}, fitted)
     assert again == pytest.approx(applied({**signals, "equal": np.full(100, 0.1)}, fitted))
+
+
+def test_what_rounding_does_decides_nothing() -> None:
+    signals, good = hardness(100, 5)
+    # The same answer to every image, but for the last bits of float32, which runtimes differ in.
+    nearly = np.random.default_rng(5).normal(5.68, 1e-6, 100)
+    fitted = fit_box_confidence({**signals, "nearly": nearly}, good, {"nearly": -0.5})
+    first, other = (applied({**signals, "nearly": nearly + by}, fitted) for by in (0, 2e-6))
+    assert np.abs(first - other).max() < 1e-4
 
 
 def test_extremes_count_as_the_largest_seen() -> None:

@@ -179,10 +179,6 @@ def _celeba(document: Document) -> Iterator[Picture]:
     return document.parsed(list(numbered_lines(document.text()))[2:], picture)
 
 
-def _celeba_object(sides: list[str], _: Picture) -> tuple[str, Box]:
-    return "face", corners(box_of(sides), "xywh")
-
-
 _BOXES = ("bbox", "bboxes", "box", "boxes")
 _LABELS = (
     *("categories", "category", "labels", "label", "classes", "class", "names", "name"),
@@ -440,7 +436,7 @@ READERS: dict[str, Any] = JSON_READERS | {
     "bbox_label_tool": (_bbox_label_tool, _bbox_label_tool_object),
     "oxford_pet": (_pet, _pet_object),
     "aircraft": (_aircraft, _aircraft_object),
-    "celeba": (_celeba, _celeba_object),
+    "celeba": (_celeba, lambda sides, _: ("face", corners(box_of(sides), "xywh"))),
     "keras_yolo": (_keras_yolo, _keras_yolo_object),
     "huggingface": (_huggingface, _huggingface_object),
     "via_csv": (_via_csv, _via_csv_object),
