@@ -182,7 +182,7 @@ def test_two_images_a_class_train_where_one_is_held_back(tmp_path, capsys):
     table.write_text(table.read_text().replace(".png", ".tif"))
     assert trained(tmp_path, settings(tmp_path, source, data={"split": {"val": 0.25}})) == 0
     told = capsys.readouterr().out
-    assert "3 train, 1 val, 0 test images of 32 x 32 x 1, 2 classes" in told
+    assert "3 train, 1 val images of 32 x 32 x 1, 2 classes" in told
     assert "data.split.test 0.05 of 4 images leaves none for testing" in told
 
 
