@@ -1,13 +1,33 @@
 """Hooks of `mkdocs.yml`: README is the first page, and links that leave docs/ become plain text."""
 
 import re
+import shutil
+import tempfile
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
+_SOURCES = tempfile.TemporaryDirectory(prefix="loc_keras_docs_")
 _OUTSIDE = re.compile(r"\[([^\]]*)\]\(\.\./([^)#]+)(#[^)]*)?\)")
+
+
+@event_priority(100)  # Before mkdocstrings reads its settings.
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Shows mkdocstrings a copy of the package in which every folder has an `__init__.py`.
+
+    Python needs none in a folder of a package; griffe 2.4.1, which reads the sources for
+    mkdocstrings, passes over a folder without one.
+    """
+    package = Path(config.config_file_path).with_name("loc_keras")
+    copy = Path(_SOURCES.name) / package.name
+    shutil.copytree(package, copy, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+    for module in copy.rglob("*.py"):
+        (module.parent / "__init__.py").touch()
+    config.plugins["mkdocstrings"].config.handlers["python"]["paths"] = [str(copy.parent)]
+    return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
