@@ -6,8 +6,11 @@ The pixels are the same bits in all three, since one function makes them (`recor
 import hashlib
 import json
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -147,25 +150,42 @@ def image_set(store: PixelStore) -> ImageSet:
 def _decoded(
     records: Records, form: ImageFormat, first: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yields rising indices from `first` on with pictures and marks, without the broken ones."""
-    if first >= len(records):
-        return
-    columns = held(record_images.record_rows(records))
+    """Yields rising indices from `first` on with pictures and marks, without the broken ones.
 
-    def load(index: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        row = {name: tf.gather(column, index) for name, column in columns.items()}
-        return index, *record_images.load_known(row, form)
+    The function that makes them is traced once in a process; the graph of a `tf.data` pipeline
+    would be built for each split, which takes longer than a small one itself.
+    """
+    rows = record_images.record_rows(records)
+    make = record_images.many_loader(form, frozenset(rows))
 
-    def marked(
-        index: tf.Tensor, pictures: tf.Tensor, sizes: tf.Tensor, told: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        looks = record_images.thumbnails(pictures, sizes, form)
-        return index, pictures, tf.concat([told, looks], axis=1)
+    def take(index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        pictures, marks = make({name: tf.constant(column[index]) for name, column in rows.items()})
+        return pictures.numpy(), marks.numpy()
 
-    indices = tf.data.Dataset.range(first, len(records))
-    loaded = indices.map(load, num_parallel_calls=tf.data.AUTOTUNE)
-    loaded = loaded.ignore_errors(log_warning=False).batch(_CHUNK).map(marked).prefetch(2)
-    yield from loaded.as_numpy_iterator()
+    def alone(index: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+        try:
+            return take(index)
+        except tf.errors.OpError:
+            return None
+
+    def made(start: int) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        index = np.arange(start, min(start + _CHUNK, len(records)))
+        try:
+            return [(index, *take(index))]
+        except tf.errors.OpError:
+            return [(one, *found) for one in index[:, None] if (found := alone(one))]
+
+    starts = iter(range(first, len(records), _CHUNK))
+    threads = os.cpu_count() or 1
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+    try:
+        ahead = deque(pool.submit(made, start) for start in islice(starts, 2 * threads))
+        while ahead:
+            done = ahead.popleft().result()
+            ahead.extend(pool.submit(made, start) for start in islice(starts, 1))
+            yield from done
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _with_targets(store: PixelStore, make: Callable[[tf.Tensor], Any]) -> ImageSet:

@@ -226,23 +226,39 @@ def load_known(row: Row, form: ImageFormat) -> tuple[tf.Tensor, tf.Tensor, tf.Te
     return *load({key: content, **kept}), tf.fingerprint(content[tf.newaxis])[0]
 
 
+@functools.cache
+def many_loader(
+    form: ImageFormat, keys: frozenset[str]
+) -> Callable[[Row], tuple[tf.Tensor, tf.Tensor]]:
+    """A function of N rows of these keys that is traced once in a process.
+
+    It gives pictures uint8 (N, height, width, channels) and marks uint8 (N, MARK), and fails as
+    `load_picture` where one of them cannot be made.
+    """
+    known = tf.TensorSpec([2], tf.int32), tf.TensorSpec([FINGERPRINT], tf.uint8)
+
+    def load(rows: Row) -> tuple[tf.Tensor, tf.Tensor]:
+        with tf.device("CPU:0"):
+            pictures, sizes, told = tf.map_fn(
+                partial(load_known, form=form),
+                rows,
+                fn_output_signature=(tf.TensorSpec(form.shape, tf.uint8), *known),
+            )
+            return pictures, tf.concat([told, thumbnails(pictures, sizes, form)], axis=1)
+
+    spec = {
+        name: tf.TensorSpec([None, *_ROW_SPECS[name].shape], _ROW_SPECS[name].dtype)
+        for name in sorted(keys)
+    }
+    return tf.function(load, input_signature=[spec], autograph=False)
+
+
 def thumbnails(pictures: tf.Tensor, sizes: tf.Tensor, form: ImageFormat) -> tf.Tensor:
     """As `duplicates.thumbnail`, of pictures in the common format, without their padding.
 
     Pictures are uint8 (N, height, width, channels), their sizes before resizing int32 (N, 2), and
     the thumbnails uint8 (N, SIDE * SIDE).
     """
-    return _thumbnails(form)(pictures, sizes)
-
-
-@functools.cache
-def _thumbnails(form: ImageFormat) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """`thumbnails` as a function that is traced once in a process."""
-    spec = tf.TensorSpec([None, *form.shape], tf.uint8), tf.TensorSpec([None, 2], tf.int32)
-    return tf.function(partial(_reduced, form=form), input_signature=spec, autograph=False)
-
-
-def _reduced(pictures: tf.Tensor, sizes: tf.Tensor, form: ImageFormat) -> tf.Tensor:
     covered, offset = tf.constant([form.size]), tf.constant([[0, 0]])
     if form.rule == "letterbox":
         covered, offset = letterbox_placement(sizes, form.size)
