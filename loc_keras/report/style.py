@@ -20,7 +20,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.legend import Legend
-from matplotlib.textpath import TextPath
+from matplotlib.textpath import text_to_path
 
 from loc_keras.atomic_file import written_aside
 
@@ -125,9 +125,9 @@ def text_width(text: str, size: float, weight: str = "normal") -> float:
     """Advance width of one line in points (1/72 inch), like its font size."""
     if not text.strip():
         return 0.0
-    font = FontProperties(family=FONT, weight=weight)
-    path = TextPath((0, 0), text.replace("$", r"\$"), size=size, prop=font)
-    return float(path.get_extents().x1)
+    font = FontProperties(family=FONT, weight=weight, size=size)
+    width, _, _ = text_to_path.get_text_width_height_descent(text, font, ismath=False)
+    return float(width)
 
 
 def shorten(text: str, width: float, size: float, weight: str = "normal") -> str:
