@@ -207,6 +207,7 @@ def keras_classes() -> set[str]:
     return found
 
 
+@pytest.mark.whole
 def test_import_of_the_package_alone_opens_all_that_is_saved(tmp_path: Path) -> None:
     ours = keras_classes()
     assert ours >= TRAINING_ALONE | ABSTRACT

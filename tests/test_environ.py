@@ -94,8 +94,13 @@ def python(code):
         "import loc_keras, keras",
         "import keras, loc_keras",
         # A module of ours is half imported when it imports Keras.
-        "import loc_keras.losses, keras",
-        "import loc_keras.trust.statements, keras",
+        *(
+            pytest.param(order, marks=pytest.mark.whole)
+            for order in (
+                "import loc_keras.losses, keras",
+                "import loc_keras.trust.statements, keras",
+            )
+        ),
     ],
 )
 def test_classes_are_registered_whatever_is_imported_first(order):

@@ -48,7 +48,7 @@ def answers(weights: list[np.ndarray] | None) -> tuple[list[np.ndarray], dict[st
     return weights, values
 
 
-@pytest.mark.parametrize("backend", ["jax", "torch"])
+@pytest.mark.parametrize("backend", [pytest.param("jax", marks=pytest.mark.whole), "torch"])
 def test_another_backend_needs_no_tensorflow_and_gives_the_same(
     backend: str, tmp_path: Path
 ) -> None:

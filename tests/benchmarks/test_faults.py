@@ -3,10 +3,13 @@
 import subprocess
 import sys
 
+import pytest
+
 from benchmarks import faults
 from benchmarks.fault_commands import Command, Place
 
 
+@pytest.mark.whole
 def test_a_conversion_survives_kills_and_a_folder_without_rights():
     given = ["--only", "convert", "killed", "read-only", "--rounds", "1", "--kills", "2"]
     # In a process of its own: one in which TensorFlow has computed cannot be forked.

@@ -55,6 +55,7 @@ def test_evidence_of_a_pooled_head_is_its_weights_times_its_map():
         assert own.class_map.max() == pytest.approx(1.0)
 
 
+@pytest.mark.whole
 def test_evidence_of_a_region_head_is_the_gradient_of_its_logit():
     """Of the finest map that the class is read from, by differences of the rest of the model."""
     keras.utils.set_random_seed(0)

@@ -100,6 +100,7 @@ def test_resting_body_keeps_weights_and_statistics_while_heads_learn(tmp_path):
     assert sum(moved) > len(moved) / 2
 
 
+@pytest.mark.whole
 def test_frozen_normalisation_stays_while_convolutions_learn(tmp_path):
     localizer = tiny()
     norms = [layer for layer in body_layers(localizer) if is_norm(layer)]

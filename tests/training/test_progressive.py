@@ -145,6 +145,7 @@ class Steps(keras.callbacks.Callback):
         self.taken.append((self.model.train_size, id(self.model.train_function)))
 
 
+@pytest.mark.whole
 def test_a_fit_goes_from_small_to_full_and_saves_a_plain_model(localizer, tmp_path, monkeypatch):
     made = []
     resized = model_file.resized

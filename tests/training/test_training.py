@@ -191,6 +191,7 @@ def test_moving_average_is_what_is_validated_and_saved(tmp_path):
     assert result.history[-1]["val_bbox_iou"] == pytest.approx(found["bbox_iou"], abs=1e-5)
 
 
+@pytest.mark.whole
 def test_overfitting_one_batch_is_told_from_failing_to():
     batch = next(iter(squares(8)))
     learned = overfit_batch(tiny("distribution"), batch, steps=150, plan=plan(learning_rate=1e-2))
@@ -295,7 +296,9 @@ def test_precision_is_set():
     assert keras.mixed_precision.global_policy().name == "mixed_bfloat16"
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    "policy", ["mixed_float16", pytest.param("mixed_bfloat16", marks=pytest.mark.whole)]
+)
 def test_a_step_in_mixed_precision_stays_finite(policy):
     keras.mixed_precision.set_global_policy(policy)
     model = compiled_training_model(tiny("distribution", "region"), plan(loss={"bbox": "ciou"}))
@@ -357,7 +360,7 @@ def test_environment_names_versions():
     assert facts["seed"] == 3
 
 
-@pytest.mark.parametrize("xla", ["off", "on"])
+@pytest.mark.parametrize("xla", ["off", pytest.param("on", marks=pytest.mark.whole)])
 def test_what_was_collected_stays_while_training_goes_on(xla):
     model = compiled_training_model(tiny(), plan(ema=0.9, xla=xla))
     names = list(model.output)

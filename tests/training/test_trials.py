@@ -145,6 +145,7 @@ def test_sweep_tells_each_batch_s_own_loss_at_its_rate():
     assert len(sweep.losses) == len(sweep.smooth) == len(sweep.rates)
 
 
+@pytest.mark.whole
 def test_sweep_ends_where_the_loss_is_no_number():
     def with_last(value, good):
         images = squares(8).map(lambda images, targets: (tf.cast(images, tf.float32), targets))

@@ -82,7 +82,7 @@ def test_keras_model_holds_it() -> None:
     compare(found, eager())
 
 
-@pytest.mark.parametrize("backend", ["jax", "torch"])
+@pytest.mark.parametrize("backend", [pytest.param("jax", marks=pytest.mark.whole), "torch"])
 def test_another_backend_gives_the_same(backend: str, tmp_path: Path) -> None:
     pytest.importorskip(backend)
     file = tmp_path / "found.npz"
