@@ -56,7 +56,7 @@ AT_ONCE = 200
 """Rows from which on they are read at once; to begin with that takes some milliseconds a file."""
 
 _KEY = "data.source.csv"
-_BRACKETS = "[](){} "
+_BETWEEN = str.maketrans(dict.fromkeys("[](){},;", " "))
 _MORE_COLUMNS = ("width", "height", "group", "split")
 _MOST_QUOTED = 200
 _BOX = 4
@@ -603,8 +603,8 @@ def _delimiter_hint(fields: Sequence[str]) -> str:
 
 
 def box_field(text: str) -> list[str] | None:
-    """The four numbers of a box that stand in one field, as `[1, 2, 3, 4]` or `1 2 3 4`."""
-    parts = text.strip(_BRACKETS).replace(",", " ").replace(";", " ").split()
+    """The four numbers of a box in one field, as `[1, 2, 3, 4]`, `1 2 3 4`, `(1, 2), (3, 4)`."""
+    parts = text.translate(_BETWEEN).split()
     is_box = len(parts) == _BOX and all(number(part) is not None for part in parts)
     return parts if is_box else None
 

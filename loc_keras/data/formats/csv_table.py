@@ -29,6 +29,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
         *("file", "filename", "filepath", "image", "imagename", "imagefile", "imagepath"),
         *("img", "imgname", "imgpath", "path", "imageid", "imgfilename", "imagefilename"),
         *("imageuri", "imageurl", "uri", "url", "photo", "picture", "fname", "name"),
+        *("images", "filenames", "imgid", "frame"),
     ),
     "label": (
         *("label", "class", "classname", "labelname", "category", "categoryname", "species"),
@@ -38,19 +39,19 @@ _NAMES: dict[str, tuple[str, ...]] = {
     ),
     "x1": (
         *("x1", "xmin", "left", "x0", "xtl", "xtopleft", "topleftx", "minx", "leftx", "xleft"),
-        *("startx", "xstart", "mincol", "colmin", "minc", "x"),
+        *("startx", "xstart", "mincol", "colmin", "minc", "ulx", "tlx", "x"),
     ),
     "y1": (
         *("y1", "ymin", "top", "y0", "ytl", "ytopleft", "toplefty", "miny", "topy", "ytop"),
-        *("starty", "ystart", "minrow", "rowmin", "minr", "y"),
+        *("starty", "ystart", "minrow", "rowmin", "minr", "uly", "tly", "y"),
     ),
     "x2": (
         *("x2", "xmax", "right", "xbr", "xbottomright", "bottomrightx", "maxx", "rightx"),
-        *("xright", "endx", "xend", "maxcol", "colmax", "maxc"),
+        *("xright", "endx", "xend", "maxcol", "colmax", "maxc", "lrx", "brx"),
     ),
     "y2": (
         *("y2", "ymax", "bottom", "ybr", "ybottomright", "bottomrighty", "maxy", "bottomy"),
-        *("ybottom", "endy", "yend", "maxrow", "rowmax", "maxr"),
+        *("ybottom", "endy", "yend", "maxrow", "rowmax", "maxr", "lry", "bry"),
     ),
     "cx": ("cx", "xcenter", "centerx", "xcentre", "centrex", "xc", "xmid", "midx", "centroidx"),
     "cy": ("cy", "ycenter", "centery", "ycentre", "centrey", "yc", "ymid", "midy", "centroidy"),
@@ -59,9 +60,10 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "width": ("imagewidth", "imgwidth", "imwidth", "imagew", "width"),
     "height": ("imageheight", "imgheight", "imheight", "imageh", "height"),
     "group": ("group", "groupid"),
-    "split": ("split", "subset", "partition"),
+    "split": ("split", "subset", "partition", "set", "dataset", "datasplit", "usage", "phase"),
 }
 _OF_A_BOX = re.compile("^(?:ann)?(?:bbox|bndbox|boundingbox|box|rect|roi)(?=.)")
+_WHOLE_BOX = re.compile("bbox(es)?|box(es)?|boundingbox(es)?")
 _IN_ORDER = ("0", "1", "2", "3")
 _FROM_ZERO = {"x0": "x1", "y0": "y1", "x1": "x2", "y1": "y2"}
 ANY_STYLE = ("xyxy", "xywh", "cxcywh")  # Kinds of box that four numbers without names may be.
@@ -150,6 +152,9 @@ def cut(text: str, *, whole: bool, most: int | None = _MOST_ROWS) -> Table | Dou
         same = [row for row in rows if len(row) == width]
         header = None if any(_is_number(text) or box_field(text) for text in same[0]) else same[0]
         body = same if header is None else same[1:]
+        # Images without an object have little else than their names.
+        filled = [sum(map(bool, row)) for row in body]
+        body = [row for row, count in zip(body, filled, strict=True) if 2 * count > max(filled)]
         columns = list(zip(*body, strict=True))
         whole = sum(_share(box_field, one) >= _HALF for one in columns) == 1
         if whole and not any(
@@ -165,6 +170,8 @@ def cut(text: str, *, whole: bool, most: int | None = _MOST_ROWS) -> Table | Dou
             and _numbers([[text.replace(",", ".") for text in one] for one in columns]) >= _BOX
         ):
             found = found or Doubt("its numbers have a decimal comma; write points")
+        elif header and any(_WHOLE_BOX.fullmatch(name) for name in _bare(header)):
+            found = found or Doubt("no column holds four numbers a row; write x1, y1, x2, y2")
     return found
 
 
@@ -200,7 +207,7 @@ def _with_header(
         places["file"] = images[0]
     if "file" not in places:
         why = f"its header {written} does not name the image; {_NAME_THEM}"
-        return Doubt(why) if images else None
+        return Doubt(why, sure=bool(images))
     rest = [p for p in range(len(columns)) if p not in places.values() and _is_text(columns[p])]
     few = [p for p in rest if 1 < len(set(columns[p])) <= _HALF * len(rows)]
     note = ""
@@ -250,8 +257,9 @@ def _places(
                 for name in _NAMES[meaning]
                 if one.count(name) == 1 and one.index(name) not in places.values()
             ]
-            if free:
-                places[meaning] = free[0]
+            if free:  # A class may stand there twice, as a number and as text.
+                texts = [p for p in free if meaning == "label" and columns and _is_text(columns[p])]
+                places[meaning] = (texts or free)[0]
 
     def style_of(*styles: str) -> str | None:
         return next((style for style in styles if set(BOX_COLUMNS[style]) <= set(places)), None)
@@ -277,6 +285,8 @@ def _places(
             return None
         places = {"bbox": whole[0]}
     look_up("file", "label", "width", "height", "group", "split")
+    if columns and "split" in places and _share(_is_split, columns[places["split"]]) < _HALF:
+        del places["split"]
     return styles, places
 
 

@@ -2,6 +2,7 @@
 
 import os
 import posixpath
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
@@ -25,6 +26,7 @@ _MOST_ENDINGS = 6
 _PACKED = {"." + ending.rpartition(".")[2] for ending in files.ARCHIVE_ENDINGS}
 _MOST_FOLDERS = 3
 _LABEL_FOLDERS = frozenset({"annotations", "annotation", "labels", "label", "ann", "anns"})
+_BOX_KEYS = re.compile(r'"(bbox|bboxes|box|boxes|bounding_?box|xmin|x_min|x1|left)"\s*:', re.I)
 _DOCUMENTS = frozenset({".md", ".pdf", ".html", ".py", ".ipynb", ".zip"})
 
 
@@ -61,6 +63,12 @@ def unrecognised(listing: Listing) -> str:
     """A sentence for a folder that no reading fits: what is there, and what would be needed."""
     if sentence := way_on(listing):
         return sentence
+    for name in listing.files(".json", ".jsonl", ".ndjson"):
+        if _BOX_KEYS.search(listing.head(name)):
+            return (
+                f"{name} holds boxes in a form of JSON that is not known: write a CSV with the "
+                "columns file, label, x1, y1, x2, y2 from it."
+            )
     packed = [
         name for name in listing.files(*_PACKED) if name.lower().endswith(files.ARCHIVE_ENDINGS)
     ]

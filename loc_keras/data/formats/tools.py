@@ -42,7 +42,7 @@ from loc_keras.errors import DataError, first_line
 _ENDINGS = {b"\x89PNG": ".png", b"\xff\xd8": ".jpg", b"RIFF": ".webp", b"GIF8": ".gif"}
 _SHOWN = 3
 _NOT_AS_WRITTEN = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError)
-_HEAD = 2**14  # Characters of a file in which its marks stand.
+_HEAD = 2**14  # Bytes at either end of a file in which its marks stand.
 _SNIFFED, _MOST_SNIFFED = 20, 2_000  # Files of one ending in one folder, and all, looked at.
 _NO_LABELS = frozenset({"classes.txt", "readme.txt", "notes.txt", "_classes.txt"})
 _T = TypeVar("_T")
@@ -54,7 +54,7 @@ class Tool(NamedTuple):
     Attributes:
         title: What the files are, for messages.
         endings: Of the files, in small letters.
-        marks: Patterns that the beginning of a file must hold, all of them.
+        marks: Patterns that the ends of a file must hold, all of them.
         units: Of its boxes.
         beside: Whether each image has a file of its own, in which every file of the folder counts.
         upright: Name of the tool where it shows pictures upright by their EXIF orientation.
@@ -294,7 +294,7 @@ def _own_files(paths: Sequence[str], tool: Tool) -> list[str]:
     """The files of a format: those that show its marks, and what lies beside them if it counts."""
     likely = [path for path in paths if path.lower().endswith(tool.endings)]
     if not tool.beside:
-        return [path for path in likely if _has_marks(head_of(path, _HEAD), tool)]
+        return [path for path in likely if _has_marks(_ends(path), tool)]
     by_folder: dict[str, list[str]] = defaultdict(list)
     for path in likely:
         if posixpath.basename(path).lower() not in _NO_LABELS:
@@ -302,7 +302,7 @@ def _own_files(paths: Sequence[str], tool: Tool) -> list[str]:
     return [
         path
         for some in by_folder.values()
-        if any(_has_marks(head_of(path, _HEAD), tool) for path in some[:_SNIFFED])
+        if any(_has_marks(_ends(path), tool) for path in some[:_SNIFFED])
         for path in some
     ]
 
@@ -384,8 +384,9 @@ def detect_tools(listing: Listing) -> Iterator[Guess]:
     """A guess for each of `TOOLS` whose marks some file shows, in the order of the table."""
     seen: dict[str, list[str]] = defaultdict(list)
     for name in islice(_likely(listing), _MOST_SNIFFED):
+        text = _ends(listing.path(name))
         for form, tool in TOOLS.items():
-            if is_of_tool(listing, name, tool):
+            if name.lower().endswith(tool.endings) and _has_marks(text, tool):
                 seen[form].append(name)
     for form, tool in TOOLS.items():
         if names := seen[form]:
@@ -396,7 +397,7 @@ def detect_tools(listing: Listing) -> Iterator[Guess]:
 
 def is_of_tool(listing: Listing, name: str, tool: Tool) -> bool:
     """Whether a file is one of the tool's."""
-    return name.lower().endswith(tool.endings) and _has_marks(listing.head(name)[:_HEAD], tool)
+    return name.lower().endswith(tool.endings) and _has_marks(_ends(listing.path(name)), tool)
 
 
 def _likely(listing: Listing) -> Iterator[str]:
@@ -409,9 +410,15 @@ def _likely(listing: Listing) -> Iterator[str]:
                 yield from (posixpath.join(path, name) for name in names[:_SNIFFED])
 
 
-def _has_marks(head: str, tool: Tool) -> bool:
-    """Whether the beginning of a file is one of the tool's."""
-    return all(_pattern(mark).search(head) for mark in tool.marks)
+def _ends(path: str) -> str:
+    """The beginning of a file and, as keys of JSON have no order, of a longer one its end."""
+    head = head_of(path, _HEAD)
+    return head if len(head) < _HEAD // 2 else f"{head}\n{head_of(path, _HEAD, tail=True)}"
+
+
+def _has_marks(text: str, tool: Tool) -> bool:
+    """Whether the ends of a file are those of one of the tool's."""
+    return all(_pattern(mark).search(text) for mark in tool.marks)
 
 
 _pattern = cache(re.compile)
@@ -579,6 +586,7 @@ NAMED: tuple[tuple[str, tuple[str, ...], str, str], ...] = (
     ),
     ("Scalabel or BDD100K labels", (".json",), r'"box2d"\s*:', f"{_TABLE} from each box2d"),
     ("MATLAB files", (".mat",), "", f"{_TABLE} from what scipy.io.loadmat reads"),
+    ("a spreadsheet", (".xlsx", ".xls", ".ods"), "", "save it as CSV"),
 )
 """Formats that are known and not read: what they are, endings, a mark, and the way on."""
 
@@ -587,7 +595,7 @@ def way_on(listing: Listing) -> str:
     """A sentence for a folder of one of `NAMED`; `""` where there is none."""
     for name in islice(_likely(listing), _MOST_SNIFFED):
         for title, endings, mark, way in NAMED:
-            if name.lower().endswith(endings) and _pattern(mark).search(listing.head(name)[:_HEAD]):
+            if name.lower().endswith(endings) and _pattern(mark).search(_ends(listing.path(name))):
                 how = way.replace("{root}", listing.root)
                 return f"{name} holds {title}, a format that is not read: {how}."
     return ""

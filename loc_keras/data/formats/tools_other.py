@@ -19,6 +19,7 @@ from loc_keras.data.formats.listing import split_of
 from loc_keras.data.formats.parsing import (
     Box,
     RowError,
+    below,
     corners,
     folder_of,
     numbered_lines,
@@ -84,10 +85,12 @@ def _bbox_label_tool_object(fields: list[str], picture: Picture) -> tuple[str, B
 def _keras_yolo(document: Document) -> Iterator[Picture]:
     """`image x1,y1,x2,y2,class x1,...` a line; names of classes are in a file beside."""
     names: list[str] = []
-    for file in _CLASS_FILES:
-        if files.is_file(files.join(folder_of(document.path), file)):
-            names = [line.strip() for line in document.text(file).strip().split("\n")]
-            break
+    folder = folder_of(document.path)
+    held = [f"model_data/{one}" for one in files.listed(files.join(folder, "model_data"))]
+    held = [one for one in (*files.listed(folder), *held) if one.endswith("classes.txt")]
+    known = [one for one in _CLASS_FILES if one in held]
+    for file in known[:1] or held * (len(held) == 1):
+        names = [line.strip() for line in document.text(file).strip().split("\n")]
 
     def picture(row: int, line: str) -> Picture:
         match = _KERAS_YOLO.fullmatch(line)
@@ -330,8 +333,13 @@ def _studio_csv(document: Document) -> Iterator[Picture]:
 def _openimages(document: Document) -> Iterator[Picture]:
     """`ImageID, LabelName, XMin, XMax, YMin, YMax` and more; a table beside names the classes."""
     names: dict[str, str] = {}
-    for file in files.listed(folder_of(document.path)):
-        if "class-descriptions" in file or file == "classes.csv":
+    folder = folder_of(document.path)
+    beside = files.listed(folder)
+    if below(document.reading.root, folder) != ".":  # FiftyOne parts labels/ and metadata/.
+        other = files.listed(files.join(folder_of(folder), "metadata"))
+        beside += [f"../metadata/{file}" for file in other]
+    for file in beside:
+        if "class-descriptions" in file or posixpath.basename(file) == "classes.csv":
             names |= {
                 line[0]: line[1] for line in csv.reader(document.text(file).split("\n")) if line[1:]
             }

@@ -202,7 +202,8 @@ def _entry_path(bases: list[str], entry: str, root: str) -> str | None:
     if plain.startswith("/") or plain[1:3] == ":/":
         # Of a path of another machine, the last folders but not the very last alone.
         parts = [part for part in plain.split("/") if part][-_MOST_PARTS:]
-        names += ["/".join(parts[start:]) for start in range(1, len(parts) - 1)]
+        last = len(parts) - (not plain.endswith(".txt"))
+        names += ["/".join(parts[start:]) for start in range(1, last)]
     for name in names:
         for base in bases:
             path = _inside(base, name, root)
@@ -230,12 +231,12 @@ def _listed_images(path: str, base: str, reading: Reading) -> Iterator[str]:
             continue
         folders = [beside, base] if name.startswith("./") else [base, beside]
         candidates = list(filter(None, (_inside(folder, name, root) for folder in folders)))
-        if not candidates:
+        found = list(filter(files.is_file, candidates)) or reading.finder.fitting(root, name)
+        image = next(iter(candidates if len(found) > 1 else [*found, *candidates]), None)
+        if image is None:
             reason = f"{quoted(name)} leads out of the data folder {root}"
             reading.fault(path, row, reason, "outside")
-            continue
-        image = next(filter(files.is_file, candidates), candidates[0])
-        if image in listed:
+        elif image in listed:
             reading.fault(path, row, f"repeats {quoted(name)}", "duplicate_row")
         else:
             listed.add(image)
@@ -257,7 +258,22 @@ class _LabelFiles:
         name = "" if inside == "." else f"{inside}/"
         head, sign, tail = f"/{name}".rpartition("/images/")
         names = [f"{head}/{other}/{tail}" for other in _LABEL_FOLDERS if sign] + [name]
-        return name, [files.join(self.root, one.strip("/")).rstrip("/") for one in names]
+        places = [files.join(self.root, one.strip("/")).rstrip("/") for one in names]
+        held = any(any(map(_is_label, self._names(one))) for one in places)
+        return name, places if held else places + self._siblings(inside)
+
+    def _siblings(self, inside: str) -> list[str]:
+        """Folders of labels that differ in one part from a folder of images, as txt/a of img/a."""
+        parts = [] if inside == "." else inside.split("/")
+        found = []
+        for at in reversed(range(len(parts))):
+            above = files.join(self.root, *parts[:at])
+            for other in files.listed(above):
+                path = files.join(above, other, *parts[at + 1 :])
+                names = self._names(path) if other != parts[at] else ()
+                if any(map(_is_label, names)) and not any(map(is_image_name, names)):
+                    found.append(path)
+        return found
 
     def candidates(self, image: str) -> list[str]:
         """The label files that an image may have."""
@@ -267,11 +283,12 @@ class _LabelFiles:
     def find(self, image: str) -> tuple[str, str]:
         """An image as it is called in messages, and its label file, or `""`."""
         folder, _, name = image.rpartition("/")
-        (before, places), own = self._places(folder), f"{splitext(name)[0]}.txt"
-        for one in places:
-            if own in self._names(one):
-                self._used[one].add(own)
-                return before + name, f"{one}/{own}"
+        before, places = self._places(folder)
+        for own in (f"{splitext(name)[0]}.txt", f"{splitext(name)[0]}.TXT"):
+            for one in places:
+                if own in self._names(one):
+                    self._used[one].add(own)
+                    return before + name, f"{one}/{own}"
         return before + name, ""
 
     def text(self, path: str) -> str:
@@ -414,6 +431,10 @@ def _box(fields: list[str], keypoints: bool) -> Box:
     return min(xs), min(ys), max(xs), max(ys)
 
 
+def _is_label(name: str) -> bool:
+    return name.lower().endswith(".txt") and name not in _NO_LABELS
+
+
 _TRAIN = re.compile(r"^train\s*:", re.MULTILINE)
 _NAMES = re.compile(r"^(?:names|nc)\s*:", re.MULTILINE)
 _TRIED_LABELS = 20
@@ -511,8 +532,15 @@ def _images_beside(listing: Listing, labels: str) -> str | None:
         head, sign, tail = f"/{labels}/".rpartition(f"/{name}/")
         other = f"{head}/images/{tail}".strip("/") if sign else other
     folders = listing.folders
+    parts = labels.split("/")
+    siblings = [
+        path
+        for path in folders
+        if sum(map(str.__ne__, path.split("/"), parts)) == 1 and path.count("/") == len(parts) - 1
+    ]
     return next(
-        (path for path in (other, labels) if path in folders and folders[path].images), None
+        (path for path in (other, labels, *siblings) if path in folders and folders[path].images),
+        None,
     )
 
 

@@ -420,6 +420,33 @@ def test_yolo_without_a_yaml_file(tmp_path, named, beside):
     assert any("numbers do" in note for note in reading.notes) is not named
 
 
+@pytest.mark.parametrize(
+    ("images", "labels"), [("Images", "Labels"), ("img/a", "txt/a"), ("photos", "boxes")]
+)
+@pytest.mark.parametrize("ending", [".txt", ".TXT"])
+@pytest.mark.parametrize("yaml", [True, False])
+def test_yolo_in_folders_of_other_names(tmp_path, images, labels, ending, yaml):
+    for k in range(4):
+        image(tmp_path / images / f"{k}.jpg", k)
+        write(tmp_path / labels / f"{k}{ending}", yolo_line(k))
+    write(tmp_path / "classes.txt", "a\nb\n")
+    if yaml:
+        write(tmp_path / "data.yaml", f"train: {images}\nnames: [a, b]\n")
+    assert found(tmp_path) == {"train": expected(*range(4))}
+
+
+def test_yolo_by_lists_of_another_machine(tmp_path):
+    for k in range(6):
+        image(tmp_path / "images" / f"{k}.jpg", k)
+        write(tmp_path / "labels" / f"{k}.txt", yolo_line(k))
+    for split, numbers in (("train", range(4)), ("val", (4, 5))):
+        lines = [f"/content/set/images/{k}.jpg\n" for k in numbers]
+        write(tmp_path / f"{split}.txt", "".join(lines))
+    text = "train: /content/set/train.txt\nval: /content/set/val.txt\nnames: [a, b]\n"
+    write(tmp_path / "data.yaml", text)
+    assert found(tmp_path) == {"train": expected(*range(4)), "val": expected(4, 5)}
+
+
 # --- published layouts ---
 
 

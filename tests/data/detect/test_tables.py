@@ -98,6 +98,15 @@ def assert_all_are_read(reading):
         ("image,box,class", "{k}.jpg,{0} {1} {2} {3},{label}"),
         ("image,box,class", '{k}.jpg,"({f0}, {f1}, {f2}, {f3})",{label}'),
         (None, '{k}.jpg,"{0},{1},{2},{3}",{label}'),
+        ("image,box,class", '{k}.jpg,"(({0}, {1}), ({2}, {3}))",{label}'),
+        # pandas of YOLOv5: the class as a number and as text.
+        (
+            "xmin,ymin,xmax,ymax,confidence,class,name,file",
+            "{0},{1},{2},{3},0.9{k},4{k},{label},{k}.jpg",
+        ),
+        ("file,class,set,ulx,uly,lrx,lry", "{k}.jpg,{label},{split},{0},{1},{2},{3}"),
+        # A column called as one of splits that names none.
+        ("file,class,set,x1,y1,x2,y2", "{k}.jpg,{label},summer,{0},{1},{2},{3}"),
         # Names that are not those of the files here.
         ("image_id,class_name,x_min,y_min,x_max,y_max", "{k},{label},{0},{1},{2},{3}"),
         ("file,class,xmin,ymin,xmax,ymax", "{k}.JPG,{label},{0},{1},{2},{3}"),
@@ -119,6 +128,27 @@ def test_meaning_of_columns(tmp_path, header, row):
             "val": 3,
             "test": 3,
         }
+
+
+def test_many_images_without_an_object_hide_no_table(tmp_path):
+    for k in range(10, 16):
+        picture(tmp_path / "images" / f"{k}.jpg", k)
+    rows = [*(f"{k}.jpg,,,,," for k in range(10, 16)), *rows_of("{k}.jpg,{0},{1},{2},{3},{label}")]
+    write_set(tmp_path, rows)
+    assert_all_are_read(read(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "said"),
+    [
+        ("id,box,kind", "{k},{0} {1} {2} {3},{label}", "does not name the image"),
+        ("file,bbox,class", "{k}.jpg,x{0} y{1} w{w} h{h},{label}", "holds four numbers a row"),
+    ],
+)
+def test_tables_of_boxes_that_cannot_be_read_are_named(tmp_path, header, row, said):
+    write_set(tmp_path, rows_of(row), header)
+    with pytest.raises(DataError, match=f"labels.csv looks like a table of boxes, but .*{said}"):
+        read(tmp_path)
 
 
 def test_boxes_that_lie_in_their_images_both_ways_are_asked_about(tmp_path):

@@ -277,6 +277,8 @@ def test_turned_boxes_of_rolabelimg_count_as_their_extent(tmp_path):
         ("gt/gt.txt", "1,1,10,20,30,40,1,1,1.0\n", "MOT tracks"),
         ("a.json", '{"objects": [{"classTitle": "x"}]}', "Supervisely"),
         ("cars_annos.mat", "MATLAB 5.0", "MATLAB"),
+        ("boxes.xlsx", "PK", "a spreadsheet, a format that is not read: save it as CSV"),
+        ("boxes.json", '[{"image": "a.png", "bbox": [1, 2, 3, 4]}]', "JSON that is not known"),
     ],
 )
 def test_what_is_not_read_is_named_with_a_way_on(tmp_path, name, text, said):
@@ -479,3 +481,38 @@ def test_shapes_of_via_3_count_as_their_extent(tmp_path, xy, box):
     assert read == ([("key", box)] if box else [])
     kinds = {fault.kind for fault in found.faults}
     assert kinds == ({"no_object"} if box else {"no_object", "no_box"})
+
+
+FAR = "x" * 20_000
+
+
+@pytest.mark.parametrize("name", ["labelme", "cvat", "createml"])
+def test_marks_may_stand_at_the_end_of_a_file(tmp_path, name):
+    # Sorted keys put an image before its shapes; a task has many labels; none is drawn at first.
+    contents, images = TOOL_FILES[name]
+    path = next(iter(contents))
+    far = {
+        "labelme": f'{{"note": "{FAR}", ' + contents[path].decode()[1:],
+        "cvat": contents[path].decode().replace("<image", f"<note>{FAR}</note><image", 1),
+        "createml": f'[{{"image": "{FAR}", "annotations": []}}, ' + contents[path].decode()[1:],
+    }[name]
+    pictures = dict.fromkeys(images, b"")
+    write_files(tmp_path, {**pictures, path: far.encode()})
+    (guess,) = FORMATS["labelme"].detect(list_data_folder(str(tmp_path)))
+    assert guess.format == name
+    assert len(read_annotations(name, str(tmp_path)).objects["train"]) == 1 + (name != "labelme")
+
+
+def test_names_of_classes_may_lie_in_folders_of_their_own(tmp_path):
+    boxes = b"ImageID,LabelName,XMin,XMax,YMin,YMax\na,/m/01,0.1,0.2,0.3,0.4\n"
+    contents = {
+        "labels/detections.csv": boxes,
+        "metadata/classes.csv": b"/m/01,cup\n",
+        "data/a.png": b"",
+    }
+    write_files(tmp_path / "fiftyone", contents)
+    lines = {"train.txt": b"a.png 1,2,3,4,0\n", "model_data/my_classes.txt": b"cup\n", "a.png": b""}
+    write_files(tmp_path / "keras", lines)
+    for folder, name in (("fiftyone", "openimages"), ("keras", "keras_yolo")):
+        (one,) = read_annotations(name, str(tmp_path / folder)).objects["train"]
+        assert one.label == "cup"

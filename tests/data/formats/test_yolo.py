@@ -279,7 +279,7 @@ def test_ways_to_say_where_images_lie(read, tmp_path, yaml):
 
 
 def test_lists_of_images(read, tmp_path):
-    outside = "../../etc/a.jpg\n/etc/a.jpg\nram://x/a.jpg\na\0.jpg\n"
+    outside = "../../etc/b.jpg\n/etc/b.jpg\nram://x/b.jpg\na\0.jpg\n"
     text = f"set/images/a.jpg\n{tmp_path}/set/images/a.jpg\nimages/none.jpg\n{outside}"
     found = read(f"train: list.txt\n{NAMES}", {**ONE_IMAGE, "list.txt": text})
     assert rows(found) == [1]
