@@ -150,7 +150,8 @@ def cut(text: str, *, whole: bool, most: int | None = _MOST_ROWS) -> Table | Dou
         if width < _LEAST_WITH_BOX or count < _HALF * len(rows):
             continue
         same = [row for row in rows if len(row) == width]
-        header = None if any(_is_number(text) or box_field(text) for text in same[0]) else same[0]
+        told = (_is_number, box_field, is_image_name)
+        header = None if any(test(text) for text in same[0] for test in told) else same[0]
         body = same if header is None else same[1:]
         # Images without an object have little else than their names.
         filled = [sum(map(bool, row)) for row in body]
