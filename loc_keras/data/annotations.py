@@ -174,6 +174,8 @@ class Objects(Columns[Annotated]):
 
     def take(self, index: npt.NDArray[Any]) -> "Objects":
         """As `Columns.take`."""
+        if index.dtype == bool and index.all():
+            return self
         columns = (self.subject, self.label, self.boxes, self.rows)
         return self.of_columns(self.subjects, self.labels, *(one[index] for one in columns))
 

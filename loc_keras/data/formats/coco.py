@@ -367,15 +367,8 @@ def _box(value: Any) -> Box:
     """(x1, y1, x2, y2) of the JSON value [x, y, width, height]."""
     if not isinstance(value, list) or len(value) != _BOX_NUMBERS:
         raise RowError(f"bbox is {quoted(value)}, not a list of 4 numbers", "columns")
-    x, y, width, height = _floats(value, "bbox")
+    x, y, width, height = floats(*value, key="bbox: ")
     return corners((x, y, width, height), "xywh")
-
-
-def _floats(values: Sequence[Any], key: str) -> list[float]:
-    try:
-        return floats(*values, text=False)
-    except RowError as error:
-        raise RowError(f"{key}: {error}", error.kind) from None
 
 
 def _extent(shape: Any) -> Box:
@@ -389,7 +382,7 @@ def _extent(shape: Any) -> Box:
     for one in polygons:
         if not isinstance(one, list) or len(one) < _LEAST_POLYGON or len(one) % 2:
             raise RowError(f"segmentation: {quoted(one)} is not a polygon", "columns")
-        numbers += _floats(one, "segmentation")
+        numbers += floats(*one, key="segmentation: ")
     if not numbers:
         raise RowError(f"segmentation is {quoted(shape)}, not polygons or a mask", "columns")
     xs, ys = numbers[::2], numbers[1::2]

@@ -66,6 +66,7 @@ LONGEST_ROW = 65_536  # Characters of the longest row that is read.
 _MOST_LINES = 8  # Of a row whose quoted fields hold line breaks.
 
 Columns = Sequence[str] | Mapping[str, str | None]
+_Texts = tuple[npt.NDArray[Any], list[str]]  # Of a column: values by row, as indices, and values.
 
 
 def read_csv(
@@ -176,22 +177,8 @@ def _csv_files(root: str, split: str, name: str) -> list[str]:
     return []
 
 
-def read_rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str] | RowError]]:
-    """Cuts a CSV text into rows and these into fields, as RFC 4180 says.
-
-    Blank lines are left out; lines may end in CR, LF or both. A quoted field may hold line breaks,
-    but a quote that stays open is the fault of its line alone and does not swallow those after it.
-
-    Yields:
-        The number of the row's first line, from 1, and its fields without blanks around them,
-        or why it has none.
-    """
-    for row, fields, _ in Lines(text, delimiter).rows():
-        yield row, fields
-
-
 class Lines:
-    """The lines of a CSV text, which is cut where it is asked for."""
+    """The lines of a CSV text; a quote that stays open swallows no lines after its own."""
 
     def __init__(self, text: str, delimiter: str) -> None:
         self.delimiter = delimiter
@@ -231,8 +218,9 @@ class Lines:
     def rows(
         self, first: int = 0, end: int | None = None, but: npt.NDArray[np.bool_] | None = None
     ) -> Iterator[tuple[int, list[str] | RowError, int]]:
-        """Number from 1, fields, and the line behind it, of each row that begins in some lines.
+        """Number from 1, fields or why there are none, and the line behind it, of each row.
 
+        Blank rows are left out, and blanks around fields.
         Lines of the mask `but` are passed over; it loses those that belong to a row of several.
         """
         lines: Iterable[int] = range(first, self.count if end is None else end)
@@ -391,14 +379,12 @@ class _Part:
             with suppress(RowError):
                 row = self.layout.row(fields)
                 if row.label or "{label}" not in self.images:
-                    if not is_there(pattern.replace("{label}", row.label)) and is_there(
-                        below(root, own)
-                    ):
+                    self.folder_of_label = cache(
+                        lambda label: place(root, pattern.replace("{label}", label), root)
+                    )
+                    named = pattern.replace("{label}", row.label)
+                    if not is_there(named) and is_there(below(root, own)):
                         self.folder_of_label = lambda _: own
-                    else:
-                        self.folder_of_label = cache(
-                            lambda label: place(root, pattern.replace("{label}", label), root)
-                        )
                     return True
         return False
 
@@ -406,10 +392,9 @@ class _Part:
         """The name and the place of an image."""
         assert self.folder_of_label is not None
         folder = self.folder_of_label(label)
-        reading = self.reader.reading
-        reading.folders[folder] = None
-        name, place = reading.finder.named(folder, file)
-        return name, ImageRef(place)
+        self.reader.reading.folders[folder] = None
+        name, path = self.reader.reading.finder.named(folder, file)
+        return name, ImageRef(path)
 
     def label(self, label: str, file: str, image: ImageRef) -> str:
         """The class of an object that has the label in its row."""
@@ -422,43 +407,58 @@ class _Part:
 
         `content` are whole lines with the right number of fields, and `rows` their numbers.
         """
+        import pandas as pd
+
         table = self.layout.table(content, self.reader.delimiter)
         if table is None or not len(rows):
             return np.ones(len(rows), bool)
         texts, boxes = table
         plain = np.isfinite(boxes).all(axis=1)
-        label, labels = np.zeros(len(rows), np.int64), [""]
-        if "label" in self.layout.places:
-            label, different = texts["label"].factorize()
-            labels = [one.strip() for one in different]
+        label, labels = texts.get("label", (np.zeros(len(rows), np.int8), [""]))
+        if "label" in texts:
             plain &= np.array([not label_problem(one) for one in labels], bool)[label]
-        if "{label}" not in self.images and "label" in texts:
-            texts = texts.drop(columns="label")
-        subject = texts.groupby(list(texts), sort=False).ngroup().to_numpy()
-        combinations = texts.drop_duplicates().to_dict("records")
-        nothing = Subject(ImageRef(""), "", self.path)
-        subjects, known = [nothing] * len(combinations), np.zeros(len(combinations), bool)
-        classes, of_split = [""] * len(combinations), [self.split] * len(combinations)
-        for index, combination in enumerate(combinations):
-            named = {name: text.strip() for name, text in combination.items()}
+        if "{label}" not in self.images:
+            texts.pop("label", None)
+        (subject, _), *others = texts.values()
+        for index, values in others:
+            subject = pd.factorize(subject * len(values) + index)[0]
+        first = pd.Series(subject).drop_duplicates().index.to_numpy()
+        named_by = {
+            name: [values[one] for one in index[first].tolist()]
+            for name, (index, values) in texts.items()
+        }
+        count = len(named_by["file"])
+        subjects, known = [Subject(ImageRef(""), "", self.path)] * count, np.zeros(count, bool)
+        classes, of_split = [""] * count, [self.split] * count
+        by_folder = self.reader.label_from == "folder"
+        base, there, reading = "", frozenset[str](), self.reader.reading
+        if "{label}" not in self.images and self.folder_of_label is not None:
+            folder = self.folder_of_label("")
+            base, there = reading.finder.plain(folder)
+            reading.folders[folder] = None
+        more = {name: values for name, values in named_by.items() if name != "file"}
+        for own, file in enumerate(named_by["file"]):
+            named = {name: values[own] for name, values in more.items()}
             try:
-                file, size = named["file"], _size(named)
-                of_split[index] = _split(named) or self.split
+                size, of_split[own] = _size(named), _split(named) or self.split
                 if file:
-                    name, image = self.image(file, named.get("label", ""))
-                    more = (size, named.get("group", ""))
-                    subjects[index] = Subject(image, name, self.path, *more)
-                    classes[index] = self.label("", file, image)
-                    known[index] = True
+                    if file in there:  # As most are; `image` would say the same.
+                        name, image = file, ImageRef(f"{base}/{file}")
+                    else:
+                        name, image = self.image(file, named.get("label", ""))
+                    group, known[own] = named.get("group", ""), True
+                    subjects[own] = Subject(image, name, self.path, size, group)
+                    if by_folder:
+                        classes[own] = self.label("", file, image)
             except RowError:
                 continue
         plain &= known[subject]
-        if self.reader.label_from == "folder":
+        if by_folder:
             label, labels = subject, classes
         boxes = corners_of_all(boxes, self.reader.box)
         for split in dict.fromkeys(of_split):
             mine = plain & np.array([one == split for one in of_split], bool)[subject]
-            columns = (one[mine] for one in (subject, label, boxes, rows))
+            columns = (one if mine.all() else one[mine] for one in (subject, label, boxes, rows))
             self.parts[split].append(Objects.of_columns(subjects, labels, *columns))
         return ~plain
 
@@ -494,7 +494,8 @@ class _Part:
         joined = [(split, Objects.joined(parts)) for split, parts in self.parts.items()]
         for split, one in sorted(joined, key=lambda item: item[1].rows.min(initial=_LAST)):
             if len(one):
-                objects = one.take(np.argsort(one.rows, kind="stable"))
+                in_order = (one.rows[1:] >= one.rows[:-1]).all()
+                objects = one if in_order else one.take(np.argsort(one.rows, kind="stable"))
                 self.reader.reading.split(split).append(objects)
 
 
@@ -523,12 +524,14 @@ class _Layout(NamedTuple):
     names: str
     box: str
 
-    def table(self, content: bytes, delimiter: str) -> tuple[Any, npt.NDArray[np.float64]] | None:
+    def table(
+        self, content: bytes, delimiter: str
+    ) -> tuple[dict[str, _Texts], npt.NDArray[np.float64]] | None:
         """Rows without quotes, by columns; None where they have to be read one by one.
 
         Returns:
-            The columns of text as a table of pandas, and the four numbers of the boxes, float64
-            (N, 4), not finite where a text is no number.
+            The columns of text, and the four numbers of the boxes, float64 (N, 4), not finite
+            where a text is no number.
         """
         import pandas as pd
 
@@ -538,18 +541,22 @@ class _Layout(NamedTuple):
         places = sorted(self.places, key=self.places.__getitem__)
         texts = [name for name in places if name not in columns]
         try:
-            table = pd.read_csv(
-                io.BytesIO(content),
-                sep=delimiter,
-                header=None,
-                usecols=[self.places[name] for name in places],
-                dtype={self.places[name]: str for name in texts},
-                keep_default_na=False,
-                na_values={self.places[name]: [""] for name in columns},
-                quoting=csv.QUOTE_NONE,
-                skip_blank_lines=False,
-                low_memory=False,
-            ).set_axis(places, axis=1)
+            # To say that a column is text takes longer than to let pandas find that out.
+            for dtype in (None, {self.places[name]: str for name in texts}):
+                table = pd.read_csv(
+                    io.BytesIO(content),
+                    sep=delimiter,
+                    header=None,
+                    usecols=[self.places[name] for name in places],
+                    dtype=dtype,
+                    keep_default_na=False,
+                    na_values={self.places[name]: [""] for name in columns},
+                    quoting=csv.QUOTE_NONE,
+                    skip_blank_lines=False,
+                    low_memory=False,
+                ).set_axis(places, axis=1)
+                if all(table[name].dtype.kind == "O" for name in texts):
+                    break
         except ValueError:
             return None
         boxes = np.empty((len(table), _BOX))
@@ -558,7 +565,11 @@ class _Layout(NamedTuple):
             if own.dtype.kind not in "iuf":
                 own = pd.to_numeric(own.astype(str), errors="coerce")
             boxes[:, side] = own
-        return table[texts], boxes
+        found = {name: pd.factorize(table[name].array) for name in texts}
+        return {
+            name: (index, [text.strip() for text in values.tolist()])
+            for name, (index, values) in found.items()
+        }, boxes
 
     def row(self, fields: Sequence[str] | RowError) -> _Row:
         """Reads the fields of a row, without blanks around them."""

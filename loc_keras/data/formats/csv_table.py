@@ -8,7 +8,7 @@ from itertools import groupby, islice
 from typing import Any, NamedTuple
 
 from loc_keras.config.data import BOX_COLUMNS
-from loc_keras.data.formats.csv_file import UNASSIGNED, box_field, read_rows
+from loc_keras.data.formats.csv_file import UNASSIGNED, Lines, box_field
 from loc_keras.data.formats.parsing import SPLIT_NAMES, RowError, is_image_name, number, quoted
 
 Row = dict[str, str]
@@ -63,7 +63,6 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "split": ("split", "subset", "partition", "set", "dataset", "datasplit", "usage", "phase"),
 }
 _OF_A_BOX = re.compile("^(?:ann)?(?:bbox|bndbox|boundingbox|box|rect|roi)(?=.)")
-_WHOLE_BOX = re.compile("bbox(es)?|box(es)?|boundingbox(es)?")
 _IN_ORDER = ("0", "1", "2", "3")
 _FROM_ZERO = {"x0": "x1", "y0": "y1", "x1": "x2", "y1": "y2"}
 ANY_STYLE = ("xyxy", "xywh", "cxcywh")  # Kinds of box that four numbers without names may be.
@@ -144,8 +143,8 @@ def cut(text: str, *, whole: bool, most: int | None = _MOST_ROWS) -> Table | Dou
         text = text[: text.rfind("\n") + 1]
     found: Table | Doubt | None = None
     for delimiter in _DELIMITERS:
-        cells = islice(read_rows(text, delimiter), most)
-        rows = [[] if isinstance(fields, RowError) else fields for _, fields in cells]
+        cells = islice(Lines(text, delimiter).rows(), most)
+        rows = [[] if isinstance(fields, RowError) else fields for _, fields, _ in cells]
         width, count = Counter(map(len, rows)).most_common(1)[0] if rows else (0, 0)
         if width < _LEAST_WITH_BOX or count < _HALF * len(rows):
             continue
@@ -171,7 +170,7 @@ def cut(text: str, *, whole: bool, most: int | None = _MOST_ROWS) -> Table | Dou
             and _numbers([[text.replace(",", ".") for text in one] for one in columns]) >= _BOX
         ):
             found = found or Doubt("its numbers have a decimal comma; write points")
-        elif header and any(_WHOLE_BOX.fullmatch(name) for name in _bare(header)):
+        elif header and any(_OF_A_BOX.match(f"{name}x") for name in _bare(header)):
             found = found or Doubt("no column holds four numbers a row; write x1, y1, x2, y2")
     return found
 

@@ -252,7 +252,7 @@ class ImageFinder:
     def __init__(self, root: str) -> None:
         self.root = root
         self.listed = cache(lambda folder: frozenset(files.listed(folder)))
-        self._plain = cache(self._plain_names)
+        self.plain = cache(self._plain_names)
         self._index = cache(self._indexed)
         self._is_folder = cache(files.is_folder)
 
@@ -275,7 +275,7 @@ class ImageFinder:
 
     def named(self, folder: str, written: str) -> tuple[str, str]:
         """As `find`, with the name before: as written, or what was found instead."""
-        base, names = self._plain(folder)
+        base, names = self.plain(folder)
         if written in names:
             return written, f"{base}/{written}"
         path = self.find(folder, written)
@@ -285,7 +285,7 @@ class ImageFinder:
     def inside(self, path: str) -> str:
         """A path of the data folder, normalised; RowError if it leads out of the folder."""
         folder, _, name = path.rpartition("/")
-        base, names = self._plain(folder)
+        base, names = self.plain(folder)
         return (
             f"{base}/{name}"
             if name in names
@@ -294,7 +294,7 @@ class ImageFinder:
 
     def as_written(self, folder: str, written: str) -> str | None:
         """The path of a name in a folder; None where it is not there."""
-        base, names = self._plain(folder)
+        base, names = self.plain(folder)
         if written in names:
             return f"{base}/{written}"
         try:
@@ -335,7 +335,8 @@ class ImageFinder:
                 names = [one.name for one in entries if not one.is_symlink()]
         except (RowError, OSError):
             return folder, frozenset()
-        return base, frozenset(name for name in names if name[0] != "." and is_text(name))
+        texts = names if is_text("".join(names)) else filter(is_text, names)
+        return base, frozenset(name for name in texts if name[0] != ".")
 
     def _indexed(self, folder: str) -> dict[str, list[str]]:
         """Paths of the images below a folder by their names, with and without ending."""

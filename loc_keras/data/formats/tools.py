@@ -175,17 +175,17 @@ def parsed_json(text: str) -> Any:
         raise RowError("has a number of too many digits", "syntax") from None
 
 
-def floats(*values: Any, text: bool = True) -> list[float]:
-    """Numbers of JSON, or perhaps written as text; RowError if one is none."""
+def floats(*values: Any, key: str = "") -> list[float]:
+    """Numbers of JSON, perhaps as text; RowError, which begins with `key`, if one is none."""
     found = []
     for value in values:
-        side = number(value) if text and isinstance(value, str) else value
+        side = number(value) if isinstance(value, str) else value
         if isinstance(side, bool) or not isinstance(side, int | float):
-            raise RowError(f"{quoted(value)} is not a number", "number")
+            raise RowError(f"{key}{quoted(value)} is not a number", "number")
         try:
             found.append(float(side))
         except OverflowError:
-            raise RowError(f"{quoted(value)} is not a number of px", "number") from None
+            raise RowError(f"{key}{quoted(value)} is not a number of px", "number") from None
     return found
 
 

@@ -3,10 +3,11 @@
 import json
 import posixpath
 import re
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cache, partial
-from itertools import chain
 from os.path import abspath
 from pathlib import Path
 from posixpath import splitext
@@ -59,10 +60,12 @@ _BATCH = 1024  # Images whose labels are read at once.
 _BOX_FIELDS = 5
 _LEAST_POLYGON_FIELDS = 7
 _MOST_FIELDS = 20_001
-_NO_LABELS = frozenset({"classes.txt", "notes.txt", "labels.txt"})  # What labelling tools add.
+_NO_LABELS = frozenset({*CLASS_FILES, "notes.txt"})  # What labelling tools add.
 _NOTES = "notes.json"  # What Label Studio writes beside the labels.
 _LABEL_FOLDERS = ("labels", "annotations")
 _MOST_PARTS = 20
+_BLANK = ord(" ")  # The last sign that is none in a text of numbers.
+_OF_NUMBERS = np.isin(np.arange(256), list(b"0123456789.+-eE \t\n"))
 
 
 def read_yolo(
@@ -283,24 +286,26 @@ class _LabelFiles:
     def find(self, image: str) -> tuple[str, str]:
         """An image as it is called in messages, and its label file, or `""`."""
         folder, _, name = image.rpartition("/")
-        before, places = self._places(folder)
-        for own in (f"{splitext(name)[0]}.txt", f"{splitext(name)[0]}.TXT"):
+        (before, places), stem = self._places(folder), splitext(name)[0]
+        for own in (f"{stem}.txt", f"{stem}.TXT"):
             for one in places:
                 if own in self._names(one):
                     self._used[one].add(own)
                     return before + name, f"{one}/{own}"
         return before + name, ""
 
-    def text(self, path: str) -> str:
-        """The text of a label file, whose lines end in LF; none is that of no file."""
+    def text(self, path: str) -> bytes:
+        """The UTF-8 text of a label file, whose lines end in LF; none is that of no file."""
         if not path:
-            return ""
+            return b""
         self.finder.inside(path)
-        try:
-            text = read_at_most(path, LARGEST_LABELS).decode("utf-8-sig")
-        except UnicodeDecodeError:
-            raise RowError("is not UTF-8 text", "encoding") from None
-        return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+        content = read_at_most(path, LARGEST_LABELS)
+        if not content.isascii():
+            try:
+                content = content.decode("utf-8-sig").encode()
+            except UnicodeDecodeError:
+                raise RowError("is not UTF-8 text", "encoding") from None
+        return content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
     def without_images(self, images: Iterable[str]) -> Iterator[str]:
         """The label files that no image was found for, where labels of some images may lie.
@@ -312,9 +317,8 @@ class _LabelFiles:
         held = {folders[0] for folders in places if len(folders) > 1}
         beside = {one for one in self._used if "/annotations" in one} if held else set()
         for folder in sorted(held | beside):
-            for name in sorted(set(self._names(folder)) - self._used[folder] - _NO_LABELS):
-                if name.endswith(".txt"):
-                    yield files.join(folder, name)
+            for name in sorted(filter(_is_label, self._names(folder) - self._used[folder])):
+                yield files.join(folder, name)
 
 
 def _read_images(
@@ -330,13 +334,13 @@ def _read_images(
             texts.append(labels.text(path))
         except RowError as error:
             troubles[index] = error
-            texts.append("")
-    text = "\n".join(texts)
-    starts = np.cumsum([0, *(1 + one.count("\n") for one in texts)])
+            texts.append(b"")
+    text = b"\n".join(texts)
+    starts = np.cumsum([0, *(1 + one.count(b"\n") for one in texts)])
     image_of = np.repeat(np.arange(len(texts)), np.diff(starts))
     filled, scored, classes, boxes = _parsed(text, config)
     odd = np.flatnonzero(filled & (classes < 0))
-    lines = text.split("\n") if len(odd) else []
+    lines = text.decode().split("\n") if len(odd) else []
     for index in image_of[scored]:
         labels.scored[subjects[index].file] += 1
     rows_of = np.bincount(image_of[filled], minlength=len(images))
@@ -365,18 +369,20 @@ def _read_images(
     reading.split(split).append(Objects.of_columns(subjects, names, *columns))
 
 
-def _parsed(text: str, config: DataYaml) -> tuple[_Mask, _Mask, _Places, npt.NDArray[np.float64]]:
+def _parsed(text: bytes, config: DataYaml) -> tuple[_Mask, _Mask, _Places, npt.NDArray[np.float64]]:
     """Of L lines: which are not blank, which have a score; class, -1 for odd ones; box (L, 4)."""
-    rows = [line.split() for line in text.split("\n")]
-    sizes = np.array(list(map(len, rows)))
-    classes, boxes = np.full(len(rows), -1), np.zeros((len(rows), 4))
-    try:
-        # Python would read 1_000, which no tool writes.
-        texts = chain.from_iterable(rows) if "_" not in text else "_"
-        numbers = np.fromiter(map(float, texts), np.float64)
-    except ValueError:
+    signs, numbers = np.frombuffer(text, np.uint8), None
+    begins = np.flatnonzero((signs > _BLANK) & np.append(True, signs[:-1] <= _BLANK))
+    ends = np.append(np.flatnonzero(signs == ord("\n")), len(signs))
+    sizes = np.diff(np.searchsorted(begins, ends), prepend=0)
+    classes, boxes = np.full(len(sizes), -1), np.zeros((len(sizes), 4))
+    if _OF_NUMBERS[signs].all():
+        with warnings.catch_warnings(action="error"), suppress(DeprecationWarning, ValueError):
+            numbers = np.fromstring(text, np.float64, sep=" ")
+    if numbers is None or len(numbers) != len(begins):  # It reads 1.2.3 as two.
+        rows = [line.split() for line in text.decode().split("\n")]
         scored = [_without_score(row, config) != row for row in rows]
-        return sizes > 0, np.array(scored, bool), classes, boxes
+        return np.array(list(map(bool, rows))), np.array(scored, bool), classes, boxes
     scored = (sizes == _BOX_FIELDS + 1) & (not config.has_keypoints)
     plain = (sizes == _BOX_FIELDS) | scored | ((sizes > _BOX_FIELDS) & config.has_keypoints)
     at = (np.cumsum(sizes) - sizes)[plain]
@@ -454,8 +460,7 @@ def detect_yolo(listing: Listing) -> Iterator[Guess]:
         why, options = f"{name} with train and names", {"yaml": name}
         yield Guess("yolo", listing.root, options, why=why, question=question, answers=answers)
     labelled = [path for path in listing.folders if _has_labels(listing, path)]
-    candidates = [_images_beside(listing, path) for path in labelled]
-    folders = [path for path in candidates if path is not None]
+    folders = [one for path in labelled if (one := _images_beside(listing, path)) is not None]
     groups = by_split(folders)
     if not groups:
         return
@@ -507,9 +512,7 @@ def _noted_names(text: str) -> list[str]:
 
 def _has_labels(listing: Listing, path: str) -> bool:
     """Whether the first text files of a folder hold a class and numbers of a box."""
-    names = [
-        name for name in listing.folders[path].names.get(".txt", ()) if name not in CLASS_FILES
-    ]
+    names = list(filter(_is_label, listing.folders[path].names.get(".txt", ())))
     lines = [
         line.split()
         for name in names[:_TRIED_LABELS]
@@ -526,22 +529,19 @@ def _has_labels(listing: Listing, path: str) -> bool:
 
 
 def _images_beside(listing: Listing, labels: str) -> str | None:
-    """The folder of the images of a label folder: `images` in place of `labels`, or itself."""
-    other = labels
-    for name in _LABEL_FOLDERS:
-        head, sign, tail = f"/{labels}/".rpartition(f"/{name}/")
-        other = f"{head}/images/{tail}".strip("/") if sign else other
-    folders = listing.folders
-    parts = labels.split("/")
-    siblings = [
+    """The folder of the images of a label folder: one part is another, best `images`, or none."""
+
+    def apart(path: str) -> list[str]:
+        return [
+            one for one, own in zip(path.split("/"), labels.split("/"), strict=False) if one != own
+        ]
+
+    held = [
         path
-        for path in folders
-        if sum(map(str.__ne__, path.split("/"), parts)) == 1 and path.count("/") == len(parts) - 1
+        for path, folder in listing.folders.items()
+        if folder.images and depth_of(path) == depth_of(labels) and len(apart(path)) < 2
     ]
-    return next(
-        (path for path in (other, labels, *siblings) if path in folders and folders[path].images),
-        None,
-    )
+    return min(held, key=lambda path: (apart(path) != ["images"], apart(path)), default=None)
 
 
 def write_yolo(job: Job) -> None:

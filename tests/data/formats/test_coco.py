@@ -151,7 +151,7 @@ ANNOTATION_FAULTS = [
     ({"bbox": [1, 2, 3]}, "bbox is a list of 3, not a list of 4 numbers", "columns"),
     ({"bbox": []}, "bbox is a list of 0, not a list of 4 numbers", "columns"),
     ({"bbox": "1234"}, "bbox is '1234', not a list of 4 numbers", "columns"),
-    ({"bbox": [1, 2, 3, "4"]}, "bbox: '4' is not a number", "number"),
+    ({"bbox": [1, 2, 3, "4_0"]}, "bbox: '4_0' is not a number", "number"),
     ({"bbox": [1, 2, 3, None]}, "bbox: None is not a number", "number"),
     ({"bbox": [True, 2, 3, 4]}, "bbox: True is not a number", "number"),
     ({"bbox": [10**400, 2, 3, 4]}, "bbox: a huge number is not a number of px", "number"),
@@ -292,6 +292,14 @@ def shapes():
         yield {"counts": runs, "size": list(picture.shape)}, box
 
 
+def test_numbers_may_be_written_as_text(read):
+    content = tree()
+    changed(bbox=["1", "2.5", "3e0", 4])(content)
+    found = read(content)
+    assert found.faults == []
+    assert found.objects["train"][1].box == (1, 2.5, 4, 6.5)
+
+
 @pytest.mark.parametrize("bbox", [None, [], [0, 0, 0, 0], ...])
 def test_boxes_around_polygons_and_masks(read, bbox):
     for shape, box in shapes():
@@ -306,7 +314,7 @@ def test_boxes_around_polygons_and_masks(read, bbox):
     ("shape", "reason"),
     [
         ([[1, 2, 3, 4]], "segmentation: a list of 4 is not a polygon"),
-        ([[1, 2, 3, 4, 5, "6"]], "segmentation: '6' is not a number"),
+        ([[1, 2, 3, 4, 5, "x"]], "segmentation: 'x' is not a number"),
         ({"counts": [5, -1], "size": [3, 4]}, "segmentation: counts are no lengths of runs"),
         ({"counts": "5", "size": [3, 4]}, "segmentation: the mask is empty or longer than"),
         ({"counts": [0, 99], "size": [3, 4]}, "segmentation: the mask is empty or longer than"),

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from loc_keras.config.data import CSV_FILES
 from loc_keras.data.formats import csv_file
-from loc_keras.data.formats.csv_file import LONGEST_ROW, read_csv, read_rows
+from loc_keras.data.formats.csv_file import LONGEST_ROW, Lines, read_csv
 from loc_keras.data.formats.parsing import RowError, corners
 from loc_keras.errors import DataError
 
@@ -279,7 +279,7 @@ def test_a_quote_that_stays_open_spoils_its_own_line_alone(table):
 
 def test_quoted_line_breaks_keep_line_numbers():
     text = 'a,"1\n2",x\nb,c,d\n"open,c,d\ne,f,g\n'
-    parsed = list(read_rows(text, ","))
+    parsed = [(row, fields) for row, fields, _ in Lines(text, ",").rows()]
     assert parsed[0] == (1, ["a", "1\n2", "x"])
     assert parsed[1] == (3, ["b", "c", "d"])
     assert parsed[2][0] == 4
