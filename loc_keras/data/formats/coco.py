@@ -46,6 +46,7 @@ from loc_keras.errors import DataError
 
 _KEY = "data.source.coco.splits"
 _LISTS = ("images", "annotations", "categories")
+_LISTED = "images, annotations and categories"
 _BOX_NUMBERS = 4
 _NUMBERS = {int, float}
 _ID_TYPES = frozenset({int, float, str, bool})
@@ -151,12 +152,8 @@ def _parsed(path: str) -> _File:
     for name in _LISTS:
         if not isinstance(tree.get(name), list):
             problem = f"{name} is {quoted(tree[name])}" if name in tree else f"it has no {name}"
-            raise DataError(f"COCO file {path}: {problem}; expected lists of {_listed(_LISTS)}.")
+            raise DataError(f"COCO file {path}: {problem}; expected lists of {_LISTED}.")
     return _File(path, {name: tree[name] for name in _LISTS}, upright_tool=upright_tool(tree))
-
-
-def _listed(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _read_images(file: _File, folder: str, reading: Reading) -> None:
@@ -450,7 +447,7 @@ def detect_coco(listing: Listing) -> Iterator[Guess]:
             )
         splits[split] = {"annotations": name, "images": _image_folder(listing, name)}
     if "train" in splits:
-        why = f"JSON with {_listed(_LISTS)}: {splits['train']['annotations']}"
+        why = f"JSON with {_LISTED}: {splits['train']['annotations']}"
         yield Guess(
             "coco",
             listing.root,

@@ -60,7 +60,6 @@ _BETWEEN = str.maketrans(dict.fromkeys("[](){},;", " "))
 _MORE_COLUMNS = ("width", "height", "group", "split")
 _MOST_QUOTED = 200
 _BOX = 4
-_LAST = 2**62
 
 LONGEST_ROW = 65_536  # Characters of the longest row that is read.
 _MOST_LINES = 8  # Of a row whose quoted fields hold line breaks.
@@ -80,12 +79,7 @@ def read_csv(
     units: Units = "fraction",
     label_from: str = "column",
 ) -> Annotations:
-    """Reads a folder with CSV files of one object a row.
-
-    In the simplest form, with fractions of the image side::
-
-        0001.png,cat,0.10,0.25,0.80,0.95
-        0002.png,dog,0.00,0.13,0.52,0.77
+    """Reads a folder with CSV files of one object a row, such as `1.png,cat,0.1,0.25,0.8,0.95`.
 
     Text is UTF-8 or, with a byte order mark, UTF-16. Lines may end in CR, LF or both, blank ones
     do not count, and fields may be quoted as RFC 4180 says.
@@ -492,11 +486,11 @@ class _Part:
     def put(self) -> None:
         """Gives the reading all objects, in the order of their rows."""
         joined = [(split, Objects.joined(parts)) for split, parts in self.parts.items()]
-        for split, one in sorted(joined, key=lambda item: item[1].rows.min(initial=_LAST)):
-            if len(one):
-                in_order = (one.rows[1:] >= one.rows[:-1]).all()
-                objects = one if in_order else one.take(np.argsort(one.rows, kind="stable"))
-                self.reader.reading.split(split).append(objects)
+        held = [(split, one) for split, one in joined if len(one)]
+        for split, one in sorted(held, key=lambda item: item[1].rows.min()):
+            in_order = (one.rows[1:] >= one.rows[:-1]).all()
+            objects = one if in_order else one.take(np.argsort(one.rows, kind="stable"))
+            self.reader.reading.split(split).append(objects)
 
 
 def _place_in(header: list[str], name: str, meaning: str, path: str) -> int:

@@ -3,7 +3,6 @@
 import json
 import posixpath
 import re
-import warnings
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -64,8 +63,7 @@ _NO_LABELS = frozenset({*CLASS_FILES, "notes.txt"})  # What labelling tools add.
 _NOTES = "notes.json"  # What Label Studio writes beside the labels.
 _LABEL_FOLDERS = ("labels", "annotations")
 _MOST_PARTS = 20
-_BLANK = ord(" ")  # The last sign that is none in a text of numbers.
-_OF_NUMBERS = np.isin(np.arange(256), list(b"0123456789.+-eE \t\n"))
+_DECIMAL = np.isin(np.arange(256), list(b"0123456789. \t\n"))
 
 
 def read_yolo(
@@ -82,10 +80,8 @@ def read_yolo(
 
     The labels of `images/train/0001.jpg` are in `labels/train/0001.txt` (or `annotations/...`), or
     beside it: one line an object with the index of its class and its box as centre, width and
-    height in fractions of the image, or the corners of a polygon, around which the box is drawn::
-
-        0 0.450 0.525 0.700 0.850
-        1 0.1 0.1 0.9 0.2 0.5 0.8
+    height in fractions of the image (`0 0.45 0.525 0.7 0.85`), or the corners of a polygon, around
+    which the box is drawn (`1 0.1 0.1 0.9 0.2 0.5 0.8`).
 
     `train`, `val` and `test` are folders, text files that list images, or lists of these. The
     scalars of the file are read as text, aliases are refused. An entry of val or test that is not
@@ -278,26 +274,19 @@ class _LabelFiles:
                     found.append(path)
         return found
 
-    def candidates(self, image: str) -> list[str]:
-        """The label files that an image may have."""
-        folder, _, name = image.rpartition("/")
-        return [f"{one}/{splitext(name)[0]}.txt" for one in self._places(folder)[1]]
-
-    def find(self, image: str) -> tuple[str, str]:
-        """An image as it is called in messages, and its label file, or `""`."""
+    def find(self, image: str) -> tuple[str, str, bool]:
+        """An image as it is called in messages, its label file, and whether that is there."""
         folder, _, name = image.rpartition("/")
         (before, places), stem = self._places(folder), splitext(name)[0]
         for own in (f"{stem}.txt", f"{stem}.TXT"):
             for one in places:
                 if own in self._names(one):
                     self._used[one].add(own)
-                    return before + name, f"{one}/{own}"
-        return before + name, ""
+                    return before + name, f"{one}/{own}", True
+        return before + name, f"{places[0]}/{stem}.txt", False
 
     def text(self, path: str) -> bytes:
-        """The UTF-8 text of a label file, whose lines end in LF; none is that of no file."""
-        if not path:
-            return b""
+        """The UTF-8 text of a label file, whose lines end in LF."""
         self.finder.inside(path)
         content = read_at_most(path, LARGEST_LABELS)
         if not content.isascii():
@@ -328,10 +317,10 @@ def _read_images(
     subjects, texts = [], []
     troubles: dict[int, RowError] = {}
     for index, image in enumerate(images):
-        name, path = labels.find(image)
-        subjects.append(Subject(ImageRef(image), name, path or image))
+        name, path, is_there = labels.find(image)
+        subjects.append(Subject(ImageRef(image), name, path if is_there else image))
         try:
-            texts.append(labels.text(path))
+            texts.append(labels.text(path) if is_there else b"")
         except RowError as error:
             troubles[index] = error
             texts.append(b"")
@@ -349,7 +338,7 @@ def _read_images(
         if index in troubles:
             reading.failed(path, 0, troubles[index])
         elif path == images[index]:
-            reason = f"has no label file {labels.candidates(path)[0]}"
+            reason = f"has no label file {labels.find(path)[1]}"
             reading.without_object(split, ref, name, path, 0, reason)
         elif not rows_of[index]:
             reading.without_object(split, ref, name, path, 0)
@@ -371,15 +360,16 @@ def _read_images(
 
 def _parsed(text: bytes, config: DataYaml) -> tuple[_Mask, _Mask, _Places, npt.NDArray[np.float64]]:
     """Of L lines: which are not blank, which have a score; class, -1 for odd ones; box (L, 4)."""
-    signs, numbers = np.frombuffer(text, np.uint8), None
-    begins = np.flatnonzero((signs > _BLANK) & np.append(True, signs[:-1] <= _BLANK))
-    ends = np.append(np.flatnonzero(signs == ord("\n")), len(signs))
-    sizes = np.diff(np.searchsorted(begins, ends), prepend=0)
+    signs = np.frombuffer(text + b"\n", np.uint8)
+    blank = signs <= ord(" ")
+    begins = np.flatnonzero(~blank & np.append(True, blank[:-1]))
+    sizes = np.diff(np.searchsorted(begins, np.flatnonzero(signs == ord("\n"))), prepend=0)
     classes, boxes = np.full(len(sizes), -1), np.zeros((len(sizes), 4))
-    if _OF_NUMBERS[signs].all():
-        with warnings.catch_warnings(action="error"), suppress(DeprecationWarning, ValueError):
-            numbers = np.fromstring(text, np.float64, sep=" ")
-    if numbers is None or len(numbers) != len(begins):  # It reads 1.2.3 as two.
+    numbers = _decimals(signs, begins, np.flatnonzero(blank & ~np.append(True, blank[:-1])))
+    if numbers is None and b"_" not in text:  # Python would read 1_000, which no tool writes.
+        with suppress(ValueError):
+            numbers = np.fromiter(map(float, text.split()), np.float64)
+    if numbers is None or len(numbers) != len(begins):
         rows = [line.split() for line in text.decode().split("\n")]
         scored = [_without_score(row, config) != row for row in rows]
         return np.array(list(map(bool, rows))), np.array(scored, bool), classes, boxes
@@ -387,14 +377,29 @@ def _parsed(text: bytes, config: DataYaml) -> tuple[_Mask, _Mask, _Places, npt.N
     plain = (sizes == _BOX_FIELDS) | scored | ((sizes > _BOX_FIELDS) & config.has_keypoints)
     at = (np.cumsum(sizes) - sizes)[plain]
     kinds = numbers[at]
-    known = (
-        (kinds >= 0)
-        & (kinds < (len(config.class_names) or MOST_CLASSES))
-        & (kinds == np.floor(kinds))
-    )
+    most = len(config.class_names) or MOST_CLASSES
+    known = (kinds >= 0) & (kinds < most) & (kinds == np.floor(kinds))
     classes[plain] = np.where(known, kinds, -1)
     boxes[plain] = corners_of_all(numbers[at[:, None] + np.arange(1, _BOX_FIELDS)], "cxcywh")
     return sizes > 0, scored, classes, boxes
+
+
+def _decimals(
+    signs: npt.NDArray[np.uint8], begins: _Places, ends: _Places
+) -> npt.NDArray[np.float64] | None:
+    """Numbers at some places of a text; None where one is not of digits and a point alone."""
+    points = np.flatnonzero(signs == ord("."))
+    own = np.searchsorted(begins, points, "right") - 1
+    digits = ends - begins - np.bincount(own, minlength=len(begins))
+    odd = (digits < 1) | (digits > 15)
+    if odd.any() or (np.diff(own) < 1).any() or not _DECIMAL[signs].all():
+        return None
+    values, after = np.zeros((2, len(begins)), np.int64)
+    after[own] = ends[own] - points - 1
+    for at in range((ends - begins).max(initial=0)):
+        digit = signs[np.minimum(begins + at, len(signs) - 1)] - np.uint8(ord("0"))
+        values = np.where((digit < 10) & (begins + at < ends), 10 * values + digit, values)
+    return values / 10.0**after  # Both are exact, so that this is the nearest float64.
 
 
 def _without_score(fields: list[str], config: DataYaml) -> list[str]:

@@ -4,6 +4,7 @@ import math
 import time
 from functools import partial
 
+import numpy as np
 import pytest
 import tensorflow as tf
 from helpers.reader_fuzz import (
@@ -276,6 +277,22 @@ def test_ways_to_say_where_images_lie(read, tmp_path, yaml):
     assert one.file == str(tmp_path / "set" / "labels" / "a.txt")
     assert found.faults == []
     assert found.folders == ([] if "list" in yaml else [str(tmp_path / "set" / "images")])
+
+
+@pytest.mark.parametrize("signs", ["0123456789", "0123456789e-"])
+def test_numbers_are_those_that_python_reads(read, signs):
+    rng = np.random.default_rng(0)
+    texts = ["".join(rng.choice(list("0123456789"), rng.integers(1, 16))) for _ in range(4000)]
+    places = [rng.integers(0, len(one) + 1) for one in texts]
+    texts = [f"{one[:at]}.{one[at:]}" for one, at in zip(texts, places, strict=True)]
+    if "e" in signs:  # As Python writes small numbers, or more digits than are read at once.
+        texts[::2] = [f"{one}0123456789e-{at}" for one, at in zip(texts, places, strict=True)][::2]
+    fours = [texts[at : at + 4] for at in range(0, len(texts), 4)]
+    lines = "".join(f"1 {' '.join(four)}\n" for four in fours)
+    found = read(f"train: set/images\n{NAMES}", {**ONE_IMAGE, "set/labels/a.txt": lines})
+    cx, cy, width, height = np.array([list(map(float, four)) for four in fours]).T
+    wanted = np.stack([cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2], axis=1)
+    np.testing.assert_array_equal(found.objects["train"].boxes, wanted)
 
 
 def test_lists_of_images(read, tmp_path):
