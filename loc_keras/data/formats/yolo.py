@@ -534,7 +534,7 @@ def _has_labels(listing: Listing, path: str) -> bool:
 
 
 def _images_beside(listing: Listing, labels: str) -> str | None:
-    """The folder of the images of a label folder: one part is another, best `images`, or none."""
+    """The one folder of images that differs in one part at most, best `images`; else None."""
 
     def apart(path: str) -> list[str]:
         return [
@@ -546,7 +546,9 @@ def _images_beside(listing: Listing, labels: str) -> str | None:
         for path, folder in listing.folders.items()
         if folder.images and depth_of(path) == depth_of(labels) and len(apart(path)) < 2
     ]
-    return min(held, key=lambda path: (apart(path) != ["images"], apart(path)), default=None)
+    usual = [path for path in held if apart(path) == ["images"]]
+    found = usual or [path for path in held if path == labels] or held
+    return found[0] if len(found) == 1 else None
 
 
 def write_yolo(job: Job) -> None:

@@ -435,6 +435,15 @@ def test_yolo_in_folders_of_other_names(tmp_path, images, labels, ending, yaml):
     assert found(tmp_path) == {"train": expected(*range(4))}
 
 
+def test_yolo_that_may_be_of_two_folders_of_images_is_not_guessed(tmp_path):
+    for k in range(4):
+        image(tmp_path / "photos" / f"{k}.jpg", k)
+        image(tmp_path / "masks" / f"{k}.jpg", k + 5)
+        write(tmp_path / "txt" / f"{k}.txt", yolo_line(k))
+    with pytest.raises(DataError, match="no annotations that are recognised"):
+        read(tmp_path)
+
+
 def test_yolo_by_lists_of_another_machine(tmp_path):
     for k in range(6):
         image(tmp_path / "images" / f"{k}.jpg", k)
