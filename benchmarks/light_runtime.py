@@ -6,7 +6,8 @@
 In turns, each in a process of its own: `predict` of one photograph from a cold shell (wall and CPU
 seconds, peak MiB), single photographs one after the other with a `Localizer` that is open, and
 `predict` of a folder of as many files (links to the photographs). Then how far pixels and boxes lie
-from those of the run, over all photographs.
+from those of the run, over all photographs; `--also` names further exports for that, such as
+quantized ones, and `--rounds 0` measures nothing else.
 """
 
 import argparse
@@ -43,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--folder", type=int, default=5000, help="files of the folder; 0: none")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", nargs="+", choices=FILES, default=list(FILES))
+    parser.add_argument("--also", type=Path, nargs="+", default=[], help="files that are compared")
     parser.add_argument("--warm", help=argparse.SUPPRESS)  # What a worker opens.
     args = parser.parse_args(arguments)
     found = sorted(path for path in args.images.rglob("*") if path.suffix.lower() == ".jpg")
@@ -54,6 +56,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     models = {RUN: args.run / "best.keras"}
     for name in args.only:
         models[name] = max((args.run / "export").glob(FILES[name]))
+    if args.rounds:
+        measure(models, photographs, args)
+    models |= {f"{path}": path for path in args.also}
+    sys.stdout.write(f"\n{len(photographs)} photographs\n\n")
+    sys.stdout.write(markdown_of(list(compared(models, photographs))))
+
+
+def measure(models: dict[str, Path], photographs: Sequence[Path], args: argparse.Namespace) -> None:
+    """Prints what each costs."""
     rows = [{"": name} for name in models]
     costs = {name: list[Cost]() for name in models}
     for _ in range(args.rounds):
@@ -65,8 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if args.folder:
         add_folder(rows, models, photographs, args)
     sys.stdout.write(markdown_of(rows))
-    sys.stdout.write(f"\n{len(photographs)} photographs\n\n")
-    sys.stdout.write(markdown_of(list(compared(models, photographs))))
+    sys.stdout.flush()
 
 
 def predict(model: Path, *more: object) -> list[str]:
@@ -157,15 +167,16 @@ def compared(models: dict[str, Path], photographs: Sequence[Path]) -> Iterator[d
     from loc_keras import Localizer
 
     run, *others = (Localizer.open(path) for path in models.values())
+    names = list(models)[1:]
     expected = run.predict(photographs)
     pixels = [run._opened.reader.read(path).pixels.astype(int) for path in photographs]
-    for localizer in others:
+    for name, localizer in zip(names, others, strict=True):
         read = localizer._opened.reader.read
         apart = [np.abs(read(p).pixels - own) for p, own in zip(photographs, pixels, strict=True)]
         pairs = list(zip(localizer.predict(photographs), expected, strict=True))
         boxes = np.array([np.subtract(a.box_fraction, b.box_fraction) for a, b in pairs])
         yield {
-            "": localizer.runtime,
+            "": name,
             "pixels, most": str(max(one.max() for one in apart)),
             "pixels that differ": f"{np.mean([one.mean() for one in apart]):.3f}",
             "boxes, most": f"{np.abs(boxes).max():.5f}",

@@ -371,3 +371,14 @@ def test_the_saved_model_needs_no_further_package(monkeypatch):
     for module in (portable, runtimes):
         monkeypatch.setattr(module, "find_spec", lambda module: None)
     portable.refuse_format("saved_model", "none")
+
+
+def test_onnx_int8_sums_fit_processors_without_vnni(bundle, tmp_path):
+    skip_without_packages("onnx")
+    import onnx
+
+    path = portable.convert(bundle, tmp_path, "onnx", "int8", IMAGES)
+    arrays = map(onnx.numpy_helper.to_array, onnx.load(path).graph.initializer)
+    weights = [one.astype(int) for one in arrays if one.dtype == np.int8 and one.ndim == 4]
+    # Two products of an unsigned byte are added in 16 bits (vpmaddubsw, Intel's manual, volume 2).
+    assert weights and max(2 * 255 * abs(one).max() for one in weights) <= 32767
