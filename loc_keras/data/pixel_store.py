@@ -32,7 +32,7 @@ from loc_keras.errors import DataError, first_line
 _RULE = 1
 """Number of the rule that makes pictures; another one makes files of an older rule unknown."""
 
-_CHUNK = 64  # Pictures that are handed over at once.
+_CHUNK = 32  # Pictures that a thread makes and hands over at once.
 _SAVED = 2048  # Pictures after which progress is written down.
 
 Keep = Literal["memory", "disk", "none"]
@@ -159,7 +159,7 @@ def _decoded(
     make = record_images.many_loader(form, frozenset(rows))
 
     def take(index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        pictures, marks = make({name: tf.constant(column[index]) for name, column in rows.items()})
+        pictures, marks = make(held({name: column[index] for name, column in rows.items()}))
         return pictures.numpy(), marks.numpy()
 
     def alone(index: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
@@ -179,7 +179,7 @@ def _decoded(
     threads = os.cpu_count() or 1
     pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
     try:
-        ahead = deque(pool.submit(made, start) for start in islice(starts, 2 * threads))
+        ahead = deque(pool.submit(made, start) for start in islice(starts, threads + 2))
         while ahead:
             done = ahead.popleft().result()
             ahead.extend(pool.submit(made, start) for start in islice(starts, 1))

@@ -242,6 +242,7 @@ def many_loader(
             pictures, sizes, told = tf.map_fn(
                 partial(load_known, form=form),
                 rows,
+                parallel_iterations=1,  # Several threads call it; whole photographs are large.
                 fn_output_signature=(tf.TensorSpec(form.shape, tf.uint8), *known),
             )
             return pictures, tf.concat([told, thumbnails(pictures, sizes, form)], axis=1)
