@@ -299,6 +299,7 @@ def told_of_evaluating(finished):
     return printed.getvalue()
 
 
+@pytest.mark.whole
 def test_evaluating_on_other_splits_is_said(told_of_evaluating, finished, tmp_path, capsys):
     assert "not the splits" not in told_of_evaluating
     other = ["--set", "train.seed=4", "--out", str(tmp_path)]
@@ -437,6 +438,7 @@ def test_calibrating_again(finished, workplace, capsys):
     assert "was fitted to another model" in capsys.readouterr().err
 
 
+@pytest.mark.whole
 def test_runs_are_compared_on_the_same_images(finished, workplace, capsys):
     other = workplace / "other"
     shutil.copytree(finished, other)

@@ -223,7 +223,7 @@ def test_fragments_need_another_digit(digits):
         DigitRenderer(digits[0][:1], digits[1][:1], DigitTask(distractors=1))
 
 
-@pytest.mark.parametrize("background", ["noise", "clutter"])
+@pytest.mark.parametrize("background", ["noise", pytest.param("clutter", marks=pytest.mark.whole)])
 def test_batch_size_and_execution_mode_change_nothing(digits, background):
     task = DigitTask(scale=(0.5, 1.5), box="tight", background=background, clutter=2, distractors=1)
     reference = render(digits, task, deformation=DEFORMATION)

@@ -106,7 +106,7 @@ def photographs(tmp_path_factory):
     [
         ("stretch", "black"),
         ("letterbox", "mean"),
-        ("letterbox", "reflect"),
+        pytest.param("letterbox", "reflect", marks=pytest.mark.whole),
         pytest.param("stretch", "mean", marks=pytest.mark.slow),
         pytest.param("stretch", "edge", marks=pytest.mark.slow),
         pytest.param("stretch", "reflect", marks=pytest.mark.slow),
@@ -271,6 +271,7 @@ def test_a_batch_of_one_is_a_row_of_a_larger_one(photographs):
         np.testing.assert_array_equal(box, together[label][1])
 
 
+@pytest.mark.whole
 def test_any_parallelism_gives_the_same(photographs):
     images = image_set(store_pixels(photographs, ImageFormat(TARGET, 3, "stretch"), keep="none"))
     assert images.unresized is not None

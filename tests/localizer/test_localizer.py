@@ -145,6 +145,7 @@ def test_answers_are_those_of_the_evaluation(place, localizer, answers, tmp_path
             assert answer.box_inner == pytest.approx(told, abs=0.02)
 
 
+@pytest.mark.whole
 def test_a_folder_without_splits_is_measured_whole_beside_the_training_of_the_run(
     place, answers, tmp_path, capsys
 ):
@@ -167,6 +168,7 @@ def test_a_folder_without_splits_is_measured_whole_beside_the_training_of_the_ru
     assert "4 train" in told
 
 
+@pytest.mark.whole
 def test_stretched_answers_are_those_of_the_evaluation(place, tmp_path):
     run = write_run(tmp_path / "run", "stretch", path=place.folder / "set")
     found = Localizer.load(run).predict(place.paths, batch_size=4)

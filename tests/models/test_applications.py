@@ -105,6 +105,7 @@ def test_wrong_names_are_answered_with_the_nearest(name, words):
         build_application(name, (64, 64, 3))
 
 
+@pytest.mark.whole
 def test_localizer_on_a_small_body(tmp_path):
     model = loc_keras.build_localizer(image_shape=(64, 64, 3), num_classes=3, backbone=SMALL)
     body = model.get_layer(BODY_NAME)

@@ -150,6 +150,7 @@ def test_a_run_explains_its_answers(run):
     assert np.abs(np.asarray(explained)[: plain.height].astype(int) - np.asarray(plain)).max() > 50
 
 
+@pytest.mark.whole
 def test_the_command_writes_pictures_of_why(run, tmp_path, capsys):
     options = ["--model", str(run), str(run / "photo.png"), "--out", str(tmp_path / "answers")]
     assert predict.main([*options, "--explain"]) == 0

@@ -252,6 +252,7 @@ def test_a_copy_that_differs_is_refused(bundle, version, signatures, monkeypatch
         layer.bias.assign(before)
 
 
+@pytest.mark.whole
 def test_a_copy_that_cannot_be_loaded_is_refused(bundle, tmp_path):
     with pytest.raises(ExportError, match="cannot be used by a process without Keras"):
         live_check.check_copy(bundle, tmp_path)

@@ -116,6 +116,7 @@ def any_bundle(request):
     return bundle_with(reopened(built(*request.param)))
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("body", BODIES)
 def test_a_saved_model_opens_as_the_one_that_float32_builds(body):
     plain = built(body)
@@ -136,6 +137,7 @@ def test_a_saved_model_opens_as_the_one_that_float32_builds(body):
             np.testing.assert_allclose(own[name], value, atol=HALF_PRECISION[policy])
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_a_run_in_half_precision_answers_as_it_is_served(tmp_path, policy):
     built(policy=policy).save(tmp_path / "best.keras")
@@ -150,6 +152,7 @@ def test_a_run_in_half_precision_answers_as_it_is_served(tmp_path, policy):
     assert answer.score == pytest.approx(float(served["softmax"][0].numpy().max()), abs=1e-6)
 
 
+@pytest.mark.whole
 def test_the_models_of_folds_open_likewise():
     folds = fold_ensemble([observer(built(policy="mixed_bfloat16")) for _ in range(2)])
     copy = reopened(folds)

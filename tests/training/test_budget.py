@@ -127,9 +127,8 @@ def test_a_corrected_training_is_that_of_its_length_from_the_start(tmp_path):
         assert one == pytest.approx(two, rel=1e-5)
 
 
-@pytest.mark.parametrize(
-    "schedule", ["one_cycle", pytest.param("constant", marks=pytest.mark.whole)]
-)
+@pytest.mark.whole
+@pytest.mark.parametrize("schedule", ["one_cycle", "constant"])
 def test_other_courses_are_compiled_anew(schedule):
     chosen = plan(epochs=3, schedule=schedule)
     localizer = tiny()

@@ -71,7 +71,7 @@ def test_durations(seconds, words):
     assert clock_time(seconds) == words
 
 
-@pytest.mark.parametrize("width", [80, 160])
+@pytest.mark.parametrize("width", [80, pytest.param(160, marks=pytest.mark.whole)])
 def test_the_live_line_stays_below_the_rows_and_goes_at_the_end(width, monkeypatch):
     monkeypatch.setattr(progress, "REFRESH_SECONDS", 0.0)
     console, drawn = terminal(width)
@@ -170,6 +170,7 @@ def test_a_fold_shows_no_rows_and_a_silent_training_nothing(tmp_path, capsys):
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.whole
 def test_early_stopping_is_told(tmp_path):
     told = []
     fitted(

@@ -242,6 +242,7 @@ def test_a_failure_that_passes_costs_half_the_rate_once(tmp_path):
     assert saved.state["rate"] == 0.5
 
 
+@pytest.mark.whole
 def test_workers_and_buffers_do_not_change_the_history(whole, tmp_path):
     """Threads of the input and depth of its buffer change when batches come, never which."""
 

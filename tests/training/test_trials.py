@@ -186,6 +186,7 @@ def test_smallest_batch_of_nearly_the_best_speed_is_suggested():
     assert suggested_batch([BatchSpeed(size, speed, 1.0) for size, speed in rows]) == 16
 
 
+@pytest.mark.whole
 def test_batches_are_timed_until_the_memory_ends(monkeypatch):
     one = next(iter(squares(8)))
     found = batch_speeds(tiny(), one, plan=plan(), largest=16)

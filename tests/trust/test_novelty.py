@@ -238,7 +238,10 @@ def test_a_file_that_cannot_be_used_is_refused(tmp_path: Path, content: str, wor
         read_novelty(file, model)
 
 
-@pytest.fixture(scope="module", params=["float32", "mixed_float16", "mixed_bfloat16"])
+@pytest.fixture(
+    scope="module",
+    params=["float32", pytest.param("mixed_float16", marks=pytest.mark.whole), "mixed_bfloat16"],
+)
 def localizer(request: pytest.FixtureRequest) -> keras.Model:
     before = keras.mixed_precision.dtype_policy()
     keras.mixed_precision.set_dtype_policy(request.param)

@@ -34,6 +34,7 @@ def seen(rng: np.random.Generator, count: int, classes: int = 4, features: int =
     )
 
 
+@pytest.mark.whole
 def test_sets_drawn_alike_are_seldom_called_different() -> None:
     # 150 pairs at the level .01: more than 6 alarms have a probability of .0007 (binomial), and
     # Bonferroni's correction only makes alarms rarer.
