@@ -44,7 +44,7 @@ from loc_keras.data.formats.registry import FORMATS, WRITERS, read_annotations
 from loc_keras.data.formats.tools import TOOLS, is_of_tool, way_on
 from loc_keras.data.load_records import Looks, load_records
 from loc_keras.data.resolve import DatasetRecords, checked_objects, count_multi_object
-from loc_keras.errors import ConfigError, DataError, first_line
+from loc_keras.errors import ConfigError, DataError, counted, first_line
 from loc_keras.recipe.rules import multi_object_policy
 
 if TYPE_CHECKING:
@@ -442,7 +442,7 @@ def _read(guess: Guess, overrides: Sequence[str], keys: Mapping[str, Any], name:
     if orphans:
         shown = ", ".join(below(guess.path, path) for path in orphans[:_SHOWN])
         notes.append(
-            f"{len(orphans):,} images that no annotation names are not used: {shown}"
+            f"not used: {counted(len(orphans), 'image')} that no annotation names: {shown}"
             f"{', ...' if orphans[_SHOWN:] else '.'}"
         )
     columns = guess.options.get("columns")

@@ -111,6 +111,6 @@ def test_pictures_without_labels_are_counted_and_named(tmp_path):
     (tmp_path / "train.json").write_text(coco(["a", "b"], 6))
     notes = read_folder(str(tmp_path), [], name="x").notes
     assert (
-        "3 images that no annotation names are not used: images/6.jpg, images/7.jpg, images/8.jpg."
+        "not used: 3 images that no annotation names: images/6.jpg, images/7.jpg, images/8.jpg."
         in notes
     )
